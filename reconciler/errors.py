@@ -1,0 +1,95 @@
+"""The exception tree and the exit codes.
+
+Errors are split by who must act, not by the module that noticed: the user edits a file, an operator looks at AWS, a reviewer decides, or somebody plans again.
+A failed action of an apply is not an exception; it is an outcome in the result.
+This module imports nothing of the project: marks, addresses and operations enter it as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; scripts rely on these numbers."""
+
+    OK = 0
+    ERROR = 1
+    DIFFERENT = 2
+    REFUSED = 3
+    INCOMPLETE = 4
+    PENDING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with what the user wrote.
+
+    ``where`` is ``file`` or ``file:line:col``; ``address`` is the resource meant, or empty; ``what`` says what is wrong and ``hint`` what to do about it.
+    """
+
+    where: str
+    address: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (self.where, self.address, self.what) if part)
+        return f"{head}; {self.hint}" if self.hint else head
+
+
+class ReconcilerError(Exception):
+    """The root of every error this program raises on purpose."""
+
+    exit_code = ExitCode.ERROR
+
+
+class UsageError(ReconcilerError):
+    """The command line asks for something that cannot be: the caller corrects the call."""
+
+
+class SpecError(ReconcilerError):
+    """The user edits a file. Holds every problem found, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class AwsError(ReconcilerError):
+    """AWS, or the way to it, refused or failed.
+
+    ``code`` is AWS's own error code, or a short word of ours for failures below HTTP (``ConnectionError``, ``ReadTimeout``, ``NoCredentials``).
+    ``ambiguous`` says that the request may have been carried out although no answer came.
+    ``retryable`` says that the same call may succeed later.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        code: str = "",
+        status: int = 0,
+        request_id: str = "",
+        retryable: bool = False,
+        ambiguous: bool = False,
+    ) -> None:
+        self.operation = operation
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retryable = retryable
+        self.ambiguous = ambiguous
+        super().__init__(message)
+
+
+class PlanRefused(ReconcilerError):
+    """A person decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class StalePlan(PlanRefused):
+    """Live state or the spec moved since the plan was made, or the plan was applied before: plan again."""

@@ -1,0 +1,34 @@
+"""The tags by which ownership is written on every managed resource, and which tags are compared.
+
+Service facts: at most 50 user tags on a resource; keys beginning with ``aws:`` are the system's, do not count, and can be neither set nor removed (service model, Tag Editor guide).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+PREFIX = "ivs-reconciler:"
+STACK = PREFIX + "stack"
+ID = PREFIX + "id"
+SPEC = PREFIX + "spec"
+PROTECT = PREFIX + "protect"
+OWN = frozenset({STACK, ID, SPEC, PROTECT})
+
+MAX_TAGS = 50
+"""User tags that the service allows on one resource."""
+
+MAX_SPEC_TAGS = MAX_TAGS - len(OWN)
+"""User tags that a spec may give one resource: the service's limit less our own."""
+
+
+def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
+    """Return the tags that take part in comparisons: no ``aws:`` tags, none that match an ignored pattern."""
+    patterns = tuple(ignore)
+    if not patterns:
+        return {key: value for key, value in tags.items() if not key.startswith("aws:")}
+    return {
+        key: value
+        for key, value in tags.items()
+        if not key.startswith("aws:") and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
+    }

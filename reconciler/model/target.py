@@ -1,0 +1,77 @@
+"""Where a stack is applied, and the limits it is applied under. Values only; ``spec`` reads them from the project file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+HOME_REGIONS = (
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-south-1",
+    "eu-central-1",
+    "eu-west-1",
+    "us-east-1",
+    "us-west-2",
+)
+"""The regions that have the IVS control plane (AWS General Reference)."""
+
+DEFAULT_ACCOUNT = "123456789012"
+"""The account of an embedded server when the target names none."""
+
+
+class OnLive(StrEnum):
+    """What to do with a channel that is on air when a change would need it off air."""
+
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One account and region that a stack is applied to.
+
+    ``sandbox`` is the path of the embedded server's state file, made absolute; ``None`` means AWS itself or ``endpoint_url``.
+    ``paced`` says whether calls keep to the published call rates.
+    """
+
+    name: str
+    region: str
+    account_id: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+    sandbox: str | None = None
+    prune: bool = False
+    paced: bool = True
+    specs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrails:
+    """Limits of one run, counted for each kind. A limit of ``None`` is off."""
+
+    max_deletes: int | None = 20
+    max_delete_percent: int | None = 30
+    max_updates: int | None = None
+    max_update_percent: int | None = None
+    on_live: OnLive = OnLive.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project file, validated.
+
+    ``root`` is the folder that relative paths start from; ``default_channel`` is the ``defaults.channel`` block as written (API field names).
+    """
+
+    path: str
+    root: str
+    stack: str
+    specs: tuple[str, ...]
+    default_tags: Mapping[str, str]
+    default_channel: Mapping[str, object]
+    ignore_tags: tuple[str, ...]
+    targets: Mapping[str, Target]
+    guardrails: Guardrails
