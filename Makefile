@@ -1,0 +1,77 @@
+# Everything runs in a virtual environment of the project's own, made from the pinned, hashed files in requirements/.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Tests run on every core; T picks files, K an expression, FAST=1 leaves the slow ones out.
+T ?= tests
+K ?=
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types imports docs-check bench schemas lock clean dev
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.run: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing what the program needs into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	@echo "installing what the benchmarks compare with into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements/bench.txt
+	@touch $@
+
+dev: $(VENV)/.dev ## make the virtual environment for working on the project
+
+demo: $(VENV)/.run ## see the product in a minute, with no AWS account
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev ## run every test (T=path K=expression FAST=1 narrow it)
+	@$(BIN)/python -m pytest $(T) -q -n $(WORKERS) --dist worksteal $(if $(K),-k "$(K)") $(if $(FAST),-m "not slow")
+
+check: lint types imports docs-check ## lint, types, import contracts, freshness of schemas and docs
+
+lint: $(VENV)/.dev ## ruff, and the formatter's opinion
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## let the formatter and the safe fixes run
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## the import contracts of pyproject.toml
+	@$(BIN)/lint-imports --no-cache
+
+schemas: $(VENV)/.run ## write schemas/ anew from the models
+	@$(BIN)/python -m reconciler schema --write schemas
+
+docs-check: $(VENV)/.dev ## fail where schemas/ or a generated part of the docs is not fresh
+	@$(BIN)/python -m reconciler schema --check schemas
+	@$(BIN)/python -m pytest tests/test_docs.py -q -n 0
+
+bench: $(VENV)/.bench ## measure: calls, CPU and memory as ratios and counts
+	@$(BIN)/python -m bench
+
+lock: $(VENV)/.dev ## resolve the requirement files anew
+	@$(PIP) install uv
+	@for set in "run:build" "dev:build,dev" "bench:build,dev,bench"; do \
+	  name=$${set%%:*}; extras=$$(echo $${set#*:} | tr ',' '\n' | sed 's/^/--extra /' | tr '\n' ' '); \
+	  $(BIN)/uv pip compile pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; done
+
+clean: ## remove what was built
+	@rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""The frozen nouns of both states: what the spec wants, what AWS reports, and the two as wholes.
+
+Properties are in the canonical form of ``normalise``; in desired state a reference is a ``Ref`` until planning resolves it.
+Mappings are read-only by agreement: nobody changes one after it was put here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Value, thaw
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredResource:
+    """One resource as the spec wants it.
+
+    ``tags`` are complete: the spec's, the project's defaults, and our own.
+    ``ignore`` holds API field names, ``tags`` for all tags, or ``tags/<key>`` for one, whose difference is not looked at.
+    ``digest`` is the digest of what the spec says, independent of live state; it is also the value of the spec tag.
+    ``public_key`` is a key pair's PEM (it is public; the private half never comes here).
+    """
+
+    address: Address
+    properties: Mapping[str, Value]
+    tags: Mapping[str, str]
+    digest: str
+    protect: bool = False
+    ignore: frozenset[str] = frozenset()
+    public_key: str | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """The spec of one stack for one target, validated, defaults filled, references checked.
+
+    ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are nobody's business.
+    """
+
+    stack: str
+    resources: Mapping[Address, DesiredResource]
+    digest: str
+    ignore_tags: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveResource:
+    """One resource as AWS reports it, secrets dropped.
+
+    ``tags`` are without ``aws:`` tags. ``state`` is the life-cycle state of the kinds that have one.
+    ``complete`` says that every property was read; a foreign resource is known from its list summary alone.
+    """
+
+    kind: KindName
+    arn: str
+    properties: Mapping[str, Value]
+    tags: Mapping[str, str]
+    state: str | None = None
+    complete: bool = True
+
+    @property
+    def name(self) -> str:
+        """The resource's own name, which the service does not keep unique."""
+        name = self.properties.get("name", "")
+        return name if isinstance(name, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A channel's running broadcast. ``viewers`` is ``-1`` where the service could not count in time."""
+
+    channel_arn: str
+    started_at: str
+    viewers: int
+    health: str = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """What AWS reports of one account and region.
+
+    ``unreadable`` gives, for a kind that could not be listed, AWS's reason; nothing may be concluded about such a kind.
+    """
+
+    account_id: str
+    region: str
+    resources: Mapping[KindName, tuple[LiveResource, ...]]
+    unreadable: Mapping[KindName, str] = field(default_factory=dict)
+
+    def of(self, kind: KindName) -> tuple[LiveResource, ...]:
+        """Return the resources of one kind, in ARN order."""
+        return self.resources.get(kind, ())
+
+
+def digest_of(value: Mapping[str, Value]) -> str:
+    """Return a short stable digest of JSON-like values: 32 hex digits of a SHA-256 over sorted, compact JSON."""
+    text = json.dumps(thaw(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

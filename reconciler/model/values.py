@@ -1,0 +1,54 @@
+"""The values that properties and call parameters are made of: JSON, read-only by agreement, plus references not resolved yet.
+
+Sequences are tuples, so that two values can be compared with ``==`` whatever they were read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.model.address import Address
+
+REF = "$ref"
+"""The key of the JSON form of a reference: ``{"$ref": "recording-configuration/archive"}``."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """The ARN of the resource with this address, not known yet."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return f"(the ARN of {self.address})"
+
+
+Value: TypeAlias = "None | bool | int | str | Ref | tuple[Value, ...] | Mapping[str, Value]"
+
+
+def freeze(value: object) -> Value:
+    """Turn plain JSON (lists, dicts, ``{"$ref": address}``) into a ``Value``. Raises ``TypeError`` for anything JSON has not."""
+    if value is None or isinstance(value, bool | int | str | Ref):
+        return value
+    if isinstance(value, Mapping):
+        if len(value) == 1 and REF in value:
+            return Ref(Address.parse(str(value[REF])))
+        return {str(key): freeze(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise TypeError(f"{type(value).__name__} has no place in a property")
+
+
+def thaw(value: Value) -> object:
+    """Turn a ``Value`` into plain JSON; the inverse of ``freeze``."""
+    if isinstance(value, Ref):
+        return {REF: str(value.address)}
+    if isinstance(value, tuple):
+        return [thaw(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    return value

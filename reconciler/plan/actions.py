@@ -1,0 +1,260 @@
+"""The plan as data, and the outcome of carrying it out. Frozen values; JSON both ways is in ``codec``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Value
+
+
+class Verb(StrEnum):
+    """What an action does to one resource."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    ADOPT = "adopt"
+    FORGET = "forget"
+
+
+class Reason(StrEnum):
+    """Why an action is there. The sentence for people is in ``Action.explanation``."""
+
+    NOT_IN_ACCOUNT = "not-in-account"
+    PROPERTIES_DIFFER = "properties-differ"
+    TAGS_DIFFER = "tags-differ"
+    SPEC_RECORD = "spec-record"
+    """Nothing differs but the recorded digest of the spec."""
+    IMMUTABLE_CHANGED = "immutable-changed"
+    CREATE_FAILED = "create-failed"
+    LEFT_SPEC = "left-spec"
+    SUPERSEDED = "superseded"
+    """What a replacement, interrupted before its end, left behind."""
+    DUPLICATE = "duplicate"
+    CONSENTED = "consented"
+    BORN_WITH_CHANNEL = "born-with-channel"
+
+
+class ReplaceOrder(StrEnum):
+    """Which half of a replacement comes first."""
+
+    CREATE_FIRST = "create-then-delete"
+    DELETE_FIRST = "delete-then-create"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One path with what is there and what will be. Paths are JSON pointers into properties, or ``/tags/<key>``.
+
+    ``absent_before`` and ``absent_after`` tell "not there" from a value of ``None``.
+    """
+
+    path: str
+    before: Value
+    after: Value
+    absent_before: bool = False
+    absent_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A step that repeats a read until ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait in failure."""
+
+    member: str
+    equals: str
+    fails_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One AWS call.
+
+    ``id`` is unique in the target's plan: the action's address, ``#``, and a number. ``after`` names steps that must be done before.
+    ``parameters`` may hold ``Ref``s, which are resolved from what earlier steps bound.
+    ``binds`` maps an address to the path in the answer that holds its ARN, such as ``streamKey.arn``.
+    """
+
+    id: str
+    operation: str
+    parameters: Mapping[str, Value]
+    after: tuple[str, ...] = ()
+    binds: Mapping[str, str] = field(default_factory=dict)
+    until: Until | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What planning saw of the live resource an action touches; an apply compares it with what is there by then."""
+
+    properties: Mapping[str, Value]
+    tags: Mapping[str, str]
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why an action will not be carried out although it is due. ``code`` is ``protected``, ``live``, ``foreign``, ``unreadable`` or ``depends``."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is to happen to one resource, as a person reviews it."""
+
+    address: Address
+    verb: Verb
+    reason: Reason
+    explanation: str
+    arn: str | None = None
+    changes: tuple[FieldChange, ...] = ()
+    steps: tuple[Step, ...] = ()
+    observed: Observed | None = None
+    order: ReplaceOrder | None = None
+    blocked: Blocked | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> KindName:
+        """The kind of the resource."""
+        return self.address.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A managed resource that left the spec and that nothing will be done about, because prune was not granted."""
+
+    address: Address
+    arn: str
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Live resources that claim one address. ``kept`` is the one that is worked with; ``others`` the rest, with why."""
+
+    address: Address
+    kept: str
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts for the last line."""
+
+    create: int = 0
+    update: int = 0
+    replace: int = 0
+    delete: int = 0
+    adopt: int = 0
+    forget: int = 0
+    unchanged: int = 0
+    foreign: int = 0
+    orphaned: int = 0
+    blocked: int = 0
+    defaults: int = 0
+    """Fields whose live value is the service's default and that the spec does not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """The permissions and the scope a plan was made with; they travel with it."""
+
+    prune: bool = False
+    adopt: bool = False
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """What to do in one account and region. ``actions`` are in a total order that depends on nothing but their content.
+
+    ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages are of that.
+    """
+
+    name: str
+    account_id: str
+    region: str
+    spec_digest: str
+    actions: tuple[Action, ...]
+    summary: Summary
+    managed: Mapping[KindName, int]
+    desired_count: int
+    orphans: tuple[Orphan, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.actions
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What ``plan`` shows and ``apply`` runs."""
+
+    stack: str
+    created_at: str
+    git_commit: str | None
+    spec_digest: str
+    options: PlanOptions
+    targets: tuple[TargetPlan, ...]
+
+
+class Result(StrEnum):
+    """What became of an action."""
+
+    DONE = "done"
+    FAILED = "failed"
+    NOT_ATTEMPTED = "not attempted"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What became of one step. ``calls`` counts the requests sent, repetitions included; ``seconds`` is wall time."""
+
+    step: str
+    operation: str
+    result: Result
+    calls: int = 0
+    seconds: float = 0.0
+    request_id: str = ""
+    error_code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one action; ``message`` is AWS's own where AWS refused, or says which failure it waited for."""
+
+    address: Address
+    verb: Verb
+    result: Result
+    message: str = ""
+    request_id: str = ""
+    arn: str | None = None
+    steps: tuple[StepOutcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyResult:
+    """The end of an apply of one target. ``interrupted`` says that somebody stopped it."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+    interrupted: bool = False
+    calls: int = 0
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every action is done."""
+        return all(outcome.result is Result.DONE for outcome in self.outcomes)
