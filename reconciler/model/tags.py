@@ -28,7 +28,5 @@ def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str,
     if not patterns:
         return {key: value for key, value in tags.items() if not key.startswith("aws:")}
     return {
-        key: value
-        for key, value in tags.items()
-        if not key.startswith("aws:") and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
+        key: value for key, value in tags.items() if not key.startswith("aws:") and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
     }

@@ -1,0 +1,1 @@
+"""Git in: which commit a spec comes from."""

@@ -1,0 +1,153 @@
+"""Plan and result as text for a terminal or a log.
+
+Comes in: a plan, a target's plan, or the result of an apply. Goes out: text, coloured when asked.
+A destructive line is never folded away, and every action says why it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, Plan, Result, Step, TargetPlan, Verb
+from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value, summary_words, symbol, will
+
+Paint = Callable[[str, str], str]
+"""Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
+
+_CODES: Mapping[str, str] = {"good": "32", "change": "33", "bad": "31", "note": "35", "dim": "2", "bold": "1"}
+_TONES: Mapping[Verb, str] = {
+    Verb.CREATE: "good",
+    Verb.UPDATE: "change",
+    Verb.REPLACE: "bad",
+    Verb.DELETE: "bad",
+    Verb.ADOPT: "note",
+    Verb.FORGET: "note",
+}
+_RESULTS: Mapping[Result, str] = {
+    Result.DONE: "good",
+    Result.FAILED: "bad",
+    Result.NOT_ATTEMPTED: "change",
+    Result.BLOCKED: "note",
+}
+_LIST_LIMIT = 20
+
+
+def plain(text: str, tone: str) -> str:
+    """Return the text as it is."""
+    del tone
+    return text
+
+
+def ansi(text: str, tone: str) -> str:
+    """Return the text in a terminal's colours."""
+    return f"\x1b[{_CODES[tone]}m{text}\x1b[0m"
+
+
+def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str:
+    """Return the whole plan. ``calls`` shows the AWS calls of every action too."""
+    return "\n".join(render_target(target, paint=paint, calls=calls) for target in plan.targets)
+
+
+def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False) -> str:
+    """Return the plan of one account and region."""
+    lines = [paint(f"{target.name}: account {target.account_id}, region {target.region}", "bold")]
+    for action in target.actions:
+        lines += ["", *_action(action, paint, calls=calls)]
+    lines += _orphans(target, paint)
+    lines += _duplicates(target, paint)
+    lines += ["", *(f"  note: {note}" for note in target.notes)] if target.notes else []
+    lines.append("")
+    if target.is_empty:
+        counts = f"{plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
+        if target.summary.orphaned:
+            counts += f", {plural(target.summary.orphaned, 'orphan')}"
+        lines.append(f"{paint('No changes', 'good')} for {target.name}: {counts}.")
+    else:
+        lines.append(f"{paint('Plan', 'bold')} for {target.name}: {summary_words(target.summary)}.")
+    return "\n".join(lines) + "\n"
+
+
+def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
+    """Return what became of every action: counts first, then everything that is not done, with AWS's own words."""
+    counts = {wanted: sum(1 for outcome in result.outcomes if outcome.result is wanted) for wanted in Result}
+    lines: list[str] = []
+    for outcome in result.outcomes:
+        if outcome.result is not Result.DONE:
+            lines += _outcome(outcome, paint)
+    head = paint("Apply complete", "good") if result.complete else paint("Apply incomplete", "bad")
+    if result.interrupted:
+        head = paint("Apply stopped on request", "bad")
+    words = ", ".join(f"{count:,} {wanted.value}" for wanted, count in counts.items() if count or wanted is Result.DONE)
+    lines.append(f"{head} for {result.name}: {words} ({plural(result.calls, 'call')}, {result.seconds:.1f} s).")
+    if not result.complete:
+        lines.append("Plan again to see what is left; what is done stays done.")
+    return "\n".join(lines) + "\n"
+
+
+def _action(action: Action, paint: Paint, *, calls: bool) -> Iterable[str]:
+    tone = _TONES[action.verb]
+    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(str(action.address), 'bold')} {will(action)}"
+    yield f"        {paint(action.explanation, 'dim')}"
+    if action.arn:
+        yield f"        {paint(action.arn, 'dim')}"
+    if action.blocked:
+        yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {action.blocked.message}"
+    for warning in action.warnings:
+        yield f"        {paint('warning', 'bad')}: {warning}"
+    shown = [change for change in action.changes if not is_own_record(change)]
+    width = max((len(path_words(change.path)) for change in shown), default=0)
+    for change in shown:
+        yield from _change(change, width, paint)
+    if calls:
+        for step in action.steps:
+            yield f"        {paint('call', 'dim')} {_call(step)}"
+
+
+def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
+    name = path_words(change.path).ljust(width)
+    if change.absent_before:
+        yield f"        {paint('+', 'good')} {name}  {show_value(change.after)}"
+    elif change.absent_after:
+        yield f"        {paint('-', 'bad')} {name}  {show_value(change.before)}"
+    elif (sets := members(change)) is not None:
+        gained, lost = sets
+        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [paint(f"-{show_text(member)}", "bad") for member in lost]
+        yield f"        {paint('~', 'change')} {name}  {' '.join(words)}"
+    else:
+        yield f"        {paint('~', 'change')} {name}  {show_value(change.before)} -> {show_value(change.after)}"
+
+
+def _call(step: Step) -> str:
+    shown = ", ".join(f"{key}: {_short(show_value(value))}" for key, value in step.parameters.items())
+    wait = f" until {step.until.member} is {step.until.equals}" if step.until else ""
+    return f"{step.operation}({shown}){wait}"
+
+
+def _short(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
+    if not target.orphans:
+        return []
+    stay = "stays" if len(target.orphans) == 1 else "stay"
+    head = f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
+    lines = ["", f"{head} (--prune, or prune: true on the target):"]
+    lines += [f"      {orphan.address}  {paint(orphan.arn, 'dim')}{'  (protected)' if orphan.protected else ''}" for orphan in target.orphans[:_LIST_LIMIT]]
+    if len(target.orphans) > _LIST_LIMIT:
+        lines.append(f"      … and {len(target.orphans) - _LIST_LIMIT:,} more")
+    return lines
+
+
+def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
+    lines: list[str] = []
+    for duplicate in target.duplicates:
+        lines += ["", f"  {paint('duplicate', 'bad')} {duplicate.address}: {plural(len(duplicate.others) + 1, 'live resource')} claim it"]
+        lines.append(f"      kept   {duplicate.kept}")
+        lines += [f"      other  {arn}" for arn in duplicate.others]
+    return lines
+
+
+def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
+    request = f" (request {outcome.request_id})" if outcome.request_id else ""
+    yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {outcome.verb.value} {outcome.address}: {outcome.message}{request}"
