@@ -1,0 +1,84 @@
+"""``apply``: carries out a saved plan, or plans, shows, asks and carries out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "apply",
+        parents=[common],
+        help="make the account equal to the spec",
+        description="Carry out a saved plan; or plan, show the plan, ask, and carry it out.",
+    )
+    parser.add_argument("plan_file", metavar="PLANFILE", nargs="?", help="what plan --out saved; refused when anything it touches has moved since")
+    parser.add_argument("--auto-approve", action="store_true", help="do not ask")
+    add_format(parser, "text", "json")
+    add_scope(parser)
+    add_allowances(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
+    from reconciler.log import configure
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    if args.plan_file:
+        return _apply_saved(args, context)
+    return _apply_fresh(args, context)
+
+
+def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
+    from reconciler.cli import applying, pipeline
+    from reconciler.cli.plan import warn
+    from reconciler.cli.progress import reading
+    from reconciler.plan.actions import PlanOptions
+
+    options = PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
+    project, targets = pipeline.load_targets(context)
+    desired = pipeline.load_desired_states(project, targets)
+    applying.must_be_able_to_ask(args)
+    with contextlib.ExitStack() as stack:
+        with reading(sys.stderr) as progress:
+            surveys = stack.enter_context(pipeline.surveyed(project, targets, options, desired=desired, progress=progress))
+        warn(warning for state in desired.values() for warning in state.warnings)
+        plan = pipeline.whole_plan(project, surveys, options)
+        work = [(survey.plan, survey.connection) for survey in surveys]
+        return applying.show_ask_run(plan, work, project.guardrails, args, context)
+
+
+def _apply_saved(args: argparse.Namespace, context: Context) -> int:
+    from reconciler.cli import applying, pipeline
+    from reconciler.cli.progress import reading
+    from reconciler.cli.saved import claim, load_plan
+    from reconciler.errors import StalePlan, UsageError
+
+    given = [flag for flag, value in (("--prune", args.prune), ("--adopt", args.adopt), ("--only", args.only), ("--exclude", args.exclude)) if value]
+    if given:
+        raise UsageError(f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE")
+    path = context.directory / Path(args.plan_file)
+    plan = applying.restricted(load_plan(path), context.targets)
+    project, targets = pipeline.load_targets(context)
+    applying.must_fit(plan, project)
+    applying.must_be_able_to_ask(args)
+    wanted = {target.name for target in plan.targets}
+    targets = tuple(target for target in targets if target.name in wanted)
+    desired = pipeline.load_desired_states(project, targets)
+    with contextlib.ExitStack() as stack:
+        with reading(sys.stderr) as progress:
+            surveys = stack.enter_context(pipeline.surveyed(project, targets, plan.options, desired=desired, progress=progress))
+        moved = applying.moved_since(plan, surveys)
+        if moved:
+            raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
+        connections = {survey.target.name: survey.connection for survey in surveys}
+        work = [(target, connections[target.name]) for target in applying.blocked_now(plan, surveys, project.guardrails)]
+        return applying.show_ask_run(plan, work, project.guardrails, args, context, before_first_call=lambda: claim(path, plan))

@@ -1,0 +1,67 @@
+"""The entry point: builds the argument parser, runs one verb, and turns every error we raise on purpose into a message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from reconciler import __version__
+from reconciler.cli import apply, drift, plan, sandbox, schema, show, validate
+from reconciler.cli.options import Parser, context_of, global_options
+from reconciler.errors import ExitCode, ReconcilerError
+
+_INTERRUPTED = 130
+
+_EPILOG = """\
+exit codes:
+  0  done, in sync, or a plan was made
+  1  an error: bad spec, no credentials, AWS refused
+  2  differences: drift found drift; plan --detailed-exitcode found changes
+  3  refused, and nothing was changed: stale plan, guardrail, live channel
+  4  an apply ended incomplete; the report says what is done, failed, not attempted, blocked
+  5  drift: no drift, but merged changes are not applied yet
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    common = global_options()
+    parser = Parser(
+        prog="ivs-reconciler",
+        description="Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for room in (validate, plan, apply, show, drift, schema):
+        room.add_parser(subparsers, common)
+    sandbox.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (see ``ExitCode``)."""
+    args = build_parser().parse_args(argv)
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except ReconcilerError as error:
+        _complain(error, colored=context_of(args).colored(sys.stderr))
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; say nothing, and keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; nothing more was started\n")
+        return _INTERRUPTED
+
+
+def _complain(error: ReconcilerError, *, colored: bool) -> None:
+    text = str(error)
+    sys.stderr.write(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")

@@ -1,0 +1,96 @@
+"""The options that several verbs share, and what they mean once parsed.
+
+Global options may stand before or after the verb. A wrong call ends with exit code 1, because 2 says "differences" to the scripts that rely on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from reconciler.errors import ExitCode
+
+Subparsers = argparse._SubParsersAction  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint about a wrong call has exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the complaint, and leave."""
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The global options of one call. ``targets`` empty means all of them."""
+
+    directory: Path
+    config: str | None
+    targets: tuple[str, ...]
+    log_format: str
+    verbosity: int
+    no_color: bool
+
+    def colored(self, stream: TextIO) -> bool:
+        """Whether to colour what goes to a stream: a terminal, unless ``--no-color`` or the ``NO_COLOR`` convention says no."""
+        return not self.no_color and not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def context_of(args: argparse.Namespace) -> Context:
+    """Read the global options from parsed arguments."""
+    return Context(
+        directory=Path(getattr(args, "directory", ".")),
+        config=getattr(args, "config", None),
+        targets=tuple(getattr(args, "target", ())),
+        log_format=getattr(args, "log_format", "auto"),
+        verbosity=getattr(args, "verbose", 0),
+        no_color=getattr(args, "no_color", False),
+    )
+
+
+def global_options() -> argparse.ArgumentParser:
+    """Return a parent parser with the global options; nothing is set where nothing is given, so both places of a verb can share it."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("global options")
+    group.add_argument("-C", dest="directory", metavar="DIR", help="work as if started in DIR")
+    group.add_argument("--config", metavar="FILE", help="the project file, relative to DIR (default: ivs-reconciler.yaml)")
+    group.add_argument("-t", "--target", metavar="NAME", action="append", help="only this target; may be repeated (default: all)")
+    group.add_argument("--log-format", choices=("auto", "console", "json"), help="how logs look on stderr (default: auto, by terminal)")
+    group.add_argument("-v", "--verbose", action="count", help="say more: the AWS calls of a plan, and logs; twice for still more")
+    group.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR in the environment does the same)")
+    return parser
+
+
+def add_scope(parser: argparse.ArgumentParser) -> None:
+    """Add what a plan may do and what it looks at."""
+    group = parser.add_argument_group("scope and permissions")
+    group.add_argument("--prune", action="store_true", help="allow deleting managed resources that left the spec")
+    group.add_argument("--adopt", action="store_true", help="take over an unowned live resource that has the kind and the name of a missing one")
+    group.add_argument("--only", metavar="GLOB", action="append", default=[], help="only addresses like this, and what they need; may be repeated")
+    group.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated")
+
+
+def add_allowances(parser: argparse.ArgumentParser) -> None:
+    """Add the acknowledgements that let one run pass a guardrail."""
+    group = parser.add_argument_group("acknowledgements, for this run alone")
+    group.add_argument("--allow-deletes", metavar="N", type=_count, help="let a plan delete up to N resources of a kind")
+    group.add_argument("--allow-updates", metavar="N", type=_count, help="let a plan update up to N resources of a kind")
+    group.add_argument("--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some")
+
+
+def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
+    """Add ``--format``; the first is the default."""
+    parser.add_argument("--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number

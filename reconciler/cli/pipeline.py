@@ -1,0 +1,185 @@
+"""The path that plan, apply and drift share: project file, desired state, connection, live state, plan.
+
+Every target is read at the same time as the others; the results stay in the project's order.
+A target that fails is reported beside the others, so that one bad account does not hide the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.cli.options import Context
+from reconciler.errors import AwsError, Problem, SpecError, UsageError
+from reconciler.live.connect import Connection, connect
+from reconciler.live.gateway import Answer
+from reconciler.live.reader import ReadCalls, ReadRequest, read_live, read_streams
+from reconciler.model.address import Address, KindName
+from reconciler.model.resource import DesiredState, LiveState, digest_of
+from reconciler.model.target import Project, Target
+from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
+from reconciler.plan.build import build_plan
+from reconciler.plan.live_streams import needs_streams, with_streams
+from reconciler.spec.desired import load_desired
+from reconciler.spec.project import load_project
+
+_TARGETS_AT_ONCE = 8
+
+Progress = Callable[[str, int], None]
+"""Told the name of a target and how many calls were made for it so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One target, looked at: what is wanted, what is there, and what to do about it."""
+
+    target: Target
+    desired: DesiredState
+    live: LiveState
+    plan: TargetPlan
+    connection: Connection
+
+
+def load_targets(context: Context) -> tuple[Project, tuple[Target, ...]]:
+    """Read the project file and pick the targets asked for. Raises ``SpecError`` and, for an unknown target, ``UsageError``."""
+    project = load_project(context.directory, context.config)
+    unknown = [name for name in context.targets if name not in project.targets]
+    if unknown:
+        raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
+    names = [name for name in project.targets if not context.targets or name in context.targets]
+    return project, tuple(project.targets[name] for name in names)
+
+
+def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
+    """Read the specs of every target; problems of all targets are raised together, each once."""
+    states: dict[str, DesiredState] = {}
+    problems: dict[Problem, None] = {}
+    for target in targets:
+        try:
+            states[target.name] = load_desired(project, target)
+        except SpecError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise SpecError(tuple(problems))
+    return states
+
+
+@contextlib.contextmanager
+def surveyed(
+    project: Project,
+    targets: tuple[Target, ...],
+    options: PlanOptions,
+    *,
+    desired: Mapping[str, DesiredState],
+    adopt: Mapping[Address, str] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Survey, ...]]:
+    """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
+
+    Raises ``AwsError`` with one line for each target that failed.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def survey(target: Target) -> Survey | AwsError:
+            try:
+                connection = stack.enter_context(connect(target))
+                wanted = desired[target.name]
+                live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls: progress(target.name, calls)))
+                plan = plan_target(project, target, wanted, live, options, connection, adopt or {})
+                return Survey(target, wanted, live, plan, connection)
+            except AwsError as error:
+                return error
+
+        with ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target") as pool:
+            found = list(pool.map(survey, targets))
+        raise_failures(targets, found)
+        yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def raise_failures(targets: tuple[Target, ...], found: list[Survey | AwsError]) -> None:
+    """Raise the failures of all targets as one error, a line each; the error keeps the first one's code."""
+    failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
+    if failures:
+        lines = [f"{target.name}: {failure}" for target, failure in failures]
+        first = failures[0][1]
+        raise AwsError("\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id)
+
+
+def read_target(
+    connection: Connection,
+    desired: DesiredState,
+    options: PlanOptions,
+    adopt: Mapping[Address, str],
+    progress: Callable[[int], None] | None = None,
+) -> LiveState:
+    """Read what a plan of this spec needs to know about one account and region."""
+    names: dict[KindName, set[str]] = {}
+    if options.adopt:
+        for address, resource in desired.resources.items():
+            name = resource.properties.get("name")
+            if isinstance(name, str) and name:
+                names.setdefault(address.kind, set()).add(name)
+    request = ReadRequest(
+        stack=desired.stack,
+        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind is KindName.STREAM_KEY),
+        adopt_names={kind: frozenset(found) for kind, found in names.items()},
+        ignore_tags=desired.ignore_tags,
+        needed=frozenset(address.kind for address in desired.resources),
+        full_arns=frozenset(adopt.values()),
+    )
+    calls = connection.gateway if progress is None else Counted(connection.gateway, progress)
+    return read_live(calls, request, account_id=connection.account_id, region=connection.region)
+
+
+def plan_target(
+    project: Project,
+    target: Target,
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    connection: Connection,
+    adopt: Mapping[Address, str],
+) -> TargetPlan:
+    """Decide what to do about one target; asks which channels are on air only when the plan would touch a channel."""
+    allowed = PlanOptions(prune=options.prune or target.prune, adopt=options.adopt, only=options.only, exclude=options.exclude)
+    plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt)
+    if needs_streams(plan):
+        plan = with_streams(plan, read_streams(connection.gateway), project.guardrails.on_live)
+    return plan
+
+
+def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, now: datetime | None = None) -> Plan:
+    """Put the targets' plans together into the value that is shown, saved and applied."""
+    from reconciler.gitops.repository import head_commit
+
+    return Plan(
+        stack=project.stack,
+        created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        git_commit=head_commit(Path(project.root)),
+        spec_digest="sha256:" + digest_of({survey.target.name: survey.desired.digest for survey in surveys}),
+        options=options,
+        targets=tuple(survey.plan for survey in surveys),
+    )
+
+
+class Counted:
+    """Passes calls on and tells how many there were; what a person watches while live state is read."""
+
+    def __init__(self, calls: ReadCalls, progress: Callable[[int], None]) -> None:
+        self._calls = calls
+        self._progress = progress
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
+        """Pass one call on."""
+        answer = self._calls.call(operation, parameters)
+        with self._lock:
+            self._count += 1
+            self._progress(self._count)
+        return answer

@@ -1,0 +1,108 @@
+"""``plan``: what an apply would do, read-only, shown and optionally saved."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "plan",
+        parents=[common],
+        help="show what an apply would do; read-only",
+        description="Read live state, compare it with the spec, and show what an apply would do. Nothing is changed.",
+    )
+    parser.add_argument("--out", metavar="FILE", help="save the plan, for apply and show")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
+    add_format(parser, "text", "json", "markdown", "html")
+    add_scope(parser)
+    add_allowances(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
+    from reconciler.cli import pipeline
+    from reconciler.cli.guarding import refusals
+    from reconciler.cli.progress import reading
+    from reconciler.log import configure
+    from reconciler.plan.actions import PlanOptions
+    from reconciler.plan.codec import dumps
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    options = PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
+    project, targets = pipeline.load_targets(context)
+    desired = pipeline.load_desired_states(project, targets)
+    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, options, desired=desired, progress=progress) as surveys:
+        plan = pipeline.whole_plan(project, surveys, options)
+    show_plan(plan, args.format, context)
+    warn(warning for state in desired.values() for warning in state.warnings)
+    if args.out:
+        write_new(Path(args.out), dumps(plan))
+    refused = refusals(plan, project.guardrails, args)
+    for message in refused:
+        sys.stderr.write(f"{message}\n")
+    if refused:
+        return ExitCode.REFUSED
+    changes = any(not target.is_empty for target in plan.targets)
+    return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
+
+
+def show_plan(plan: object, view: str, context: Context) -> None:
+    """Write the plan to stdout in one of the four views."""
+    from reconciler.plan.actions import Plan
+
+    assert isinstance(plan, Plan)
+    match view:
+        case "json":
+            from reconciler.plan.codec import dumps
+
+            text = dumps(plan)
+        case "markdown":
+            from reconciler.report import markdown
+
+            text = markdown.render_plan(plan)
+        case "html":
+            from reconciler.report import html
+
+            text = html.render_plan(plan)
+        case _:
+            from reconciler.report.text import ansi, plain, render_plan
+
+            text = render_plan(plan, paint=ansi if context.colored(sys.stdout) else plain, calls=context.verbosity > 0)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def warn(warnings: object) -> None:
+    """Write warnings of the spec to stderr, each once."""
+    from collections.abc import Iterable
+
+    assert isinstance(warnings, Iterable)
+    for warning in dict.fromkeys(warnings):
+        sys.stderr.write(f"warning: {warning}\n")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file so that a reader sees either the old or the whole new content. Raises ``UsageError`` where it cannot."""
+    import os
+    import tempfile
+
+    from reconciler.errors import UsageError
+
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: the plan cannot be saved ({error.strerror}); name a file in a folder that can be written") from None

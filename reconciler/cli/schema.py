@@ -1,0 +1,57 @@
+"""``schema``: the JSON Schemas of the project file, the spec files and the plan file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reconciler.cli.options import Subparsers
+from reconciler.errors import ExitCode, UsageError
+
+_NAMES = ("project", "spec", "plan")
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "schema",
+        parents=[common],
+        help="print the JSON Schemas",
+        description="Print a JSON Schema, write all of them to a folder, or check that a folder has them as they are now.",
+    )
+    parser.add_argument("name", nargs="?", choices=_NAMES, help="which one to print (default: all, as one object)")
+    parser.add_argument("--write", metavar="DIR", help="write them to DIR instead")
+    parser.add_argument("--check", metavar="DIR", help="compare them with DIR instead; exit with 1 where one is not fresh")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    import json
+
+    from reconciler.plan.schema import plan_schema
+    from reconciler.spec.schema import schemas
+
+    documents: dict[str, object] = {**schemas(), "plan.schema.json": plan_schema()}
+    texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
+    if args.write:
+        folder = Path(args.write)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return ExitCode.OK
+    if args.check:
+        stale = [name for name, text in texts.items() if not _is(Path(args.check) / name, text)]
+        if stale:
+            raise UsageError(f"{args.check}: not fresh: {', '.join(stale)}; write them anew with: ivs-reconciler schema --write {args.check}")
+        return ExitCode.OK
+    if args.name:
+        sys.stdout.write(texts[f"{args.name}.schema.json"])
+    else:
+        sys.stdout.write(json.dumps(documents, indent=2, ensure_ascii=False) + "\n")
+    return ExitCode.OK
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text

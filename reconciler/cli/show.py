@@ -1,0 +1,27 @@
+"""``show``: a saved plan, in any view; needs no spec and no account."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reconciler.cli.options import Subparsers, add_format, context_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser("show", parents=[common], help="show a saved plan", description="Show a saved plan. Nothing else is read.")
+    parser.add_argument("plan_file", metavar="PLANFILE", help="what plan --out saved")
+    add_format(parser, "text", "json", "markdown", "html")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from reconciler.cli.plan import show_plan
+    from reconciler.cli.saved import load_plan
+
+    context = context_of(args)
+    show_plan(load_plan(context.directory / Path(args.plan_file)), args.format, context)
+    return ExitCode.OK

@@ -1,0 +1,85 @@
+"""What a person sees while an apply runs: a line for each finished action, and on a terminal a bar with the expected end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from reconciler.apply import ActionFinished, Event
+from reconciler.plan.actions import Outcome, Result, TargetPlan
+from reconciler.report.text import Paint, plain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_MARKS = {
+    Result.DONE: ("done", "good"),
+    Result.FAILED: ("failed", "bad"),
+    Result.NOT_ATTEMPTED: ("not attempted", "change"),
+    Result.BLOCKED: ("blocked", "note"),
+}
+
+
+class Watcher(Protocol):
+    """Is told every event of an apply."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+
+
+@contextlib.contextmanager
+def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Watcher]:
+    """Watch one target's apply; the bar is drawn on stderr where that is a terminal."""
+    stdout.write(f"\napplying to {plan.name}\n")
+    stdout.flush()
+    if not stderr.isatty():
+        yield Lines(stdout, paint)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
+        yield Bar(progress, progress.add_task(plan.name, total=len(plan.actions)), Lines(stdout, paint), same_terminal=stdout.isatty())
+
+
+class Lines:
+    """A line for each finished action."""
+
+    def __init__(self, stdout: TextIO, paint: Paint) -> None:
+        self._stdout = stdout
+        self._paint = paint
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, ActionFinished):
+            self._stdout.write(self.line(event.outcome, self._paint) + "\n")
+            self._stdout.flush()
+
+    @staticmethod
+    def line(outcome: Outcome, paint: Paint) -> str:
+        """Return the line of one outcome."""
+        word, tone = _MARKS[outcome.result]
+        said = f": {outcome.message}" if outcome.message and outcome.result is not Result.DONE else ""
+        return f"  {paint(word, tone)}  {outcome.verb.value} {outcome.address}{said}"
+
+
+class Bar:
+    """A bar on a terminal, with the lines above it when they go to the same terminal."""
+
+    def __init__(self, progress: Progress, task: TaskID, lines: Lines, *, same_terminal: bool) -> None:
+        self._progress = progress
+        self._task = task
+        self._lines = lines
+        self._same_terminal = same_terminal
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        if not isinstance(event, ActionFinished):
+            return
+        if self._same_terminal:
+            self._progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._lines.event(event)
+        self._progress.advance(self._task)
