@@ -19,11 +19,6 @@ _MARKS = {
     Result.NOT_ATTEMPTED: ("not attempted", "change"),
     Result.BLOCKED: ("blocked", "note"),
 }
-    Result.DONE: ("done", "good"),
-    Result.FAILED: ("failed", "bad"),
-    Result.NOT_ATTEMPTED: ("not attempted", "change"),
-    Result.BLOCKED: ("blocked", "note"),
-}
 
 
 class Watcher(Protocol):
