@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.diff import FieldChange as FieldChange
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Value
 
@@ -44,20 +45,6 @@ class ReplaceOrder(StrEnum):
 
     CREATE_FIRST = "create-then-delete"
     DELETE_FIRST = "delete-then-create"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One path with what is there and what will be. Paths are JSON pointers into properties, or ``/tags/<key>``.
-
-    ``absent_before`` and ``absent_after`` tell "not there" from a value of ``None``.
-    """
-
-    path: str
-    before: Value
-    after: Value
-    absent_before: bool = False
-    absent_after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +132,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts for the last line."""
+    """Counts for the last line. A blocked action is counted in ``blocked`` and nowhere else."""
 
     create: int = 0
     update: int = 0

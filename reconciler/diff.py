@@ -1,0 +1,186 @@
+"""Two resources in, their differences out: one ``FieldChange`` for each path with what is there and what will be.
+
+Both sides come in canonical form, where a field that equals the service's default is left out, so this room never filters: what differs here, differs.
+A field left out on one side is reported with the value the service takes for it.
+Fields that hold one value are compared directly; deepdiff finds the paths inside the objects that differ, and nothing of deepdiff leaves this module.
+A list is one value, with or without order: it is reported whole, never item by item.
+This module must not know about actions, addresses in the account, or the reason for a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.model.address import KindName
+from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Shape
+from reconciler.model.normalise import default_of, default_preset
+from reconciler.model.tags import OWN
+from reconciler.model.values import REF, Ref, Value
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One path with what is there and what will be. Paths are JSON pointers into properties, or ``/tags/<key>``.
+
+    ``absent_before`` and ``absent_after`` tell "not there" from a value of ``None``.
+    """
+
+    path: str
+    before: Value
+    after: Value
+    absent_before: bool = False
+    absent_after: bool = False
+
+    @property
+    def field(self) -> str:
+        """The name of the property that the path begins with, or ``tags``."""
+        return unescape(self.path.split("/", 2)[1])
+
+
+def compare(
+    kind: KindName,
+    live: Mapping[str, Value],
+    desired: Mapping[str, Value],
+    *,
+    ignore: frozenset[str] = frozenset(),
+) -> tuple[FieldChange, ...]:
+    """Return what differs between canonical properties, in the table's order; nothing for the fields in ``ignore``.
+
+    References compare by value: a ``Ref`` differs from every ARN, because the ARN it stands for is not known yet.
+    """
+    if live == desired:
+        return ()
+    wanted = effective(kind, live, desired, ignore)
+    changes: list[FieldChange] = []
+    for field in KINDS[kind].fields:
+        name = field.name
+        before, after = live.get(name), wanted.get(name)
+        if before == after:
+            continue
+        path = "/" + escape(name)
+        if field.shape is Shape.OBJECT:
+            changes.extend(_inside(path, before, after, default_of(kind, name, wanted)))
+            continue
+        if before is None:
+            before = default_of(kind, name, live)
+        if after is None:
+            after = default_of(kind, name, wanted)
+        if before != after:
+            changes.append(FieldChange(path, before, after, absent_before=before is None, absent_after=after is None))
+    return tuple(changes)
+
+
+def effective(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]) -> Mapping[str, Value]:
+    """Return what the resource shall be: the desired properties, with those that are ignored as they are live."""
+    if not ignore:
+        return desired
+    result = {name: value for name, value in desired.items() if name not in ignore}
+    result.update((name, value) for name, value in live.items() if name in ignore)
+    if kind is KindName.CHANNEL and "preset" in result and "preset" not in ignore:
+        # The type that stays may take no preset, or take the wanted one by itself.
+        if result.get("type") not in ADVANCED_TYPES or result["preset"] == default_preset(result.get("type")):
+            del result["preset"]
+    return result
+
+
+def compare_tags(live_tags: Mapping[str, str], desired_tags: Mapping[str, str], ignore: frozenset[str] = frozenset()) -> tuple[FieldChange, ...]:
+    """Return the tags that differ, in the order of their keys.
+
+    ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one; the tags that say whose a resource is are compared whatever it holds.
+    """
+    if live_tags == desired_tags:
+        return ()
+    changes = []
+    for key in sorted(live_tags.keys() | desired_tags.keys()):
+        before, after = live_tags.get(key), desired_tags.get(key)
+        if before == after or (key not in OWN and ("tags" in ignore or f"tags/{key}" in ignore)):
+            continue
+        changes.append(FieldChange("/tags/" + escape(key), before, after, absent_before=before is None, absent_after=after is None))
+    return tuple(changes)
+
+
+def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str, str]) -> tuple[FieldChange, ...]:
+    """Return the properties and tags of a resource that is not there yet, as changes from nothing."""
+    changes = [
+        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True)
+        for field in KINDS[kind].fields
+        if field.name in properties
+    ]
+    changes += [FieldChange("/tags/" + escape(key), None, tags[key], absent_before=True) for key in sorted(tags)]
+    return tuple(changes)
+
+
+def escape(token: str) -> str:
+    """Write one token of a JSON pointer (RFC 6901)."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+def unescape(token: str) -> str:
+    """Read one token of a JSON pointer (RFC 6901)."""
+    return token.replace("~1", "/").replace("~0", "~")
+
+
+_Plain: TypeAlias = "None | bool | int | str | tuple[_Plain, ...] | dict[str, _Plain]"
+
+
+def _inside(path: str, before: Value, after: Value, default: Value) -> list[FieldChange]:
+    """Return what differs inside an object. Members left out stand for the default where the object as a whole has one."""
+    left = before if isinstance(before, Mapping) else {}
+    right = after if isinstance(after, Mapping) else {}
+    assumed = default if isinstance(default, Mapping) else {}
+    left, right = _filled(left, right, assumed), _filled(right, left, assumed)
+    return [
+        FieldChange(
+            path + "".join("/" + escape(token) for token in tokens),
+            _at(left, tokens),
+            _at(right, tokens),
+            absent_before=_at(left, tokens) is None,
+            absent_after=_at(right, tokens) is None,
+        )
+        for tokens in _differing_paths(left, right)
+    ]
+
+
+def _filled(side: Mapping[str, Value], other: Mapping[str, Value], assumed: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Add the default of each member that only the other side spells out, unless this side is switched off and has no such member."""
+    if side.get("recordingMode") == "DISABLED":
+        return side
+    return {**{key: assumed[key] for key in other if key in assumed}, **side}
+
+
+def _differing_paths(left: Mapping[str, Value], right: Mapping[str, Value]) -> list[tuple[str, ...]]:
+    """Return the paths at which two objects differ, sorted, each cut off where a list begins."""
+    from deepdiff import DeepDiff  # noqa: PLC0415 - importing deepdiff costs more than a whole plan without differences
+
+    tree = DeepDiff(_plain(left), _plain(right), view="tree")
+    paths: set[tuple[str, ...]] = set()
+    for nodes in tree.values():
+        for node in nodes:
+            tokens: list[str] = []
+            for token in node.path(output_format="list"):
+                if not isinstance(token, str):
+                    break
+                tokens.append(token)
+            paths.add(tuple(tokens))
+    return sorted(paths)
+
+
+def _plain(value: Value) -> _Plain:
+    """Give deepdiff nothing but JSON: it would look into a ``Ref`` instead of taking it for one value."""
+    if isinstance(value, Ref):
+        return f"{REF} {value.address}"
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _at(value: Value, tokens: tuple[str, ...]) -> Value:
+    for token in tokens:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(token)
+    return value
