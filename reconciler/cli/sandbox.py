@@ -1,0 +1,135 @@
+"""The verbs of `ivs-reconciler sandbox`: serve the embedded server, and talk to a running one.
+
+Only argparse is imported here; each verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.sandbox import AccessKey, Sandbox
+
+DEFAULT_PORT = 4599
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `sandbox` with its verbs to the command line."""
+    sandbox = subparsers.add_parser(
+        "sandbox",
+        help="an Amazon IVS control plane on your machine",
+        description="An Amazon IVS control plane on your machine, for any AWS client.",
+    )
+    verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
+    _add_serve(verbs)
+
+
+def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="serve until interrupted",
+        description="Serve the Amazon IVS control plane until interrupted (Ctrl-C or SIGTERM).",
+    )
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s: this machine only)")
+    parser.add_argument("--db", metavar="FILE", help="keep the state in this SQLite file (default: in memory)")
+    parser.add_argument("--quotas", action="store_true", help="answer 429 above AWS's documented call rates")
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=COUNT",
+        help="change a resource quota, such as channels=50000 (repeatable)",
+    )
+    parser.add_argument("--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)")
+    parser.add_argument("--accounts", metavar="FILE", help="JSON: access key id to account id, or to {account, secret, user, session_token}")
+    parser.add_argument("--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)")
+    parser.add_argument("--settle-seconds", type=float, default=2.0, help="how long CREATING lasts (default %(default)s)")
+    parser.add_argument("--stop-seconds", type=float, default=2.0, help="how long a stopped stream lingers (default %(default)s)")
+    parser.set_defaults(run=serve)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until a signal asks to stop; then answer what has begun and leave."""
+    import signal
+    import threading
+
+    try:
+        sandbox = _sandbox(args)
+        sandbox.start()
+    except (ValueError, OSError, RuntimeError) as error:
+        return _fail(f"the sandbox cannot start: {error}")
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    where = args.db or "memory"
+    sys.stdout.write(f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\nuse it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url}\n")
+    sys.stdout.flush()
+    # A wait without a timeout would keep the signal handler from running on some platforms.
+    while not stopping.wait(0.5):
+        pass
+    sandbox.stop()
+    sys.stdout.write("stopped\n")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verbs alone, without the rest of the command line."""
+    parser = argparse.ArgumentParser(prog="ivs-reconciler")
+    add_parser(parser.add_subparsers(dest="command", metavar="COMMAND", required=True))
+    args = parser.parse_args(argv)
+    return int(args.run(args))
+
+
+def _sandbox(args: argparse.Namespace) -> Sandbox:
+    from reconciler.sandbox import Sandbox
+
+    return Sandbox(
+        args.db,
+        port=args.port,
+        host=args.host,
+        quotas=args.quotas,
+        limits={name: int(value) for name, value in map(_pair, args.limit)},
+        auth=args.auth,
+        accounts=_accounts(args.accounts),
+        buckets=dict(map(_pair, args.bucket)),
+        settle_seconds=args.settle_seconds,
+        stop_seconds=args.stop_seconds,
+    )
+
+
+def _accounts(path: str | None) -> dict[str, str | AccessKey]:
+    """Return the configured callers; their secrets are in a file so that no process list shows them."""
+    import json
+    from pathlib import Path
+
+    from reconciler.sandbox import AccessKey
+
+    if path is None:
+        return {}
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: not a JSON object of access keys")  # noqa: TRY004
+    try:
+        return {key: value if isinstance(value, str) else AccessKey(**value) for key, value in found.items()}
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"{text}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

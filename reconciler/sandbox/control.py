@@ -1,0 +1,225 @@
+"""What no AWS client can do: make streams live, break things, move the clock, look behind.
+
+Every public method of `Control` is also `POST /_sandbox/<name>` with its arguments as a JSON object
+(queries answer GET too), with the same defaults, refusals and results; see `control_http`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from reconciler.sandbox import events, journal, live, sessions
+from reconciler.sandbox.clock import VirtualClock
+from reconciler.sandbox.engine import Engine
+from reconciler.sandbox.faults import Fault
+from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.sessions import Session
+from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
+from reconciler.sandbox.world import Lag, Row, World
+
+MAX_LIMIT = 1000
+
+
+class ControlError(Exception):
+    """What was asked of the sandbox is not possible; the text says why."""
+
+
+class Control:
+    """The control operations of one sandbox."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Control the engine's state; `Sandbox.control` makes this."""
+        self._engine = engine
+        self._parts = engine.parts
+
+    def go_live(self, arn: str, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
+        """Start a stream on a channel; answers its stream id."""
+        return self._with_channel(
+            arn,
+            lambda world, channel: live.go_live(world, channel, self._parts.rng, viewers=viewers, health=health),
+        )
+
+    def go_offline(self, arn: str) -> JsonDict:
+        """End a channel's stream at once, as if the broadcaster left."""
+
+        def end(world: World, session: Session) -> None:
+            live.end_stream(world, session, at=world.now)
+
+        return self._with_session(arn, end)
+
+    def set_health(self, arn: str, health: str) -> JsonDict:
+        """Make a stream HEALTHY, STARVING or UNKNOWN."""
+        return self._with_session(arn, lambda world, session: live.set_health(world, session, health))
+
+    def set_viewers(self, arn: str, viewers: int) -> JsonDict:
+        """Say how many watch a stream."""
+        return self._with_session(arn, lambda world, session: live.set_viewers(world, session, viewers))
+
+    def add_fault(self, effect: str, **rule: Any) -> list[JsonDict]:
+        """Arm a fault (see `reconciler.sandbox.faults.Fault` for the arguments)."""
+        try:
+            fault = Fault(effect=effect, **rule)
+        except (TypeError, ValueError) as error:
+            raise ControlError(f"not a fault: {error}") from None
+        self._parts.faults.add(fault)
+        return self.faults()
+
+    def faults(self) -> list[JsonDict]:
+        """Return the armed faults, with how many calls each has seen and hit."""
+        return self._parts.faults.describe()
+
+    def clear_faults(self) -> list[JsonDict]:
+        """Disarm all faults."""
+        self._parts.faults.clear()
+        return []
+
+    def set_lag(self, create: float = 0.0, delete: float = 0.0) -> JsonDict:
+        """Seconds until a create shows in reads, and until a delete stops showing."""
+        if create < 0 or delete < 0:
+            raise ControlError("a lag cannot be negative")
+        self._parts.lag = Lag(create, delete)
+        return {"create": create, "delete": delete}
+
+    def set_rates(self, rates: dict[str, float] | bool) -> JsonDict:
+        """Switch call-rate quotas on (true), off (false), or set some of them (a second)."""
+        try:
+            self._parts.limiter.set(rates)
+        except (TypeError, ValueError) as error:
+            raise ControlError(str(error)) from None
+        return {"rates": rates}
+
+    def set_quota(self, name: str, value: int) -> JsonDict:
+        """Change a resource quota, as AWS Support would; kept in the database."""
+        if value < 0:
+            raise ControlError("a quota cannot be negative")
+        with self._writing() as connection:
+            try:
+                set_quota(connection, name, value)
+            except ValueError as error:
+                raise ControlError(str(error)) from None
+        return {"name": name, "value": value}
+
+    def quotas(self) -> JsonDict:
+        """Return the applied resource quotas."""
+        with self._parts.store.transaction(write=False) as connection:
+            return {name: quota(connection, name) for name in RESOURCE_QUOTAS}
+
+    def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
+        """Return recorded calls, newest first, secrets masked."""
+        with self._writing() as connection:
+            self._parts.journal.write(connection)
+            return journal.query(
+                connection,
+                operation=operation,
+                account=account,
+                region=region,
+                limit=min(limit, MAX_LIMIT),
+            )
+
+    def clear_calls(self) -> JsonDict:
+        """Forget the record of calls."""
+        with self._writing() as connection:
+            self._parts.journal.clear()
+            connection.execute("DELETE FROM calls")
+        return {}
+
+    def events(self, limit: int = 100) -> list[JsonDict]:
+        """Events as EventBridge would deliver them, newest first."""
+        with self._parts.store.transaction(write=False) as connection:
+            return events.latest(connection, self._parts.clock.now(), min(limit, MAX_LIMIT))
+
+    def advance(self, seconds: float) -> JsonDict:
+        """Move a virtual clock on."""
+        clock = self._parts.clock
+        if not isinstance(clock, VirtualClock):
+            raise ControlError("this sandbox runs on the real clock")
+        try:
+            clock.advance(seconds)
+        except ValueError as error:
+            raise ControlError(str(error)) from None
+        return {"now": clock.now()}
+
+    def resources(self, account: str = DEFAULT_ACCOUNT, region: str = DEFAULT_REGION) -> JsonDict:
+        """How many resources of each kind there are."""
+        with self._parts.store.transaction(write=False) as connection:
+            rows = connection.execute(
+                "SELECT kind, n FROM counts WHERE account = ? AND region = ? ORDER BY kind",
+                (account, region),
+            ).fetchall()
+        return dict(rows)
+
+    def worlds(self) -> list[JsonDict]:
+        """Return the accounts and regions that have held anything."""
+        with self._parts.store.transaction(write=False) as connection:
+            return self._worlds(connection)
+
+    def _worlds(self, connection: sqlite3.Connection) -> list[JsonDict]:
+        rows = connection.execute("SELECT account, region, sum(n) FROM counts GROUP BY account, region").fetchall()
+        return [{"account": account, "region": region, "resources": n} for account, region, n in rows]
+
+    def live(self) -> list[JsonDict]:
+        """Return what is on air, in all accounts and regions."""
+        found: list[JsonDict] = []
+        with self._parts.store.transaction(write=False) as connection:
+            for world in self._worlds(connection):
+                here = World(connection, world["account"], world["region"], self._parts.clock.now())
+                streams, _ = sessions.page_of_live(here, MAX_LIMIT, "", "")
+                found += [
+                    {
+                        "channelArn": each.channel,
+                        "streamId": each.stream_id,
+                        "name": each.document["name"],
+                        "health": each.document["health"],
+                        "viewers": each.document["viewers"],
+                        "startTime": each.started,
+                    }
+                    for each in streams
+                ]
+        return found
+
+    def reset(self) -> JsonDict:
+        """Back to an empty sandbox: resources, streams, events, records, quotas, faults, lag."""
+        self._parts.store.clear()
+        self._parts.journal.clear()
+        self._parts.faults.clear()
+        self._parts.lag = Lag()
+        return {}
+
+    def flush(self) -> JsonDict:
+        """Store the records that still wait in memory."""
+        with self._writing() as connection:
+            self._parts.journal.write(connection)
+        return {}
+
+    def _writing(self) -> AbstractContextManager[Any]:
+        return self._parts.store.transaction(write=True)
+
+    def _with_channel(self, arn: str, work: Callable[[World, Row], JsonDict]) -> JsonDict:
+        """Work on a channel in its own account and region, which its ARN names."""
+        parts = arn.split(":")
+        if len(parts) != 6 or not parts[5].startswith("channel/"):
+            raise ControlError(f"{arn!r} is not a channel ARN")
+        with self._writing() as connection:
+            world = World(connection, parts[4], parts[3], self._parts.clock.now())
+            channel = world.find(arn)
+            if channel is None:
+                raise ControlError(f"there is no channel {arn}")
+            try:
+                return work(world, channel)
+            except live.NotPossibleError as error:
+                refusal = ControlError(str(error))
+        raise refusal
+
+    def _with_session(self, arn: str, work: Callable[[World, Session], None]) -> JsonDict:
+        def on_air(world: World, channel: Row) -> JsonDict:
+            session = sessions.live_session(world, channel.arn)
+            if session is None:
+                raise live.NotPossibleError(f"channel {arn} is not live")
+            work(world, session)
+            return {"channelArn": arn, "streamId": session.stream_id}
+
+        return self._with_channel(arn, on_air)

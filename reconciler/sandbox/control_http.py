@@ -1,0 +1,84 @@
+"""The control API over HTTP: one operation a path, arguments and results as JSON.
+
+The same server may be open in a browser, so a page of another site must not be able to drive it:
+requests with a foreign Origin are refused, and changes need a JSON content type.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from reconciler.sandbox.control import Control, ControlError
+from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes
+
+PREFIX = "/_sandbox/"
+QUERIES = frozenset({"faults", "quotas", "calls", "events", "resources", "worlds", "live"})
+CHANGES = frozenset(
+    {
+        "go_live",
+        "go_offline",
+        "set_health",
+        "set_viewers",
+        "add_fault",
+        "clear_faults",
+        "set_lag",
+        "set_rates",
+        "set_quota",
+        "clear_calls",
+        "advance",
+        "reset",
+    }
+)
+
+
+def answer(control: Control, request: Request) -> Response:
+    """Answer one request under /_sandbox/."""
+    name = request.path.removeprefix(PREFIX).strip("/").replace("-", "_")
+    if _is_foreign(request):
+        return _refusal(403, "requests from pages of other sites are refused")
+    if name in QUERIES and request.method == "GET":
+        arguments: Any = _typed(control, name, dict(parse_qsl(request.query)))
+    elif name in QUERIES | CHANGES and request.method == "POST":
+        if not request.headers.get("content-type", "").startswith(JSON_TYPE):
+            return _refusal(415, f"send the arguments as {JSON_TYPE}")
+        try:
+            arguments = json.loads(request.body or b"{}")
+        except (ValueError, RecursionError):
+            return _refusal(400, "the body is not valid JSON")
+    else:
+        known = ", ".join(sorted(QUERIES | CHANGES))
+        return _refusal(404, f"no control operation {request.method} {name!r}; there are: {known}")
+    return _run(control, name, arguments)
+
+
+def _run(control: Control, name: str, arguments: Any) -> Response:
+    operation = getattr(control, name)
+    try:
+        inspect.signature(operation).bind(**arguments)
+        return _ok(operation(**arguments))
+    except TypeError as error:
+        return _refusal(400, f"{name}: {error}")
+    except ControlError as error:
+        return _refusal(400, str(error))
+
+
+def _typed(control: Control, name: str, values: dict[str, str]) -> dict[str, Any]:
+    """Query parameters are texts; numbers are told by the operation's signature."""
+    parameters = inspect.signature(getattr(control, name)).parameters
+    return {key: int(value) if key in parameters and isinstance(parameters[key].default, int) and value.isdecimal() else value for key, value in values.items()}
+
+
+def _is_foreign(request: Request) -> bool:
+    origin = request.headers.get("origin", "")
+    return bool(origin) and urlsplit(origin).netloc != request.headers.get("host", "")
+
+
+def _ok(result: object) -> Response:
+    return Response(200, (("Content-Type", JSON_TYPE),), json_bytes(result))
+
+
+def _refusal(status: int, text: str) -> Response:
+    return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}))

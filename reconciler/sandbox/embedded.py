@@ -1,0 +1,139 @@
+"""`Sandbox`: the pieces put together, with a start and an end."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from reconciler.sandbox import control_http, model
+from reconciler.sandbox.clock import Clock, SystemClock
+from reconciler.sandbox.control import Control
+from reconciler.sandbox.engine import Engine, Parts
+from reconciler.sandbox.faults import FaultRules
+from reconciler.sandbox.identity import AccessKey, access_keys
+from reconciler.sandbox.journal import Journal
+from reconciler.sandbox.limits import RateLimiter
+from reconciler.sandbox.server import SandboxHTTPServer, serve
+from reconciler.sandbox.settings import Settings
+from reconciler.sandbox.store import Store
+from reconciler.sandbox.wire import Request, Response
+
+AUTH_MODES = ("any", "strict")
+DRAIN_SECONDS = 5.0
+
+
+class Sandbox:
+    """An Amazon IVS control plane of one's own; use it as a context manager.
+
+    db: a SQLite file that keeps the state; None keeps it in memory.
+    port, host: where to listen; port 0 takes a free one. serve=False opens no socket at all
+    (then use `attach`).
+    quotas: False for no call-rate quotas, True for the documented ones (429), or a mapping of
+    operation to calls a second. Resource quotas (402) always hold; `limits` changes them.
+    auth: "any" takes callers at their word, "strict" verifies signatures against `accounts`.
+    accounts: access key id -> account id or `AccessKey`; a 12-digit key id is its own account.
+    buckets: bucket name -> region, for recording configurations; others exist everywhere unless
+    strict_buckets is set.
+    settle_seconds, stop_seconds: how long CREATING lasts, and a stopped stream lingers.
+    clock, seed: for runs that repeat; a `VirtualClock` makes waiting free.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one knob, all but the first by name
+        self,
+        db: str | os.PathLike[str] | None = None,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        serve: bool = True,
+        quotas: bool | Mapping[str, float] = False,
+        limits: Mapping[str, int] | None = None,
+        auth: str = "any",
+        accounts: Mapping[str, str | AccessKey] | None = None,
+        buckets: Mapping[str, str] | None = None,
+        strict_buckets: bool = False,
+        settle_seconds: float = 0.2,
+        stop_seconds: float = 0.2,
+        clock: Clock | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Open the state and compile the service model; nothing listens before `start`."""
+        keys = access_keys(accounts)
+        if auth not in AUTH_MODES:
+            raise ValueError(f"auth {auth!r} is not one of {', '.join(AUTH_MODES)}")
+        if auth == "strict" and not any(key.secret for key in keys.values()):
+            raise ValueError("auth='strict' needs accounts with secrets to verify signatures with")
+        self._address = (host, port)
+        self._serve = serve
+        self._http: SandboxHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+        time = clock or SystemClock()
+        service = model.load()
+        self._store = Store(db)
+        parts = Parts(
+            model=service,
+            store=self._store,
+            clock=time,
+            rng=random.Random(seed),  # noqa: S311 - invented ids of an invented service
+            settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets),
+            keys=keys,
+            faults=FaultRules(random.Random(seed)),  # noqa: S311
+            limiter=RateLimiter(time, quotas),
+            journal=Journal(),
+            strict=auth == "strict",
+        )
+        self._engine = Engine(parts)
+        self.control = Control(self._engine)
+        for name, value in (limits or {}).items():
+            self.control.set_quota(name, value)
+
+    @property
+    def endpoint_url(self) -> str:
+        """What to give to AWS clients, or to put into AWS_ENDPOINT_URL_IVS."""
+        if self._http is None:
+            raise RuntimeError("the sandbox is not serving: call start() first")
+        host, port = self._http.server_address[:2]
+        return f"http://{host if isinstance(host, str) else host.decode()}:{port}"
+
+    def start(self) -> Sandbox:
+        """Listen and serve from a background thread."""
+        if self._serve and self._http is None:
+            self._http = SandboxHTTPServer(self._address, self.handle)
+            self._thread = serve(self._http)
+        return self
+
+    def stop(self) -> None:
+        """Answer what has begun, stop listening, close the state. Twice is fine."""
+        http, self._http = self._http, None
+        if http is not None:
+            http.shutdown()
+            http.server_close()
+            http.drain(DRAIN_SECONDS)
+        if self._thread is not None:
+            self._thread.join(DRAIN_SECONDS)
+            self._thread = None
+        self.control.flush()
+        self._store.close()
+
+    def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
+        """Answer one request, whatever brought it."""
+        if request.path.startswith(control_http.PREFIX):
+            return control_http.answer(self.control, request)
+        return self._engine.handle(request, source_ip)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()

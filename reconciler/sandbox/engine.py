@@ -1,0 +1,258 @@
+"""The pipeline every call goes through, whichever transport brought it.
+
+Order: route, identify, faults before the work, signature, call rate, parse and validate, work in
+one transaction, faults after the work. The order of authentication, throttling and validation on
+the real service is not documented; this one is assumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.sandbox import projections, shapes
+from reconciler.sandbox.clock import Clock
+from reconciler.sandbox.faults import Fault, FaultRules
+from reconciler.sandbox.identity import AccessKey, Caller, identify
+from reconciler.sandbox.journal import CallRecord, Journal
+from reconciler.sandbox.limits import RateLimiter
+from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
+from reconciler.sandbox.operations.context import Call
+from reconciler.sandbox.operations.registry import HANDLERS, is_write
+from reconciler.sandbox.routing import Router, arn_text
+from reconciler.sandbox.services import neighbours
+from reconciler.sandbox.settings import Settings
+from reconciler.sandbox.sigv4 import verify
+from reconciler.sandbox.store import Store
+from reconciler.sandbox.wire import (
+    COMMON_ERRORS,
+    FRONT_HEADERS,
+    ApiError,
+    Disruption,
+    Request,
+    Response,
+    error_response,
+    json_response,
+    new_request_id,
+)
+from reconciler.sandbox.world import Lag, World
+
+log = logging.getLogger("reconciler.sandbox")
+
+_EDGE_PAGE = b"<html><head><title>503 Service Unavailable</title></head><body>503</body></html>"
+
+
+@dataclass(slots=True)
+class Parts:
+    """What an engine is made of; `lag` may be replaced while it runs."""
+
+    model: ServiceModel
+    store: Store
+    clock: Clock
+    rng: random.Random
+    settings: Settings
+    keys: Mapping[str, AccessKey]
+    faults: FaultRules
+    limiter: RateLimiter
+    journal: Journal
+    strict: bool = False
+    lag: Lag = field(default_factory=Lag)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known so far about one request: enough to record it, whatever happens."""
+
+    request: Request
+    source_ip: str
+    request_id: str
+    caller: Caller
+    service: str = "ivs"
+    operation: str = ""
+    parameters: JsonDict | None = None
+    after: Fault | None = None
+
+
+class Engine:
+    """Requests in, answers out; knows nothing of sockets."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Compile the model; everything that can fail fails here and not in a request."""
+        self.parts = parts
+        self._router = Router(parts.model)
+        self._validators = shapes.validators(parts.model.shapes)
+        self._serialisers = projections.serialisers(parts.model.shapes)
+        self._maskers = projections.maskers(parts.model.shapes)
+        self._statuses = {**COMMON_ERRORS, **parts.model.errors}
+        # The answers that carry the front's headers as modelled members: the batch operations.
+        self._fronted = frozenset(
+            operation.name
+            for operation in parts.model.operations.values()
+            if operation.output and any("location" in m for m in parts.model.shapes[operation.output]["members"].values())
+        )
+
+    def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
+        """Answer one request; whatever goes wrong inside is an answer, never an exception."""
+        attempt = _Attempt(request, source_ip, new_request_id(), identify(request, self.parts.keys))
+        try:
+            answer = self._answer(attempt)
+        except ApiError as error:
+            answer = self._refuse(attempt, error)
+        except Exception:
+            # The one place that may catch everything: a dropped connection would make SDKs resend.
+            log.exception("request %s: the sandbox itself failed", attempt.request_id)
+            text = f"An internal error occurred; request id {attempt.request_id}"
+            answer = self._refuse(attempt, ApiError("InternalServerException", text))
+        return answer if attempt.after is None else self._break(attempt, attempt.after, answer)
+
+    def _answer(self, attempt: _Attempt) -> Response:
+        parts, request, caller = self.parts, attempt.request, attempt.caller
+        neighbour = neighbours.find(request)
+        operation = None
+        if neighbour is not None:
+            attempt.service, attempt.operation = neighbour.service, neighbour.operation
+        else:
+            operation = self._router.find(request)
+            attempt.operation = operation.name
+        coming = parts.faults.take(
+            attempt.operation,
+            caller.account,
+            caller.region,
+            arn_text(request) if parts.faults.active else "",
+        )
+        if coming.delay:
+            parts.clock.sleep(coming.delay)
+        if coming.before is not None:
+            return self._fail(attempt, coming.before)
+        if parts.strict:
+            service = attempt.service if neighbour is None else neighbour.signing_name
+            verify(request, parts.keys, service, parts.clock.now())
+        attempt.after = coming.after
+        if operation is None:
+            assert neighbour is not None
+            with parts.store.transaction(write=True) as connection:
+                parts.journal.write(connection, self._record(attempt, 200))
+                return neighbour.answer(connection, request, caller, parts.clock.now(), attempt.request_id)
+        parts.limiter.take(caller.account, caller.region, operation.name)
+        return self._work(attempt, operation)
+
+    def _work(self, attempt: _Attempt, operation: Operation) -> Response:
+        """Validate, do the work and serialise its answer inside one transaction."""
+        parts, caller = self.parts, attempt.caller
+        handler = HANDLERS.get(operation.name)
+        if handler is None:
+            raise ApiError(
+                "UnknownOperationException",
+                f"{operation.name} is in the installed service model, but this sandbox does not know it yet",
+            )
+        cleaned = self._validate(operation, attempt.request)
+        if operation.input is not None:
+            attempt.parameters = self._maskers[operation.input](cleaned)
+        write = is_write(operation.name)
+        with parts.store.transaction(write=write) as connection:
+            world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
+            call = Call(operation.name, caller, world, parts.settings, parts.rng)
+            result = handler(call, cleaned)
+            body = self._serialisers[operation.output](result) if operation.output else {}
+            record = self._record(attempt, operation.status)
+            if write:
+                if operation.output:
+                    masked = self._maskers[operation.output](result)
+                    record = self._record(attempt, operation.status, result=masked)
+                parts.journal.write(connection, record)
+        if not write:
+            parts.journal.defer(record)
+        if operation.status == 204:
+            return Response(204, (("x-amzn-RequestId", attempt.request_id),))
+        answer = json_response(operation.status, body, attempt.request_id)
+        if operation.name in self._fronted:
+            return Response(answer.status, (*answer.headers, *FRONT_HEADERS), answer.body)
+        return answer
+
+    def _validate(self, operation: Operation, request: Request) -> JsonDict:
+        """Return the cleaned input of a call, or all its violations at once."""
+        document = self._router.input_of(operation, request)
+        if operation.input is None:
+            return {}
+        problems: list[str] = []
+        cleaned: JsonDict = self._validators[operation.input](document, "", problems)
+        if problems:
+            raise ApiError("ValidationException", shapes.violation_text(problems))
+        return cleaned
+
+    def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
+        """Answer with an error, and record it."""
+        status = error.status or self._statuses.get(error.code, 400)
+        self.parts.journal.defer(self._record(attempt, status, error=error, fault=fault))
+        return self._error(attempt, error, status)
+
+    def _error(self, attempt: _Attempt, error: ApiError, status: int) -> Response:
+        if attempt.service == "ivs":
+            return error_response(status, error.code, error.message, attempt.request_id)
+        return neighbours.failure(attempt.service, error, status, attempt.request_id)
+
+    def _fail(self, attempt: _Attempt, fault: Fault) -> Response:
+        """Answer with a fault instead of the work."""
+        if fault.effect in ("throttle", "error"):
+            return self._refuse(attempt, _asked_error(fault, attempt.operation), fault.effect)
+        status = 503 if fault.effect == "html" else None
+        self.parts.journal.defer(self._record(attempt, status, fault=f"{fault.effect} before"))
+        return _disrupted(fault, Response(200))
+
+    def _break(self, attempt: _Attempt, fault: Fault, answer: Response) -> Response:
+        """Answer with a fault instead of the result: the work is done and stays done."""
+        if fault.effect in ("throttle", "error"):
+            error = _asked_error(fault, attempt.operation)
+            status = error.status or self._statuses.get(error.code, 400)
+            return self._error(attempt, error, status)
+        return _disrupted(fault, answer)
+
+    def _record(
+        self,
+        attempt: _Attempt,
+        status: int | None,
+        *,
+        error: ApiError | None = None,
+        fault: str = "",
+        result: JsonDict | None = None,
+    ) -> CallRecord:
+        after = attempt.after
+        return CallRecord(
+            time=self.parts.clock.now(),
+            request_id=attempt.request_id,
+            service=attempt.service,
+            operation=attempt.operation,
+            account=attempt.caller.account,
+            region=attempt.caller.region,
+            user=attempt.caller.arn,
+            access_key=attempt.caller.access_key,
+            source_ip=attempt.source_ip,
+            user_agent=attempt.request.headers.get("user-agent", "")[:512],
+            read_only=not is_write(attempt.operation),
+            status=status,
+            error_code=error.code if error else "",
+            error_message=error.message if error else "",
+            fault=f"{after.effect} after" if after and not fault else fault,
+            parameters=attempt.parameters,
+            result=result,
+        )
+
+
+def _asked_error(fault: Fault, operation: str) -> ApiError:
+    if fault.effect == "throttle":
+        return ApiError("ThrottlingException", f"Operation: ivs:{operation} exceeded call rate: 5")
+    return ApiError(fault.code, fault.message, status=fault.status)
+
+
+def _disrupted(fault: Fault, answer: Response) -> Response:
+    match fault.effect:
+        case "html":
+            return Response(503, (("Content-Type", "text/html"),), _EDGE_PAGE)
+        case "hang":
+            return Response(answer.status, disruption=Disruption.HANG, hold=fault.seconds)
+        case "truncate":
+            return Response(answer.status, answer.headers, answer.body, disruption=Disruption.TRUNCATE)
+        case _:
+            return Response(answer.status, disruption=Disruption.RESET)

@@ -1,0 +1,92 @@
+"""The log of events, in the shape EventBridge delivers them for IVS (user guide: EventBridge).
+
+The service sends events for streams, health, limits, recordings and ad breaks; never for changes of
+configuration. An event may be logged ahead of its time (a stopped stream ends a moment later): it
+shows once its time has come.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.projections import iso8601
+from reconciler.sandbox.world import World
+
+STATE = "IVS Stream State Change"
+HEALTH = "IVS Stream Health Change"
+LIMIT = "IVS Limit Breach"
+RECORDING = "IVS Recording State Change"
+AD_BREAK = "IVS Ad Break State Change"
+
+ERROR_EVENTS = frozenset({"Stream Failure", "Starvation Start", "Recording Start Failure", "Recording End Failure"})
+MAX_SESSION_EVENTS = 500
+
+
+def append(world: World, channel: str, detail_type: str, detail: JsonDict, *, at: float | None = None) -> None:
+    """Log one event of a channel, now or at a given instant."""
+    time = world.now if at is None else at
+    event = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": detail_type,
+        "source": "aws.ivs",
+        "account": world.account,
+        "time": iso8601(time),
+        "region": world.region,
+        "resources": [channel],
+        "detail": detail,
+    }
+    world.connection.execute(
+        "INSERT INTO events (time, account, region, channel, document) VALUES (?, ?, ?, ?, ?)",
+        (time, world.account, world.region, channel, json.dumps(event)),
+    )
+
+
+def event_name(event: JsonDict) -> str:
+    """Return the name of an event within its type; each type keeps it elsewhere."""
+    detail = event["detail"]
+    return str(detail.get("event_name") or detail.get("recording_status") or detail.get("limit_name", ""))
+
+
+def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
+    """Return the stream events of a session, newest first, at most 500 (service model: StreamSession)."""
+    rows = world.connection.execute(
+        "SELECT time, document FROM events WHERE channel = ? AND time <= ?"
+        " AND json_extract(document, '$.detail.stream_id') = ? ORDER BY time DESC, seq DESC LIMIT ?",
+        (channel, world.now, stream_id, MAX_SESSION_EVENTS),
+    )
+    found = []
+    for time, document in rows:
+        event = json.loads(document)
+        entry = {"name": event_name(event), "type": event["detail-type"], "eventTime": time}
+        if "code" in event["detail"]:
+            entry["code"] = event["detail"]["code"]
+        found.append(entry)
+    return found
+
+
+def after(connection: sqlite3.Connection, seq: int, now: float, limit: int) -> list[tuple[int, JsonDict]]:
+    """Events logged after a position whose time has come, oldest first."""
+    rows = connection.execute(
+        "SELECT seq, document FROM events WHERE seq > ? AND time <= ? ORDER BY seq LIMIT ?",
+        (seq, now, limit),
+    )
+    return [(found, json.loads(document)) for found, document in rows]
+
+
+def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:
+    """Return the newest events, newest first."""
+    rows = connection.execute(
+        "SELECT document FROM events WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT ?",
+        (now, limit),
+    )
+    return [json.loads(document) for (document,) in rows]
+
+
+def last_position(connection: sqlite3.Connection) -> int:
+    """Return the position of the newest event, due or not."""
+    (found,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+    return int(found)

@@ -1,0 +1,84 @@
+"""Who calls, and where: account from the access key, region from the signature's scope.
+
+A 12-digit access key id *is* the account; other keys are looked up in the configured accounts and
+else belong to the default account. Nothing is verified here; see `sigv4`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+from reconciler.sandbox.wire import Request
+
+DEFAULT_ACCOUNT = "123456789012"
+DEFAULT_REGION = "us-west-2"
+_CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One configured caller. `secret` and the rest are needed for strict authentication only.
+
+    `expires` is the instant (epoch seconds) from which the key is answered as expired.
+    """
+
+    account: str
+    secret: str = field(default="", repr=False)
+    user: str = "sandbox"
+    session_token: str = field(default="", repr=False)
+    expires: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be an account."""
+        if not _ACCOUNT.fullmatch(self.account):
+            raise ValueError(f"an account is 12 digits, not {self.account!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The identity behind one request."""
+
+    access_key: str
+    account: str
+    region: str
+    user: str = "sandbox"
+    service: str = ""
+
+    @property
+    def arn(self) -> str:
+        """The principal, as IAM writes it."""
+        return f"arn:aws:iam::{self.account}:user/{self.user}"
+
+
+def access_keys(accounts: Mapping[str, str | AccessKey] | None) -> dict[str, AccessKey]:
+    """Return configured callers; a bare string is the account of a key without a secret."""
+    return {key: value if isinstance(value, AccessKey) else AccessKey(value) for key, value in (accounts or {}).items()}
+
+
+def credential_scope(request: Request) -> tuple[str, ...]:
+    """Access key, date, region, service, terminator as the request claims them; may be empty."""
+    found = _CREDENTIAL.search(request.headers.get("authorization", ""))
+    if found:
+        return tuple(found.group(1).split("/"))
+    if "X-Amz-Credential=" in request.query:
+        return tuple(parse_qs(request.query)["X-Amz-Credential"][0].split("/"))
+    return ()
+
+
+def identify(request: Request, keys: Mapping[str, AccessKey]) -> Caller:
+    """Return the caller, taken at their word."""
+    scope = credential_scope(request)
+    access_key = scope[0] if scope else ""
+    region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else DEFAULT_REGION
+    service = scope[3] if len(scope) > 3 else ""
+    known = keys.get(access_key)
+    if known is not None:
+        return Caller(access_key, known.account, region, known.user, service)
+    if _ACCOUNT.fullmatch(access_key):
+        return Caller(access_key, access_key, region, service=service)
+    return Caller(access_key, DEFAULT_ACCOUNT, region, service=service)

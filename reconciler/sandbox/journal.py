@@ -1,0 +1,102 @@
+"""The record of calls: who did what, when, and how it was answered; secrets masked before it.
+
+A successful change is recorded inside its own transaction, so it is never lost; other calls wait in
+memory for the next write or query, so that a read needs no write lock on the database.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reconciler.sandbox.model import JsonDict
+
+KEPT = 10_000
+TRIM_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call as it was answered; `status` is None when the caller got no answer."""
+
+    time: float
+    request_id: str
+    service: str
+    operation: str
+    account: str
+    region: str
+    user: str
+    access_key: str
+    source_ip: str
+    user_agent: str
+    read_only: bool
+    status: int | None
+    error_code: str = ""
+    error_message: str = ""
+    fault: str = ""
+    parameters: JsonDict | None = None
+    result: JsonDict | None = None
+
+
+class Journal:
+    """The records of one database."""
+
+    def __init__(self) -> None:
+        """Start with nothing waiting."""
+        self._lock = threading.Lock()
+        self._waiting: deque[CallRecord] = deque(maxlen=KEPT)
+        self._written = 0
+
+    def defer(self, record: CallRecord) -> None:
+        """Record a call that changed nothing."""
+        with self._lock:
+            self._waiting.append(record)
+
+    def write(self, connection: sqlite3.Connection, record: CallRecord | None = None) -> None:
+        """Inside a write transaction: store what waits, and one more."""
+        with self._lock:
+            records = [*self._waiting]
+            self._waiting.clear()
+        if record is not None:
+            records.append(record)
+        connection.executemany(
+            "INSERT INTO calls (time, account, region, operation, document) VALUES (?, ?, ?, ?, ?)",
+            [(each.time, each.account, each.region, each.operation, json.dumps(asdict(each))) for each in records],
+        )
+        self._written += len(records)
+        if self._written >= TRIM_EVERY:
+            self._written = 0
+            connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (KEPT,))
+
+    def clear(self) -> None:
+        """Forget what waits; the table is the store's to clear."""
+        with self._lock:
+            self._waiting.clear()
+
+
+def query(
+    connection: sqlite3.Connection,
+    *,
+    operation: str = "",
+    account: str = "",
+    region: str = "",
+    service: str = "",
+    since: float = 0.0,
+    until: float | None = None,
+    limit: int = 100,
+    before: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return records, newest first; each carries its position as `seq`, for paging with `before`."""
+    rows = connection.execute(
+        "SELECT seq, document FROM calls WHERE (?1 = '' OR operation = ?1)"
+        " AND (?2 = '' OR account = ?2) AND (?3 = '' OR region = ?3) AND time >= ?4"
+        " AND (?5 IS NULL OR time <= ?5) AND (?6 IS NULL OR seq < ?6)"
+        " AND (?7 = '' OR json_extract(document, '$.service') = ?7)"
+        " ORDER BY seq DESC LIMIT ?8",
+        (operation, account, region, since, until, before, service, limit),
+    )
+    return [{"seq": seq, **json.loads(document)} for seq, document in rows]

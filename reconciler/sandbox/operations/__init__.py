@@ -1,0 +1,1 @@
+"""The operations of the service: plain functions from a validated request to an answer."""

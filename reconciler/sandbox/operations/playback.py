@@ -1,0 +1,70 @@
+"""Playback key pairs and playback restriction policies."""
+
+from __future__ import annotations
+
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.operations.context import Call, conflict, validation
+from reconciler.sandbox.operations.countries import COUNTRIES
+from reconciler.sandbox.operations.kinds import KEY_PAIR, POLICY, new_tags
+from reconciler.sandbox.pem import BadKeyError, fingerprint
+
+MAX_COUNTRIES = 200
+MAX_ORIGINS = 5
+
+
+def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
+    """One public key is imported once only: a second time conflicts, even with a full quota."""
+    tags = new_tags(request)
+    try:
+        mark = fingerprint(request["publicKeyMaterial"])
+    except BadKeyError as error:
+        raise validation(f"publicKeyMaterial: {error}") from None
+    present = call.world.all(KEY_PAIR.type)
+    if any(row.document["fingerprint"] == mark for row in present):
+        raise conflict(f"A playback key pair with fingerprint {mark} already exists")
+    call.refuse_over_quota(KEY_PAIR.quota, len(present))
+    pair: JsonDict = {"arn": call.new_arn(KEY_PAIR.type), "fingerprint": mark, "tags": tags}
+    # A nameless key pair answers without a name (user guide: creating a key pair).
+    if "name" in request:
+        pair["name"] = request["name"]
+    call.world.insert(KEY_PAIR.type, pair["arn"], pair)
+    return {"keyPair": pair}
+
+
+def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
+    """Make a policy; empty lists allow everything."""
+    tags = new_tags(request)
+    refuse_bad_lists(request)
+    call.refuse_over_quota(POLICY.quota, call.world.count(POLICY.type))
+    policy = {
+        "name": "",
+        "allowedCountries": [],
+        "allowedOrigins": [],
+        "enableStrictOriginEnforcement": False,
+        **request,
+        "arn": call.new_arn(POLICY.type),
+        "tags": tags,
+    }
+    call.world.insert(POLICY.type, policy["arn"], policy)
+    return {"playbackRestrictionPolicy": policy}
+
+
+def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
+    """Members not given stay; lists are replaced whole, and an empty one clears (assumed)."""
+    row = call.find(request["arn"])
+    refuse_bad_lists(request)
+    policy = {**row.document, **request}
+    call.world.replace(row, policy)
+    return {"playbackRestrictionPolicy": policy}
+
+
+def refuse_bad_lists(request: JsonDict) -> None:
+    """Sizes from the user guide's quotas; unknown or lower-case countries are refused (assumed)."""
+    countries = request.get("allowedCountries", [])
+    unknown = [country for country in countries if country not in COUNTRIES]
+    if unknown:
+        raise validation(f"allowedCountries: {', '.join(unknown[:5])} is not an ISO 3166-1 alpha-2 country code")
+    if len(countries) > MAX_COUNTRIES:
+        raise validation(f"allowedCountries: at most {MAX_COUNTRIES} countries are allowed")
+    if len(request.get("allowedOrigins", [])) > MAX_ORIGINS:
+        raise validation(f"allowedOrigins: at most {MAX_ORIGINS} origins are allowed")

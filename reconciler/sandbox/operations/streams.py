@@ -1,0 +1,176 @@
+"""Operations on live and past streams, ad breaks and viewer sessions."""
+
+from __future__ import annotations
+
+from reconciler.sandbox import events, live, sessions
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.operations.context import Call, conflict, not_found, validation
+from reconciler.sandbox.sessions import Session
+from reconciler.sandbox.wire import ApiError
+from reconciler.sandbox.world import BadTokenError
+
+PAGE = 100
+MAX_METADATA_BYTES = 1024
+METADATA_RATE = 5
+
+
+def get_stream(call: Call, request: JsonDict) -> JsonDict:
+    """Return the stream on air; an idle channel is ChannelNotBroadcasting, not a state OFFLINE."""
+    channel = call.see(request["channelArn"])
+    session = on_air(call, channel.arn)
+    url = channel.document.get("playbackUrl", "")
+    return {"stream": {**summary(session), "playbackUrl": url}}
+
+
+def list_streams(call: Call, request: JsonDict) -> JsonDict:
+    """All streams on air in the account and region."""
+    health = request.get("filterBy", {}).get("health", "")
+    try:
+        found, token = sessions.page_of_live(call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health)
+    except BadTokenError:
+        raise bad_token() from None
+    answer: JsonDict = {"streams": [summary(session) for session in found]}
+    return {**answer, "nextToken": token} if token else answer
+
+
+def stop_stream(call: Call, request: JsonDict) -> JsonDict:
+    """Disconnects; the stream shows as live a moment longer (length assumed, see settings)."""
+    channel = call.find(request["channelArn"])
+    session = on_air(call, channel.arn)
+    if session.ended is None:
+        live.end_stream(call.world, session, at=call.world.now + call.settings.stop_seconds)
+    return {}
+
+
+def put_metadata(call: Call, request: JsonDict) -> JsonDict:
+    """At most 1 KB (of UTF-8, assumed) and 5 a second for each channel (user guide: quotas)."""
+    channel = call.find(request["channelArn"])
+    if len(request["metadata"].encode()) > MAX_METADATA_BYTES:
+        raise validation("Metadata size exceeds payload limit")
+    session = on_air(call, channel.arn)
+    bucket = session.document.get("~metadata", {"tokens": METADATA_RATE, "at": call.world.now})
+    refill = max(0.0, call.world.now - bucket["at"]) * METADATA_RATE
+    tokens = min(float(METADATA_RATE), bucket["tokens"] + refill)
+    if tokens < 1:
+        raise ApiError(
+            "ThrottlingException",
+            f"Operation: ivs:PutMetadata exceeded call rate: {METADATA_RATE} for resource: {channel.arn}",
+        )
+    note = {"tokens": tokens - 1, "at": call.world.now}
+    sessions.change(call.world, session, {**session.document, "~metadata": note})
+    return {}
+
+
+def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
+    """One session, or the latest; a channel that never was live has none (404)."""
+    channel = call.see(request["channelArn"])
+    stream_id = request.get("streamId", "")
+    session = sessions.session_of(call.world, channel.arn, stream_id)
+    if session is None:
+        raise not_found(f"{channel.arn}/{stream_id}" if stream_id else channel.arn)
+    answer: JsonDict = {
+        **session.document,
+        "streamId": session.stream_id,
+        "startTime": session.started,
+        "truncatedEvents": events.of_session(call.world, channel.arn, session.stream_id),
+    }
+    if not session.is_live(call.world.now):
+        answer["endTime"] = session.ended
+    return {"streamSession": answer}
+
+
+def list_stream_sessions(call: Call, request: JsonDict) -> JsonDict:
+    """Sessions newest first; a session on air has no end."""
+    channel = call.see(request["channelArn"])
+    try:
+        found, token = sessions.page_of_channel(call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", ""))
+    except BadTokenError:
+        raise bad_token() from None
+    answer: JsonDict = {"streamSessions": [session_summary(call, each) for each in found]}
+    return {**answer, "nextToken": token} if token else answer
+
+
+def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
+    """One ad break at a time (user guide: server-side ad insertion), on a live channel with ads."""
+    channel = call.find(request["channelArn"])
+    session = on_air(call, channel.arn)
+    if not channel.document.get("adConfigurationArn"):
+        raise validation(f"Channel: {channel.arn} has no ad configuration")
+    if session.document.get("~adBreakUntil", 0) > call.world.now:
+        raise conflict(f"Channel: {channel.arn} is in an ad break")
+    start = request.get("targetStartAt", call.world.now)
+    break_id = request.get("adBreakId") or call.identifier()
+    until = max(start, call.world.now) + request["durationSeconds"]
+    sessions.change(call.world, session, {**session.document, "~adBreakUntil": until})
+    detail = {
+        "event_name": "Ad Break Inserted",
+        "channel_name": session.document["name"],
+        "stream_id": session.stream_id,
+        "ad_break_id": break_id,
+        "duration_seconds": request["durationSeconds"],
+    }
+    events.append(call.world, channel.arn, events.AD_BREAK, detail)
+    return {"adBreakId": break_id, "targetStartAt": start}
+
+
+def start_viewer_session_revocation(call: Call, request: JsonDict) -> JsonDict:
+    """Succeeds even when no such viewer watches (observed on the real service by others)."""
+    call.find(request["channelArn"])
+    return {}
+
+
+def batch_start_viewer_session_revocation(call: Call, request: JsonDict) -> JsonDict:
+    """Each pair stands for itself; unknown channels come back as errors."""
+    errors = []
+    for pair in request["viewerSessions"]:
+        try:
+            call.find(pair["channelArn"])
+        except ApiError as error:
+            foreign = error.code == "AccessDeniedException"
+            errors.append(
+                {
+                    "channelArn": pair["channelArn"],
+                    "viewerId": pair["viewerId"],
+                    "code": "403" if foreign else "404",
+                    "message": "not authorized" if foreign else error.message,
+                }
+            )
+    return {"errors": errors}
+
+
+def on_air(call: Call, channel: str) -> Session:
+    """Return the channel's stream, or the service's own error for an idle channel."""
+    session = sessions.live_session(call.world, channel)
+    if session is None:
+        raise ApiError("ChannelNotBroadcasting", f"Channel: {channel} is not currently online")
+    return session
+
+
+def summary(session: Session) -> JsonDict:
+    """Return a stream as lists show it."""
+    return {
+        "channelArn": session.channel,
+        "streamId": session.stream_id,
+        "state": "LIVE",
+        "health": session.document["health"],
+        "viewerCount": session.document["viewers"],
+        "startTime": session.started,
+    }
+
+
+def session_summary(call: Call, session: Session) -> JsonDict:
+    """Return a session as lists show it."""
+    happened = events.of_session(call.world, session.channel, session.stream_id)
+    entry: JsonDict = {
+        "streamId": session.stream_id,
+        "startTime": session.started,
+        "hasErrorEvent": any(event["name"] in events.ERROR_EVENTS for event in happened),
+    }
+    if not session.is_live(call.world.now):
+        entry["endTime"] = session.ended
+    return entry
+
+
+def bad_token() -> ApiError:
+    """Return the error for a token that is not one of this listing."""
+    return validation("The provided nextToken is invalid")

@@ -1,0 +1,237 @@
+"""Input shapes of the model compiled to validators.
+
+A validator collects every violation of a request, in the wording AWS services use, and returns the
+value cleaned: unknown members and nulls dropped, as REST-JSON services do.
+All are compiled at start: compiled lazily they raced under threads.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.sandbox.model import JsonDict
+
+Validator = Callable[[Any, str, list[str]], Any]
+
+MASK = "****"
+_ASCII_TAG = re.compile(r"[A-Za-z0-9 _.:/=+\-@]*")
+_UNICODE_CLASS = re.compile(r"\(\[((?:\\p\{\w\})+)(.*)\]([+*])\)")
+_INTEGER_BITS = {"integer": 31, "long": 63}
+
+
+def validators(shapes: Mapping[str, JsonDict]) -> dict[str, Validator]:
+    """One validator for each shape."""
+    table: dict[str, Validator] = {}
+    for name in shapes:
+        table[name] = _validator(name, shapes, table)
+    return table
+
+
+def violation_text(problems: list[str]) -> str:
+    """All violations of one request in one message, AWS's way."""
+    count = len(problems)
+    noun = "error" if count == 1 else "errors"
+    return f"{count} validation {noun} detected: {'; '.join(problems)}"
+
+
+def quoted(value: object) -> str:
+    """Return a value for an error message: shortened, and never what could be a credential."""
+    text = str(value)
+    if text.startswith("sk_") or "PRIVATE KEY" in text:
+        return f"'{MASK}'"
+    return f"'{text[:80]}…'" if len(text) > 80 else f"'{text}'"
+
+
+def text_matcher(pattern: str) -> Callable[[str], bool]:
+    """Return a predicate for a pattern of the model, which is unanchored there and meant as a whole."""
+    unicode_class = _UNICODE_CLASS.fullmatch(pattern)
+    if unicode_class is None:
+        compiled = re.compile(pattern)
+        return lambda text: compiled.fullmatch(text) is not None
+    # `re` has no \p{..}; the tag patterns are one character class of Unicode categories and signs.
+    categories = frozenset(re.findall(r"\\p\{(\w)\}", unicode_class.group(1)))
+    signs = frozenset(unicode_class.group(2).replace("\\", ""))
+    may_be_empty = unicode_class.group(3) == "*"
+
+    def matches(text: str) -> bool:
+        if not text:
+            return may_be_empty
+        if _ASCII_TAG.fullmatch(text):
+            return True
+        return all(char in signs or unicodedata.category(char)[0] in categories for char in text)
+
+    return matches
+
+
+def _validator(name: str, shapes: Mapping[str, JsonDict], table: dict[str, Validator]) -> Validator:
+    if name in table:
+        return table[name]
+    # A shape that contains itself finds this stand-in, which looks up the finished one.
+    table[name] = lambda value, path, problems: table[name](value, path, problems)  # noqa: PLW0108
+    table[name] = _build_validator(name, shapes, table)
+    return table[name]
+
+
+def _build_validator(name: str, shapes: Mapping[str, JsonDict], table: dict[str, Validator]) -> Validator:
+    shape = shapes[name]
+    match shape["type"]:
+        case "structure":
+            return _structure_validator(shape, shapes, table)
+        case "list":
+            return _list_validator(shape, _validator(shape["member"]["shape"], shapes, table))
+        case "map":
+            return _map_validator(
+                shape,
+                _validator(shape["key"]["shape"], shapes, table),
+                _validator(shape["value"]["shape"], shapes, table),
+            )
+        case "string":
+            return _string_validator(shape)
+        case "integer" | "long":
+            return _integer_validator(shape)
+        case "boolean":
+            return _boolean_validator
+        case "timestamp":
+            return _timestamp_validator
+        case other:
+            raise NotImplementedError(f"shape {name}: type {other} is new in the service model")
+
+
+def _structure_validator(shape: JsonDict, shapes: Mapping[str, JsonDict], table: dict[str, Validator]) -> Validator:
+    required = tuple(shape.get("required", ()))
+    members = {member: _validator(reference["shape"], shapes, table) for member, reference in shape["members"].items()}
+
+    def validate(value: Any, path: str, problems: list[str]) -> Any:
+        if not isinstance(value, dict):
+            problems.append(_wrong_type(path, "a structure"))
+            return {}
+        prefix = f"{path}." if path else ""
+        missing = (member for member in required if value.get(member) is None)
+        problems.extend(_constraint("null", prefix + member, "Member must not be null") for member in missing)
+        cleaned = {}
+        for member, given in value.items():
+            check = members.get(member)
+            if check is not None and given is not None:
+                cleaned[member] = check(given, prefix + member, problems)
+        return cleaned
+
+    return validate
+
+
+def _list_validator(shape: JsonDict, member: Validator) -> Validator:
+    least, most = shape.get("min"), shape.get("max")
+
+    def validate(value: Any, path: str, problems: list[str]) -> Any:
+        if not isinstance(value, list):
+            problems.append(_wrong_type(path, "a list"))
+            return []
+        _check_length(value, path, problems, least, most)
+        return [member(item, f"{path}.{place}.member", problems) for place, item in enumerate(value[:1000], start=1)]
+
+    return validate
+
+
+def _map_validator(shape: JsonDict, key: Validator, item: Validator) -> Validator:
+    least, most = shape.get("min"), shape.get("max")
+
+    def validate(value: Any, path: str, problems: list[str]) -> Any:
+        if not isinstance(value, dict):
+            problems.append(_wrong_type(path, "a map"))
+            return {}
+        _check_length(value, path, problems, least, most)
+        return {key(name, f"{path}.key", problems): item(given, f"{path}.value", problems) for name, given in value.items()}
+
+    return validate
+
+
+def _string_validator(shape: JsonDict) -> Validator:
+    least, most = shape.get("min"), shape.get("max")
+    pattern, enum = shape.get("pattern"), shape.get("enum")
+    matches = text_matcher(pattern) if pattern else None
+    secret = bool(shape.get("sensitive"))
+
+    def validate(value: Any, path: str, problems: list[str]) -> Any:
+        if not isinstance(value, str):
+            problems.append(_wrong_type(path, "a string"))
+            return ""
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            problems.append(_wrong_type(path, "a string of Unicode characters"))
+            return ""
+        shown = f"'{MASK}'" if secret else quoted(value)
+        _check_length(value, path, problems, least, most, shown)
+        if matches is not None and not matches(value):
+            rule = f"Member must satisfy regular expression pattern: {pattern}"
+            problems.append(_constraint(shown, path, rule))
+        if enum is not None and value not in enum:
+            rule = f"Member must satisfy enum value set: [{', '.join(enum)}]"
+            problems.append(_constraint(shown, path, rule))
+        return value
+
+    return validate
+
+
+def _integer_validator(shape: JsonDict) -> Validator:
+    least, most = shape.get("min"), shape.get("max")
+    bound = 1 << _INTEGER_BITS[shape["type"]]
+
+    def validate(value: Any, path: str, problems: list[str]) -> Any:
+        # JSON's true is an int to Python, but not to the service.
+        if not isinstance(value, int) or isinstance(value, bool) or not -bound <= value < bound:
+            problems.append(_wrong_type(path, "an integer"))
+            return 0
+        if least is not None and value < least:
+            rule = f"Member must have value greater than or equal to {least}"
+            problems.append(_constraint(f"'{value}'", path, rule))
+        if most is not None and value > most:
+            rule = f"Member must have value less than or equal to {most}"
+            problems.append(_constraint(f"'{value}'", path, rule))
+        return value
+
+    return validate
+
+
+def _boolean_validator(value: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(value, bool):
+        problems.append(_wrong_type(path, "a boolean"))
+        return False
+    return value
+
+
+def _timestamp_validator(value: Any, path: str, problems: list[str]) -> Any:
+    try:
+        if not isinstance(value, str):
+            raise TypeError  # noqa: TRY301
+        instant = datetime.fromisoformat(value)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        problems.append(_wrong_type(path, "an ISO 8601 timestamp"))
+        return 0.0
+
+
+def _check_length(
+    value: str | list[Any] | dict[str, Any],
+    path: str,
+    problems: list[str],
+    least: int | None,
+    most: int | None,
+    shown: str = "",
+) -> None:
+    size = len(value)
+    if least is not None and size < least:
+        rule = f"Member must have length greater than or equal to {least}"
+        problems.append(_constraint(shown or f"of size {size}", path, rule))
+    if most is not None and size > most:
+        rule = f"Member must have length less than or equal to {most}"
+        problems.append(_constraint(shown or f"of size {size}", path, rule))
+
+
+def _constraint(shown: str, path: str, rule: str) -> str:
+    return f"Value {shown} at '{path}' failed to satisfy constraint: {rule}"
+
+
+def _wrong_type(path: str, wanted: str) -> str:
+    return f"Value at '{path or 'body'}' failed to satisfy constraint: Member must be {wanted}"

@@ -1,0 +1,174 @@
+"""The state: one SQLite database, in memory or in a file; there is no cache beside it.
+
+Every request is one transaction, so an answered write is in the file before its answer is on the
+wire, and several processes may open one file: SQLite serialises them. The file carries the
+application's mark and a format number; a newer format is refused, not guessed at.
+"""
+
+# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+APPLICATION_ID = 0x49565342
+FORMAT = 1
+BUSY_SECONDS = 20.0
+
+_SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE resources (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  account TEXT NOT NULL, region TEXT NOT NULL, kind TEXT NOT NULL,
+  arn TEXT NOT NULL UNIQUE, name TEXT NOT NULL, parent TEXT,
+  visible_from REAL NOT NULL, gone_from REAL,
+  document TEXT NOT NULL
+);
+CREATE INDEX resources_by_kind ON resources (account, region, kind, seq);
+CREATE INDEX resources_by_name ON resources (account, region, kind, name, seq);
+CREATE INDEX resources_by_parent ON resources (parent, seq) WHERE parent IS NOT NULL;
+CREATE INDEX resources_gone ON resources (gone_from) WHERE gone_from IS NOT NULL;
+CREATE TABLE links (
+  target TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (target, seq)
+) WITHOUT ROWID;
+CREATE INDEX links_by_seq ON links (seq);
+CREATE TABLE counts (
+  account TEXT NOT NULL, region TEXT NOT NULL, kind TEXT NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (account, region, kind)
+) WITHOUT ROWID;
+CREATE TABLE sessions (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  stream_id TEXT NOT NULL UNIQUE, channel TEXT NOT NULL,
+  account TEXT NOT NULL, region TEXT NOT NULL,
+  started REAL NOT NULL, ended REAL,
+  document TEXT NOT NULL
+);
+CREATE INDEX sessions_by_channel ON sessions (channel, seq);
+CREATE INDEX sessions_by_end ON sessions (account, region, ended, seq);
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  time REAL NOT NULL, account TEXT NOT NULL, region TEXT NOT NULL, channel TEXT NOT NULL,
+  document TEXT NOT NULL
+);
+CREATE INDEX events_by_channel ON events (channel, seq);
+CREATE TABLE calls (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  time REAL NOT NULL, account TEXT NOT NULL, region TEXT NOT NULL,
+  operation TEXT NOT NULL, document TEXT NOT NULL
+);
+"""
+
+
+class StoreError(RuntimeError):
+    """The file cannot be used as the sandbox's state; the text says why."""
+
+
+class Store:
+    """One open database. Transactions of one process run one at a time."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Open or create the file; without a path the state lives in memory only."""
+        self.path = None if path is None else Path(path)
+        self._lock = threading.RLock()
+        self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the database; the file stays."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+        """One transaction; an exception inside undoes it whole."""
+        with self._lock:
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def clear(self) -> None:
+        """Remove every resource, session, event, call record and setting."""
+        with self.transaction(write=True) as connection:
+            for table in ("settings", "resources", "links", "counts", "sessions", "events", "calls"):
+                connection.execute(f"DELETE FROM {table}")
+
+    def _open(self) -> sqlite3.Connection:
+        target = ":memory:"
+        if self.path is not None:
+            target = str(self.path)
+            self._prepare_file(self.path)
+        connection = sqlite3.connect(target, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up(connection)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreError(f"{target}: not usable as a sandbox database ({error})") from error
+        except StoreError:
+            connection.close()
+            raise
+        return connection
+
+    @staticmethod
+    def _prepare_file(path: Path) -> None:
+        """Create the file for its owner only: it holds stream keys, if only invented ones."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be opened ({error.strerror})") from error
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        if self.path is not None:
+            _use_write_ahead_log(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._check_or_create(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _check_or_create(self, connection: sqlite3.Connection) -> None:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if not tables:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            return
+        if mark != APPLICATION_ID:
+            raise StoreError(f"{self.path}: a database of something else, not of the sandbox")
+        if version > FORMAT:
+            raise StoreError(
+                f"{self.path}: written by a newer sandbox (format {version}; this one knows up to {FORMAT}); update ivs-reconciler or use another file"
+            )
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """WAL lets readers go on beside a writer and survives `kill -9` at any moment.
+
+    Switching needs the file for a moment alone, and SQLite does not wait for that by itself.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous = NORMAL")

@@ -1,0 +1,134 @@
+"""Requests and answers as values, free of sockets; and how an error looks on the wire.
+
+The engine takes a `Request` and gives a `Response`; the HTTP server and the in-process transport
+only translate. A `Response` may ask its transport to break the connection (`Disruption`).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+JSON_TYPE = "application/json"
+
+_EXPOSED = (
+    "Access-Control-Allow-Origin,Access-Control-Expose-Headers,Cache-Control,Content-Length,"
+    "Content-Security-Policy,Content-Type,date,Strict-Transport-Security,x-amz-apigw-id,"
+    "x-amzn-errormessage,x-amzn-errortype,x-amzn-requestid,x-amzn-trace-id,"
+    "X-Content-Type-Options,X-Frame-Options"
+)
+# The service sits behind a browser-facing front: these headers come with every error and every
+# batch answer (service model: header members of all error shapes; values as AWS's own examples of
+# the sister API print them, the odd colon in Strict-Transport-Security included).
+FRONT_HEADERS: tuple[tuple[str, str], ...] = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", _EXPOSED),
+    ("Cache-Control", "no-store, no-cache"),
+    ("Content-Security-Policy", "default-src 'self'; upgrade-insecure-requests;"),
+    ("Strict-Transport-Security", "max-age:47304000; includeSubDomains"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+
+# Answers of AWS's common front that the ivs model does not list (IVS API reference: common errors).
+COMMON_ERRORS: Mapping[str, int] = {
+    "AccessDeniedException": 403,
+    "ExpiredTokenException": 403,
+    "IncompleteSignatureException": 403,
+    "InternalServerException": 500,
+    "InvalidSignatureException": 403,
+    "MissingAuthenticationTokenException": 403,
+    "RequestEntityTooLargeException": 413,
+    "SerializationException": 400,
+    "ServiceUnavailable": 503,
+    "ThrottlingException": 429,
+    "UnknownOperationException": 404,
+    "UnrecognizedClientException": 403,
+    "ValidationException": 400,
+}
+
+
+class Disruption(Enum):
+    """What the transport does to the connection instead of, or while, answering."""
+
+    RESET = "reset"
+    TRUNCATE = "truncate"
+    HANG = "hang"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; `path` and `query` are raw, still percent-encoded; header names lower-case.
+
+    The ARN in a tag path is one percent-encoded segment, so it must not be decoded before routing.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer.
+
+    With a `stream` it has no end of its own and `body` is not used; `hold` is how long a connection
+    that hangs is held.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    disruption: Disruption | None = None
+    hold: float = 0.0
+    stream: Iterator[bytes] | None = None
+
+
+class ApiError(Exception):
+    """An answer in the service's own terms: an error code and a text for people.
+
+    The text must never hold a secret: it goes to the caller, the call record and the log.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
+        """Name the error; `status` is only needed for codes that neither model nor front know."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+def new_request_id() -> str:
+    """Return a request id as AWS writes them."""
+    return str(uuid.uuid4())
+
+
+def json_bytes(value: object) -> bytes:
+    """Compact JSON, non-ASCII characters as they are."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def json_response(status: int, value: object, request_id: str) -> Response:
+    """Return an ordinary answer."""
+    headers = (("Content-Type", JSON_TYPE), ("x-amzn-RequestId", request_id))
+    return Response(status, headers, json_bytes(value))
+
+
+def error_response(status: int, code: str, message: str, request_id: str) -> Response:
+    """Return an error as the service sends it.
+
+    The code travels in the header. The model's body member is `exceptionMessage`, but SDKs read
+    `message`, and users of the real service do see texts: so both are sent.
+    """
+    headers = (
+        ("Content-Type", JSON_TYPE),
+        ("x-amzn-RequestId", request_id),
+        ("x-amzn-ErrorType", code),
+        *FRONT_HEADERS,
+    )
+    return Response(status, headers, json_bytes({"message": message, "exceptionMessage": message}))

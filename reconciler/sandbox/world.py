@@ -1,0 +1,228 @@
+"""The resources of one account in one region, inside one transaction.
+
+Two views of a resource: `find` and `count` see the truth, `see` and `page` see what a caller sees,
+which differs while a visibility lag is set (creates that do not show yet, deletes that still do).
+"""
+
+# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.sandbox.model import JsonDict
+
+_COLUMNS = "seq, arn, kind, parent, document"
+
+
+class BadTokenError(Exception):
+    """A page token that this listing did not hand out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stored resource."""
+
+    seq: int
+    arn: str
+    kind: str
+    parent: str | None
+    document: JsonDict
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of a listing, and the token of the next ones ("" at the end)."""
+
+    rows: list[Row]
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Seconds until a create shows in reads, and until a delete stops showing."""
+
+    create: float = 0.0
+    delete: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One account and region at one instant."""
+
+    connection: sqlite3.Connection
+    account: str
+    region: str
+    now: float
+    lag: Lag = Lag()
+
+    def insert(
+        self,
+        kind: str,
+        arn: str,
+        document: JsonDict,
+        *,
+        parent: str | None = None,
+        links: tuple[str, ...] = (),
+    ) -> None:
+        """Store a new resource; `links` are the ARNs it refers to."""
+        cursor = self.connection.execute(
+            "INSERT INTO resources (account, region, kind, arn, name, parent, visible_from, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.account,
+                self.region,
+                kind,
+                arn,
+                document.get("name", ""),
+                parent,
+                self.now + self.lag.create,
+                json.dumps(document),
+            ),
+        )
+        self._count(kind, 1)
+        self._link(cursor.lastrowid or 0, links)
+
+    def replace(self, row: Row, document: JsonDict, *, links: tuple[str, ...] | None = None) -> None:
+        """Store the resource anew; links stay as they are unless given."""
+        self.connection.execute(
+            "UPDATE resources SET name = ?, document = ? WHERE seq = ?",
+            (document.get("name", ""), json.dumps(document), row.seq),
+        )
+        if links is not None:
+            self.connection.execute("DELETE FROM links WHERE seq = ?", (row.seq,))
+            self._link(row.seq, links)
+
+    def remove(self, row: Row) -> None:
+        """Delete the resource and its children, at once or as far as lag lets callers see it."""
+        for child in self.children(row.arn):
+            self.remove(child)
+        self.connection.execute("DELETE FROM links WHERE seq = ?", (row.seq,))
+        self.connection.execute("DELETE FROM resources WHERE gone_from <= ?", (self.now,))
+        if self.lag.delete > 0:
+            self.connection.execute(
+                "UPDATE resources SET gone_from = ? WHERE seq = ?",
+                (self.now + self.lag.delete, row.seq),
+            )
+        else:
+            self.connection.execute("DELETE FROM resources WHERE seq = ?", (row.seq,))
+        self._count(row.kind, -1)
+
+    def find(self, arn: str) -> Row | None:
+        """Return the resource as it truly is, in this account and region."""
+        found = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND gone_from IS NULL",
+            (arn, self.account, self.region),
+        ).fetchone()
+        return None if found is None else _row(found)
+
+    def see(self, arn: str) -> Row | None:
+        """Return the resource as a reader is shown it."""
+        found = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)",
+            (arn, self.account, self.region, self.now, self.now),
+        ).fetchone()
+        return None if found is None else _row(found)
+
+    def children(self, parent: str) -> list[Row]:
+        """Return the resources that live inside another one."""
+        rows = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM resources WHERE parent = ? AND gone_from IS NULL ORDER BY seq",
+            (parent,),
+        )
+        return [_row(found) for found in rows]
+
+    def all(self, kind: str) -> list[Row]:
+        """Every resource of a kind; for the small kinds only."""
+        rows = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM resources WHERE account = ? AND region = ? AND kind = ? AND gone_from IS NULL ORDER BY seq",
+            (self.account, self.region, kind),
+        )
+        return [_row(found) for found in rows]
+
+    def count(self, kind: str) -> int:
+        """How many there are; kept, not counted, so that a create costs the same at any size."""
+        found = self.connection.execute(
+            "SELECT n FROM counts WHERE account = ? AND region = ? AND kind = ?",
+            (self.account, self.region, kind),
+        ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def is_linked(self, arn: str) -> bool:
+        """Whether any resource refers to this one."""
+        query = "SELECT 1 FROM links WHERE target = ? LIMIT 1"
+        return self.connection.execute(query, (arn,)).fetchone() is not None
+
+    def page(
+        self,
+        kind: str,
+        size: int,
+        token: str,
+        *,
+        name: str = "",
+        parent: str = "",
+        linked: str = "",
+    ) -> Page:
+        """One page in order of creation; at most one of the three filters is given."""
+        listing = f"{self.account}/{self.region}/{kind}/{name}/{parent}/{linked}"
+        after = decode_token(token, listing)
+        source, where, values = "resources", "kind = ?", [kind]
+        if parent:
+            where, values = "parent = ? AND kind = ?", [parent, kind]
+        elif linked:
+            source = "links JOIN resources USING (seq)"
+            where, values = "target = ? AND kind = ?", [linked, kind]
+        elif name:
+            where = "account = ? AND region = ? AND kind = ? AND name = ?"
+            values = [self.account, self.region, kind, name]
+        else:
+            where = "account = ? AND region = ? AND kind = ?"
+            values = [self.account, self.region, kind]
+        found = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND seq > ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?) ORDER BY seq LIMIT ?",
+            (*values, after, self.now, self.now, size + 1),
+        ).fetchall()
+        rows = [_row(each) for each in found[:size]]
+        return Page(rows, encode_token(rows[-1].seq, listing) if len(found) > size else "")
+
+    def _count(self, kind: str, step: int) -> None:
+        self.connection.execute(
+            "INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT (account, region, kind) DO UPDATE SET n = n + excluded.n",
+            (self.account, self.region, kind, step),
+        )
+
+    def _link(self, seq: int, links: tuple[str, ...]) -> None:
+        for target in links:
+            self.connection.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (target, seq))
+
+
+def encode_token(after: int, listing: str) -> str:
+    """Return an opaque page token that only fits the listing it came from."""
+    return base64.urlsafe_b64encode(f"{after}:{_digest(listing)}".encode()).decode()
+
+
+def decode_token(token: str, listing: str) -> int:
+    """Where to go on; the empty token is the first page (AWS's own examples send it)."""
+    if not token:
+        return 0
+    try:
+        after, _, digest = base64.b64decode(token, b"-_", validate=True).decode().partition(":")
+        if digest != _digest(listing):
+            raise BadTokenError
+        return int(after)
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise BadTokenError from error
+
+
+def _digest(listing: str) -> str:
+    return hashlib.sha256(listing.encode()).hexdigest()[:12]
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    seq, arn, kind, parent, document = found
+    return Row(seq, arn, kind, parent, json.loads(document))
