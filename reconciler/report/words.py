@@ -72,12 +72,18 @@ def show_value(value: Value) -> str:
 
 def show_text(text: str) -> str:
     """Return text in quotes, with everything that is not printable escaped."""
-    return "".join(_harmless(char) for char in json.dumps(text, ensure_ascii=False))
+    return harmless(json.dumps(text, ensure_ascii=False))
+
+
+def harmless(text: str) -> str:
+    """Return text on one line, without quotes, with everything that is not printable escaped."""
+    return text if text.isascii() and text.isprintable() else "".join(_harmless(char) for char in text)
 
 
 def _harmless(char: str) -> str:
     # Category C holds control, format (among them the direction overrides), surrogate and unassigned characters.
-    return f"\\u{ord(char):04x}" if unicodedata.category(char).startswith("C") else char
+    # The two separators end a line in some readers.
+    return f"\\u{ord(char):04x}" if unicodedata.category(char).startswith(("C", "Zl", "Zp")) else char
 
 
 def path_words(path: str) -> str:

@@ -1,0 +1,238 @@
+"""Plan and result as Markdown for a forge: a comment, a job summary, an artefact.
+
+Comes in: a plan, a target's plan, or the result of an apply. Goes out: GitHub-flavoured Markdown, also right on GitLab.
+Counts come first, then what a reviewer must see (deleted, replaced, blocked, keys), then one folded block for each resource.
+With a limit, whole resources are left out and counted, never a part of one; ``markdown_fit`` says in which order.
+User text stands in code spans, fences and HTML code elements only; ``markdown_text`` says why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+from reconciler.model.values import Value
+from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, Plan, Result, Summary, TargetPlan, Verb
+from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
+from reconciler.report.markdown_text import code, fenced, link, prose, tag_code
+from reconciler.report.notable import Notice, notables, notice_of, tally
+from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value, summary_words, symbol, will
+
+_WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
+_NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
+_WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 5, 6, 7
+# A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
+_MARKS: Mapping[Verb, str] = {Verb.CREATE: "+", Verb.UPDATE: "! ~", Verb.REPLACE: "! +/-", Verb.DELETE: "-", Verb.ADOPT: "  =", Verb.FORGET: "  ."}
+_NAME_WIDTH = 40
+
+
+def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0) -> str:
+    """Return the whole plan.
+
+    ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
+    ``facts`` are further lines at the top, name and value.
+    Raises ``ValueError`` when not even the counts fit.
+    """
+    known = {"Commit": plan.git_commit or "", "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
+    title = f"## Plan for stack {code(plan.stack)}"
+    sections = [Section("\n\n".join((title, *_facts(known))), title), *(_target(target, {}) for target in plan.targets)]
+    return _fitted(sections, plan.targets, limit, artefact_url, reserve)
+
+
+def render_target(
+    target: TargetPlan, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+) -> str:
+    """Return the plan of one account and region; arguments as of ``render_plan``."""
+    return _fitted([_target(target, facts or {})], (target,), limit, artefact_url, reserve)
+
+
+def render_result(
+    result: ApplyResult, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+) -> str:
+    """Return what became of every action; arguments as of ``render_plan``."""
+    state = "complete" if result.complete else "incomplete"
+    if result.interrupted:
+        state = "stopped on request"
+    counts = Counter(outcome.result for outcome in result.outcomes)
+    words = ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
+    effort = f"{plural(result.calls, 'call')}, {result.seconds:.1f} s"
+    head = [f"### Apply of {code(result.name)}: {state}", f"**{words}** ({effort})", *_facts(facts or {}), *_result_table(result)]
+    if not result.complete:
+        head.append("Plan again to see what is left; what is done stays done.")
+    sorts = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
+    groups = [
+        Group(f"{wanted.value.capitalize()}: {counts[wanted]:,}", _outcomes(result, wanted), weight, folded=wanted is Result.DONE)
+        for weight, wanted in enumerate(sorts)
+        if counts[wanted]
+    ]
+    section = Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
+    cut = _cut("result", artefact_url)
+    return fit([section], limit=_less(limit, reserve), cut=cut, last=f"Apply {state}: {words} ({effort}).\n\n{cut}")
+
+
+def _fitted(sections: list[Section], targets: Iterable[TargetPlan], limit: int | None, artefact_url: str | None, reserve: int) -> str:
+    cut = _cut("plan", artefact_url)
+    if limit is None:
+        return fit(sections, limit=None, cut=cut, last="")
+    known = tuple(targets)
+    total = Summary(*(sum(getattr(target.summary, one.name) for target in known) for one in fields(Summary)))
+    lines = [
+        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.kind.value}")
+        for target in known
+        for group in notables(target)
+        for action in group.actions
+    ]
+    last = f"Plan for {plural(len(known), 'target')}: {summary_words(total)}.\n\n" + (not_listed(lines) + "\n\n" if lines else "") + cut
+    return fit(sections, limit=_less(limit, reserve), cut=cut, last=last)
+
+
+def _less(limit: int | None, reserve: int) -> int | None:
+    return None if limit is None else limit - reserve
+
+
+def _cut(what: str, artefact_url: str | None) -> str:
+    if artefact_url:
+        return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
+    return f"_Cut to fit: the whole {what} is in the run that made this._\n"
+
+
+def _facts(facts: Mapping[str, str]) -> list[str]:
+    shown = [f"{prose(name)}: {code(value)}" for name, value in facts.items() if value]
+    return [" · ".join(shown)] if shown else []
+
+
+def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
+    where = {"Account": target.account_id, "Region": target.region, **facts}
+    if target.is_empty:
+        counts = f"No changes: {plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
+    else:
+        counts = summary_words(target.summary)
+    head = [f"### {code(target.name)}", f"**{counts}**", *_facts(where), *_table(target)]
+    return Section("\n\n".join(head), f"**{code(target.name)}**: {counts}", tuple(_groups(target)), tuple(_block(action) for action in target.actions))
+
+
+def _table(target: TargetPlan) -> list[str]:
+    counts = tally(target)
+    if not counts:
+        return []
+    verbs = [verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())]
+    rows = [f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |" for kind, row in counts.items()]
+    return ["\n".join((f"| Kind | {' | '.join(verb.value.capitalize() for verb in verbs)} | Managed now |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
+
+
+def _result_table(result: ApplyResult) -> list[str]:
+    counts = Counter((outcome.verb, outcome.result) for outcome in result.outcomes)
+    verbs = [verb for verb in Verb if any(counts[verb, one] for one in Result)]
+    if not verbs:
+        return []
+    rows = [f"| {verb.value.capitalize()} | {' | '.join(_cell(counts[verb, one]) for one in Result)} |" for verb in verbs]
+    return ["\n".join((f"| Action | {' | '.join(one.value.capitalize() for one in Result)} |", "| :-- |" + " --: |" * len(Result), *rows))]
+
+
+def _cell(count: int) -> str:
+    return f"{count:,}" if count else "·"
+
+
+def _groups(target: TargetPlan) -> Iterable[Group]:
+    for group in notables(target):
+        count = f": {len(group.actions):,}" if group.actions else ""
+        yield Group(f"{group.title}{count}", tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
+    warnings = [Line(harmless(f"! {action.address}: {text}"), action.kind.value) for action in target.actions for text in action.warnings]
+    duplicates = [Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value) for one in target.duplicates]
+    notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
+    orphans = [Line(harmless(f"  {one.address} {one.arn}{' (protected)' if one.protected else ''}"), one.address.kind.value) for one in target.orphans]
+    for title, lines, weight in (
+        ("Warnings", warnings, _WARNINGS),
+        ("Claimed by more than one live resource", duplicates, _DUPLICATES),
+        ("Notes", notes, _NOTES),
+        ("Left the spec and stay, because prune was not granted (--prune)", orphans, _ORPHANS),
+    ):
+        if lines:
+            yield Group(f"{title}: {len(lines):,}", tuple(lines), weight, folded=weight == _ORPHANS)
+
+
+def _mark(action: Action) -> str:
+    return f"! {symbol(action)}" if action.verb is Verb.REPLACE else _MARKS[action.verb]
+
+
+def _line(action: Action) -> Line:
+    text = f"{_mark(action)} {action.address}"
+    if action.blocked:
+        text = f"! {symbol(action)} {action.address}: would be {_PARTICIPLES[action.verb]}; {action.blocked.code}: {action.blocked.message}"
+    elif action.verb is Verb.REPLACE:
+        text += f": {', '.join(path_words(change.path) for change in action.changes if not is_own_record(change)) or _reason(action)}"
+    else:
+        text += f": {_reason(action)}"
+    return Line(harmless(text), action.kind.value)
+
+
+def _reason(action: Action) -> str:
+    return action.reason.value.replace("-", " ")
+
+
+_PARTICIPLES: Mapping[Verb, str] = {
+    Verb.CREATE: "created",
+    Verb.UPDATE: "updated",
+    Verb.REPLACE: "replaced",
+    Verb.DELETE: "deleted",
+    Verb.ADOPT: "adopted",
+    Verb.FORGET: "forgotten",
+}
+
+
+def _block(action: Action) -> Block:
+    blocked = " (blocked)" if action.blocked else ""
+    parts = [f"<details><summary>{tag_code(symbol(action))} {tag_code(str(action.address))} {will(action)}{blocked}</summary>"]
+    if action.explanation:
+        parts.append(prose(action.explanation))
+    if action.arn:
+        parts.append(code(action.arn))
+    if action.blocked:
+        parts.append(f"**Blocked** ({code(action.blocked.code)}): {prose(action.blocked.message)}")
+    parts += [f"**Warning:** {prose(warning)}" for warning in action.warnings]
+    shown = [change for change in action.changes if not is_own_record(change)]
+    width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
+    lines = [line for change in shown for line in _change(change, width)]
+    if lines:
+        parts.append(fenced(lines))
+    if action.steps:
+        parts.append(f"AWS calls: {', '.join(code(step.operation) for step in action.steps)}")
+    parts.append("</details>")
+    urgent = action.blocked or action.warnings
+    return Block("\n\n".join(parts), None if notice_of(action) else _line(action), 0 if urgent else _WEIGHTS[action.verb])
+
+
+def _change(change: FieldChange, width: int) -> Iterable[str]:
+    name = f"{path_words(change.path)}:".ljust(width)
+    if change.absent_before:
+        yield f"+ {name} {show_value(change.after)}"
+    elif change.absent_after:
+        yield f"- {name} {show_value(change.before)}"
+    elif (sets := members(change)) is not None:
+        gained, lost = sets
+        kept = _count(change.after) - len(gained)
+        yield f"  {name}{f' ({kept:,} unchanged)' if kept > 0 else ''}"
+        yield from (f"-   {show_text(member)}" for member in lost)
+        yield from (f"+   {show_text(member)}" for member in gained)
+    else:
+        yield f"- {name} {show_value(change.before)}"
+        yield f"+ {name} {show_value(change.after)}"
+
+
+def _count(value: Value) -> int:
+    return len(value) if isinstance(value, tuple) else 0
+
+
+def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:
+    return tuple(_outcome(outcome) for outcome in result.outcomes if outcome.result is wanted)
+
+
+def _outcome(outcome: Outcome) -> Line:
+    mark = {Result.DONE: "+", Result.FAILED: "-", Result.BLOCKED: "!", Result.NOT_ATTEMPTED: "!"}[outcome.result]
+    text = f"{mark} {outcome.verb.value} {outcome.address}"
+    if outcome.message:
+        text += f": {outcome.message}"
+    if outcome.request_id and outcome.result is not Result.DONE:
+        text += f" (request {outcome.request_id})"
+    return Line(harmless(text), outcome.address.kind.value)

@@ -1,0 +1,80 @@
+r"""User text inside Markdown: nothing of it may be read as Markdown or HTML, link anywhere, or call anybody.
+
+A forge reads comments in two passes: Markdown, then its own search for ``@names``, ``#numbers``, commit hashes and the like in whatever text is left.
+Backslashes and entities stop the first pass only; a code span stops both.
+So a word stands as it is only when it is made of letters (or is a short number), and everything else goes into a code span.
+No user text stands in a table or a heading's markup outside a code span, and every line inside a fence begins with a mark of ours.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from reconciler.report.words import harmless
+
+_PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
+_LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
+_BACKTICKS = re.compile(r"`+")
+_URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
+
+
+def code(text: str) -> str:
+    """Return text as a code span that ends where the text ends, for any text."""
+    shown = harmless(text) or "(empty)"
+    fence = "`" * (_longest_run(shown) + 1)
+    # The parser takes one space off each side, but only where both sides have one.
+    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def prose(text: str) -> str:
+    """Return a sentence with every word that a forge could read something into as a code span."""
+    parts: list[str] = []
+    held: list[str] = []
+    for word in harmless(text).split():
+        if _PLAIN_WORD.fullmatch(word) and not _LOOKS_LIKE_A_HASH.search(word):
+            parts += _spans(held)
+            held.clear()
+            parts.append(word)
+        else:
+            held.append(word)
+    return " ".join((*parts, *_spans(held)))
+
+
+def _spans(words: Iterable[str]) -> list[str]:
+    text = " ".join(words)
+    if not text:
+        return []
+    # A comma or full stop belongs to the sentence.
+    return [code(text[:-1]) + text[-1]] if text[-1] in ",;:." and text[:-1] else [code(text)]
+
+
+def tag_code(text: str) -> str:
+    """Return text as an HTML code element, for places where HTML stands and Markdown is not read."""
+    return f"<code>{html.escape(harmless(text) or '(empty)', quote=True)}</code>"
+
+
+def fenced(lines: Iterable[str], info: str = "diff") -> str:
+    """Return lines in a fence that none of them can close."""
+    shown = [harmless(line) for line in lines]
+    marks = fence_for(shown)
+    return "\n".join((marks + info, *shown, marks))
+
+
+def fence_for(lines: Iterable[str]) -> str:
+    """Return backticks longer than any run in these lines, at least three."""
+    return "`" * max(3, *(_longest_run(line) + 1 for line in lines), 3)
+
+
+def link(words: str, url: str) -> str:
+    """Return a link with our own words; what is not an address on the web is shown as text, and what is not plain in it is percent-encoded."""
+    if not url.startswith(("https://", "http://")):
+        return f"{words}: {code(url)}"
+    return f"[{words}](<{quote(harmless(url), safe=_URL_SAFE)}>)"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, _BACKTICKS.findall(text)), default=0) if "`" in text else 0

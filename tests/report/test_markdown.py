@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from reconciler.plan.actions import ApplyResult, Blocked, FieldChange, Plan, TargetPlan, Verb
+from reconciler.report import markdown
+from reconciler.report.markdown_text import code, fenced, link, prose
+
+from .golden import matches_golden
+from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, targets, texts, the_small_result, the_small_target
+
+GITHUB = 65_536
+OURS = {"details", "summary", "code"}
+# What a forge makes a link of, or calls somebody by, in text that is not code.
+CALLS = re.compile(r"@|#\d|\b[0-9a-f]{7,}\b|://|www\.|\bGH-\d|:\w+:|[!~%$&]\w|[<>|*_`\\\[\]]")
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+SENTINEL = "Sentinel"
+
+
+class Tags(HTMLParser):
+    """Follows the raw HTML of a text: which tags are open, and what text stands outside code."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in OURS
+        assert not attrs
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "code" not in self.open:
+            assert not CALLS.search(data), data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment got through: {data}")
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(f"a declaration got through: {decl}")
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(f"an instruction got through: {data}")
+
+
+def flat(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from flat(token.children or [])
+
+
+def is_harmless(text: str) -> bool:
+    """Read the text as a forge does; fail where anything but our own markup has a meaning."""
+    text.encode()
+    tokens = PARSER.parse(f"{text}\n\n{SENTINEL}\n")
+    assert [token.content for token in tokens[-3:]] == ["", SENTINEL, ""], "something is still open at the end"
+    assert tokens[-3].level == 0
+    tags = Tags()
+    for token in flat(tokens):
+        assert token.type not in {"image", "blockquote_open", "code_block", "bullet_list_open", "ordered_list_open", "list_item_open", "hr", "s_open"}, token
+        if token.type == "link_open":
+            assert str(token.attrs["href"]).startswith("https://example.com/")
+        if token.type in {"html_block", "html_inline"}:
+            tags.feed(token.content)
+        if token.type == "fence":
+            assert token.info == "diff"
+        if token.type == "text" and token.content:
+            assert not CALLS.search(token.content), token.content
+    tags.close()
+    assert tags.open == []
+    return True
+
+
+def test_a_small_plan_looks_as_it_did() -> None:
+    assert matches_golden("plan.md", markdown.render_plan(a_plan(the_small_target(), a_target(name="dev"))))
+
+
+def test_a_result_looks_as_it_did() -> None:
+    assert matches_golden("result.md", markdown.render_result(the_small_result()))
+
+
+def test_a_cut_plan_looks_as_it_did() -> None:
+    assert matches_golden("plan-cut.md", markdown.render_target(the_small_target(), limit=3_000, artefact_url="https://example.com/runs/7"))
+
+
+def test_an_empty_target_says_no_changes() -> None:
+    assert "**No changes: 41 resources as the spec wants, 3 foreign**" in markdown.render_target(a_target())
+
+
+def test_facts_given_by_the_caller_stand_at_the_top() -> None:
+    text = markdown.render_target(a_target(), facts={"Head commit": "3f2c1d0b9a", "Base commit": ""})
+    assert "Region: `us-west-2` · Head commit: `3f2c1d0b9a`\n" in text
+
+
+def test_a_finished_apply_says_complete_and_a_stopped_one_says_so() -> None:
+    assert "### Apply of `prod`: complete\n" in markdown.render_result(a_result())
+    assert "### Apply of `prod`: stopped on request\n" in markdown.render_result(a_result(interrupted=True))
+
+
+def test_a_set_is_shown_as_members_gained_and_lost() -> None:
+    change = FieldChange("/allowedCountries", ("AT", "DE", "FR"), ("AT", "DE", "IT"))
+    text = markdown.render_target(a_target(an_action(Verb.UPDATE, "playback-restriction-policy/eu", change)))
+    assert '  allowedCountries: (2 unchanged)\n-   "FR"\n+   "IT"\n' in text
+
+
+def test_a_blocked_delete_is_listed_as_blocked_with_what_it_would_do() -> None:
+    text = markdown.render_target(a_target(an_action(Verb.DELETE, "channel/x", blocked=Blocked("live", "on air"))))
+    assert "! - channel/x: would be deleted; live: on air\n" in text
+    assert "**Deleted" not in text
+
+
+@given(plans)
+@QUICK
+def test_no_text_in_a_plan_breaks_out_of_its_place(plan: Plan) -> None:
+    assert is_harmless(markdown.render_plan(plan))
+
+
+@given(targets, st.integers(1_600, 6_000))
+@QUICK
+def test_a_cut_target_is_no_longer_than_the_limit_and_as_harmless(target: TargetPlan, limit: int) -> None:
+    text = markdown.render_target(target, limit=limit, artefact_url="https://example.com/<b>(x) y`z")
+    assert len(text.encode()) <= limit
+    assert is_harmless(text)
+
+
+@given(results, st.one_of(st.none(), st.integers(1_600, 3_000)))
+@QUICK
+def test_no_text_in_a_result_breaks_out_of_its_place(result: ApplyResult, limit: int | None) -> None:
+    text = markdown.render_result(result, limit=limit)
+    assert limit is None or len(text.encode()) <= limit
+    assert is_harmless(text)
+
+
+@given(texts)
+@example("@acme/everyone please see #12")
+@example("1. x")
+@example("deadbeef")
+@example("``")
+@example("`x` ")
+@QUICK
+def test_text_in_a_sentence_keeps_its_words_and_has_no_other_meaning(text: str) -> None:
+    assert is_harmless(f"{prose(text)}\n\n{code(text)}\n\n{fenced(['+ ' + text])}")
+
+
+def test_a_sentence_of_plain_words_stays_as_it_is() -> None:
+    assert prose("it left the spec, and 20 don't (yet)") == "it left the spec, and 20 don't (yet)"
+    assert prose("channel/main-stage: see @team, now") == "`channel/main-stage`: see `@team`, now"
+
+
+def test_a_pointer_that_is_not_on_the_web_is_shown_and_not_linked() -> None:
+    assert link("all of it", "javascript:alert(1)") == "all of it: `javascript:alert(1)`"
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(1_000, 9_000))
+@QUICK
+def test_every_destructive_line_is_shown_or_counted_exactly(deletes: int, replaces: int, blocks: int, limit: int) -> None:
+    verbs = [*[Verb.DELETE] * deletes, *[Verb.REPLACE] * replaces]
+    actions = [an_action(verb, f"channel/{verb.value}-{number:03}", explanation="why " * 20) for number, verb in enumerate(verbs)]
+    actions += [an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "on air")) for number in range(blocks)]
+    text = markdown.render_target(a_target(*actions), limit=limit)
+    assert len(text.encode()) <= limit
+    for title, count, mark in (
+        ("Deleted", deletes, "- channel/delete"),
+        ("Replaced", replaces, "! +/- channel/replace"),
+        ("Blocked, not carried out", blocks, "! - channel/blocked"),
+    ):
+        if not count:
+            continue
+        part = text.split(f"**{title}: {count}**")[1].split("\n**")[0].split("\n<details>")[0].split("\nDetails")[0]
+        left_out = re.search(r"Not listed here for want of room: (\d+) \(channel: \1\)\.", part)
+        assert part.count(mark) + (int(left_out[1]) if left_out else 0) == count
+
+
+def test_a_plan_of_many_targets_keeps_the_counts_of_all() -> None:
+    plan = a_plan(*(a_target(*the_small_target().actions, name=f"target-{number}") for number in range(20)))
+    for limit in (900, 9_000, 15_000, 40_000, 100_000):
+        text = markdown.render_plan(plan, limit=limit)
+        assert len(text.encode()) <= limit
+        assert limit == 900 or text.count("3 to create, 2 to update, 2 to replace, 2 to delete") == 20
+    assert "60 to create, 40 to update, 40 to replace, 40 to delete" in markdown.render_plan(plan, limit=900)
+    assert "deleted channel: 20" in markdown.render_plan(plan, limit=900)
+
+
+def test_a_limit_without_room_for_the_counts_is_refused() -> None:
+    with pytest.raises(ValueError, match="a limit of 100 has no room for the counts, which need"):
+        markdown.render_target(the_small_target(), limit=300, reserve=200)
+
+
+def test_five_hundred_resources_fit_a_comment_with_every_destructive_and_every_key_line() -> None:
+    target = a_big_target(500)
+    text = markdown.render_target(target, limit=GITHUB, reserve=200, artefact_url="https://example.com/runs/7")
+    assert len(text.encode()) <= GITHUB - 200
+    assert len(text.encode()) > GITHUB - 2_000, "room was left unused"
+    for action in target.actions:
+        assert str(action.address) in text, "each resource has at least its line"
+        assert action.verb is not Verb.DELETE or f"\n- {action.address}: left spec\n" in text
+    assert "[the whole plan](<https://example.com/runs/7>)" in text
+    assert is_harmless(text)
