@@ -78,10 +78,10 @@ def effective(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, V
         return desired
     result = {name: value for name, value in desired.items() if name not in ignore}
     result.update((name, value) for name, value in live.items() if name in ignore)
-    if kind is KindName.CHANNEL and "preset" in result and "preset" not in ignore:
-        # The type that stays may take no preset, or take the wanted one by itself.
-        if result.get("type") not in ADVANCED_TYPES or result["preset"] == default_preset(result.get("type")):
-            del result["preset"]
+    chosen = result.get("preset") if kind is KindName.CHANNEL and "preset" not in ignore else None
+    # The type that stays may take no preset, or take the wanted one by itself.
+    if chosen is not None and (result.get("type") not in ADVANCED_TYPES or chosen == default_preset(result.get("type"))):
+        del result["preset"]
     return result
 
 
@@ -104,9 +104,7 @@ def compare_tags(live_tags: Mapping[str, str], desired_tags: Mapping[str, str], 
 def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str, str]) -> tuple[FieldChange, ...]:
     """Return the properties and tags of a resource that is not there yet, as changes from nothing."""
     changes = [
-        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True)
-        for field in KINDS[kind].fields
-        if field.name in properties
+        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True) for field in KINDS[kind].fields if field.name in properties
     ]
     changes += [FieldChange("/tags/" + escape(key), None, tags[key], absent_before=True) for key in sorted(tags)]
     return tuple(changes)
@@ -122,7 +120,7 @@ def unescape(token: str) -> str:
     return token.replace("~1", "/").replace("~0", "~")
 
 
-_Plain: TypeAlias = "None | bool | int | str | tuple[_Plain, ...] | dict[str, _Plain]"
+_Plain: TypeAlias = "bool | int | str | tuple[_Plain, ...] | dict[str, _Plain] | None"
 
 
 def _inside(path: str, before: Value, after: Value, default: Value) -> list[FieldChange]:

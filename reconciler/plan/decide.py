@@ -1,0 +1,176 @@
+"""What is due for each resource of the spec, and why: nothing, or a draft of one action.
+
+Kinds are taken in the order of creation, so that every reference is to something already decided: it stays and its ARN is known,
+it will be made and its ARN is bound later, or it cannot be had and whoever needs it is blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from reconciler.diff import FieldChange, additions, compare, effective
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.resource import DesiredResource, LiveResource
+from reconciler.model.tags import STACK
+from reconciler.model.values import Ref, Value
+from reconciler.plan import stream_keys
+from reconciler.plan.actions import Blocked, Reason, Verb
+from reconciler.plan.draft import Bindings, Draft, Scene
+from reconciler.plan.duplicates import has_failed
+from reconciler.plan.reasons import is_protected, names_of, tag_changes, why_update
+
+
+def decide(scene: Scene) -> tuple[Draft, ...]:
+    """Return a draft for each resource of the spec that is not as it should be, in the order of kinds and ids."""
+    by_kind: dict[KindName, list[DesiredResource]] = {kind: [] for kind in KINDS}
+    for address, resource in scene.desired.resources.items():
+        by_kind[address.kind].append(resource)
+    bindings: dict[Address, str | Ref | None] = {}
+    drafts: list[Draft] = []
+    for name, resources in by_kind.items():
+        resources.sort(key=lambda resource: resource.address.id)
+        for resource in resources:
+            draft = stream_keys.decide(scene, resource, bindings) if name is KindName.STREAM_KEY else _decide(scene, resource, bindings)
+            if draft is not None:
+                drafts.append(draft)
+                bindings[resource.address] = draft.binding
+            elif name is not KindName.STREAM_KEY:
+                bindings[resource.address] = scene.kept[resource.address].arn
+    return tuple(drafts)
+
+
+def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft | None:
+    live = scene.kept.get(resource.address)
+    wanted = _resolved(resource.properties, bindings)
+    if live is None:
+        consent = scene.owned.consents.get(resource.address)
+        return _create(scene, resource, wanted, bindings) if consent is None else _adopt(scene, resource, consent, wanted, bindings)
+    if resource.ignore:
+        wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
+    if wanted == live.properties and live.tags == resource.tags and not has_failed(live):
+        return None
+    kind = KINDS[resource.address.kind]
+    fields = compare(kind.name, live.properties, wanted)
+    tags = tag_changes(scene, live, resource)
+    if has_failed(live):
+        return _replace(
+            scene, resource, live, wanted, (*fields, *tags), Reason.CREATE_FAILED, f"IVS gave up making it (state {live.state}); it has to be made anew"
+        )
+    if fields and kind.update is None:
+        explanation = f"{names_of(fields)} cannot be changed in place: IVS has no operation that updates a {kind.title}"
+        return _replace(scene, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
+    if not fields and not tags:
+        return None
+    reason, explanation = why_update(fields, tags)
+    return Draft(
+        resource.address,
+        Verb.UPDATE,
+        reason,
+        explanation,
+        live=live,
+        desired=resource,
+        wanted=wanted,
+        changes=(*fields, *tags),
+        blocked=_missing(wanted, bindings),
+    )
+
+
+def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Draft:
+    kind = KINDS[resource.address.kind]
+    blocked = _missing(wanted, bindings)
+    explanation = "it is in the spec and not in the account"
+    if kind.name in scene.live.unreadable:
+        explanation = "it is in the spec; whether it is in the account is not known"
+        blocked = Blocked("unreadable", f"{kind.title}s could not be listed ({scene.live.unreadable[kind.name]}); allow {kind.list}, then plan again")
+    return Draft(
+        resource.address,
+        Verb.CREATE,
+        Reason.NOT_IN_ACCOUNT,
+        explanation,
+        desired=resource,
+        wanted=wanted,
+        changes=additions(kind.name, wanted, resource.tags),
+        blocked=blocked,
+    )
+
+
+def _adopt(scene: Scene, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings) -> Draft:
+    kind = KINDS[resource.address.kind]
+    wanted = effective(kind.name, live.properties, wanted, resource.ignore)
+    fields = compare(kind.name, live.properties, wanted)
+    blocked = _missing(wanted, bindings)
+    if STACK in live.tags:
+        blocked = Blocked(
+            "foreign",
+            f"{live.arn} belongs to another stack: it carries the tag {STACK}={live.tags[STACK]}; have that stack forget it (or remove the tag), then adopt it",
+        )
+    elif not live.complete:
+        blocked = Blocked("unreadable", f"{live.arn} is known from its list summary alone; it has to be read in full before it can be adopted")
+    elif has_failed(live):
+        blocked = Blocked("foreign", f"{live.arn} is in state {live.state} and of no use; delete it, and the spec's will be created")
+    elif fields and kind.update is None:
+        blocked = Blocked(
+            "foreign",
+            f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; let the spec say what is there, adopt it, then change the spec",
+        )
+    return Draft(
+        resource.address,
+        Verb.ADOPT,
+        Reason.CONSENTED,
+        f"{live.arn} carries no stack's tag, and its adoption was asked for",
+        live=live,
+        desired=resource,
+        wanted=wanted,
+        changes=(*fields, *tag_changes(scene, live, resource)),
+        blocked=blocked,
+    )
+
+
+def _replace(
+    scene: Scene,
+    resource: DesiredResource,
+    live: LiveResource,
+    wanted: Mapping[str, Value],
+    changes: tuple[FieldChange, ...],
+    reason: Reason,
+    explanation: str,
+) -> Draft:
+    blocked = None
+    if is_protected(live) or resource.protect:
+        blocked = Blocked("protected", f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it")
+    elif KindName.CHANNEL in scene.live.unreadable and _is_referenced(KINDS[live.kind]):
+        blocked = Blocked("unreadable", f"channels could not be listed ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it")
+    return Draft(
+        resource.address,
+        Verb.REPLACE,
+        reason,
+        explanation,
+        live=live,
+        desired=resource,
+        wanted=wanted,
+        changes=changes,
+        blocked=blocked,
+    )
+
+
+def _is_referenced(kind: Kind) -> bool:
+    return any(field.references is kind.name for field in KINDS[KindName.CHANNEL].fields)
+
+
+def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[str, Value]:
+    """Put the ARN in the place of each reference to something that stays."""
+    known = {name: arn for name, value in properties.items() if isinstance(value, Ref) and isinstance(arn := bindings.get(value.address), str)}
+    return {**properties, **known} if known else properties
+
+
+def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
+    """Return a block when the resource needs something that is not going to be there."""
+    lacking = [str(address) for address in _references(wanted) if bindings.get(address) is None]
+    if not lacking:
+        return None
+    return Blocked("depends", f"it refers to {', '.join(lacking)}, which will not be there; see why that is blocked")
+
+
+def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:
+    return (value.address for value in wanted.values() if isinstance(value, Ref))

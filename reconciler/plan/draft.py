@@ -1,0 +1,82 @@
+"""What the deciding modules hand one another before there are actions.
+
+A ``Scene`` is everything a decision may look at; a ``Draft`` is a decision about one resource, from which ``steps`` makes calls and ``build`` an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.values import Ref, Value
+from reconciler.plan.actions import Blocked, FieldChange, Observed, PlanOptions, Reason, ReplaceOrder, Verb
+from reconciler.plan.duplicates import Choice
+from reconciler.plan.ownership import Ownership
+
+Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
+"""By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Both states, who owns what, and what this run may do.
+
+    ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
+    """
+
+    desired: DesiredState
+    live: LiveState
+    options: PlanOptions
+    owned: Ownership
+    kept: Mapping[Address, LiveResource]
+    choices: Mapping[Address, Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision about one resource.
+
+    ``live`` is what is there, ``desired`` what the spec says.
+    ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
+    ``lets_go`` is false for a replacement whose delete half has to stay undone.
+    """
+
+    address: Address
+    verb: Verb
+    reason: Reason
+    explanation: str
+    live: LiveResource | None = None
+    desired: DesiredResource | None = None
+    wanted: Mapping[str, Value] = field(default_factory=dict)
+    changes: tuple[FieldChange, ...] = ()
+    order: ReplaceOrder | None = None
+    blocked: Blocked | None = None
+    warnings: tuple[str, ...] = ()
+    lets_go: bool = True
+
+    @property
+    def observed(self) -> Observed | None:
+        """What planning saw of the live resource."""
+        return None if self.live is None else Observed(self.live.properties, self.live.tags, self.live.state)
+
+    @property
+    def binding(self) -> str | Ref | None:
+        """The ARN that others reach this resource by: known, bound by this plan, or none because it is not going to be there."""
+        match self.verb:
+            case Verb.CREATE:
+                return None if self.blocked else Ref(self.address)
+            case Verb.REPLACE if self.blocked is None:
+                return Ref(self.address)
+            case Verb.ADOPT if self.blocked is not None:
+                return None
+            case _:
+                return self.live.arn if self.live else None
+
+
+def channel_of(key: DesiredResource) -> Address:
+    """Return the address of the channel that a stream key of the spec belongs to."""
+    channel = key.properties.get("channelArn")
+    return channel.address if isinstance(channel, Ref) else Address(KindName.CHANNEL, key.address.id)

@@ -1,0 +1,158 @@
+"""Whose is a live resource? Settled before anything is compared.
+
+Managed: it carries our stack's tag; its address is its kind and its id tag.
+Foreign: it carries another stack's tag, or none; it is counted and never touched.
+Adoptable: it carries no stack tag, and somebody consented to taking it over, by name or by ARN.
+A stream key is the exception: the service ties it to one channel, so its channel says which address it has.
+Nothing here decides what is done about a resource.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.errors import UsageError
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, Shape
+from reconciler.model.resource import DesiredState, LiveResource, LiveState
+from reconciler.model.tags import ID, STACK
+from reconciler.plan.actions import PlanOptions
+
+_VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_REFERENCES = tuple(field.name for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Every live resource, sorted by owner.
+
+    ``claims`` gives the managed resources that claim an address, in ARN order; more than one is a duplicate to be settled. Stream keys are not among them.
+    ``keys`` gives all stream keys by the ARN of their channel.
+    ``users`` gives the channels, anybody's, that refer to an ARN.
+    ``consents`` gives the unowned resource that may be adopted for an address.
+    """
+
+    claims: Mapping[Address, tuple[LiveResource, ...]]
+    keys: Mapping[str, tuple[LiveResource, ...]]
+    users: Mapping[str, tuple[LiveResource, ...]]
+    consents: Mapping[Address, LiveResource]
+    foreign: tuple[LiveResource, ...]
+    managed: Mapping[KindName, int]
+    notes: tuple[str, ...]
+
+
+def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
+    """Sort the live resources by owner. Raises ``UsageError`` for a consent that names nothing it could apply to."""
+    claims: dict[Address, list[LiveResource]] = {}
+    foreign: list[LiveResource] = []
+    notes: list[str] = []
+    managed: dict[KindName, int] = {}
+    for kind in KINDS:
+        if kind is KindName.STREAM_KEY:
+            continue
+        count = 0
+        for resource in sorted(live.of(kind), key=_arn):
+            if resource.tags.get(STACK) != desired.stack:
+                foreign.append(resource)
+                continue
+            count += 1
+            identifier = resource.tags.get(ID, "")
+            if _VALID_ID.fullmatch(identifier):
+                claims.setdefault(Address(kind, identifier), []).append(resource)
+            else:
+                notes.append(_nameless(resource, identifier))
+        managed[kind] = count
+    keys = _by_channel(live)
+    managed[KindName.STREAM_KEY] = sum(key.tags.get(STACK) == desired.stack for group in keys.values() for key in group)
+    settled = {address: tuple(group) for address, group in claims.items()}
+    return Ownership(
+        claims=settled,
+        keys=keys,
+        users=users_of(live.of(KindName.CHANNEL)),
+        consents=_consents(desired, live, options, adopt, settled),
+        foreign=tuple(foreign),
+        managed=managed,
+        notes=tuple(notes),
+    )
+
+
+def to_read(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> tuple[LiveResource, ...]:
+    """Return the resources known from their list summary alone that a consent speaks of: the caller reads them in full before it plans."""
+    return tuple(resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete)
+
+
+def users_of(channels: Iterable[LiveResource]) -> dict[str, tuple[LiveResource, ...]]:
+    """Return the channels that refer to each ARN, in ARN order."""
+    users: dict[str, list[LiveResource]] = {}
+    for channel in channels:
+        properties = channel.properties
+        for name in _REFERENCES:
+            arn = properties.get(name)
+            if isinstance(arn, str):
+                users.setdefault(arn, []).append(channel)
+    return {arn: tuple(sorted(group, key=_arn)) for arn, group in users.items()}
+
+
+def references_in(properties: Mapping[str, object]) -> frozenset[str]:
+    """Return the ARNs that a channel's properties refer to."""
+    return frozenset(arn for name in _REFERENCES if isinstance(arn := properties.get(name), str))
+
+
+def _by_channel(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
+    keys: dict[str, list[LiveResource]] = {}
+    for key in sorted(live.of(KindName.STREAM_KEY), key=_arn):
+        keys.setdefault(str(key.properties.get("channelArn", "")), []).append(key)
+    return {arn: tuple(group) for arn, group in keys.items()}
+
+
+def _consents(
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    adopt: Mapping[Address, str],
+    claims: Mapping[Address, tuple[LiveResource, ...]],
+) -> dict[Address, LiveResource]:
+    consents = {address: _named_by_arn(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())}
+    if not options.adopt:
+        return consents
+    taken = {resource.arn for resource in consents.values()}
+    for kind in KINDS:
+        if kind is KindName.STREAM_KEY:
+            continue
+        unowned: dict[str, list[LiveResource]] = {}
+        for resource in live.of(kind):
+            if STACK not in resource.tags and resource.name and resource.arn not in taken:
+                unowned.setdefault(resource.name, []).append(resource)
+        wanted: dict[str, list[Address]] = {}
+        for address, resource_wanted in desired.resources.items():
+            if address.kind is kind and address not in claims and address not in consents:
+                wanted.setdefault(str(resource_wanted.properties.get("name", "")), []).append(address)
+        # A name that two could mean, on either side, means neither.
+        consents.update((wanted[name][0], group[0]) for name, group in unowned.items() if len(group) == 1 and len(wanted.get(name, ())) == 1)
+    return consents
+
+
+def _named_by_arn(address: Address, arn: str, desired: DesiredState, live: LiveState, claims: Mapping[Address, tuple[LiveResource, ...]]) -> LiveResource:
+    title = KINDS[address.kind].title
+    if address.kind is KindName.STREAM_KEY:
+        raise UsageError(f"{address}: a stream key is taken over with its channel; adopt the channel and say streamKey in its spec")
+    if address not in desired.resources:
+        raise UsageError(f"{address}: nothing in the spec has this address; describe the {title} in the spec first, then adopt {arn}")
+    others = [resource.arn for resource in claims.get(address, ()) if resource.arn != arn]
+    if others:
+        raise UsageError(f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own")
+    for resource in live.of(address.kind):
+        if resource.arn == arn:
+            return resource
+    raise UsageError(f"{address}: there is no {title} {arn} in account {live.account_id}, {live.region}; check the ARN")
+
+
+def _nameless(resource: LiveResource, identifier: str) -> str:
+    wrong = f"its id tag {identifier!r} is no valid id" if identifier else "it has no id tag"
+    return f"{KINDS[resource.kind].title} {resource.arn} is this stack's, but {wrong}; it is left alone: give it the tag {ID}, or remove the tag {STACK}"
+
+
+def _arn(resource: LiveResource) -> str:
+    return resource.arn

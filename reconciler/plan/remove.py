@@ -1,0 +1,139 @@
+"""What is due for managed resources that the spec does not ask for, and who has to let go of a resource before it can go.
+
+Without prune, what left the spec is an orphan: shown, and left alone.
+What an interrupted replacement left behind goes without prune, because the replacement was consented to when it was applied.
+A recording configuration, policy, ad or slate configuration goes after every channel let go of it; while one does not, it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.diff import compare
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, STREAM_KEY, Shape
+from reconciler.model.resource import LiveResource
+from reconciler.model.tags import ID, STACK
+from reconciler.plan.actions import Blocked, Duplicate, Orphan, Reason, Verb
+from reconciler.plan.draft import Draft, Scene
+from reconciler.plan.ownership import references_in
+from reconciler.plan.reasons import is_protected, names_of
+
+REFERENCED = frozenset(field.references for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
+"""The kinds that a channel may refer to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """What is to be deleted, and what would be if it were allowed."""
+
+    deletes: tuple[Draft, ...]
+    orphans: tuple[Orphan, ...]
+    duplicates: tuple[Duplicate, ...]
+    notes: tuple[str, ...]
+
+
+def removals(scene: Scene) -> Removals:
+    """Return the deletes that are due and, beside them, the orphans and duplicates that stay."""
+    deletes: list[Draft] = []
+    orphans: list[Orphan] = []
+    notes: list[str] = []
+    for address, group in scene.owned.claims.items():
+        if address not in scene.desired.resources:
+            _left_spec(scene, address, group, deletes, orphans)
+        elif address in scene.choices:
+            for other, reason in scene.choices[address].others:
+                draft, note = _other(scene, address, other, reason)
+                deletes += [draft] if draft else []
+                notes += [note] if note else []
+    for address, key in _keys_without_spec(scene):
+        _left_spec(scene, address, (key,), deletes, orphans)
+    duplicates = tuple(Duplicate(address, choice.kept.arn, tuple(other.arn for other, _ in choice.others)) for address, choice in scene.choices.items())
+    return Removals(tuple(deletes), tuple(orphans), duplicates, tuple(notes))
+
+
+def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tuple[tuple[Draft, ...], tuple[Draft, ...]]:
+    """Keep what a channel does not let go of: a delete is blocked, a replacement leaves its delete half undone, and either says who holds on."""
+    drafts, deletes = tuple(drafts), tuple(deletes)
+    gone = {draft.live.arn for draft in deletes if draft.live and draft.blocked is None}
+    of_channel = {draft.live.arn: draft for draft in drafts if draft.live and draft.live.kind is KindName.CHANNEL}
+    names = {channel.arn: str(address) for address, channel in scene.kept.items() if address.kind is KindName.CHANNEL}
+
+    def holders(live: LiveResource) -> list[LiveResource]:
+        return [user for user in scene.owned.users.get(live.arn, ()) if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))]
+
+    def checked(draft: Draft) -> Draft:
+        live = draft.live
+        if live is None or draft.blocked or live.kind not in REFERENCED or draft.verb not in (Verb.DELETE, Verb.REPLACE):
+            return draft
+        if draft.verb is Verb.DELETE and KindName.CHANNEL in scene.live.unreadable:
+            why = scene.live.unreadable[KindName.CHANNEL]
+            return replace(draft, blocked=Blocked("unreadable", f"channels could not be listed ({why}), so nobody knows which of them use it"))
+        holding = holders(live)
+        if not holding:
+            return draft
+        said = "; ".join(_holding(user, names, scene.desired.stack) for user in holding)
+        if draft.verb is Verb.REPLACE:
+            return replace(draft, lets_go=False, warnings=(*draft.warnings, f"{live.arn} stays after its replacement, because it is still in use: {said}"))
+        strangers = any(user.tags.get(STACK) != scene.desired.stack for user in holding)
+        return replace(draft, blocked=Blocked("foreign" if strangers else "depends", f"{live.arn} is still in use: {said}"))
+
+    return tuple(checked(draft) for draft in drafts), tuple(checked(draft) for draft in deletes)
+
+
+def _refers_after(channel: LiveResource, draft: Draft | None) -> frozenset[str]:
+    if draft is None or draft.blocked:
+        return references_in(channel.properties)
+    return references_in(draft.wanted)
+
+
+def _holding(channel: LiveResource, names: Mapping[str, str], stack: str) -> str:
+    if channel.arn in names:
+        return f"{names[channel.arn]} keeps it, by its ARN, by ignoreChanges, or because its own action is blocked"
+    owner = channel.tags.get(STACK)
+    whose = "no stack's" if owner is None else "this stack's, but not in its spec" if owner == stack else f"stack {owner}'s"
+    return f"channel {channel.name or '(without a name)'} ({channel.arn}) is {whose}"
+
+
+def _left_spec(scene: Scene, address: Address, group: tuple[LiveResource, ...], deletes: list[Draft], orphans: list[Orphan]) -> None:
+    for live in group:
+        protected = is_protected(live)
+        if not scene.options.prune:
+            orphans.append(Orphan(address, live.arn, protected))
+            continue
+        also = "; its stream key goes with it" if address.kind is KindName.CHANNEL else ""
+        deletes.append(_delete(address, live, Reason.LEFT_SPEC, f"it left the spec, and prune is granted{also}"))
+
+
+def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) -> tuple[Draft | None, str]:
+    kept = scene.kept[address]
+    if reason is Reason.SUPERSEDED:
+        return _delete(address, other, reason, f"{kept.arn} took its place in a replacement that did not come to its end"), ""
+    title = KINDS[address.kind].title
+    if not scene.options.prune:
+        return None, f"{address}: {title} {other.arn} claims the same address as {kept.arn} and is left alone; grant prune to delete it"
+    if is_protected(other):
+        return None, f"{address}: {title} {other.arn} claims the same address as {kept.arn} and is protected; change its {ID} tag by hand if it is wanted"
+    differing = compare(address.kind, kept.properties, other.properties)
+    unlike = f"; it differs in {names_of(differing)}" if differing else ""
+    return _delete(address, other, reason, f"{kept.arn} is the one that is kept for this address, and prune is granted{unlike}"), ""
+
+
+def _delete(address: Address, live: LiveResource, reason: Reason, explanation: str) -> Draft:
+    blocked = None
+    if is_protected(live):
+        blocked = Blocked("protected", f"{live.arn} is protected; put it back into the spec with protect: false, apply, then delete it")
+    return Draft(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
+
+
+def _keys_without_spec(scene: Scene) -> list[tuple[Address, LiveResource]]:
+    """Return our stream keys whose channel stays in the spec, without a stream key in it. A key whose channel goes needs no call of its own."""
+    found = []
+    for address, channel in scene.kept.items():
+        if address.kind is not KindName.CHANNEL or address not in scene.desired.resources or channel.arn not in scene.owned.keys:
+            continue
+        key_address = Address(STREAM_KEY.name, address.id)
+        if key_address not in scene.desired.resources:
+            found += [(key_address, key) for key in scene.owned.keys[channel.arn] if key.tags.get(STACK) == scene.desired.stack]
+    return found

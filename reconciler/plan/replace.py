@@ -1,0 +1,89 @@
+"""Which half of a replacement comes first, and what that means for viewers.
+
+Create first wherever the service allows it, so that nothing is ever without what it needs.
+Three things forbid it for key pairs: a public key cannot be imported twice (observed, not documented), a region holds three key pairs (service quotas),
+and the new material may still be held by another pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS, PLAYBACK_KEY_PAIR
+from reconciler.plan.actions import Blocked, ReplaceOrder, Verb
+from reconciler.plan.draft import Draft, Scene
+from reconciler.plan.duplicates import has_failed
+
+
+def arrange(scene: Scene, drafts: Iterable[Draft], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:
+    """Give each replacement its order and its warnings, and block an import whose public key is held by a pair that stays."""
+    drafts = _without_held_material(scene, tuple(drafts), deletes)
+    room = slots(scene, PLAYBACK_KEY_PAIR.name) - sum(
+        draft.address.kind is KindName.PLAYBACK_KEY_PAIR and draft.verb is Verb.CREATE and draft.blocked is None for draft in drafts
+    )
+    return tuple(_ordered(scene, draft, room) if draft.verb is Verb.REPLACE else draft for draft in drafts)
+
+
+def slots(scene: Scene, kind: KindName) -> int:
+    """Return how many more resources of a kind with a small quota fit beside those that are live, anybody's."""
+    return (KINDS[kind].quota or 0) - len(scene.live.of(kind))
+
+
+def holders(scene: Scene) -> dict[str, str]:
+    """Return the ARN of this stack's key pair that holds each public key, by fingerprint."""
+    return {fingerprint: pair.arn for pair in scene.live.of(KindName.PLAYBACK_KEY_PAIR) if isinstance(fingerprint := pair.properties.get("fingerprint"), str)}
+
+
+def _ordered(scene: Scene, draft: Draft, room: int) -> Draft:
+    live = draft.live
+    if live is None:
+        return draft
+    if live.kind is KindName.PLAYBACK_KEY_PAIR:
+        return _key_pair(scene, draft, live.properties.get("fingerprint"), room)
+    if has_failed(live) and live.arn not in scene.owned.users:
+        return replace(draft, order=ReplaceOrder.DELETE_FIRST)
+    return replace(draft, order=ReplaceOrder.CREATE_FIRST)
+
+
+def _key_pair(scene: Scene, draft: Draft, held: object, room: int) -> Draft:
+    material = draft.wanted.get("fingerprint")
+    holder = holders(scene).get(material) if isinstance(material, str) else None
+    if material == held:
+        why = "a public key cannot be imported twice, so the pair is deleted before it is imported under its new name"
+    elif holder is not None:
+        why = f"its new public key is still held by {holder}, and a public key cannot be imported twice"
+    elif room < 1:
+        why = f"all {PLAYBACK_KEY_PAIR.quota} key pairs that a region can hold are taken, so there is no room for the new one beside the old one"
+    else:
+        warning = "tokens signed with the old private key are refused once the old pair is deleted; let the new key sign before you apply"
+        return replace(draft, order=ReplaceOrder.CREATE_FIRST, warnings=(*draft.warnings, warning))
+    until = "until the import that follows is done"
+    if material != held:
+        until = "until viewers get tokens signed with the new private key, which count from the import that follows"
+    warning = f"viewers are locked out for a while: {why}; from the delete on, tokens signed with the old key are refused, {until}"
+    return replace(draft, order=ReplaceOrder.DELETE_FIRST, warnings=(*draft.warnings, warning))
+
+
+def _without_held_material(scene: Scene, drafts: tuple[Draft, ...], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:
+    if not any(draft.address.kind is KindName.PLAYBACK_KEY_PAIR for draft in drafts):
+        return drafts
+    held = holders(scene)
+    while True:
+        # A blocked replacement keeps its material, which may block the next.
+        leaving = {draft.live.arn for draft in (*drafts, *deletes) if draft.live and draft.blocked is None and draft.verb in (Verb.REPLACE, Verb.DELETE)}
+        checked = tuple(_checked(draft, held, leaving) for draft in drafts)
+        if checked == drafts:
+            return drafts
+        drafts = checked
+
+
+def _checked(draft: Draft, held: dict[str, str], leaving: set[str]) -> Draft:
+    if draft.address.kind is not KindName.PLAYBACK_KEY_PAIR or draft.blocked or draft.verb not in (Verb.CREATE, Verb.REPLACE):
+        return draft
+    holder = held.get(str(draft.wanted.get("fingerprint")))
+    if holder is None or holder in leaving:
+        return draft
+    message = f"its public key is held by {holder}, which stays, and a public key cannot be imported twice; delete that pair first"
+    return replace(draft, blocked=Blocked("depends", message))

@@ -1,0 +1,78 @@
+"""``--only`` and ``--exclude``: a part of a plan that can be carried out by itself.
+
+A glob is matched against whole addresses, ``kind/id``, with case.
+What a selected create or update needs is taken along and named; a delete is never taken along.
+What waits for something left out is blocked and says for what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from reconciler.model.address import Address
+from reconciler.plan.actions import PlanOptions, TargetPlan, Verb
+from reconciler.plan.hold import counted, hold, names_replaced
+
+
+def select(plan: TargetPlan, options: PlanOptions, desired: Iterable[Address]) -> TargetPlan:
+    """Return the part of the plan that the options select; ``desired`` are the addresses of the spec."""
+    if not options.only and not options.exclude:
+        return plan
+    desired = tuple(desired)
+
+    def included(address: Address) -> bool:
+        return not options.only or any(fnmatchcase(str(address), glob) for glob in options.only)
+
+    def excluded(address: Address) -> bool:
+        return any(fnmatchcase(str(address), glob) for glob in options.exclude)
+
+    chosen = {index for index, action in enumerate(plan.actions) if included(action.address) and not excluded(action.address)}
+    notes: list[str] = []
+    if options.only:
+        for index, needed_by in _needs(plan, chosen).items():
+            address = plan.actions[index].address
+            if not excluded(address):
+                chosen.add(index)
+                notes.append(f"{address} is taken along, because {needed_by} needs it")
+    dropped = {index: "is excluded" if excluded(action.address) else "is not selected" for index, action in enumerate(plan.actions) if index not in chosen}
+    actions = hold(plan.actions, {}, dropped)
+    touched = {action.address for action in plan.actions if action.verb is not Verb.DELETE}
+    known = {*desired, *(action.address for action in plan.actions), *(orphan.address for orphan in plan.orphans)}
+    notes += [
+        f"no address matches --{word} {glob}"
+        for word, globs in (("only", options.only), ("exclude", options.exclude))
+        for glob in globs
+        if not any(fnmatchcase(str(address), glob) for address in known)
+    ]
+    if dropped:
+        notes.append(f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} left out by --only or --exclude")
+    orphans = tuple(orphan for orphan in plan.orphans if included(orphan.address) and not excluded(orphan.address))
+    unchanged = sum(included(address) and not excluded(address) and address not in touched for address in desired)
+    return replace(
+        plan,
+        actions=actions,
+        summary=counted(replace(plan.summary, unchanged=unchanged, orphaned=len(orphans)), actions),
+        orphans=orphans,
+        duplicates=tuple(duplicate for duplicate in plan.duplicates if included(duplicate.address) and not excluded(duplicate.address)),
+        notes=(*plan.notes, *notes),
+    )
+
+
+def _needs(plan: TargetPlan, chosen: set[int]) -> dict[int, Address]:
+    """Return the actions that the chosen ones need and that are not chosen, each with the first that needs it."""
+    owner = {step.id: index for index, action in enumerate(plan.actions) for step in action.steps}
+    needed: dict[int, Address] = {}
+    open_ends = sorted(chosen, reverse=True)
+    while open_ends:
+        action = plan.actions[open_ends.pop()]
+        for step in action.steps:
+            # What a delete waits for is not fetched for its sake: the delete waits for a plan that has it.
+            if action.verb is Verb.DELETE or (action.verb is Verb.REPLACE and names_replaced(action, step)):
+                continue
+            for index in sorted({owner[other] for other in step.after}):
+                if index not in chosen and index not in needed and plan.actions[index].verb is not Verb.DELETE:
+                    needed[index] = action.address
+                    open_ends.append(index)
+    return needed

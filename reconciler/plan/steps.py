@@ -1,0 +1,144 @@
+"""One draft in, its AWS calls out: which operations, with which parameters, one after another.
+
+What waits for steps of other actions is added by ``order``. Parameters hold a ``Ref`` where an ARN is not known yet.
+A call names what changes and what the service judges together with it; a default is said out loud, because a field left out stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconciler.diff import FieldChange, unescape
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Kind
+from reconciler.model.normalise import default_of
+from reconciler.model.resource import LiveResource
+from reconciler.model.values import Ref, Value
+from reconciler.plan.actions import Reason, ReplaceOrder, Step, Until, Verb
+from reconciler.plan.draft import Draft
+from reconciler.plan.duplicates import is_unsettled
+
+_TAGS = "/tags/"
+
+
+def steps_for(draft: Draft, *, first: int = 1, born: Address | None = None, unsettled: Mapping[str, LiveResource] | None = None) -> tuple[Step, ...]:
+    """Return the calls of one draft, each after the one before it; none when it is blocked.
+
+    ``first`` numbers the first step. ``born`` is the stream key that comes with a channel and that the spec speaks of.
+    ``unsettled`` are live resources, by ARN, that the service is still making: a call that names one waits for it.
+    """
+    if draft.blocked:
+        return ()
+    steps: list[Step] = []
+    for number, call in enumerate(_calls(draft, born, unsettled or {}), start=first):
+        steps.append(replace(call, id=f"{draft.address}#{number}", after=(steps[-1].id,) if steps else ()))
+    return tuple(steps)
+
+
+def _calls(draft: Draft, born: Address | None, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
+    kind = KINDS[draft.address.kind]
+    match draft.verb:
+        case Verb.CREATE if draft.reason is Reason.BORN_WITH_CHANNEL:
+            yield from _tagging(draft, Ref(draft.address))
+        case Verb.CREATE:
+            yield from _creating(draft, kind, born, unsettled)
+        case Verb.UPDATE | Verb.ADOPT:
+            yield from _updating(draft, kind, unsettled)
+        case Verb.REPLACE if draft.order is ReplaceOrder.DELETE_FIRST:
+            yield from _deleting(draft, kind)
+            yield from _creating(draft, kind, born, unsettled)
+        case Verb.REPLACE:
+            yield from _creating(draft, kind, born, unsettled)
+            if draft.lets_go:
+                yield from _deleting(draft, kind)
+        case Verb.DELETE:
+            yield from _deleting(draft, kind)
+        case Verb.FORGET:
+            # Forgetting is planned by its own command, which knows which tags are ours to remove.
+            return
+
+
+def _creating(draft: Draft, kind: Kind, born: Address | None, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
+    parameters = _create_parameters(draft)
+    yield from _settling(parameters, unsettled)
+    binds = {str(draft.address): f"{kind.member}.arn"}
+    if born is not None:
+        binds[str(born)] = f"{STREAM_KEY.member}.arn"
+    yield Step("", kind.create, parameters, binds=binds)
+    if kind.ready is not None:
+        yield _wait(kind, Ref(draft.address))
+
+
+def _updating(draft: Draft, kind: Kind, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
+    if draft.live is None:
+        return
+    parameters = update_parameters(kind, draft.wanted, draft.changes)
+    if parameters and kind.update:
+        if is_unsettled(draft.live):
+            yield _wait(kind, draft.live.arn)
+        yield from _settling(parameters, unsettled)
+        yield Step("", kind.update, {"arn": draft.live.arn, **parameters})
+    yield from _tagging(draft, draft.live.arn)
+
+
+def _tagging(draft: Draft, arn: Value) -> Iterator[Step]:
+    """Remove first and write last: what is written records that all of it was done."""
+    changed = [(unescape(change.path.removeprefix(_TAGS)), change) for change in draft.changes if change.path.startswith(_TAGS)]
+    removed = tuple(key for key, change in changed if change.absent_after)
+    written: dict[str, Value] = {key: change.after for key, change in changed if not change.absent_after}
+    if removed:
+        yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": removed})
+    if written:
+        yield Step("", "TagResource", {"resourceArn": arn, "tags": written})
+
+
+def _deleting(draft: Draft, kind: Kind) -> Iterator[Step]:
+    if draft.live is None:
+        return
+    if is_unsettled(draft.live):
+        yield _wait(kind, draft.live.arn)
+    yield Step("", kind.delete, {"arn": draft.live.arn})
+
+
+def _settling(parameters: Mapping[str, Value], unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
+    for value in parameters.values():
+        if isinstance(value, str) and value in unsettled:
+            yield _wait(KINDS[unsettled[value].kind], value)
+
+
+def _wait(kind: Kind, arn: Value) -> Step:
+    return Step("", kind.get, {"arn": arn}, until=Until("state", kind.ready or "", kind.failed))
+
+
+def _create_parameters(draft: Draft) -> dict[str, Value]:
+    kind = draft.address.kind
+    parameters: dict[str, Value] = {name: _whole(kind, name, draft.wanted[name]) for name in FIELDS[kind] if name in draft.wanted and name != "fingerprint"}
+    if draft.desired is not None:
+        if kind is KindName.PLAYBACK_KEY_PAIR:
+            parameters["publicKeyMaterial"] = draft.desired.public_key
+        parameters["tags"] = dict(draft.desired.tags)
+    return parameters
+
+
+def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...]) -> dict[str, Value]:
+    """Return the fields that an update call has to send, each with its explicit value; nothing when only tags change."""
+    changed = {change.field for change in changes if not change.path.startswith(_TAGS)}
+    names = changed.union(*(FIELDS[kind.name][name].together for name in changed))
+    if kind.name is KindName.CHANNEL and names:
+        # The service knows a preset for ADVANCED types only, and an ad configuration only beside TS without multitrack input.
+        if wanted.get("type") not in ADVANCED_TYPES:
+            names.discard("preset")
+        if "adConfigurationArn" in wanted and not names.isdisjoint(("containerFormat", "multitrackInputConfiguration")):
+            names.add("adConfigurationArn")
+    return {
+        name: _whole(kind.name, name, wanted[name]) if name in wanted else default_of(kind.name, name, wanted) for name in FIELDS[kind.name] if name in names
+    }
+
+
+def _whole(kind: KindName, name: str, value: Value) -> Value:
+    """Spell out an object whose canonical form leaves out members that the service may ask for once the object is given."""
+    if name == "thumbnailConfiguration" and isinstance(value, Mapping) and value.get("recordingMode") != "DISABLED":
+        default = default_of(kind, name, {})
+        return {**default, **value} if isinstance(default, Mapping) else value
+    return value
