@@ -1,0 +1,109 @@
+"""Saved plans through the command line: applied once, refused when stale, and what they say when shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.cli.support import arn_of, outside, rewrite, run, stack
+
+SPEC: dict[str, object] = {"channels": {"one": {"latencyMode": "LOW"}, "two": {}}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return stack(tmp_path / "repo", SPEC)
+
+
+def save(folder: Path, *words: str) -> Path:
+    assert run(folder, "plan", "--out", "p.json", *words).code == 0
+    return folder / "p.json"
+
+
+def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(folder: Path, repository_root: Path) -> None:
+    path = save(folder)
+    schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
+    for view, expected in (("text", "2 to create"), ("json", '"formatVersion"'), ("markdown", "channel/one"), ("html", "<!doctype html>")):
+        shown = run(folder, "show", "p.json", "--format", view)
+        assert shown.code == 0
+        assert expected.lower() in shown.out.lower()
+
+
+def test_a_saved_plan_is_applied_once_even_when_it_started_from_nothing(folder: Path) -> None:
+    path = save(folder)
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 0
+    again = run(folder, "apply", "p.json", "--auto-approve")
+    assert again.code == 3
+    path.with_name("p.json.applied").unlink()
+    elsewhere = run(folder, "apply", "p.json", "--auto-approve")
+    assert elsewhere.code == 3
+    assert "channel/one" in elsewhere.err
+    with outside(folder) as (ivs, _):
+        assert len(ivs.list_channels()["channels"]) == 2
+
+
+def test_a_plan_is_stale_when_a_live_field_moved_and_the_message_names_it(folder: Path) -> None:
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"channels": {"one": {"latencyMode": "NORMAL"}, "two": {}}})
+    save(folder)
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "one"), authorized=True)
+    stale = run(folder, "apply", "p.json", "--auto-approve")
+    assert stale.code == 3
+    assert "channel/one" in stale.err
+    assert "authorized" in stale.err
+    with outside(folder) as (ivs, _):
+        assert ivs.get_channel(arn=arn_of(ivs, "one"))["channel"]["latencyMode"] == "LOW"
+
+
+def test_a_plan_is_not_stale_because_of_a_resource_it_does_not_touch(folder: Path) -> None:
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"channels": {"one": {"latencyMode": "NORMAL"}, "two": {}}})
+    save(folder)
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "two"), authorized=True)
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 0
+
+
+def test_a_plan_is_stale_when_the_spec_moved(folder: Path) -> None:
+    save(folder)
+    rewrite(folder, {"channels": {"one": {"latencyMode": "NORMAL"}, "two": {}}})
+    stale = run(folder, "apply", "p.json", "--auto-approve")
+    assert stale.code == 3
+    assert "channel/one" in stale.err
+
+
+def test_a_plan_edited_by_hand_is_refused(folder: Path) -> None:
+    path = save(folder)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["targets"][0]["actions"][0]["steps"][0]["parameters"]["insecureIngest"] = True
+    path.write_text(json.dumps(content), encoding="utf-8")
+    refused = run(folder, "apply", "p.json", "--auto-approve")
+    assert refused.code in (1, 3)
+    assert "fingerprint" in refused.err
+    with outside(folder) as (ivs, _):
+        assert ivs.list_channels()["channels"] == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"formatVersion": "9.0"}', "\x00", '{"formatVersion": "1.0", "targets": 7}'])
+def test_a_file_that_is_no_plan_gets_a_message(folder: Path, content: str) -> None:
+    (folder / "p.json").write_text(content, encoding="utf-8")
+    for words in (("show", "p.json"), ("apply", "p.json", "--auto-approve")):
+        refused = run(folder, *words)
+        assert refused.code in (1, 3)
+        assert refused.err.strip()
+
+
+def test_a_missing_plan_file_gets_a_message(folder: Path) -> None:
+    assert "nowhere.json" in run(folder, "show", "nowhere.json").err
+
+
+def test_a_plan_of_another_account_is_refused(folder: Path) -> None:
+    save(folder)
+    project = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
+    (folder / "ivs-reconciler.yaml").write_text(project.replace("123456789012", "210987654321"), encoding="utf-8")
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 3

@@ -1,0 +1,28 @@
+"""Shared by all tests: no AWS settings of the machine leak in, and the command line is run as a process or in this one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_AWS = [name for name in os.environ if name.startswith("AWS_")]
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep credentials, profiles and endpoints of whoever runs the tests out of them."""
+    for name in _AWS:
+        monkeypatch.delenv(name, raising=False)
+    nowhere = tmp_path_factory.getbasetemp() / "no-aws"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def repository_root() -> Path:
+    """Return the root of this repository."""
+    return Path(__file__).resolve().parent.parent
