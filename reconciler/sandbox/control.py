@@ -110,8 +110,8 @@ class Control:
 
     def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
         """Return recorded calls, newest first, secrets masked."""
-        with self._writing() as connection:
-            self._parts.journal.write(connection)
+        self.flush()
+        with self._parts.store.transaction(write=False) as connection:
             return journal.query(
                 connection,
                 operation=operation,
@@ -191,8 +191,7 @@ class Control:
 
     def flush(self) -> JsonDict:
         """Store the records that still wait in memory."""
-        with self._writing() as connection:
-            self._parts.journal.write(connection)
+        self._parts.journal.flush(self._parts.store)
         return {}
 
     def _writing(self) -> AbstractContextManager[Any]:

@@ -23,6 +23,7 @@ from reconciler.sandbox.operations.context import Call
 from reconciler.sandbox.operations.registry import HANDLERS, is_write
 from reconciler.sandbox.routing import Router, arn_text
 from reconciler.sandbox.services import neighbours
+from reconciler.sandbox.services.neighbours import Neighbour
 from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.sigv4 import verify
 from reconciler.sandbox.store import Store
@@ -127,16 +128,23 @@ class Engine:
         if coming.before is not None:
             return self._fail(attempt, coming.before)
         if parts.strict:
-            service = attempt.service if neighbour is None else neighbour.signing_name
-            verify(request, parts.keys, service, parts.clock.now())
+            verify(request, parts.keys, attempt.service, parts.clock.now())
         attempt.after = coming.after
-        if operation is None:
-            assert neighbour is not None
-            with parts.store.transaction(write=True) as connection:
-                parts.journal.write(connection, self._record(attempt, 200))
-                return neighbour.answer(connection, request, caller, parts.clock.now(), attempt.request_id)
+        if neighbour is not None:
+            return self._ask(attempt, neighbour)
+        assert operation is not None
         parts.limiter.take(caller.account, caller.region, operation.name)
         return self._work(attempt, operation)
+
+    def _ask(self, attempt: _Attempt, neighbour: Neighbour) -> Response:
+        """Let a neighbouring service answer; it may look into the record of calls."""
+        parts = self.parts
+        if neighbour.service == "cloudtrail":
+            parts.journal.flush(parts.store)
+        with parts.store.transaction(write=False) as connection:
+            answer = neighbour.answer(connection, attempt.request, attempt.caller, attempt.request_id)
+        parts.journal.defer(self._record(attempt, 200))
+        return answer
 
     def _work(self, attempt: _Attempt, operation: Operation) -> Response:
         """Validate, do the work and serialise its answer inside one transaction."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.store import Store
 
 KEPT = 10_000
 TRIM_EVERY = 500
@@ -71,6 +72,12 @@ class Journal:
         if self._written >= TRIM_EVERY:
             self._written = 0
             connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (KEPT,))
+
+    def flush(self, store: Store) -> None:
+        """Store what waits, in a transaction of its own."""
+        if self._waiting:
+            with store.transaction(write=True) as connection:
+                self.write(connection)
 
     def clear(self) -> None:
         """Forget what waits; the table is the store's to clear."""
