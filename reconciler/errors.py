@@ -63,6 +63,7 @@ class AwsError(ReconcilerError):
     ``code`` is AWS's own error code, or a short word of ours for failures below HTTP (``ConnectionError``, ``ReadTimeout``, ``NoCredentials``).
     ``ambiguous`` says that the request may have been carried out although no answer came.
     ``retryable`` says that the same call may succeed later.
+    ``calls`` counts the requests that were sent before giving up.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class AwsError(ReconcilerError):
         request_id: str = "",
         retryable: bool = False,
         ambiguous: bool = False,
+        calls: int = 1,
     ) -> None:
         self.operation = operation
         self.code = code
@@ -82,6 +84,7 @@ class AwsError(ReconcilerError):
         self.request_id = request_id
         self.retryable = retryable
         self.ambiguous = ambiguous
+        self.calls = calls
         super().__init__(message)
 
 

@@ -1,0 +1,109 @@
+"""Opens the way to a target's account and makes sure that it is the right one before any IVS call.
+
+Comes in: a ``Target``. Goes out: a ``Connection`` for as long as the context lasts.
+For a sandbox target the embedded server runs in this process for that long, on a loopback port of its own.
+Importing this module is cheap; boto3 is loaded when a connection is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import AwsError, UsageError
+from reconciler.model.target import HOME_REGIONS, Target
+
+if TYPE_CHECKING:
+    from reconciler.live.gateway import IvsGateway
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open way to one account and region, and who we are there."""
+
+    gateway: IvsGateway
+    account_id: str
+    region: str
+    caller_arn: str
+
+
+@contextmanager
+def connect(
+    target: Target,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Connection]:
+    """Open the connection of a target and close it at the end.
+
+    The caller's account is asked of STS first, and compared with the target's.
+    Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
+    """
+    from reconciler.live.gateway import MAX_CONNECTIONS, IvsGateway
+    from reconciler.live.limiter import Pacer
+    from reconciler.live.session import open_client, open_session
+    from reconciler.live.translate import BOTO_ERRORS, to_aws_error
+
+    if target.region not in HOME_REGIONS:
+        raise UsageError(f"target {target.name}: IVS has no control plane in the region {target.region!r}; the regions are {', '.join(HOME_REGIONS)}")
+    with ExitStack() as stack:
+        endpoint = target.endpoint_url if target.sandbox is None else stack.enter_context(_embedded(Path(target.sandbox)))
+        try:
+            session = open_session(target, endpoint)
+            sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
+            ivs = stack.enter_context(closing(open_client(session, "ivs", target, endpoint, MAX_CONNECTIONS)))
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
+        except ValueError as error:
+            raise UsageError(f"target {target.name}: {error}; an endpoint is written like https://host:port") from None
+        account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep))
+        if target.account_id is not None and account_id != target.account_id:
+            raise AwsError(
+                f"target {target.name} is for account {target.account_id}, but the credentials are those of account {account_id} ({caller_arn}); "
+                "nothing was read or changed; use other credentials, or correct accountId",
+                operation="GetCallerIdentity",
+                code="AccountMismatch",
+            )
+        pacer = Pacer(clock=clock, sleep=sleep) if target.paced else None
+        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep), account_id, target.region, caller_arn)
+
+
+def _caller(sts: IvsGateway) -> tuple[str, str]:
+    """Return the account and the ARN of whoever these credentials are."""
+    from reconciler.live.translate import CREDENTIAL_CODES
+
+    try:
+        identity = sts.call("GetCallerIdentity", {}).data
+    except AwsError as error:
+        if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _redirected():
+            error.args = (
+                f"{error}; AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: "
+                "set both, or endpointUrl in the target",
+            )
+        raise
+    return str(identity["Account"]), str(identity["Arn"])
+
+
+def _redirected() -> bool:
+    return bool(os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+@contextmanager
+def _embedded(path: Path) -> Iterator[str]:
+    """Run the embedded server on this state file and yield its URL."""
+    from reconciler.sandbox import Sandbox, StoreError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sandbox = Sandbox(db=path)
+    except OSError as error:
+        raise UsageError(f"the folder of the sandbox state {path} cannot be made: {error.strerror or error}; name another in the target") from None
+    except StoreError as error:
+        raise UsageError(f"the sandbox state {path} cannot be used: {error}; name another file in the target, or remove this one") from None
+    with sandbox as server:
+        yield server.endpoint_url

@@ -1,0 +1,101 @@
+"""The only door to the IVS API: one request in, one answer out.
+
+It keeps the pace, repeats what may be repeated, translates every failure into ``AwsError``, and drops secrets before anything leaves it.
+botocore's own retries are off: they would send a create twice when only its answer was lost, and would spend the rate that the pacer saves.
+It knows operations by name and parameters as plain JSON; what they mean is other rooms' business.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reconciler import log
+from reconciler.errors import AwsError
+from reconciler.live.answer import Answer as Answer  # noqa: PLC0414  # what callers of a gateway get
+from reconciler.live.limiter import Pacer
+from reconciler.live.retries import NOT_FOUND, Repeat, class_of, is_throttle, may_repeat, pause
+from reconciler.live.secrets import Path, drop, dropped_paths
+
+MAX_CONNECTIONS = 6
+"""Connections kept to one account and region; each costs a TLS handshake, and the published rates need few."""
+
+_LOG = log.get("gateway")
+
+
+class IvsGateway:
+    """Calls one account and region through one boto3 client. Safe to share between threads.
+
+    ``pacer`` is ``None`` where no rate has to be kept. ``draw`` gives random numbers from 0 to 1 for the jitter of waits.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # boto3 builds its clients at run time
+        *,
+        pacer: Pacer | None,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._client = client
+        self._methods: Mapping[str, str] = {operation: method for method, operation in client.meta.method_to_api_mapping.items()}
+        self._pacer = pacer
+        self._sleep = sleep
+        self._draw = draw
+        self._slots = threading.BoundedSemaphore(connections)
+        self._dropped: dict[str, tuple[Path, ...]] = {}
+
+    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+        """Send a call, again where that is safe, and return its answer. Raises ``AwsError``; its ``calls`` counts the requests sent."""
+        repeat = class_of(operation)
+        calls = 0
+        while True:
+            if self._pacer is not None:
+                self._pacer.wait(operation)
+            calls += 1
+            try:
+                data, request_id = self._send(operation, parameters, writes=repeat is not Repeat.READ)
+            except AwsError as error:
+                if self._pacer is not None and is_throttle(error):
+                    self._pacer.throttled(operation)
+                if repeat is Repeat.DELETE and calls > 1 and error.code == NOT_FOUND:
+                    return Answer({}, error.request_id, calls)
+                if not may_repeat(error, repeat, calls):
+                    error.calls = calls
+                    raise
+                seconds = pause(calls, self._draw())
+                _LOG.info("request repeated", operation=operation, code=error.code, request_id=error.request_id, requests=calls, wait=round(seconds, 3))
+            else:
+                if self._pacer is not None:
+                    self._pacer.succeeded(operation)
+                return Answer(data, request_id, calls)
+            self._sleep(seconds)
+
+    def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool) -> tuple[dict[str, object], str]:
+        from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # with botocore, which is long loaded when there is a client
+
+        method = self._methods.get(operation)
+        if method is None:
+            raise AwsError(
+                f"the installed botocore does not know the IVS operation {operation}; install a newer one", operation=operation, code="UnknownOperation"
+            )
+        try:
+            with self._slots:
+                data: dict[str, Any] = getattr(self._client, method)(**parameters)
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, operation, writes=writes) from None
+        metadata = data.pop("ResponseMetadata", {})
+        for path in self._paths(operation):
+            drop(data, path)
+        return data, str(metadata.get("RequestId") or "")
+
+    def _paths(self, operation: str) -> tuple[Path, ...]:
+        paths = self._dropped.get(operation)
+        if paths is None:
+            shape = self._client.meta.service_model.operation_model(operation).output_shape
+            paths = self._dropped[operation] = dropped_paths(shape)
+        return paths

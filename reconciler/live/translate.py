@@ -1,0 +1,189 @@
+"""botocore's exceptions -> ``AwsError``: where it failed, what AWS said, what to do.
+
+AWS's own text, code and request id are kept.
+botocore's exceptions may hold the request that was sent, so nothing of them but plain text gets past this module; callers raise the result ``from None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from reconciler.errors import AwsError
+from reconciler.live.retries import THROTTLES
+from reconciler.live.unreadable import DENIED_CODES
+
+BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
+"""Everything that botocore raises for a call that failed."""
+
+CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""Error codes by which AWS says that it does not accept who is calling (API reference, page "Common errors", and STS)."""
+
+_SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_LONGEST_TEXT = 1000
+
+_NO_CREDENTIALS = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
+_SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
+
+
+def to_aws_error(error: Exception, operation: str, *, writes: bool) -> AwsError:
+    """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown."""
+    if isinstance(error, boto.ClientError):
+        return _from_answer(error, operation, writes=writes)
+    return _from_below(error, operation, writes=writes)
+
+
+def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> AwsError:
+    response: Mapping[str, object] = error.response
+    details = _mapping(response.get("Error"))
+    metadata = _mapping(response.get("ResponseMetadata"))
+    status = _int(metadata.get("HTTPStatusCode"))
+    code = str(details.get("Code") or "") or (f"HTTP{status}" if status else "Unknown")
+    request_id = str(metadata.get("RequestId") or "")
+    # The service model calls the message exceptionMessage; botocore looks for message alone.
+    text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
+    called = str(getattr(error, "operation_name", "") or operation)
+    throttled = status == 429 or code in THROTTLES
+    failed = status >= 500 or code in _SLOW_ANSWER
+    known = status != 501  # "not implemented" stays so
+    if code in CREDENTIAL_CODES:
+        message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_SIGN_IN}"
+    elif called == "AssumeRole" and operation != "AssumeRole":
+        message = (
+            f"the role of the target could not be assumed ({_said(code, text)}); "
+            "check roleArn and externalId, and that the role's trust policy names the caller"
+        )
+    elif throttled:
+        message = f"{called}: AWS refused the call for its rate ({_said(code, text)})"
+    elif text:
+        message = text
+    elif code in DENIED_CODES:
+        message = f"the caller is not allowed to perform ivs:{called}"
+    else:
+        message = f"AWS answered {called} with HTTP status {status} and no explanation"
+    return AwsError(
+        message,
+        operation=called,
+        code=code,
+        status=status,
+        request_id=request_id,
+        retryable=throttled or (failed and known),
+        ambiguous=writes and failed and known and not throttled,
+    )
+
+
+def _from_below(error: Exception, operation: str, *, writes: bool) -> AwsError:
+    row = next((row for row in _ROWS if isinstance(error, row.types)), None)
+    if row is None:
+        return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
+    return AwsError(
+        row.message.format(operation=operation, text=_text(error), endpoint=_endpoint(error)),
+        operation=operation,
+        code=row.code,
+        retryable=row.fate is not _Fate.HOPELESS,
+        ambiguous=writes and row.fate is _Fate.UNKNOWN,
+    )
+
+
+class _Fate(Enum):
+    """What became of a request that has no answer."""
+
+    HOPELESS = "never sent, and sending again would end alike"
+    UNSENT = "never sent; may work later"
+    UNKNOWN = "perhaps carried out"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One way to fail below HTTP."""
+
+    types: tuple[type[Exception], ...]
+    code: str
+    message: str
+    fate: _Fate = _Fate.HOPELESS
+
+
+# The first row that fits counts, so special cases stand before general ones.
+_ROWS = (
+    _Row((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
+    _Row((boto.PartialCredentialsError,), "PartialCredentials", "the AWS credentials are incomplete: {text}; set both halves of the key"),
+    _Row(
+        (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
+        "Configuration",
+        "the AWS configuration cannot be used: {text}; check profile, AWS_PROFILE and ~/.aws/config",
+    ),
+    _Row(
+        (
+            boto.SSOError,
+            boto.LoginError,
+            boto.TokenRetrievalError,
+            boto.NoAuthTokenError,
+            boto.CredentialRetrievalError,
+            boto.UnknownCredentialError,
+            boto.MetadataRetrievalError,
+            boto.RefreshWithMFAUnsupportedError,
+        ),
+        "Credentials",
+        "the AWS credentials could not be obtained: {text}; " + _SIGN_IN,
+    ),
+    _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer came in time", _Fate.UNKNOWN),
+    _Row((boto.ConnectTimeoutError,), "ConnectTimeout", "{operation}: no connection in time to {endpoint}; check the network and proxy settings", _Fate.UNSENT),
+    _Row((boto.SSLError,), "SSLError", "{operation}: no trusted connection: {text}; check the clock, AWS_CA_BUNDLE and the endpoint"),
+    _Row((boto.ProxyConnectionError,), "ProxyConnectionError", "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY", _Fate.UNSENT),
+    _Row(
+        (boto.EndpointConnectionError,),
+        "EndpointConnectionError",
+        "{operation}: cannot connect to {endpoint}; check the network, the region and the endpoint",
+        _Fate.UNSENT,
+    ),
+    _Row((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Fate.UNKNOWN),
+    _Row((boto.HTTPClientError,), "ConnectionClosed", "{operation}: the connection broke before the answer was there", _Fate.UNKNOWN),
+    _Row((ResponseParserError,), "UnreadableAnswer", "{operation}: {text}; is the endpoint really that of IVS?", _Fate.UNKNOWN),
+    _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
+    _Row((boto.DataNotFoundError,), "UnknownService", "the installed botocore has no model of IVS; install botocore 1.44.5 or newer"),
+)
+
+
+def _said(code: str, text: str) -> str:
+    return f"{code}: {text}" if text else code
+
+
+def _text(error: Exception) -> str:
+    return _shorten(str(error).strip().rstrip("."))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+
+
+def _endpoint(error: Exception) -> str:
+    # The scheme and host are enough, and a query could hold a presigned secret.
+    url = str(getattr(error, "kwargs", {}).get("endpoint_url") or "the endpoint")
+    return "/".join(url.split("/")[:3])
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,52 @@
+"""Which failed lists a read may live with, and how several failures become one message.
+
+The managed policy IVSReadOnlyAccess lets nobody list ad configurations (AWS managed policy reference, version 6), nor does it know failover slates.
+Whoever keeps none of them in their spec must still be able to plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.errors import AwsError
+from reconciler.model.address import KindName
+from reconciler.model.kinds import Kind
+
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
+
+_OFTEN_DENIED = frozenset({KindName.AD_CONFIGURATION, KindName.FAILOVER_SLATE_CONFIGURATION})
+
+_UNKNOWN_CODES = frozenset({"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"})
+"""How an installed botocore, an API front or an older endpoint says that it has no such operation."""
+
+
+def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
+    """Return why nothing may be concluded about the kind, or ``None`` when the failure ends the read."""
+    if needed:
+        return None
+    if error.code in DENIED_CODES and error.operation == kind.list and kind.name in _OFTEN_DENIED:
+        return f"the caller may not list {kind.title}s (ivs:{kind.list}), and no spec needs them: {error}"
+    if error.code in _UNKNOWN_CODES or error.status == 501:
+        return f"{kind.title}s are not known here ({error.code}), and no spec needs them: {error}"
+    return None
+
+
+def joined(errors: Sequence[AwsError]) -> AwsError:
+    """Return one error for several, naming every missing permission; the first keeps its code and request id."""
+    first = errors[0]
+    texts = dict.fromkeys(_explained(error) for error in errors)
+    return AwsError(
+        "; ".join(texts),
+        operation=first.operation,
+        code=first.code,
+        status=first.status,
+        request_id=first.request_id,
+        retryable=first.retryable,
+        calls=first.calls,
+    )
+
+
+def _explained(error: AwsError) -> str:
+    if error.code in DENIED_CODES:
+        return f"the permission ivs:{error.operation} is missing: {error}"
+    return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"

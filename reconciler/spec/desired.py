@@ -1,0 +1,163 @@
+"""The spec files of one target -> its desired state: defaults merged, rules checked, references resolved, tags complete, digests made.
+
+Everything is judged before anything is returned, and every problem is reported at once.
+The result depends on what the files say, not on how: order, file boundaries and defaults written out make no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from reconciler.model import tags as tag_names
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.normalise import canonical
+from reconciler.model.resource import DesiredResource, DesiredState, digest_of
+from reconciler.model.target import Project, Target
+from reconciler.model.values import Ref, Value
+from reconciler.spec.defaults import Defaults
+from reconciler.spec.entries import Entry, gather
+from reconciler.spec.files import read_specs
+from reconciler.spec.keys import key_pair
+from reconciler.spec.problems import Problems
+from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
+from reconciler.spec.tag_rules import count_fault, tag_faults
+from reconciler.spec.whole import check_references, check_whole, warnings_of
+
+
+def load_desired(project: Project, target: Target) -> DesiredState:
+    """Read, judge and build the desired state of one target. Raises ``SpecError`` with every problem of all its files."""
+    problems = Problems()
+    sources = read_specs(project, target, problems)
+    entries = gather(sources, problems)
+    defaults = Defaults(project)
+    place = Place(target.region, target.account_id)
+    defaults.check(entries, place, problems)
+    check_references(entries, problems)
+    make = _maker(project, place, entries, defaults, problems)
+    resources: dict[Address, DesiredResource] = {}
+    keys: list[DesiredResource] = []
+    for address in sorted(entries, key=lambda address: (KINDS[address.kind].rank, address)):
+        entry = entries[address]
+        if not entry.sound:
+            continue
+        resource = make(entry)
+        resources[address] = resource
+        if "streamKey" in entry.body:
+            keys.append(_stream_key(project, entry, resource, defaults, problems))
+    resources.update((key.address, key) for key in keys)
+    check_whole(entries, resources, problems)
+    problems.raise_any()
+    return DesiredState(
+        stack=project.stack,
+        resources=resources,
+        digest=_digest_of_all(project, resources),
+        ignore_tags=project.ignore_tags,
+        warnings=warnings_of(entries, resources),
+    )
+
+
+def _maker(project: Project, place: Place, entries: Mapping[Address, Entry], defaults: Defaults, problems: Problems) -> Callable[[Entry], DesiredResource]:
+    """Return the function that builds one resource; what is wrong with it goes into ``problems``."""
+
+    def make(entry: Entry) -> DesiredResource:
+        kind = entry.address.kind
+        fields: Mapping[str, Any] = entry.body
+        if kind is KindName.CHANNEL:
+            for fault in both_forms(fields):
+                entry.note(problems, fault)
+            fields = defaults.under(entry)
+        for fault in faults_in(kind, fields, place):
+            defaults.note(entry, fault, problems)
+        ignore: frozenset[str] = frozenset()
+        if names := fields.get("ignoreChanges"):
+            ignore, faults = ignored(kind, names)
+            for fault in faults:
+                defaults.note(entry, fault, problems)
+        properties, public_key = _properties(project, entry, fields, problems)
+        user_tags = _user_tags(entry, ("tags",), defaults.tags, fields.get("tags"), problems)
+        return _resource(project, entry, entry.address, canonical(kind, properties), user_tags, ignore, protect=bool(fields.get("protect")), public_key=public_key)
+
+    return make
+
+
+def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Any], str | None]:
+    """Return the API's properties, references resolved, and a key pair's PEM."""
+    address = entry.address
+    properties: dict[str, Any] = {"name": address.id}
+    public_key = None
+    for name in sorted(fields):
+        if name in OURS:
+            continue
+        value = fields[name]
+        if name in REFERENCES:
+            field, kind = REFERENCES[name]
+            properties[field] = Ref(Address(kind, value))
+        elif name == "publicKeyMaterial":
+            if key := key_pair(project.root, entry, problems):
+                properties["fingerprint"], public_key = key.fingerprint, key.pem
+        else:
+            properties[name] = value
+    return properties, public_key
+
+
+def _stream_key(project: Project, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems) -> DesiredResource:
+    """A stream key shares its channel's protection: without it nobody could start a stream."""
+    address = Address(KindName.STREAM_KEY, entry.address.id)
+    own = entry.body["streamKey"].get("tags")
+    tags = _user_tags(entry, ("streamKey", "tags"), defaults.project_tags, own, problems)
+    return _resource(project, entry, address, {"channelArn": Ref(entry.address)}, tags, frozenset(), protect=channel.protect, public_key=None)
+
+
+def _user_tags(entry: Entry, path: tuple[str, ...], default: Mapping[str, str], own: Mapping[str, str] | None, problems: Problems) -> dict[str, str]:
+    if not own:
+        return dict(default)
+    merged = {**default, **own}
+    for fault in tag_faults(own):
+        entry.note(problems, fault.below(path))
+    if too_many := count_fault(len(merged)):
+        entry.note(problems, too_many.below(path[:-1]))
+    return merged
+
+
+def _resource(
+    project: Project,
+    entry: Entry,
+    address: Address,
+    properties: dict[str, Value],
+    user_tags: dict[str, str],
+    ignore: frozenset[str],
+    *,
+    protect: bool,
+    public_key: str | None,
+) -> DesiredResource:
+    digest = _digest(properties, user_tags, ignore, project.ignore_tags)
+    complete = {**user_tags, tag_names.STACK: project.stack, tag_names.ID: address.id, tag_names.SPEC: digest}
+    if protect:
+        complete[tag_names.PROTECT] = "true"
+    return DesiredResource(address, properties, complete, digest, protect, ignore, public_key, entry.where)
+
+
+def _digest(properties: Mapping[str, Value], user_tags: Mapping[str, str], ignore: frozenset[str], ignore_tags: tuple[str, ...]) -> str:
+    """Digest what is compared with live state and nothing else, so that an ignored field can change without anything being pending."""
+    if ignore:
+        properties = {name: value for name, value in properties.items() if name not in ignore}
+        user_tags = {} if "tags" in ignore else {key: value for key, value in user_tags.items() if f"tags/{key}" not in ignore}
+    if ignore_tags:
+        user_tags = {key: value for key, value in user_tags.items() if not any(fnmatchcase(key, pattern) for pattern in ignore_tags)}
+    return digest_of({"properties": properties, "tags": user_tags})
+
+
+def _digest_of_all(project: Project, resources: Mapping[Address, DesiredResource]) -> str:
+    return digest_of(
+        {
+            "stack": project.stack,
+            "ignoreTags": tuple(sorted(project.ignore_tags)),
+            "resources": {
+                str(address): (resource.digest, resource.protect, tuple(sorted(resource.ignore))) if resource.ignore or resource.protect else resource.digest
+                for address, resource in resources.items()
+            },
+        }
+    )

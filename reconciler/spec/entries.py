@@ -1,0 +1,127 @@
+"""Spec files -> entries: one for each resource the user wrote, its shape judged, nothing merged or resolved yet.
+
+Sections may be spread over files and documents; the same id twice is a problem that names both places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.spec import documents
+from reconciler.spec.loader import Source
+from reconciler.spec.marks import Mark
+from reconciler.spec.problems import Fault, Problems, nearest, shown, sort_of, suggestion
+from reconciler.spec.translate import faults_of, id_fault
+
+MODELS: Mapping[KindName, type[documents.Strict]] = {
+    KindName.RECORDING_CONFIGURATION: documents.RecordingConfiguration,
+    KindName.FAILOVER_SLATE_CONFIGURATION: documents.FailoverSlateConfiguration,
+    KindName.PLAYBACK_KEY_PAIR: documents.PlaybackKeyPair,
+    KindName.PLAYBACK_RESTRICTION_POLICY: documents.PlaybackRestrictionPolicy,
+    KindName.AD_CONFIGURATION: documents.AdConfiguration,
+    KindName.CHANNEL: documents.Channel,
+}
+"""The model of every kind that has a section of its own; stream keys stand in their channel."""
+
+SECTIONS: Mapping[str, KindName] = {KINDS[kind].section: kind for kind in MODELS}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One resource as written. ``body`` has no empty fields; ``nulls`` names those that were written as null, which turns a default off."""
+
+    address: Address
+    body: Mapping[str, Any]
+    source: Source
+    document: int
+    mark: Mark
+    nulls: tuple[str, ...] = ()
+    sound: bool = True
+
+    @property
+    def where(self) -> str:
+        """``file:line:col`` of the id."""
+        return f"{self.source.name}:{self.mark[0]}:{self.mark[1]}"
+
+    def note(self, problems: Problems, fault: Fault) -> None:
+        """Note a problem at a path of this resource."""
+        path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
+        mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
+        problems.add(self.source.name, mark, fault.what, fault.hint, address=str(self.address))
+
+
+def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
+    """Return every resource of these files; an entry whose shape is wrong is there, but not ``sound``."""
+    entries: dict[Address, Entry] = {}
+    validators = {kind: _validator(model) for kind, model in MODELS.items()}
+    for source in sources:
+        for number, document in enumerate(source.documents):
+            if document is None:
+                continue
+            if not isinstance(document, dict):
+                problems.add(source.name, source.mark((), document=number), f"a spec file is a mapping of sections, and this is {sort_of(document)}", f"begin with one of {', '.join(SECTIONS)}")
+                continue
+            for section, bodies in document.items():
+                kind = SECTIONS.get(section)
+                if kind is None:
+                    problems.add(source.name, source.mark((section,), document=number, at_key=True), f"unknown section {shown(section)}", _section_hint(section))
+                elif isinstance(bodies, dict):
+                    _gather_section(entries, kind, bodies, validators[kind], source, number, problems)
+                elif bodies is not None:
+                    mark = source.mark((section,), document=number)
+                    problems.add(source.name, mark, f"{section} is {sort_of(bodies)} where a mapping is needed", "write <id>: and the fields of the resource below it")
+    return entries
+
+
+def _gather_section(
+    entries: dict[Address, Entry],
+    kind: KindName,
+    bodies: Mapping[str, Any],
+    validate: Callable[[Any], object],
+    source: Source,
+    number: int,
+    problems: Problems,
+) -> None:
+    section = KINDS[kind].section
+    marks = source.ids[number]
+    model = MODELS[kind]
+    for identifier, body in bodies.items():
+        address = Address(kind, identifier)
+        mark = marks.get((section, identifier)) or source.mark((section, identifier), document=number, at_key=True)
+        nulls: tuple[str, ...] = ()
+        if body is None:
+            body = {}  # noqa: PLW2901 - nothing written is the same as an empty mapping
+        elif isinstance(body, dict) and None in body.values():
+            nulls = tuple(key for key, value in body.items() if value is None)
+            # A stream key without anything of its own is still wanted.
+            body = {key: {} if key == "streamKey" else value for key, value in body.items() if value is not None or key == "streamKey"}  # noqa: PLW2901
+        entry = Entry(address, body, source, number, mark, nulls)
+        if wrong := id_fault(identifier):
+            entry.sound = False
+            problems.add(source.name, mark, wrong.what, wrong.hint)
+        earlier = entries.setdefault(address, entry)
+        if earlier is not entry:
+            problems.add(source.name, mark, f"the id is taken: it stands first at {earlier.where}", "give one of the two another id", address=str(address))
+        try:
+            validate(body)
+        except ValidationError as error:
+            entry.sound = False
+            for fault in faults_of(model, body, error):
+                entry.note(problems, fault)
+
+
+def _validator(model: type[BaseModel]) -> Callable[[Any], object]:
+    return model.__pydantic_validator__.validate_python
+
+
+def _section_hint(section: str) -> str:
+    near = nearest(section, SECTIONS)
+    if section == "streamKeys" or near == "":
+        return "a stream key is written in its channel, as streamKey" if "stream" in section.lower() else f"the sections are {', '.join(SECTIONS)}"
+    return suggestion(section, SECTIONS)

@@ -1,0 +1,189 @@
+"""Which files a target's specs are, and their bytes.
+
+Patterns start from the folder of the project file; ``*``, ``?`` and ``[]`` stay within a folder, ``**`` goes through all of them; hidden files take part only where a pattern names them.
+Nothing is passed over in silence: a folder that cannot be read, a pattern that matches nothing, a link that leads outside are problems, because a spec that is half read looks like a spec from which resources were removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from fnmatch import translate
+from pathlib import Path
+
+from reconciler.model.target import Project, Target
+from reconciler.spec.loader import Cache, Source, load
+from reconciler.spec.problems import Problems
+
+_WILD = re.compile(r"[*?\[]")
+
+
+class Unreadable(Exception):
+    """A file or folder cannot be used. Holds what to say."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        self.what, self.hint = what, hint
+        super().__init__(what)
+
+
+def project_source(project: Project) -> Source:
+    """Read the project file again, to find a place in it."""
+    path = Path(project.path)
+    try:
+        return load(path.name, path.read_bytes())
+    except OSError:
+        return Source(path.name, b"")
+
+
+def read_specs(project: Project, target: Target, problems: Problems) -> list[Source]:
+    """Read every spec file of a target, in the order of their names; what cannot be read is noted in ``problems``."""
+    cache = Cache()
+    trusted: set[str] = set()
+    sources = []
+    for name in _names(project, target, problems):
+        try:
+            data = read_inside(project.root, name, trusted=trusted)
+        except Unreadable as error:
+            problems.add(name, None, error.what, error.hint)
+            continue
+        source = load(name, data, cache)
+        if source.report(problems):
+            sources.append(source)
+    return sources
+
+
+def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[str] | None = None) -> bytes:
+    """Read a regular file below ``root``. Raises ``Unreadable``, also for a link that leads outside.
+
+    ``most`` is the size allowed, in bytes; ``trusted`` remembers folders known to be inside from one call to the next.
+    """
+    path = os.path.join(root, name)  # noqa: PTH118 - five thousand files: pathlib costs more than reading them
+    try:
+        status = os.lstat(path)
+        linked = stat.S_ISLNK(status.st_mode)
+        if linked:
+            status = os.stat(path)  # noqa: PTH116
+        if stat.S_ISDIR(status.st_mode):
+            raise Unreadable("is a folder", f"name its files, such as {name.rstrip('/')}/**/*.yaml")
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("is not a regular file", "name a file")
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if linked or trusted is None or folder not in trusted:
+            _must_be_inside(root, path)
+            if trusted is not None and not linked:
+                trusted.add(folder)
+        if most is not None and status.st_size > most:
+            raise Unreadable(f"has {status.st_size:,} bytes, more than {most:,}", "name the right file")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
+    except FileNotFoundError:
+        if os.path.islink(path):  # noqa: PTH114
+            raise Unreadable("is a symbolic link to a file that does not exist", "mend the link") from None
+        raise Unreadable("no such file", "check the path, which starts from the folder of the project file") from None
+    except NotADirectoryError:
+        raise Unreadable("no such file", "check the path, which starts from the folder of the project file") from None
+    except PermissionError:
+        raise Unreadable("cannot be read: permission denied", "allow the file to be read") from None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the file") from None
+
+
+def _must_be_inside(root: str, path: str) -> None:
+    real, top = os.path.realpath(path), os.path.realpath(root)
+    if os.path.commonpath([real, top]) != top:
+        raise Unreadable("is a symbolic link that leads out of the project", "keep the file itself in the project")
+
+
+def _names(project: Project, target: Target, problems: Problems) -> list[str]:
+    own = target.specs is not None
+    found: dict[str, None] = {}
+    itself = Path(project.path).name
+    for index, pattern in enumerate(target.specs or project.specs):
+        matched = 0
+        try:
+            for name in _expand(project.root, pattern):
+                matched += 1
+                if name != itself:
+                    found[name] = None
+            if not matched:
+                raise Unreadable(*_nothing(project.root, pattern))
+        except Unreadable as error:
+            source = project_source(project)
+            path = ("targets", target.name, "specs", index) if own else ("specs", index)
+            problems.add(source.name, source.mark(path), f'specs "{pattern}" {error.what}', error.hint)
+    return sorted(found)
+
+
+def _expand(root: str, pattern: str) -> Iterator[str]:
+    """Yield the files that a pattern names, relative to ``root``."""
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if pattern.startswith(("/", "~")) or ".." in parts:
+        raise Unreadable("leads out of the project", "write a path below the folder of the project file")
+    if not _WILD.search(pattern):
+        read_inside(root, pattern)
+        yield "/".join(parts)
+        return
+    if parts[-1] == "**":
+        parts.append("*")
+    folders = [""]
+    for part in parts[:-1]:
+        if part == "**":
+            folders = list(dict.fromkeys(below for folder in folders for below in _tree(root, folder)))
+        elif _WILD.search(part):
+            folders = [folder + name + "/" for folder in folders for name, is_folder in _scan(root, folder, part) if is_folder]
+        else:
+            folders = [folder + part + "/" for folder in folders if os.path.isdir(os.path.join(root, folder, part))]  # noqa: PTH112, PTH118
+    for folder in folders:
+        if _WILD.search(parts[-1]):
+            yield from (folder + name for name, is_folder in _scan(root, folder, parts[-1]) if not is_folder)
+        elif os.path.lexists(os.path.join(root, folder, parts[-1])):  # noqa: PTH118
+            yield folder + parts[-1]
+
+
+def _tree(root: str, folder: str) -> Iterator[str]:
+    """Yield a folder and every folder below it, each once, whatever links there are."""
+    seen: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        real = os.path.realpath(os.path.join(root, current))  # noqa: PTH118
+        if real in seen:
+            continue
+        seen.add(real)
+        yield current
+        waiting.extend(current + name + "/" for name, is_folder in _scan(root, current, "*") if is_folder)
+
+
+def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
+    """Return what matches in one folder, by name, each with whether it is a folder."""
+    match = re.compile(translate(pattern)).match
+    hidden = pattern.startswith(".")
+    try:
+        with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
+            found = [(entry.name, entry.is_dir()) for entry in entries if match(entry.name) and (hidden or not entry.name.startswith("."))]
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}", "allow the folder to be read") from None
+    return sorted(found)
+
+
+def _nothing(root: str, pattern: str) -> tuple[str, str]:
+    """Say why a pattern matched nothing: a folder is missing, or no file fits."""
+    folder = ""
+    for part in pattern.split("/")[:-1]:
+        if _WILD.search(part):
+            break
+        folder += part + "/"
+        if not os.path.isdir(os.path.join(root, folder)):  # noqa: PTH112, PTH118
+            return f"matches nothing: there is no folder {folder.rstrip('/')}", "make it, or correct the pattern"
+    other = pattern[:-5] + ".yml" if pattern.endswith(".yaml") else pattern[:-4] + ".yaml" if pattern.endswith(".yml") else ""
+    try:
+        near = next(_expand(root, other), "") if other else ""
+    except Unreadable:
+        near = ""
+    if near:
+        return "matches no file", f'there is {near}; write "{other}"'
+    return "matches no file", f"put a spec file into {folder.rstrip('/') or 'this folder'}, or correct the pattern"
+
+

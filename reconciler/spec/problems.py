@@ -1,0 +1,114 @@
+"""Collecting what is wrong, so that the user sees all of it at once.
+
+Rules say *what* is wrong and at which path (a ``Fault``); the room that knows the file adds the line and column; this module keeps, sorts and raises.
+It also decides how a value of the user's may be quoted: briefly, and never when it looks like a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.errors import Problem, SpecError
+
+Path: TypeAlias = tuple[str | int, ...]
+
+_SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]|^[A-Za-z0-9+/=]{40,}$")
+"""What a private key, a stream key and a bare secret access key look like."""
+
+_LONGEST_QUOTE = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong, at a path below the value that was looked at. ``at_key`` points at the key rather than at what it holds."""
+
+    path: Path
+    what: str
+    hint: str = ""
+    at_key: bool = False
+
+    def below(self, prefix: Path) -> Fault:
+        """Return the same fault, seen from higher up."""
+        return Fault((*prefix, *self.path), self.what, self.hint, self.at_key)
+
+
+class Problems:
+    """The problems of one load. Equal ones count once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, int, str, str], Problem] = {}
+
+    def add(self, name: str, mark: tuple[int, int] | None, what: str, hint: str = "", *, address: str = "") -> None:
+        """Note a problem in the file ``name``; ``mark`` is line and column, both from 1, or ``None`` for the file as a whole."""
+        line, column = mark or (0, 0)
+        where = f"{name}:{line}:{column}" if mark else name
+        self._found[name, line, column, address, what] = Problem(where, address, what, hint)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def raise_any(self) -> None:
+        """Raise ``SpecError`` with every problem in the order of files and lines, if there is one."""
+        if self._found:
+            raise SpecError(tuple(self._found[key] for key in sorted(self._found)))
+
+
+def shown(value: object) -> str:
+    """Return a value of the user's as a message may quote it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        text = str(value) if not isinstance(value, int) or abs(value) < 10**20 else "(a very long number)"
+        return text
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    text = str(value)
+    if _SECRET.search(text):
+        return "(something that looks like a secret)"
+    if len(text) > _LONGEST_QUOTE or not text.isprintable():
+        return f"(a text of {len(text)} characters)"
+    return f'"{text}"'
+
+
+def sort_of(value: object) -> str:
+    """Return what kind of YAML value this is, in words."""
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word most like this one, or ``""``. Case and dashes hardly count."""
+    candidates = list(known)
+    folded = {_fold(candidate): candidate for candidate in candidates}
+    found = difflib.get_close_matches(_fold(word), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else ""
+
+
+def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """Return ``did you mean "x"?``, or ``otherwise`` when nothing is near."""
+    candidates = list(known)
+    near = nearest(word, candidates)
+    return f'did you mean "{near}"?' if near else otherwise
+
+
+def _fold(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,185 @@
+"""The project file -> a validated ``Project``.
+
+Shape and ranges come from ``settings``; judged here is what fields say together: where a target leads, which limits hold, and the default block of channels.
+Nothing is asked of AWS or of the file system beyond the one file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.errors import Problem, SpecError
+from reconciler.model.address import KindName
+from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target
+from reconciler.spec.loader import load
+from reconciler.spec.problems import Fault, Problems, nearest, shown
+
+DEFAULT_NAME = "ivs-reconciler.yaml"
+DEFAULT_SPECS = ("specs/**/*.yaml",)
+
+_AWS_ONLY = ("roleArn", "externalId", "profile", "endpointUrl")
+
+
+def load_project(directory: Path, config: str | None = None) -> Project:
+    """Read the project file of a folder: ``config``, or ``ivs-reconciler.yaml``.
+
+    Raises ``SpecError`` with every problem of the file.
+    """
+    path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links, and names would no longer be the user's
+    source = load(path.name, _read(path, named=config is not None))
+    problems = Problems()
+    if not source.report(problems):
+        problems.raise_any()
+    if len(source.documents) > 1:
+        problems.add(source.name, source.mark((), document=1), "a project file is one document, and another one begins here", "remove the --- line, or make it a project file of its own")
+    raw = source.documents[0] if source.documents else {}
+    for fault in _faults(raw if raw is not None else {}):
+        problems.add(source.name, source.mark(fault.path, at_key=fault.at_key), fault.what, fault.hint)
+    problems.raise_any()
+    return _project(path, raw)
+
+
+def _read(path: Path, *, named: bool) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        what = f"no such project file in {path.parent}"
+        hint = "check the path given with --config" if named else "make one, go to its folder, or name the folder with -C"
+    except IsADirectoryError:
+        what, hint = "is a folder", "name the project file in it"
+    except OSError as error:
+        what, hint = f"cannot be read: {(error.strerror or 'unknown').lower()}", "allow the file to be read"
+    raise SpecError((Problem(path.name, "", what, hint),))
+
+
+def _faults(raw: object) -> Iterator[Fault]:
+    # pydantic is the dearest import of all; whoever only needs the names of this module does not pay for it.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from reconciler.spec.settings import ProjectFile  # noqa: PLC0415
+    from reconciler.spec.translate import faults_of  # noqa: PLC0415
+
+    if not isinstance(raw, dict):
+        yield Fault((), "a project file is a mapping", "begin with stack: <name>")
+        return
+    given = {key: value for key, value in raw.items() if value is not None}
+    faulty: set[Any] = set()
+    try:
+        ProjectFile.__pydantic_validator__.validate_python(given)
+    except ValidationError as error:
+        for fault in faults_of(ProjectFile, given, error):
+            faulty.add(fault.path[:2])
+            yield fault
+    for name, target in _mapping(given, "targets").items():
+        # Beside a field of the wrong type, the combinations say nothing of use.
+        if isinstance(target, dict) and ("targets", name) not in faulty:
+            yield from _target_faults(("targets", name), target)
+    guardrails = _mapping(given, "guardrails")
+    on_live = guardrails.get("onLive")
+    if isinstance(on_live, str) and on_live != OnLive.BLOCK.value:
+        yield Fault(("guardrails", "onLive"), f"onLive {shown(on_live)} is not available yet", "write onLive: block")
+    if not any(path[:1] == ("defaults",) for path in faulty):
+        yield from _default_faults(_mapping(given, "defaults"))
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fault]:
+    region = raw.get("region")
+    if isinstance(region, str) and region not in HOME_REGIONS:
+        near = nearest(region, HOME_REGIONS)
+        hint = f"IVS has its control plane in {', '.join(HOME_REGIONS)}; did you mean {near}?" if near else f"write one of {', '.join(HOME_REGIONS)}"
+        yield Fault((*path, "region"), f"IVS has no control plane in {shown(region)}", hint)
+    if raw.get("sandbox") is not None:
+        for name in _AWS_ONLY:
+            if raw.get(name) is not None:
+                yield Fault((*path, name), f"{name} stands beside sandbox", "the embedded server needs none; remove one of the two", at_key=True)
+    if raw.get("externalId") is not None and raw.get("roleArn") is None:
+        yield Fault((*path, "externalId"), "externalId goes with roleArn, which is missing", "add roleArn, or remove externalId", at_key=True)
+    role, account = raw.get("roleArn"), raw.get("accountId")
+    if role is not None and account is not None and role.split(":")[4] != account:
+        yield Fault((*path, "roleArn"), f"roleArn is in account {role.split(':')[4]}, and accountId is {account}", "name a role of the same account")
+    limits = raw.get("rateLimits")
+    if limits is not None and limits not in ("aws", "off"):
+        yield Fault((*path, "rateLimits"), f"rateLimits {shown(limits)} is not one of aws, off", "write one of them")
+
+
+def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    from reconciler.spec.rules import both_forms, ignored  # noqa: PLC0415 - kept with the other imports that only reading needs
+    from reconciler.spec.tag_rules import count_fault, tag_faults  # noqa: PLC0415
+
+    channel = raw.get("channel") or {}
+    tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}
+    found = [(("defaults", "tags"), fault) for fault in tag_faults(tags)]
+    found += [(("defaults", "channel", "tags"), fault) for fault in tag_faults(channel_tags)]
+    if too_many := count_fault(len({**tags, **channel_tags})):
+        found.append((("defaults",), too_many))
+    found += [(("defaults", "channel"), fault) for fault in both_forms(channel)]
+    found += [(("defaults", "channel"), fault) for fault in ignored(KindName.CHANNEL, channel.get("ignoreChanges") or ())[1]]
+    for prefix, fault in found:
+        yield fault.below(prefix)
+
+
+def _project(path: Path, raw: Mapping[str, Any]) -> Project:
+    root = path.parent
+    defaults = raw.get("defaults") or {}
+    channel = {key: value for key, value in (defaults.get("channel") or {}).items() if value is not None}
+    specs = raw.get("specs")
+    return Project(
+        path=str(path),
+        root=str(root),
+        stack=raw["stack"],
+        specs=tuple(specs) if specs is not None else DEFAULT_SPECS,
+        default_tags=dict(defaults.get("tags") or {}),
+        default_channel=channel,
+        ignore_tags=tuple(raw.get("ignoreTags") or ()),
+        targets={name: _target(name, target, root) for name, target in raw["targets"].items()},
+        guardrails=_guardrails(raw.get("guardrails") or {}),
+    )
+
+
+def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
+    sandbox, endpoint, specs, limits = raw.get("sandbox"), raw.get("endpointUrl"), raw.get("specs"), raw.get("rateLimits")
+    paced = limits == "aws" if limits is not None else sandbox is None and not _is_loopback(endpoint)
+    return Target(
+        name=name,
+        region=raw["region"],
+        account_id=raw.get("accountId"),
+        role_arn=raw.get("roleArn"),
+        external_id=raw.get("externalId"),
+        profile=raw.get("profile"),
+        endpoint_url=endpoint,
+        sandbox=os.path.normpath(root / sandbox) if sandbox is not None else None,
+        prune=bool(raw.get("prune")),
+        paced=paced,
+        specs=tuple(specs) if specs is not None else None,
+    )
+
+
+def _is_loopback(endpoint: str | None) -> bool:
+    host = (urlsplit(endpoint).hostname or "") if endpoint else ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
+    standard = Guardrails()
+    # A limit written as null is off, which is not the same as one left out.
+    return Guardrails(
+        max_deletes=raw.get("maxDeletes", standard.max_deletes),
+        max_delete_percent=raw.get("maxDeletePercent", standard.max_delete_percent),
+        max_updates=raw.get("maxUpdates", standard.max_updates),
+        max_update_percent=raw.get("maxUpdatePercent", standard.max_update_percent),
+    )
+
+

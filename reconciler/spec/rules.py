@@ -1,0 +1,173 @@
+"""What AWS would refuse and one field alone does not show: combinations, references by ARN, lists.
+
+In come the fields of one resource as they will be sent (defaults merged, empty ones gone); out come ``Fault``s with paths into those fields.
+Shapes, patterns and ranges were judged before (``documents``), so types can be trusted here.
+The rules are the service model's and the user guide's (channel, recording, multitrack and server-side ad insertion pages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from reconciler.model.address import KindName
+from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
+from reconciler.spec.countries import COUNTRIES, RENAMED
+from reconciler.spec.problems import Fault, Path, shown, suggestion
+
+Fields = Mapping[str, Any]
+
+OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey"})
+"""Fields of a resource's body that are not properties of its kind."""
+
+REFERENCES: Mapping[str, tuple[str, KindName]] = {
+    field.spec_name: (field.name, field.references) for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE and field.references is not None
+}
+"""How a channel refers to other kinds: the name of the field by id -> the name of the field by ARN, and the kind."""
+
+SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCES.items()} | {by_arn: by_id for by_id, (by_arn, _) in REFERENCES.items()}
+"""Either form of a reference -> the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the resources will live; ARNs have to agree with it."""
+
+    region: str
+    account_id: str | None = None
+
+
+def faults_in(kind: KindName, fields: Fields, place: Place) -> Iterator[Fault]:
+    """Yield what is wrong with the fields of one resource of this kind."""
+    match kind:
+        case KindName.CHANNEL:
+            return _channel(fields, place)
+        case KindName.RECORDING_CONFIGURATION:
+            return _recording_configuration(fields)
+        case KindName.PLAYBACK_RESTRICTION_POLICY:
+            return _restriction_policy(fields)
+        case KindName.AD_CONFIGURATION:
+            return _ad_configuration(fields)
+        case KindName.PLAYBACK_KEY_PAIR | KindName.FAILOVER_SLATE_CONFIGURATION | KindName.STREAM_KEY:
+            return iter(())
+        case _:
+            assert_never(kind)
+
+
+def both_forms(body: Fields) -> Iterator[Fault]:
+    """Yield a fault for each reference that is written both by id and by ARN."""
+    for by_id, (by_arn, _) in REFERENCES.items():
+        if body.get(by_id) is not None and body.get(by_arn) is not None:
+            yield Fault((by_arn,), f"{by_id} and {by_arn} both stand", "keep one of the two", at_key=True)
+
+
+def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
+    """Yield a fault for each reference by ARN that leads to another region or account."""
+    for by_arn, _ in REFERENCES.values():
+        arn = fields.get(by_arn)
+        if not arn:
+            continue
+        _, _, _, region, account, _ = arn.split(":", 5)
+        if region != place.region:
+            yield Fault((by_arn,), f"{by_arn} is in {region}, and the target in {place.region}", "refer to one in the same region")
+        if place.account_id and account != place.account_id:
+            yield Fault((by_arn,), f"{by_arn} is in account {account}, and the target is {place.account_id}", "refer to one in the same account")
+
+
+def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
+    """Return the API names that ``ignoreChanges`` means, and what is wrong with it."""
+    known = {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {name: name for name in FIELDS[kind]}
+    found: set[str] = set()
+    faults: list[Fault] = []
+    for index, name in enumerate(names):
+        path: Path = ("ignoreChanges", index)
+        if name in known:
+            found.add(known[name])
+        elif name == "tags" or (name.startswith("tags/") and len(name) > len("tags/")):
+            found.add(name)
+            if name.lower().startswith("tags/ivs-reconciler:"):
+                faults.append(Fault(path, f"{shown(name)} is one of the tags that ownership is written in", "remove it; those are always compared"))
+        else:
+            choices = [*known, "tags"]
+            faults.append(Fault(path, f"ignoreChanges names {shown(name)}, which is no field of a {KINDS[kind].title}", suggestion(name, choices, otherwise=f"the fields are {', '.join(choices)}, tags/<key>")))
+    return frozenset(found), faults
+
+
+def _channel(fields: Fields, place: Place) -> Iterator[Fault]:
+    if fields.get("preset") and fields.get("type", "STANDARD") not in ADVANCED_TYPES:
+        kind = fields.get("type", "STANDARD")
+        yield Fault(("preset",), f"preset goes with an ADVANCED type, and the type is {kind}", "remove preset, or write type: ADVANCED_SD or ADVANCED_HD")
+    multitrack = fields.get("multitrackInputConfiguration")
+    if multitrack and multitrack.get("enabled"):
+        yield from _multitrack(fields, multitrack)
+    if (fields.get("adConfiguration") or fields.get("adConfigurationArn")) and fields.get("containerFormat", "TS") != "TS":
+        by = "adConfiguration" if fields.get("adConfiguration") else "adConfigurationArn"
+        yield Fault((by,), f"{by} needs containerFormat TS, and it is {fields['containerFormat']}", f"remove {by}, or write containerFormat: TS")
+    yield from arn_faults(fields, place)
+
+
+def _multitrack(fields: Fields, multitrack: Fields) -> Iterator[Fault]:
+    path = ("multitrackInputConfiguration", "enabled")
+    if (kind := fields.get("type", "STANDARD")) != "STANDARD":
+        yield Fault(path, f"multitrack input needs type STANDARD, and the type is {kind}", "turn it off, or write type: STANDARD")
+    if (container := fields.get("containerFormat", "TS")) != "FRAGMENTED_MP4":
+        yield Fault(path, f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}", "turn it off, or write containerFormat: FRAGMENTED_MP4")
+    for member, choices in (("policy", "ALLOW or REQUIRE"), ("maximumResolution", "SD, HD or FULL_HD")):
+        if multitrack.get(member) is None:
+            yield Fault(path, f"multitrack input needs {member}", f"write {member}: {choices}")
+
+
+def _recording_configuration(fields: Fields) -> Iterator[Fault]:
+    thumbnails = fields.get("thumbnailConfiguration") or {}
+    if thumbnails.get("recordingMode") == "DISABLED" and thumbnails.get("targetIntervalSeconds") is not None:
+        path = ("thumbnailConfiguration", "targetIntervalSeconds")
+        yield Fault(path, "targetIntervalSeconds stands beside recordingMode DISABLED", "remove it, or write recordingMode: INTERVAL", at_key=True)
+    yield from _repeated(("thumbnailConfiguration", "storage"), thumbnails.get("storage"))
+    renditions = fields.get("renditionConfiguration") or {}
+    selection = renditions.get("renditionSelection") or "ALL"
+    chosen = renditions.get("renditions")
+    if selection == "CUSTOM" and not chosen:
+        yield Fault(("renditionConfiguration", "renditionSelection"), "renditionSelection CUSTOM needs renditions", "write renditions: [HD, SD], or another selection")
+    if selection != "CUSTOM" and chosen:
+        path = ("renditionConfiguration", "renditions")
+        yield Fault(path, f"renditions have no effect with renditionSelection {selection}", "write renditionSelection: CUSTOM, or remove them", at_key=True)
+    yield from _repeated(("renditionConfiguration", "renditions"), chosen)
+    bucket = fields["destinationConfiguration"]["s3"]["bucketName"]
+    if ".." in bucket:
+        yield Fault(("destinationConfiguration", "s3", "bucketName"), f"bucketName {shown(bucket)} has two dots in a row", "S3 has no such bucket; correct the name")
+
+
+def _restriction_policy(fields: Fields) -> Iterator[Fault]:
+    countries = fields.get("allowedCountries")
+    for index, code in enumerate(countries or ()):
+        if code in COUNTRIES:
+            continue
+        upper = code.upper()
+        if upper in COUNTRIES:
+            hint = f"write {upper}"
+        elif upper in RENAMED:
+            hint = f"did you mean {RENAMED[upper]}?"
+        else:
+            hint = "write an assigned ISO 3166-1 alpha-2 code, such as DE"
+        yield Fault(("allowedCountries", index), f"allowedCountries: {shown(code)} is not a country code", hint)
+    yield from _repeated(("allowedCountries",), countries)
+    yield from _repeated(("allowedOrigins",), fields.get("allowedOrigins"))
+
+
+def _ad_configuration(fields: Fields) -> Iterator[Fault]:
+    key = "mediaTailorPlaybackConfigurations"
+    seen: set[str] = set()
+    for index, entry in enumerate(fields[key]):
+        arn = entry.get("playbackConfigurationArn")
+        if arn in seen:
+            yield Fault((key, index), f"{key} names the same playback configuration twice", "remove one")
+        seen.add(arn)
+
+
+def _repeated(path: Path, values: Sequence[str] | None) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for index, value in enumerate(values or ()):
+        if value in seen:
+            yield Fault((*path, index), f"{path[-1]}: {shown(value)} stands twice", "remove one")
+        seen.add(value)

@@ -1,0 +1,80 @@
+"""The shape of the project file, as pydantic models. Combinations of fields are judged in ``project``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from reconciler.model.target import HOME_REGIONS
+from reconciler.spec.documents import ChannelDefaults, Strict, Tags
+
+STACK_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+TARGET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ACCOUNT_PATTERN = r"^[0-9]{12}$"
+ROLE_PATTERN = r"^arn:aws:iam::[0-9]{12}:role/[\x21-\x7e]{1,512}$"
+ENDPOINT_PATTERN = r"^https?://[^\s/@?#]+/?$"
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _enum(*values: str) -> Any:
+    """Editors offer the values; the judgement, with a better message, is made in ``project``."""
+    return Field(json_schema_extra={"enum": list(values)})
+
+
+class TargetSettings(Strict):
+    """One account and region that the stack is applied to."""
+
+    region: Annotated[str, _enum(*HOME_REGIONS)] = Field(description="One of the regions that have the IVS control plane.")
+    accountId: Annotated[str, Field(pattern=ACCOUNT_PATTERN)] | None = Field(
+        None, description="The account's 12 digits, in quotes. Checked through STS before anything else is called."
+    )
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume.")
+    externalId: Annotated[str, Field(min_length=2, max_length=1224)] | None = Field(None, description="The external id that the role asks for.")
+    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to take credentials from.")
+    endpointUrl: Annotated[str, Field(pattern=ENDPOINT_PATTERN)] | None = Field(None, description="Talk to this server instead of AWS.")
+    sandbox: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Apply to the embedded server instead of AWS; its state is kept in this file, whose path starts from the project file."
+    )
+    rateLimits: Annotated[str, _enum("aws", "off")] | None = Field(
+        None, description="Keep to AWS's call rates, or not. Default: aws; off with `sandbox` and with an endpoint on this machine."
+    )
+    prune: bool | None = Field(None, description="Delete managed resources that left the spec. Default: false.")
+    specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(None, description="Spec files of this target, instead of the project's `specs`.")
+
+
+class GuardrailSettings(Strict):
+    """Limits of one run, for each kind. `null` turns a limit off."""
+
+    maxDeletes: Count | None = Field(None, description="Most deletions and replacements of one kind. Default: 20.")
+    maxDeletePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: 30.")
+    maxUpdates: Count | None = Field(None, description="Most updates of one kind. Default: no limit.")
+    maxUpdatePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: no limit.")
+    onLive: Annotated[str, _enum("block")] | None = Field(None, description="What to do with a channel on air when a change needs it off air. Default: block.")
+
+
+class Defaults(Strict):
+    """What resources take where they do not say otherwise."""
+
+    tags: Tags | None = Field(None, description="Tags of every resource, stream keys included.")
+    channel: ChannelDefaults | None = Field(None, description="Fields of every channel. In a channel, `null` means without this default.")
+
+
+class ProjectFile(Strict):
+    """`ivs-reconciler.yaml`: one stack, its targets and its rules."""
+
+    stack: Annotated[str, Field(pattern=STACK_PATTERN)] = Field(description="The owner's name, written as a tag on everything that is managed.")
+    specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
+        None, description="Spec files: paths from the folder of this file, with `*`, `?` and `**`. Default: [specs/**/*.yaml]."
+    )
+    defaults: Defaults | None = Field(None, description="Default tags and channel fields.")
+    targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = Field(
+        description="Where the stack is applied, by name."
+    )
+    guardrails: GuardrailSettings | None = Field(None, description="Limits of one run.")
+    ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
+        None, description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed."
+    )

@@ -1,0 +1,229 @@
+"""pydantic's errors -> our own words.
+
+In come a model, the value that was judged and pydantic's error; out go ``Fault``s that name the field as the user wrote it and say what to write instead.
+pydantic's ``input`` is never used: a value is quoted only through ``shown``, which keeps secrets back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from reconciler.spec import documents, settings
+from reconciler.spec.problems import Fault, Path, nearest, shown, sort_of, suggestion
+
+_ID = re.compile(documents.ID_PATTERN.rstrip("$"))
+_ARN = re.compile(r":([a-z-]+)/\[")
+
+_PATTERNS: Mapping[str, tuple[str, str]] = {
+    documents.NAME_PATTERN: ("holds characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
+    documents.ID_PATTERN: ("is not an id", 'ids are up to 128 letters, digits, "-" and "_", beginning with a letter or digit'),
+    documents.MEDIATAILOR_PATTERN: ("is not the ARN of a MediaTailor playback configuration", "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>"),
+    documents.BUCKET_PATTERN: ("is not the name of an S3 bucket", 'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit'),
+    settings.STACK_PATTERN: ("is not a stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
+    settings.TARGET_PATTERN: ("is not a target name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
+    settings.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
+    settings.ROLE_PATTERN: ("is not the ARN of a role", "write arn:aws:iam::<account>:role/<name>"),
+    settings.ENDPOINT_PATTERN: ("is not the address of a server", "write http://host:port or https://host, without path, user or password"),
+}
+
+_NO_SECRETS = "AWS makes the key and its value; a spec never holds it: write streamKey: {} and keep the value out of the repository"
+
+
+def faults_of(model: type[BaseModel], raw: object, error: ValidationError) -> Iterator[Fault]:
+    """Yield what pydantic found wrong with ``raw``."""
+    for found in error.errors(include_url=False, include_input=False):
+        path, value, at_key = _walk(raw, found["loc"])
+        yield _fault(model, path, value, found["type"], found.get("ctx", {}), found["msg"], at_key=at_key)
+
+
+def dotted(path: Path) -> str:
+    """Return a path as messages name it: ``thumbnailConfiguration.storage[0]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[Path, object, bool]:
+    """Return the path within ``raw``, what stands there, and whether a key is meant; the tags of unions are left out."""
+    path: list[int | str] = []
+    here: object = raw
+    for index, part in enumerate(loc):
+        if part == "[key]":
+            return tuple(path), path[-1], True
+        if isinstance(here, dict):
+            if part in here:
+                here = here[part]
+                path.append(part)
+            elif index == len(loc) - 1:
+                path.append(part)
+                here = None
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+            path.append(part)
+    return tuple(path), here, False
+
+
+def _fault(model: type[BaseModel], path: Path, value: object, kind: str, context: Mapping[str, Any], message: str, *, at_key: bool) -> Fault:  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
+    name = dotted(path)
+    match kind:
+        case "missing":
+            return Fault(path[:-1], f"{name} is missing", "add it")
+        case "extra_forbidden":
+            return _unknown_field(model, path)
+        case "literal_error":
+            return _not_one_of(path, value, _choices(model, path))
+        case "string_type":
+            hint = "write it in quotes" if isinstance(value, bool | int | float) else 'write text, or "" for none' if value is None else "write text"
+            return Fault(path, f"{name} is {sort_of(value)} where text is needed", hint)
+        case "bool_type":
+            return Fault(path, f"{name} is {_quoted(value)} where true or false is needed", "write true or false, without quotes")
+        case "int_type":
+            return Fault(path, f"{name} is {_quoted(value)} where a whole number is needed", _range_hint(model, path))
+        case "greater_than_equal" | "less_than_equal":
+            return Fault(path, f"{name} is {shown(value)}", _range_hint(model, path))
+        case "string_pattern_mismatch":
+            what, hint = _pattern_words(context["pattern"], path, value)
+            return Fault(path, f"{'the id' if at_key and len(path) == 1 else name} {shown(value)} {what}" if not at_key else f"{shown(value)} {what}", hint, at_key)
+        case "string_too_long":
+            limit = context["max_length"]
+            return Fault(path, f"{name} has {len(str(value))} characters; AWS allows {limit}", f"shorten it to {limit} characters", at_key)
+        case "string_too_short":
+            return Fault(path, f"{'a key of ' + dotted(path[:-1]) if at_key else name} is {'empty' if not value else 'too short'}", f"write at least {context['min_length']} characters", at_key)
+        case "too_long":
+            return Fault(path, f"{name} has {context['actual_length']} entries; AWS allows {context['max_length']}", f"remove {context['actual_length'] - context['max_length']}")
+        case "too_short":
+            return Fault(path, f"{name} is empty", f"write at least {context['min_length']}")
+        case "list_type":
+            return Fault(path, f"{name} is {sort_of(value)} where a list is needed", "write [...], or one entry a line, each after a dash")
+        case "union_tag_not_found":
+            return Fault(path, f"{name} is {sort_of(value)}", "write the PEM text, or {file: path}")
+        case "dict_type" | "model_type" | "model_attributes_type":
+            hint = _NO_SECRETS if path[-1:] == ("streamKey",) and isinstance(value, str) else "write fields below it"
+            return Fault(path, f"{name or 'this'} is {sort_of(value)} where a mapping is needed", hint)
+        case _:
+            return Fault(path, f"{name}: {message[:1].lower()}{message[1:]}", "", at_key)
+
+
+def id_fault(identifier: str) -> Fault | None:
+    """Return what is wrong with an id, if anything."""
+    if _ID.fullmatch(identifier):
+        return None
+    what, hint = _PATTERNS[documents.ID_PATTERN]
+    return Fault((), f"{shown(identifier)} {what}", hint, at_key=True)
+
+
+def _not_one_of(path: Path, value: object, choices: tuple[str, ...]) -> Fault:
+    near = nearest(value, choices) if isinstance(value, str) else ""
+    return Fault(path, f"{dotted(path)} {_quoted(value)} is not one of {', '.join(choices)}", f"write {near}" if near else "write one of them")
+
+
+def _quoted(value: object) -> str:
+    return sort_of(value) if isinstance(value, dict | list) or value is None else shown(value)
+
+
+def _unknown_field(model: type[BaseModel], path: Path) -> Fault:
+    last = str(path[-1])
+    known = _fields(model, path[:-1])
+    if path[-2:-1] == ("streamKey",):
+        return Fault(path, f"unknown field {dotted(path[:-1])}.{shown(last).strip(chr(34))}", _NO_SECRETS, at_key=True)
+    shown_name = shown(last) if shown(last)[0] != '"' else f'"{dotted(path)}"'
+    return Fault(path, f"unknown field {shown_name}", suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"), at_key=True)
+
+
+def _pattern_words(pattern: str, path: Path, value: object) -> tuple[str, str]:
+    if pattern in _PATTERNS:
+        what, hint = _PATTERNS[pattern]
+        if pattern == documents.ID_PATTERN and isinstance(value, str):
+            if value.startswith("arn:"):
+                return what, f"write an ARN under {path[-1]}Arn"
+            if not value:
+                return what, "to have none, write null"
+        return what, hint
+    if pattern == documents.ORIGIN_PATTERN:
+        return "is not an origin", _origin_hint(str(value))
+    if arn := _ARN.search(pattern):
+        kind = arn.group(1)
+        near = f"arn:aws:ivs:<region>:<account>:{kind}/<id>"
+        by_id = str(path[-1]).removesuffix("Arn")
+        return f"is not the ARN of a {kind.replace('-', ' ')}", f"write {near}, or an id under {by_id}"
+    return "does not fit", f"it has to match {pattern}"
+
+
+def _origin_hint(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if value in ("*", "https://*", "http://*"):
+        return "to allow every origin, leave the list out"
+    if not separator:
+        return f'write the scheme too, such as "https://{value}"' if re.fullmatch(r"[A-Za-z0-9.*-]+", value) else 'write scheme and host, such as "https://example.com"'
+    if "/" in rest or "?" in rest:
+        return f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"' if shown(value).startswith('"') else "leave the path out"
+    return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'
+
+
+def _range_hint(model: type[BaseModel], path: Path) -> str:
+    lowest = highest = None
+    for metadata in _metadata(model, path):
+        if isinstance(metadata, Ge):
+            lowest = metadata.ge
+        if isinstance(metadata, Le):
+            highest = metadata.le
+    if lowest is not None and highest is not None:
+        return f"write a whole number from {lowest} to {highest}"
+    return f"write a whole number, {lowest} or more" if lowest is not None else "write a whole number"
+
+
+def _fields(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+    for annotation, _ in _annotations(model, path):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return tuple(annotation.model_fields)
+    return ()
+
+
+def _choices(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+    for annotation, _ in _annotations(model, path):
+        if get_origin(annotation) is Literal:
+            return get_args(annotation)
+    return ()
+
+
+def _metadata(model: type[BaseModel], path: Path) -> list[Any]:
+    return [item for _, metadata in _annotations(model, path) for item in metadata]
+
+
+def _annotations(model: type[BaseModel], path: Path) -> list[tuple[Any, list[Any]]]:
+    """Return the types that may stand at a path, each with its constraints."""
+    here: list[tuple[Any, list[Any]]] = [(model, [])]
+    for part in path:
+        below: list[tuple[Any, list[Any]]] = []
+        for annotation, _ in here:
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                if part in annotation.model_fields:
+                    field = annotation.model_fields[str(part)]
+                    below += _unwrap(field.annotation, list(field.metadata))
+            elif get_origin(annotation) is list:
+                below += _unwrap(get_args(annotation)[0], [])
+            elif get_origin(annotation) is dict:
+                below += _unwrap(get_args(annotation)[1], [])
+        here = below
+    return here
+
+
+def _unwrap(annotation: Any, metadata: list[Any]) -> list[tuple[Any, list[Any]]]:
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        flat = [item for extra in more for item in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+        return _unwrap(inner, metadata + flat)
+    if get_origin(annotation) is not None and type(None) in get_args(annotation) or get_origin(annotation) is not None and _is_union(annotation):
+        return [pair for member in get_args(annotation) if member is not type(None) for pair in _unwrap(member, metadata)]
+    return [(annotation, metadata)]
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) not in (list, dict, Literal, Annotated)
