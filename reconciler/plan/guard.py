@@ -1,0 +1,72 @@
+"""Limits on what one run may do, and the exact words that lift them.
+
+A limit is counted for each kind, over what would really be carried out: blocked actions do not count.
+Deletes are resources that leave; a replacement puts another in its place and is not one, nor is the end of an interrupted replacement.
+Updates are changes of properties; an edit of tags alone is not one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.target import Guardrails
+from reconciler.plan.actions import Action, Reason, TargetPlan, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """What the caller of one run acknowledged: up to so many deletes and updates of any one kind, and a spec without resources."""
+
+    deletes: int | None = None
+    updates: int | None = None
+    empty: bool = False
+
+
+def check(plan: TargetPlan, guardrails: Guardrails, allow: Allowances) -> tuple[str, ...]:
+    """Return why the plan must not be carried out as it is, one sentence for each limit; nothing when it may."""
+    refusals = []
+    total = sum(plan.managed.values())
+    if plan.desired_count == 0 and total and not allow.empty:
+        refusals.append(
+            f"the spec has no resources, but this stack manages {_count(total, 'resource')} here; check the path of the specs, or rerun with --allow-empty"
+        )
+    refusals += _over(plan, _is_delete, "deleted", "--allow-deletes", guardrails.max_deletes, guardrails.max_delete_percent, allow.deletes)
+    refusals += _over(plan, _is_update, "updated", "--allow-updates", guardrails.max_updates, guardrails.max_update_percent, allow.updates)
+    return tuple(refusals)
+
+
+def _over(plan: TargetPlan, counts: Callable[[Action], bool], done: str, flag: str, limit: int | None, percent: int | None, allowed: int | None) -> list[str]:
+    found = Counter(action.kind for action in plan.actions if action.blocked is None and counts(action))
+    over = {kind: found[kind] for kind in KINDS if found[kind] > (allowed or 0) and _limits(found[kind], plan.managed, kind, limit, percent)}
+    most = max(over.values(), default=0)
+    return [
+        f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title)} would be {done} "
+        f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or rerun with {flag} {most}"
+        for kind, count in over.items()
+    ]
+
+
+def _limits(count: int, managed: Mapping[KindName, int], kind: KindName, limit: int | None, percent: int | None) -> list[str]:
+    """Return the limits that a count of one kind is over."""
+    over = []
+    if limit is not None and count > limit:
+        over.append(f"the limit is {limit:,}")
+    if percent is not None and count * 100 > percent * managed.get(kind, 0):
+        over.append(f"the limit is {percent} %")
+    return over
+
+
+def _is_delete(action: Action) -> bool:
+    return action.verb is Verb.DELETE and action.reason is not Reason.SUPERSEDED
+
+
+def _is_update(action: Action) -> bool:
+    return action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

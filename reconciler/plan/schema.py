@@ -1,0 +1,127 @@
+"""The JSON Schema of the plan file, for the programs of others. Tests hold it against what ``codec`` writes."""
+
+from __future__ import annotations
+
+from reconciler.model.address import KindName
+from reconciler.model.values import REF
+from reconciler.plan.actions import Reason, ReplaceOrder, Verb
+
+_TEXT = {"type": "string"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_TEXTS = {"type": "array", "items": _TEXT}
+_TEXT_MAP = {"type": "object", "additionalProperties": _TEXT}
+_COUNT = {"type": "integer", "minimum": 0}
+_DIGEST = {"type": "string", "pattern": "^sha256:[0-9a-f]+$"}
+_ADDRESS = {"type": "string", "pattern": f"^({'|'.join(kind.value for kind in KindName)})/.+$"}
+_ARN = {"type": "string", "pattern": "^arn:"}
+
+
+def plan_schema() -> dict[str, object]:
+    """Return the schema of format 1. A later 1.x may add keys, so what is not named here is allowed."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ivs-reconciler plan",
+        "description": "What plan --out saves and apply runs. Holds no secret.",
+        **_object(
+            {
+                "formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"},
+                "stack": _TEXT,
+                "createdAt": {"type": "string", "description": "UTC, ISO 8601."},
+                "gitCommit": _TEXT_OR_NULL,
+                "specDigest": _DIGEST,
+                "fingerprint": {**_DIGEST, "description": "Of everything but createdAt and gitCommit."},
+                "options": _object({"prune": {"type": "boolean"}, "adopt": {"type": "boolean"}, "only": _TEXTS, "exclude": _TEXTS}),
+                "targets": _list({"$ref": "#/$defs/target"}),
+            }
+        ),
+        "$defs": {"target": _target(), "action": _action(), "change": _change(), "step": _step(), "value": _value()},
+    }
+
+
+def _object(properties: dict[str, object], optional: tuple[str, ...] = ()) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": [name for name in properties if name not in optional]}
+
+
+def _list(items: dict[str, object]) -> dict[str, object]:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: dict[str, object]) -> dict[str, object]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _target() -> dict[str, object]:
+    counts = (*(verb.value for verb in Verb), "unchanged", "foreign", "orphaned", "blocked", "defaults")
+    return _object(
+        {
+            "name": _TEXT,
+            "accountId": {"type": "string", "pattern": "^[0-9]{12}$"},
+            "region": _TEXT,
+            "specDigest": {**_TEXT, "description": "Digest of the desired state of this target."},
+            "fingerprint": {**_DIGEST, "description": "Of everything in this target but the fingerprint itself."},
+            "summary": {**_object(dict.fromkeys(counts, _COUNT)), "description": "A blocked action counts in blocked alone."},
+            "managed": {"type": "object", "propertyNames": {"enum": [kind.value for kind in KindName]}, "additionalProperties": _COUNT},
+            "desired": {**_COUNT, "description": "How many resources the spec has for this target."},
+            "actions": _list({"$ref": "#/$defs/action"}),
+            "orphans": _list(_object({"address": _ADDRESS, "arn": _ARN, "protected": {"type": "boolean"}})),
+            "duplicates": _list(_object({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})),
+            "notes": _TEXTS,
+        }
+    )
+
+
+def _action() -> dict[str, object]:
+    return _object(
+        {
+            "address": _ADDRESS,
+            "kind": {"enum": [kind.value for kind in KindName]},
+            "action": {"enum": [verb.value for verb in Verb]},
+            "reason": {"enum": [reason.value for reason in Reason]},
+            "explanation": _TEXT,
+            "arn": _TEXT_OR_NULL,
+            "order": {"enum": [None, *(order.value for order in ReplaceOrder)], "description": "Of a replacement: which half comes first."},
+            "changes": _list({"$ref": "#/$defs/change"}),
+            "blocked": _or_null(_object({"code": {"enum": ["protected", "live", "foreign", "unreadable", "depends"]}, "message": _TEXT})),
+            "warnings": _TEXTS,
+            "steps": {**_list({"$ref": "#/$defs/step"}), "description": "None while the action is blocked."},
+            "observed": _or_null(_object({"properties": {"type": "object"}, "tags": _TEXT_MAP, "state": _TEXT_OR_NULL})),
+        }
+    )
+
+
+def _change() -> dict[str, object]:
+    return _object(
+        {
+            "path": {"type": "string", "pattern": "^/", "description": "A JSON pointer into the properties, or /tags/<key>."},
+            "before": {"$ref": "#/$defs/value"},
+            "after": {"$ref": "#/$defs/value"},
+            "absentBefore": {"const": True},
+            "absentAfter": {"const": True},
+        },
+        optional=("absentBefore", "absentAfter"),
+    )
+
+
+def _step() -> dict[str, object]:
+    return _object(
+        {
+            "id": {"type": "string", "pattern": "#[0-9]+$"},
+            "operation": {**_TEXT, "description": "The IVS API operation."},
+            "parameters": {"type": "object", "additionalProperties": {"$ref": "#/$defs/value"}},
+            "after": {**_TEXTS, "description": "The steps that must be done before."},
+            "binds": {**_TEXT_MAP, "description": "By address, the path in the answer that holds its ARN."},
+            "until": {
+                **_object({"member": _TEXT, "equals": _TEXT, "failsOn": _TEXT_OR_NULL}),
+                "description": "Repeat the read until the member has the value.",
+            },
+        },
+        optional=("until",),
+    )
+
+
+def _value() -> dict[str, object]:
+    reference = {**_object({REF: _ADDRESS}), "additionalProperties": False}
+    return {
+        "description": f'Any JSON; an object {{"{REF}": address}} stands for the ARN of that resource, known once it is made.',
+        "anyOf": [{"type": ["null", "boolean", "integer", "string", "array", "object"]}, reference],
+    }

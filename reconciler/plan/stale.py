@@ -1,0 +1,127 @@
+"""What moved since a plan was saved: the spec, or a live resource that the plan touches or relies on.
+
+A plan whose ground moved is refused whole and made again; nothing is merged into it.
+Only what the plan speaks of is compared, so that life elsewhere in the account does not make a plan stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from reconciler.diff import compare, compare_tags
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.resource import DesiredState, LiveResource, LiveState
+from reconciler.model.tags import ID, SPEC, STACK
+from reconciler.model.values import Value, thaw
+from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
+from reconciler.plan.ownership import users_of
+
+_OWN_PARAMETERS = ("arn", "resourceArn")
+
+
+def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
+    """Return what moved since the plan was made, a line for each resource and field; nothing when the plan still holds."""
+    by_arn = {resource.arn: resource for kind in KINDS for resource in live.of(kind)}
+    by_address = {
+        Address(kind, resource.tags[ID]): resource
+        for kind in KINDS
+        for resource in live.of(kind)
+        if resource.tags.get(STACK) == desired.stack and ID in resource.tags
+    }
+    lines = [*_account(saved, live), *_spec(saved, desired, by_address)]
+    for action in saved.actions:
+        if action.blocked is None:
+            lines += _action(action, by_arn, by_address)
+    lines += _users(saved, live)
+    return tuple(dict.fromkeys(lines))
+
+
+def _account(saved: TargetPlan, live: LiveState) -> Iterator[str]:
+    if (saved.account_id, saved.region) != (live.account_id, live.region):
+        yield f"the plan is for account {saved.account_id}, {saved.region}, and the target is now account {live.account_id}, {live.region}"
+
+
+def _spec(saved: TargetPlan, desired: DesiredState, by_address: Mapping[Address, LiveResource]) -> Iterator[str]:
+    if saved.spec_digest == desired.digest:
+        return
+    planned = {action.address: action for action in saved.actions if action.verb is not Verb.DELETE}
+    found = []
+    for address, resource in desired.resources.items():
+        action = planned.get(address)
+        recorded = _recorded(action) if action else _written(by_address.get(address))
+        if recorded != resource.digest:
+            found.append(address)
+    found += [action.address for action in planned.values() if action.address not in desired.resources]
+    found += [action.address for action in saved.actions if action.verb is Verb.DELETE and _left(action) and action.address in desired.resources]
+    names = ", ".join(str(address) for address in sorted(set(found)))
+    yield f"the spec changed: {names}" if names else "the spec changed"
+
+
+def _left(action: Action) -> bool:
+    return action.reason is Reason.LEFT_SPEC
+
+
+def _recorded(action: Action) -> str | None:
+    """Return the digest of the spec that a planned action was made from: what it writes, or what is written already."""
+    for step in action.steps:
+        tags = step.parameters.get("tags")
+        if isinstance(tags, Mapping) and SPEC in tags:
+            return str(tags[SPEC])
+    return action.observed.tags.get(SPEC) if action.observed else None
+
+
+def _written(live: LiveResource | None) -> str | None:
+    return None if live is None else live.tags.get(SPEC)
+
+
+def _action(action: Action, by_arn: Mapping[str, LiveResource], by_address: Mapping[Address, LiveResource]) -> Iterator[str]:
+    if action.arn is None:
+        if action.address in by_address:
+            yield f"{action.address}: was to be created, and is there now ({by_address[action.address].arn})"
+    elif action.arn not in by_arn:
+        yield f"{action.address}: {action.arn} is gone"
+    else:
+        yield from _fields(action, by_arn[action.arn])
+    for step in action.steps:
+        for name, value in step.parameters.items():
+            if name not in _OWN_PARAMETERS and isinstance(value, str) and _is_ours(value) and value not in by_arn:
+                yield f"{action.address}: {value}, which it refers to, is gone"
+
+
+def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
+    if action.observed is None:
+        return
+    observed = action.observed
+    changes: tuple[FieldChange, ...] = compare(action.kind, observed.properties, resource.properties) + compare_tags(observed.tags, resource.tags)
+    for change in changes:
+        before = "absent" if change.absent_before else _say(change.before)
+        after = "absent" if change.absent_after else _say(change.after)
+        yield f"{action.address}: {change.path} was {before} and is now {after}"
+    failed = KINDS[action.kind].failed
+    if observed.state != resource.state and failed in (observed.state, resource.state):
+        yield f"{action.address}: its state was {observed.state} and is now {resource.state}"
+
+
+def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
+    """Say which channels began to use something that the plan deletes."""
+    planned = {action.arn for action in saved.actions if action.kind is KindName.CHANNEL}
+    deleted = [(action, step.parameters["arn"]) for action in saved.actions for step in action.steps if step.operation == KINDS[action.kind].delete]
+    if not deleted:
+        return
+    users = users_of(live.of(KindName.CHANNEL))
+    for action, arn in deleted:
+        for channel in users.get(str(arn), ()):
+            if channel.arn not in planned:
+                yield f"{action.address}: channel {channel.name or '(without a name)'} ({channel.arn}) began to use {arn}"
+
+
+def _is_ours(value: str) -> bool:
+    """Whether text is the ARN of a kind that is read, so that its absence means something."""
+    parts = value.split(":", 5)
+    return value.startswith("arn:aws:ivs:") and len(parts) == 6 and parts[5].partition("/")[0] in {kind.arn_type for kind in KINDS.values()}
+
+
+def _say(value: Value) -> str:
+    return json.dumps(thaw(value), ensure_ascii=False)
