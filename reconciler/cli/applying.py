@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from reconciler import __version__
 from reconciler.apply import Event, events_json, execute
@@ -186,7 +187,7 @@ def _line(content: dict[str, object]) -> None:
 def _stoppable() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop: calls in flight finish and no more start. The second one ends the process."""
     stop = threading.Event()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request(number: int, frame: object) -> None:
         del frame

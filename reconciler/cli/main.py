@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from reconciler import __version__
 from reconciler.cli import apply, drift, plan, sandbox, schema, show, validate
-from reconciler.cli.options import Parser, context_of, global_options
+from reconciler.cli.options import Parser, Subparsers, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 
 _INTERRUPTED = 130
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    subparsers: Subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for room in (validate, plan, apply, show, drift, schema):
         room.add_parser(subparsers, common)
     sandbox.add_parser(subparsers)

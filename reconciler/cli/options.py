@@ -10,11 +10,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeAlias
 
 from reconciler.errors import ExitCode
 
-Subparsers = argparse._SubParsersAction  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
+Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"
+"""What ``add_subparsers`` returns; argparse has no public name for it."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,0 +1,90 @@
+"""What happens during an apply, told as it happens: frozen values, and their JSON form for machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from reconciler.model.address import Address
+from reconciler.plan.actions import Outcome, StepOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A call is about to be sent."""
+
+    address: Address
+    step: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepWaiting:
+    """A step looks again later: what it waits for is not there yet, or is still in use."""
+
+    address: Address
+    step: str
+    operation: str
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step is settled: done, failed, or not attempted."""
+
+    address: Address
+    outcome: StepOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFinished:
+    """An action is settled."""
+
+    outcome: Outcome
+
+
+Event: TypeAlias = StepStarted | StepWaiting | StepFinished | ActionFinished
+
+
+def events_json(event: Event) -> dict[str, object]:
+    """Return an event as a JSON object; ``type`` says which it is. A reader skips types it does not know."""
+    match event:
+        case StepStarted():
+            return {"type": "step_started", "address": str(event.address), "step": event.step, "operation": event.operation}
+        case StepWaiting():
+            return {
+                "type": "step_waiting",
+                "address": str(event.address),
+                "step": event.step,
+                "operation": event.operation,
+                "seconds": event.seconds,
+                "why": event.why,
+            }
+        case StepFinished():
+            outcome = event.outcome
+            return {
+                "type": "step_finished",
+                "address": str(event.address),
+                "step": outcome.step,
+                "operation": outcome.operation,
+                "outcome": outcome.result.value,
+                "calls": outcome.calls,
+                "seconds": round(outcome.seconds, 3),
+                "requestId": outcome.request_id or None,
+                "code": outcome.error_code or None,
+                "message": outcome.message or None,
+            }
+        case ActionFinished():
+            finished = event.outcome
+            return {
+                "type": "action_finished",
+                "address": str(finished.address),
+                "action": finished.verb.value,
+                "outcome": finished.result.value,
+                "arn": finished.arn,
+                "requestId": finished.request_id or None,
+                "message": finished.message or None,
+            }
+        case _ as never:
+            assert_never(never)
