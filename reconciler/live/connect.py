@@ -81,10 +81,10 @@ def _caller(sts: IvsGateway) -> tuple[str, str]:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
         if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _redirected():
-            error.args = (
-                f"{error}; AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: "
-                "set both, or endpointUrl in the target",
+            hint = (
+                "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
             )
+            error.args = (f"{error}; {hint}",)
         raise
     return str(identity["Account"]), str(identity["Arn"])
 

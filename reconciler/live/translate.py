@@ -40,8 +40,10 @@ CREDENTIAL_CODES = frozenset(
 
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
-
-_NO_CREDENTIALS = "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
+_NO_CREDENTIALS = (
+    "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
+)
 _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
 
 
