@@ -52,8 +52,8 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
             surveys = stack.enter_context(pipeline.surveyed(project, targets, options, desired=desired, progress=progress))
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = pipeline.whole_plan(project, surveys, options)
-        work = [(survey.plan, survey.connection) for survey in surveys]
-        return applying.show_ask_run(plan, work, project.guardrails, args, context)
+        work = [(survey.plan, survey) for survey in surveys]
+        return applying.show_ask_run(plan, work, project.guardrails, args, context, root=Path(project.root))
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
@@ -79,6 +79,6 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         moved = applying.moved_since(plan, surveys)
         if moved:
             raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
-        connections = {survey.target.name: survey.connection for survey in surveys}
-        work = [(target, connections[target.name]) for target in applying.blocked_now(plan, surveys, project.guardrails)]
-        return applying.show_ask_run(plan, work, project.guardrails, args, context, before_first_call=lambda: claim(path, plan))
+        by_name = {survey.target.name: survey for survey in surveys}
+        work = [(target, by_name[target.name]) for target in applying.blocked_now(plan, surveys, project.guardrails)]
+        return applying.show_ask_run(plan, work, project.guardrails, args, context, root=Path(project.root), before_first_call=lambda: claim(path, plan))

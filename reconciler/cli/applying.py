@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from reconciler import __version__
@@ -21,9 +22,9 @@ from reconciler.apply import Event, events_json, execute
 from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
 from reconciler.cli.pipeline import Survey
+from reconciler.cli.record import remember
 from reconciler.cli.watching import Watcher, watcher
 from reconciler.errors import ExitCode, PlanRefused, StalePlan, UsageError
-from reconciler.live.connect import Connection
 from reconciler.live.reader import read_streams
 from reconciler.model.target import Guardrails, Project
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
@@ -32,7 +33,7 @@ from reconciler.plan.live_streams import needs_streams, with_streams
 from reconciler.plan.stale import moved
 from reconciler.report.text import ansi, plain, render_plan, render_result
 
-Work = Sequence[tuple[TargetPlan, Connection]]
+Work = Sequence[tuple[TargetPlan, Survey]]
 
 
 def must_be_able_to_ask(args: argparse.Namespace) -> None:
@@ -96,6 +97,7 @@ def show_ask_run(
     args: argparse.Namespace,
     context: Context,
     *,
+    root: Path,
     before_first_call: Callable[[], None] | None = None,
 ) -> int:
     """Show the plan, refuse or ask, run every target, report; returns the exit code."""
@@ -110,6 +112,8 @@ def show_ask_run(
     if refused:
         raise PlanRefused("\n".join([*refused, "nothing was changed"]))
     if all(target.is_empty for target in plan.targets):
+        for target, survey in work:
+            remember(root, plan.stack, target, survey.live, None)
         _line({"type": "result", "complete": True, "targets": []}) if args.format == "json" else None
         return ExitCode.OK
     due = [action for target in plan.targets for action in target.actions if action.blocked is None]
@@ -119,7 +123,7 @@ def show_ask_run(
         raise PlanRefused("apply stopped: not confirmed; nothing was changed")
     if before_first_call:
         before_first_call()
-    results = _run(work, args, context)
+    results = _run(work, args, context, root, plan.stack)
     return ExitCode.OK if all(result.complete for result in results) else ExitCode.INCOMPLETE
 
 
@@ -130,22 +134,25 @@ def _agreed(plan: Plan) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _run(work: Work, args: argparse.Namespace, context: Context) -> list[ApplyResult]:
+def _run(work: Work, args: argparse.Namespace, context: Context, root: Path, stack: str) -> list[ApplyResult]:
     results: list[ApplyResult] = []
     paint = ansi if context.colored(sys.stdout) else plain
     with _stoppable() as stop:
-        for target, connection in work:
+        for target, survey in work:
             if target.is_empty:
+                remember(root, stack, target, survey.live, None)
                 continue
+            calls = survey.connection.gateway
             if args.format == "json":
-                result = execute(target, connection.gateway, on_event=_printer(target.name), stop=stop, sleep=time.sleep, clock=time.monotonic)
+                result = execute(target, calls, on_event=_printer(target.name), stop=stop, sleep=time.sleep, clock=time.monotonic)
                 _line({"type": "result", "target": target.name, "complete": result.complete, "interrupted": result.interrupted, **_counts(result)})
             else:
                 with watcher(target, sys.stdout, sys.stderr, paint) as watch:
-                    result = execute(target, connection.gateway, on_event=_watching(watch), stop=stop, sleep=time.sleep, clock=time.monotonic)
+                    result = execute(target, calls, on_event=_watching(watch), stop=stop, sleep=time.sleep, clock=time.monotonic)
                 sys.stdout.write("\n" + render_result(result, paint=paint))
                 sys.stdout.flush()
             results.append(result)
+            remember(root, stack, target, survey.live, result)
     return results
 
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TextIO, TypeAlias
 
 from reconciler.errors import ExitCode
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"
-"""What ``add_subparsers`` returns; argparse has no public name for it."""
+Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
+"""What ``add_subparsers`` returns."""
 
 
 class Parser(argparse.ArgumentParser):

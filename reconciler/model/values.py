@@ -25,7 +25,7 @@ class Ref:
         return f"(the ARN of {self.address})"
 
 
-Value: TypeAlias = "None | bool | int | str | Ref | tuple[Value, ...] | Mapping[str, Value]"
+Value: TypeAlias = "bool | int | str | Ref | tuple[Value, ...] | Mapping[str, Value] | None"
 
 
 def freeze(value: object) -> Value:

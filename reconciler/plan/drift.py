@@ -3,9 +3,9 @@
 The spec tag of a live resource records the spec it was last applied from.
 While it equals the digest of the spec at hand, a difference was made outside: that is drift.
 When it does not, the spec has changed since, and whatever differs is pending: a change made outside at the same time cannot be told apart.
-A resource that is not there at all left no record.
-It counts as drift unless the stack has nothing in the target yet, because a deleted channel must never look calm;
-so a resource newly written into the spec counts as missing too, until it is applied.
+A resource that is not there at all left no record of its own.
+Where somebody remembers what was applied, that settles it: what was there is missing, what never was is pending.
+Otherwise it counts as drift unless the stack has nothing in the target yet, because a deleted channel must never look calm.
 """
 
 from __future__ import annotations
@@ -76,15 +76,19 @@ class DriftReport:
         return tuple(finding for finding in self.findings if finding.standing is standing)
 
 
-def classify(plan: TargetPlan, desired: DesiredState, live: LiveState) -> DriftReport:
-    """Sort what a plan found into drift and pending changes. Blocked actions count: whether a difference may be mended is another question."""
+def classify(plan: TargetPlan, desired: DesiredState, live: LiveState, *, applied: frozenset[Address] | None = None) -> DriftReport:
+    """Sort what a plan found into drift and pending changes. Blocked actions count: whether a difference may be mended is another question.
+
+    ``applied`` are the addresses that stood after the last apply, where that is remembered.
+    """
     fresh = not any(plan.managed.values())
     pending_addresses: set[Address] = set()
     findings: list[Finding] = []
     leftovers = {arn: duplicate.address for duplicate in plan.duplicates for arn in duplicate.others}
     for action in plan.actions:
-        finding = _finding(action, desired, pending_addresses, leftovers, fresh=fresh)
-        if finding.standing is Standing.PENDING or (finding.standing is Standing.MISSING and fresh):
+        new = fresh if applied is None else action.address not in applied
+        finding = _finding(action, desired, pending_addresses, leftovers, new=new, remembered=applied is not None)
+        if finding.standing is Standing.PENDING:
             pending_addresses.add(action.address)
         findings.append(finding)
     findings += [
@@ -107,8 +111,8 @@ def classify(plan: TargetPlan, desired: DesiredState, live: LiveState) -> DriftR
         foreign=tuple(foreign_in(live, desired.stack)),
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
-        drifted=any(finding.standing is Standing.DRIFT or (finding.standing is Standing.MISSING and not fresh) for finding in findings),
-        pending=deletes_due or any(finding.standing is Standing.PENDING or (finding.standing is Standing.MISSING and fresh) for finding in findings),
+        drifted=any(finding.standing in (Standing.DRIFT, Standing.MISSING) for finding in findings),
+        pending=deletes_due or any(finding.standing is Standing.PENDING for finding in findings),
         notes=plan.notes,
     )
 
@@ -124,10 +128,12 @@ def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
                 yield Foreign(kind, resource.arn, resource.name, owner)
 
 
-def _finding(action: Action, desired: DesiredState, pending: set[Address], leftovers: dict[str, Address], *, fresh: bool) -> Finding:
+def _finding(action: Action, desired: DesiredState, pending: set[Address], leftovers: dict[str, Address], *, new: bool, remembered: bool) -> Finding:
     match action.verb:
+        case Verb.CREATE | Verb.ADOPT if new and (action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL):
+            return Finding(action.address, Standing.PENDING, "it is in the spec and was not applied yet", action.arn, action.changes)
         case Verb.CREATE:
-            explanation = "the stack has nothing here yet" if fresh else "the spec has it and the account does not"
+            explanation = "it was applied and is gone" if remembered else "it is in the spec and not in the account: deleted outside, or never applied"
             return Finding(action.address, Standing.MISSING, explanation, None, action.changes)
         case Verb.DELETE:
             standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE

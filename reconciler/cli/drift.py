@@ -1,0 +1,57 @@
+"""``drift``: what changed outside since the last apply, what waits to be applied, what is foreign; read-only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reconciler.cli.options import Subparsers, add_format, context_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "drift",
+        parents=[common],
+        help="say what changed outside, and what waits to be applied; read-only",
+        description="Compare live state with the spec. Exit code 2: something changed outside. 5: nothing did, but changes wait to be applied. 0: in sync.",
+    )
+    add_format(parser, "text", "json")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    import json
+
+    from reconciler.cli import pipeline
+    from reconciler.cli.progress import reading
+    from reconciler.cli.record import remembered
+    from reconciler.log import configure
+    from reconciler.plan.actions import PlanOptions
+    from reconciler.plan.drift import classify
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    project, targets = pipeline.load_targets(context)
+    desired = pipeline.load_desired_states(project, targets)
+    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys:
+        reports = tuple(
+            classify(survey.plan, survey.desired, survey.live, applied=remembered(Path(project.root), project.stack, survey.target.name, survey.live))
+            for survey in surveys
+        )
+    if args.format == "json":
+        from reconciler.report.drift_json import drift_json
+
+        sys.stdout.write(json.dumps(drift_json(project.stack, reports), indent=2, ensure_ascii=False) + "\n")
+    else:
+        from reconciler.report.drift_text import render_drift
+        from reconciler.report.text import ansi, plain
+
+        paint = ansi if context.colored(sys.stdout) else plain
+        sys.stdout.write("\n".join(render_drift(report, paint=paint) for report in reports))
+    if any(report.drifted for report in reports):
+        return ExitCode.DIFFERENT
+    return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
