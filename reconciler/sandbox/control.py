@@ -6,6 +6,7 @@ Every public method of `Control` is also `POST /_sandbox/<name>` with its argume
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from reconciler.sandbox.clock import VirtualClock
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import Fault
 from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
+from reconciler.sandbox.lifecycle import settled
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
@@ -151,6 +153,19 @@ class Control:
                 (account, region),
             ).fetchall()
         return dict(rows)
+
+    def inventory(self, limit: int = 100) -> list[JsonDict]:
+        """Return the newest resources of all accounts and regions: kind, name, ARN, state, tags."""
+        now = self._parts.clock.now()
+        with self._parts.store.transaction(write=False) as connection:
+            rows = connection.execute(
+                "SELECT kind, name, arn, document FROM resources WHERE gone_from IS NULL ORDER BY seq DESC LIMIT ?",
+                (min(limit, MAX_LIMIT),),
+            ).fetchall()
+        return [
+            {"kind": kind, "name": name, "arn": arn, "state": document.get("state", ""), "tags": document.get("tags", {})}
+            for kind, name, arn, document in ((*row[:3], settled(json.loads(row[3]), now)) for row in rows)
+        ]
 
     def worlds(self) -> list[JsonDict]:
         """Return the accounts and regions that have held anything."""

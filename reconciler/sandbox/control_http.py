@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,7 +16,7 @@ from reconciler.sandbox.control import Control, ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes
 
 PREFIX = "/_sandbox/"
-QUERIES = frozenset({"faults", "quotas", "calls", "events", "resources", "worlds", "live"})
+QUERIES = frozenset({"faults", "inventory", "quotas", "calls", "events", "resources", "worlds", "live"})
 CHANGES = frozenset(
     {
         "go_live",
@@ -57,7 +58,7 @@ def answer(control: Control, request: Request) -> Response:
 def _run(control: Control, name: str, arguments: Any) -> Response:
     operation = getattr(control, name)
     try:
-        inspect.signature(operation).bind(**arguments)
+        _check_types(operation, arguments)
         return _ok(operation(**arguments))
     except TypeError as error:
         return _refusal(400, f"{name}: {error}")
@@ -69,6 +70,18 @@ def _typed(control: Control, name: str, values: dict[str, str]) -> dict[str, Any
     """Query parameters are texts; numbers are told by the operation's signature."""
     parameters = inspect.signature(getattr(control, name)).parameters
     return {key: int(value) if key in parameters and isinstance(parameters[key].default, int) and value.isdecimal() else value for key, value in values.items()}
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
+def _check_types(operation: Callable[..., object], arguments: Any) -> None:
+    """Refuse unknown, missing and wrongly typed arguments by the operation's own signature."""
+    signature = inspect.signature(operation)
+    for name, value in signature.bind(**arguments).arguments.items():
+        wanted = _TYPES.get(signature.parameters[name].annotation)
+        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+            raise TypeError(f"{name} must be of type {signature.parameters[name].annotation}")
 
 
 def _is_foreign(request: Request) -> bool:

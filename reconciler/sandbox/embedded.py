@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from reconciler.sandbox import control_http, model
+from reconciler.sandbox import control_http, delivery, inproc, model, page
 from reconciler.sandbox.clock import Clock, SystemClock
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
@@ -39,6 +39,7 @@ class Sandbox:
     buckets: bucket name -> region, for recording configurations; others exist everywhere unless
     strict_buckets is set.
     settle_seconds, stop_seconds: how long CREATING lasts, and a stopped stream lingers.
+    post_events_to: a URL that every event is posted to.
     clock, seed: for runs that repeat; a `VirtualClock` makes waiting free.
     """
 
@@ -59,6 +60,7 @@ class Sandbox:
         stop_seconds: float = 0.2,
         clock: Clock | None = None,
         seed: int | None = None,
+        post_events_to: str = "",
     ) -> None:
         """Open the state and compile the service model; nothing listens before `start`."""
         keys = access_keys(accounts)
@@ -87,8 +89,11 @@ class Sandbox:
         )
         self._engine = Engine(parts)
         self.control = Control(self._engine)
+        self._clock = time
+        self._stopping = threading.Event()
         for name, value in (limits or {}).items():
             self.control.set_quota(name, value)
+        self._poster = delivery.Poster(self._store, time, post_events_to) if post_events_to else None
 
     @property
     def endpoint_url(self) -> str:
@@ -107,6 +112,9 @@ class Sandbox:
 
     def stop(self) -> None:
         """Answer what has begun, stop listening, close the state. Twice is fine."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
         http, self._http = self._http, None
         if http is not None:
             http.shutdown()
@@ -115,11 +123,24 @@ class Sandbox:
         if self._thread is not None:
             self._thread.join(DRAIN_SECONDS)
             self._thread = None
+        if self._poster is not None:
+            self._poster.stop()
         self.control.flush()
         self._store.close()
 
+    def attach(self, target: Any) -> Callable[[], None]:
+        """Answer the calls of a boto3 client (or of a session's future clients) without sockets.
+
+        Returns a function that undoes it.
+        """
+        return inproc.attach(target, self.handle)
+
     def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
         """Answer one request, whatever brought it."""
+        if request.method == "GET" and request.path == "/" and not request.headers.get("authorization"):
+            return page.answer(self.control, request, str(self._store.path or "memory"))
+        if request.path == delivery.STREAM_PATH:
+            return delivery.follow(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):
             return control_http.answer(self.control, request)
         return self._engine.handle(request, source_ip)

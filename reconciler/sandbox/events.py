@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
+from itertools import takewhile
 
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.projections import iso8601
@@ -69,12 +70,13 @@ def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
 
 
 def after(connection: sqlite3.Connection, seq: int, now: float, limit: int) -> list[tuple[int, JsonDict]]:
-    """Events logged after a position whose time has come, oldest first."""
+    """Return events logged after a position, oldest first, up to one whose time has not come."""
     rows = connection.execute(
-        "SELECT seq, document FROM events WHERE seq > ? AND time <= ? ORDER BY seq LIMIT ?",
-        (seq, now, limit),
+        "SELECT seq, time, document FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+        (seq, limit),
     )
-    return [(found, json.loads(document)) for found, document in rows]
+    due = takewhile(lambda row: row[1] <= now, rows)
+    return [(found, json.loads(document)) for found, _, document in due]
 
 
 def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:

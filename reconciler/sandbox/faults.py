@@ -46,6 +46,9 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse rules that could never do what they say."""
+        texts = (self.effect, self.operation, self.when, self.code, self.message, self.account, self.region, self.arn)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("names, codes and texts are strings")
         if self.effect not in EFFECTS:
             raise ValueError(f"effect {self.effect!r} is not one of {', '.join(EFFECTS)}")
         if self.when not in MOMENTS:
