@@ -1,0 +1,63 @@
+"""What an in-sync plan costs: calls, CPU and memory, beside octoDNS on as many records; and how it grows."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.measure import in_turn, median, run, table
+from bench.server import served
+from bench.stacks import ENVIRONMENT, write_stack, write_zone
+
+BIN = Path(sys.executable).parent
+SMALL, LARGE = 5_000, 50_000
+
+
+def main(rounds: int = 3, *, large: bool = True) -> None:
+    with tempfile.TemporaryDirectory() as name, served("--limit", f"channels={LARGE + SMALL}") as server:
+        folder = Path(name)
+        stack = folder / "stack"
+        write_stack(stack, SMALL, server.url)
+        tool = str(BIN / "ivs-reconciler")
+        run([tool, "apply", "--auto-approve"], folder=stack, environment=ENVIRONMENT)
+        zone = write_zone(folder / "zone", SMALL)
+        server.control("clear_calls")
+        run([tool, "plan", "--detailed-exitcode"], folder=stack, environment=ENVIRONMENT)
+        calls = server.calls()
+        print(
+            table(
+                f"Calls of an in-sync plan of {SMALL:,} channels",
+                [("operation", "calls"), *((operation, str(count)) for operation, count in sorted(calls.items()))],
+            )
+        )
+        costs = in_turn(
+            {
+                "plan": lambda: run([tool, "plan", "--detailed-exitcode"], folder=stack, environment=ENVIRONMENT),
+                "octodns": lambda: run([str(BIN / "octodns-sync"), f"--config-file={zone}", "--quiet"]),
+            },
+            rounds,
+        )
+        plan, octodns = costs["plan"], costs["octodns"]
+        cpu, other = median(plan, lambda cost: cost.cpu), median(octodns, lambda cost: cost.cpu)
+        rss, other_rss = median(plan, lambda cost: cost.rss), median(octodns, lambda cost: cost.rss)
+        print(
+            table(
+                f"In-sync plan of {SMALL:,} beside octoDNS on {SMALL:,} records (medians of {rounds})",
+                [
+                    ("", "plan", "octoDNS", "ratio", "goal"),
+                    ("CPU seconds", f"{cpu:.2f}", f"{other:.2f}", f"{cpu / other:.2f}", "0.25"),
+                    ("peak memory MB", f"{rss:.0f}", f"{other_rss:.0f}", f"{rss / other_rss:.2f}", "1.2"),
+                ],
+            )
+        )
+        if large:
+            write_stack(stack, LARGE, server.url)
+            run([tool, "apply", "--auto-approve"], folder=stack, environment=ENVIRONMENT)
+            big = run([tool, "plan", "--detailed-exitcode"], folder=stack, environment=ENVIRONMENT)
+            rows = [("", f"{SMALL:,}", f"{LARGE:,}", "ratio", "goal"), ("CPU seconds", f"{cpu:.2f}", f"{big.cpu:.2f}", f"{big.cpu / cpu:.1f}", "8")]
+            print(table("Growth of an in-sync plan", [*rows, ("peak memory MB", f"{rss:.0f}", f"{big.rss:.0f}", f"{big.rss / rss:.1f}", "")]))
+
+
+if __name__ == "__main__":
+    main()
