@@ -18,7 +18,7 @@ def writes(server: Server) -> Counter[str]:
     return Counter({operation: count for operation, count in server.calls().items() if not operation.startswith(_READS)})
 
 
-def main(channels: int = 1_000) -> None:
+def main(channels: int = 300) -> None:
     tool = str(Path(sys.executable).parent / "ivs-reconciler")
     rows = [("", "changes", "calls", "calls / changes", "goal", "operations")]
     with tempfile.TemporaryDirectory() as name, served() as server:

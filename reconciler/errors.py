@@ -7,8 +7,8 @@ This module imports nothing of the project: marks, addresses and operations ente
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class ExitCode(IntEnum):
@@ -22,8 +22,7 @@ class ExitCode(IntEnum):
     PENDING = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with what the user wrote.
 
     ``where`` is ``file`` or ``file:line:col``; ``address`` is the resource meant, or empty; ``what`` says what is wrong and ``hint`` what to do about it.

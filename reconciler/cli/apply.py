@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 
 from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
 
@@ -38,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
+    from pathlib import Path
+
     from reconciler.cli import applying, pipeline
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
@@ -57,6 +58,8 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
+    from pathlib import Path
+
     from reconciler.cli import applying, pipeline
     from reconciler.cli.progress import reading
     from reconciler.cli.saved import claim, load_plan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from reconciler.cli.options import Subparsers, add_format, context_of
 from reconciler.errors import ExitCode
@@ -25,6 +24,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
+    from pathlib import Path
 
     from reconciler.cli import pipeline
     from reconciler.cli.progress import reading

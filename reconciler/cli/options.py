@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias
 
 from reconciler.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
@@ -27,16 +28,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The global options of one call. ``targets`` empty means all of them."""
 
-    directory: Path
+    start: str
     config: str | None
     targets: tuple[str, ...]
     log_format: str
     verbosity: int
     no_color: bool
+
+    @property
+    def directory(self) -> Path:
+        """The folder that the call works in."""
+        from pathlib import Path  # the one thing that --help does not need
+
+        return Path(self.start)
 
     def colored(self, stream: TextIO) -> bool:
         """Whether to colour what goes to a stream: a terminal, unless ``--no-color`` or the ``NO_COLOR`` convention says no."""
@@ -46,7 +53,7 @@ class Context:
 def context_of(args: argparse.Namespace) -> Context:
     """Read the global options from parsed arguments."""
     return Context(
-        directory=Path(getattr(args, "directory", ".")),
+        start=getattr(args, "directory", "."),
         config=getattr(args, "config", None),
         targets=tuple(getattr(args, "target", ())),
         log_format=getattr(args, "log_format", "auto"),

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.cli.options import Context
-from reconciler.errors import AwsError, Problem, SpecError, UsageError
+from reconciler.cli.loading import load_desired_states as load_desired_states
+from reconciler.cli.loading import load_targets as load_targets
+from reconciler.errors import AwsError
 from reconciler.live.connect import Connection, connect
 from reconciler.live.gateway import Answer
 from reconciler.live.reader import ReadCalls, ReadRequest, read_live, read_streams
@@ -25,8 +26,6 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
 from reconciler.plan.live_streams import needs_streams, with_streams
-from reconciler.spec.desired import load_desired
-from reconciler.spec.project import load_project
 
 _TARGETS_AT_ONCE = 8
 
@@ -43,30 +42,6 @@ class Survey:
     live: LiveState
     plan: TargetPlan
     connection: Connection
-
-
-def load_targets(context: Context) -> tuple[Project, tuple[Target, ...]]:
-    """Read the project file and pick the targets asked for. Raises ``SpecError`` and, for an unknown target, ``UsageError``."""
-    project = load_project(context.directory, context.config)
-    unknown = [name for name in context.targets if name not in project.targets]
-    if unknown:
-        raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
-    names = [name for name in project.targets if not context.targets or name in context.targets]
-    return project, tuple(project.targets[name] for name in names)
-
-
-def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
-    """Read the specs of every target; problems of all targets are raised together, each once."""
-    states: dict[str, DesiredState] = {}
-    problems: dict[Problem, None] = {}
-    for target in targets:
-        try:
-            states[target.name] = load_desired(project, target)
-        except SpecError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise SpecError(tuple(problems))
-    return states
 
 
 @contextlib.contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
 from reconciler.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -28,6 +31,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
+    from pathlib import Path
+
     from reconciler.cli import pipeline
     from reconciler.cli.guarding import refusals
     from reconciler.cli.progress import reading
@@ -93,6 +98,7 @@ def write_new(path: Path, text: str) -> None:
     """Write a file so that a reader sees either the old or the whole new content. Raises ``UsageError`` where it cannot."""
     import os
     import tempfile
+    from pathlib import Path
 
     from reconciler.errors import UsageError
 

@@ -6,14 +6,20 @@ Only argparse is imported here; each verb imports what it needs when it runs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
 
 DEFAULT_PORT = 4599
+HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
+EFFECTS = ("throttle", "error", "reset", "hang", "truncate", "delay", "html")
+
+Ask = Callable[..., object]
+Run = Callable[[argparse.Namespace, Ask], object]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,6 +31,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
     _add_serve(verbs)
+    for add in (_add_streams, _add_drift, _add_faults, _add_records):
+        add(verbs)
 
 
 def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,7 +57,72 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)")
     parser.add_argument("--settle-seconds", type=float, default=2.0, help="how long CREATING lasts (default %(default)s)")
     parser.add_argument("--stop-seconds", type=float, default=2.0, help="how long a stopped stream lingers (default %(default)s)")
+    parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
+
+
+def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: Run) -> argparse.ArgumentParser:
+    """Add a verb that talks to a running sandbox."""
+    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument(
+        "--endpoint",
+        default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
+        metavar="URL",
+        help=f"the running sandbox (default: AWS_ENDPOINT_URL_IVS, else port {DEFAULT_PORT} here)",
+    )
+    parser.set_defaults(run=lambda args: _talk(args, run))
+    return parser
+
+
+def _add_streams(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    live = _verb(verbs, "live", "start a stream on a channel; without an ARN list what is on air", _live)
+    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN")
+    live.add_argument("--viewers", type=int, default=0)
+    live.add_argument("--health", default="HEALTHY", choices=HEALTHS)
+    offline = _verb(verbs, "offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
+    offline.add_argument("arn", metavar="CHANNEL_ARN")
+    health = _verb(verbs, "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
+    health.add_argument("arn", metavar="CHANNEL_ARN")
+    health.add_argument("health", choices=HEALTHS)
+    viewers = _verb(verbs, "viewers", "change how many watch a stream", lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers))
+    viewers.add_argument("arn", metavar="CHANNEL_ARN")
+    viewers.add_argument("viewers", type=int)
+
+
+def _add_drift(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    drift = _verb(verbs, "drift", "change a resource behind everybody's back, as the user someone-else", _drift)
+    drift.add_argument("arn", metavar="ARN")
+    drift.add_argument("changes", nargs="+", metavar="MEMBER=VALUE", help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x")
+
+
+def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    faults = _verb(verbs, "faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
+    faults.add_argument("effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear")
+    faults.add_argument("--operation", default="*", help="name or pattern, such as Create* (default: every call)")
+    faults.add_argument("--when", choices=("before", "after"), default="before", help="before or after the work was done (default %(default)s)")
+    faults.add_argument("--times", type=int, default=1, help="how many calls; 0 is for ever (default %(default)s)")
+    faults.add_argument("--skip", type=int, default=0, help="let so many calls pass first")
+    faults.add_argument("--every", type=int, default=1, help="then hit every so-many-th")
+    faults.add_argument("--code", default="InternalServerException", help="for effect error (default %(default)s)")
+    faults.add_argument("--status", type=int, help="for effect error with a code of your own")
+    faults.add_argument("--seconds", type=float, default=1.0, help="for effects delay and hang")
+    faults.add_argument("--arn", default="", help="only calls that name this ARN")
+
+
+def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    calls = _verb(verbs, "calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
+    calls.add_argument("--operation", default="")
+    calls.add_argument("--limit", type=int, default=20)
+    events = _verb(verbs, "events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
+    events.add_argument("--limit", type=int, default=20)
+    lag = _verb(verbs, "lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
+    lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS")
+    lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS")
+    quota = _verb(verbs, "quota", "show resource quotas, or change one", _quota)
+    quota.add_argument("name", nargs="?")
+    quota.add_argument("value", nargs="?", type=int)
+    _verb(verbs, "reset", "empty the sandbox", lambda args, ask: ask("reset"))  # noqa: ARG005
+    _verb(verbs, "follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -98,7 +171,78 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         buckets=dict(map(_pair, args.bucket)),
         settle_seconds=args.settle_seconds,
         stop_seconds=args.stop_seconds,
+        post_events_to=args.post_events,
     )
+
+
+def _talk(args: argparse.Namespace, run: Run) -> int:
+    """Ask the running sandbox, and print what it answers as JSON."""
+    import json
+
+    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox.remote import RemoteControl
+
+    try:
+        result = run(args, RemoteControl(args.endpoint).call)
+    except (ControlError, ValueError) as error:
+        return _fail(str(error))
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _follow(args: argparse.Namespace) -> int:
+    import json
+
+    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox.remote import RemoteControl
+
+    try:
+        for event in RemoteControl(args.endpoint).follow():
+            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+    except ControlError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _live(args: argparse.Namespace, ask: Ask) -> object:
+    if args.arn is None:
+        return ask("live")
+    return ask("go_live", arn=args.arn, viewers=args.viewers, health=args.health)
+
+
+def _quota(args: argparse.Namespace, ask: Ask) -> object:
+    if args.name is None or args.value is None:
+        return ask("quotas")
+    return ask("set_quota", name=args.name, value=args.value)
+
+
+def _faults(args: argparse.Namespace, ask: Ask) -> object:
+    if args.effect is None:
+        return ask("faults")
+    if args.effect == "clear":
+        return ask("clear_faults")
+    names = ("effect", "operation", "when", "skip", "every", "code", "status", "seconds", "arn")
+    rule = {name: getattr(args, name) for name in names}
+    return ask("add_fault", times=args.times or None, **rule)
+
+
+def _drift(args: argparse.Namespace, ask: Ask) -> object:
+    import json
+
+    changes: dict[str, object] = {}
+    tags: dict[str, str] = {}
+    for name, text in map(_pair, args.changes):
+        if name.startswith("tags."):
+            tags[name.removeprefix("tags.")] = text
+            continue
+        try:
+            changes[name] = json.loads(text)
+        except ValueError:
+            changes[name] = text
+    if tags:
+        changes["tags"] = tags
+    return ask("drift", arn=args.arn, changes=changes)
 
 
 def _accounts(path: str | None) -> dict[str, str | AccessKey]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers
 from reconciler.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAMES = ("project", "spec", "plan")
 
@@ -29,6 +32,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
+    from pathlib import Path
 
     from reconciler.plan.schema import plan_schema
     from reconciler.spec.schema import schemas

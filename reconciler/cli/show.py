@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from reconciler.cli.options import Subparsers, add_format, context_of
 from reconciler.errors import ExitCode
@@ -19,6 +18,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    from pathlib import Path
+
     from reconciler.cli.plan import show_plan
     from reconciler.cli.saved import load_plan
 

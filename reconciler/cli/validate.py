@@ -23,9 +23,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 when the spec is good, 1 when it is not."""
-    from reconciler.cli.pipeline import load_desired_states, load_targets
+    from reconciler.cli.loading import load_desired_states, load_targets
     from reconciler.errors import SpecError
-    from reconciler.report.words import plural
 
     context = context_of(args)
     counts: dict[str, int] = {}
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in warnings:
         sys.stdout.write(f"warning: {warning}\n")
     for name, count in counts.items():
-        sys.stdout.write(f"{name}: {plural(count, 'resource')}, no problems\n")
+        sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")
     return ExitCode.OK
 
 

@@ -100,5 +100,11 @@ class LiveState:
 
 def digest_of(value: Mapping[str, Value]) -> str:
     """Return a short stable digest of JSON-like values: 32 hex digits of a SHA-256 over sorted, compact JSON."""
-    text = json.dumps(thaw(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else thaw(value)  # type: ignore[arg-type]  # only a Ref comes here, or raises
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)

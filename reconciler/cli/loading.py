@@ -1,0 +1,34 @@
+"""What every verb begins with: the project file, the targets asked for, and the spec as desired state. Nothing of AWS is loaded here."""
+
+from __future__ import annotations
+
+from reconciler.cli.options import Context
+from reconciler.errors import Problem, SpecError, UsageError
+from reconciler.model.resource import DesiredState
+from reconciler.model.target import Project, Target
+from reconciler.spec.desired import load_desired
+from reconciler.spec.project import load_project
+
+
+def load_targets(context: Context) -> tuple[Project, tuple[Target, ...]]:
+    """Read the project file and pick the targets asked for. Raises ``SpecError`` and, for an unknown target, ``UsageError``."""
+    project = load_project(context.directory, context.config)
+    unknown = [name for name in context.targets if name not in project.targets]
+    if unknown:
+        raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
+    names = [name for name in project.targets if not context.targets or name in context.targets]
+    return project, tuple(project.targets[name] for name in names)
+
+
+def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
+    """Read the specs of every target; problems of all targets are raised together, each once."""
+    states: dict[str, DesiredState] = {}
+    problems: dict[Problem, None] = {}
+    for target in targets:
+        try:
+            states[target.name] = load_desired(project, target)
+        except SpecError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise SpecError(tuple(problems))
+    return states
