@@ -118,7 +118,7 @@ def _adopt(scene: Scene, resource: DesiredResource, live: LiveResource, wanted: 
         resource.address,
         Verb.ADOPT,
         Reason.CONSENTED,
-        f"{live.arn} carries no stack's tag, and its adoption was asked for",
+        f"the adoption of {live.arn} was asked for",
         live=live,
         desired=resource,
         wanted=wanted,

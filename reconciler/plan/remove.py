@@ -7,7 +7,7 @@ A recording configuration, policy, ad or slate configuration goes after every ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from reconciler.diff import compare
@@ -58,7 +58,7 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
     drafts, deletes = tuple(drafts), tuple(deletes)
     gone = {draft.live.arn for draft in deletes if draft.live and draft.blocked is None}
     of_channel = {draft.live.arn: draft for draft in drafts if draft.live and draft.live.kind is KindName.CHANNEL}
-    names = {channel.arn: str(address) for address, channel in scene.kept.items() if address.kind is KindName.CHANNEL}
+    names = {channel.arn: address for address, channel in scene.kept.items() if address.kind is KindName.CHANNEL}
 
     def holders(live: LiveResource) -> list[LiveResource]:
         return [user for user in scene.owned.users.get(live.arn, ()) if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))]
@@ -73,7 +73,7 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
         holding = holders(live)
         if not holding:
             return draft
-        said = "; ".join(_holding(user, names, scene.desired.stack) for user in holding)
+        said = "; ".join(_holding(scene, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding)
         if draft.verb is Verb.REPLACE:
             return replace(draft, lets_go=False, warnings=(*draft.warnings, f"{live.arn} stays after its replacement, because it is still in use: {said}"))
         strangers = any(user.tags.get(STACK) != scene.desired.stack for user in holding)
@@ -88,11 +88,16 @@ def _refers_after(channel: LiveResource, draft: Draft | None) -> frozenset[str]:
     return references_in(draft.wanted)
 
 
-def _holding(channel: LiveResource, names: Mapping[str, str], stack: str) -> str:
-    if channel.arn in names:
-        return f"{names[channel.arn]} keeps it, by its ARN, by ignoreChanges, or because its own action is blocked"
+def _holding(scene: Scene, channel: LiveResource, address: Address | None, draft: Draft | None) -> str:
+    """Say who holds on, and why."""
+    if address is not None and address not in scene.desired.resources:
+        return f"{address} left the spec and stays"
+    if draft is not None and draft.blocked:
+        return f"{address} keeps it, because its own action is blocked"
+    if address is not None:
+        return f"{address} keeps it, by its ARN or because the field is ignored"
     owner = channel.tags.get(STACK)
-    whose = "no stack's" if owner is None else "this stack's, but not in its spec" if owner == stack else f"stack {owner}'s"
+    whose = "no stack's" if owner is None else "this stack's, and stays" if owner == scene.desired.stack else f"stack {owner}'s"
     return f"channel {channel.name or '(without a name)'} ({channel.arn}) is {whose}"
 
 

@@ -1,0 +1,110 @@
+"""Every situation under ``tests/cases/plan``, and what must hold in each of them whatever it is about."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.tags import STACK
+from reconciler.plan.actions import Plan, TargetPlan
+from reconciler.plan.codec import dumps, fingerprint, from_json
+from reconciler.plan.guard import Allowances, check
+from reconciler.plan.order import in_order
+from tests.builders import THIS_STACK
+from tests.plan.case import Case, read_cases, short, shown
+from tests.plan.service import RefusedError, Service
+
+ALL = read_cases()
+
+
+def as_plan(target: TargetPlan, case: Case) -> Plan:
+    return Plan(THIS_STACK, "2026-11-20T10:00:00Z", None, "sha256:" + case.desired.digest, case.options, (target,))
+
+
+def matches(expected: Any, found: Any) -> bool:
+    """Whether ``found`` has everything that an expectation names; parameters and changes are compared whole."""
+    for key, value in expected.items():
+        if key == "says":
+            if not all(fragment in found["says"] for fragment in ([value] if isinstance(value, str) else value)):
+                return False
+        elif key == "steps" and value and all(isinstance(step, str) for step in value):
+            if value != [next(iter(step)) for step in found["steps"]]:
+                return False
+        elif found[key] != value:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_plan_is_as_expected(case: Case) -> None:
+    plan = case.plan()
+    found = [shown(action, case) for action in plan.actions]
+    expected = case.expect["actions"]
+    assert [action["do"] for action in found] == [action["do"] for action in expected]
+    for one, other in zip(expected, found, strict=True):
+        assert matches(one, other), f"{json.dumps(one, indent=1)}\n is not\n{json.dumps(other, indent=1)}"
+    if "run" in case.expect:
+        assert [f"{step.operation} {step.id.partition('#')[0]}" for step in in_order(plan.actions)] == case.expect["run"]
+    for count, number in case.expect.get("summary", {}).items():
+        assert getattr(plan.summary, count) == number, count
+    assert [f"{orphan.address}{' (protected)' if orphan.protected else ''}" for orphan in plan.orphans] == case.expect.get("orphans", [])
+    assert [str(duplicate.address) for duplicate in plan.duplicates] == case.expect.get("duplicates", [])
+    said = short("\n".join(plan.notes))
+    assert all(fragment in said for fragment in case.expect.get("notes", [])), said
+    assert bool(said) == bool(case.expect.get("notes")), said
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_guardrails_say_what_is_expected(case: Case) -> None:
+    refusals = check(case.plan(), case.guardrails, Allowances(**case.allow))
+    expected = case.expect.get("refused", [])
+    assert len(refusals) == len(expected), refusals
+    assert all(fragment in refusal for fragment, refusal in zip(expected, refusals, strict=True)), refusals
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_plan_survives_json(case: Case) -> None:
+    plan = as_plan(case.plan(), case)
+    assert from_json(json.loads(dumps(plan))) == plan
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
+    chance = random.Random(7)
+    reference = case.plan()
+    for _ in range(3):
+        resources = list(case.desired.resources.items())
+        chance.shuffle(resources)
+        groups = [(kind, chance.sample(group, len(group))) for kind, group in case.live.resources.items()]
+        chance.shuffle(groups)
+        wanted = DesiredState(case.desired.stack, dict(resources), case.desired.digest, case.desired.ignore_tags)
+        live = LiveState(case.live.account_id, case.live.region, {kind: tuple(group) for kind, group in groups}, case.live.unreadable)
+        plan = case.plan(wanted, live)
+        assert fingerprint(plan) == fingerprint(reference)
+        assert dumps(as_plan(plan, case)) == dumps(as_plan(reference, case))
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(case: Case) -> None:
+    service = Service(case.live)
+    plan = case.plan()
+    if "fails" in case.expect:
+        with pytest.raises(RefusedError, match=case.expect["fails"]):
+            service.run(plan)
+        return
+    after = service.run(plan)
+    after = LiveState(after.account_id, after.region, after.resources, case.live.unreadable)
+    foreign = {
+        resource.arn
+        for group in case.live.resources.values()
+        for resource in group
+        if resource.tags.get(STACK) not in (None, THIS_STACK) or (STACK not in resource.tags and resource.arn not in {action.arn for action in plan.actions})
+    }
+    assert not foreign & service.touched, "something foreign was touched"
+    following = case.plan(live_state=after)
+    left = [f"{action.verb} {action.address}" for action in following.actions if action.blocked is None]
+    assert left == case.expect.get("then", []), left
