@@ -11,16 +11,19 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.sandbox import events, journal, live, sessions
 from reconciler.sandbox.clock import VirtualClock
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import Fault
-from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
+from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.lifecycle import settled
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.operations.kinds import KINDS
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
+from reconciler.sandbox.wire import Request, json_bytes
 from reconciler.sandbox.world import Lag, Row, World
 
 MAX_LIMIT = 1000
@@ -60,6 +63,29 @@ class Control:
     def set_viewers(self, arn: str, viewers: int) -> JsonDict:
         """Say how many watch a stream."""
         return self._with_session(arn, lambda world, session: live.set_viewers(world, session, viewers))
+
+    def drift(self, arn: str, changes: JsonDict) -> JsonDict:
+        """Change a resource behind everybody's back, through the API, as the user someone-else.
+
+        `changes` are members of the kind's Update operation; `tags` among them go to TagResource.
+        """
+        parts = arn.split(":")
+        kind = KINDS.get(parts[5].partition("/")[0]) if len(parts) == 6 else None
+        if kind is None:
+            raise ControlError(f"{arn!r} is not the ARN of an IVS resource")
+        caller = Caller("someone-else", parts[4], parts[3], "someone-else", "ivs")
+        members = {name: value for name, value in changes.items() if name != "tags"}
+        if members:
+            operation = f"Update{kind.member[0].upper()}{kind.member[1:]}"
+            self._act(caller, f"/{operation}", {"arn": arn, **members})
+        if "tags" in changes:
+            self._act(caller, f"/tags/{quote(arn, safe='')}", {"tags": changes["tags"]})
+        return {"arn": arn, "changed": sorted(changes)}
+
+    def _act(self, caller: Caller, path: str, body: JsonDict) -> None:
+        answer = self._engine.handle(Request("POST", path, body=json_bytes(body)), caller=caller)
+        if answer.disruption is not None or answer.status >= 400:
+            raise ControlError(f"{path}: {json.loads(answer.body or b'{}').get('message', 'no answer')}")
 
     def add_fault(self, effect: str, **rule: Any) -> list[JsonDict]:
         """Arm a fault (see `reconciler.sandbox.faults.Fault` for the arguments)."""

@@ -30,6 +30,7 @@ CHANGES = frozenset(
         "set_quota",
         "clear_calls",
         "advance",
+        "drift",
         "reset",
     }
 )

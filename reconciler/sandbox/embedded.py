@@ -139,6 +139,8 @@ class Sandbox:
         """Answer one request, whatever brought it."""
         if request.method == "GET" and request.path == "/" and not request.headers.get("authorization"):
             return page.answer(self.control, request, str(self._store.path or "memory"))
+        if request.path == "/favicon.ico":
+            return Response(204)
         if request.path == delivery.STREAM_PATH:
             return delivery.follow(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):

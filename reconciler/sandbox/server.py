@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 whole += self.rfile.read(size)
                 self.rfile.readline(8)
                 if len(whole) > _DRAINED:
-                    raise ValueError  # noqa: TRY301
+                    raise ValueError
             self.rfile.readline(8)
         except ValueError:
             self.close_connection = True

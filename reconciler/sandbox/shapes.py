@@ -204,7 +204,7 @@ def _boolean_validator(value: Any, path: str, problems: list[str]) -> Any:
 def _timestamp_validator(value: Any, path: str, problems: list[str]) -> Any:
     try:
         if not isinstance(value, str):
-            raise TypeError  # noqa: TRY301
+            raise TypeError
         instant = datetime.fromisoformat(value)
         return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
