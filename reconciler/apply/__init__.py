@@ -5,6 +5,7 @@ One failure stops what waits for it, and nothing else.
 """
 
 from reconciler.apply.events import ActionFinished, Event, StepFinished, StepStarted, StepWaiting, events_json
-from reconciler.apply.run import WriteCalls, execute
+from reconciler.apply.run import execute
+from reconciler.apply.step import WriteCalls
 
 __all__ = ["ActionFinished", "Event", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]

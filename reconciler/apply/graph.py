@@ -1,108 +1,143 @@
 """Which steps may run, which still wait, and what a settled step means for the others. No threads, no calls.
 
-Comes in: a target's plan, then the outcome of each step. Goes out: the steps that became ready, and the outcomes of actions that are settled.
+Comes in: a target's plan, then the outcome of each step. Goes out: the steps that became ready, and what is settled with them.
 Every step is looked at once, so a plan of thousands costs no more than its size.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from reconciler.model.address import Address
 from reconciler.plan.actions import Action, Outcome, Result, Step, StepOutcome, TargetPlan
 
 _NOT_RUN = frozenset({Result.NOT_ATTEMPTED, Result.BLOCKED})
 
 
+@dataclass(slots=True)
+class News:
+    """What changed at once: steps that may run now, steps that are settled, and actions that are settled with them."""
+
+    ready: list[Step] = field(default_factory=list)
+    settled: list[StepOutcome] = field(default_factory=list)
+    finished: list[Outcome] = field(default_factory=list)
+
+
 class Graph:
-    """The steps of one target's plan while it is carried out."""
+    """The steps of one target's plan while it is carried out. Several actions may have one address, so actions are known by their place."""
 
     def __init__(self, plan: TargetPlan) -> None:
-        self.actions = plan.actions
-        self.steps: dict[str, Step] = {step.id: step for action in plan.actions for step in action.steps}
-        self.action_of: dict[str, int] = {step.id: index for index, action in enumerate(plan.actions) for step in action.steps}
-        self.outcomes: dict[str, StepOutcome] = {}
-        self.arns: dict[int, str] = {}
+        self._actions = plan.actions
+        self._steps: dict[str, Step] = {step.id: step for action in plan.actions for step in action.steps}
+        self._action_of: dict[str, int] = {step.id: index for index, action in enumerate(plan.actions) for step in action.steps}
+        self._settled: dict[str, StepOutcome] = {}
+        self._outcomes: list[Outcome | None] = [None] * len(plan.actions)
+        self._arns: dict[int, str] = {}
         self._open = [len(action.steps) for action in plan.actions]
         self._waiting: dict[str, int] = {}
         self._followers: dict[str, list[str]] = {}
-        for step in self.steps.values():
-            needed = [name for name in step.after if name in self.steps]
-            self._waiting[step.id] = len(needed)
-            for name in needed:
+        self._astray: list[StepOutcome] = []
+        for step in self._steps.values():
+            self._waiting[step.id] = len(step.after)
+            for name in step.after:
                 self._followers.setdefault(name, []).append(step.id)
+                if name not in self._steps:
+                    # No plan of ours has such a step; running it all the same could be the wrong order.
+                    self._astray.append(_not_attempted(step, f"it waits for {name}, which is no step of this plan; plan again"))
 
-    def start(self) -> tuple[list[Step], list[StepOutcome], list[Outcome]]:
-        """Return the steps that wait for nothing, and what is settled before anything runs: blocked actions, what waits for them, and actions without steps."""
-        settled: list[StepOutcome] = []
-        finished: list[Outcome] = []
-        for index, action in enumerate(self.actions):
-            if action.blocked is None and not action.steps:
-                finished.append(self._outcome(index, action))
-            if action.blocked is None:
-                continue
+    def start(self) -> News:
+        """Return what may run at once, and what is settled before anything runs: actions that are blocked or have no steps, and what waits for them."""
+        news = News()
+        for index, action in enumerate(self._actions):
             if not action.steps:
-                finished.append(self._outcome(index, action))
-            for step in action.steps:
-                if step.id not in self.outcomes:
-                    outcome = StepOutcome(step.id, step.operation, Result.BLOCKED, message=action.blocked.message)
-                    _, more, done = self.settle(outcome)
-                    settled += [outcome, *more]
-                    finished += done
-        ready = [step for step in self.steps.values() if not self._waiting[step.id] and step.id not in self.outcomes]
-        return ready, settled, finished
+                self._finish(index, action, news)
+            elif action.blocked is not None:
+                self._settle((StepOutcome(step.id, step.operation, Result.BLOCKED, message=action.blocked.message) for step in action.steps), news)
+        self._settle(self._astray, news)
+        news.ready = [step for step in self._steps.values() if not self._waiting[step.id] and step.id not in self._settled]
+        return news
 
-    def settle(self, outcome: StepOutcome) -> tuple[list[Step], list[StepOutcome], list[Outcome]]:
-        """Record an outcome; return the steps that became ready, those that never will run because of it, and the actions that are settled now."""
-        ready: list[Step] = []
-        lost: list[StepOutcome] = []
-        finished: list[Outcome] = []
-        queue = deque([outcome])
+    def settle(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> News:
+        """Record an outcome with the ARNs it brought, and return what follows from it."""
+        index = self._action_of[outcome.step]
+        arn = bound.get(self._actions[index].address)
+        if arn is not None:
+            self._arns[index] = arn
+        news = News()
+        self._settle([outcome], news)
+        return news
+
+    def give_up(self) -> News:
+        """Settle what can never become ready: steps that wait for one another in a circle."""
+        news = News()
+        left = [step for step in self._steps.values() if step.id not in self._settled]
+        self._settle([_not_attempted(step, "its steps wait for one another in a circle; plan again") for step in left], news)
+        return news
+
+    def action(self, step: str) -> Action:
+        """Return the action of a step."""
+        return self._actions[self._action_of[step]]
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Return what became of every action, in the plan's order."""
+        return tuple(outcome for outcome in self._outcomes if outcome is not None)
+
+    def _settle(self, outcomes: Iterable[StepOutcome], news: News) -> None:
+        """Record outcomes, and those of all steps that can no longer run because of them."""
+        queue = deque(outcomes)
         while queue:
             current = queue.popleft()
-            if current.step in self.outcomes:
+            if current.step in self._settled:
                 continue
-            self.outcomes[current.step] = current
-            if current is not outcome:
-                lost.append(current)
-            index = self.action_of[current.step]
+            self._settled[current.step] = current
+            news.settled.append(current)
+            index = self._action_of[current.step]
             self._open[index] -= 1
             if not self._open[index]:
-                finished.append(self._outcome(index, self.actions[index]))
+                self._finish(index, self._actions[index], news)
             for name in self._followers.get(current.step, ()):
-                if current.result is Result.DONE:
-                    self._waiting[name] -= 1
-                    if not self._waiting[name] and name not in self.outcomes:
-                        ready.append(self.steps[name])
-                elif name not in self.outcomes:
-                    queue.append(self._lost(name, current, index))
-        return ready, lost, finished
+                if current.result is not Result.DONE:
+                    queue.append(self._lost(name, current, self._actions[index]))
+                    continue
+                self._waiting[name] -= 1
+                if not self._waiting[name] and name not in self._settled:
+                    news.ready.append(self._steps[name])
 
-    def _lost(self, name: str, cause: StepOutcome, index: int) -> StepOutcome:
-        """Return the outcome of a step that can no longer run."""
-        result = Result.BLOCKED if cause.result is Result.BLOCKED else Result.NOT_ATTEMPTED
+    def _lost(self, name: str, cause: StepOutcome, action: Action) -> StepOutcome:
+        """Return the outcome of a step that can no longer run; its message names the action that began it."""
         if cause.result is Result.FAILED:
-            message = f"it waits for {self.actions[index].address}, which failed"
-        elif cause.result is Result.BLOCKED and self.actions[index].blocked is not None:
-            message = f"it waits for {self.actions[index].address}, which is blocked"
+            message = f"it waits for {action.address}, which failed"
+        elif cause.result is Result.BLOCKED and action.blocked is not None:
+            message = f"it waits for {action.address}, which is blocked"
         else:
             message = cause.message
-        return StepOutcome(name, self.steps[name].operation, result, message=message)
+        result = Result.BLOCKED if cause.result is Result.BLOCKED else Result.NOT_ATTEMPTED
+        return StepOutcome(name, self._steps[name].operation, result, message=message)
 
-    def _outcome(self, index: int, action: Action) -> Outcome:
-        """Return what became of an action from what became of its steps."""
-        steps = tuple(self.outcomes[step.id] for step in action.steps)
-        arn = self.arns.get(index, action.arn)
-        failed = next((step for step in steps if step.result is Result.FAILED), None)
-        skipped = next((step for step in steps if step.result in _NOT_RUN), None)
-        if action.blocked is not None:
-            return Outcome(action.address, action.verb, Result.BLOCKED, action.blocked.message, arn=arn, steps=steps)
-        if failed is not None:
-            message = _with_done(f"{failed.operation}: {failed.message}", steps)
-            return Outcome(action.address, action.verb, Result.FAILED, message, failed.request_id, arn, steps)
-        if skipped is not None:
-            return Outcome(action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps)
-        request_id = steps[-1].request_id if steps else ""
-        return Outcome(action.address, action.verb, Result.DONE, "", request_id, arn, steps)
+    def _finish(self, index: int, action: Action, news: News) -> None:
+        outcome = _outcome(action, tuple(self._settled[step.id] for step in action.steps), self._arns.get(index, action.arn))
+        self._outcomes[index] = outcome
+        news.finished.append(outcome)
+
+
+def _not_attempted(step: Step, message: str) -> StepOutcome:
+    return StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message=message)
+
+
+def _outcome(action: Action, steps: tuple[StepOutcome, ...], arn: str | None) -> Outcome:
+    """Return what became of an action from what became of its steps."""
+    failed = next((step for step in steps if step.result is Result.FAILED), None)
+    skipped = next((step for step in steps if step.result in _NOT_RUN), None)
+    if action.blocked is not None:
+        return Outcome(action.address, action.verb, Result.BLOCKED, action.blocked.message, arn=arn, steps=steps)
+    if failed is not None:
+        message = _with_done(f"{failed.operation}: {failed.message}", steps)
+        return Outcome(action.address, action.verb, Result.FAILED, message, failed.request_id, arn, steps)
+    if skipped is not None:
+        return Outcome(action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps)
+    return Outcome(action.address, action.verb, Result.DONE, "", steps[-1].request_id if steps else "", arn, steps)
 
 
 def _with_done(message: str, steps: tuple[StepOutcome, ...]) -> str:
