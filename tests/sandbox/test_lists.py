@@ -1,0 +1,89 @@
+"""Lists: page sizes, tokens, filters, order (IVS facts 2.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reconciler.sandbox import Sandbox
+from tests.sandbox.helpers import refusal
+
+BAD = (400, "ValidationException")
+
+
+def test_a_page_of_channels_is_100_unless_asked_otherwise(ivs: Any) -> None:
+    arns = [ivs.create_channel(name=f"c{number}")["channel"]["arn"] for number in range(101)]
+    first = ivs.list_channels()
+    assert len(first["channels"]) == 100
+    assert len(ivs.list_channels(nextToken=first["nextToken"])["channels"]) == 1
+    pages = ivs.get_paginator("list_channels").paginate(PaginationConfig={"PageSize": 7})
+    assert [row["arn"] for page in pages for row in page["channels"]] == arns
+
+
+def test_the_last_page_has_no_token_and_an_empty_token_is_the_first_page(ivs: Any) -> None:
+    ivs.create_channel()
+    answer = ivs.list_channels(maxResults=1, nextToken="")
+    assert len(answer["channels"]) == 1
+    assert "nextToken" not in answer
+
+
+def test_two_lists_default_to_one_item(ivs: Any) -> None:
+    for _ in range(3):
+        ivs.create_playback_restriction_policy()
+    seen, token = 0, ""
+    while True:
+        page = ivs.list_playback_restriction_policies(nextToken=token)
+        assert len(page["playbackRestrictionPolicies"]) == 1
+        seen, token = seen + 1, page.get("nextToken", "")
+        if not token:
+            break
+    assert seen == 3
+    assert len(ivs.list_playback_restriction_policies(maxResults=100)["playbackRestrictionPolicies"]) == 3
+
+
+def test_a_summary_leaves_out_what_the_service_leaves_out(ivs: Any) -> None:
+    ivs.create_channel(name="stage")
+    (row,) = ivs.list_channels()["channels"]
+    for member in ("containerFormat", "multitrackInputConfiguration", "ingestEndpoint", "playbackUrl", "srt"):
+        assert member not in row
+
+
+def test_filters_match_exactly_and_two_of_them_conflict(ivs: Any) -> None:
+    policy = ivs.create_playback_restriction_policy()["playbackRestrictionPolicy"]["arn"]
+    ivs.create_channel(name="stage")
+    ivs.create_channel(name="stage-b", playbackRestrictionPolicyArn=policy)
+    names = lambda **given: [row["name"] for row in ivs.list_channels(**given)["channels"]]  # noqa: E731
+    assert names(filterByName="stage") == ["stage"]
+    assert names(filterByPlaybackRestrictionPolicyArn=policy) == ["stage-b"]
+    assert names(filterByRecordingConfigurationArn="arn:aws:ivs:us-west-2:123456789012:recording-configuration/absent") == []
+    assert names(filterByName="", filterByAdConfigurationArn="") == ["stage", "stage-b"]
+    assert refusal(ivs.list_channels, filterByName="stage", filterByPlaybackRestrictionPolicyArn=policy) == (409, "ConflictException")
+
+
+@pytest.mark.parametrize("token", ["AAAA", "0", "Zm9v", "MTow", "====", "a" * 1025])
+def test_a_token_of_nobodys_making_is_refused(ivs: Any, token: str) -> None:
+    assert refusal(ivs.list_channels, nextToken=token) == BAD
+
+
+def test_a_token_only_fits_the_listing_it_came_from(ivs: Any, client: Any) -> None:
+    for _ in range(2):
+        ivs.create_channel(name="x")
+    token = ivs.list_channels(maxResults=1)["nextToken"]
+    assert refusal(ivs.list_channels, filterByName="x", nextToken=token) == BAD
+    assert refusal(client(region="eu-west-1").list_channels, nextToken=token) == BAD
+
+
+def test_lag_hides_fresh_creates_and_keeps_showing_deletes(ivs: Any, sandbox: Sandbox) -> None:
+    sandbox.control.set_lag(create=5, delete=5)
+    arn = ivs.create_channel(name="late")["channel"]["arn"]
+    assert refusal(ivs.get_channel, arn=arn) == (404, "ResourceNotFoundException")
+    assert ivs.list_channels()["channels"] == []
+    assert ivs.batch_get_channel(arns=[arn])["channels"] == []
+    sandbox.control.advance(5)
+    assert ivs.get_channel(arn=arn)["channel"]["name"] == "late"
+    ivs.delete_channel(arn=arn)
+    assert len(ivs.list_channels()["channels"]) == 1
+    assert refusal(ivs.delete_channel, arn=arn) == (404, "ResourceNotFoundException")
+    sandbox.control.advance(5)
+    assert ivs.list_channels()["channels"] == []
