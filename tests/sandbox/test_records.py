@@ -1,0 +1,132 @@
+"""The record of calls, CloudTrail from it, the page; and that no secret is in any of them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from reconciler.sandbox import Sandbox
+from tests.sandbox.helpers import PUBLIC_KEY, refusal
+
+
+def page(sandbox: Sandbox) -> str:
+    with urllib.request.urlopen(sandbox.endpoint_url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_calls_are_recorded_with_time_caller_status_and_error(ivs: Any, sandbox: Sandbox) -> None:
+    arn = ivs.create_channel(name="stage")["channel"]["arn"]
+    ivs.get_channel(arn=arn)
+    refusal(ivs.get_channel, arn=f"{arn}x")
+    wrong, read, made = sandbox.control.calls()
+    assert [made["operation"], read["operation"]] == ["CreateChannel", "GetChannel"]
+    assert (made["status"], made["read_only"], read["read_only"]) == (200, False, True)
+    assert made["user"] == "arn:aws:iam::123456789012:user/sandbox"
+    assert made["parameters"] == {"name": "stage"}
+    assert made["result"]["channel"]["arn"] == arn
+    assert (wrong["status"], wrong["error_code"]) == (404, "ResourceNotFoundException")
+    assert [call["operation"] for call in sandbox.control.calls(operation="CreateChannel")] == ["CreateChannel"]
+    assert sandbox.control.calls(account="999988887777") == []
+    sandbox.control.clear_calls()
+    assert sandbox.control.calls() == []
+
+
+def test_a_lost_answer_is_in_the_record_with_its_fault(ivs: Any, sandbox: Sandbox) -> None:
+    sandbox.control.add_fault("error", operation="CreateChannel", when="after")
+    refusal(ivs.create_channel)
+    (call,) = sandbox.control.calls()
+    assert (call["status"], call["fault"]) == (200, "error after")
+
+
+def test_cloudtrail_tells_who_changed_what(ivs: Any, client: Any, sandbox: Sandbox) -> None:
+    arn = ivs.create_channel(name="stage")["channel"]["arn"]
+    sandbox.control.drift(arn, {"latencyMode": "NORMAL"})
+    refusal(ivs.delete_channel, arn=f"{arn}x")
+    trail = client("cloudtrail")
+    look = lambda key, value: trail.lookup_events(LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}])["Events"]  # noqa: E731
+    assert [event["EventName"] for event in look("ResourceName", arn)] == ["UpdateChannel", "CreateChannel"]
+    (update,) = look("EventName", "UpdateChannel")
+    assert (update["Username"], update["EventSource"], update["ReadOnly"]) == ("someone-else", "ivs.amazonaws.com", "false")
+    detail = json.loads(update["CloudTrailEvent"])
+    assert detail["requestParameters"] == {"arn": arn, "latencyMode": "NORMAL"}
+    assert detail["userIdentity"]["arn"] == "arn:aws:iam::123456789012:user/someone-else"
+    (failed,) = look("EventName", "DeleteChannel")
+    assert json.loads(failed["CloudTrailEvent"])["errorCode"] == "ResourceNotFoundException"
+    assert look("EventSource", "ec2.amazonaws.com") == []
+    assert client("cloudtrail", key="999988887777").lookup_events()["Events"] == []
+
+
+def test_cloudtrail_pages_and_bounds_time(ivs: Any, client: Any, sandbox: Sandbox) -> None:
+    from datetime import UTC, datetime
+
+    for number in range(5):
+        ivs.create_channel(name=f"c{number}")
+        sandbox.control.advance(60)
+    trail = client("cloudtrail")
+    pages = list(trail.get_paginator("lookup_events").paginate(PaginationConfig={"PageSize": 2}))
+    assert [len(each["Events"]) for each in pages] == [2, 2, 1]
+    start = datetime(2026, 1, 1, 0, 2, tzinfo=UTC)
+    assert len(trail.lookup_events(StartTime=start, EndTime=datetime(2026, 1, 1, 0, 3, tzinfo=UTC))["Events"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"MaxResults": 51}, "InvalidMaxResultsException"),
+        ({"NextToken": "x"}, "InvalidNextTokenException"),
+        ({"LookupAttributes": [{"AttributeKey": "Nonsense", "AttributeValue": "x"}]}, "InvalidLookupAttributesException"),
+    ],
+)
+def test_cloudtrail_refuses_nonsense(client: Any, arguments: dict[str, Any], code: str) -> None:
+    assert refusal(client("cloudtrail").lookup_events, **arguments) == (400, code)
+
+
+def test_no_secret_is_in_records_events_cloudtrail_page_or_log(ivs: Any, client: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    answer = ivs.create_channel(name="stage")
+    arn = answer["channel"]["arn"]
+    secrets = {answer["channel"]["srt"]["passphrase"], answer["streamKey"]["value"], "THE-METADATA"}
+    ivs.batch_get_stream_key(arns=[answer["streamKey"]["arn"]])
+    ivs.delete_stream_key(arn=answer["streamKey"]["arn"])
+    secrets.add(ivs.create_stream_key(channelArn=arn)["streamKey"]["value"])
+    sandbox.control.go_live(arn)
+    ivs.put_metadata(channelArn=arn, metadata="THE-METADATA")
+    private = PUBLIC_KEY.replace("PUBLIC", "EC PRIVATE")
+    errors = [refusal(ivs.import_playback_key_pair, publicKeyMaterial=private)]
+    assert errors == [(400, "ValidationException")]
+    secrets.add(private.splitlines()[1])
+    seen = "\n".join(
+        (
+            json.dumps(sandbox.control.calls()),
+            json.dumps(sandbox.control.events()),
+            json.dumps(sandbox.control.inventory()),
+            str(client("cloudtrail").lookup_events()),
+            page(sandbox),
+            caplog.text.split("Event ")[0],
+        )
+    )
+    signatures = [record for record in seen.split() if "Signature=" in record]
+    assert signatures == []
+    for secret in secrets:
+        assert secret not in seen
+
+
+def test_the_page_shows_what_exists_and_is_live_and_escapes_it(ivs: Any, sandbox: Sandbox) -> None:
+    assert "Nothing yet" in page(sandbox)
+    arn = ivs.create_channel(name="stage", tags={"team": "video/@a"})["channel"]["arn"]
+    sandbox.control.go_live(arn, viewers=42)
+    sandbox.control.add_fault("throttle", operation="<script>")
+    text = page(sandbox)
+    for part in (arn, "stage", "42", "HEALTHY", "team=video/@a", "Stream Start", "CreateChannel", "&lt;script&gt;"):
+        assert part in text
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_page_forbids_itself_any_outside_request(sandbox: Sandbox) -> None:
+    with urllib.request.urlopen(f"{sandbox.endpoint_url}/?refresh", timeout=10) as answer:
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+        assert b'http-equiv="refresh"' in answer.read()
