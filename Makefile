@@ -9,7 +9,7 @@ K ?=
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types imports docs-check bench schemas lock clean dev
+.PHONY: help demo test check lint format types imports docs docs-check bench schemas lock clean dev
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ imports: $(VENV)/.dev ## the import contracts of pyproject.toml
 
 schemas: $(VENV)/.run ## write schemas/ anew from the models
 	@$(BIN)/python -m reconciler schema --write schemas
+
+docs: $(VENV)/.dev ## write the generated parts of the docs anew
+	@$(BIN)/python -m tests.transcript --write
 
 docs-check: $(VENV)/.dev ## fail where schemas/ or a generated part of the docs is not fresh
 	@$(BIN)/python -m reconciler schema --check schemas

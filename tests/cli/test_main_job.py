@@ -72,14 +72,14 @@ def test_what_left_the_spec_stays_until_prune_is_granted(applied: Path) -> None:
 def test_an_empty_spec_never_stands_against_a_stack_that_has_resources(applied: Path) -> None:
     rewrite(applied, {"channels": {}})
     with outside(applied) as (ivs, _):
-        ivs.create_channel(name="nobody's")
+        ivs.create_channel(name="nobodys")
     for words in (("plan",), ("plan", "--prune"), ("apply", "--prune", "--auto-approve", "--allow-deletes", "10")):
         refused = run(applied, *words)
         assert refused.code == 3, words
         assert "--allow-empty" in refused.err
     assert run(applied, "apply", "--prune", "--auto-approve", "--allow-deletes", "10", "--allow-empty").code == 0
     with outside(applied) as (ivs, _):
-        assert [channel["name"] for channel in ivs.list_channels()["channels"]] == ["nobody's"]
+        assert [channel["name"] for channel in ivs.list_channels()["channels"]] == ["nobodys"]
 
 
 def test_a_protected_channel_outlives_its_yaml(tmp_path: Path) -> None:

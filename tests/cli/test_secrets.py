@@ -16,8 +16,8 @@ def secrets_of(folder: Path) -> list[str]:
         for summary in ivs.list_channels()["channels"]:
             channel = ivs.get_channel(arn=summary["arn"])["channel"]
             found.append(channel["srt"]["passphrase"])
-            for key in ivs.list_stream_keys(channelArn=summary["arn"], maxResults=50)["streamKeys"]:
-                found.append(ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"])
+            keys = ivs.list_stream_keys(channelArn=summary["arn"], maxResults=50)["streamKeys"]
+            found += [ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"] for key in keys]
     return found
 
 

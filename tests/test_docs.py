@@ -1,0 +1,87 @@
+"""Docs that can lie are tests: what the README shows is what the program prints, and every name in it exists."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.cli.main import build_parser
+from reconciler.errors import ExitCode
+from tests import transcript
+from tests.cli.support import run
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (item for item in build_parser()._actions if isinstance(item, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_the_transcript_in_the_readme_is_what_the_demonstration_prints() -> None:
+    assert transcript.masked(transcript.shown()) == transcript.masked(transcript.run_demo())
+
+
+def test_the_readme_names_every_verb_and_no_other() -> None:
+    table = README.partition("| Command | Does |")[2].partition("\n\n")[0]
+    named = {match.split()[0] for match in re.findall(r"^\| `([a-z ]+)`", table, re.MULTILINE)}
+    assert named == set(verbs())
+
+
+def test_the_exit_codes_in_the_readme_are_those_of_the_program() -> None:
+    table = README.partition("| Exit code | Means |")[2].partition("\n\n")[0]
+    assert {int(number) for number in re.findall(r"^\| (\d) \|", table, re.MULTILINE)} == set(map(int, ExitCode))
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_explains_itself(verb: str, tmp_path: Path) -> None:
+    shown = run(tmp_path, verb, "--help")
+    assert shown.code == 0
+    assert len(shown.out) > 200
+
+
+def test_the_spec_in_the_readme_is_valid_and_plans(tmp_path: Path) -> None:
+    project, spec = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[:2]
+    content = yaml.safe_load(project)
+    assert set(content["targets"]) == {"prod", "dev"}
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "ivs-reconciler.yaml").write_text(project, encoding="utf-8")
+    (tmp_path / "specs" / "live.yaml").write_text(spec, encoding="utf-8")
+    assert run(tmp_path, "validate").code == 0
+    assert run(tmp_path, "apply", "--target", "dev", "--auto-approve").code == 0
+    assert run(tmp_path, "drift", "--target", "dev").code == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_verb_and_link_on_a_page_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    known = set(verbs())
+    used = set(re.findall(r"^\$ (?:\.venv/bin/)?ivs-reconciler ([a-z-]+)", text, re.MULTILINE))
+    assert used <= known
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_makefile_has_every_target_that_is_promised() -> None:
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("demo", "test", "check", "lint", "types", "bench", "schemas", "clean"):
+        assert f"make {target} " in shown
+
+
+def test_the_project_names_no_path_of_a_machine_and_no_registry() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    forbidden = re.compile(r"/root/|/work/|/opt/pypi|--(?:extra-)?index-url|files\.pythonhosted\.org|https?://pypi\.org/simple")
+    found = []
+    for name in listed:
+        path = ROOT / name
+        if path.is_file() and name != "tests/test_docs.py":
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
+    assert found == []
