@@ -58,9 +58,13 @@ class Transport:
         from botocore.awsrequest import AWSResponse
 
         answer = self._handle(to_request(request))
-        if answer.disruption is not None:
+        body = answer.body
+        if answer.disruption is Disruption.TRUNCATE:
+            # botocore takes half an answer over HTTP for a whole one without the members it lacks.
+            body = body[: len(body) // 2]
+        elif answer.disruption is not None:
             raise broken(answer.disruption, request.url)
-        return AWSResponse(request.url, answer.status, _headers(answer), _Body(answer.body))
+        return AWSResponse(request.url, answer.status, _headers(answer), _Body(body))
 
 
 def to_request(prepared: Any) -> Request:
