@@ -27,4 +27,7 @@ class Shared:
 
     def tags(self, raw: Mapping[str, str]) -> dict[str, str]:
         """Return the tags that are compared."""
-        return {sys.intern(key): sys.intern(value) for key, value in comparable(raw, self._ignore_tags).items()}
+        intern = sys.intern
+        if self._ignore_tags:
+            raw = comparable(raw, self._ignore_tags)
+        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:"}

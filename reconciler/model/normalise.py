@@ -37,6 +37,8 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
             members = as_set(raw)
             if members:
                 result[name] = members
+        elif isinstance(raw, Mapping) and raw.get("enabled") is False:
+            continue  # every object that can be switched off does nothing then: the common case, and cheap
         else:
             value = freeze(raw)
             settled = _settle(kind, name, value) if isinstance(value, Mapping) else value
