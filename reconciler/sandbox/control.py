@@ -145,7 +145,7 @@ class Control:
                 operation=operation,
                 account=account,
                 region=region,
-                limit=min(limit, MAX_LIMIT),
+                limit=min(limit, journal.KEPT),
             )
 
     def clear_calls(self) -> JsonDict:

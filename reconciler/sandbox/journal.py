@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
 
-KEPT = 10_000
+KEPT = 20_000
 TRIM_EVERY = 500
 
 

@@ -53,7 +53,10 @@ def test_filters_match_exactly_and_two_of_them_conflict(ivs: Any) -> None:
     policy = ivs.create_playback_restriction_policy()["playbackRestrictionPolicy"]["arn"]
     ivs.create_channel(name="stage")
     ivs.create_channel(name="stage-b", playbackRestrictionPolicyArn=policy)
-    names = lambda **given: [row["name"] for row in ivs.list_channels(**given)["channels"]]  # noqa: E731
+
+    def names(**given: str) -> list[str]:
+        return [row["name"] for row in ivs.list_channels(**given)["channels"]]
+
     assert names(filterByName="stage") == ["stage"]
     assert names(filterByPlaybackRestrictionPolicyArn=policy) == ["stage-b"]
     assert names(filterByRecordingConfigurationArn="arn:aws:ivs:us-west-2:123456789012:recording-configuration/absent") == []

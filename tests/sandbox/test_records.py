@@ -46,7 +46,11 @@ def test_cloudtrail_tells_who_changed_what(ivs: Any, client: Any, sandbox: Sandb
     sandbox.control.drift(arn, {"latencyMode": "NORMAL"})
     refusal(ivs.delete_channel, arn=f"{arn}x")
     trail = client("cloudtrail")
-    look = lambda key, value: trail.lookup_events(LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}])["Events"]  # noqa: E731
+
+    def look(key: str, value: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = trail.lookup_events(LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}])["Events"]
+        return found
+
     assert [event["EventName"] for event in look("ResourceName", arn)] == ["UpdateChannel", "CreateChannel"]
     (update,) = look("EventName", "UpdateChannel")
     assert (update["Username"], update["EventSource"], update["ReadOnly"]) == ("someone-else", "ivs.amazonaws.com", "false")

@@ -179,7 +179,7 @@ def test_events_can_be_followed_by_server_sent_events(channel: str, sandbox: San
     with urllib.request.urlopen(f"{sandbox.endpoint_url}/_sandbox/events/stream", timeout=10) as stream:
         assert stream.readline() == b"retry: 1000\n"
         sandbox.control.go_live(channel)
-        data = []
+        data: list[dict[str, Any]] = []
         while len(data) < 2:
             line = stream.readline()
             if line.startswith(b"data: "):
