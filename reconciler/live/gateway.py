@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler import log
 from reconciler.errors import AwsError
-from reconciler.live.answer import Answer as Answer  # noqa: PLC0414  # what callers of a gateway get
+from reconciler.live.answer import Answer as Answer  # what callers of a gateway get
 from reconciler.live.limiter import Pacer
 from reconciler.live.retries import NOT_FOUND, Repeat, class_of, is_throttle, may_repeat, pause
 from reconciler.live.secrets import Path, drop, dropped_paths

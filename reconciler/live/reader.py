@@ -17,9 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from reconciler.errors import AwsError
-from reconciler.live.answer import ReadCalls as ReadCalls  # noqa: PLC0414  # the seam that callers of this module fill
+from reconciler.live.answer import ReadCalls as ReadCalls  # the seam that callers of this module fill
 from reconciler.live.listing import Item, items
-from reconciler.live.request import ReadRequest as ReadRequest  # noqa: PLC0414
+from reconciler.live.request import ReadRequest as ReadRequest
 from reconciler.live.request import in_full, speaks_of_stream_key
 from reconciler.live.retries import NOT_FOUND
 from reconciler.live.shared import Shared

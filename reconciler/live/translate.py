@@ -63,6 +63,9 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     request_id = str(metadata.get("RequestId") or "")
     # The service model calls the message exceptionMessage; botocore looks for message alone.
     text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
+    if code.isdigit():
+        # A page of some front without an error of the service; botocore puts the status's own phrase there.
+        code, text = f"HTTP{code}", ""
     called = str(getattr(error, "operation_name", "") or operation)
     throttled = status == 429 or code in THROTTLES
     failed = status >= 500 or code in _SLOW_ANSWER
