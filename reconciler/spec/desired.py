@@ -36,7 +36,7 @@ def load_desired(project: Project, target: Target) -> DesiredState:
     place = Place(target.region, target.account_id)
     defaults.check(entries, place, problems)
     check_references(entries, problems)
-    make = _maker(project, place, entries, defaults, problems)
+    make = _maker(project, place, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=lambda address: (KINDS[address.kind].rank, address)):
@@ -59,7 +59,7 @@ def load_desired(project: Project, target: Target) -> DesiredState:
     )
 
 
-def _maker(project: Project, place: Place, entries: Mapping[Address, Entry], defaults: Defaults, problems: Problems) -> Callable[[Entry], DesiredResource]:
+def _maker(project: Project, place: Place, defaults: Defaults, problems: Problems) -> Callable[[Entry], DesiredResource]:
     """Return the function that builds one resource; what is wrong with it goes into ``problems``."""
 
     def make(entry: Entry) -> DesiredResource:
@@ -78,7 +78,9 @@ def _maker(project: Project, place: Place, entries: Mapping[Address, Entry], def
                 defaults.note(entry, fault, problems)
         properties, public_key = _properties(project, entry, fields, problems)
         user_tags = _user_tags(entry, ("tags",), defaults.tags, fields.get("tags"), problems)
-        return _resource(project, entry, entry.address, canonical(kind, properties), user_tags, ignore, protect=bool(fields.get("protect")), public_key=public_key)
+        return _resource(
+            project, entry, entry.address, canonical(kind, properties), user_tags, ignore, protect=bool(fields.get("protect")), public_key=public_key
+        )
 
     return make
 

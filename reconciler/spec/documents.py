@@ -39,7 +39,7 @@ Origin = Annotated[str, Field(max_length=128, pattern=ORIGIN_PATTERN)]
 class Strict(BaseModel):
     """No unknown fields, no conversion of types, and no input in messages."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True)
 
 
 class Resource(Strict):
@@ -56,7 +56,9 @@ class Resource(Strict):
 class S3Destination(Strict):
     """A bucket in the same account and region."""
 
-    bucketName: Annotated[str, Field(min_length=3, max_length=63, pattern=BUCKET_PATTERN)] = Field(description="Name of the S3 bucket that recordings are stored in.")
+    bucketName: Annotated[str, Field(min_length=3, max_length=63, pattern=BUCKET_PATTERN)] = Field(
+        description="Name of the S3 bucket that recordings are stored in."
+    )
 
 
 class Destination(Strict):
@@ -85,7 +87,9 @@ class RecordingConfiguration(Resource):
     """How streams are recorded. AWS cannot change one: a change is a replacement."""
 
     destinationConfiguration: Destination = Field(description="Where recordings are stored.")
-    recordingReconnectWindowSeconds: Annotated[int, Field(ge=0, le=300)] | None = Field(None, description="Streams that reconnect within so many seconds are recorded as one. Default: 0, off.")
+    recordingReconnectWindowSeconds: Annotated[int, Field(ge=0, le=300)] | None = Field(
+        None, description="Streams that reconnect within so many seconds are recorded as one. Default: 0, off."
+    )
     thumbnailConfiguration: Thumbnails | None = Field(None, description="Thumbnails. Default: one every 60 seconds.")
     renditionConfiguration: Renditions | None = Field(None, description="Which renditions are recorded. Default: all.")
 
@@ -106,7 +110,9 @@ KeyMaterial = Annotated[Annotated[str, Tag("pem")] | Annotated[KeyFile, Tag("fil
 class PlaybackKeyPair(Resource):
     """The public half of a key that playback tokens are signed with. AWS cannot change one: a change is a replacement."""
 
-    publicKeyMaterial: KeyMaterial = Field(description="An ECDSA P-384 public key: PEM text, or `{file: path}` from the folder of the project file. Never a private key.")
+    publicKeyMaterial: KeyMaterial = Field(
+        description="An ECDSA P-384 public key: PEM text, or `{file: path}` from the folder of the project file. Never a private key."
+    )
 
 
 class PlaybackRestrictionPolicy(Resource):
@@ -122,7 +128,9 @@ class PlaybackRestrictionPolicy(Resource):
 class MediaTailorPlaybackConfiguration(Strict):
     """One MediaTailor playback configuration."""
 
-    playbackConfigurationArn: Annotated[str, Field(max_length=128, pattern=MEDIATAILOR_PATTERN)] = Field(description="ARN of a playback configuration in AWS Elemental MediaTailor.")
+    playbackConfigurationArn: Annotated[str, Field(max_length=128, pattern=MEDIATAILOR_PATTERN)] = Field(
+        description="ARN of a playback configuration in AWS Elemental MediaTailor."
+    )
 
 
 class PostRoll(Strict):
@@ -144,7 +152,9 @@ class AdConfiguration(Resource):
 class FailoverSlateConfiguration(Resource):
     """The slate that viewers see while the encoder is away."""
 
-    activationThresholdSeconds: Annotated[int, Field(ge=3, le=5)] | None = Field(None, description="Seconds without input before the slate is shown. Default: 3.")
+    activationThresholdSeconds: Annotated[int, Field(ge=3, le=5)] | None = Field(
+        None, description="Seconds without input before the slate is shown. Default: 3."
+    )
     minSlateDisplaySeconds: Annotated[int, Field(ge=3, le=10)] | None = Field(None, description="Show the slate at least so many seconds. Default: 3.")
     maxSlateDisplaySeconds: Annotated[int, Field(ge=60, le=180)] | None = Field(None, description="Show the slate at most so many seconds. Default: 60.")
 
@@ -168,7 +178,9 @@ class ChannelDefaults(Strict):
 
     tags: Tags | None = Field(None, description="Tags of channels, over `defaults.tags`.")
     protect: bool | None = Field(None, description="Refuse to delete or replace channels, even after they have left the spec. Default: false.")
-    ignoreChanges: list[str] | None = Field(None, description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one.")
+    ignoreChanges: list[str] | None = Field(
+        None, description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one."
+    )
     latencyMode: Literal["NORMAL", "LOW"] | None = Field(None, description="Default: LOW.")
     type: Literal["BASIC", "STANDARD", "ADVANCED_SD", "ADVANCED_HD"] | None = Field(None, description="How streams are transcoded. Default: STANDARD.")
     preset: Literal["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"] | None = Field(
@@ -200,14 +212,18 @@ class Channel(ChannelDefaults):
     """A channel, and its stream key as a child."""
 
     name: Name | None = Field(None, description="The channel's name in AWS, which AWS does not keep unique. Default: the id.")
-    streamKey: StreamKey | None = Field(None, description="Manage the channel's stream key: `{}`, or with tags of its own. Left out, the key that AWS makes is let alone.")
+    streamKey: StreamKey | None = Field(
+        None, description="Manage the channel's stream key: `{}`, or with tags of its own. Left out, the key that AWS makes is let alone."
+    )
 
 
 class Spec(Strict):
     """One spec file. Sections may be split over any number of files."""
 
     recordingConfigurations: dict[Id, RecordingConfiguration] | None = Field(None, description="How streams are recorded, by id.")
-    playbackKeyPairs: dict[Id, PlaybackKeyPair] | None = Field(None, description="Public keys for playback tokens, by id. An account has room for three per region.")
+    playbackKeyPairs: dict[Id, PlaybackKeyPair] | None = Field(
+        None, description="Public keys for playback tokens, by id. An account has room for three per region."
+    )
     playbackRestrictionPolicies: dict[Id, PlaybackRestrictionPolicy | None] | None = Field(
         None, description="Where channels may be watched, by id. An account has room for three per region."
     )

@@ -65,17 +65,26 @@ def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry
             if document is None:
                 continue
             if not isinstance(document, dict):
-                problems.add(source.name, source.mark((), document=number), f"a spec file is a mapping of sections, and this is {sort_of(document)}", f"begin with one of {', '.join(SECTIONS)}")
+                problems.add(
+                    source.name,
+                    source.mark((), document=number),
+                    f"a spec file is a mapping of sections, and this is {sort_of(document)}",
+                    f"begin with one of {', '.join(SECTIONS)}",
+                )
                 continue
             for section, bodies in document.items():
                 kind = SECTIONS.get(section)
                 if kind is None:
-                    problems.add(source.name, source.mark((section,), document=number, at_key=True), f"unknown section {shown(section)}", _section_hint(section))
+                    problems.add(
+                        source.name, source.mark((section,), document=number, at_key=True), f"unknown section {shown(section)}", _section_hint(section)
+                    )
                 elif isinstance(bodies, dict):
                     _gather_section(entries, kind, bodies, validators[kind], source, number, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
-                    problems.add(source.name, mark, f"{section} is {sort_of(bodies)} where a mapping is needed", "write <id>: and the fields of the resource below it")
+                    problems.add(
+                        source.name, mark, f"{section} is {sort_of(bodies)} where a mapping is needed", "write <id>: and the fields of the resource below it"
+                    )
     return entries
 
 

@@ -185,5 +185,3 @@ def _nothing(root: str, pattern: str) -> tuple[str, str]:
     if near:
         return "matches no file", f'there is {near}; write "{other}"'
     return "matches no file", f"put a spec file into {folder.rstrip('/') or 'this folder'}, or correct the pattern"
-
-

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
-from yaml.reader import ReaderError
 
+from reconciler.spec.flaws import Flaw, bad_syntax, not_utf8
 from reconciler.spec.marks import MERGE, Mark, MarkTree, Parser, mark_of
 from reconciler.spec.problems import Path, Problems, shown
 
@@ -48,15 +48,6 @@ class Cache:
 
     plain: dict[str, Any] = field(default_factory=dict)
     quoted: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """What is wrong with the YAML itself."""
-
-    mark: Mark | None
-    what: str
-    hint: str = ""
 
 
 @dataclass
@@ -98,7 +89,7 @@ def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        source.flaws.append(_not_utf8(data, error))
+        source.flaws.append(not_utf8(data, error))
         return source
     try:
         repeated = _build(Parser(data), source, cache or Cache())
@@ -106,11 +97,13 @@ def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
         source.flaws.append(refused.flaw)
         return source
     except yaml.YAMLError as error:
-        source.flaws.append(_syntax(data, error))
+        source.flaws.append(bad_syntax(data, error))
         return source
     if repeated:
         for key, first, second in MarkTree.of(data).repeated_keys():
-            source.flaws.append(Flaw(second, f"the key {shown(key)} stands here again; it stood first in line {first[0]}, column {first[1]}", "keep one of the two"))
+            source.flaws.append(
+                Flaw(second, f"the key {shown(key)} stands here again; it stood first in line {first[0]}, column {first[1]}", "keep one of the two")
+            )
     return source
 
 
@@ -243,11 +236,15 @@ def _check_tag(event: Any, allowed: str, source: Source) -> None:
     if tag == _TAG + allowed:
         return
     written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
-    source.flaws.append(Flaw(mark_of(event.start_mark), f"the tag {shown(written)} is not allowed", "write plain text, numbers, lists and mappings; nothing is built from tags"))
+    source.flaws.append(
+        Flaw(mark_of(event.start_mark), f"the tag {shown(written)} is not allowed", "write plain text, numbers, lists and mappings; nothing is built from tags")
+    )
 
 
 def _not_text(event: Any, source: Source) -> None:
-    source.flaws.append(Flaw(mark_of(event.start_mark), f"the key {event.value or 'here'} is not text" if event.value else "a key is empty", f'write "{event.value}" in quotes' if event.value else "write a word before the colon"))
+    text = event.value
+    what, hint = (f"the key {text} is not text", f'write "{text}" in quotes') if text else ("a key is empty", "write a word before the colon")
+    source.flaws.append(Flaw(mark_of(event.start_mark), what, hint))
 
 
 def _aliased(event: Any, anchors: dict[str, tuple[Any, int]]) -> tuple[Any, int]:
@@ -272,27 +269,3 @@ def _merge(target: dict[str, Any], merges: list[dict[str, Any]]) -> None:
     for merged in merges:
         for key, value in merged.items():
             target.setdefault(key, value)
-
-
-def _not_utf8(data: bytes, error: UnicodeDecodeError) -> Flaw:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Flaw(None, "is UTF-16", "save it as UTF-8")
-    line = data.count(b"\n", 0, error.start) + 1
-    return Flaw(None, f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, in line {line}, does not fit", "save it as UTF-8")
-
-
-def _syntax(data: bytes, error: yaml.YAMLError) -> Flaw:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        line, column = mark_of(error.problem_mark)
-        lines = data.decode().splitlines()
-        text = lines[line - 1] if line <= len(lines) else ""
-        if "\t" in text[: column + 1]:
-            return Flaw((line, column), "a tab stands where YAML wants spaces", "indent with spaces")
-        what = f"{error.problem}, {error.context}" if error.context else str(error.problem)
-        return Flaw((line, column), f"not valid YAML: {what}", "check the indentation, the colons and the quotes of this line and the one before")
-    if isinstance(error, ReaderError):
-        character = error.character if isinstance(error.character, int) else ord(error.character)
-        offset = data.decode().find(chr(character))
-        before = data.decode()[: max(offset, 0)]
-        return Flaw((before.count("\n") + 1, offset - before.rfind("\n")), f"the control character 0x{character:02x} is not allowed in YAML", "remove it")
-    return Flaw(None, "is not valid YAML", "check the indentation, the colons and the quotes")

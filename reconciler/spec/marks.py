@@ -6,6 +6,7 @@ Paths are walked through aliases and merge keys to the place where the thing is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -56,10 +57,8 @@ class MarkTree:
     def of(cls, data: bytes) -> Self:
         """Read a file that the loader has already accepted as YAML; where it breaks off, the tree does too."""
         roots: list[Node] = []
-        try:
+        with contextlib.suppress(yaml.YAMLError):  # the loader has reported it, and what was read so far still helps
             _grow(Parser(data), roots)
-        except yaml.YAMLError:
-            pass  # the loader has reported it, and what was read so far still helps
         return cls(roots)
 
     def find(self, document: int, path: Path, *, at_key: bool = False) -> Mark:
@@ -115,7 +114,7 @@ def _grow(parser: Any, roots: list[Node]) -> None:
             case events.ScalarEvent():
                 node, text = Node(mark), event.value
             case events.AliasEvent():
-                node, text = anchors.get(event.anchor, (Node(mark), ""))
+                node, text = anchors.get(str(event.anchor), (Node(mark), ""))
             case events.CollectionStartEvent():
                 node, text = Node(mark, collection=True), ""
             case events.CollectionEndEvent():

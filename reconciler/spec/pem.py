@@ -34,7 +34,9 @@ _OTHER_KEYS = (
 )
 
 _MAKE = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
-_EXTRACT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
+_EXTRACT = (
+    "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ def read_public_key(text: str) -> PublicKey:
 
 def _check(der: bytes) -> None:
     if der.startswith(_COMPRESSED):
-        raise BadKey("this P-384 key has a compressed point, which IVS does not take", "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed")
+        raise BadKey(
+            "this P-384 key has a compressed point, which IVS does not take", "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed"
+        )
     if not der.startswith(_HEADER):
         for identifier, name in _OTHER_KEYS:
             if identifier in der[:40]:

@@ -64,8 +64,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        text = str(value) if not isinstance(value, int) or abs(value) < 10**20 else "(a very long number)"
-        return text
+        return str(value) if not isinstance(value, int) or abs(value) < 10**20 else "(a very long number)"
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, dict):

@@ -36,7 +36,12 @@ def load_project(directory: Path, config: str | None = None) -> Project:
     if not source.report(problems):
         problems.raise_any()
     if len(source.documents) > 1:
-        problems.add(source.name, source.mark((), document=1), "a project file is one document, and another one begins here", "remove the --- line, or make it a project file of its own")
+        problems.add(
+            source.name,
+            source.mark((), document=1),
+            "a project file is one document, and another one begins here",
+            "remove the --- line, or make it a project file of its own",
+        )
     raw = source.documents[0] if source.documents else {}
     for fault in _faults(raw if raw is not None else {}):
         problems.add(source.name, source.mark(fault.path, at_key=fault.at_key), fault.what, fault.hint)
@@ -118,7 +123,7 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
 
     channel = raw.get("channel") or {}
     tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}
-    found = [(("defaults", "tags"), fault) for fault in tag_faults(tags)]
+    found: list[tuple[tuple[str, ...], Fault]] = [(("defaults", "tags"), fault) for fault in tag_faults(tags)]
     found += [(("defaults", "channel", "tags"), fault) for fault in tag_faults(channel_tags)]
     if too_many := count_fault(len({**tags, **channel_tags})):
         found.append((("defaults",), too_many))
@@ -181,5 +186,3 @@ def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
         max_updates=raw.get("maxUpdates", standard.max_updates),
         max_update_percent=raw.get("maxUpdatePercent", standard.max_update_percent),
     )
-
-

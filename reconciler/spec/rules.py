@@ -22,7 +22,9 @@ OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey"})
 """Fields of a resource's body that are not properties of its kind."""
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {
-    field.spec_name: (field.name, field.references) for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE and field.references is not None
+    field.spec_name: (field.name, field.references)
+    for field in KINDS[KindName.CHANNEL].fields
+    if field.shape is Shape.REFERENCE and field.references is not None
 }
 """How a channel refers to other kinds: the name of the field by id -> the name of the field by ARN, and the kind."""
 
@@ -90,7 +92,13 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
                 faults.append(Fault(path, f"{shown(name)} is one of the tags that ownership is written in", "remove it; those are always compared"))
         else:
             choices = [*known, "tags"]
-            faults.append(Fault(path, f"ignoreChanges names {shown(name)}, which is no field of a {KINDS[kind].title}", suggestion(name, choices, otherwise=f"the fields are {', '.join(choices)}, tags/<key>")))
+            faults.append(
+                Fault(
+                    path,
+                    f"ignoreChanges names {shown(name)}, which is no field of a {KINDS[kind].title}",
+                    suggestion(name, choices, otherwise=f"the fields are {', '.join(choices)}, tags/<key>"),
+                )
+            )
     return frozenset(found), faults
 
 
@@ -112,7 +120,9 @@ def _multitrack(fields: Fields, multitrack: Fields) -> Iterator[Fault]:
     if (kind := fields.get("type", "STANDARD")) != "STANDARD":
         yield Fault(path, f"multitrack input needs type STANDARD, and the type is {kind}", "turn it off, or write type: STANDARD")
     if (container := fields.get("containerFormat", "TS")) != "FRAGMENTED_MP4":
-        yield Fault(path, f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}", "turn it off, or write containerFormat: FRAGMENTED_MP4")
+        yield Fault(
+            path, f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}", "turn it off, or write containerFormat: FRAGMENTED_MP4"
+        )
     for member, choices in (("policy", "ALLOW or REQUIRE"), ("maximumResolution", "SD, HD or FULL_HD")):
         if multitrack.get(member) is None:
             yield Fault(path, f"multitrack input needs {member}", f"write {member}: {choices}")
@@ -128,14 +138,18 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
     selection = renditions.get("renditionSelection") or "ALL"
     chosen = renditions.get("renditions")
     if selection == "CUSTOM" and not chosen:
-        yield Fault(("renditionConfiguration", "renditionSelection"), "renditionSelection CUSTOM needs renditions", "write renditions: [HD, SD], or another selection")
+        yield Fault(
+            ("renditionConfiguration", "renditionSelection"), "renditionSelection CUSTOM needs renditions", "write renditions: [HD, SD], or another selection"
+        )
     if selection != "CUSTOM" and chosen:
         path = ("renditionConfiguration", "renditions")
         yield Fault(path, f"renditions have no effect with renditionSelection {selection}", "write renditionSelection: CUSTOM, or remove them", at_key=True)
     yield from _repeated(("renditionConfiguration", "renditions"), chosen)
     bucket = fields["destinationConfiguration"]["s3"]["bucketName"]
     if ".." in bucket:
-        yield Fault(("destinationConfiguration", "s3", "bucketName"), f"bucketName {shown(bucket)} has two dots in a row", "S3 has no such bucket; correct the name")
+        yield Fault(
+            ("destinationConfiguration", "s3", "bucketName"), f"bucketName {shown(bucket)} has two dots in a row", "S3 has no such bucket; correct the name"
+        )
 
 
 def _restriction_policy(fields: Fields) -> Iterator[Fault]:

@@ -37,7 +37,10 @@ def count_fault(count: int) -> Fault | None:
     if count <= MAX_SPEC_TAGS:
         return None
     return Fault(
-        ("tags",), f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {MAX_TAGS - MAX_SPEC_TAGS} are kept for ownership", f"remove {count - MAX_SPEC_TAGS}", at_key=True
+        ("tags",),
+        f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {MAX_TAGS - MAX_SPEC_TAGS} are kept for ownership",
+        f"remove {count - MAX_SPEC_TAGS}",
+        at_key=True,
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
@@ -23,7 +24,10 @@ _ARN = re.compile(r":([a-z-]+)/\[")
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     documents.NAME_PATTERN: ("holds characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
     documents.ID_PATTERN: ("is not an id", 'ids are up to 128 letters, digits, "-" and "_", beginning with a letter or digit'),
-    documents.MEDIATAILOR_PATTERN: ("is not the ARN of a MediaTailor playback configuration", "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>"),
+    documents.MEDIATAILOR_PATTERN: (
+        "is not the ARN of a MediaTailor playback configuration",
+        "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>",
+    ),
     documents.BUCKET_PATTERN: ("is not the name of an S3 bucket", 'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit'),
     settings.STACK_PATTERN: ("is not a stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
     settings.TARGET_PATTERN: ("is not a target name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
@@ -90,14 +94,19 @@ def _fault(model: type[BaseModel], path: Path, value: object, kind: str, context
             return Fault(path, f"{name} is {shown(value)}", _range_hint(model, path))
         case "string_pattern_mismatch":
             what, hint = _pattern_words(context["pattern"], path, value)
-            return Fault(path, f"{'the id' if at_key and len(path) == 1 else name} {shown(value)} {what}" if not at_key else f"{shown(value)} {what}", hint, at_key)
+            return Fault(path, f"{shown(value)} {what}" if at_key else f"{name} {shown(value)} {what}", hint, at_key)
         case "string_too_long":
             limit = context["max_length"]
             return Fault(path, f"{name} has {len(str(value))} characters; AWS allows {limit}", f"shorten it to {limit} characters", at_key)
         case "string_too_short":
-            return Fault(path, f"{'a key of ' + dotted(path[:-1]) if at_key else name} is {'empty' if not value else 'too short'}", f"write at least {context['min_length']} characters", at_key)
+            named = f"a key of {dotted(path[:-1])}" if at_key else name
+            return Fault(path, f"{named} is {'too short' if value else 'empty'}", f"write at least {context['min_length']} characters", at_key)
         case "too_long":
-            return Fault(path, f"{name} has {context['actual_length']} entries; AWS allows {context['max_length']}", f"remove {context['actual_length'] - context['max_length']}")
+            return Fault(
+                path,
+                f"{name} has {context['actual_length']} entries; AWS allows {context['max_length']}",
+                f"remove {context['actual_length'] - context['max_length']}",
+            )
         case "too_short":
             return Fault(path, f"{name} is empty", f"write at least {context['min_length']}")
         case "list_type":
@@ -161,7 +170,11 @@ def _origin_hint(value: str) -> str:
     if value in ("*", "https://*", "http://*"):
         return "to allow every origin, leave the list out"
     if not separator:
-        return f'write the scheme too, such as "https://{value}"' if re.fullmatch(r"[A-Za-z0-9.*-]+", value) else 'write scheme and host, such as "https://example.com"'
+        return (
+            f'write the scheme too, such as "https://{value}"'
+            if re.fullmatch(r"[A-Za-z0-9.*-]+", value)
+            else 'write scheme and host, such as "https://example.com"'
+        )
     if "/" in rest or "?" in rest:
         return f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"' if shown(value).startswith('"') else "leave the path out"
     return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'
@@ -220,10 +233,6 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> list[tuple[Any, list[Any]]]
         inner, *more = get_args(annotation)
         flat = [item for extra in more for item in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
         return _unwrap(inner, metadata + flat)
-    if get_origin(annotation) is not None and type(None) in get_args(annotation) or get_origin(annotation) is not None and _is_union(annotation):
+    if get_origin(annotation) in (Union, UnionType):
         return [pair for member in get_args(annotation) if member is not type(None) for pair in _unwrap(member, metadata)]
     return [(annotation, metadata)]
-
-
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) not in (list, dict, Literal, Annotated)

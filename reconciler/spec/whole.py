@@ -53,11 +53,16 @@ def check_whole(entries: Mapping[Address, Entry], resources: Mapping[Address, De
             continue
         other = first.setdefault(fingerprint, address)
         if other != address:
-            entries[address].note(problems, Fault(("publicKeyMaterial",), f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once", "remove one of the two"))
+            entries[address].note(
+                problems,
+                Fault(("publicKeyMaterial",), f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once", "remove one of the two"),
+            )
     for kind, most in _FIXED.items():
         addresses = list(_of(entries, kind))
         if len(addresses) > most:
-            what = f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
+            what = (
+                f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
+            )
             entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
 
 
@@ -71,11 +76,15 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
         )
     doubly = [address for address in authorized if resources[address].properties.get("playbackRestrictionPolicyArn")]
     if doubly:
-        lines.append(f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_others(doubly)}; put the restrictions into the tokens")
+        lines.append(
+            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_others(doubly)}; put the restrictions into the tokens"
+        )
     for kind, most in _ADJUSTABLE.items():
         addresses = list(_of(resources, kind))
         if len(addresses) > most:
-            lines.append(f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].title}s are more than the default quota of {most:,}; ask AWS to raise it first")
+            lines.append(
+                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].title}s are more than the default quota of {most:,}; ask AWS to raise it first"
+            )
     return tuple(lines)
 
 
