@@ -91,8 +91,8 @@ def _is_foreign(request: Request) -> bool:
 
 
 def _ok(result: object) -> Response:
-    return Response(200, (("Content-Type", JSON_TYPE),), json_bytes(result))
+    return Response(200, (("Content-Type", JSON_TYPE),), json_bytes(result) + b"\n")
 
 
 def _refusal(status: int, text: str) -> Response:
-    return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}))
+    return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}) + b"\n")

@@ -1,0 +1,118 @@
+"""The command line's refusals, and the fixtures for other projects' tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import sandbox as cli
+from reconciler.cli.sandbox import main
+from reconciler.sandbox import Sandbox
+from reconciler.sandbox import faults as fault_rules
+from reconciler.sandbox import live as live_streams
+
+ROOT = Path(__file__).parents[2]
+
+OTHERS_TESTS = """
+import boto3
+import pytest
+
+@pytest.fixture
+def ivs_sandbox_options():
+    return {"limits": {"channels": 1}}
+
+def test_a_client_made_anywhere_talks_to_the_sandbox(ivs_sandbox_env):
+    ivs = boto3.client("ivs")
+    ivs.create_channel(name="x")
+    with pytest.raises(ivs.exceptions.ServiceQuotaExceededException):
+        ivs.create_channel(name="y")
+    assert boto3.client("sts").get_caller_identity()["Account"] == "123456789012"
+
+def test_each_test_has_a_sandbox_of_its_own(ivs_sandbox):
+    assert ivs_sandbox.control.worlds() == []
+"""
+
+
+def test_other_projects_get_fixtures_from_the_plugin(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(OTHERS_TESTS)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "reconciler.sandbox.pytest_plugin", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_verbs_and_the_server_agree_on_effects_and_healths() -> None:
+    assert cli.EFFECTS == fault_rules.EFFECTS
+    assert cli.HEALTHS == live_streams.HEALTHS
+
+
+def test_a_verb_without_a_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "calls", "--endpoint", "http://127.0.0.1:9"]) == 1
+    assert "no sandbox answers at http://127.0.0.1:9" in capsys.readouterr().err
+    assert main(["sandbox", "calls", "--endpoint", "ftp://x"]) == 1
+
+
+def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    arn = "arn:aws:ivs:us-west-2:123456789012:channel/absent"
+    assert main(["sandbox", "live", arn, "--endpoint", sandbox.endpoint_url]) == 1
+    assert capsys.readouterr().err == f"there is no channel {arn}\n"
+    assert main(["sandbox", "drift", arn, "nonsense", "--endpoint", sandbox.endpoint_url]) == 1
+    assert "not of the form NAME=VALUE" in capsys.readouterr().err
+    assert main(["sandbox", "quota", "channels", "7", "--endpoint", sandbox.endpoint_url]) == 0
+    assert sandbox.control.quotas()["channels"] == 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--auth", "strict"],
+        ["--limit", "channels"],
+        ["--limit", "channels=many"],
+        ["--bucket", "x"],
+        ["--accounts", "/nowhere/accounts.json"],
+        ["--post-events", "ftp://x"],
+        ["--host", "256.0.0.1"],
+    ],
+)
+def test_a_server_that_cannot_start_says_why(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "serve", "--port", "0", *arguments]) == 1
+    assert capsys.readouterr().err.startswith("the sandbox cannot start: ")
+
+
+def test_accounts_come_from_a_file_and_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "accounts.json"
+    for content in ("[]", '{"AKID": "12"}', '{"AKID": {"account": "123456789012", "colour": "red"}}', "{"):
+        file.write_text(content)
+        assert main(["sandbox", "serve", "--port", "0", "--accounts", str(file)]) == 1
+        assert capsys.readouterr().err.startswith("the sandbox cannot start: ")
+
+
+def test_a_taken_port_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    port = sandbox.endpoint_url.rpartition(":")[2]
+    assert main(["sandbox", "serve", "--port", port]) == 1
+    assert "cannot start" in capsys.readouterr().err
+
+
+def test_importing_the_verbs_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, reconciler.cli.sandbox; print(json.dumps([m for m in sys.modules if m.startswith(('reconciler.sandbox', 'sqlite3', 'http', 'boto'))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", f"import json; {script}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_the_sandbox_imports_nothing_else_of_ours_and_not_botocore() -> None:
+    script = "import sys, json; from reconciler.sandbox import Sandbox; Sandbox(serve=False).stop(); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout)
+    assert [name for name in modules if name.startswith(("botocore", "boto3"))] == []
+    assert [name for name in modules if name.startswith("reconciler.") and not name.startswith("reconciler.sandbox")] == []

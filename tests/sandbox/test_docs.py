@@ -1,0 +1,105 @@
+"""The page docs/sandbox.md cannot lie: each command in it is run, each Python block executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def shims(folder: Path) -> None:
+    """Put this project's command, and the AWS one, where the page's commands find them."""
+    folder.mkdir()
+    ours = folder / "ivs-reconciler"
+    ours.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reconciler.cli.sandbox "$@"\n')
+    aws = folder / "aws"
+    aws.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n')
+    for shim in (ours, aws):
+        shim.chmod(0o755)
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_sandbox/worlds", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not come up")
+
+
+@pytest.mark.skipif(shutil.which("sh") is None or shutil.which("curl") is None, reason="needs sh and curl")
+def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
+    pytest.importorskip("awscli")
+    port = free_port()
+    shims(tmp_path / "bin")
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-west-2",
+        "AWS_PAGER": "",
+    }
+    commands = [block.replace("4599", str(port)) for block in SHELL]
+    server_command, *others = commands
+    assert "sandbox serve" in server_command
+    with subprocess.Popen(["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            wait_for(port)
+            script = "set -e\n" + "\n".join(others)
+            done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stderr
+            assert '"user": "arn:aws:iam::123456789012:user/someone-else"' in done.stdout
+            assert json.loads(done.stdout.splitlines()[-1]) == []
+        finally:
+            server.terminate()
+            assert server.wait(10) == 0
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_every_python_block_of_the_page_runs(block: str) -> None:
+    exec(compile(block, "docs/sandbox.md", "exec"), {})
+
+
+def test_the_page_names_every_verb_option_and_effect() -> None:
+    import argparse
+
+    from reconciler.cli import sandbox as verbs
+
+    parser = argparse.ArgumentParser()
+    verbs.add_parser(parser.add_subparsers())
+    shown = subprocess.run([sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"^    ([a-z]+) ", shown, re.MULTILINE)
+    assert len(names) >= 12
+    for name in names:
+        assert f"sandbox {name}" in PAGE or f"`{name}`" in PAGE, name
+    options = subprocess.run(
+        [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "serve", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for option in set(re.findall(r"--[a-z-]+", options)) - {"--help"}:
+        assert option in PAGE, option
+    for effect in verbs.EFFECTS:
+        assert f"`{effect}`" in PAGE
