@@ -12,19 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
-from reconciler.model.values import Value
-from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, Plan, Result, Summary, TargetPlan, Verb
+from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
-from reconciler.report.markdown_text import code, fenced, link, prose, tag_code
+from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.notable import Notice, notables, notice_of, tally
-from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value, summary_words, symbol, will
+from reconciler.report.words import harmless, is_own_record, path_words, plural, summary_words, symbol, will
 
 _WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
 _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 5, 6, 7
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {Verb.CREATE: "+", Verb.UPDATE: "! ~", Verb.REPLACE: "! +/-", Verb.DELETE: "-", Verb.ADOPT: "  =", Verb.FORGET: "  ."}
-_NAME_WIDTH = 40
 
 
 def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0) -> str:
@@ -36,7 +34,7 @@ def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | Non
     """
     known = {"Commit": plan.git_commit or "", "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
     title = f"## Plan for stack {code(plan.stack)}"
-    sections = [Section("\n\n".join((title, *_facts(known))), title), *(_target(target, {}) for target in plan.targets)]
+    sections = [Section("\n\n".join((title, *facts_line(known))), title), *(_target(target, {}) for target in plan.targets)]
     return _fitted(sections, plan.targets, limit, artefact_url, reserve)
 
 
@@ -57,7 +55,7 @@ def render_result(
     counts = Counter(outcome.result for outcome in result.outcomes)
     words = ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
     effort = f"{plural(result.calls, 'call')}, {result.seconds:.1f} s"
-    head = [f"### Apply of {code(result.name)}: {state}", f"**{words}** ({effort})", *_facts(facts or {}), *_result_table(result)]
+    head = [f"### Apply of {code(result.name)}: {state}", f"**{words}** ({effort})", *facts_line(facts or {}), *_result_table(result)]
     if not result.complete:
         head.append("Plan again to see what is left; what is done stays done.")
     sorts = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
@@ -67,12 +65,12 @@ def render_result(
         if counts[wanted]
     ]
     section = Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
-    cut = _cut("result", artefact_url)
+    cut = cut_line("result", artefact_url)
     return fit([section], limit=_less(limit, reserve), cut=cut, last=f"Apply {state}: {words} ({effort}).\n\n{cut}")
 
 
 def _fitted(sections: list[Section], targets: Iterable[TargetPlan], limit: int | None, artefact_url: str | None, reserve: int) -> str:
-    cut = _cut("plan", artefact_url)
+    cut = cut_line("plan", artefact_url)
     if limit is None:
         return fit(sections, limit=None, cut=cut, last="")
     known = tuple(targets)
@@ -91,24 +89,13 @@ def _less(limit: int | None, reserve: int) -> int | None:
     return None if limit is None else limit - reserve
 
 
-def _cut(what: str, artefact_url: str | None) -> str:
-    if artefact_url:
-        return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
-    return f"_Cut to fit: the whole {what} is in the run that made this._\n"
-
-
-def _facts(facts: Mapping[str, str]) -> list[str]:
-    shown = [f"{prose(name)}: {code(value)}" for name, value in facts.items() if value]
-    return [" · ".join(shown)] if shown else []
-
-
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
     if target.is_empty:
         counts = f"No changes: {plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
     else:
         counts = summary_words(target.summary)
-    head = [f"### {code(target.name)}", f"**{counts}**", *_facts(where), *_table(target)]
+    head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
     return Section("\n\n".join(head), f"**{code(target.name)}**: {counts}", tuple(_groups(target)), tuple(_block(action) for action in target.actions))
 
 
@@ -116,9 +103,11 @@ def _table(target: TargetPlan) -> list[str]:
     counts = tally(target)
     if not counts:
         return []
-    verbs = [verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())]
+    verbs: list[Verb | None] = [verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())]
+    verbs += [None] if any(row[None] for row in counts.values()) else []
+    titles = " | ".join(verb.value.capitalize() if verb else "Blocked" for verb in verbs)
     rows = [f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |" for kind, row in counts.items()]
-    return ["\n".join((f"| Kind | {' | '.join(verb.value.capitalize() for verb in verbs)} | Managed now |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
+    return ["\n".join((f"| Kind | {titles} | Managed now |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
 
 
 def _result_table(result: ApplyResult) -> list[str]:
@@ -136,8 +125,7 @@ def _cell(count: int) -> str:
 
 def _groups(target: TargetPlan) -> Iterable[Group]:
     for group in notables(target):
-        count = f": {len(group.actions):,}" if group.actions else ""
-        yield Group(f"{group.title}{count}", tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
+        yield Group(group.title, tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
     warnings = [Line(harmless(f"! {action.address}: {text}"), action.kind.value) for action in target.actions for text in action.warnings]
     duplicates = [Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value) for one in target.duplicates]
     notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
@@ -191,37 +179,13 @@ def _block(action: Action) -> Block:
     if action.blocked:
         parts.append(f"**Blocked** ({code(action.blocked.code)}): {prose(action.blocked.message)}")
     parts += [f"**Warning:** {prose(warning)}" for warning in action.warnings]
-    shown = [change for change in action.changes if not is_own_record(change)]
-    width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
-    lines = [line for change in shown for line in _change(change, width)]
-    if lines:
+    if lines := diff_lines(action.changes):
         parts.append(fenced(lines))
     if action.steps:
         parts.append(f"AWS calls: {', '.join(code(step.operation) for step in action.steps)}")
     parts.append("</details>")
     urgent = action.blocked or action.warnings
     return Block("\n\n".join(parts), None if notice_of(action) else _line(action), 0 if urgent else _WEIGHTS[action.verb])
-
-
-def _change(change: FieldChange, width: int) -> Iterable[str]:
-    name = f"{path_words(change.path)}:".ljust(width)
-    if change.absent_before:
-        yield f"+ {name} {show_value(change.after)}"
-    elif change.absent_after:
-        yield f"- {name} {show_value(change.before)}"
-    elif (sets := members(change)) is not None:
-        gained, lost = sets
-        kept = _count(change.after) - len(gained)
-        yield f"  {name}{f' ({kept:,} unchanged)' if kept > 0 else ''}"
-        yield from (f"-   {show_text(member)}" for member in lost)
-        yield from (f"+   {show_text(member)}" for member in gained)
-    else:
-        yield f"- {name} {show_value(change.before)}"
-        yield f"+ {name} {show_value(change.after)}"
-
-
-def _count(value: Value) -> int:
-    return len(value) if isinstance(value, tuple) else 0
 
 
 def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:

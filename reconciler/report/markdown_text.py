@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from reconciler.report.words import harmless
+from reconciler.model.values import Value
+from reconciler.plan.actions import FieldChange
+from reconciler.report.words import harmless, is_own_record, members, path_words, show_text, show_value
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
 _BACKTICKS = re.compile(r"`+")
+_NAME_WIDTH = 40
 _URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
 
 
@@ -78,3 +81,44 @@ def link(words: str, url: str) -> str:
 
 def _longest_run(text: str) -> int:
     return max(map(len, _BACKTICKS.findall(text)), default=0) if "`" in text else 0
+
+
+def diff_lines(changes: Sequence[FieldChange]) -> list[str]:
+    """Return before and after as lines of a diff fence; sets as members gained and lost; our own record left out."""
+    shown = [change for change in changes if not is_own_record(change)]
+    width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
+    return [line for change in shown for line in _change(change, width)]
+
+
+def _change(change: FieldChange, width: int) -> Iterable[str]:
+    name = f"{path_words(change.path)}:".ljust(width)
+    if change.absent_before:
+        yield f"+ {name} {show_value(change.after)}"
+    elif change.absent_after:
+        yield f"- {name} {show_value(change.before)}"
+    elif (sets := members(change)) is not None:
+        gained, lost = sets
+        kept = _count(change.after) - len(gained)
+        yield f"  {name}{f' ({kept:,} unchanged)' if kept > 0 else ''}"
+        yield from (f"-   {show_text(member)}" for member in lost)
+        yield from (f"+   {show_text(member)}" for member in gained)
+    else:
+        yield f"- {name} {show_value(change.before)}"
+        yield f"+ {name} {show_value(change.after)}"
+
+
+def _count(value: Value) -> int:
+    return len(value) if isinstance(value, tuple) else 0
+
+
+def facts_line(facts: Mapping[str, str]) -> list[str]:
+    """Return names and values as one paragraph, or nothing; empty values are left out."""
+    shown = [f"{prose(name)}: {code(value)}" for name, value in facts.items() if value]
+    return [" · ".join(shown)] if shown else []
+
+
+def cut_line(what: str, artefact_url: str | None) -> str:
+    """Return the sentence that ends a text that was cut: where the whole is."""
+    if artefact_url:
+        return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
+    return f"_Cut to fit: the whole {what} is in the run that made this._\n"

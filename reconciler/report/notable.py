@@ -38,10 +38,9 @@ class Notable:
 
     @property
     def title(self) -> str:
-        """The heading, which says where the rest of the keys is."""
-        if self.also and not self.actions:
-            return f"{self.notice.value} ({self.also:,} listed above)"
-        return f"{self.notice.value} ({self.also:,} more listed above)" if self.also else self.notice.value
+        """The heading with its count; it says where the rest of the keys is."""
+        more = f" (and {self.also:,} listed above)" if self.also else ""
+        return f"{self.notice.value}: {len(self.actions):,}{more}"
 
 
 def notice_of(action: Action) -> Notice | None:
@@ -68,9 +67,9 @@ def notables(target: TargetPlan) -> tuple[Notable, ...]:
     return tuple(group for group in groups if group.actions or group.also)
 
 
-def tally(target: TargetPlan) -> Mapping[KindName, Counter[Verb]]:
-    """Return, for each kind that has actions, how many of each verb; kinds in the order of creation."""
-    counts: dict[KindName, Counter[Verb]] = {kind: Counter() for kind in KINDS}
+def tally(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]:
+    """Return, for each kind that has actions, how many of each verb, and under ``None`` how many are blocked; kinds in the order of creation."""
+    counts: dict[KindName, Counter[Verb | None]] = {kind: Counter() for kind in KINDS}
     for action in target.actions:
-        counts[action.kind][action.verb] += 1
+        counts[action.kind][None if action.blocked else action.verb] += 1
     return {kind: verbs for kind, verbs in counts.items() if verbs}

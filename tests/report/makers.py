@@ -82,7 +82,7 @@ def an_action(
 def a_target(
     *actions: Action, name: str = "prod", orphans: tuple[Orphan, ...] = (), duplicates: tuple[Duplicate, ...] = (), notes: tuple[str, ...] = ()
 ) -> TargetPlan:
-    verbs = Counter(action.verb for action in actions)
+    verbs = Counter(action.verb for action in actions if not action.blocked)
     summary = Summary(
         create=verbs[Verb.CREATE],
         update=verbs[Verb.UPDATE],

@@ -1,0 +1,78 @@
+"""A drift report as Markdown for a forge: an issue, a job summary, an artefact.
+
+Comes in: the report of one target. Goes out: Markdown, with the same rules of escaping and fitting as a plan's.
+Drift is shown as it happened, from what the spec says to what the account has; a pending change the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
+from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, counted, headline, shows_changes
+from reconciler.report.markdown_fit import Block, Group, Line, Section, fit
+from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
+from reconciler.report.words import harmless, is_own_record, path_words, show_text
+
+_MARKS: Mapping[Standing, str] = {
+    Standing.DRIFT: "!",
+    Standing.MISSING: "-",
+    Standing.PENDING: "+",
+    Standing.DUPLICATE: "!",
+    Standing.ORPHAN: " ",
+}
+_NOTES, _FOREIGN = len(TITLES), len(TITLES) + 1
+
+
+def render_drift(
+    report: DriftReport, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+) -> str:
+    """Return the report of one target.
+
+    ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
+    ``facts`` are further facts for the top, name and value.
+    Raises ``ValueError`` when not even the counts fit.
+    """
+    counts = f"{headline(report)}: {counted(report)}"
+    where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
+    head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
+    blocks = tuple(_block(finding) for standing in TITLES for finding in report.of(standing) if shows_changes(finding))
+    section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_groups(report)), blocks)
+    cut = cut_line("report", artefact_url)
+    return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
+
+
+def _groups(report: DriftReport) -> Iterable[Group]:
+    for weight, (standing, title) in enumerate(TITLES.items()):
+        if found := report.of(standing):
+            yield Group(f"{title}: {len(found):,}", tuple(_line(finding) for finding in found), weight, folded=standing is Standing.ORPHAN)
+    if report.notes:
+        yield Group(f"Notes: {len(report.notes):,}", tuple(Line(f"# {harmless(note)}", "note") for note in report.notes), _NOTES)
+    if report.foreign:
+        yield Group(f"Foreign, left alone: {len(report.foreign):,}", tuple(_foreign(one) for one in report.foreign), _FOREIGN, folded=True)
+
+
+def _line(finding: Finding) -> Line:
+    text = f"{_MARKS[finding.standing]} {finding.address}: "
+    names = [path_words(change.path) for change in finding.changes if not is_own_record(change)] if shows_changes(finding) else []
+    text += ", ".join(names) or finding.explanation
+    if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
+        text += f" {finding.arn}"
+    return Line(harmless(text), finding.address.kind.value)
+
+
+def _foreign(foreign: Foreign) -> Line:
+    owner = f"of stack {show_text(foreign.owner)}" if foreign.owner else "of no stack"
+    name = f" {show_text(foreign.name)}" if foreign.name else ""
+    return Line(harmless(f"  {foreign.kind.value}{name}, {owner} {foreign.arn}"), foreign.kind.value)
+
+
+def _block(finding: Finding) -> Block:
+    parts = [f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>", prose(finding.explanation)]
+    if finding.arn:
+        parts.append(code(finding.arn))
+    if lines := diff_lines(as_it_happened(finding)):
+        drifted = finding.standing is Standing.DRIFT
+        parts.append("`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:")
+        parts.append(fenced(lines))
+    return Block("\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing))

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.model.address import Address, KindName
+from reconciler.plan.actions import FieldChange
+from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
+from reconciler.report import html_drift, markdown_drift
+
+from .forge import is_harmless
+from .golden import matches_golden
+from .makers import addresses, an_arn, changes, removed, texts
+from .test_html import body, is_whole
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+findings = st.builds(Finding, addresses, st.sampled_from(Standing), texts, arn=st.one_of(st.none(), texts), changes=st.lists(changes, max_size=3).map(tuple))
+reports = st.builds(
+    DriftReport,
+    texts,
+    texts,
+    texts,
+    st.lists(findings, max_size=6).map(tuple),
+    st.lists(st.builds(Foreign, st.sampled_from(KindName), texts, texts, texts), max_size=3).map(tuple),
+    st.just(9),
+    st.just(3),
+    st.booleans(),
+    st.booleans(),
+    notes=st.lists(texts, max_size=2).map(tuple),
+)
+
+
+def a_report(*found: Finding, name: str = "prod") -> DriftReport:
+    foreign = (
+        Foreign(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Theirs000001"), "lobby", "other-team"),
+        Foreign(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Nobodys00001"), "", ""),
+    )
+    drifted = any(one.standing in (Standing.DRIFT, Standing.MISSING) for one in found)
+    return DriftReport(name, "123456789012", "us-west-2", found, foreign, 12, 8, drifted, any(one.standing is Standing.PENDING for one in found))
+
+
+def the_small_report() -> DriftReport:
+    return a_report(
+        Finding(
+            Address(KindName.CHANNEL, "main-stage"),
+            Standing.DRIFT,
+            "it was changed outside, since the spec was last applied",
+            an_arn(KindName.CHANNEL, "MainStage001"),
+            (FieldChange("/latencyMode", "NORMAL", "LOW"), FieldChange("/authorized", before=False, after=True), removed("/tags/who", "me")),
+        ),
+        Finding(
+            Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only"),
+            Standing.PENDING,
+            "the spec changed since it was last applied",
+            an_arn(KindName.PLAYBACK_RESTRICTION_POLICY, "EuOnly000001"),
+            (FieldChange("/allowedCountries", ("DE", "FR"), ("DE", "IT")),),
+        ),
+        Finding(Address(KindName.CHANNEL, "side-stage"), Standing.MISSING, "it was applied and is gone"),
+        Finding(Address(KindName.CHANNEL, "gone"), Standing.ORPHAN, "it left the spec, and prune is not granted", an_arn(KindName.CHANNEL, "Gone00000001")),
+        Finding(Address(KindName.CHANNEL, "twin"), Standing.DUPLICATE, "claims the same address as another", an_arn(KindName.CHANNEL, "Twin00000002")),
+    )
+
+
+def test_a_drift_report_in_markdown_looks_as_it_did() -> None:
+    assert matches_golden("drift.md", markdown_drift.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
+
+
+def test_a_drift_report_as_a_page_looks_as_it_did() -> None:
+    text = html_drift.render_drift((the_small_report(), a_report(name="dev")), stack="acme-live")
+    assert is_whole(text)
+    assert matches_golden("drift.html", body(text))
+
+
+def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> None:
+    text = markdown_drift.render_drift(the_small_report())
+    assert '- latencyMode: "LOW"\n+ latencyMode: "NORMAL"\n' in text
+    assert '+ tags.who:    "me"\n' in text
+    assert '-   "FR"\n+   "IT"\n' in text
+
+
+def test_a_clean_report_says_no_drift() -> None:
+    assert "**No drift: 0 changed outside" in markdown_drift.render_drift(a_report())
+    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html_drift.render_drift((a_report(),), stack="acme-live")
+
+
+@given(reports, st.one_of(st.none(), st.integers(900, 3_000)))
+@QUICK
+def test_no_text_in_a_drift_report_breaks_out_of_its_place(report: DriftReport, limit: int | None) -> None:
+    text = markdown_drift.render_drift(report, limit=limit)
+    assert limit is None or len(text.encode()) <= limit
+    assert is_harmless(text)
+    assert is_whole(html_drift.render_drift((report, report), stack=report.name))
+
+
+def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
+    found = [
+        Finding(Address(KindName.CHANNEL, f"stage-{number:04}"), Standing.DRIFT, "changed", "arn", (FieldChange("/name", "x", "y"),)) for number in range(500)
+    ]
+    text = markdown_drift.render_drift(a_report(*found), limit=65_536)
+    assert len(text.encode()) <= 65_536
+    assert all(f"! {finding.address}: name\n" in text for finding in found)
+
+
+def test_a_limit_without_room_for_the_counts_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no room for the counts"):
+        markdown_drift.render_drift(the_small_report(), limit=50)

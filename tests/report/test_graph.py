@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import HealthCheck, given, settings
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Ref
+from reconciler.plan.actions import FieldChange, Observed, Step, TargetPlan, Verb
+from reconciler.report import graph, html_graph
+
+from .makers import a_big_target, a_target, an_action, an_arn, targets, the_small_target
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+ARCHIVE = Address(KindName.RECORDING_CONFIGURATION, "archive")
+MAIN = Address(KindName.CHANNEL, "main")
+
+
+def an_anchor_each(target: TargetPlan) -> dict[Address, str]:
+    return {action.address: f"t0-{index}" for index, action in enumerate(target.actions)}
+
+
+def test_a_reference_in_a_change_is_an_edge_from_what_is_needed() -> None:
+    target = a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))), an_action(Verb.CREATE, str(ARCHIVE)))
+    assert graph.edges(target) == ((ARCHIVE, MAIN),)
+
+
+def test_an_arn_of_the_live_resource_or_of_a_call_is_an_edge_too() -> None:
+    arn = an_arn(KindName.RECORDING_CONFIGURATION, "Old")
+    observed = Observed({"recordingConfigurationArn": arn}, {})
+    target = a_target(
+        an_action(Verb.REPLACE, str(ARCHIVE), arn=arn),
+        an_action(Verb.UPDATE, str(MAIN), observed=observed),
+        an_action(Verb.UPDATE, "channel/side", steps=(Step("s", "UpdateChannel", {"deep": {"list": (arn,)}}),)),
+    )
+    assert graph.edges(target) == ((ARCHIVE, MAIN), (ARCHIVE, Address(KindName.CHANNEL, "side")))
+
+
+def test_a_stream_key_needs_the_channel_of_its_id() -> None:
+    target = a_target(an_action(Verb.CREATE, "channel/main"), an_action(Verb.CREATE, "stream-key/main"), an_action(Verb.CREATE, "stream-key/other"))
+    assert graph.edges(target) == ((MAIN, Address(KindName.STREAM_KEY, "main")),)
+
+
+def test_a_resource_that_the_plan_does_not_touch_has_no_edge() -> None:
+    assert graph.edges(a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))))) == ()
+
+
+def test_graphviz_and_mermaid_name_every_resource_and_edge() -> None:
+    target = the_small_target()
+    for text, arrow in ((graph.dot(target), " -> "), (graph.mermaid(target), " --> ")):
+        assert text.count(arrow) == len(graph.edges(target))
+        assert all(str(action.address) in text for action in target.actions)
+
+
+@given(targets)
+@QUICK
+def test_no_id_breaks_out_of_its_label(target: TargetPlan) -> None:
+    for line in graph.dot(target).splitlines()[3:-1]:
+        assert re.fullmatch(r'  n\d+ (-> n\d+|\[label="([^"\\]|\\.)*", color="#[0-9a-f]{6}"\]);', line)
+    for line in graph.mermaid(target).splitlines()[1:]:
+        assert re.fullmatch(r'  (n\d+ --> n\d+|n\d+\["[A-Za-z0-9 /_.#;-]*"\]:::[a-z]+|classDef [a-z]+ stroke:#[0-9a-f]{6})', line)
+
+
+def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:
+    target = the_small_target()
+    picture = html_graph.picture(target, an_anchor_each(target))
+    places = sorted((int(x), int(y)) for x, y in re.findall(r"translate\((\d+) (\d+)\)", picture))
+    assert len(places) == len(target.actions)
+    assert all(left != right or below - above >= 34 for (left, above), (right, below) in pairwise(places))
+    assert picture.count('class="tie"') == len(graph.edges(target))
+
+
+def test_a_large_plan_is_drawn_as_kinds_with_counts() -> None:
+    target = a_big_target(500)
+    picture = html_graph.picture(target, an_anchor_each(target))
+    assert picture.count('class="node"') == 3
+    assert ">400</text>" not in picture
+    assert 'aria-label="Dependency graph of the kinds: 500 resources, 200 dependencies"' in picture
+    assert len(picture) < 5_000

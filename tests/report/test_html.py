@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from reconciler.plan.actions import ApplyResult, FieldChange, Plan, Verb
+from reconciler.report import html, html_page, html_style
+
+from .golden import matches_golden
+from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, the_small_result, the_small_target
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+VOID = {"meta", "input"}
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "header", "section", "script", "h1", "h2", "h3", "small", "p", "b", "i", "code", "mark",
+    "span", "a", "div", "ul", "ol", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "button", "input",
+    "svg", "g", "path", "rect", "text",
+}  # fmt: skip
+ATTRIBUTES = {
+    "lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "hidden", "open", "title", "style", "type", "placeholder", "role",
+    "scope", "colspan", "data-verb", "data-kind", "data-of", "data-is", "viewbox", "width", "height", "x", "y", "rx", "d", "transform", "text-anchor",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: our tags, our attributes, everything closed, every link inside the page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS, tag
+        known = dict(attrs)
+        for name, value in known.items():
+            assert name in ATTRIBUTES or name.startswith("aria-"), name
+            assert name != "class" or re.fullmatch(r"[a-z- ]+", value or "")
+            assert name != "style" or re.fullmatch(r"flex-grow:\d+", value or "")
+        self.ids += [known["id"] or ""] if "id" in known else []
+        self.links += [known["href"] or ""] if "href" in known else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            assert data == html_page.SCRIPT
+        if self.open and self.open[-1] == "style":
+            assert data == html_style.STYLE
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment got through: {data}")
+
+
+def is_whole(text: str) -> bool:
+    text.encode()
+    reader = Page()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids)), "an id stands twice"
+    assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links), "a link leads nowhere, or out of the page"
+    return True
+
+
+def body(text: str) -> str:
+    """The part between head and script, with a line for each element, so that a change can be read."""
+    return re.sub(r"(</(?:li|tr|p|summary|div|dl|ul|g|a|details)>)", r"\1\n", text.split("<body>")[1].split("<script>", maxsplit=1)[0])
+
+
+def test_a_small_plan_looks_as_it_did() -> None:
+    text = html.render_plan(a_plan(the_small_target(), a_target(name="dev")), extra={"Fingerprint": "sha256:" + "7" * 32})
+    assert is_whole(text)
+    assert matches_golden("plan.html", body(text))
+
+
+def test_a_result_looks_as_it_did() -> None:
+    text = html.render_result(the_small_result())
+    assert is_whole(text)
+    assert matches_golden("result.html", body(text))
+
+
+@given(plans)
+@QUICK
+def test_no_text_in_a_plan_breaks_out_of_its_place(plan: Plan) -> None:
+    assert is_whole(html.render_plan(plan))
+
+
+@given(results)
+@QUICK
+def test_no_text_in_a_result_breaks_out_of_its_place(result: ApplyResult) -> None:
+    assert is_whole(html.render_result(result))
+
+
+def test_the_page_asks_for_nothing_from_anywhere() -> None:
+    text = html.render_plan(a_plan(the_small_target()))
+    assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "src=" not in text
+    assert "<link" not in text
+
+
+def test_the_policy_names_the_script_by_its_digest() -> None:
+    assert html_page.policy("alert(1)").split("script-src ")[1].startswith("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='")
+
+
+def test_an_empty_plan_says_no_changes() -> None:
+    text = html.render_plan(a_plan(a_target()))
+    assert "<b>No changes</b>41 resources as the spec wants, 3 foreign" in text
+    assert 'id="tools"' not in text
+
+
+def test_a_finished_apply_says_complete_and_a_stopped_one_says_so() -> None:
+    assert "Apply complete" in html.render_result(a_result())
+    assert "Apply stopped on request" in html.render_result(a_result(interrupted=True))
+
+
+def test_what_differs_between_two_long_texts_is_marked() -> None:
+    text = html.render_plan(a_plan(a_target(an_action(Verb.UPDATE, "channel/x", FieldChange("/name", "keynote-2025-live", "keynote-2026-live")))))
+    assert "keynote-202<mark>5</mark>-live" in text
+    assert "keynote-202<mark>6</mark>-live" in text
+
+
+def test_two_short_or_unlike_texts_are_shown_without_marks() -> None:
+    text = html.render_plan(a_plan(a_target(an_action(Verb.UPDATE, "channel/x", FieldChange("/latencyMode", "LOW", "NORMAL")))))
+    assert "<mark>" not in text
+
+
+def test_a_long_set_names_its_changes_and_counts_most_of_the_rest() -> None:
+    before = tuple(f"https://{number:02}.example.com" for number in range(30))
+    change = FieldChange("/allowedOrigins", before, (*before[1:], "https://new.example.com"))
+    text = html.render_plan(a_plan(a_target(an_action(Verb.UPDATE, "playback-restriction-policy/x", change))))
+    assert 'class="gain">+ &quot;https://new.example.com&quot;<' in text
+    assert 'class="loss">&minus; &quot;https://00.example.com&quot;<' in text
+    assert "and 17 more unchanged" in text
+
+
+def test_five_thousand_actions_give_a_page_under_a_kilobyte_each() -> None:
+    text = html.render_plan(a_plan(a_big_target(5_000)))
+    assert len(text) < 5_000 * 1_024
+    assert text.count('<details class="act ') == 5_000
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def in_a_browser(folder: Path, text: str, anchor: str = "") -> str:
+    """Return the page as it stands after its scripts ran."""
+    assert BROWSER
+    path = folder / "page.html"
+    path.write_text(text, encoding="utf-8")
+    arguments = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", f"{path.as_uri()}{anchor}"]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser")
+def test_the_script_runs_under_its_own_policy_and_a_link_opens_what_it_leads_to(tmp_path: Path) -> None:
+    shown = in_a_browser(tmp_path, html.render_plan(a_plan(a_big_target(40))), "#t0-3")
+    assert '<div class="tools" id="tools">' in shown
+    assert "40 shown" in shown
+    assert re.findall(r'<details class="act [^>]*id="([^"]*)"[^>]* open=""', shown) == ["t0-3"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser")
+def test_filter_and_search_leave_what_fits_both(tmp_path: Path) -> None:
+    click = "<script>document.querySelector('[data-is=delete]').click();const box=document.getElementById('find');box.value='STAGE-0001';box.dispatchEvent(new Event('input'))</script></body>"
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html.render_plan(a_plan(a_big_target(40))))
+    shown = in_a_browser(tmp_path, text.replace("</body>", click))
+    assert "2 of 40 shown" in shown
+    assert len(re.findall(r'<details class="act [^>]*hidden=""', shown)) == 38
