@@ -22,10 +22,12 @@ class Said:
 
 
 class Faulty:
-    """The running server: where it is and what it was asked."""
+    """The running server: where it is, what it was asked, and with whose key."""
 
     def __init__(self, answers: Sequence[Said]) -> None:
         self.asked: list[str] = []
+        self.bodies: list[str] = []
+        self.signers: list[str] = []
         self._answers = list(answers)
         self._lock = threading.Lock()
         self.patience = threading.Event()
@@ -37,7 +39,8 @@ class Faulty:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
+                outer.signers.append(self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0])
                 said = outer.next(self.path)
                 if said.break_off == "reset":
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
