@@ -57,10 +57,10 @@ class Defaults:
             merged["tags"] = {**self._channel_tags, **(body.get("tags") or {})}
         return merged
 
-    def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems) -> None:
-        """Judge what the default block refers to."""
+    def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems, *, complete: bool) -> None:
+        """Judge what the default block refers to; ``complete`` says that ``entries`` are all there are."""
         for name in self._references:
-            if name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
+            if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
                 self._note(fault, problems)
         for fault in arn_faults(self._block, place):
             self._note(fault, problems)

@@ -34,30 +34,40 @@ SECTIONS: Mapping[str, KindName] = {KINDS[kind].section: kind for kind in MODELS
 
 @dataclass(slots=True)
 class Entry:
-    """One resource as written. ``body`` has no empty fields; ``nulls`` names those that were written as null, which turns a default off."""
+    """One resource as written.
+
+    ``body`` has no empty fields; ``nulls`` names those that were written as null, which turns a default off.
+    ``broken`` names fields whose shape is wrong: they are out of ``body``, so that everything else can still be judged.
+    """
 
     address: Address
-    body: Mapping[str, Any]
+    body: dict[str, Any]
     source: Source
     document: int
     mark: Mark
     nulls: tuple[str, ...] = ()
-    sound: bool = True
+    broken: frozenset[str] = frozenset()
 
     @property
     def where(self) -> str:
         """``file:line:col`` of the id."""
         return f"{self.source.name}:{self.mark[0]}:{self.mark[1]}"
 
+    @property
+    def label(self) -> str:
+        """The address as messages name it."""
+        identifier = self.address.id
+        return f"{self.address.kind}/{identifier if id_fault(identifier) is None else shown(identifier)}"
+
     def note(self, problems: Problems, fault: Fault) -> None:
         """Note a problem at a path of this resource."""
         path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
         mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
-        problems.add(self.source.name, mark, fault.what, fault.hint, address=str(self.address))
+        problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
 
 
 def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
-    """Return every resource of these files; an entry whose shape is wrong is there, but not ``sound``."""
+    """Return every resource of these files; what is wrong with the shape of one is noted, and the field left out."""
     entries: dict[Address, Entry] = {}
     validators = {kind: _validator(model) for kind, model in MODELS.items()}
     for source in sources:
@@ -112,17 +122,25 @@ def _gather_section(
             body = {key: {} if key == "streamKey" else value for key, value in body.items() if value is not None or key == "streamKey"}  # noqa: PLW2901
         entry = Entry(address, body, source, number, mark, nulls)
         if wrong := id_fault(identifier):
-            entry.sound = False
             problems.add(source.name, mark, wrong.what, wrong.hint)
         earlier = entries.setdefault(address, entry)
         if earlier is not entry:
-            problems.add(source.name, mark, f"the id is taken: it stands first at {earlier.where}", "give one of the two another id", address=str(address))
+            problems.add(source.name, mark, f"the id is taken: it stands first at {earlier.where}", "give one of the two another id", address=entry.label)
         try:
             validate(body)
         except ValidationError as error:
-            entry.sound = False
-            for fault in faults_of(model, body, error):
+            faults = list(faults_of(model, body, error))
+            for fault in faults:
                 entry.note(problems, fault)
+            _leave_out(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+
+
+def _leave_out(entry: Entry, broken: frozenset[str]) -> None:
+    body = entry.body if isinstance(entry.body, dict) else {}
+    entry.broken = broken
+    entry.body = {name: value for name, value in body.items() if name not in broken}
+    if "tags" in broken and isinstance(body.get("tags"), dict):
+        entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str)}
 
 
 def _validator(model: type[BaseModel]) -> Callable[[Any], object]:
@@ -131,6 +149,6 @@ def _validator(model: type[BaseModel]) -> Callable[[Any], object]:
 
 def _section_hint(section: str) -> str:
     near = nearest(section, SECTIONS)
-    if section == "streamKeys" or near == "":
-        return "a stream key is written in its channel, as streamKey" if "stream" in section.lower() else f"the sections are {', '.join(SECTIONS)}"
-    return suggestion(section, SECTIONS)
+    if not near and "stream" in section.lower():
+        return "a stream key is written in its channel, as streamKey"
+    return suggestion(section, SECTIONS, otherwise=f"the sections are {', '.join(SECTIONS)}")

@@ -37,21 +37,27 @@ def project_source(project: Project) -> Source:
         return Source(path.name, b"")
 
 
-def read_specs(project: Project, target: Target, problems: Problems) -> list[Source]:
-    """Read every spec file of a target, in the order of their names; what cannot be read is noted in ``problems``."""
+def read_specs(project: Project, target: Target, problems: Problems) -> tuple[list[Source], bool]:
+    """Read every spec file of a target, in the order of their names; what cannot be read is noted in ``problems``.
+
+    Return what was read, and whether that is all there is: where it is not, nothing may be concluded from an id that is missing.
+    """
     cache = Cache()
     trusted: set[str] = set()
     sources = []
-    for name in _names(project, target, problems):
+    names, complete = _names(project, target, problems)
+    for name in names:
         try:
             data = read_inside(project.root, name, trusted=trusted)
         except Unreadable as error:
             problems.add(name, None, error.what, error.hint)
+            complete = False
             continue
         source = load(name, data, cache)
-        if source.report(problems):
-            sources.append(source)
-    return sources
+        source.report(problems)
+        sources.append(source)
+        complete = complete and source.whole
+    return sources, complete
 
 
 def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[str] | None = None) -> bytes:
@@ -66,7 +72,7 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
         if linked:
             status = os.stat(path)  # noqa: PTH116
         if stat.S_ISDIR(status.st_mode):
-            raise Unreadable("is a folder", f"name its files, such as {name.rstrip('/')}/**/*.yaml")
+            raise Unreadable("is a folder", "name a file in it")
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("is not a regular file", "name a file")
         folder = os.path.dirname(path)  # noqa: PTH120
@@ -81,9 +87,9 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
     except FileNotFoundError:
         if os.path.islink(path):  # noqa: PTH114
             raise Unreadable("is a symbolic link to a file that does not exist", "mend the link") from None
-        raise Unreadable("no such file", "check the path, which starts from the folder of the project file") from None
+        raise Unreadable("does not exist", "check the path, which starts from the folder of the project file") from None
     except NotADirectoryError:
-        raise Unreadable("no such file", "check the path, which starts from the folder of the project file") from None
+        raise Unreadable("does not exist", "check the path, which starts from the folder of the project file") from None
     except PermissionError:
         raise Unreadable("cannot be read: permission denied", "allow the file to be read") from None
     except OSError as error:
@@ -96,10 +102,12 @@ def _must_be_inside(root: str, path: str) -> None:
         raise Unreadable("is a symbolic link that leads out of the project", "keep the file itself in the project")
 
 
-def _names(project: Project, target: Target, problems: Problems) -> list[str]:
+def _names(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
+    """Return the files that the patterns name, and whether every pattern could be followed."""
     own = target.specs is not None
     found: dict[str, None] = {}
     itself = Path(project.path).name
+    complete = True
     for index, pattern in enumerate(target.specs or project.specs):
         matched = 0
         try:
@@ -110,10 +118,11 @@ def _names(project: Project, target: Target, problems: Problems) -> list[str]:
             if not matched:
                 raise Unreadable(*_nothing(project.root, pattern))
         except Unreadable as error:
+            complete = False
             source = project_source(project)
             path = ("targets", target.name, "specs", index) if own else ("specs", index)
             problems.add(source.name, source.mark(path), f'specs "{pattern}" {error.what}', error.hint)
-    return sorted(found)
+    return sorted(found), complete
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:
@@ -122,8 +131,11 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("leads out of the project", "write a path below the folder of the project file")
     if not _WILD.search(pattern):
-        read_inside(root, pattern)
-        yield "/".join(parts)
+        name = "/".join(parts)
+        if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
+            raise Unreadable("is a folder", f'name its files, such as "{name}/**/*.yaml"')
+        read_inside(root, name)
+        yield name
         return
     if parts[-1] == "**":
         parts.append("*")

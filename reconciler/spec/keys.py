@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.spec.entries import Entry
 from reconciler.spec.files import Unreadable, read_inside
 from reconciler.spec.pem import BadKey, PublicKey, read_public_key
-from reconciler.spec.problems import Fault, Path, Problems, shown
+from reconciler.spec.problems import Fault, KeyPath, Problems, shown
 
 _FIELD = "publicKeyMaterial"
 _LARGEST = 65_536
@@ -14,8 +14,10 @@ _LARGEST = 65_536
 
 def key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
     """Return the key of a key pair; what is wrong with it goes into ``problems``."""
-    material = entry.body[_FIELD]
-    path: Path = (_FIELD,)
+    material = entry.body.get(_FIELD)
+    if material is None:
+        return None
+    path: KeyPath = (_FIELD,)
     of = _FIELD
     try:
         if isinstance(material, dict):

@@ -18,7 +18,7 @@ from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEv
 
 from reconciler.spec.flaws import Flaw, bad_syntax, not_utf8
 from reconciler.spec.marks import MERGE, Mark, MarkTree, Parser, mark_of
-from reconciler.spec.problems import Path, Problems, shown
+from reconciler.spec.problems import KeyPath, Problems, shown
 
 MAX_DEPTH = 64
 """Levels of nesting; a spec needs about eight."""
@@ -59,20 +59,21 @@ class Source:
     documents: list[Any] = field(default_factory=list)
     ids: list[dict[tuple[str, str], Mark]] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
+    whole: bool = True
+    """Whether the file could be read to its end."""
 
     @cached_property
     def _marks(self) -> MarkTree:
         return MarkTree.of(self.data)
 
-    def mark(self, path: Path, *, document: int = 0, at_key: bool = False) -> Mark:
+    def mark(self, path: KeyPath, *, document: int = 0, at_key: bool = False) -> Mark:
         """Return line and column of a key or value; the first call reads the file again."""
         return self._marks.find(document, path, at_key=at_key)
 
-    def report(self, problems: Problems) -> bool:
-        """Hand the flaws on; return whether there were none."""
+    def report(self, problems: Problems) -> None:
+        """Hand the flaws on."""
         for flaw in self.flaws:
             problems.add(self.name, flaw.mark, flaw.what, flaw.hint)
-        return not self.flaws
 
 
 class _Refused(Exception):
@@ -89,21 +90,24 @@ def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        source.flaws.append(not_utf8(data, error))
-        return source
+        return _broken(source, not_utf8(data, error))
     try:
         repeated = _build(Parser(data), source, cache or Cache())
     except _Refused as refused:
-        source.flaws.append(refused.flaw)
-        return source
+        return _broken(source, refused.flaw)
     except yaml.YAMLError as error:
-        source.flaws.append(bad_syntax(data, error))
-        return source
+        return _broken(source, bad_syntax(data, error))
     if repeated:
         for key, first, second in MarkTree.of(data).repeated_keys():
             source.flaws.append(
                 Flaw(second, f"the key {shown(key)} stands here again; it stood first in line {first[0]}, column {first[1]}", "keep one of the two")
             )
+    return source
+
+
+def _broken(source: Source, flaw: Flaw) -> Source:
+    source.flaws.append(flaw)
+    source.whole = False
     return source
 
 

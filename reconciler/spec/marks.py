@@ -14,7 +14,7 @@ from typing import Any, Self
 import yaml
 from yaml import events
 
-from reconciler.spec.problems import Path
+from reconciler.spec.problems import KeyPath
 
 Mark = tuple[int, int]
 MERGE = "<<"
@@ -61,7 +61,7 @@ class MarkTree:
             _grow(Parser(data), roots)
         return cls(roots)
 
-    def find(self, document: int, path: Path, *, at_key: bool = False) -> Mark:
+    def find(self, document: int, path: KeyPath, *, at_key: bool = False) -> Mark:
         """Return line and column of what stands at ``path``, or of the nearest thing above it that is written."""
         if document >= len(self.documents):
             return (1, 1)

@@ -14,11 +14,12 @@ from typing import TypeAlias
 
 from reconciler.errors import Problem, SpecError
 
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 
-_SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]|^[A-Za-z0-9+/=]{40,}$")
-"""What a private key, a stream key and a bare secret access key look like."""
+_SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]|://[^/\s]*@|^[A-Za-z0-9+/=]{40,}$")
+"""What a private key, a stream key, an address with a password and a bare secret access key look like."""
 
+_WORD = re.compile(r"[\w:./+@=-]{1,60}")
 _LONGEST_QUOTE = 80
 
 
@@ -26,12 +27,12 @@ _LONGEST_QUOTE = 80
 class Fault:
     """One thing wrong, at a path below the value that was looked at. ``at_key`` points at the key rather than at what it holds."""
 
-    path: Path
+    path: KeyPath
     what: str
     hint: str = ""
     at_key: bool = False
 
-    def below(self, prefix: Path) -> Fault:
+    def below(self, prefix: KeyPath) -> Fault:
         """Return the same fault, seen from higher up."""
         return Fault((*prefix, *self.path), self.what, self.hint, self.at_key)
 
@@ -77,6 +78,17 @@ def shown(value: object) -> str:
     return f'"{text}"'
 
 
+def dotted(path: KeyPath) -> str:
+    """Return a path as messages name it: ``thumbnailConfiguration.storage[0]``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if _WORD.fullmatch(part) and not _SECRET.search(part) else shown(part))
+    return text
+
+
 def sort_of(value: object) -> str:
     """Return what kind of YAML value this is, in words."""
     match value:
@@ -98,8 +110,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word most like this one, or ``""``. Case and dashes hardly count."""
     candidates = list(known)
     folded = {_fold(candidate): candidate for candidate in candidates}
-    found = difflib.get_close_matches(_fold(word), folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else ""
+    short = _fold(word)[:_LONGEST_QUOTE]
+    found = difflib.get_close_matches(short, folded, n=3, cutoff=0.6)
+    # Of words equally near, the one that begins alike.
+    best = max(found, key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), _shared_start(short, near)), default="")
+    return folded[best] if best else ""
+
+
+def _shared_start(one: str, other: str) -> int:
+    return next((index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other)))
 
 
 def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

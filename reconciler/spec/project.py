@@ -17,7 +17,7 @@ from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
 from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target
 from reconciler.spec.loader import load
-from reconciler.spec.problems import Fault, Problems, nearest, shown
+from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
 
 DEFAULT_NAME = "ivs-reconciler.yaml"
 DEFAULT_SPECS = ("specs/**/*.yaml",)
@@ -33,8 +33,8 @@ def load_project(directory: Path, config: str | None = None) -> Project:
     path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links, and names would no longer be the user's
     source = load(path.name, _read(path, named=config is not None))
     problems = Problems()
-    if not source.report(problems):
-        problems.raise_any()
+    source.report(problems)
+    problems.raise_any()
     if len(source.documents) > 1:
         problems.add(
             source.name,
@@ -73,17 +73,17 @@ def _faults(raw: object) -> Iterator[Fault]:
         yield Fault((), "a project file is a mapping", "begin with stack: <name>")
         return
     given = {key: value for key, value in raw.items() if value is not None}
-    faulty: set[Any] = set()
+    faulty: set[KeyPath] = set()
     try:
         ProjectFile.__pydantic_validator__.validate_python(given)
     except ValidationError as error:
         for fault in faults_of(ProjectFile, given, error):
-            faulty.add(fault.path[:2])
+            faulty.add(fault.path)
             yield fault
     for name, target in _mapping(given, "targets").items():
-        # Beside a field of the wrong type, the combinations say nothing of use.
-        if isinstance(target, dict) and ("targets", name) not in faulty:
-            yield from _target_faults(("targets", name), target)
+        if isinstance(target, dict):
+            # Fields whose shape is wrong are left out, so that the others can still be judged.
+            yield from _target_faults(("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty})
     guardrails = _mapping(given, "guardrails")
     on_live = guardrails.get("onLive")
     if isinstance(on_live, str) and on_live != OnLive.BLOCK.value:
@@ -102,19 +102,27 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
     if isinstance(region, str) and region not in HOME_REGIONS:
         near = nearest(region, HOME_REGIONS)
         hint = f"IVS has its control plane in {', '.join(HOME_REGIONS)}; did you mean {near}?" if near else f"write one of {', '.join(HOME_REGIONS)}"
-        yield Fault((*path, "region"), f"IVS has no control plane in {shown(region)}", hint)
+        yield Fault((*path, "region"), f"{dotted((*path, 'region'))}: IVS has no control plane in {shown(region)}", hint)
     if raw.get("sandbox") is not None:
         for name in _AWS_ONLY:
             if raw.get(name) is not None:
-                yield Fault((*path, name), f"{name} stands beside sandbox", "the embedded server needs none; remove one of the two", at_key=True)
-    if raw.get("externalId") is not None and raw.get("roleArn") is None:
-        yield Fault((*path, "externalId"), "externalId goes with roleArn, which is missing", "add roleArn, or remove externalId", at_key=True)
+                yield Fault(
+                    (*path, name), f"{dotted((*path, name))} stands beside sandbox", "the embedded server needs none; remove one of the two", at_key=True
+                )
+    if raw.get("externalId") is not None and raw.get("roleArn") is None and raw.get("sandbox") is None:
+        yield Fault(
+            (*path, "externalId"), f"{dotted((*path, 'externalId'))} goes with roleArn, which is missing", "add roleArn, or remove externalId", at_key=True
+        )
     role, account = raw.get("roleArn"), raw.get("accountId")
     if role is not None and account is not None and role.split(":")[4] != account:
-        yield Fault((*path, "roleArn"), f"roleArn is in account {role.split(':')[4]}, and accountId is {account}", "name a role of the same account")
+        yield Fault(
+            (*path, "roleArn"),
+            f"{dotted((*path, 'roleArn'))} is in account {role.split(':')[4]}, and accountId is {account}",
+            "name a role of the same account",
+        )
     limits = raw.get("rateLimits")
     if limits is not None and limits not in ("aws", "off"):
-        yield Fault((*path, "rateLimits"), f"rateLimits {shown(limits)} is not one of aws, off", "write one of them")
+        yield Fault((*path, "rateLimits"), f"{dotted((*path, 'rateLimits'))} {shown(limits)} is not one of aws, off", "write one of them")
 
 
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:

@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from reconciler.model.address import KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
 from reconciler.spec.countries import COUNTRIES, RENAMED
-from reconciler.spec.problems import Fault, Path, shown, suggestion
+from reconciler.spec.problems import Fault, KeyPath, shown, suggestion
 
 Fields = Mapping[str, Any]
 
@@ -32,6 +32,10 @@ SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCE
 """Either form of a reference -> the other."""
 
 
+_COMBINED = frozenset({"type", "preset", "containerFormat", "multitrackInputConfiguration"})
+"""Fields of a channel that are judged together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the resources will live; ARNs have to agree with it."""
@@ -40,11 +44,14 @@ class Place:
     account_id: str | None = None
 
 
-def faults_in(kind: KindName, fields: Fields, place: Place) -> Iterator[Fault]:
-    """Yield what is wrong with the fields of one resource of this kind."""
+def faults_in(kind: KindName, fields: Fields, place: Place, broken: frozenset[str] = frozenset()) -> Iterator[Fault]:
+    """Yield what is wrong with the fields of one resource of this kind.
+
+    ``broken`` names fields that are left out because their shape is wrong; nothing is concluded from their absence.
+    """
     match kind:
         case KindName.CHANNEL:
-            return _channel(fields, place)
+            return _channel(fields, place, broken)
         case KindName.RECORDING_CONFIGURATION:
             return _recording_configuration(fields)
         case KindName.PLAYBACK_RESTRICTION_POLICY:
@@ -83,7 +90,7 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
     found: set[str] = set()
     faults: list[Fault] = []
     for index, name in enumerate(names):
-        path: Path = ("ignoreChanges", index)
+        path: KeyPath = ("ignoreChanges", index)
         if name in known:
             found.add(known[name])
         elif name == "tags" or (name.startswith("tags/") and len(name) > len("tags/")):
@@ -91,18 +98,24 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
             if name.lower().startswith("tags/ivs-reconciler:"):
                 faults.append(Fault(path, f"{shown(name)} is one of the tags that ownership is written in", "remove it; those are always compared"))
         else:
-            choices = [*known, "tags"]
+            choices = [*(field.spec_name or field.name for field in FIELDS[kind].values()), "tags"]
             faults.append(
                 Fault(
                     path,
                     f"ignoreChanges names {shown(name)}, which is no field of a {KINDS[kind].title}",
-                    suggestion(name, choices, otherwise=f"the fields are {', '.join(choices)}, tags/<key>"),
+                    suggestion(name, [*known, "tags"], otherwise=f"the fields are {', '.join(choices)}, tags/<key>"),
                 )
             )
     return frozenset(found), faults
 
 
-def _channel(fields: Fields, place: Place) -> Iterator[Fault]:
+def _channel(fields: Fields, place: Place, broken: frozenset[str]) -> Iterator[Fault]:
+    if not broken & _COMBINED:
+        yield from _combinations(fields)
+    yield from arn_faults(fields, place)
+
+
+def _combinations(fields: Fields) -> Iterator[Fault]:
     if fields.get("preset") and fields.get("type", "STANDARD") not in ADVANCED_TYPES:
         kind = fields.get("type", "STANDARD")
         yield Fault(("preset",), f"preset goes with an ADVANCED type, and the type is {kind}", "remove preset, or write type: ADVANCED_SD or ADVANCED_HD")
@@ -112,7 +125,6 @@ def _channel(fields: Fields, place: Place) -> Iterator[Fault]:
     if (fields.get("adConfiguration") or fields.get("adConfigurationArn")) and fields.get("containerFormat", "TS") != "TS":
         by = "adConfiguration" if fields.get("adConfiguration") else "adConfigurationArn"
         yield Fault((by,), f"{by} needs containerFormat TS, and it is {fields['containerFormat']}", f"remove {by}, or write containerFormat: TS")
-    yield from arn_faults(fields, place)
 
 
 def _multitrack(fields: Fields, multitrack: Fields) -> Iterator[Fault]:
@@ -145,7 +157,8 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
         path = ("renditionConfiguration", "renditions")
         yield Fault(path, f"renditions have no effect with renditionSelection {selection}", "write renditionSelection: CUSTOM, or remove them", at_key=True)
     yield from _repeated(("renditionConfiguration", "renditions"), chosen)
-    bucket = fields["destinationConfiguration"]["s3"]["bucketName"]
+    destination = fields.get("destinationConfiguration")
+    bucket = destination["s3"]["bucketName"] if destination else ""
     if ".." in bucket:
         yield Fault(
             ("destinationConfiguration", "s3", "bucketName"), f"bucketName {shown(bucket)} has two dots in a row", "S3 has no such bucket; correct the name"
@@ -172,14 +185,14 @@ def _restriction_policy(fields: Fields) -> Iterator[Fault]:
 def _ad_configuration(fields: Fields) -> Iterator[Fault]:
     key = "mediaTailorPlaybackConfigurations"
     seen: set[str] = set()
-    for index, entry in enumerate(fields[key]):
+    for index, entry in enumerate(fields.get(key) or ()):
         arn = entry.get("playbackConfigurationArn")
         if arn in seen:
             yield Fault((key, index), f"{key} names the same playback configuration twice", "remove one")
         seen.add(arn)
 
 
-def _repeated(path: Path, values: Sequence[str] | None) -> Iterator[Fault]:
+def _repeated(path: KeyPath, values: Sequence[str] | None) -> Iterator[Fault]:
     seen: set[str] = set()
     for index, value in enumerate(values or ()):
         if value in seen:

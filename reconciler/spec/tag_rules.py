@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from reconciler.model.tags import MAX_SPEC_TAGS, MAX_TAGS, PREFIX
 from reconciler.spec.problems import Fault, shown
@@ -21,13 +22,7 @@ _SIGNS = frozenset("_.:/=+-@")
 def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
     """Yield what is wrong with the keys and values of one ``tags`` mapping."""
     for key, value in tags.items():
-        folded = key[: len(PREFIX)].lower()
-        if folded.startswith("aws:"):
-            yield Fault((key,), f"the tag key {shown(key)} begins with aws:, which is reserved for AWS", "choose another key", at_key=True)
-        elif folded == PREFIX:
-            yield Fault((key,), f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written", "choose another key", at_key=True)
-        if wrong := _foreign_character(key):
-            yield Fault((key,), f"the tag key {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @", at_key=True)
+        yield from _key_faults(key)
         if wrong := _foreign_character(value):
             yield Fault((key,), f"the value of tag {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @")
 
@@ -44,6 +39,20 @@ def count_fault(count: int) -> Fault | None:
     )
 
 
+@lru_cache(maxsize=4096)
+def _key_faults(key: str) -> tuple[Fault, ...]:
+    faults = []
+    folded = key[: len(PREFIX)].lower()
+    if folded.startswith("aws:"):
+        faults.append(Fault((key,), f"the tag key {shown(key)} begins with aws:, which is reserved for AWS", "choose another key", at_key=True))
+    elif folded == PREFIX:
+        faults.append(Fault((key,), f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written", "choose another key", at_key=True))
+    if wrong := _foreign_character(key):
+        faults.append(Fault((key,), f"the tag key {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @", at_key=True))
+    return tuple(faults)
+
+
+@lru_cache(maxsize=4096)
 def _foreign_character(text: str) -> str:
     if _COMMON.fullmatch(text):
         return ""

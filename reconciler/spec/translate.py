@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from reconciler.spec import documents, settings
-from reconciler.spec.problems import Fault, Path, nearest, shown, sort_of, suggestion
+from reconciler.spec.problems import Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
 
 _ID = re.compile(documents.ID_PATTERN.rstrip("$"))
 _ARN = re.compile(r":([a-z-]+)/\[")
@@ -46,15 +46,7 @@ def faults_of(model: type[BaseModel], raw: object, error: ValidationError) -> It
         yield _fault(model, path, value, found["type"], found.get("ctx", {}), found["msg"], at_key=at_key)
 
 
-def dotted(path: Path) -> str:
-    """Return a path as messages name it: ``thumbnailConfiguration.storage[0]``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[Path, object, bool]:
+def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, bool]:
     """Return the path within ``raw``, what stands there, and whether a key is meant; the tags of unions are left out."""
     path: list[int | str] = []
     here: object = raw
@@ -74,7 +66,7 @@ def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[Path, object, bool]:
     return tuple(path), here, False
 
 
-def _fault(model: type[BaseModel], path: Path, value: object, kind: str, context: Mapping[str, Any], message: str, *, at_key: bool) -> Fault:  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
+def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, context: Mapping[str, Any], message: str, *, at_key: bool) -> Fault:  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
     name = dotted(path)
     match kind:
         case "missing":
@@ -97,10 +89,16 @@ def _fault(model: type[BaseModel], path: Path, value: object, kind: str, context
             return Fault(path, f"{shown(value)} {what}" if at_key else f"{name} {shown(value)} {what}", hint, at_key)
         case "string_too_long":
             limit = context["max_length"]
-            return Fault(path, f"{name} has {len(str(value))} characters; AWS allows {limit}", f"shorten it to {limit} characters", at_key)
+            named = f"a key of {dotted(path[:-1])}" if at_key else name
+            return Fault(path, f"{named} has {len(str(value))} characters; AWS allows {limit}", f"shorten it to {limit} characters", at_key)
         case "string_too_short":
             named = f"a key of {dotted(path[:-1])}" if at_key else name
-            return Fault(path, f"{named} is {'too short' if value else 'empty'}", f"write at least {context['min_length']} characters", at_key)
+            return Fault(
+                path,
+                f"{named} is {'too short' if value else 'empty'}",
+                f"write at least {context['min_length']} characters" if value else "write something",
+                at_key,
+            )
         case "too_long":
             return Fault(
                 path,
@@ -108,14 +106,15 @@ def _fault(model: type[BaseModel], path: Path, value: object, kind: str, context
                 f"remove {context['actual_length'] - context['max_length']}",
             )
         case "too_short":
-            return Fault(path, f"{name} is empty", f"write at least {context['min_length']}")
+            return Fault(path, f"{name} is empty", "write at least one")
         case "list_type":
             return Fault(path, f"{name} is {sort_of(value)} where a list is needed", "write [...], or one entry a line, each after a dash")
         case "union_tag_not_found":
             return Fault(path, f"{name} is {sort_of(value)}", "write the PEM text, or {file: path}")
         case "dict_type" | "model_type" | "model_attributes_type":
             hint = _NO_SECRETS if path[-1:] == ("streamKey",) and isinstance(value, str) else "write fields below it"
-            return Fault(path, f"{name or 'this'} is {sort_of(value)} where a mapping is needed", hint)
+            what = f"{name} is {sort_of(value)}" if name else f"{sort_of(value)} stands"
+            return Fault(path, f"{what} where a mapping is needed", hint)
         case _:
             return Fault(path, f"{name}: {message[:1].lower()}{message[1:]}", "", at_key)
 
@@ -128,7 +127,7 @@ def id_fault(identifier: str) -> Fault | None:
     return Fault((), f"{shown(identifier)} {what}", hint, at_key=True)
 
 
-def _not_one_of(path: Path, value: object, choices: tuple[str, ...]) -> Fault:
+def _not_one_of(path: KeyPath, value: object, choices: tuple[str, ...]) -> Fault:
     near = nearest(value, choices) if isinstance(value, str) else ""
     return Fault(path, f"{dotted(path)} {_quoted(value)} is not one of {', '.join(choices)}", f"write {near}" if near else "write one of them")
 
@@ -137,16 +136,18 @@ def _quoted(value: object) -> str:
     return sort_of(value) if isinstance(value, dict | list) or value is None else shown(value)
 
 
-def _unknown_field(model: type[BaseModel], path: Path) -> Fault:
+def _unknown_field(model: type[BaseModel], path: KeyPath) -> Fault:
     last = str(path[-1])
     known = _fields(model, path[:-1])
+    named = f'"{dotted(path)}"' if shown(last).startswith('"') else shown(last)
     if path[-2:-1] == ("streamKey",):
-        return Fault(path, f"unknown field {dotted(path[:-1])}.{shown(last).strip(chr(34))}", _NO_SECRETS, at_key=True)
-    shown_name = shown(last) if shown(last)[0] != '"' else f'"{dotted(path)}"'
-    return Fault(path, f"unknown field {shown_name}", suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"), at_key=True)
+        return Fault(path, f"unknown field {named}", _NO_SECRETS, at_key=True)
+    if path[:-1] == ("defaults", "channel") and last in documents.Channel.model_fields:
+        return Fault(path, f"unknown field {named}", "write it in each channel", at_key=True)
+    return Fault(path, f"unknown field {named}", suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"), at_key=True)
 
 
-def _pattern_words(pattern: str, path: Path, value: object) -> tuple[str, str]:
+def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:
     if pattern in _PATTERNS:
         what, hint = _PATTERNS[pattern]
         if pattern == documents.ID_PATTERN and isinstance(value, str):
@@ -180,7 +181,7 @@ def _origin_hint(value: str) -> str:
     return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'
 
 
-def _range_hint(model: type[BaseModel], path: Path) -> str:
+def _range_hint(model: type[BaseModel], path: KeyPath) -> str:
     lowest = highest = None
     for metadata in _metadata(model, path):
         if isinstance(metadata, Ge):
@@ -192,25 +193,25 @@ def _range_hint(model: type[BaseModel], path: Path) -> str:
     return f"write a whole number, {lowest} or more" if lowest is not None else "write a whole number"
 
 
-def _fields(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+def _fields(model: type[BaseModel], path: KeyPath) -> tuple[str, ...]:
     for annotation, _ in _annotations(model, path):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return tuple(annotation.model_fields)
     return ()
 
 
-def _choices(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+def _choices(model: type[BaseModel], path: KeyPath) -> tuple[str, ...]:
     for annotation, _ in _annotations(model, path):
         if get_origin(annotation) is Literal:
             return get_args(annotation)
     return ()
 
 
-def _metadata(model: type[BaseModel], path: Path) -> list[Any]:
+def _metadata(model: type[BaseModel], path: KeyPath) -> list[Any]:
     return [item for _, metadata in _annotations(model, path) for item in metadata]
 
 
-def _annotations(model: type[BaseModel], path: Path) -> list[tuple[Any, list[Any]]]:
+def _annotations(model: type[BaseModel], path: KeyPath) -> list[tuple[Any, list[Any]]]:
     """Return the types that may stand at a path, each with its constraints."""
     here: list[tuple[Any, list[Any]]] = [(model, [])]
     for part in path:

@@ -36,7 +36,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
 def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
     """Note every reference by id that leads nowhere."""
     for address, entry in entries.items():
-        if address.kind is not KindName.CHANNEL or not entry.sound:
+        if address.kind is not KindName.CHANNEL:
             continue
         body = entry.body
         for name in REFERENCES:
@@ -58,7 +58,7 @@ def check_whole(entries: Mapping[Address, Entry], resources: Mapping[Address, De
                 Fault(("publicKeyMaterial",), f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once", "remove one of the two"),
             )
     for kind, most in _FIXED.items():
-        addresses = list(_of(entries, kind))
+        addresses = sorted(_of(entries, kind))
         if len(addresses) > most:
             what = (
                 f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
@@ -89,7 +89,7 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
 
 
 def _of(addresses: Iterable[Address], kind: KindName) -> Iterable[Address]:
-    return sorted(address for address in addresses if address.kind is kind)
+    return (address for address in addresses if address.kind is kind)
 
 
 def _where(entries: Mapping[Address, Entry], addresses: list[Address]) -> str:
