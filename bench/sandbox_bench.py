@@ -1,0 +1,198 @@
+"""The sandbox beside moto's server: calls through boto3, 5,000 creates, memory, start-up; and cost per listed item.
+
+Both servers run in processes of their own, are asked in turn by the same client with one connection, and are compared
+as ratios of one run.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measure import table
+
+CREATES = 5_000
+GETS = 1_000
+PAGES = 40
+BATCHES = 100
+STARTS = 5
+SIZES = (100, 1_000, 5_000, 20_000)
+WARM_UP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers, and the seconds it took to."""
+
+    url: str
+    process: int
+    ready: float
+
+    def rss(self) -> float:
+        """Return its resident memory in megabytes."""
+        lines = Path(f"/proc/{self.process}/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one server did."""
+
+    ready: float
+    create: float
+    get: float
+    page: float
+    batch: float
+    rss_empty: float
+    rss_full: float
+
+
+def main() -> None:
+    """Measure and print."""
+    results = {name: measure(command) for name, command in commands().items()}
+    ours, theirs = results["sandbox"], results.get("moto")
+    rows: list[tuple[str, ...]] = [("", "sandbox", "moto", "sandbox / moto", "aim")]
+    for title, pick, aim in (
+        ("ready to serve, s", lambda figures: figures.ready, "under 0.25 s"),
+        ("get through boto3, ms", lambda figures: figures.get, "0.33"),
+        ("create through boto3, ms", lambda figures: figures.create, ""),
+        (f"{CREATES:,} creates, s", lambda figures: figures.create * CREATES / 1000, "0.25"),
+        ("list page of 100, ms", lambda figures: figures.page, ""),
+        ("batch of 50, ms", lambda figures: figures.batch, ""),
+        ("memory empty, MB", lambda figures: figures.rss_empty, ""),
+        (f"memory at {CREATES:,} channels, MB", lambda figures: figures.rss_full, "under 60 MB"),
+    ):
+        rows.append(row(title, pick, ours, theirs, aim))
+    sys.stdout.write(table("sandbox: against moto's server", rows) + "\n")
+    sys.stdout.write(table("sandbox: listing cost per item", listing()) + "\n")
+
+
+def row(title: str, pick: Callable[[Figures], float], ours: Figures, theirs: Figures | None, aim: str) -> tuple[str, ...]:
+    if theirs is None:
+        return (title, f"{pick(ours):.2f}", "not installed", "", aim)
+    return (title, f"{pick(ours):.2f}", f"{pick(theirs):.2f}", f"{pick(ours) / pick(theirs):.2f}", aim)
+
+
+def commands() -> dict[str, list[str]]:
+    """Return how to start each server on a port; moto only where it is installed."""
+    found = {"sandbox": [sys.executable, "-m", "reconciler", "sandbox", "serve", "--limit", "channels=100000", "--port"]}
+    probe = subprocess.run([sys.executable, "-c", "import moto.server, werkzeug"], capture_output=True, check=False)
+    if probe.returncode == 0:
+        found["moto"] = [sys.executable, "-m", "moto.server", "-p"]
+    return found
+
+
+def measure(command: list[str]) -> Figures:
+    ready = []
+    for _ in range(STARTS):
+        with served(command) as server:
+            ready.append(server.ready)
+    with served(command) as server:
+        ivs = client(server.url)
+        empty = server.rss()
+        for _ in range(WARM_UP):
+            ivs.list_channels()
+        began = time.perf_counter()
+        arns = [ivs.create_channel(name=f"c{number}", tags={"bench": "yes"})["channel"]["arn"] for number in range(CREATES)]
+        create = (time.perf_counter() - began) / CREATES
+        get = each(GETS, lambda number: ivs.get_channel(arn=arns[number * 7 % CREATES]))
+        page = each(PAGES, lambda _: ivs.list_channels(maxResults=100))
+        batch = each(BATCHES, lambda number: ivs.batch_get_channel(arns=arns[number * 50 % CREATES :][:50]))
+        return Figures(statistics.median(ready), create * 1000, get, page, batch, empty, server.rss())
+
+
+def each(times: int, call: Callable[[int], Any]) -> float:
+    """Return the median milliseconds of a call."""
+    taken = []
+    for number in range(times):
+        began = time.perf_counter()
+        call(number)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1000
+
+
+def listing() -> list[tuple[str, ...]]:
+    """Return microseconds per listed item, through the paginator, as the account grows."""
+    rows: list[tuple[str, ...]] = [("channels", "us per item", "ratio to the smallest")]
+    first = 0.0
+    with served(commands()["sandbox"]) as server:
+        ivs = client(server.url)
+        made = 0
+        for size in SIZES:
+            for number in range(made, size):
+                ivs.create_channel(name=f"c{number}")
+            made = size
+            rounds = []
+            for _ in range(3 if size > 1_000 else 20):
+                began = time.perf_counter()
+                items = sum(len(page["channels"]) for page in ivs.get_paginator("list_channels").paginate())
+                rounds.append((time.perf_counter() - began) / items)
+                assert items == size
+            cost = statistics.median(rounds) * 1e6
+            first = first or cost
+            rows.append((f"{size:,}", f"{cost:.0f}", f"{cost / first:.2f}"))
+    return rows
+
+
+@contextmanager
+def served(command: list[str]) -> Iterator[Running]:
+    """Run a server in a process of its own until it answers, and end it after."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    began = time.perf_counter()
+    with subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait(port, process)
+            yield Running(url, process.pid, time.perf_counter() - began)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once the server answers a request."""
+    deadline = time.perf_counter() + 30
+    while time.perf_counter() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/favicon.ico", timeout=5).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.005)
+        else:
+            return
+    raise RuntimeError("the server did not come up")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def client(url: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "ivs",
+        endpoint_url=url,
+        region_name="us-west-2",
+        aws_access_key_id="123456789012",
+        aws_secret_access_key="bench",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+if __name__ == "__main__":
+    main()
