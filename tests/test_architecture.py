@@ -35,8 +35,8 @@ def test_exceptions_of_any_kind_are_caught_only_at_the_outer_doors() -> None:
     found = []
     for path in SOURCES:
         name = str(path.relative_to(ROOT))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            broad = isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+        for node in (found for found in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(found, ast.ExceptHandler)):
+            broad = node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
             if broad and not name.startswith(allowed):
                 found.append(f"{name}:{node.lineno}")
     assert found == []
