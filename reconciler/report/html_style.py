@@ -69,7 +69,7 @@ border-radius:6px;padding:0 .3rem}
 .say{color:var(--dim);font-size:.88rem}
 .tag{font-size:.75rem;font-weight:650;color:var(--c);border:1px solid currentColor;border-radius:99px;padding:0 .5rem}
 .in{padding:.1rem .8rem .8rem;border-top:1px solid var(--line)}
-.in p{margin:.6rem 0;overflow-wrap:anywhere}
+.in p{margin:.6rem 0;font-size:.94rem;overflow-wrap:anywhere}
 .in .arn{color:var(--dim)}
 .warn{color:var(--c);font-weight:550}
 .diff{width:100%;border-collapse:separate;border-spacing:0 3px;table-layout:fixed;font-size:.9rem}
@@ -101,6 +101,6 @@ font-weight:700}
 .say{flex-basis:100%;padding-left:2.6rem}.paths{flex-basis:100%;padding-left:2.6rem}.paths{flex-basis:100%;padding-left:2.6rem}.paths{flex-basis:100%;
 padding-left:2.6rem}.tools .row.scroll{flex-wrap:nowrap;overflow-x:auto;scrollbar-width:none}
 .diff thead{display:none}.diff,.diff tbody{display:block}.diff tr{display:grid;grid-template-columns:1fr 1fr;margin-bottom:.4rem}
-.diff tbody th{grid-column:1/-1;width:auto;padding-bottom:.1rem}.diff td[colspan]{grid-column:1/-1}}
+.diff tr th:first-child{width:auto}.act .addr{flex:1 1 0}.diff tbody th{grid-column:1/-1;padding-bottom:.1rem}.diff td[colspan]{grid-column:1/-1}}
 @media print{.tools{display:none}.act{content-visibility:visible;break-inside:avoid}}
 """

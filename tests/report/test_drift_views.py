@@ -14,7 +14,7 @@ from .golden import matches_golden
 from .makers import addresses, an_arn, changes, removed, texts
 from .test_html import body, is_whole
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 findings = st.builds(Finding, addresses, st.sampled_from(Standing), texts, arn=st.one_of(st.none(), texts), changes=st.lists(changes, max_size=3).map(tuple))
 reports = st.builds(

@@ -12,7 +12,7 @@ from reconciler.report import graph, html_graph
 
 from .makers import a_big_target, a_target, an_action, an_arn, targets, the_small_target
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 ARCHIVE = Address(KindName.RECORDING_CONFIGURATION, "archive")
 MAIN = Address(KindName.CHANNEL, "main")
 

@@ -15,7 +15,7 @@ from reconciler.report import html, html_page, html_style
 from .golden import matches_golden
 from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, the_small_result, the_small_target
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 VOID = {"meta", "input"}
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "header", "section", "script", "h1", "h2", "h3", "small", "p", "b", "i", "code", "mark",

@@ -15,7 +15,7 @@ from .golden import matches_golden
 from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, targets, texts, the_small_result, the_small_target
 
 GITHUB = 65_536
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def test_a_small_plan_looks_as_it_did() -> None:
