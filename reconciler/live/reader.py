@@ -95,6 +95,7 @@ class _Reading:
                 reason = unreadable(KINDS[name], error, needed=name in self._request.needed)
                 if reason is not None:
                     closed[name] = reason
+                    found[name].clear()  # half of a kind would be taken for the whole
                 else:
                     failures.append(error)
                     self._stop.set()
