@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.diff import FieldChange as FieldChange  # noqa: PLC0414 - re-exported: a plan is read through this module
+from reconciler.diff import FieldChange as FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Value
 

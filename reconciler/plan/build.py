@@ -44,8 +44,9 @@ def build_plan(
     owned = classify(desired, live, options, adopt)
     kept, choices = settle(desired, owned)
     scene = Scene(desired, live, options, owned, kept, choices)
-    leaving = removals(scene)
-    drafts, deletes = held(scene, decide(scene), leaving.deletes)
+    drafts = decide(scene)
+    leaving = removals(scene, drafts)
+    drafts, deletes = held(scene, drafts, leaving.deletes)
     drafts = arrange(scene, drafts, deletes)
     actions = tuple(sorted((_action(draft, steps) for draft, steps in _with_steps(scene, (*drafts, *deletes))), key=action_key))
     plan = TargetPlan(

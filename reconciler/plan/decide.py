@@ -169,7 +169,7 @@ def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
     lacking = [str(address) for address in _references(wanted) if bindings.get(address) is None]
     if not lacking:
         return None
-    return Blocked("depends", f"it refers to {', '.join(lacking)}, which will not be there; see why that is blocked")
+    return Blocked("depends", f"it refers to {', '.join(lacking)}, which will not be there to be used; see why that is blocked")
 
 
 def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:

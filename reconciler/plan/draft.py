@@ -70,6 +70,8 @@ class Draft:
                 return None if self.blocked else Ref(self.address)
             case Verb.REPLACE if self.blocked is None:
                 return Ref(self.address)
+            case Verb.REPLACE if self.reason is Reason.CREATE_FAILED:
+                return None
             case Verb.ADOPT if self.blocked is not None:
                 return None
             case _:

@@ -34,8 +34,9 @@ class Removals:
     notes: tuple[str, ...]
 
 
-def removals(scene: Scene) -> Removals:
-    """Return the deletes that are due and, beside them, the orphans and duplicates that stay."""
+def removals(scene: Scene, drafts: Iterable[Draft]) -> Removals:
+    """Return the deletes that are due beside what is due for the spec, and the orphans and duplicates that stay."""
+    replaced = {draft.address for draft in drafts if draft.verb is Verb.REPLACE and draft.blocked is None}
     deletes: list[Draft] = []
     orphans: list[Orphan] = []
     notes: list[str] = []
@@ -44,7 +45,8 @@ def removals(scene: Scene) -> Removals:
             _left_spec(scene, address, group, deletes, orphans)
         elif address in scene.choices:
             for other, reason in scene.choices[address].others:
-                draft, note = _other(scene, address, other, reason)
+                # None of several was like the spec, and the one kept gives way to one that is: the others are leftovers from then on.
+                draft, note = _other(scene, address, other, Reason.SUPERSEDED if address in replaced else reason)
                 deletes += [draft] if draft else []
                 notes += [note] if note else []
     for address, key in _keys_without_spec(scene):
@@ -114,7 +116,7 @@ def _left_spec(scene: Scene, address: Address, group: tuple[LiveResource, ...], 
 def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) -> tuple[Draft | None, str]:
     kept = scene.kept[address]
     if reason is Reason.SUPERSEDED:
-        return _delete(address, other, reason, f"{kept.arn} took its place in a replacement that did not come to its end"), ""
+        return _delete(address, other, reason, f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address"), ""
     title = KINDS[address.kind].title
     if not scene.options.prune:
         return None, f"{address}: {title} {other.arn} claims the same address as {kept.arn} and is left alone; grant prune to delete it"

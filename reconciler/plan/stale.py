@@ -33,7 +33,7 @@ def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[st
     lines = [*_account(saved, live), *_spec(saved, desired, by_address)]
     for action in saved.actions:
         if action.blocked is None:
-            lines += _action(action, by_arn, by_address)
+            lines += _action(action, by_arn, by_address, live.of(KindName.STREAM_KEY))
     lines += _users(saved, live)
     return tuple(dict.fromkeys(lines))
 
@@ -76,8 +76,12 @@ def _written(live: LiveResource | None) -> str | None:
     return None if live is None else live.tags.get(SPEC)
 
 
-def _action(action: Action, by_arn: Mapping[str, LiveResource], by_address: Mapping[Address, LiveResource]) -> Iterator[str]:
-    if action.arn is None:
+def _action(action: Action, by_arn: Mapping[str, LiveResource], by_address: Mapping[Address, LiveResource], keys: tuple[LiveResource, ...]) -> Iterator[str]:
+    if action.kind is KindName.STREAM_KEY and action.arn is None:
+        # A key is made for one channel; one that is born with its channel is as new as the channel.
+        for channel in (step.parameters.get("channelArn") for step in action.steps):
+            yield from (f"{action.address}: was to be created, and is there now ({key.arn})" for key in keys if key.properties.get("channelArn") == channel)
+    elif action.arn is None:
         if action.address in by_address:
             yield f"{action.address}: was to be created, and is there now ({by_address[action.address].arn})"
     elif action.arn not in by_arn:

@@ -116,7 +116,7 @@ class Service:
         if kind.quota is not None and quota >= kind.quota:
             raise RefusedError(f"{step.id}: 402 quota of {kind.quota} {kind.title}s")
         arn = self._new_arn(kind)
-        self._check(kind, parameters)
+        self._check(kind, parameters, parameters)
         state = "CREATING" if kind.ready else None
         self.resources[arn] = LiveResource(kind.name, arn, canonical(kind.name, thaw_all(parameters)), {key: str(value) for key, value in tags.items()}, state)
         made = {f"{kind.member}.arn": arn}
@@ -146,7 +146,7 @@ class Service:
             # The documentation does not say how these three are judged when some are left out, so they have to come together.
             if "multitrackInputConfiguration" in parameters or "containerFormat" in parameters:
                 assert {"multitrackInputConfiguration", "containerFormat"} <= parameters.keys()
-        self._check(kind, merged)
+        self._check(kind, merged, parameters)
         self._put(resource, properties=canonical(kind.name, thaw_all(merged)))
 
     def _delete(self, kind: Kind, arn: str) -> None:
@@ -161,11 +161,11 @@ class Service:
                 if key.properties["channelArn"] == arn:
                     del self.resources[key.arn]
 
-    def _check(self, kind: Kind, properties: Mapping[str, Value]) -> None:
+    def _check(self, kind: Kind, properties: Mapping[str, Value], sent: Mapping[str, Value]) -> None:
         if kind.name is not KindName.CHANNEL:
             return
         for name in _REFERENCES:
-            arn = properties.get(name) or ""
+            arn = sent.get(name) or ""
             if arn and arn not in self.resources:
                 raise RefusedError(f"404 {arn}")
             if arn and self.resources[str(arn)].state not in (None, "ACTIVE", "CREATED"):

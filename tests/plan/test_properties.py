@@ -1,0 +1,254 @@
+"""What holds for any two states, found by trying many."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.tags import PROTECT, SPEC, STACK
+from reconciler.model.values import Ref
+from reconciler.plan.actions import Plan, PlanOptions, TargetPlan, Verb
+from reconciler.plan.build import build_plan
+from reconciler.plan.codec import dumps, fingerprint, from_json
+from reconciler.plan.drift import classify
+from reconciler.plan.order import in_order
+from reconciler.plan.stale import moved
+from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
+from tests.plan.service import Service
+
+IDS = ("one", "two", "three")
+TRIED = settings(
+    max_examples=40, deadline=None, derandomize=True, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+EVERYTHING = PlanOptions(prune=True)
+EITHER = st.sampled_from([PlanOptions(), EVERYTHING])
+
+
+def _maybe(draw: Callable[[Any], Any], **fields: st.SearchStrategy[Any]) -> dict[str, Any]:
+    return {name: draw(values) for name, values in fields.items() if draw(st.booleans())}
+
+
+@st.composite
+def properties_of(draw: Callable[[Any], Any], kind: KindName, there: frozenset[Address] = frozenset()) -> dict[str, Any]:
+    """Properties of a kind that keep the rules the spec would have been held to; references only to what is there."""
+    match kind:
+        case KindName.RECORDING_CONFIGURATION:
+            return _maybe(
+                draw,
+                recordingReconnectWindowSeconds=st.sampled_from([0, 60]),
+                thumbnailConfiguration=st.sampled_from([{"recordingMode": "DISABLED"}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 30}]),
+                renditionConfiguration=st.sampled_from([{"renditionSelection": "NONE"}, {"renditionSelection": "CUSTOM", "renditions": ["HD", "SD"]}]),
+            )
+        case KindName.FAILOVER_SLATE_CONFIGURATION:
+            return _maybe(draw, activationThresholdSeconds=st.integers(3, 5), maxSlateDisplaySeconds=st.sampled_from([60, 90]))
+        case KindName.PLAYBACK_KEY_PAIR:
+            return _maybe(draw, name=st.sampled_from(["player", "web"]))
+        case KindName.PLAYBACK_RESTRICTION_POLICY:
+            return _maybe(draw, allowedCountries=st.lists(st.sampled_from(["DE", "FR", "JP"])), enableStrictOriginEnforcement=st.booleans())
+        case KindName.AD_CONFIGURATION:
+            return _maybe(draw, postRollConfiguration=st.sampled_from([{"enabled": False, "durationSeconds": 15}, {"enabled": True, "durationSeconds": 30}]))
+        case KindName.CHANNEL:
+            return _channel(draw, there)
+        case KindName.STREAM_KEY:
+            return {}
+
+
+def _channel(draw: Callable[[Any], Any], there: frozenset[Address]) -> dict[str, Any]:
+    chosen = _maybe(draw, latencyMode=st.sampled_from(["LOW", "NORMAL"]), authorized=st.booleans(), insecureIngest=st.booleans())
+    for field in KINDS[KindName.CHANNEL].fields:
+        targets = sorted(address for address in there if address.kind is field.references)
+        if targets and draw(st.booleans()):
+            chosen[field.name] = Ref(draw(st.sampled_from(targets)))
+    shape = draw(st.sampled_from(["standard", "advanced", "multitrack", "fragmented"]))
+    if shape == "advanced":
+        chosen["type"] = draw(st.sampled_from(["ADVANCED_SD", "ADVANCED_HD"]))
+        chosen.update(_maybe(draw, preset=st.sampled_from(["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"])))
+    elif shape != "standard":
+        chosen["containerFormat"] = "FRAGMENTED_MP4"
+        chosen.pop("adConfigurationArn", None)
+        if shape == "multitrack":
+            chosen["multitrackInputConfiguration"] = {"enabled": True, "policy": "ALLOW", "maximumResolution": draw(st.sampled_from(["HD", "FULL_HD"]))}
+    return chosen
+
+
+@st.composite
+def specs(draw: Callable[[Any], Any], *, letters: str = "") -> DesiredState:
+    """A spec: some of three ids of each kind, wired to one another. ``letters`` tells the public keys of one spec from another's."""
+    resources: list[DesiredResource] = []
+    there: set[Address] = set()
+    for kind in KINDS:
+        for identifier in draw(st.lists(st.sampled_from(IDS), unique=True, max_size=3)):
+            address = Address(kind, identifier)
+            if kind is KindName.STREAM_KEY and Address(KindName.CHANNEL, identifier) not in there:
+                continue
+            there.add(address)
+            properties = draw(properties_of(kind, frozenset(there)))
+            if kind is KindName.PLAYBACK_KEY_PAIR:
+                properties["fingerprint"] = f"{identifier}{draw(st.sampled_from(['', letters]))}"
+            tags = _maybe(draw, team=st.sampled_from(["video", "audio"]), event=st.just("keynote"))
+            ignore = draw(st.sampled_from([(), (), (), ("latencyMode",), ("tags/team",)])) if kind is KindName.CHANNEL else ()
+            resources.append(wanted(str(address), properties, tags=tags, ignore=ignore, protect=draw(st.integers(0, 7)) == 0))
+    return desired(*resources)
+
+
+@st.composite
+def situations(draw: Callable[[Any], Any]) -> tuple[DesiredState, LiveState]:
+    """A spec, and what is live: an earlier spec applied, some of it lost, doubled, retagged or changed by hand, and strangers beside it."""
+    earlier, spec = draw(specs(letters="-x")), draw(specs())
+    resources: list[LiveResource] = []
+    for resource in earlier.resources.values():
+        if resource.address.kind is KindName.STREAM_KEY:
+            continue
+        changed: dict[str, Any] = {}
+        if resource.address.kind is KindName.CHANNEL and draw(st.booleans()):
+            changed["authorized"] = draw(st.booleans())
+        tags = draw(st.sampled_from([{}, {}, {"stray": "1"}, {SPEC: "before"}, {STACK: "other"}, {STACK: None}, {PROTECT: "true"}]))
+        state = draw(st.sampled_from(["CREATING", "CREATE_FAILED"])) if KINDS[resource.address.kind].ready and draw(st.integers(0, 5)) == 0 else None
+        resources.append(of(resource, changed=changed, tags=tags, state=state))
+        is_scarce = KINDS[resource.address.kind].quota is not None
+        if not is_scarce and draw(st.integers(0, 9)) == 0:
+            resources.append(of(resource, suffix="-again"))
+    arns = {resource.arn for resource in resources}
+    # References of what is live are to what is live: the service holds them together.
+    for channel in [resource for resource in resources if resource.kind is KindName.CHANNEL]:
+        key = draw(st.sampled_from(["untagged", "ours", "theirs"]))
+        identifier = channel.arn.rpartition("/")[2]
+        tags = {"ours": wanted(f"stream-key/{identifier.removesuffix('-again')}").tags, "theirs": {STACK: "other"}, "untagged": {}}[key]
+        resources.append(LiveResource(KindName.STREAM_KEY, arn(f"stream-key/{identifier}"), {"channelArn": channel.arn}, tags))
+    assert all(value in arns for resource in resources for name, value in resource.properties.items() if name in ("recordingConfigurationArn",))
+    if draw(st.booleans()):
+        resources.append(unowned("channel/theirs"))
+    return spec, live(*resources)
+
+
+def plan_of(spec: DesiredState, now: LiveState, options: PlanOptions = EVERYTHING) -> TargetPlan:
+    return build_plan(spec, now, options, target_name="prod")
+
+
+def agreeing(spec: DesiredState) -> LiveState:
+    return live(*(of(resource) for resource in spec.resources.values()))
+
+
+@TRIED
+@given(specs())
+def test_equal_states_give_an_empty_plan(spec: DesiredState) -> None:
+    plan = plan_of(spec, agreeing(spec))
+    assert plan.actions == ()
+    assert plan.summary.unchanged == len(spec.resources)
+    report = classify(plan, spec, agreeing(spec))
+    assert (report.drifted, report.pending) == (False, False)
+
+
+@TRIED
+@given(situations(), EITHER)
+def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(situation: tuple[DesiredState, LiveState], options: PlanOptions) -> None:
+    spec, now = situation
+    plan = plan_of(spec, now, options)
+    if any("no place left" in warning for action in plan.actions for warning in action.warnings):
+        return
+    service = Service(now)
+    after = service.run(plan)
+    following = plan_of(spec, after, options)
+    assert [action for action in following.actions if action.blocked is None] == []
+    blocked = {action.address for action in following.actions}
+    ours = {resource.arn: resource for group in after.resources.values() for resource in group if resource.tags.get(STACK) == THIS_STACK}
+    for address, resource in spec.resources.items():
+        if address not in blocked and address.kind is not KindName.STREAM_KEY:
+            matching = [one for one in ours.values() if one.kind is address.kind and one.tags.get("ivs-reconciler:id") == address.id]
+            assert matching
+            assert any(one.tags.get(SPEC) == resource.digest for one in matching)
+
+
+@TRIED
+@given(situations())
+def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -> None:
+    spec, now = situation
+    plan = plan_of(spec, now)
+    ours_by_channel = {channel.arn for channel in now.of(KindName.CHANNEL) if channel.tags.get(STACK) == THIS_STACK}
+    foreign = {
+        resource.arn
+        for group in now.resources.values()
+        for resource in group
+        if resource.tags.get(STACK) != THIS_STACK and not (STACK not in resource.tags and resource.properties.get("channelArn") in ours_by_channel)
+    }
+    for action in plan.actions:
+        for step in action.steps:
+            reads = step.operation.startswith("Get")
+            assert reads or not {step.parameters.get("arn"), step.parameters.get("resourceArn")} & foreign
+        assert action.blocked is not None or action.arn not in foreign
+
+
+@TRIED
+@given(situations(), st.sampled_from([(), ("channel/*",), ("recording-configuration/*", "*/two")]), st.sampled_from([(), ("*/one",)]))
+def test_dependencies_come_first_and_every_selection_can_be_run(
+    situation: tuple[DesiredState, LiveState], only: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    spec, now = situation
+    plan = plan_of(spec, now, PlanOptions(prune=True, only=only, exclude=exclude))
+    steps = in_order(plan.actions)
+    place = {step.id: index for index, step in enumerate(steps)}
+    assert len(place) == len(steps), "a step's id is not its own"
+    assert all(place[needed] < place[step.id] for step in steps for needed in step.after)
+    assert not any(action.steps for action in plan.actions if action.blocked)
+    ranks = [KINDS[action.kind].rank for action in plan.actions if action.verb is not Verb.DELETE]
+    falling = [KINDS[action.kind].rank for action in plan.actions if action.verb is Verb.DELETE]
+    assert ranks == sorted(ranks)
+    assert falling == sorted(falling, reverse=True)
+    if not any("no place left" in warning for action in plan.actions for warning in action.warnings):
+        Service(now).run(plan)
+
+
+@TRIED
+@given(situations(), st.randoms(use_true_random=False))
+def test_the_order_in_which_things_come_does_not_show(situation: tuple[DesiredState, LiveState], chance: random.Random) -> None:
+    spec, now = situation
+    resources = list(spec.resources.items())
+    groups = [(kind, chance.sample(group, len(group))) for kind, group in now.resources.items()]
+    chance.shuffle(resources)
+    chance.shuffle(groups)
+    shuffled = plan_of(
+        DesiredState(spec.stack, dict(resources), spec.digest), LiveState(now.account_id, now.region, {kind: tuple(group) for kind, group in groups})
+    )
+    plan = plan_of(spec, now)
+    assert fingerprint(shuffled) == fingerprint(plan)
+    texts = [dumps(Plan(THIS_STACK, "now", None, "sha256:0", EVERYTHING, (one,))) for one in (plan, shuffled)]
+    assert texts[0] == texts[1]
+
+
+@TRIED
+@given(situations())
+def test_a_plan_survives_json_and_holds_no_private_key(situation: tuple[DesiredState, LiveState]) -> None:
+    spec, now = situation
+    plan = Plan(THIS_STACK, "2026-11-20T10:00:00Z", "abc", "sha256:0", EVERYTHING, (plan_of(spec, now),))
+    text = dumps(plan)
+    assert from_json(json.loads(text)) == plan
+    assert "PRIVATE" not in text
+
+
+@TRIED
+@given(situations())
+def test_a_plan_is_fresh_until_it_is_applied_and_stale_after(situation: tuple[DesiredState, LiveState]) -> None:
+    spec, now = situation
+    plan = plan_of(spec, now)
+    assert moved(plan, spec, now) == ()
+    if any("no place left" in warning for action in plan.actions for warning in action.warnings):
+        return
+    after = Service(now).run(plan)
+    assert bool(moved(plan, spec, after)) == any(action.steps for action in plan.actions)
+
+
+@TRIED
+@given(situations())
+def test_drift_is_reported_when_and_only_when_something_differs(situation: tuple[DesiredState, LiveState]) -> None:
+    spec, now = situation
+    plan = plan_of(spec, now)
+    report = classify(plan, spec, now)
+    assert (report.drifted or report.pending) == bool(plan.actions)
