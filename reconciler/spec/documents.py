@@ -97,7 +97,7 @@ class RecordingConfiguration(Resource):
 class KeyFile(Strict):
     """A public key kept in a file of its own."""
 
-    file: Annotated[str, Field(min_length=1)] = Field(description="KeyPath of the PEM file, from the folder of the project file.")
+    file: Annotated[str, Field(min_length=1)] = Field(description="Path of the PEM file, from the folder of the project file.")
 
 
 def _pem_or_file(value: Any) -> str | None:

@@ -5,11 +5,11 @@ Sections may be spread over files and documents; the same id twice is a problem 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
@@ -69,7 +69,6 @@ class Entry:
 def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
     """Return every resource of these files; what is wrong with the shape of one is noted, and the field left out."""
     entries: dict[Address, Entry] = {}
-    validators = {kind: _validator(model) for kind, model in MODELS.items()}
     for source in sources:
         for number, document in enumerate(source.documents):
             if document is None:
@@ -89,7 +88,7 @@ def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry
                         source.name, source.mark((section,), document=number, at_key=True), f"unknown section {shown(section)}", _section_hint(section)
                     )
                 elif isinstance(bodies, dict):
-                    _gather_section(entries, kind, bodies, validators[kind], source, number, problems)
+                    _gather_section(entries, kind, bodies, source, number, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
                     problems.add(
@@ -102,7 +101,6 @@ def _gather_section(
     entries: dict[Address, Entry],
     kind: KindName,
     bodies: Mapping[str, Any],
-    validate: Callable[[Any], object],
     source: Source,
     number: int,
     problems: Problems,
@@ -110,6 +108,7 @@ def _gather_section(
     section = KINDS[kind].section
     marks = source.ids[number]
     model = MODELS[kind]
+    validate = model.__pydantic_validator__.validate_python
     for identifier, body in bodies.items():
         address = Address(kind, identifier)
         mark = marks.get((section, identifier)) or source.mark((section, identifier), document=number, at_key=True)
@@ -141,10 +140,6 @@ def _leave_out(entry: Entry, broken: frozenset[str]) -> None:
     entry.body = {name: value for name, value in body.items() if name not in broken}
     if "tags" in broken and isinstance(body.get("tags"), dict):
         entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str)}
-
-
-def _validator(model: type[BaseModel]) -> Callable[[Any], object]:
-    return model.__pydantic_validator__.validate_python
 
 
 def _section_hint(section: str) -> str:
