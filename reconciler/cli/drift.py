@@ -17,7 +17,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="say what changed outside, and what waits to be applied; read-only",
         description="Compare live state with the spec. Exit code 2: something changed outside. 5: nothing did, but changes wait to be applied. 0: in sync.",
     )
-    add_format(parser, "text", "json")
+    add_format(parser, "text", "json", "markdown", "html")
     parser.set_defaults(run=run)
 
 
@@ -46,6 +46,14 @@ def run(args: argparse.Namespace) -> int:
         from reconciler.report.drift_json import drift_json
 
         sys.stdout.write(json.dumps(drift_json(project.stack, reports), indent=2, ensure_ascii=False) + "\n")
+    elif args.format == "markdown":
+        from reconciler.report import markdown_drift
+
+        sys.stdout.write("\n".join(markdown_drift.render_drift(report) for report in reports))
+    elif args.format == "html":
+        from reconciler.report import html_drift
+
+        sys.stdout.write(html_drift.render_drift(reports, stack=project.stack))
     else:
         from reconciler.report.drift_text import render_drift
         from reconciler.report.text import ansi, plain

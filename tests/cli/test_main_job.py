@@ -173,6 +173,15 @@ def test_the_events_of_an_apply_are_json_lines_that_begin_with_a_version(tmp_pat
     assert lines[-1]["complete"] is True
 
 
+def test_drift_can_be_read_in_every_view(applied: Path) -> None:
+    with outside(applied) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
+    for view, expected in (("json", '"standing": "drift"'), ("markdown", "latencyMode"), ("html", "<!doctype html>")):
+        shown = run(applied, "drift", "--format", view)
+        assert shown.code == 2
+        assert expected.lower() in shown.out.lower()
+
+
 def test_a_wrong_call_ends_with_one_and_never_with_the_code_for_differences(tmp_path: Path) -> None:
     for words in ((), ("plan", "--nonsense"), ("nonsense",), ("show",), ("plan", "--allow-deletes", "-1")):
         assert run(tmp_path, *words).code == 1, words
