@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see ``ExitCode``)."""
+    _open_missing_streams()
     args = build_parser().parse_args(argv)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)
@@ -58,11 +59,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing, and keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
+        return int(ExitCode.ERROR)
+    except OSError as error:
+        # What a verb reads and writes, it answers for itself; what is left is the output, such as a full disk behind a redirection.
+        _silence_stdout()
+        sys.stderr.write(f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n")
         return int(ExitCode.ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; nothing more was started\n")
         return _INTERRUPTED
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started with a closed stdout or stderr one that leads nowhere: a report must not land in a file or socket that got the free number."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:

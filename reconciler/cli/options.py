@@ -98,7 +98,6 @@ def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number, 0 or more")
+    return int(text)

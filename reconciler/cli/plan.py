@@ -31,8 +31,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
-    from pathlib import Path
-
     from reconciler.cli import pipeline
     from reconciler.cli.guarding import refusals
     from reconciler.cli.progress import reading
@@ -50,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     show_plan(plan, args.format, context)
     warn(warning for state in desired.values() for warning in state.warnings)
     if args.out:
-        write_new(Path(args.out), dumps(plan))
+        write_new(context.directory / args.out, dumps(plan))
     refused = refusals(plan, project.guardrails, args)
     for message in refused:
         sys.stderr.write(f"{message}\n")
@@ -111,4 +109,4 @@ def write_new(path: Path, text: str) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        raise UsageError(f"{path}: the plan cannot be saved ({error.strerror}); name a file in a folder that can be written") from None
+        raise UsageError(f"{path}: the plan cannot be saved ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written") from None

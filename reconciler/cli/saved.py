@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
@@ -17,8 +18,8 @@ def load_plan(path: Path) -> Plan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; name a file that plan --out saved") from None
-    except ValueError:
+        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved") from None
+    except (ValueError, RecursionError):
         raise UsageError(f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE") from None
     return from_json(content)
 
@@ -36,7 +37,8 @@ def claim(path: Path, plan: Plan) -> None:
     except FileExistsError:
         if _belongs(mark, content["fingerprints"]):
             raise StalePlan(f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again") from None
-        mark.write_text(json.dumps(content), encoding="utf-8")
+        with contextlib.suppress(OSError):
+            mark.write_text(json.dumps(content), encoding="utf-8")
         return
     except OSError:
         return  # A folder that cannot be written holds no mark; live state still tells.
