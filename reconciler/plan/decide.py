@@ -100,7 +100,7 @@ def _adopt(scene: Scene, resource: DesiredResource, live: LiveResource, wanted: 
     wanted = effective(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(wanted, bindings)
-    if STACK in live.tags:
+    if live.tags.get(STACK, scene.desired.stack) != scene.desired.stack:
         blocked = Blocked(
             "foreign",
             f"{live.arn} belongs to another stack: it carries the tag {STACK}={live.tags[STACK]}; have that stack forget it (or remove the tag), then adopt it",

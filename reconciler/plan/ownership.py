@@ -20,7 +20,7 @@ from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.tags import ID, STACK
 from reconciler.plan.actions import PlanOptions
 
-_VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _REFERENCES = tuple(field.name for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
 
 
@@ -144,14 +144,18 @@ def _named_by_arn(address: Address, arn: str, desired: DesiredState, live: LiveS
     if others:
         raise UsageError(f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own")
     for resource in live.of(address.kind):
-        if resource.arn == arn:
-            return resource
+        if resource.arn != arn:
+            continue
+        identifier = resource.tags.get(ID, "")
+        if resource.tags.get(STACK) == desired.stack and _VALID_ID.fullmatch(identifier) and identifier != address.id:
+            raise UsageError(f"{address}: this stack manages {arn} already as {address.kind}/{identifier}; leave it there, or rename that id in the spec")
+        return resource
     raise UsageError(f"{address}: there is no {title} {arn} in account {live.account_id}, {live.region}; check the ARN")
 
 
 def _nameless(resource: LiveResource, identifier: str) -> str:
     wrong = f"its id tag {identifier!r} is no valid id" if identifier else "it has no id tag"
-    return f"{KINDS[resource.kind].title} {resource.arn} is this stack's, but {wrong}; it is left alone: give it the tag {ID}, or remove the tag {STACK}"
+    return f"{KINDS[resource.kind].title} {resource.arn} is this stack's, but {wrong}; it is left alone: adopt it under an address of the spec, or remove the tag {STACK}"
 
 
 def _arn(resource: LiveResource) -> str:

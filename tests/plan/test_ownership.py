@@ -1,0 +1,74 @@
+"""Consents that name nothing they could apply to, and what has to be read before a plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.model.address import Address, KindName
+from reconciler.model.tags import STACK
+from reconciler.plan.actions import PlanOptions
+from reconciler.plan.build import build_plan
+from reconciler.plan.ownership import to_read
+from tests.builders import arn, desired, live, of, unowned, wanted
+
+MAIN = wanted("channel/main")
+
+
+@pytest.mark.parametrize(
+    ("address", "consent", "said"),
+    [
+        ("channel/unknown", arn("channel/main-unowned"), "nothing in the spec has this address"),
+        ("channel/main", arn("channel/nowhere"), "there is no channel"),
+        ("channel/main", arn("recording-configuration/x-unowned"), "there is no channel"),
+        ("stream-key/main", arn("stream-key/x"), "taken over with its channel"),
+    ],
+)
+def test_a_consent_that_cannot_apply_is_the_callers_to_correct(address: str, consent: str, said: str) -> None:
+    now = live(unowned("channel/main"), unowned("recording-configuration/x"))
+    with pytest.raises(UsageError, match=said):
+        build_plan(desired(MAIN, wanted("stream-key/main")), now, PlanOptions(), target_name="prod", adopt={Address.parse(address): consent})
+
+
+def test_an_address_that_is_managed_already_takes_no_second_resource() -> None:
+    with pytest.raises(UsageError, match="channel/main under this address already"):
+        build_plan(desired(MAIN), live(of(MAIN), unowned("channel/main")), PlanOptions(), target_name="prod", adopt={MAIN.address: arn("channel/main-unowned")})
+
+
+def test_what_is_ours_under_another_address_is_not_taken_twice() -> None:
+    other = wanted("channel/other")
+    with pytest.raises(UsageError, match="already as channel/other"):
+        build_plan(desired(MAIN, other), live(of(other)), PlanOptions(), target_name="prod", adopt={MAIN.address: arn("channel/other")})
+
+
+def test_a_consent_that_was_carried_out_changes_nothing() -> None:
+    plan = build_plan(desired(MAIN), live(of(MAIN)), PlanOptions(adopt=True), target_name="prod", adopt={MAIN.address: arn("channel/main")})
+    assert plan.actions == ()
+
+
+def test_what_consent_speaks_of_is_read_in_full_first() -> None:
+    summary = unowned("channel/main", complete=False)
+    now = live(summary, unowned("channel/whole"), unowned("channel/theirs", tags={STACK: "other"}, complete=False))
+    spec = desired(MAIN, wanted("channel/whole"), wanted("channel/theirs"))
+    assert to_read(spec, now, PlanOptions(adopt=True), {}) == (summary,)
+    assert to_read(spec, now, PlanOptions(), {}) == ()
+    assert to_read(spec, now, PlanOptions(), {MAIN.address: summary.arn}) == (summary,)
+
+
+def test_every_live_resource_is_counted_once_as_ours_or_foreign() -> None:
+    plan = build_plan(
+        desired(MAIN, wanted("stream-key/main")),
+        live(of(MAIN), of(wanted("stream-key/main")), of(wanted("channel/gone")), unowned("channel/theirs"), unowned("playback-key-pair/theirs")),
+        PlanOptions(),
+        target_name="prod",
+    )
+    assert plan.managed == {
+        KindName.RECORDING_CONFIGURATION: 0,
+        KindName.FAILOVER_SLATE_CONFIGURATION: 0,
+        KindName.PLAYBACK_KEY_PAIR: 0,
+        KindName.PLAYBACK_RESTRICTION_POLICY: 0,
+        KindName.AD_CONFIGURATION: 0,
+        KindName.CHANNEL: 2,
+        KindName.STREAM_KEY: 1,
+    }
+    assert plan.summary.foreign == 2
