@@ -104,8 +104,11 @@ def members(change: FieldChange) -> tuple[tuple[str, ...], tuple[str, ...]] | No
 
 
 def is_own_record(change: FieldChange) -> bool:
-    """Whether a change is only our bookkeeping: the tags that record owner, id, spec and protection."""
-    return change.path.startswith("/tags/ivs-reconciler:")
+    """Whether a change is only our bookkeeping: the tags that record owner, id and spec.
+
+    Protection is not: whoever reviews a plan sees it granted and lifted.
+    """
+    return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
 
 
 def summary_words(summary: Summary) -> str:

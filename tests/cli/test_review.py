@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import run, stack
+from tests.cli.support import rewrite, run, stack
 
 SPEC: dict[str, object] = {"channels": {"side": {}}}
 
@@ -63,3 +63,11 @@ def test_a_count_that_is_none_is_refused_in_words(folder: Path) -> None:
         refused = run(folder, "plan", f"--allow-deletes={text}")
         assert refused.code == 1
         assert f"'{text}' is not a count; write a whole number, 0 or more" in refused.err
+
+
+def test_granting_and_lifting_protection_is_seen_by_whoever_reviews_the_plan(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"side": {"protect": True}}})
+    assert '+ tags.ivs-reconciler:protect  "true"' in run(folder, "apply", "--auto-approve").out
+    rewrite(folder, SPEC)
+    for view in ("text", "markdown", "html"):
+        assert "tags.ivs-reconciler:protect" in run(folder, "plan", "--format", view).out, view
