@@ -29,7 +29,7 @@ from reconciler.sandbox.world import Lag, Row, World
 MAX_LIMIT = 1000
 
 
-class ControlError(Exception):
+class ControlError(ValueError):
     """What was asked of the sandbox is not possible; the text says why."""
 
 

@@ -91,9 +91,13 @@ class Sandbox:
         self.control = Control(self._engine)
         self._clock = time
         self._stopping = threading.Event()
-        for name, value in (limits or {}).items():
-            self.control.set_quota(name, value)
-        self._poster = delivery.Poster(self._store, time, post_events_to) if post_events_to else None
+        try:
+            for name, value in (limits or {}).items():
+                self.control.set_quota(name, value)
+            self._poster = delivery.Poster(self._store, time, post_events_to) if post_events_to else None
+        except ValueError:
+            self._store.close()
+            raise
 
     @property
     def endpoint_url(self) -> str:

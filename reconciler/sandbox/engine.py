@@ -169,14 +169,11 @@ class Engine:
             call = Call(operation.name, caller, world, parts.settings, parts.rng)
             result = handler(call, cleaned)
             body = self._serialisers[operation.output](result) if operation.output else {}
-            record = self._record(attempt, operation.status)
             if write:
-                if operation.output:
-                    masked = self._maskers[operation.output](result)
-                    record = self._record(attempt, operation.status, result=masked)
-                parts.journal.write(connection, record)
+                made = self._maskers[operation.output](result) if operation.output else None
+                parts.journal.write(connection, self._record(attempt, operation.status, result=made))
         if not write:
-            parts.journal.defer(record)
+            parts.journal.defer(self._record(attempt, operation.status))
         if operation.status == 204:
             return Response(204, (("x-amzn-RequestId", attempt.request_id),))
         answer = json_response(operation.status, body, attempt.request_id)

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.sandbox.model import JsonDict
@@ -42,6 +42,10 @@ class CallRecord:
     parameters: JsonDict | None = None
     result: JsonDict | None = None
 
+    def to_json(self) -> str:
+        """Return the record as text; by hand, since `asdict` would copy the documents deeply."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
 
 class Journal:
     """The records of one database."""
@@ -66,7 +70,7 @@ class Journal:
             records.append(record)
         connection.executemany(
             "INSERT INTO calls (time, account, region, operation, document) VALUES (?, ?, ?, ?, ?)",
-            [(each.time, each.account, each.region, each.operation, json.dumps(asdict(each))) for each in records],
+            [(each.time, each.account, each.region, each.operation, each.to_json()) for each in records],
         )
         self._written += len(records)
         if self._written >= TRIM_EVERY:

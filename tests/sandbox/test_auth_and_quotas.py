@@ -159,3 +159,16 @@ def test_resource_quotas_hold_and_can_be_raised(session: Any) -> None:
         assert (default["QuotaName"], default["Value"]) == ("Channels", 5000.0)
         with pytest.raises(quotas.exceptions.NoSuchResourceException):
             quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-1")
+
+
+def test_the_signature_is_checked_before_the_rate_and_the_rate_before_the_members(session: Any) -> None:
+    with Sandbox(auth="strict", accounts={"AKIDALICE": ALICE}, quotas={"CreateChannel": 1}) as strict:
+
+        def ivs(secret: str) -> Any:
+            return session.client(
+                "ivs", endpoint_url=strict.endpoint_url, region_name="us-west-2", aws_access_key_id="AKIDALICE", aws_secret_access_key=secret, config=_once()
+            )
+
+        assert refusal(ivs("wrong").create_channel, name="a b") == (403, "InvalidSignatureException")
+        assert refusal(ivs("alices-secret").create_channel, name="a b") == (400, "ValidationException")
+        assert refusal(ivs("alices-secret").create_channel, name="a b") == (429, "ThrottlingException")

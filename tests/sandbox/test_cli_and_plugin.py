@@ -77,6 +77,8 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
         ["--auth", "strict"],
         ["--limit", "channels"],
         ["--limit", "channels=many"],
+        ["--limit", "nonsense=1"],
+        ["--limit", "channels=-1"],
         ["--bucket", "x"],
         ["--accounts", "/nowhere/accounts.json"],
         ["--post-events", "ftp://x"],

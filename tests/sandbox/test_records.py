@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +137,14 @@ def test_the_page_forbids_itself_any_outside_request(sandbox: Sandbox) -> None:
     with urllib.request.urlopen(f"{sandbox.endpoint_url}/?refresh", timeout=10) as answer:
         assert answer.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
         assert b'http-equiv="refresh"' in answer.read()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
+def test_a_real_browser_shows_the_page_and_asks_nobody_else(ivs: Any, sandbox: Sandbox, tmp_path: Path) -> None:
+    ivs.create_channel(name="seen-in-a-browser")
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    command = ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}", f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"{sandbox.endpoint_url}/"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "<td>seen-in-a-browser</td>" in done.stdout
+    assert {call["operation"] for call in sandbox.control.calls()} == {"CreateChannel"}
