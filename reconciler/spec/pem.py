@@ -19,6 +19,9 @@ _HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
 """What comes before the two coordinates of an uncompressed P-384 point."""
 
 _COMPRESSED = bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200")
+_SPELLED_OUT = bytes.fromhex("2a8648ce3d0101")
+"""The identifier of a prime field, which only spelled-out curve parameters hold."""
+
 _SIZE = 48
 _PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
 _CURVE_B = 0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF
@@ -79,6 +82,8 @@ def _check(der: bytes) -> None:
             "this P-384 key has a compressed point, which IVS does not take", "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed"
         )
     if not der.startswith(_HEADER):
+        if _SPELLED_OUT in der[:40]:
+            raise BadKey("this key spells its curve out instead of naming it", "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve")
         for identifier, name in _OTHER_KEYS:
             if identifier in der[:40]:
                 raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _MAKE)
