@@ -61,6 +61,11 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
     gone = {draft.live.arn for draft in deletes if draft.live and draft.blocked is None}
     of_channel = {draft.live.arn: draft for draft in drafts if draft.live and draft.live.kind is KindName.CHANNEL}
     names = {channel.arn: address for address, channel in scene.kept.items() if address.kind is KindName.CHANNEL}
+    will_use: dict[str, list[Address]] = {}
+    for draft in drafts:
+        if draft.address.kind is KindName.CHANNEL and draft.blocked is None:
+            for arn in references_in(draft.wanted):
+                will_use.setdefault(arn, []).append(draft.address)
 
     def holders(live: LiveResource) -> list[LiveResource]:
         return [user for user in scene.owned.users.get(live.arn, ()) if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))]
@@ -72,10 +77,12 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
         if draft.verb is Verb.DELETE and KindName.CHANNEL in scene.live.unreadable:
             why = scene.live.unreadable[KindName.CHANNEL]
             return replace(draft, blocked=Blocked("unreadable", f"channels could not be listed ({why}), so nobody knows which of them use it"))
-        holding = holders(live)
-        if not holding:
+        holding, coming = holders(live), will_use.get(live.arn, ())
+        if not holding and not coming:
             return draft
-        said = "; ".join(_holding(scene, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding)
+        said = "; ".join(
+            [_holding(scene, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding] or [f"{user} names its ARN" for user in coming]
+        )
         if draft.verb is Verb.REPLACE:
             return replace(draft, lets_go=False, warnings=(*draft.warnings, f"{live.arn} stays after its replacement, because it is still in use: {said}"))
         strangers = any(user.tags.get(STACK) != scene.desired.stack for user in holding)
