@@ -78,9 +78,9 @@ def _botocore_session(session_vars: dict[str, object] | None = None, profile: st
 @functools.cache
 def _models() -> Any:
     """Return the loader of service models; it keeps what it read, which is the same for every session."""
-    import botocore.session
+    from botocore.loaders import create_loader
 
-    return botocore.session.Session().get_component("data_loader")
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 def _no_files() -> dict[str, object]:
