@@ -133,7 +133,8 @@ def _outcome(action: Action, steps: tuple[StepOutcome, ...], arn: str | None) ->
     if action.blocked is not None:
         return Outcome(action.address, action.verb, Result.BLOCKED, action.blocked.message, arn=arn, steps=steps)
     if failed is not None:
-        message = _with_done(f"{failed.operation}: {failed.message}", steps)
+        said = failed.message if failed.message.startswith(failed.operation) else f"{failed.operation}: {failed.message}"
+        message = _with_done(said, steps)
         return Outcome(action.address, action.verb, Result.FAILED, message, failed.request_id, arn, steps)
     if skipped is not None:
         return Outcome(action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps)

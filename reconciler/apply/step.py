@@ -255,5 +255,5 @@ def _said(error: AwsError, step: Step) -> str:
     if not error.ambiguous:
         return str(error)
     if step.operation in _CREATES:
-        return f"{error}; whether it was carried out is not known. It carries our tags, so the next plan finds what was made, if anything was"
+        return f"{error}; whether it was carried out is not known. It carries our tags: wait half a minute, so that the list shows what was made, if anything was, and plan again"
     return f"{error}; whether it was carried out is not known; plan again to see"

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli import pipeline
     from reconciler.cli.progress import reading
     from reconciler.cli.record import remembered
+    from reconciler.errors import AwsError
     from reconciler.log import configure
     from reconciler.plan.actions import PlanOptions
     from reconciler.plan.drift import classify
@@ -37,11 +38,14 @@ def run(args: argparse.Namespace) -> int:
     configure(context.log_format, context.verbosity)
     project, targets = pipeline.load_targets(context)
     desired = pipeline.load_desired_states(project, targets)
-    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys:
+    failures: list[AwsError] = []
+    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures) as surveys:
         reports = tuple(
             classify(survey.plan, survey.desired, survey.live, applied=remembered(Path(project.root), project.stack, survey.target.name, survey.live))
             for survey in surveys
         )
+    if failures and not reports:
+        raise failures[0]
     if args.format == "json":
         from reconciler.report.drift_json import drift_json
 
@@ -60,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
         paint = ansi if context.colored(sys.stdout) else plain
         sys.stdout.write("\n".join(render_drift(report, paint=paint) for report in reports))
+    if failures:
+        sys.stdout.flush()
+        raise failures[0]
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK

@@ -53,10 +53,12 @@ def surveyed(
     desired: Mapping[str, DesiredState],
     adopt: Mapping[Address, str] | None = None,
     progress: Progress | None = None,
+    failures: list[AwsError] | None = None,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
-    Raises ``AwsError`` with one line for each target that failed.
+    Raises ``AwsError`` with one line for each target that failed; with ``failures``, puts it there and yields the other targets,
+    for verbs that only look.
     """
     with contextlib.ExitStack() as stack:
 
@@ -72,17 +74,30 @@ def surveyed(
 
         with ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target") as pool:
             found = list(pool.map(survey, targets))
-        raise_failures(targets, found)
+        failed = failure_of(targets, found)
+        if failed is not None:
+            if failures is None:
+                raise failed
+            failures.append(failed)
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def raise_failures(targets: tuple[Target, ...], found: list[Survey | AwsError]) -> None:
-    """Raise the failures of all targets as one error, a line each; the error keeps the first one's code."""
+def failure_of(targets: tuple[Target, ...], found: list[Survey | AwsError]) -> AwsError | None:
+    """Return the failures of all targets as one error, a line each, with the first one's code; ``None`` when all went well."""
     failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
-    if failures:
-        lines = [f"{target.name}: {failure}" for target, failure in failures]
-        first = failures[0][1]
-        raise AwsError("\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id)
+    if not failures:
+        return None
+    lines = [f"{target.name}: {_in_full(failure)}" for target, failure in failures]
+    first = failures[0][1]
+    return AwsError("\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id)
+
+
+def _in_full(failure: AwsError) -> str:
+    """Return an error with what AWS Support would ask for, where its text does not say it already."""
+    text = str(failure)
+    head = f"{failure.operation}: " if failure.operation and failure.operation not in text else ""
+    facts = [fact for fact in (failure.code, failure.request_id and f"request {failure.request_id}") if fact and fact not in text]
+    return f"{head}{text}{f' ({chr(44).join(facts)})' if facts else ''}".replace(",request", ", request")
 
 
 def read_target(

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli import pipeline
     from reconciler.cli.guarding import refusals
     from reconciler.cli.progress import reading
+    from reconciler.errors import AwsError
     from reconciler.log import configure
     from reconciler.plan.actions import PlanOptions
     from reconciler.plan.codec import dumps
@@ -43,12 +44,18 @@ def run(args: argparse.Namespace) -> int:
     options = PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
     project, targets = pipeline.load_targets(context)
     desired = pipeline.load_desired_states(project, targets)
-    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, options, desired=desired, progress=progress) as surveys:
+    failures: list[AwsError] = []
+    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
         plan = pipeline.whole_plan(project, surveys, options)
+    if failures and not plan.targets:
+        raise failures[0]
+    # Saved before it is shown: a reader who leaves early takes nothing from it.
+    if args.out and not failures:
+        write_new(context.directory / args.out, dumps(plan))
     show_plan(plan, args.format, context)
     warn(warning for state in desired.values() for warning in state.warnings)
-    if args.out:
-        write_new(context.directory / args.out, dumps(plan))
+    if failures:
+        raise failures[0]
     refused = refusals(plan, project.guardrails, args)
     for message in refused:
         sys.stderr.write(f"{message}\n")

@@ -111,7 +111,7 @@ def classify(plan: TargetPlan, desired: DesiredState, live: LiveState, *, applie
         foreign=tuple(foreign_in(live, desired.stack)),
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
-        drifted=any(finding.standing in (Standing.DRIFT, Standing.MISSING) for finding in findings),
+        drifted=any(finding.standing in (Standing.DRIFT, Standing.MISSING) or _is_accident(finding, plan) for finding in findings),
         pending=deletes_due or any(finding.standing is Standing.PENDING for finding in findings),
         notes=plan.notes,
     )
@@ -158,6 +158,13 @@ def _difference(action: Action, desired: DesiredState, pending: set[Address], le
         return Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes)
     changes = tuple(change for change in action.changes if change not in following)
     return Finding(action.address, Standing.DRIFT, "it was changed outside, since the spec was last applied", action.arn, changes)
+
+
+def _is_accident(finding: Finding, plan: TargetPlan) -> bool:
+    """Whether a duplicate is one that nobody asked for, and not what a replacement left behind on its way."""
+    if finding.standing is not Standing.DUPLICATE:
+        return False
+    return not any(action.arn == finding.arn and action.reason is Reason.SUPERSEDED for action in plan.actions)
 
 
 def _follows(change: FieldChange, pending: set[Address], leftovers: dict[str, Address]) -> bool:

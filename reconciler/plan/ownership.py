@@ -71,7 +71,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
         claims=settled,
         keys=keys,
         users=users_of(live.of(KindName.CHANNEL)),
-        consents=_consents(desired, live, options, adopt, settled),
+        consents=_consents(desired, live, options, adopt, settled, notes),
         foreign=tuple(foreign),
         managed=managed,
         notes=tuple(notes),
@@ -113,6 +113,7 @@ def _consents(
     options: PlanOptions,
     adopt: Mapping[Address, str],
     claims: Mapping[Address, tuple[LiveResource, ...]],
+    notes: list[str],
 ) -> dict[Address, LiveResource]:
     consents = {address: _named_by_arn(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())}
     if not options.adopt:
@@ -130,6 +131,12 @@ def _consents(
             if address.kind is kind and address not in claims and address not in consents:
                 wanted.setdefault(str(resource_wanted.properties.get("name", "")), []).append(address)
         # A name that two could mean, on either side, means neither.
+        for name, addresses in wanted.items():
+            if (group := unowned.get(name, [])) and len(group) * len(addresses) > 1:
+                candidates = ", ".join(sorted(resource.arn for resource in group))
+                notes.append(
+                    f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
+                )
         consents.update((wanted[name][0], group[0]) for name, group in unowned.items() if len(group) == 1 and len(wanted.get(name, ())) == 1)
     return consents
 

@@ -8,7 +8,7 @@ from reconciler.model.tags import PROTECT, SPEC, comparable
 from reconciler.plan.actions import Reason
 from reconciler.plan.draft import Scene
 
-_RECORDS = frozenset({"/tags/" + escape(key) for key in (SPEC, PROTECT)})
+_RECORDS = frozenset({"/tags/" + escape(SPEC)})
 
 
 def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:

@@ -72,7 +72,9 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
         resource.address,
         Verb.ADOPT,
         Reason.BORN_WITH_CHANNEL,
-        "the channel is this stack's and its stream key carries no stack's tag; it is taken over and tagged",
+        "the channel is this stack's, its stream key is not"
+        if owner
+        else "the channel is this stack's and its stream key carries no stack's tag; it is taken over and tagged",
         live=live,
         desired=resource,
         wanted=wanted,

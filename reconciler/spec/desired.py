@@ -158,21 +158,21 @@ def _resource(
     protect: bool,
     public_key: str | None,
 ) -> DesiredResource:
-    digest = _digest(properties, user_tags, ignore, project.ignore_tags)
+    digest = _digest(properties, user_tags, ignore, project.ignore_tags, protect=protect)
     complete = {**user_tags, tag_names.STACK: project.stack, tag_names.ID: address.id, tag_names.SPEC: digest}
     if protect:
         complete[tag_names.PROTECT] = "true"
     return DesiredResource(address, properties, complete, digest, protect, ignore, public_key, entry.where)
 
 
-def _digest(properties: Mapping[str, Value], user_tags: Mapping[str, str], ignore: frozenset[str], ignore_tags: tuple[str, ...]) -> str:
+def _digest(properties: Mapping[str, Value], user_tags: Mapping[str, str], ignore: frozenset[str], ignore_tags: tuple[str, ...], *, protect: bool) -> str:
     """Digest what is compared with live state and nothing else, so that an ignored field can change without anything being pending."""
     if ignore:
         properties = {name: value for name, value in properties.items() if name not in ignore}
         user_tags = {} if "tags" in ignore else {key: value for key, value in user_tags.items() if f"tags/{key}" not in ignore}
     if ignore_tags:
         user_tags = {key: value for key, value in user_tags.items() if not any(fnmatchcase(key, pattern) for pattern in ignore_tags)}
-    return digest_of({"properties": properties, "tags": user_tags})
+    return digest_of({"properties": properties, "tags": user_tags, **({"protect": True} if protect else {})})
 
 
 def _digest_of_all(project: Project, resources: Mapping[Address, DesiredResource]) -> str:
@@ -181,7 +181,7 @@ def _digest_of_all(project: Project, resources: Mapping[Address, DesiredResource
             "stack": project.stack,
             "ignoreTags": tuple(sorted(project.ignore_tags)),
             "resources": {
-                str(address): (resource.digest, resource.protect, tuple(sorted(resource.ignore))) if resource.ignore or resource.protect else resource.digest
+                str(address): (resource.digest, tuple(sorted(resource.ignore))) if resource.ignore else resource.digest
                 for address, resource in resources.items()
             },
         }
