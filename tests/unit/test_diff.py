@@ -109,6 +109,18 @@ def test_an_ignored_field_is_not_compared_and_the_others_are_compared_beside_its
     }
 
 
+def test_a_reference_inside_an_object_is_one_value() -> None:
+    live: dict[str, Value] = {"multitrackInputConfiguration": {"enabled": True, "policy": ARCHIVE}}
+    desired: dict[str, Value] = {"multitrackInputConfiguration": {"enabled": True, "policy": "ALLOW"}}
+    assert [(change.path, change.before) for change in compare(CHANNEL, live, desired)] == [("/multitrackInputConfiguration/policy", ARCHIVE)]
+
+
+def test_an_object_in_the_place_of_a_value_is_reported_where_it_begins() -> None:
+    live: dict[str, Value] = {"destinationConfiguration": {"s3": "bucket"}}
+    desired: dict[str, Value] = {"destinationConfiguration": {"s3": {"bucketName": "bucket"}}}
+    assert [change.path for change in compare(RECORDING, live, desired)] == ["/destinationConfiguration/s3"]
+
+
 def test_effective_properties_keep_live_values_only_where_ignored() -> None:
     live: dict[str, Value] = {"name": "live", "latencyMode": "NORMAL"}
     desired: dict[str, Value] = {"name": "desired", "authorized": True}
