@@ -86,7 +86,7 @@ class Renditions(Strict):
 class RecordingConfiguration(Resource):
     """How streams are recorded. AWS cannot change one: a change is a replacement."""
 
-    destinationConfiguration: Destination = Field(description="Where recordings are stored.")
+    destinationConfiguration: Destination = Field(description="Where recordings go.")
     recordingReconnectWindowSeconds: Annotated[int, Field(ge=0, le=300)] | None = Field(
         None, description="Streams that reconnect within so many seconds are recorded as one. Default: 0, off."
     )

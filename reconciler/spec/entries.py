@@ -16,7 +16,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.spec import documents
 from reconciler.spec.loader import Source
 from reconciler.spec.marks import Mark
-from reconciler.spec.problems import Fault, Problems, nearest, shown, sort_of, suggestion
+from reconciler.spec.problems import Fault, Problems, dotted, nearest, shown, sort_of, suggestion
 from reconciler.spec.translate import faults_of, id_fault
 
 MODELS: Mapping[KindName, type[documents.Strict]] = {
@@ -56,8 +56,7 @@ class Entry:
     @property
     def label(self) -> str:
         """The address as messages name it."""
-        identifier = self.address.id
-        return f"{self.address.kind}/{identifier if id_fault(identifier) is None else shown(identifier)}"
+        return f"{self.address.kind}/{dotted((self.address.id,))}"
 
     def note(self, problems: Problems, fault: Fault) -> None:
         """Note a problem at a path of this resource."""

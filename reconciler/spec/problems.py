@@ -16,10 +16,10 @@ from reconciler.errors import Problem, SpecError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
-_SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]|://[^/\s]*@|^[A-Za-z0-9+/=]{40,}$")
+_SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-z0-9+/=]{40,}$")
 """What a private key, a stream key, an address with a password and a bare secret access key look like."""
 
-_WORD = re.compile(r"[\w:./+@=-]{1,60}")
+_WORD = re.compile(r"[\w:./+@=-]{1,128}")
 _LONGEST_QUOTE = 80
 
 

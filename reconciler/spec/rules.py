@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, assert_never
 
 from reconciler.model.address import KindName
@@ -86,7 +87,7 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
 
 def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
     """Return the API names that ``ignoreChanges`` means, and what is wrong with it."""
-    known = {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {name: name for name in FIELDS[kind]}
+    known = _names_of(kind)
     found: set[str] = set()
     faults: list[Fault] = []
     for index, name in enumerate(names):
@@ -107,6 +108,12 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
                 )
             )
     return frozenset(found), faults
+
+
+@lru_cache
+def _names_of(kind: KindName) -> Mapping[str, str]:
+    """Return every name that a field of the kind goes by -> the API's."""
+    return {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {name: name for name in FIELDS[kind]}
 
 
 def _channel(fields: Fields, place: Place, broken: frozenset[str]) -> Iterator[Fault]:

@@ -1,0 +1,247 @@
+"""YAML as the loader reads it, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.spec.loader import MAX_DEPTH, Cache, load
+from reconciler.spec.marks import MarkTree
+
+
+def read(text: str | bytes) -> Any:
+    """Return the one document of a sound file."""
+    source = load("x", text.encode() if isinstance(text, str) else text)
+    assert source.flaws == []
+    (document,) = source.documents
+    return document
+
+
+def flaws(text: str | bytes) -> list[str]:
+    source = load("x", text.encode() if isinstance(text, str) else text)
+    return [f"{flaw.mark[0]}:{flaw.mark[1]} {flaw.what}" if flaw.mark else flaw.what for flaw in source.flaws]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        *[(word, None) for word in ("null", "Null", "NULL", "~", "")],
+        *[(word, True) for word in ("true", "True", "TRUE")],
+        *[(word, False) for word in ("false", "False", "FALSE")],
+        *[
+            (word, word)
+            for word in (
+                "NO",
+                "no",
+                "yes",
+                "on",
+                "Off",
+                "y",
+                "nULL",
+                "truE",
+                "1_000",
+                "0b1",
+                "12:30:45",
+                "2024-01-01",
+                "1.2.3",
+                "+",
+                "e3",
+                "=",
+                "0o8",
+                "-0x1F",
+            )
+        ],
+        ("0", 0),
+        ("-12", -12),
+        ("+12", 12),
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1f", 31),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1e3", 1000.0),
+        ("-1.5E-2", -0.015),
+        (".inf", math.inf),
+        ("-.Inf", -math.inf),
+        ("+.INF", math.inf),
+        ("'12'", "12"),
+        ('"true"', "true"),
+        ("!!str 12", "12"),
+        ("!!str", ""),
+        ("!!int '12'", 12),
+        ("!!float 12", 12.0),
+        ("!!bool 'true'", True),
+        ("!!null ''", None),
+        ("9" * 5000, "9" * 5000),
+        ("Köln", "Köln"),
+    ],
+)
+def test_scalars_follow_the_core_schema(written: str, meant: object) -> None:
+    found = read(f"key: {written}\n")["key"]
+    assert (found, type(found)) == (meant, type(meant))
+
+
+def test_not_a_number_is_a_number() -> None:
+    assert all(math.isnan(value) for value in read("[.nan, .NaN, .NAN]"))
+
+
+def test_blocks_and_flows_and_multi_line_texts_are_read() -> None:
+    assert read("a:\n  - b: |\n      one\n      two\n    c: >\n      x\n      y\n  - [1, {d: e}]\n") == {
+        "a": [{"b": "one\ntwo\n", "c": "x y\n"}, [1, {"d": "e"}]]
+    }
+
+
+def test_merge_keys_give_way_to_what_is_written_and_earlier_ones_win() -> None:
+    assert read("a: &a {k: 1, l: 2}\nb: {k: 3, <<: *a}\nc: {<<: [*a, {l: 4, m: 5}]}\nd: {<<: {n: 6}}\n") == {
+        "a": {"k": 1, "l": 2},
+        "b": {"k": 3, "l": 2},
+        "c": {"k": 1, "l": 2, "m": 5},
+        "d": {"n": 6},
+    }
+
+
+def test_a_quoted_merge_key_is_a_key_like_any_other() -> None:
+    assert read('"<<": 1\n') == {"<<": 1}
+
+
+def test_a_merge_of_a_merge_reaches_all_the_way_down() -> None:
+    assert read("a: &a {k: 1}\nb: &b {<<: *a, l: 2}\nc: {<<: *b}\n")["c"] == {"k": 1, "l": 2}
+
+
+def test_aliases_stand_for_values_and_keys_and_may_be_defined_anew() -> None:
+    assert read("a: &x one\nb: *x\n*x : c\nd: &x two\ne: *x\n") == {"a": "one", "b": "one", "one": "c", "d": "two", "e": "two"}
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n", "\ufeff"])
+def test_a_file_of_nothing_has_no_document(text: str) -> None:
+    source = load("x", text.encode())
+    assert (source.documents, source.flaws) == ([], [])
+
+
+def test_documents_are_kept_apart_and_so_are_their_anchors() -> None:
+    source = load("x", b"--- {a: &x 1}\n---\n--- [b]\n...\n")
+    assert source.documents == [{"a": 1}, None, ["b"]]
+    assert flaws("a: &x 1\n---\nb: *x\n") == ["3:4 no anchor &x stands before this alias"]
+
+
+def test_a_byte_order_mark_and_carriage_returns_do_not_matter() -> None:
+    assert read(b"\xef\xbb\xbfa: 1\r\nb:\r\n  - c\r\n") == {"a": 1, "b": ["c"]}
+
+
+def test_equal_texts_of_several_files_are_one_object() -> None:
+    cache = Cache()
+    first, second = (load(name, b"key: some-text\nquoted: 'some text'\n", cache).documents[0] for name in "ab")
+    assert first["key"] is second["key"]
+    assert first["quoted"] is second["quoted"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\nb: 2\na: 3\n", '3:1 the key "a" stands here again; it stood first in line 1, column 1'),
+        ("a: {b: 1, c: {d: 1, d: 2}}\n", '1:21 the key "d" stands here again; it stood first in line 1, column 15'),
+        ("a: 1\n'a': 2\n", '2:1 the key "a" stands here again; it stood first in line 1, column 1'),
+        ("x: &k a\na: 1\n*k : 2\n", '3:1 the key "a" stands here again; it stood first in line 2, column 1'),
+        ("a: &a {}\nb: {<<: *a, <<: *a}\n", '2:13 the key "<<" stands here again; it stood first in line 2, column 5'),
+        ("1: a\n", "1:1 the key 1 is not text"),
+        ("a: {true: b}\n", "1:5 the key true is not text"),
+        ("~: a\n", "1:1 the key ~ is not text"),
+        ("?\n: a\n", "1:2 a key is empty"),
+        ("? [a]\n: b\n", "1:3 a mapping or a list cannot be a key"),
+        ("{a: b}: c\n", "1:1 a mapping or a list cannot be a key"),
+        ("a: &x {b: c}\n*x : d\n", "2:1 an alias in the place of a key stands for something that is not text"),
+        ("a: !!python/object/apply:os.system [x]\n", '1:4 the tag "!!python/object/apply:os.system" is not allowed'),
+        ("a: !Ref b\n", '1:4 the tag "!Ref" is not allowed'),
+        ("!Foo {a: b}\n", '1:1 the tag "!Foo" is not allowed'),
+        ("a: !!set {b}\n", '1:4 the tag "!!set" is not allowed'),
+        ("a: !!binary aGk=\n", '1:4 the tag "!!binary" is not allowed'),
+        ("a: !!timestamp 2024-01-01\n", '1:4 the tag "!!timestamp" is not allowed'),
+        ("a: !!map [b]\n", '1:4 the tag "!!map" is not allowed'),
+        ("a: !!int x\n", '1:4 "x" is not what its tag !!int says'),
+        ("a: !!int true\n", '1:4 "true" is not what its tag !!int says'),
+        ("a: *b\n", "1:4 no anchor &b stands before this alias"),
+        ("a: &a [*a]\n", "1:8 the alias *a stands inside the very value it repeats"),
+        ("a: {<<: b}\n", "1:9 the merge key << needs a mapping, or a list of mappings"),
+        ("a: {<<: [{b: c}, d]}\n", "1:19 the merge key << needs a mapping, or a list of mappings"),
+        ("a: b: c\n", "1:5 not valid YAML: mapping values are not allowed in this context"),
+        ("a:\n\tb: c\n", "2:1 a tab stands where YAML wants spaces"),
+        ("a: \x01\n", "1:4 the character U+0001 is not allowed in YAML"),
+        ("a: [b\n", "2:1 not valid YAML: did not find expected ',' or ']', while parsing a flow sequence"),
+        ('a: "b\n', "2:1 not valid YAML: found unexpected end of stream, while scanning a quoted scalar"),
+        ("a: @b\n", "1:4 not valid YAML: found character that cannot start any token, while scanning for the next token"),
+        (b"a: b\nc: \xff\n", "is not UTF-8: byte 0xff at offset 8, in line 2, does not fit"),
+        ("name: K\u00f6ln\n".encode("latin-1"), "is not UTF-8: byte 0xf6 at offset 7, in line 1, does not fit"),
+        ("a: b\n".encode("utf-16"), "is UTF-16"),
+    ],
+)
+def test_what_is_refused_is_named_with_its_place(text: str | bytes, expected: str) -> None:
+    assert flaws(text) == [expected]
+
+
+def test_several_troubles_of_one_file_are_all_reported() -> None:
+    assert len(flaws("1: a\nb: !Ref c\nd: e\nd: f\n")) == 3
+
+
+def test_aliases_that_explode_are_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    begun = time.process_time()
+    assert flaws("\n".join(lines)) == ["6:20 the aliases of this file stand for more than 500,000 values"]
+    assert time.process_time() - begun < 1
+
+
+def test_merges_that_explode_are_refused_too() -> None:
+    lines = ["a0: &a0 {" + ", ".join(f"k{n}: v" for n in range(1000)) + "}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 30)]
+    assert [flaw.split(" ", 1)[1] for flaw in flaws("\n".join(lines))] == ["the aliases of this file stand for more than 500,000 values"]
+
+
+def test_many_honest_aliases_are_fine() -> None:
+    text = "common: &c {a: 1, b: 2, c: 3}\nlist:\n" + "- *c\n" * 10_000
+    assert len(read(text)["list"]) == 10_000
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "a:\n"])
+def test_nesting_without_end_is_refused(opening: str) -> None:
+    text = "".join(" " * depth + "a:\n" for depth in range(500)) if opening == "a:\n" else opening * 100_000
+    begun = time.process_time()
+    (flaw,) = flaws(text)
+    assert f"this is nested more than {MAX_DEPTH} levels deep" in flaw
+    assert time.process_time() - begun < 1
+
+
+def test_the_parser_of_pyyaml_itself_gives_the_same_marks() -> None:
+    text = b"channels:\n  a: &x {b: [1, 2], <<: {c: d}}\n  e: *x\n"
+    from reconciler.spec import marks
+
+    quick = MarkTree.of(text)
+    slow_roots: list[marks.Node] = []
+    marks._grow(yaml.BaseLoader(text), slow_roots)
+    assert slow_roots == quick.documents
+
+
+@pytest.mark.parametrize(
+    ("path", "at_key", "expected"),
+    [
+        (("channels",), True, (2, 1)),
+        (("channels", "a"), True, (3, 3)),
+        (("channels", "a"), False, (3, 3)),
+        (("channels", "a", "type"), False, (4, 11)),
+        (("channels", "a", "type"), True, (4, 5)),
+        (("channels", "a", "list", 1), False, (5, 15)),
+        (("channels", "a", "missing"), False, (3, 3)),
+        (("channels", "b", "type"), False, (4, 11)),
+        (("channels", "b", "name"), False, (8, 11)),
+        (("channels", "c", "list", 0), False, (5, 12)),
+        (("nowhere", "at", "all"), False, (2, 1)),
+        ((), False, (2, 1)),
+    ],
+)
+def test_a_path_leads_to_the_place_where_the_thing_is_written(path: tuple[str | int, ...], at_key: bool, expected: tuple[int, int]) -> None:
+    source = load("x", b"# a comment\nchannels:\n  a: &a\n    type: BASIC\n    list: [1, 2]\n  b:\n    <<: *a\n    name: x\n  c: {<<: [*a]}\n")
+    assert source.mark(path, at_key=at_key) == expected
