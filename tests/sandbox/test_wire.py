@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -103,6 +104,24 @@ def test_a_huge_announced_body_is_refused_unread(raw: http.client.HTTPConnection
     raw.putheader("Content-Length", str(10**12))
     raw.endheaders()
     assert raw.getresponse().status == 413
+
+
+def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPConnection, sandbox: Sandbox) -> None:
+    host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
+    for garbage in (b"hello\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n"):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(garbage)
+            assert connection.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
+    assert ask(raw, "POST", "/ListChannels")[0].status == 200
+
+
+def test_a_client_that_asks_to_go_on_is_told_to(sandbox: Sandbox) -> None:
+    host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"POST /CreateChannel HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"{}")
+        assert b"streamKey" in b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def test_a_chunked_body_is_understood(raw: http.client.HTTPConnection) -> None:
