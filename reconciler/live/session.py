@@ -57,8 +57,6 @@ def _config(target: Target, connections: int, read_seconds: float = READ_SECONDS
         read_timeout=read_seconds,
         max_pool_connections=connections,
         user_agent_extra=SESSION_NAME,
-        # Everything sent was judged by the spec room or comes from an answer; the service judges it again.
-        parameter_validation=False,
         # A proxy would not find this machine's loopback; None leaves the choice to the environment.
         proxies={} if target.sandbox is not None else None,
     )

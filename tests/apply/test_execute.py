@@ -137,9 +137,7 @@ def test_two_actions_of_one_address_keep_their_own_outcomes() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("operation", "said"), [("CreateChannel", "It carries our tags: wait half a minute"), ("UpdateChannel", "plan again to see")]
-)
+@pytest.mark.parametrize(("operation", "said"), [("CreateChannel", "It carries our tags: wait half a minute"), ("UpdateChannel", "plan again to see")])
 def test_a_lost_answer_leaves_the_outcome_unknown_and_says_so(operation: str, said: str) -> None:
     applied = apply(Service({operation: refusal("ReadTimeout", "no answer came in time", ambiguous=True)}), action("channel/a", step("channel/a#1", operation)))
     assert applied.results == {"channel/a": "failed"}
