@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a developer's machine properties look further each time; a CI run must say the same of the same commit.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 _AWS = [name for name in os.environ if name.startswith("AWS_")]
 
