@@ -7,13 +7,17 @@ What one field alone cannot say (combinations, references, tags, keys) is in ``r
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from reconciler.spec.countries import COUNTRIES
+from reconciler.spec.problems import ID_PATTERN
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+# A plugin of pydantic's that some other package brings would see what users wrote, private keys by mistake included.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+
 NAME_PATTERN = r"^[a-zA-Z0-9_-]*$"
 MEDIATAILOR_PATTERN = r"^arn:aws:mediatailor:[a-z0-9-]+:[0-9]+:playbackConfiguration/[a-zA-Z0-9-]+$"
 BUCKET_PATTERN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"

@@ -5,6 +5,7 @@ Sections may be spread over files and documents; the same id twice is a problem 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.spec import documents
 from reconciler.spec.loader import Source
 from reconciler.spec.marks import Mark
-from reconciler.spec.problems import Fault, Problems, dotted, nearest, shown, sort_of, suggestion
-from reconciler.spec.translate import faults_of, id_fault
+from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
 
 MODELS: Mapping[KindName, type[documents.Strict]] = {
     KindName.RECORDING_CONFIGURATION: documents.RecordingConfiguration,
@@ -107,6 +107,7 @@ def _gather_section(
     section = KINDS[kind].section
     marks = source.ids[number]
     model = MODELS[kind]
+    is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
     validate = model.__pydantic_validator__.validate_python
     for identifier, body in bodies.items():
         address = Address(kind, identifier)
@@ -119,7 +120,10 @@ def _gather_section(
             # A stream key without anything of its own is still wanted.
             body = {key: {} if key == "streamKey" else value for key, value in body.items() if value is not None or key == "streamKey"}  # noqa: PLW2901
         entry = Entry(address, body, source, number, mark, nulls)
-        if wrong := id_fault(identifier):
+        if not is_id(identifier):
+            from reconciler.spec.translate import id_fault  # noqa: PLC0415 - words are needed only where something is wrong
+
+            wrong = id_fault(identifier)
             problems.add(source.name, mark, wrong.what, wrong.hint)
         earlier = entries.setdefault(address, entry)
         if earlier is not entry:
@@ -127,6 +131,8 @@ def _gather_section(
         try:
             validate(body)
         except ValidationError as error:
+            from reconciler.spec.translate import faults_of  # noqa: PLC0415 - likewise
+
             faults = list(faults_of(model, body, error))
             for fault in faults:
                 entry.note(problems, fault)

@@ -6,7 +6,6 @@ It also decides how a value of the user's may be quoted: briefly, and never when
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from typing import TypeAlias
 from reconciler.errors import Problem, SpecError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+"""What an id is: it becomes the value of a tag and, by default, a name."""
 
 _SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-z0-9+/=]{40,}$")
 """What a private key, a stream key, an address with a password and a bare secret access key look like."""
@@ -108,6 +110,8 @@ def sort_of(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word most like this one, or ``""``. Case and dashes hardly count."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     candidates = list(known)
     folded = {_fold(candidate): candidate for candidate in candidates}
     short = _fold(word)[:_LONGEST_QUOTE]

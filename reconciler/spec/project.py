@@ -6,12 +6,10 @@ Nothing is asked of AWS or of the file system beyond the one file.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
@@ -67,7 +65,6 @@ def _faults(raw: object) -> Iterator[Fault]:
     from pydantic import ValidationError  # noqa: PLC0415
 
     from reconciler.spec.settings import ProjectFile  # noqa: PLC0415
-    from reconciler.spec.translate import faults_of  # noqa: PLC0415
 
     if not isinstance(raw, dict):
         yield Fault((), "a project file is a mapping", "begin with stack: <name>")
@@ -77,6 +74,8 @@ def _faults(raw: object) -> Iterator[Fault]:
     try:
         ProjectFile.__pydantic_validator__.validate_python(given)
     except ValidationError as error:
+        from reconciler.spec.translate import faults_of  # noqa: PLC0415
+
         for fault in faults_of(ProjectFile, given, error):
             faulty.add(fault.path)
             yield fault
@@ -178,7 +177,12 @@ def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
 
 
 def _is_loopback(endpoint: str | None) -> bool:
-    host = (urlsplit(endpoint).hostname or "") if endpoint else ""
+    if endpoint is None:
+        return False
+    import ipaddress  # noqa: PLC0415 - few targets have an endpoint of their own
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    host = urlsplit(endpoint).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

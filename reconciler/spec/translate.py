@@ -16,14 +16,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from reconciler.spec import documents, settings
-from reconciler.spec.problems import Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
+from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
 
-_ID = re.compile(documents.ID_PATTERN.rstrip("$"))
 _ARN = re.compile(r":([a-z-]+)/\[")
 
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     documents.NAME_PATTERN: ("holds characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
-    documents.ID_PATTERN: ("is not an id", 'ids are up to 128 letters, digits, "-" and "_", beginning with a letter or digit'),
+    ID_PATTERN: ("is not an id", 'ids are up to 128 letters, digits, "-" and "_", beginning with a letter or digit'),
     documents.MEDIATAILOR_PATTERN: (
         "is not the ARN of a MediaTailor playback configuration",
         "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>",
@@ -119,11 +118,9 @@ def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, cont
             return Fault(path, f"{name}: {message[:1].lower()}{message[1:]}", "", at_key)
 
 
-def id_fault(identifier: str) -> Fault | None:
-    """Return what is wrong with an id, if anything."""
-    if _ID.fullmatch(identifier):
-        return None
-    what, hint = _PATTERNS[documents.ID_PATTERN]
+def id_fault(identifier: str) -> Fault:
+    """Return the fault of an id that is none."""
+    what, hint = _PATTERNS[ID_PATTERN]
     return Fault((), f"{shown(identifier)} {what}", hint, at_key=True)
 
 
@@ -150,7 +147,7 @@ def _unknown_field(model: type[BaseModel], path: KeyPath) -> Fault:
 def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:
     if pattern in _PATTERNS:
         what, hint = _PATTERNS[pattern]
-        if pattern == documents.ID_PATTERN and isinstance(value, str):
+        if pattern == ID_PATTERN and isinstance(value, str):
             if value.startswith("arn:"):
                 return what, f"write an ARN under {path[-1]}Arn"
             if not value:
