@@ -1,8 +1,6 @@
 """``python -m reconciler`` is the ``ivs-reconciler`` command."""
 
-import sys
-
-from reconciler.cli.main import main
+from reconciler.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
