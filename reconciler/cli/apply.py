@@ -42,9 +42,8 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli import applying, pipeline
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
-    from reconciler.plan.actions import PlanOptions
 
-    options = PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
+    options = pipeline.options_of(args)
     project, targets = pipeline.load_targets(context)
     desired = pipeline.load_desired_states(project, targets)
     applying.must_be_able_to_ask(args)

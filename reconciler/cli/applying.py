@@ -22,8 +22,9 @@ from reconciler.apply import Event, events_json, execute
 from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
 from reconciler.cli.pipeline import Survey
+from reconciler.cli.plan import show_plan
 from reconciler.cli.record import remember
-from reconciler.cli.watching import Watcher, watcher
+from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused, StalePlan, UsageError
 from reconciler.live.reader import read_streams
 from reconciler.model.target import Guardrails, Project
@@ -31,7 +32,7 @@ from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
 from reconciler.plan.live_streams import needs_streams, with_streams
 from reconciler.plan.stale import moved
-from reconciler.report.text import ansi, plain, render_plan, render_result
+from reconciler.report.text import ansi, plain, render_result
 
 Work = Sequence[tuple[TargetPlan, Survey]]
 
@@ -106,7 +107,7 @@ def show_ask_run(
         _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
         _line({"type": "plan", "plan": to_json(plan)})
     else:
-        sys.stdout.write(render_plan(plan, paint=ansi if context.colored(sys.stdout) else plain, calls=context.verbosity > 0))
+        show_plan(plan, "text", context)
         sys.stdout.flush()
     refused = refusals(plan, guardrails, args)
     if refused:
@@ -114,7 +115,8 @@ def show_ask_run(
     if all(target.is_empty for target in plan.targets):
         for target, survey in work:
             remember(root, plan.stack, target, survey.live, None)
-        _line({"type": "result", "complete": True, "targets": []}) if args.format == "json" else None
+        if args.format == "json":
+            _line({"type": "result", "complete": True, "targets": []})
         return ExitCode.OK
     due = [action for target in plan.targets for action in target.actions if action.blocked is None]
     if not due:
@@ -148,16 +150,12 @@ def _run(work: Work, args: argparse.Namespace, context: Context, root: Path, sta
                 _line({"type": "result", "target": target.name, "complete": result.complete, "interrupted": result.interrupted, **_counts(result)})
             else:
                 with watcher(target, sys.stdout, sys.stderr, paint) as watch:
-                    result = execute(target, calls, on_event=_watching(watch), stop=stop, sleep=time.sleep, clock=time.monotonic)
+                    result = execute(target, calls, on_event=watch.event, stop=stop, sleep=time.sleep, clock=time.monotonic)
                 sys.stdout.write("\n" + render_result(result, paint=paint))
                 sys.stdout.flush()
             results.append(result)
             remember(root, stack, target, survey.live, result)
     return results
-
-
-def _watching(watch: Watcher) -> Callable[[Event], None]:
-    return watch.event
 
 
 def _printer(target: str) -> Callable[[Event], None]:

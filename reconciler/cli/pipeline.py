@@ -6,6 +6,7 @@ A target that fails is reported beside the others, so that one bad account does 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,11 @@ class Survey:
     live: LiveState
     plan: TargetPlan
     connection: Connection
+
+
+def options_of(args: argparse.Namespace) -> PlanOptions:
+    """Read the scope and the permissions of a plan from parsed arguments."""
+    return PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
 
 
 @contextlib.contextmanager

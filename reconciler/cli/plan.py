@@ -10,7 +10,10 @@ from reconciler.cli.options import Context, Subparsers, add_allowances, add_form
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from reconciler.plan.actions import Plan
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -36,12 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.progress import reading
     from reconciler.errors import AwsError
     from reconciler.log import configure
-    from reconciler.plan.actions import PlanOptions
     from reconciler.plan.codec import dumps
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
-    options = PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
+    options = pipeline.options_of(args)
     project, targets = pipeline.load_targets(context)
     desired = pipeline.load_desired_states(project, targets)
     failures: list[AwsError] = []
@@ -65,11 +67,8 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
 
 
-def show_plan(plan: object, view: str, context: Context) -> None:
+def show_plan(plan: Plan, view: str, context: Context) -> None:
     """Write the plan to stdout in one of the four views."""
-    from reconciler.plan.actions import Plan
-
-    assert isinstance(plan, Plan)
     match view:
         case "json":
             from reconciler.plan.codec import dumps
@@ -90,11 +89,8 @@ def show_plan(plan: object, view: str, context: Context) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
-def warn(warnings: object) -> None:
+def warn(warnings: Iterable[str]) -> None:
     """Write warnings of the spec to stderr, each once."""
-    from collections.abc import Iterable
-
-    assert isinstance(warnings, Iterable)
     for warning in dict.fromkeys(warnings):
         sys.stderr.write(f"warning: {warning}\n")
 
