@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of, plan_options_of, project_of
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -39,48 +39,53 @@ def run(args: argparse.Namespace) -> int:
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from pathlib import Path
 
-    from reconciler.cli import applying, pipeline
+    from reconciler.cli import applying
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
+    from reconciler.gitops.repository import head_commit
+    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.survey import surveyed, whole_plan
 
-    options = pipeline.options_of(args)
-    project, targets = pipeline.load_targets(context)
-    desired = pipeline.load_desired_states(project, targets)
+    options = plan_options_of(args)
+    project, targets = project_of(context)
+    desired = load_desired_states(project, targets)
     applying.must_be_able_to_ask(args)
     with contextlib.ExitStack() as stack:
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(pipeline.surveyed(project, targets, options, desired=desired, progress=progress))
+            surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
         warn(warning for state in desired.values() for warning in state.warnings)
-        plan = pipeline.whole_plan(project, surveys, options)
+        plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]
-        return applying.show_ask_run(plan, work, project.guardrails, args, context, root=Path(project.root))
+        return applying.show_ask_run(plan, work, project, args, context)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from pathlib import Path
 
-    from reconciler.cli import applying, pipeline
+    from reconciler.cli import applying
     from reconciler.cli.progress import reading
-    from reconciler.cli.saved import claim, load_plan
     from reconciler.errors import StalePlan, UsageError
+    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.saved import blocked_now, claim, load_plan, moved_since, must_fit, restricted
+    from reconciler.pipeline.survey import surveyed
 
     given = [flag for flag, value in (("--prune", args.prune), ("--adopt", args.adopt), ("--only", args.only), ("--exclude", args.exclude)) if value]
     if given:
         raise UsageError(f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE")
     path = context.directory / Path(args.plan_file)
-    plan = applying.restricted(load_plan(path), context.targets)
-    project, targets = pipeline.load_targets(context)
-    applying.must_fit(plan, project)
+    plan = restricted(load_plan(path), context.targets)
+    project, targets = project_of(context)
+    must_fit(plan, project)
     applying.must_be_able_to_ask(args)
     wanted = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in wanted)
-    desired = pipeline.load_desired_states(project, targets)
+    desired = load_desired_states(project, targets)
     with contextlib.ExitStack() as stack:
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(pipeline.surveyed(project, targets, plan.options, desired=desired, progress=progress))
-        moved = applying.moved_since(plan, surveys)
+            surveys = stack.enter_context(surveyed(project, targets, plan.options, desired=desired, progress=progress))
+        moved = moved_since(plan, surveys)
         if moved:
             raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
         by_name = {survey.target.name: survey for survey in surveys}
-        work = [(target, by_name[target.name]) for target in applying.blocked_now(plan, surveys, project.guardrails)]
-        return applying.show_ask_run(plan, work, project.guardrails, args, context, root=Path(project.root), before_first_call=lambda: claim(path, plan))
+        work = [(target, by_name[target.name]) for target in blocked_now(plan, surveys, project.guardrails)]
+        return applying.show_ask_run(plan, work, project, args, context, before_first_call=lambda: claim(path, plan))

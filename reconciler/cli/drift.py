@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reconciler.cli.options import Subparsers, add_format, context_of
+from reconciler.cli.options import Subparsers, add_format, context_of, project_of
 from reconciler.errors import ExitCode
 
 
@@ -26,20 +26,21 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from reconciler.cli import pipeline
     from reconciler.cli.progress import reading
-    from reconciler.cli.record import remembered
     from reconciler.errors import AwsError
     from reconciler.log import configure
+    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.record import remembered
+    from reconciler.pipeline.survey import surveyed
     from reconciler.plan.actions import PlanOptions
     from reconciler.plan.drift import classify
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
-    project, targets = pipeline.load_targets(context)
-    desired = pipeline.load_desired_states(project, targets)
+    project, targets = project_of(context)
+    desired = load_desired_states(project, targets)
     failures: list[AwsError] = []
-    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures) as surveys:
+    with reading(sys.stderr) as progress, surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures) as surveys:
         reports = tuple(
             classify(survey.plan, survey.desired, survey.live, applied=remembered(Path(project.root), project.stack, survey.target.name, survey.live))
             for survey in surveys

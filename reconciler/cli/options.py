@@ -15,6 +15,9 @@ from reconciler.errors import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reconciler.model.target import Project, Target
+    from reconciler.plan.actions import PlanOptions
+
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
 
@@ -60,6 +63,20 @@ def context_of(args: argparse.Namespace) -> Context:
         verbosity=getattr(args, "verbose", 0),
         no_color=getattr(args, "no_color", False),
     )
+
+
+def project_of(context: Context) -> tuple[Project, tuple[Target, ...]]:
+    """Read the project file that a call means, and the targets it asks for. Raises ``SpecError`` and ``UsageError``."""
+    from reconciler.pipeline.loading import load_targets
+
+    return load_targets(context.directory, context.config, context.targets)
+
+
+def plan_options_of(args: argparse.Namespace) -> PlanOptions:
+    """Read the scope and the permissions of a plan from parsed arguments."""
+    from reconciler.plan.actions import PlanOptions
+
+    return PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
 
 
 def global_options() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of, plan_options_of, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,21 +34,25 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
-    from reconciler.cli import pipeline
+    from pathlib import Path
+
     from reconciler.cli.guarding import refusals
     from reconciler.cli.progress import reading
     from reconciler.errors import AwsError
+    from reconciler.gitops.repository import head_commit
     from reconciler.log import configure
+    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.survey import surveyed, whole_plan
     from reconciler.plan.codec import dumps
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
-    options = pipeline.options_of(args)
-    project, targets = pipeline.load_targets(context)
-    desired = pipeline.load_desired_states(project, targets)
+    options = plan_options_of(args)
+    project, targets = project_of(context)
+    desired = load_desired_states(project, targets)
     failures: list[AwsError] = []
-    with reading(sys.stderr) as progress, pipeline.surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
-        plan = pipeline.whole_plan(project, surveys, options)
+    with reading(sys.stderr) as progress, surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
+        plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
     if failures and not plan.targets:
         raise failures[0]
     # Saved before it is shown: a reader who leaves early takes nothing from it.

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.cli.plan import show_plan
-    from reconciler.cli.saved import load_plan
+    from reconciler.pipeline.saved import load_plan
 
     context = context_of(args)
     show_plan(load_plan(context.directory / Path(args.plan_file)), args.format, context)

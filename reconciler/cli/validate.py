@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reconciler.cli.options import Subparsers, add_format, context_of
+from reconciler.cli.options import Subparsers, add_format, context_of, project_of
 from reconciler.errors import ExitCode
 
 
@@ -23,14 +23,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 when the spec is good, 1 when it is not."""
-    from reconciler.cli.loading import load_desired_states, load_targets
     from reconciler.errors import SpecError
+    from reconciler.pipeline.loading import load_desired_states
 
     context = context_of(args)
     counts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     try:
-        project, targets = load_targets(context)
+        project, targets = project_of(context)
         desired = load_desired_states(project, targets)
         counts = {name: len(state.resources) for name, state in desired.items()}
         warnings = tuple(dict.fromkeys(warning for state in desired.values() for warning in state.warnings))

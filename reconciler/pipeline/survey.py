@@ -1,4 +1,4 @@
-"""The path that plan, apply and drift share: project file, desired state, connection, live state, plan.
+"""Targets looked at: connection, live state, plan.
 
 Every target is read at the same time as the others; the results stay in the project's order.
 A target that fails is reported beside the others, so that one bad account does not hide the rest.
@@ -6,17 +6,13 @@ A target that fails is reported beside the others, so that one bad account does 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from reconciler.cli.loading import load_desired_states as load_desired_states
-from reconciler.cli.loading import load_targets as load_targets
 from reconciler.errors import AwsError
 from reconciler.live.connect import Connection, connect
 from reconciler.live.gateway import Answer
@@ -43,11 +39,6 @@ class Survey:
     live: LiveState
     plan: TargetPlan
     connection: Connection
-
-
-def options_of(args: argparse.Namespace) -> PlanOptions:
-    """Read the scope and the permissions of a plan from parsed arguments."""
-    return PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
 
 
 @contextlib.contextmanager
@@ -149,14 +140,12 @@ def plan_target(
     return plan
 
 
-def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, now: datetime | None = None) -> Plan:
+def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, git_commit: str | None, now: datetime | None = None) -> Plan:
     """Put the targets' plans together into the value that is shown, saved and applied."""
-    from reconciler.gitops.repository import head_commit
-
     return Plan(
         stack=project.stack,
         created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        git_commit=head_commit(Path(project.root)),
+        git_commit=git_commit,
         spec_digest="sha256:" + digest_of({survey.target.name: survey.desired.digest for survey in surveys}),
         options=options,
         targets=tuple(survey.plan for survey in surveys),

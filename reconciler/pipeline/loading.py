@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.cli.options import Context
+from pathlib import Path
+
 from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
@@ -10,14 +11,13 @@ from reconciler.spec.desired import load_desired
 from reconciler.spec.project import load_project
 
 
-def load_targets(context: Context) -> tuple[Project, tuple[Target, ...]]:
-    """Read the project file and pick the targets asked for. Raises ``SpecError`` and, for an unknown target, ``UsageError``."""
-    project = load_project(context.directory, context.config)
-    unknown = [name for name in context.targets if name not in project.targets]
+def load_targets(directory: Path, config: str | None, names: tuple[str, ...]) -> tuple[Project, tuple[Target, ...]]:
+    """Read the project file and pick the targets asked for; no name means all of them. Raises ``SpecError`` and, for an unknown target, ``UsageError``."""
+    project = load_project(directory, config)
+    unknown = [name for name in names if name not in project.targets]
     if unknown:
         raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
-    names = [name for name in project.targets if not context.targets or name in context.targets]
-    return project, tuple(project.targets[name] for name in names)
+    return project, tuple(target for name, target in project.targets.items() if not names or name in names)
 
 
 def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:

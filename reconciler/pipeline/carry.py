@@ -1,0 +1,52 @@
+"""Carrying out what was planned: one target after the other, told as it goes, remembered at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from reconciler.apply import Event, execute
+from reconciler.model.target import Project
+from reconciler.pipeline.record import remember
+from reconciler.pipeline.survey import Survey
+from reconciler.plan.actions import ApplyResult, TargetPlan
+
+Work: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
+"""The plans to carry out, each with the open connection and the live state it was made from."""
+
+
+class Watch(Protocol):
+    """Is told how an apply goes: a person's screen, a stream of JSON, the controller's record."""
+
+    def watching(self, plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
+        """Return what takes the events of one target's apply while the context lasts."""
+
+    def finished(self, plan: TargetPlan, result: ApplyResult, /) -> None:
+        """Take the end of one target's apply."""
+
+
+def carry_out(
+    work: Work,
+    project: Project,
+    watch: Watch,
+    *,
+    stop: threading.Event,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[ApplyResult, ...]:
+    """Carry out every plan that is not empty and return what became of each. Once ``stop`` is set, calls in flight finish and no more start."""
+    root = Path(project.root)
+    results: list[ApplyResult] = []
+    for plan, survey in work:
+        result = None
+        if not plan.is_empty:
+            with watch.watching(plan) as on_event:
+                result = execute(plan, survey.connection.gateway, on_event=on_event, stop=stop, sleep=sleep, clock=clock)
+            watch.finished(plan, result)
+            results.append(result)
+        remember(root, project.stack, plan, survey.live, result)
+    return tuple(results)
