@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 4599
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
-EFFECTS = ("throttle", "error", "reset", "hang", "truncate", "delay", "html")
+EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 
 Ask = Callable[..., object]
 Run = Callable[[argparse.Namespace, Ask], object]
@@ -98,15 +98,25 @@ def _add_drift(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     faults = _verb(verbs, "faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
     faults.add_argument("effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear")
-    faults.add_argument("--operation", default="*", help="name or pattern, such as Create* (default: every call)")
-    faults.add_argument("--when", choices=("before", "after"), default="before", help="before or after the work was done (default %(default)s)")
-    faults.add_argument("--times", type=int, default=1, help="how many calls; 0 is for ever (default %(default)s)")
-    faults.add_argument("--skip", type=int, default=0, help="let so many calls pass first")
-    faults.add_argument("--every", type=int, default=1, help="then hit every so-many-th")
-    faults.add_argument("--code", default="InternalServerException", help="for effect error (default %(default)s)")
+    faults.add_argument(
+        "--operation",
+        action="append",
+        metavar="NAME",
+        help="name or pattern, such as Create* or servicequotas:* (repeatable; default: every call)",
+    )
+    faults.add_argument("--when", choices=("before", "after"), help="before or after the work was done (default before)")
+    faults.add_argument("--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)")
+    faults.add_argument("--skip", type=int, help="let so many calls pass first")
+    faults.add_argument("--every", type=int, help="then hit every so-many-th")
+    faults.add_argument("--probability", type=float, help="hit each call with this chance, 0 to 1")
+    faults.add_argument("--code", help="for effect error (default InternalServerException)")
+    faults.add_argument("--message", help="for effect error")
     faults.add_argument("--status", type=int, help="for effect error with a code of your own")
-    faults.add_argument("--seconds", type=float, default=1.0, help="for effects delay and hang")
-    faults.add_argument("--arn", default="", help="only calls that name this ARN")
+    faults.add_argument("--seconds", type=float, help="for effects delay and hang (default 1)")
+    faults.add_argument("--arn", help="only calls that name this ARN; with * and ? a pattern for the whole of it")
+    faults.add_argument("--account", help="only calls of this account")
+    faults.add_argument("--access-key", help="only calls signed with this key")
+    faults.add_argument("--region", help="only calls in this region")
 
 
 def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -121,6 +131,8 @@ def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     quota = _verb(verbs, "quota", "show resource quotas, or change one", _quota)
     quota.add_argument("name", nargs="?")
     quota.add_argument("value", nargs="?", type=int)
+    quota.add_argument("--account", default="", help="of this account alone, with --region")
+    quota.add_argument("--region", default="", help="in this region alone, with --account")
     _verb(verbs, "reset", "empty the sandbox", lambda args, ask: ask("reset"))  # noqa: ARG005
     _verb(verbs, "follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
 
@@ -212,19 +224,25 @@ def _live(args: argparse.Namespace, ask: Ask) -> object:
 
 
 def _quota(args: argparse.Namespace, ask: Ask) -> object:
+    where = {"account": args.account, "region": args.region}
     if args.name is None or args.value is None:
-        return ask("quotas")
-    return ask("set_quota", name=args.name, value=args.value)
+        return ask("quotas", **where)
+    return ask("set_quota", name=args.name, value=args.value, **where)
 
 
 def _faults(args: argparse.Namespace, ask: Ask) -> object:
+    operation = ",".join(args.operation or ())
     if args.effect is None:
         return ask("faults")
     if args.effect == "clear":
-        return ask("clear_faults")
-    names = ("effect", "operation", "when", "skip", "every", "code", "status", "seconds", "arn")
-    rule = {name: getattr(args, name) for name in names}
-    return ask("add_fault", times=args.times or None, **rule)
+        return ask("clear_faults", operation=operation)
+    names = ("effect", "when", "skip", "every", "probability", "code", "message", "status", "seconds", "arn", "account", "access_key", "region")
+    rule = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if operation:
+        rule["operation"] = operation
+    if args.times is not None:
+        rule["times"] = args.times or None
+    return ask("add_fault", **rule)
 
 
 def _drift(args: argparse.Namespace, ask: Ask) -> object:

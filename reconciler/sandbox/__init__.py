@@ -29,9 +29,10 @@ seed=None)`; `.start()`, `.stop()`, `.endpoint_url`, `.control`, `.handle(reques
 `sandbox.control` (the same over HTTP as `POST /_sandbox/<name>` with a JSON object):
 `go_live(arn, viewers=0, health="HEALTHY")`, `go_offline(arn)`, `set_health(arn, health)`,
 `set_viewers(arn, viewers)`, `live()`; `add_fault(effect, operation="*", when="before", times=1,
-skip=0, every=1, code=…, status=…, seconds=…, arn=…)` with effect throttle, error, reset, hang,
-truncate, delay or html, `faults()`, `clear_faults()`; `set_lag(create=0, delete=0)`,
-`set_rates(True|False|{operation: per_second})`, `set_quota(name, value)`, `quotas()`;
+skip=0, every=1, code=…, status=…, seconds=…, arn=…, account=…, access_key=…)` with effect throttle,
+error, deny, expire, skew, reset, hang, truncate, delay or html, `deny(operation, arn="")` until
+cleared, `faults()`, `clear_faults(effect="", operation="")`; `set_lag(create=0, delete=0)`,
+`set_rates(True|False|{operation: per_second})`, `set_quota(name, value, account="", region="")`, `quotas(account="", region="")`;
 `calls(operation="", account="", region="", limit=100)`, `clear_calls()`, `events(limit=100)`;
 `resources(account, region)`, `worlds()`, `advance(seconds)`, `reset()`.
 A refusal raises `ControlError`.

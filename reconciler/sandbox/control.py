@@ -16,17 +16,20 @@ from urllib.parse import quote
 from reconciler.sandbox import events, journal, live, sessions
 from reconciler.sandbox.clock import VirtualClock
 from reconciler.sandbox.engine import Engine
-from reconciler.sandbox.faults import Fault
+from reconciler.sandbox.faults import STANDING, Fault, Subject
 from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.lifecycle import settled
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.kinds import KINDS
+from reconciler.sandbox.operations.registry import HANDLERS
+from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
 from reconciler.sandbox.wire import Request, json_bytes
 from reconciler.sandbox.world import Lag, Row, World
 
 MAX_LIMIT = 1000
+OPERATIONS = (*(("ivs", name) for name in HANDLERS), *neighbours.OPERATIONS)
 
 
 class ControlError(ValueError):
@@ -88,22 +91,31 @@ class Control:
             raise ControlError(f"{path}: {json.loads(answer.body or b'{}').get('message', 'no answer')}")
 
     def add_fault(self, effect: str, **rule: Any) -> list[JsonDict]:
-        """Arm a fault (see `reconciler.sandbox.faults.Fault` for the arguments)."""
+        """Arm a fault (see `reconciler.sandbox.faults.Fault` for the arguments).
+
+        Conditions (deny, expire, skew) hold until cleared unless `times` is given; others hit once.
+        """
         try:
-            fault = Fault(effect=effect, **rule)
+            fault = Fault(effect=effect, **{"times": None if effect in STANDING else 1, **rule})
         except (TypeError, ValueError) as error:
             raise ControlError(f"not a fault: {error}") from None
+        if not any(fault.names(operation, Subject(service=service, operation=operation)) for service, operation in OPERATIONS):
+            raise ControlError(f"not a fault: no operation fits {fault.operation!r}")
         self._parts.faults.add(fault)
         return self.faults()
+
+    def deny(self, operation: str, arn: str = "", account: str = "", region: str = "") -> list[JsonDict]:
+        """Take a permission away until `clear_faults`: 403 AccessDeniedException, in IAM's words."""
+        return self.add_fault("deny", operation=operation, arn=arn, account=account, region=region)
 
     def faults(self) -> list[JsonDict]:
         """Return the armed faults, with how many calls each has seen and hit."""
         return self._parts.faults.describe()
 
-    def clear_faults(self) -> list[JsonDict]:
-        """Disarm all faults."""
-        self._parts.faults.clear()
-        return []
+    def clear_faults(self, effect: str = "", operation: str = "") -> list[JsonDict]:
+        """Disarm all faults, or those of an effect or with exactly this operation; answers what is left."""
+        self._parts.faults.clear(effect, operation)
+        return self.faults()
 
     def set_lag(self, create: float = 0.0, delete: float = 0.0) -> JsonDict:
         """Seconds until a create shows in reads, and until a delete stops showing."""
@@ -120,21 +132,24 @@ class Control:
             raise ControlError(str(error)) from None
         return {"rates": rates}
 
-    def set_quota(self, name: str, value: int) -> JsonDict:
-        """Change a resource quota, as AWS Support would; kept in the database."""
+    def set_quota(self, name: str, value: int, account: str = "", region: str = "") -> JsonDict:
+        """Change a resource quota, as AWS Support would; kept in the database.
+
+        With an account and a region it is theirs alone, else everybody's who has none of their own.
+        """
         if value < 0:
             raise ControlError("a quota cannot be negative")
         with self._writing() as connection:
             try:
-                set_quota(connection, name, value)
+                set_quota(connection, name, value, account, region)
             except ValueError as error:
                 raise ControlError(str(error)) from None
         return {"name": name, "value": value}
 
-    def quotas(self) -> JsonDict:
-        """Return the applied resource quotas."""
+    def quotas(self, account: str = "", region: str = "") -> JsonDict:
+        """Return the applied resource quotas: everybody's, or those of an account in a region."""
         with self._parts.store.transaction(write=False) as connection:
-            return {name: quota(connection, name) for name in RESOURCE_QUOTAS}
+            return {name: quota(connection, name, account, region) for name in RESOURCE_QUOTAS}
 
     def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
         """Return recorded calls, newest first, secrets masked."""

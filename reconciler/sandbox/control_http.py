@@ -24,6 +24,7 @@ CHANGES = frozenset(
         "set_health",
         "set_viewers",
         "add_fault",
+        "deny",
         "clear_faults",
         "set_lag",
         "set_rates",

@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 
 from reconciler.sandbox import projections, shapes
 from reconciler.sandbox.clock import Clock
-from reconciler.sandbox.faults import Fault, FaultRules
+from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject
 from reconciler.sandbox.identity import AccessKey, Caller, identify
 from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.operations.context import Call
 from reconciler.sandbox.operations.registry import HANDLERS, is_write
-from reconciler.sandbox.routing import Router, arn_text
+from reconciler.sandbox.refusals import asked_error, subject_of
+from reconciler.sandbox.routing import Router
 from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.services.neighbours import Neighbour
 from reconciler.sandbox.settings import Settings
-from reconciler.sandbox.sigv4 import verify
+from reconciler.sandbox.sigv4 import refuse_expired, verify
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
@@ -73,6 +74,7 @@ class _Attempt:
     service: str = "ivs"
     operation: str = ""
     parameters: JsonDict | None = None
+    subject: Subject | None = None
     after: Fault | None = None
     trusted: bool = False
 
@@ -122,24 +124,32 @@ class Engine:
         else:
             operation = self._router.find(request)
             attempt.operation = operation.name
-        coming = parts.faults.take(
-            attempt.operation,
-            caller.account,
-            caller.region,
-            arn_text(request) if parts.faults.active else "",
-        )
-        if coming.delay:
-            parts.clock.sleep(coming.delay)
-        if coming.before is not None:
-            return self._fail(attempt, coming.before)
-        if parts.strict and not attempt.trusted:
-            verify(request, parts.keys, attempt.service, parts.clock.now())
-        attempt.after = coming.after
+        after = None
+        if parts.faults.active and not attempt.trusted:
+            attempt.subject = subject_of(attempt.service, attempt.operation, caller, request)
+            coming = parts.faults.take(attempt.subject)
+            if coming.delay:
+                parts.clock.sleep(coming.delay)
+            if coming.before is not None:
+                return self._fail(attempt, coming.before)
+            after = coming.after
+        self._authenticate(attempt)
+        attempt.after = after
         if neighbour is not None:
             return self._ask(attempt, neighbour)
         assert operation is not None
         parts.limiter.take(caller.account, caller.region, operation.name)
         return self._work(attempt, operation)
+
+    def _authenticate(self, attempt: _Attempt) -> None:
+        """Verify the signature in strict mode; otherwise only a configured expiry is looked at."""
+        parts, now = self.parts, self.parts.clock.now()
+        if attempt.trusted:
+            return
+        if parts.strict:
+            verify(attempt.request, parts.keys, attempt.service, now)
+        elif attempt.caller.access_key in parts.keys:
+            refuse_expired(parts.keys[attempt.caller.access_key], now)
 
     def _ask(self, attempt: _Attempt, neighbour: Neighbour) -> Response:
         """Let a neighbouring service answer; it may look into the record of calls."""
@@ -205,16 +215,20 @@ class Engine:
 
     def _fail(self, attempt: _Attempt, fault: Fault) -> Response:
         """Answer with a fault instead of the work."""
-        if fault.effect in ("throttle", "error"):
-            return self._refuse(attempt, _asked_error(fault, attempt.operation), fault.effect)
+        if fault.effect in REFUSALS:
+            return self._refuse(attempt, self._asked(attempt, fault), fault.effect)
         status = 503 if fault.effect == "html" else None
         self.parts.journal.defer(self._record(attempt, status, fault=f"{fault.effect} before"))
         return _disrupted(fault, Response(200))
 
+    def _asked(self, attempt: _Attempt, fault: Fault) -> ApiError:
+        assert attempt.subject is not None
+        return asked_error(fault, attempt.subject, attempt.caller, attempt.request, self.parts.clock.now())
+
     def _break(self, attempt: _Attempt, fault: Fault, answer: Response) -> Response:
         """Answer with a fault instead of the result: the work is done and stays done."""
-        if fault.effect in ("throttle", "error"):
-            error = _asked_error(fault, attempt.operation)
+        if fault.effect in REFUSALS:
+            error = self._asked(attempt, fault)
             status = error.status or self._statuses.get(error.code, 400)
             return self._error(attempt, error, status)
         return _disrupted(fault, answer)
@@ -248,12 +262,6 @@ class Engine:
             parameters=attempt.parameters,
             result=result,
         )
-
-
-def _asked_error(fault: Fault, operation: str) -> ApiError:
-    if fault.effect == "throttle":
-        return ApiError("ThrottlingException", f"Operation: ivs:{operation} exceeded call rate: 5")
-    return ApiError(fault.code, fault.message, status=fault.status)
 
 
 def _disrupted(fault: Fault, answer: Response) -> Response:

@@ -1,22 +1,56 @@
 """Failures on request: rules that are matched against each call, in the order they were given.
 
-A rule says which calls (`operation`, `account`, `region`, the ARN in the request), how many of them
+A rule says which calls (`operation`, caller, `region`, the ARN in the request), how many of them
 (`skip` some, then every `every`-th, `times` in all), when (`before` the work or `after` it was
 committed) and what happens. After the work means: the state has changed, and the caller does not
 learn it; that is how a create is lost on the real service.
+
+Most rules are accidents and hit once unless told otherwise. Some are conditions (`STANDING`): a
+missing permission, expired credentials, a wrong clock; they hold until they are cleared.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-EFFECTS = ("throttle", "error", "reset", "hang", "truncate", "delay", "html")
+EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
+STANDING = ("deny", "expire", "skew")
+REFUSALS = ("throttle", "error", *STANDING)
 MOMENTS = ("before", "after")
 MAX_DELAY = 300.0
+_ARNS = re.compile(r"arn:aws[a-z-]*:[^\s\"\\,]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a rule is held against: one call.
+
+    `text` is where an ARN is looked for, `resource` what IAM would say the call is about, and `also`
+    are the further actions that IAM asks for (a create with tags needs TagResource as well).
+    """
+
+    service: str
+    operation: str
+    account: str = ""
+    region: str = ""
+    access_key: str = ""
+    text: str = ""
+    resource: str = ""
+    also: tuple[str, ...] = ()
+
+    def actions(self, effect: str) -> tuple[str, ...]:
+        """Return what the call is called; only a missing permission looks at more, or less, than the operation.
+
+        GetCallerIdentity needs no permission and cannot be denied (API reference of STS).
+        """
+        if effect != "deny":
+            return (self.operation,)
+        return () if self.service == "sts" else (self.operation, *self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +58,14 @@ class Fault:
     """One rule.
 
     effect: `throttle` (429), `error` (with `code`, and `status` for codes the model does not know),
-    `reset` (the connection is reset), `hang` (no answer for `seconds`, then a reset), `truncate`
+    `deny` (no permission, in IAM's words), `expire` (the credentials have expired), `skew` (the
+    caller's clock is a quarter of an hour slow), `reset` (the connection is reset), `hang` (no answer for `seconds`, then a reset), `truncate`
     (half an answer), `delay` (a late but right answer), `html` (a 503 page of the edge, no JSON).
+    operation: names or patterns, separated by commas; with a service before a colon
+    (`servicequotas:*`) only that service's operations.
+    arn: part of an ARN the request names, or a pattern with * and ? that one of them, or the
+    resource the call is about, fits as a whole.
+    access_key: only calls signed with this key, as when a session's credentials are renewed.
     times: how many calls it hits; None means for ever.
     """
 
@@ -42,17 +82,20 @@ class Fault:
     seconds: float = 1.0
     account: str = ""
     region: str = ""
+    access_key: str = ""
     arn: str = ""
 
     def __post_init__(self) -> None:
         """Refuse rules that could never do what they say."""
-        texts = (self.effect, self.operation, self.when, self.code, self.message, self.account, self.region, self.arn)
+        texts = (self.effect, self.operation, self.when, self.code, self.message, self.account, self.region, self.access_key, self.arn)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("names, codes and texts are strings")
         if self.effect not in EFFECTS:
             raise ValueError(f"effect {self.effect!r} is not one of {', '.join(EFFECTS)}")
         if self.when not in MOMENTS:
             raise ValueError(f"when {self.when!r} is not one of {', '.join(MOMENTS)}")
+        if self.effect in STANDING and self.when == "after":
+            raise ValueError(f"{self.effect} is answered before any work: use when=before")
         if self.effect == "truncate" and self.when == "before":
             raise ValueError("only an answer can be truncated: use when=after")
         if self.every < 1 or self.skip < 0 or (self.times is not None and self.times < 1):
@@ -62,9 +105,28 @@ class Fault:
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError("status lies between 400 and 599")
 
-    def concerns(self, operation: str, account: str, region: str, text: str) -> bool:
+    def concerns(self, subject: Subject) -> bool:
         """Whether a call is of the kind the rule is about."""
-        return fnmatchcase(operation, self.operation) and self.account in ("", account) and self.region in ("", region) and self.arn in text
+        return (
+            self.account in ("", subject.account)
+            and self.region in ("", subject.region)
+            and self.access_key in ("", subject.access_key)
+            and any(self.names(action, subject) for action in subject.actions(self.effect))
+            and self._points_at(subject)
+        )
+
+    def names(self, action: str, subject: Subject) -> bool:
+        """Whether the rule is about an action of the call's service."""
+        for pattern in self.operation.split(","):
+            name = f"{subject.service}:{action}" if ":" in pattern else action
+            if fnmatchcase(name, pattern.strip()):
+                return True
+        return False
+
+    def _points_at(self, subject: Subject) -> bool:
+        if "*" in self.arn or "?" in self.arn:
+            return any(fnmatchcase(arn, self.arn) for arn in (subject.resource, *_ARNS.findall(subject.text)))
+        return self.arn in subject.text or self.arn in subject.resource
 
 
 @dataclass(slots=True)
@@ -112,10 +174,10 @@ class FaultRules:
         with self._lock:
             self._armed.append(_Armed(fault))
 
-    def clear(self) -> None:
-        """Disarm all."""
+    def clear(self, effect: str = "", operation: str = "") -> None:
+        """Disarm all, or those of an effect or with exactly this operation."""
         with self._lock:
-            self._armed.clear()
+            self._armed = [armed for armed in self._armed if (effect and armed.fault.effect != effect) or (operation and armed.fault.operation != operation)]
 
     @property
     def active(self) -> bool:
@@ -127,16 +189,14 @@ class FaultRules:
         with self._lock:
             return [{**asdict(armed.fault), "seen": armed.seen, "hit": armed.hit} for armed in self._armed]
 
-    def take(self, operation: str, account: str, region: str, text: str = "") -> Faults:
-        """Decide what is to happen to this call, and count it. `text` is where a rule's ARN is looked for."""
-        if not self._armed:
-            return Faults()
+    def take(self, subject: Subject) -> Faults:
+        """Decide what is to happen to this call, and count it."""
         delay = 0.0
         chosen: dict[str, Fault] = {}
         with self._lock:
             for armed in self._armed:
                 fault = armed.fault
-                if not fault.concerns(operation, account, region, text):
+                if not fault.concerns(subject):
                     continue
                 if fault.effect != "delay" and fault.when in chosen:
                     continue

@@ -24,7 +24,7 @@ _REGION = re.compile(r"[a-z0-9-]{1,32}")
 class AccessKey:
     """One configured caller. `secret` and the rest are needed for strict authentication only.
 
-    `expires` is the instant (epoch seconds) from which the key is answered as expired.
+    `expires` is the instant (epoch seconds) from which the key is answered as expired, in either mode.
     """
 
     account: str

@@ -53,7 +53,7 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
     if not world.children(channel.arn):
         raise NotPossibleError(f"channel {channel.arn} has no stream key, so nobody can stream to it")
     name = channel.document.get("name", "")
-    limit = quota(world.connection, "concurrent-streams")
+    limit = quota(world.connection, "concurrent-streams", world.account, world.region)
     if sessions.count_live(world) >= limit:
         _breach(world, channel.arn, name, "Concurrent Broadcasts", limit, 1)
         raise NotPossibleError(f"the quota of {limit} concurrent streams is used up")
@@ -168,7 +168,7 @@ def _record(
 
 
 def _check_views(world: World, channel: str, name: str, viewers: int) -> None:
-    limit = quota(world.connection, "concurrent-views")
+    limit = quota(world.connection, "concurrent-views", world.account, world.region)
     if viewers > limit:
         _breach(world, channel, name, "Concurrent Viewers", limit, viewers - limit)
 

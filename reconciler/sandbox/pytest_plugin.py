@@ -37,8 +37,8 @@ def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
 @pytest.fixture
 def ivs_sandbox_env(ivs_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Return the sandbox of the test, with the environment pointing AWS clients at it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_IVS", ivs_sandbox.endpoint_url)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", ivs_sandbox.endpoint_url)
+    for service in ("IVS", "STS", "SERVICE_QUOTAS", "CLOUDTRAIL"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", ivs_sandbox.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sandbox")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

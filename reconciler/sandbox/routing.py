@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import unquote
 
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
@@ -110,9 +110,3 @@ def gzip_answer(body: bytes, headers: Mapping[str, str]) -> bytes | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def arn_text(request: Request) -> str:
-    """Where a fault rule looks for an ARN: path and body, decoded."""
-    body: Any = request.body.decode("utf-8", "replace")
-    return f"{unquote(request.path)} {body}"

@@ -51,18 +51,24 @@ class Settings:
     strict_buckets: bool = False
 
 
-def quota(connection: sqlite3.Connection, name: str) -> int:
-    """Return the applied value of a resource quota."""
-    key = f"quota:{name}"
-    found = connection.execute("SELECT value FROM settings WHERE name = ?", (key,)).fetchone()
-    return RESOURCE_QUOTAS[name].default if found is None else int(found[0])
+def quota(connection: sqlite3.Connection, name: str, account: str = "", region: str = "") -> int:
+    """Return the applied value of a resource quota: the account's in the region, else everybody's, else AWS's default."""
+    rows = dict(connection.execute("SELECT name, value FROM settings WHERE name IN (?, ?)", (_key(name), _key(name, account, region))).fetchall())
+    found = rows.get(_key(name, account, region), rows.get(_key(name)))
+    return RESOURCE_QUOTAS[name].default if found is None else int(found)
 
 
-def set_quota(connection: sqlite3.Connection, name: str, value: int) -> None:
-    """Change a resource quota, as AWS Support would."""
+def set_quota(connection: sqlite3.Connection, name: str, value: int, account: str = "", region: str = "") -> None:
+    """Change a resource quota, as AWS Support would: of one account in one region, or (both empty) of everybody."""
     if name not in RESOURCE_QUOTAS:
         raise ValueError(f"no quota {name!r}; there are {', '.join(RESOURCE_QUOTAS)}")
+    if bool(account) != bool(region):
+        raise ValueError("a quota is of an account in a region: give both, or neither")
     connection.execute(
         "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (f"quota:{name}", str(value)),
+        (_key(name, account, region), str(value)),
     )
+
+
+def _key(name: str, account: str = "", region: str = "") -> str:
+    return f"quota:{account}/{region}/{name}" if account else f"quota:{name}"

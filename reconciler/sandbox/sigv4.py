@@ -50,6 +50,19 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
         )
 
 
+def late_text(stamp: str, now: float) -> str:
+    """Return what a caller is told whose signature is too old, which is how a slow clock shows."""
+    return f"Signature expired: {stamp} is now earlier than {_stamp(now - SKEW_SECONDS)} ({_stamp(now)} - 5 min.)"
+
+
+def _early_text(stamp: str, now: float) -> str:
+    return f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_SECONDS)} ({_stamp(now)} + 5 min.)"
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 def _unrecognized() -> ApiError:
     return ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
 
@@ -58,6 +71,11 @@ def _check_token(request: Request, key: AccessKey, now: float) -> None:
     token = request.headers.get("x-amz-security-token", "")
     if not hmac.compare_digest(token.encode(), key.session_token.encode()):
         raise _unrecognized()
+    refuse_expired(key, now)
+
+
+def refuse_expired(key: AccessKey, now: float) -> None:
+    """Refuse a key whose time is over, whether or not signatures are looked at."""
     if key.expires is not None and now >= key.expires:
         raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
 
@@ -69,9 +87,7 @@ def _check_time(request: Request, scope: tuple[str, ...], service: str, now: flo
     except ValueError:
         raise ApiError("IncompleteSignatureException", "Date must be in ISO-8601 'basic format'") from None
     if abs(at - now) > SKEW_SECONDS:
-        word = "expired" if at < now else "not yet current"
-        current = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-        raise ApiError("InvalidSignatureException", f"Signature {word}: {stamp} against {current}")
+        raise ApiError("InvalidSignatureException", late_text(stamp, now) if at < now else _early_text(stamp, now))
     if scope[1] != stamp[:8]:
         raise ApiError(
             "InvalidSignatureException",

@@ -125,7 +125,7 @@ def test_the_page_shows_what_exists_and_is_live_and_escapes_it(ivs: Any, sandbox
     assert "Nothing yet" in page(sandbox)
     arn = ivs.create_channel(name="stage", tags={"team": "video/@a"})["channel"]["arn"]
     sandbox.control.go_live(arn, viewers=42)
-    sandbox.control.add_fault("throttle", operation="<script>")
+    sandbox.control.add_fault("throttle", operation="<script>,List*")
     text = page(sandbox)
     for part in (arn, "stage", "42", "HEALTHY", "team=video/@a", "Stream Start", "CreateChannel", "&lt;script&gt;"):
         assert part in text

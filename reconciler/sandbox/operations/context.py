@@ -58,7 +58,7 @@ class Call:
 
     def refuse_over_quota(self, name: str, present: int) -> None:
         """402 is the service's quota status (service model)."""
-        limit = quota(self.world.connection, name)
+        limit = quota(self.world.connection, name, self.world.account, self.world.region)
         if present >= limit:
             raise ApiError(
                 "ServiceQuotaExceededException",

@@ -20,8 +20,13 @@ _JSON_OPERATIONS: Mapping[tuple[str, str], _Answerer] = {
     ("servicequotas", "ListServiceQuotas"): quotas.list_service_quotas,
     ("servicequotas", "ListAWSDefaultServiceQuotas"): quotas.list_default_quotas,
     ("servicequotas", "GetServiceQuota"): quotas.get_service_quota,
+    ("servicequotas", "GetAWSDefaultServiceQuota"): quotas.get_default_quota,
+    ("servicequotas", "ListServices"): quotas.list_services,
     ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
 }
+# What fault rules may name besides the operations of ivs.
+OPERATIONS = (("sts", "GetCallerIdentity"), *_JSON_OPERATIONS)
+
 _TARGETS: Mapping[str, str] = {
     "ServiceQuotasV20190624": "servicequotas",
     "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
