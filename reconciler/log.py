@@ -10,9 +10,11 @@ Values under secret-looking keys are masked as a last net; nothing should come t
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, TextIO
@@ -50,6 +52,7 @@ class _Settings:
 
 
 _SETTINGS = _Settings()
+_BOUND: ContextVar[tuple[tuple[str, object], ...]] = ContextVar("facts of every line", default=())
 _LOCK = threading.Lock()
 
 
@@ -96,12 +99,22 @@ class Log:
             if _SETTINGS.writer is None:
                 _SETTINGS.writer = _open()
             # Every level goes through one method: the level is chosen above and travels as a value.
-            _SETTINGS.writer.msg(event, level=level.name.lower(), room=self._name, **facts)
+            _SETTINGS.writer.msg(event, level=level.name.lower(), room=self._name, **{**dict(_BOUND.get()), **facts})
 
 
 def get(name: str) -> Log:
     """Return the log of one room."""
     return Log(name)
+
+
+@contextlib.contextmanager
+def bound(**facts: object) -> Iterator[None]:
+    """Add facts to every line that is written inside the ``with``, such as the plan that a step belongs to. A line's own facts win."""
+    token = _BOUND.set((*_BOUND.get(), *facts.items()))
+    try:
+        yield
+    finally:
+        _BOUND.reset(token)
 
 
 def masked(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

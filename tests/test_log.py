@@ -95,3 +95,18 @@ def test_structlog_is_loaded_only_when_a_line_is_written() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False True"
     assert json.loads(done.stderr)["event"] == "written"
+
+
+def test_facts_stand_on_every_line_inside_and_on_none_after() -> None:
+    stream = io.StringIO()
+    log.configure("json", 1, stream=stream)
+    with log.bound(plan="p-1", target="dev"):
+        with log.bound(target="prod"):
+            log.get("apply").info("inner")
+        log.get("apply").info("outer", target="own")
+    log.get("apply").info("after")
+    assert [(line["event"], line.get("plan"), line.get("target")) for line in lines(stream)] == [
+        ("inner", "p-1", "prod"),
+        ("outer", "p-1", "own"),
+        ("after", None, None),
+    ]

@@ -19,7 +19,7 @@ from reconciler.errors import AwsError, UsageError
 from reconciler.model.target import HOME_REGIONS, Target
 
 if TYPE_CHECKING:
-    from reconciler.live.gateway import IvsGateway
+    from reconciler.live.gateway import IvsGateway, OnRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,11 @@ def connect(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    on_request: OnRequest | None = None,
 ) -> Iterator[Connection]:
     """Open the connection of a target and close it at the end.
 
+    ``on_request`` is told of every request that is sent.
     The caller's account is asked of STS first, and compared with the target's.
     Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
     """
@@ -61,7 +63,7 @@ def connect(
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
             raise UsageError(f"target {target.name}: {error}; an endpoint is written like https://host:port") from None
-        account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep))
+        account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
         if target.account_id is not None and account_id != target.account_id:
             raise AwsError(
                 f"target {target.name} is for account {target.account_id}, but the credentials are those of account {account_id} ({caller_arn}); "
@@ -70,7 +72,7 @@ def connect(
                 code="AccountMismatch",
             )
         pacer = Pacer(clock=clock, sleep=sleep) if target.paced else None
-        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep), account_id, target.region, caller_arn)
+        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request), account_id, target.region, caller_arn)
 
 
 def _caller(sts: IvsGateway) -> tuple[str, str]:

@@ -23,6 +23,9 @@ from reconciler.live.secrets import Path, drop, dropped_paths
 MAX_CONNECTIONS = 6
 """Connections kept to one account and region; each costs a TLS handshake, and the published rates need few."""
 
+OnRequest = Callable[[str, AwsError | None], None]
+"""Told the operation of every request that was sent, and what went wrong with it; for counting. Called from several threads."""
+
 _LOG = log.get("gateway")
 
 
@@ -40,12 +43,14 @@ class IvsGateway:
         sleep: Callable[[float], None] = time.sleep,
         draw: Callable[[], float] = random.random,
         connections: int = MAX_CONNECTIONS,
+        on_request: OnRequest | None = None,
     ) -> None:
         self._client = client
         self._methods: Mapping[str, str] = {operation: method for method, operation in client.meta.method_to_api_mapping.items()}
         self._pacer = pacer
         self._sleep = sleep
         self._draw = draw
+        self._on_request = on_request
         self._slots = threading.BoundedSemaphore(connections)
         self._dropped: dict[str, tuple[Path, ...]] = {}
 
@@ -60,6 +65,8 @@ class IvsGateway:
             try:
                 data, request_id = self._send(operation, parameters, writes=repeat is not Repeat.READ)
             except AwsError as error:
+                if self._on_request is not None:
+                    self._on_request(operation, error)
                 if self._pacer is not None and is_throttle(error):
                     self._pacer.throttled(operation)
                 if repeat is Repeat.DELETE and calls > 1 and error.code == NOT_FOUND:
@@ -70,6 +77,8 @@ class IvsGateway:
                 seconds = pause(calls, self._draw())
                 _LOG.info("request repeated", operation=operation, code=error.code, request_id=error.request_id, requests=calls, wait=round(seconds, 3))
             else:
+                if self._on_request is not None:
+                    self._on_request(operation, None)
                 if self._pacer is not None:
                     self._pacer.succeeded(operation)
                 return Answer(data, request_id, calls)

@@ -30,6 +30,10 @@ Progress = Callable[[str, int], None]
 """Told the name of a target and how many calls were made for it so far."""
 
 
+Opening = Callable[[Target], contextlib.AbstractContextManager[Connection]]
+"""Opens the way to a target; ``connect``, or ``connect`` with a clock, a sleep or a count of requests of the caller's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """One target, looked at: what is wanted, what is there, and what to do about it."""
@@ -51,6 +55,7 @@ def surveyed(
     adopt: Mapping[Address, str] | None = None,
     progress: Progress | None = None,
     failures: list[AwsError] | None = None,
+    opening: Opening = connect,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
@@ -61,7 +66,7 @@ def surveyed(
 
         def survey(target: Target) -> Survey | AwsError:
             try:
-                connection = stack.enter_context(connect(target))
+                connection = stack.enter_context(opening(target))
                 wanted = desired[target.name]
                 live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls: progress(target.name, calls)))
                 plan = plan_target(project, target, wanted, live, options, connection, adopt or {})

@@ -192,3 +192,14 @@ def test_importing_the_room_loads_no_boto3() -> None:
         "import sys, reconciler.live.connect, reconciler.live.reader, reconciler.live.gateway; print({'boto3', 'botocore', 'structlog'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+@pytest.mark.usefixtures("keys")
+def test_every_request_is_told_with_what_went_wrong_with_it() -> None:
+    told: list[tuple[str, str]] = []
+    with Sandbox() as sandbox:
+        sandbox.control.add_fault("throttle", operation="ListChannels", times=2)
+        target = Target("dev", "us-west-2", endpoint_url=sandbox.endpoint_url)
+        with connect(target, sleep=lambda _: None, on_request=lambda operation, error: told.append((operation, error.code if error else ""))) as connection:
+            connection.gateway.call("ListChannels", {})
+    assert told == [("GetCallerIdentity", ""), ("ListChannels", "ThrottlingException"), ("ListChannels", "ThrottlingException"), ("ListChannels", "")]
