@@ -32,7 +32,7 @@ seed=None)`; `.start()`, `.stop()`, `.endpoint_url`, `.control`, `.handle(reques
 skip=0, every=1, code=…, status=…, seconds=…, arn=…, account=…, access_key=…)` with effect throttle,
 error, deny, expire, skew, reset, hang, truncate, delay or html, `deny(operation, arn="")` until
 cleared, `faults()`, `clear_faults(effect="", operation="")`; `set_lag(create=0, delete=0)`,
-`set_rates(True|False|{operation: per_second})`, `set_quota(name, value, account="", region="")`, `quotas(account="", region="")`;
+`set_rates(True|False|{operation: per_second}, burst=None, windows=False)`, `set_quota(name, value, account="", region="")`, `quotas(account="", region="")`;
 `calls(operation="", account="", region="", limit=100)`, `clear_calls()`, `events(limit=100)`;
 `resources(account, region)`, `worlds()`, `advance(seconds)`, `reset()`.
 A refusal raises `ControlError`.

@@ -124,13 +124,16 @@ class Control:
         self._parts.lag = Lag(create, delete)
         return {"create": create, "delete": delete}
 
-    def set_rates(self, rates: dict[str, float] | bool) -> JsonDict:
-        """Switch call-rate quotas on (true), off (false), or set some of them (a second)."""
+    def set_rates(self, rates: dict[str, float] | bool, burst: float | None = None, windows: bool = False) -> JsonDict:
+        """Switch call-rate quotas on (true), off (false), or set some of them (a second).
+
+        `burst` is how many calls may come at once; with `windows` the count begins anew at every whole second.
+        """
         try:
-            self._parts.limiter.set(rates)
+            self._parts.limiter.set(rates, burst=burst, windows=windows)
         except (TypeError, ValueError) as error:
             raise ControlError(str(error)) from None
-        return {"rates": rates}
+        return {"rates": rates, "burst": burst, "windows": windows}
 
     def set_quota(self, name: str, value: int, account: str = "", region: str = "") -> JsonDict:
         """Change a resource quota, as AWS Support would; kept in the database.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox, VirtualClock
+from reconciler.sandbox.control import ControlError
 from tests.sandbox.helpers import PUBLIC_KEY, message, refusal
 
 ALICE = AccessKey("111122223333", secret="alices-secret", user="alice")
@@ -113,6 +114,30 @@ def test_call_rates_are_off_unless_asked_for_and_then_refill_with_time(session: 
         clock.advance(0.2)
         limited.list_channels()
         assert refusal(limited.list_channels)[0] == 429
+
+
+def test_a_burst_and_the_way_of_counting_can_be_set(session: Any) -> None:
+    clock = VirtualClock()
+    with Sandbox(clock=clock) as limited:
+        ivs = session.client(
+            "ivs", endpoint_url=limited.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1", config=_once()
+        )
+        limited.control.set_rates(True, burst=1)
+        ivs.list_channels()
+        assert refusal(ivs.list_channels)[0] == 429
+        clock.advance(0.2)
+        ivs.list_channels()
+        clock.advance(100.5 - clock.monotonic() % 1)
+        limited.control.set_rates(True, windows=True)
+        for _ in range(5):
+            ivs.list_channels()
+        clock.advance(0.4)
+        assert refusal(ivs.list_channels)[0] == 429
+        clock.advance(0.2)
+        for _ in range(5):
+            ivs.list_channels()
+        with pytest.raises(ControlError, match="1 call or more"):
+            limited.control.set_rates(True, burst=0)
 
 
 @pytest.mark.parametrize(("operation", "rate"), [("list_recording_configurations", 3), ("list_channels", 5)])

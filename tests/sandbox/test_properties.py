@@ -186,7 +186,9 @@ def test_no_bytes_whatever_make_the_server_fail(fuzzed: Sandbox, body: bytes, me
 
 @given(
     arguments=st.dictionaries(
-        st.sampled_from(["arn", "viewers", "health", "effect", "operation", "times", "seconds", "rates", "name", "value", "changes"]), VALUES, max_size=4
+        st.sampled_from(["arn", "viewers", "health", "effect", "operation", "times", "seconds", "rates", "burst", "windows", "name", "value", "changes"]),
+        VALUES,
+        max_size=4,
     ),
     name=st.sampled_from(["go_live", "add_fault", "set_lag", "set_quota", "set_rates", "drift", "calls", "events", "set_viewers", "inventory"]),
 )
