@@ -6,20 +6,14 @@ Only argparse is imported here; each verb imports what it needs when it runs.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from reconciler.cli.sandbox_verbs import DEFAULT_PORT, add_verbs, fail, pair
 
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
-
-DEFAULT_PORT = 4599
-HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
-EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
-
-Ask = Callable[..., object]
-Run = Callable[[argparse.Namespace, Ask], object]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,8 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
     _add_serve(verbs)
-    for add in (_add_streams, _add_drift, _add_faults, _add_records):
-        add(verbs)
+    add_verbs(verbs)
 
 
 def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,86 +48,17 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)")
     parser.add_argument("--accounts", metavar="FILE", help="JSON: access key id to account id, or to {account, secret, user, session_token}")
     parser.add_argument("--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)")
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=ANSWER",
+        help="answer an open question about the service otherwise, such as list-order=shuffled (repeatable; the verb assume lists them)",
+    )
     parser.add_argument("--settle-seconds", type=float, default=2.0, help="how long CREATING lasts (default %(default)s)")
     parser.add_argument("--stop-seconds", type=float, default=2.0, help="how long a stopped stream lingers (default %(default)s)")
     parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
-
-
-def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: Run) -> argparse.ArgumentParser:
-    """Add a verb that talks to a running sandbox."""
-    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument(
-        "--endpoint",
-        default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
-        metavar="URL",
-        help=f"the running sandbox (default: AWS_ENDPOINT_URL_IVS, else port {DEFAULT_PORT} here)",
-    )
-    parser.set_defaults(run=lambda args: _talk(args, run))
-    return parser
-
-
-def _add_streams(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    live = _verb(verbs, "live", "start a stream on a channel; without an ARN list what is on air", _live)
-    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN")
-    live.add_argument("--viewers", type=int, default=0)
-    live.add_argument("--health", default="HEALTHY", choices=HEALTHS)
-    offline = _verb(verbs, "offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
-    offline.add_argument("arn", metavar="CHANNEL_ARN")
-    health = _verb(verbs, "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
-    health.add_argument("arn", metavar="CHANNEL_ARN")
-    health.add_argument("health", choices=HEALTHS)
-    viewers = _verb(verbs, "viewers", "change how many watch a stream", lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers))
-    viewers.add_argument("arn", metavar="CHANNEL_ARN")
-    viewers.add_argument("viewers", type=int)
-
-
-def _add_drift(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    drift = _verb(verbs, "drift", "change a resource behind everybody's back, as the user someone-else", _drift)
-    drift.add_argument("arn", metavar="ARN")
-    drift.add_argument("changes", nargs="+", metavar="MEMBER=VALUE", help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x")
-
-
-def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    faults = _verb(verbs, "faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
-    faults.add_argument("effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear")
-    faults.add_argument(
-        "--operation",
-        action="append",
-        metavar="NAME",
-        help="name or pattern, such as Create* or servicequotas:* (repeatable; default: every call)",
-    )
-    faults.add_argument("--when", choices=("before", "after"), help="before or after the work was done (default before)")
-    faults.add_argument("--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)")
-    faults.add_argument("--skip", type=int, help="let so many calls pass first")
-    faults.add_argument("--every", type=int, help="then hit every so-many-th")
-    faults.add_argument("--probability", type=float, help="hit each call with this chance, 0 to 1")
-    faults.add_argument("--code", help="for effect error (default InternalServerException)")
-    faults.add_argument("--message", help="for effect error")
-    faults.add_argument("--status", type=int, help="for effect error with a code of your own")
-    faults.add_argument("--seconds", type=float, help="for effects delay and hang (default 1)")
-    faults.add_argument("--arn", help="only calls that name this ARN; with * and ? a pattern for the whole of it")
-    faults.add_argument("--account", help="only calls of this account")
-    faults.add_argument("--access-key", help="only calls signed with this key")
-    faults.add_argument("--region", help="only calls in this region")
-
-
-def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    calls = _verb(verbs, "calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
-    calls.add_argument("--operation", default="")
-    calls.add_argument("--limit", type=int, default=20)
-    events = _verb(verbs, "events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
-    events.add_argument("--limit", type=int, default=20)
-    lag = _verb(verbs, "lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
-    lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS")
-    lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS")
-    quota = _verb(verbs, "quota", "show resource quotas, or change one", _quota)
-    quota.add_argument("name", nargs="?")
-    quota.add_argument("value", nargs="?", type=int)
-    quota.add_argument("--account", default="", help="of this account alone, with --region")
-    quota.add_argument("--region", default="", help="in this region alone, with --account")
-    _verb(verbs, "reset", "empty the sandbox", lambda args, ask: ask("reset"))  # noqa: ARG005
-    _verb(verbs, "follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -146,7 +70,7 @@ def serve(args: argparse.Namespace) -> int:
         sandbox = _sandbox(args)
         sandbox.start()
     except (ValueError, OSError, RuntimeError) as error:
-        return _fail(f"the sandbox cannot start: {error}")
+        return fail(f"the sandbox cannot start: {error}")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -177,90 +101,15 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         port=args.port,
         host=args.host,
         quotas=args.quotas,
-        limits={name: int(value) for name, value in map(_pair, args.limit)},
+        limits={name: int(value) for name, value in map(pair, args.limit)},
         auth=args.auth,
         accounts=_accounts(args.accounts),
-        buckets=dict(map(_pair, args.bucket)),
+        buckets=dict(map(pair, args.bucket)),
+        assume=dict(map(pair, args.assume)),
         settle_seconds=args.settle_seconds,
         stop_seconds=args.stop_seconds,
         post_events_to=args.post_events,
     )
-
-
-def _talk(args: argparse.Namespace, run: Run) -> int:
-    """Ask the running sandbox, and print what it answers as JSON."""
-    import json
-
-    from reconciler.sandbox.control import ControlError
-    from reconciler.sandbox.remote import RemoteControl
-
-    try:
-        result = run(args, RemoteControl(args.endpoint).call)
-    except (ControlError, ValueError) as error:
-        return _fail(str(error))
-    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    return 0
-
-
-def _follow(args: argparse.Namespace) -> int:
-    import json
-
-    from reconciler.sandbox.control import ControlError
-    from reconciler.sandbox.remote import RemoteControl
-
-    try:
-        for event in RemoteControl(args.endpoint).follow():
-            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-    except ControlError as error:
-        return _fail(str(error))
-    return 0
-
-
-def _live(args: argparse.Namespace, ask: Ask) -> object:
-    if args.arn is None:
-        return ask("live")
-    return ask("go_live", arn=args.arn, viewers=args.viewers, health=args.health)
-
-
-def _quota(args: argparse.Namespace, ask: Ask) -> object:
-    where = {"account": args.account, "region": args.region}
-    if args.name is None or args.value is None:
-        return ask("quotas", **where)
-    return ask("set_quota", name=args.name, value=args.value, **where)
-
-
-def _faults(args: argparse.Namespace, ask: Ask) -> object:
-    operation = ",".join(args.operation or ())
-    if args.effect is None:
-        return ask("faults")
-    if args.effect == "clear":
-        return ask("clear_faults", operation=operation)
-    names = ("effect", "when", "skip", "every", "probability", "code", "message", "status", "seconds", "arn", "account", "access_key", "region")
-    rule = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if operation:
-        rule["operation"] = operation
-    if args.times is not None:
-        rule["times"] = args.times or None
-    return ask("add_fault", **rule)
-
-
-def _drift(args: argparse.Namespace, ask: Ask) -> object:
-    import json
-
-    changes: dict[str, object] = {}
-    tags: dict[str, str] = {}
-    for name, text in map(_pair, args.changes):
-        if name.startswith("tags."):
-            tags[name.removeprefix("tags.")] = text
-            continue
-        try:
-            changes[name] = json.loads(text)
-        except ValueError:
-            changes[name] = text
-    if tags:
-        changes["tags"] = tags
-    return ask("drift", arn=args.arn, changes=changes)
 
 
 def _accounts(path: str | None) -> dict[str, str | AccessKey]:
@@ -279,18 +128,6 @@ def _accounts(path: str | None) -> dict[str, str | AccessKey]:
         return {key: value if isinstance(value, str) else AccessKey(**value) for key, value in found.items()}
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals or not value:
-        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value
-
-
-def _fail(text: str) -> int:
-    sys.stderr.write(f"{text}\n")
-    return 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ project, so that it is an independent witness. The public Python API:
         sandbox.control.add_fault("throttle", operation="UpdateChannel", times=3)
 
 `Sandbox(db=None, *, port=0, host="127.0.0.1", serve=True, quotas=False, limits=None, auth="any",
-accounts=None, buckets=None, strict_buckets=False, settle_seconds=0.2, stop_seconds=0.2, clock=None,
+accounts=None, buckets=None, strict_buckets=False, assume=None, settle_seconds=0.2, stop_seconds=0.2, clock=None,
 seed=None)`; `.start()`, `.stop()`, `.endpoint_url`, `.control`, `.handle(request)`.
 
 - The account is the access key id if that has 12 digits, else what `accounts` says, else
@@ -32,9 +32,11 @@ seed=None)`; `.start()`, `.stop()`, `.endpoint_url`, `.control`, `.handle(reques
 skip=0, every=1, code=…, status=…, seconds=…, arn=…, account=…, access_key=…)` with effect throttle,
 error, deny, expire, skew, reset, hang, truncate, delay or html, `deny(operation, arn="")` until
 cleared, `faults()`, `clear_faults(effect="", operation="")`; `set_lag(create=0, delete=0)`,
-`set_rates(True|False|{operation: per_second}, burst=None, windows=False)`, `set_quota(name, value, account="", region="")`, `quotas(account="", region="")`;
+`set_rates(True|False|{operation: per_second}, burst=None, windows=False)`,
+`set_quota(name, value, account="", region="")`, `quotas(account="", region="")`;
 `calls(operation="", account="", region="", limit=100)`, `clear_calls()`, `events(limit=100)`;
-`resources(account, region)`, `worlds()`, `advance(seconds)`, `reset()`.
+`resources(account, region)`, `worlds()`, `advance(seconds)`, `reset()`;
+`assume(name, option)`, `assumptions()`: what is open about the service, answered otherwise.
 A refusal raises `ControlError`.
 """
 

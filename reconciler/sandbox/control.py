@@ -7,14 +7,13 @@ Every public method of `Control` is also `POST /_sandbox/<name>` with its argume
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.sandbox import events, journal, live, sessions
+from reconciler.sandbox import events, journal
 from reconciler.sandbox.clock import VirtualClock
+from reconciler.sandbox.control_streams import MAX_LIMIT, ControlError, StreamControl
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import STANDING, Fault, Subject
 from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
@@ -23,49 +22,24 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.kinds import KINDS
 from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.services import neighbours
-from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
 from reconciler.sandbox.wire import Request, json_bytes
-from reconciler.sandbox.world import Lag, Row, World
+from reconciler.sandbox.world import Lag
 
-MAX_LIMIT = 1000
 OPERATIONS = (*(("ivs", name) for name in HANDLERS), *neighbours.OPERATIONS)
 
 
-class ControlError(ValueError):
-    """What was asked of the sandbox is not possible; the text says why."""
+__all__ = ["Control", "ControlError"]
 
 
-class Control:
+class Control(StreamControl):
     """The control operations of one sandbox."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Control the engine's state; `Sandbox.control` makes this."""
+    def __init__(self, engine: Engine, limits: Mapping[str, int] | None = None) -> None:
+        """Control the engine's state; `Sandbox.control` makes this. `limits` are the quotas it was started with."""
+        super().__init__(engine.parts)
         self._engine = engine
-        self._parts = engine.parts
-
-    def go_live(self, arn: str, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
-        """Start a stream on a channel; answers its stream id."""
-        return self._with_channel(
-            arn,
-            lambda world, channel: live.go_live(world, channel, self._parts.rng, viewers=viewers, health=health),
-        )
-
-    def go_offline(self, arn: str) -> JsonDict:
-        """End a channel's stream at once, as if the broadcaster left."""
-
-        def end(world: World, session: Session) -> None:
-            live.end_stream(world, session, at=world.now)
-
-        return self._with_session(arn, end)
-
-    def set_health(self, arn: str, health: str) -> JsonDict:
-        """Make a stream HEALTHY, STARVING or UNKNOWN."""
-        return self._with_session(arn, lambda world, session: live.set_health(world, session, health))
-
-    def set_viewers(self, arn: str, viewers: int) -> JsonDict:
-        """Say how many watch a stream."""
-        return self._with_session(arn, lambda world, session: live.set_viewers(world, session, viewers))
+        self._limits = dict(limits or {})
 
     def drift(self, arn: str, changes: JsonDict) -> JsonDict:
         """Change a resource behind everybody's back, through the API, as the user someone-else.
@@ -149,6 +123,23 @@ class Control:
                 raise ControlError(str(error)) from None
         return {"name": name, "value": value}
 
+    def set_limits(self) -> None:
+        """Set the resource quotas this sandbox was started with."""
+        for name, value in self._limits.items():
+            self.set_quota(name, value)
+
+    def assume(self, name: str, option: str) -> list[JsonDict]:
+        """Answer an open question about the service otherwise (see `reconciler.sandbox.assumptions`)."""
+        try:
+            self._parts.settings.assume.choose(name, option)
+        except ValueError as error:
+            raise ControlError(str(error)) from None
+        return self.assumptions()
+
+    def assumptions(self) -> list[JsonDict]:
+        """Return the open questions about the service, with the answers this sandbox gives."""
+        return self._parts.settings.assume.describe()
+
     def quotas(self, account: str = "", region: str = "") -> JsonDict:
         """Return the applied resource quotas: everybody's, or those of an account in a region."""
         with self._parts.store.transaction(write=False) as connection:
@@ -211,73 +202,18 @@ class Control:
             for kind, name, arn, document in ((*row[:3], settled(json.loads(row[3]), now)) for row in rows)
         ]
 
-    def worlds(self) -> list[JsonDict]:
-        """Return the accounts and regions that have held anything."""
-        with self._parts.store.transaction(write=False) as connection:
-            return self._worlds(connection)
-
-    def _worlds(self, connection: sqlite3.Connection) -> list[JsonDict]:
-        rows = connection.execute("SELECT account, region, sum(n) FROM counts GROUP BY account, region").fetchall()
-        return [{"account": account, "region": region, "resources": n} for account, region, n in rows]
-
-    def live(self) -> list[JsonDict]:
-        """Return what is on air, in all accounts and regions."""
-        found: list[JsonDict] = []
-        with self._parts.store.transaction(write=False) as connection:
-            for world in self._worlds(connection):
-                here = World(connection, world["account"], world["region"], self._parts.clock.now())
-                streams, _ = sessions.page_of_live(here, MAX_LIMIT, "", "")
-                found += [
-                    {
-                        "channelArn": each.channel,
-                        "streamId": each.stream_id,
-                        "name": each.document["name"],
-                        "health": each.document["health"],
-                        "viewers": each.document["viewers"],
-                        "startTime": each.started,
-                    }
-                    for each in streams
-                ]
-        return found
-
     def reset(self) -> JsonDict:
-        """Back to an empty sandbox: resources, streams, events, records, quotas, faults, lag."""
+        """Back to how this sandbox was started, and empty: no resources, streams, events, records, faults, lag."""
         self._parts.store.clear()
         self._parts.journal.clear()
         self._parts.faults.clear()
         self._parts.lag = Lag()
+        self._parts.limiter.restore()
+        self._parts.settings.assume.restore()
+        self.set_limits()
         return {}
 
     def flush(self) -> JsonDict:
         """Store the records that still wait in memory."""
         self._parts.journal.flush(self._parts.store)
         return {}
-
-    def _writing(self) -> AbstractContextManager[Any]:
-        return self._parts.store.transaction(write=True)
-
-    def _with_channel(self, arn: str, work: Callable[[World, Row], JsonDict]) -> JsonDict:
-        """Work on a channel in its own account and region, which its ARN names."""
-        parts = arn.split(":")
-        if len(parts) != 6 or not parts[5].startswith("channel/"):
-            raise ControlError(f"{arn!r} is not a channel ARN")
-        with self._writing() as connection:
-            world = World(connection, parts[4], parts[3], self._parts.clock.now())
-            channel = world.find(arn)
-            if channel is None:
-                raise ControlError(f"there is no channel {arn}")
-            try:
-                return work(world, channel)
-            except live.NotPossibleError as error:
-                refusal = ControlError(str(error))
-        raise refusal
-
-    def _with_session(self, arn: str, work: Callable[[World, Session], None]) -> JsonDict:
-        def on_air(world: World, channel: Row) -> JsonDict:
-            session = sessions.live_session(world, channel.arn)
-            if session is None:
-                raise live.NotPossibleError(f"channel {arn} is not live")
-            work(world, session)
-            return {"channelArn": arn, "streamId": session.stream_id}
-
-        return self._with_channel(arn, on_air)

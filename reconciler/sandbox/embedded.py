@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from reconciler.sandbox import control_http, delivery, inproc, model, page
+from reconciler.sandbox.assumptions import Assumptions
 from reconciler.sandbox.clock import Clock, SystemClock
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
@@ -38,6 +39,7 @@ class Sandbox:
     accounts: access key id -> account id or `AccessKey`; a 12-digit key id is its own account.
     buckets: bucket name -> region, for recording configurations; others exist everywhere unless
     strict_buckets is set.
+    assume: other answers to what is open about the service, such as {"list-order": "shuffled"}.
     settle_seconds, stop_seconds: how long CREATING lasts, and a stopped stream lingers.
     post_events_to: a URL that every event is posted to.
     clock, seed: for runs that repeat; a `VirtualClock` makes waiting free.
@@ -56,6 +58,7 @@ class Sandbox:
         accounts: Mapping[str, str | AccessKey] | None = None,
         buckets: Mapping[str, str] | None = None,
         strict_buckets: bool = False,
+        assume: Mapping[str, str] | None = None,
         settle_seconds: float = 0.2,
         stop_seconds: float = 0.2,
         clock: Clock | None = None,
@@ -73,6 +76,7 @@ class Sandbox:
         self._http: SandboxHTTPServer | None = None
         self._thread: threading.Thread | None = None
         time = clock or SystemClock()
+        assumptions = Assumptions(assume)
         service = model.load()
         self._store = Store(db)
         parts = Parts(
@@ -80,20 +84,19 @@ class Sandbox:
             store=self._store,
             clock=time,
             rng=random.Random(seed),  # noqa: S311 - invented ids of an invented service
-            settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets),
+            settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets, assumptions),
             keys=keys,
             faults=FaultRules(random.Random(seed)),  # noqa: S311
-            limiter=RateLimiter(time, quotas),
+            limiter=RateLimiter(time, quotas, store=self._store if self._store.path else None, assume=assumptions),
             journal=Journal(),
             strict=auth == "strict",
         )
         self._engine = Engine(parts)
-        self.control = Control(self._engine)
+        self.control = Control(self._engine, limits=dict(limits or {}))
         self._clock = time
         self._stopping = threading.Event()
         try:
-            for name, value in (limits or {}).items():
-                self.control.set_quota(name, value)
+            self.control.set_limits()
             self._poster = delivery.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()

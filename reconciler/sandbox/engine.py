@@ -179,6 +179,8 @@ class Engine:
             call = Call(operation.name, caller, world, parts.settings, parts.rng)
             result = handler(call, cleaned)
             body = self._serialisers[operation.output](result) if operation.output else {}
+            if parts.settings.assume["unset-members"] == "absent":
+                body = projections.without_unset(body)
             if write:
                 made = self._maskers[operation.output](result) if operation.output else None
                 parts.journal.write(connection, self._record(attempt, operation.status, result=made))
@@ -210,7 +212,8 @@ class Engine:
 
     def _error(self, attempt: _Attempt, error: ApiError, status: int) -> Response:
         if attempt.service == "ivs":
-            return error_response(status, error.code, error.message, attempt.request_id)
+            later = (("Retry-After", "1"),) if status == 429 and self.parts.settings.assume["retry-after"] == "present" else ()
+            return error_response(status, error.code, error.message, attempt.request_id, later)
         return neighbours.failure(attempt.service, error, status, attempt.request_id)
 
     def _fail(self, attempt: _Attempt, fault: Fault) -> Response:

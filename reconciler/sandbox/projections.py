@@ -38,6 +38,19 @@ def iso8601(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def without_unset(answer: JsonDict) -> JsonDict:
+    """Return an answer whose resources lack the members that are not set; lists, and what is in tags, stay."""
+    return {member: value if member == "tags" else _pruned(value) for member, value in answer.items()}
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_pruned(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {member: given if member == "tags" else _pruned(given) for member, given in value.items() if given not in ("", {})}
+
+
 def _projection(
     name: str,
     shapes: Mapping[str, JsonDict],

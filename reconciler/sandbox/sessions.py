@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.world import World, decode_token, encode_token
+from reconciler.sandbox.world import World, decode_position, decode_token, encode_token, place, shuffled
 
 _COLUMNS = "seq, stream_id, channel, started, ended, document"
 _LIVE = "(ended IS NULL OR ended > ?)"
@@ -61,16 +61,16 @@ def count_live(world: World) -> int:
     return int(count)
 
 
-def page_of_live(world: World, size: int, token: str, health: str) -> tuple[list[Session], str]:
-    """Streams on air, oldest first."""
+def page_of_live(world: World, size: int, token: str, health: str, salt: int = 0) -> tuple[list[Session], str]:
+    """Streams on air, oldest first, or shuffled by a salt."""
     listing = f"streams/{world.account}/{world.region}/{health}"
-    after = decode_token(token, listing)
+    after, salt = decode_position(token, listing) if token else (0, salt)
     found = world.connection.execute(
-        f"SELECT {_COLUMNS} FROM sessions WHERE account = ? AND region = ? AND {_LIVE} AND seq > ?"
-        " AND (? = '' OR json_extract(document, '$.health') = ?) ORDER BY seq LIMIT ?",
+        f"SELECT {_COLUMNS} FROM sessions WHERE account = ? AND region = ? AND {_LIVE} AND {place(salt)} > ?"
+        f" AND (? = '' OR json_extract(document, '$.health') = ?) ORDER BY {place(salt)} LIMIT ?",
         (world.account, world.region, world.now, after, health, health, size + 1),
     ).fetchall()
-    return _page(found, size, listing)
+    return _page(found, size, listing, salt)
 
 
 def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[list[Session], str]:
@@ -102,9 +102,9 @@ def change(world: World, session: Session, document: JsonDict) -> None:
     world.connection.execute("UPDATE sessions SET document = ? WHERE seq = ?", (json.dumps(document), session.seq))
 
 
-def _page(found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str) -> tuple[list[Session], str]:
+def _page(found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str, salt: int = 0) -> tuple[list[Session], str]:
     rows = [_session(each) for each in found[:size]]
-    return rows, encode_token(rows[-1].seq, listing) if len(found) > size else ""
+    return rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if len(found) > size else ""
 
 
 def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.sandbox.assumptions import Assumptions
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceQuota:
@@ -39,7 +41,7 @@ RESOURCE_QUOTAS: Mapping[str, ResourceQuota] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The knobs of one server process.
+    """The knobs of one server process; what is open about the service is in `assume`.
 
     `buckets` maps a bucket name to its region; a name that is not in it exists in whatever region
     asks, unless `strict_buckets` is set.
@@ -49,6 +51,7 @@ class Settings:
     stop_seconds: float = 0.2
     buckets: Mapping[str, str] = field(default_factory=dict)
     strict_buckets: bool = False
+    assume: Assumptions = field(default_factory=Assumptions)
 
 
 def quota(connection: sqlite3.Connection, name: str, account: str = "", region: str = "") -> int:

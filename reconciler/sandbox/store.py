@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 APPLICATION_ID = 0x49565342
-FORMAT = 1
+FORMAT = 2
 BUSY_SECONDS = 20.0
 
 _SCHEMA = """
@@ -63,6 +63,16 @@ CREATE TABLE calls (
   operation TEXT NOT NULL, document TEXT NOT NULL
 );
 """
+# What each format added to the one before it.
+_ADDED = {
+    2: """
+CREATE TABLE buckets (
+  account TEXT NOT NULL, region TEXT NOT NULL, operation TEXT NOT NULL,
+  tokens REAL NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (account, region, operation)
+) WITHOUT ROWID;
+""",
+}
 
 
 class StoreError(RuntimeError):
@@ -100,7 +110,7 @@ class Store:
     def clear(self) -> None:
         """Remove every resource, session, event, call record and setting."""
         with self.transaction(write=True) as connection:
-            for table in ("settings", "resources", "links", "counts", "sessions", "events", "calls"):
+            for table in ("settings", "resources", "links", "counts", "sessions", "events", "calls", "buckets"):
                 connection.execute(f"DELETE FROM {table}")
 
     def _open(self) -> sqlite3.Connection:
@@ -144,17 +154,23 @@ class Store:
         (mark,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not tables:
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
+            _execute(connection, _SCHEMA)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            return
+            mark, version = APPLICATION_ID, 1
         if mark != APPLICATION_ID:
             raise StoreError(f"{self.path}: a database of something else, not of the sandbox")
         if version > FORMAT:
             raise StoreError(
                 f"{self.path}: written by a newer sandbox (format {version}; this one knows up to {FORMAT}); update ivs-reconciler or use another file"
             )
+        for step in range(version + 1, FORMAT + 1):
+            _execute(connection, _ADDED[step])
+            connection.execute(f"PRAGMA user_version = {step}")
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

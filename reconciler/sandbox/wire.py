@@ -119,7 +119,7 @@ def json_response(status: int, value: object, request_id: str) -> Response:
     return Response(status, headers, json_bytes(value))
 
 
-def error_response(status: int, code: str, message: str, request_id: str) -> Response:
+def error_response(status: int, code: str, message: str, request_id: str, further: tuple[tuple[str, str], ...] = ()) -> Response:
     """Return an error as the service sends it.
 
     The code travels in the header. The model's body member is `exceptionMessage`, but SDKs read
@@ -130,5 +130,6 @@ def error_response(status: int, code: str, message: str, request_id: str) -> Res
         ("x-amzn-RequestId", request_id),
         ("x-amzn-ErrorType", code),
         *FRONT_HEADERS,
+        *further,
     )
     return Response(status, headers, json_bytes({"message": message, "exceptionMessage": message}))

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+import random
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from reconciler.sandbox.model import JsonDict
 
 _COLUMNS = "seq, arn, kind, parent, document"
+_SPACE = 1 << 32
 
 
 class BadTokenError(Exception):
@@ -165,18 +167,29 @@ class World:
         token: str,
         *,
         name: str = "",
+        prefix: bool = False,
         parent: str = "",
         linked: str = "",
+        salt: int = 0,
+        short: bool = False,
     ) -> Page:
-        """One page in order of creation; at most one of the three filters is given."""
+        """One page in order of creation, or shuffled by a salt; at most one of the three filters is given.
+
+        A `short` page is half as long as was asked for, and the last one is empty.
+        """
         listing = f"{self.account}/{self.region}/{kind}/{name}/{parent}/{linked}"
-        after = decode_token(token, listing)
-        source, where, values = "resources", "kind = ?", [kind]
+        after, salt = decode_position(token, listing) if token else (0, salt)
+        size = (size + 1) // 2 if short else size
+        source, where = "resources", "kind = ?"
+        values: list[str | int] = [kind]
         if parent:
             where, values = "parent = ? AND kind = ?", [parent, kind]
         elif linked:
             source = "links JOIN resources USING (seq)"
             where, values = "target = ? AND kind = ?", [linked, kind]
+        elif name and prefix:
+            where = "account = ? AND region = ? AND kind = ? AND substr(name, 1, ?) = ?"
+            values = [self.account, self.region, kind, len(name), name]
         elif name:
             where = "account = ? AND region = ? AND kind = ? AND name = ?"
             values = [self.account, self.region, kind, name]
@@ -184,11 +197,13 @@ class World:
             where = "account = ? AND region = ? AND kind = ?"
             values = [self.account, self.region, kind]
         found = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND seq > ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?) ORDER BY seq LIMIT ?",
+            f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND {place(salt)} > ? AND visible_from <= ?"
+            f" AND (gone_from IS NULL OR gone_from > ?) ORDER BY {place(salt)} LIMIT ?",
             (*values, after, self.now, self.now, size + 1),
         ).fetchall()
         rows = [_row(each) for each in found[:size]]
-        return Page(rows, encode_token(rows[-1].seq, listing) if len(found) > size else "")
+        more = len(found) > size or (short and bool(rows))
+        return Page(rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if more else "")
 
     def _count(self, kind: str, step: int) -> None:
         self.connection.execute(
@@ -201,20 +216,38 @@ class World:
             self.connection.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (target, seq))
 
 
-def encode_token(after: int, listing: str) -> str:
+def new_salt(rng: random.Random) -> int:
+    """Return an odd number; multiplying by it modulo a power of two puts positions into another order."""
+    return rng.randrange(1 << 31, _SPACE) | 1
+
+
+def shuffled(seq: int, salt: int) -> int:
+    """Return the place of a position in the order of a salt."""
+    return seq * salt % _SPACE if salt else seq
+
+
+def place(salt: int) -> str:
+    """Return the same as an SQL expression; it stays inside SQLite's integers for positions below 2**31."""
+    return f"(seq * {salt} % {_SPACE})" if salt else "seq"
+
+
+def encode_token(after: int, listing: str, salt: int = 0) -> str:
     """Return an opaque page token that only fits the listing it came from."""
-    return base64.urlsafe_b64encode(f"{after}:{_digest(listing)}".encode()).decode()
+    return base64.urlsafe_b64encode(f"{after}:{salt}:{_digest(listing)}".encode()).decode()
 
 
 def decode_token(token: str, listing: str) -> int:
     """Where to go on; the empty token is the first page (AWS's own examples send it)."""
-    if not token:
-        return 0
+    return decode_position(token, listing)[0] if token else 0
+
+
+def decode_position(token: str, listing: str) -> tuple[int, int]:
+    """Where to go on, and in which order."""
     try:
-        after, _, digest = base64.b64decode(token, b"-_", validate=True).decode().partition(":")
+        after, salt, digest = base64.b64decode(token, b"-_", validate=True).decode().split(":")
         if digest != _digest(listing):
             raise BadTokenError
-        return int(after)
+        return int(after), int(salt)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise BadTokenError from error
 

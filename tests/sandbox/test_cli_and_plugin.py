@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import sandbox as cli
+from reconciler.cli import sandbox_verbs as cli
 from reconciler.cli.sandbox import main
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox import faults as fault_rules

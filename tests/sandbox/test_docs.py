@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from reconciler.sandbox.assumptions import ASSUMPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
@@ -73,7 +74,8 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
             done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 0, done.stderr
             assert '"user": "arn:aws:iam::123456789012:user/someone-else"' in done.stdout
-            assert json.loads(done.stdout.splitlines()[-1]) == []
+            assert '"chosen": "validation"' in done.stdout
+            assert "[]" in done.stdout.splitlines(), "the recorded calls, after reset"
         finally:
             server.terminate()
             assert server.wait(10) == 0
@@ -88,6 +90,7 @@ def test_the_page_names_every_verb_option_and_effect() -> None:
     import argparse
 
     from reconciler.cli import sandbox as verbs
+    from reconciler.cli import sandbox_verbs
 
     parser = argparse.ArgumentParser()
     verbs.add_parser(parser.add_subparsers())
@@ -101,5 +104,9 @@ def test_the_page_names_every_verb_option_and_effect() -> None:
     ).stdout
     for option in set(re.findall(r"--[a-z-]+", options)) - {"--help"}:
         assert option in PAGE, option
-    for effect in verbs.EFFECTS:
+    for effect in sandbox_verbs.EFFECTS:
         assert f"`{effect}`" in PAGE
+    for name, assumption in ASSUMPTIONS.items():
+        (row,) = re.findall(rf"^\|.*\| (`{name}`.*) \|$", PAGE, re.MULTILINE)
+        for option in assumption.options[1:]:
+            assert f"`{option}`" in row, (name, option)

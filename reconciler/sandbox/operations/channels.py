@@ -42,8 +42,8 @@ FILTERS = {
 def create_channel(call: Call, request: JsonDict) -> JsonDict:
     """Make a channel and its stream key; the key is born untagged even if the channel is tagged."""
     tags = new_tags(request)
-    body = merge({**DEFAULTS, "multitrackInputConfiguration": MULTITRACK_DEFAULTS}, request)
-    refuse_bad_combination(body, request)
+    body = merge(call, {**DEFAULTS, "multitrackInputConfiguration": MULTITRACK_DEFAULTS}, request)
+    refuse_bad_combination(call, body, request)
     refuse_bad_references(call, request)
     call.refuse_over_quota(CHANNEL.quota, call.world.count(CHANNEL.type))
     arn = call.new_arn(CHANNEL.type)
@@ -55,10 +55,12 @@ def create_channel(call: Call, request: JsonDict) -> JsonDict:
 def update_channel(call: Call, request: JsonDict) -> JsonDict:
     """Members not given stay; a live channel cannot be updated (service model: UpdateChannel)."""
     row = call.find(request["arn"])
-    body = merge(row.document, request)
-    refuse_bad_combination(body, request)
+    if request.get("adConfigurationArn") == "" and call.assumes("empty-ad-reference") == "refused":
+        raise validation("adConfigurationArn: an ad configuration cannot be detached")
+    body = merge(call, row.document, request)
+    refuse_bad_combination(call, body, request)
     refuse_bad_references(call, request)
-    refuse_live(call, row.arn, "updated")
+    refuse_live_update(call, row.arn)
     call.world.replace(row, body, links=links(body))
     return {"channel": body}
 
@@ -87,10 +89,7 @@ def batch_get_channel(call: Call, request: JsonDict) -> JsonDict:
 
 
 def batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
-    """Documents in order of the request, each ARN once; what cannot be shown, as batch errors.
-
-    The `code` is an HTTP status in the only example AWS prints, so it is here (assumed).
-    """
+    """Documents in order of the request, each ARN once; what cannot be shown, as batch errors."""
     found: list[JsonDict] = []
     errors: list[JsonDict] = []
     for arn in dict.fromkeys(arns):
@@ -98,13 +97,23 @@ def batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
         if row is not None:
             found.append(row.document)
         elif arn.split(":")[4] != call.world.account:
-            errors.append({"arn": arn, "code": "403", "message": "not authorized"})
+            errors.append({"arn": arn, "code": batch_code(call, "403"), "message": "not authorized"})
         else:
-            errors.append({"arn": arn, "code": "404", "message": f"Resource: {arn} not found"})
+            errors.append({"arn": arn, "code": batch_code(call, "404"), "message": f"Resource: {arn} not found"})
+    if call.assumes("batch-order") == "shuffled":
+        call.rng.shuffle(found)
     return found, errors
 
 
-def merge(present: JsonDict, request: JsonDict) -> JsonDict:
+def batch_code(call: Call, status: str) -> str:
+    """Return the code of a batch error.
+
+    It is an HTTP status in the only example AWS prints, so it is here (assumed).
+    """
+    return status if call.assumes("batch-code") == "status" else {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
+
+
+def merge(call: Call, present: JsonDict, request: JsonDict) -> JsonDict:
     """Return the state after a request: `type` and `preset` move together, multitrack input by member.
 
     Presets exist for ADVANCED types only and default to HIGHER_BANDWIDTH_DELIVERY there (service
@@ -114,7 +123,8 @@ def merge(present: JsonDict, request: JsonDict) -> JsonDict:
     given = {key: value for key, value in request.items() if key not in ("arn", "tags")}
     body = {**present, **given}
     multitrack = request.get("multitrackInputConfiguration", {})
-    body["multitrackInputConfiguration"] = {**present["multitrackInputConfiguration"], **multitrack}
+    kept = present["multitrackInputConfiguration"] if call.assumes("multitrack-update") == "kept" or not multitrack else MULTITRACK_DEFAULTS
+    body["multitrackInputConfiguration"] = {**kept, **multitrack}
     if not body["type"].startswith("ADVANCED"):
         body["preset"] = ""
     elif not body.get("preset"):
@@ -122,11 +132,11 @@ def merge(present: JsonDict, request: JsonDict) -> JsonDict:
     return body
 
 
-def refuse_bad_combination(body: JsonDict, request: JsonDict) -> None:
+def refuse_bad_combination(call: Call, body: JsonDict, request: JsonDict) -> None:
     """Apply the rules between members, judged on the state the request would lead to."""
     multitrack = body["multitrackInputConfiguration"]
     problems = []
-    if request.get("preset") and not body["type"].startswith("ADVANCED"):
+    if request.get("preset") and not body["type"].startswith("ADVANCED") and call.assumes("idle-preset") == "refused":
         problems.append("preset can only be set for the types ADVANCED_SD and ADVANCED_HD")
     if multitrack["enabled"]:
         if body["type"] != "STANDARD":
@@ -157,18 +167,29 @@ def refuse_bad_references(call: Call, request: JsonDict) -> None:
         call.refuse_foreign(arn)
         row = call.world.find(arn)
         if row is None:
-            raise not_found(arn)
+            raise not_found(arn) if call.assumes("unknown-reference") == "not-found" else validation(f"{member}: {arn} does not exist")
         state = settled(row.document, call.world.now).get("state")
         if state == "CREATE_FAILED":
             raise validation(f"{member}: {arn} is in state CREATE_FAILED")
-        if state == "CREATING":
-            raise conflict(f"Resource: {arn} is in state CREATING")
+        answer = call.assumes("unsettled-reference")
+        if state == "CREATING" and answer != "accepted":
+            text = f"Resource: {arn} is in state CREATING"
+            raise conflict(text) if answer == "conflict" else validation(text)
 
 
 def refuse_live(call: Call, arn: str, verb: str) -> None:
     """Refuse, as a live channel is neither updated nor deleted."""
     if live_session(call.world, arn) is not None:
         raise conflict(f"Channel: {arn} is live and cannot be {verb}; stop the stream first")
+
+
+def refuse_live_update(call: Call, arn: str) -> None:
+    """Live channels cannot be updated (service model); that it is a conflict is assumed."""
+    answer = call.assumes("live-update")
+    if answer == "conflict":
+        refuse_live(call, arn, "updated")
+    elif answer == "validation" and live_session(call.world, arn) is not None:
+        raise validation(f"Channel: {arn} is live and cannot be updated")
 
 
 def links(channel: JsonDict) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Call:
     settings: Settings
     rng: random.Random
 
+    def assumes(self, name: str) -> str:
+        """Return the answer to an open question about the service; see `assumptions`."""
+        return self.settings.assume[name]
+
     def identifier(self, length: int = 12) -> str:
         """Random letters and digits, the form of the service's ids."""
         return self.rng.randbytes(length).translate(_LETTERS).decode()

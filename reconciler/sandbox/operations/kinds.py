@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.sandbox.lifecycle import settled
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.context import Call, Handler, conflict, validation
-from reconciler.sandbox.world import BadTokenError, Page
+from reconciler.sandbox.world import BadTokenError, Page, new_salt
 
 MAX_TAGS = 50
 
@@ -98,9 +98,11 @@ def deleter(kind: Kind) -> Handler:
 
     def delete(call: Call, request: JsonDict) -> JsonDict:
         row = call.find(request["arn"])
-        if kind.refuse_linked and call.world.is_linked(row.arn):
+        # For recording configurations the conflict is documented, and no assumption.
+        bound = kind is RECORDING or call.assumes("attached-delete") == "conflict"
+        if kind.refuse_linked and bound and call.world.is_linked(row.arn):
             raise conflict(f"Resource: {row.arn} is associated with one or more channels")
-        if kind.settles:
+        if kind.settles and call.assumes("unsettled-delete") == "conflict":
             state = settled(row.document, call.world.now).get("state", "")
             if state in ("CREATING", "UPDATING"):
                 raise conflict(f"Resource: {row.arn} is in state {state}")
@@ -126,8 +128,11 @@ def page_of(
             request.get("maxResults", kind.page),
             request.get("nextToken", ""),
             name=name,
+            prefix=call.assumes("name-filter") == "prefix",
             parent=parent,
             linked=linked,
+            salt=salt(call),
+            short=call.assumes("list-pages") == "short",
         )
     except BadTokenError:
         raise validation("The provided nextToken is invalid") from None
@@ -136,6 +141,11 @@ def page_of(
     if page.token:
         answer["nextToken"] = page.token
     return answer
+
+
+def salt(call: Call) -> int:
+    """Return what a new listing is shuffled by; 0 leaves it in order of creation."""
+    return new_salt(call.rng) if call.assumes("list-order") == "shuffled" else 0
 
 
 def new_tags(request: JsonDict) -> dict[str, str]:

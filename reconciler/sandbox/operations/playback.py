@@ -20,6 +20,8 @@ def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
     except BadKeyError as error:
         raise validation(f"publicKeyMaterial: {error}") from None
     present = call.world.all(KEY_PAIR.type)
+    if call.assumes("duplicate-key") == "quota":
+        call.refuse_over_quota(KEY_PAIR.quota, len(present))
     if any(row.document["fingerprint"] == mark for row in present):
         raise conflict(f"A playback key pair with fingerprint {mark} already exists")
     call.refuse_over_quota(KEY_PAIR.quota, len(present))
@@ -41,7 +43,7 @@ def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDic
         "allowedCountries": [],
         "allowedOrigins": [],
         "enableStrictOriginEnforcement": False,
-        **request,
+        **in_order(call, request),
         "arn": call.new_arn(POLICY.type),
         "tags": tags,
     }
@@ -53,9 +55,18 @@ def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDic
     """Members not given stay; lists are replaced whole, and an empty one clears (assumed)."""
     row = call.find(request["arn"])
     refuse_bad_lists(request)
-    policy = {**row.document, **request}
+    if call.assumes("empty-lists") == "ignored":
+        request = {member: value for member, value in request.items() if value != []}
+    policy = {**row.document, **in_order(call, request)}
     call.world.replace(row, policy)
     return {"playbackRestrictionPolicy": policy}
+
+
+def in_order(call: Call, members: JsonDict) -> JsonDict:
+    """Return the members, lists in the order they are to come back in (as given, assumed)."""
+    if call.assumes("set-order") == "kept":
+        return members
+    return {member: sorted(value) if isinstance(value, list) else value for member, value in members.items()}
 
 
 def refuse_bad_lists(request: JsonDict) -> None:

@@ -6,6 +6,7 @@ from reconciler.sandbox.lifecycle import pending
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.context import Call, validation
 from reconciler.sandbox.operations.kinds import RECORDING, new_tags
+from reconciler.sandbox.operations.playback import in_order
 
 # In us-east-1 a bucket of another region is accepted and the configuration then fails; elsewhere
 # the call itself fails (service model: CreateRecordingConfiguration, "known issue").
@@ -32,8 +33,8 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
         "arn": call.new_arn(RECORDING.type),
         "name": request.get("name", ""),
         "recordingReconnectWindowSeconds": request.get("recordingReconnectWindowSeconds", 0),
-        "thumbnailConfiguration": thumbnails,
-        "renditionConfiguration": renditions,
+        "thumbnailConfiguration": in_order(call, thumbnails),
+        "renditionConfiguration": in_order(call, renditions),
         "tags": tags,
     }
     due = call.world.now + call.settings.settle_seconds

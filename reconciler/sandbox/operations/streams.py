@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from reconciler.sandbox import events, live, sessions
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.operations.channels import batch_code
 from reconciler.sandbox.operations.context import Call, conflict, not_found, validation
+from reconciler.sandbox.operations.kinds import salt
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.wire import ApiError
 from reconciler.sandbox.world import BadTokenError
@@ -26,7 +28,7 @@ def list_streams(call: Call, request: JsonDict) -> JsonDict:
     """All streams on air in the account and region."""
     health = request.get("filterBy", {}).get("health", "")
     try:
-        found, token = sessions.page_of_live(call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health)
+        found, token = sessions.page_of_live(call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call))
     except BadTokenError:
         raise bad_token() from None
     answer: JsonDict = {"streams": [summary(session) for session in found]}
@@ -131,7 +133,7 @@ def batch_start_viewer_session_revocation(call: Call, request: JsonDict) -> Json
                 {
                     "channelArn": pair["channelArn"],
                     "viewerId": pair["viewerId"],
-                    "code": "403" if foreign else "404",
+                    "code": batch_code(call, "403" if foreign else "404"),
                     "message": "not authorized" if foreign else error.message,
                 }
             )
