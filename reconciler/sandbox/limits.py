@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from reconciler.sandbox.assumptions import Assumptions
 from reconciler.sandbox.clock import Clock
+from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import ApiError
 
@@ -152,4 +153,7 @@ def _table(rates: Mapping[str, float] | bool) -> dict[str, float] | None:
     given = {} if isinstance(rates, bool) else dict(rates)
     if any(rate <= 0 for rate in given.values()):
         raise ValueError("a call rate is more than 0 a second")
+    unknown = [name for name in given if name not in HANDLERS and name != "*"]
+    if unknown:
+        raise ValueError(f"no operation {unknown[0]!r} to set a call rate for")
     return {**RATES, **given} if rates is not False else None

@@ -245,7 +245,7 @@ def test_the_command_line_sets_call_rates(ivs: Any, sandbox: Sandbox, capsys: py
     assert main(["sandbox", "rates", "off", *where]) == 0
     ivs.list_channels()
     capsys.readouterr()
-    for wrong in (["ListChannels=fast"], ["maybe"], ["ListChannels=0"]):
+    for wrong in (["ListChannels=fast"], ["maybe"], ["ListChannels=0"], ["ListChanels=5"]):
         assert main(["sandbox", "rates", *wrong, *where]) == 1
         assert len(capsys.readouterr().err.splitlines()) == 1
 
