@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from reconciler import __version__
-from reconciler.cli import apply, drift, plan, sandbox, schema, show, validate
+from reconciler.cli import apply, diff, drift, plan, sandbox, schema, show, validate
 from reconciler.cli.options import Parser, Subparsers, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
     subparsers: Subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for room in (validate, plan, apply, show, drift, schema):
+    for room in (validate, plan, apply, show, drift, diff, schema):
         room.add_parser(subparsers, common)
     sandbox.add_parser(subparsers)
     return parser

@@ -76,7 +76,7 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
     """Read the scope and the permissions of a plan from parsed arguments."""
     from reconciler.plan.actions import PlanOptions
 
-    return PlanOptions(prune=args.prune, adopt=args.adopt, only=tuple(args.only), exclude=tuple(args.exclude))
+    return PlanOptions(prune=args.prune, adopt=getattr(args, "adopt", False), only=tuple(args.only), exclude=tuple(args.exclude))
 
 
 def global_options() -> argparse.ArgumentParser:
@@ -92,11 +92,12 @@ def global_options() -> argparse.ArgumentParser:
     return parser
 
 
-def add_scope(parser: argparse.ArgumentParser) -> None:
-    """Add what a plan may do and what it looks at."""
+def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
+    """Add what a plan may do and what it looks at; ``adopt=False`` for a verb that sees no live resource."""
     group = parser.add_argument_group("scope and permissions")
     group.add_argument("--prune", action="store_true", help="allow deleting managed resources that left the spec")
-    group.add_argument("--adopt", action="store_true", help="take over an unowned live resource that has the kind and the name of a missing one")
+    if adopt:
+        group.add_argument("--adopt", action="store_true", help="take over an unowned live resource that has the kind and the name of a missing one")
     group.add_argument("--only", metavar="GLOB", action="append", default=[], help="only addresses like this, and what they need; may be repeated")
     group.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated")
 

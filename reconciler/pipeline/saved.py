@@ -64,6 +64,8 @@ def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:
 
 def must_fit(plan: Plan, project: Project) -> None:
     """Raise ``StalePlan`` when the project is not the one the plan was made for."""
+    if plan.of_revisions:
+        raise UsageError("this compares two revisions and saw no account, so it cannot be applied; make a plan with plan --out FILE")
     if plan.stack != project.stack:
         raise StalePlan(f"plan refused: it is of stack {plan.stack!r}, and {project.path} is of stack {project.stack!r}; plan again here")
     for target in plan.targets:

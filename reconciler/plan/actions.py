@@ -184,8 +184,20 @@ class TargetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What a plan's commit is to be merged into, or compared with: a name as it was given, such as ``origin/main``, and the commit it stood for."""
+
+    name: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What ``plan`` shows and ``apply`` runs."""
+    """What ``plan`` shows and ``apply`` runs.
+
+    ``git_tree`` identifies the content of ``git_commit``, which a merge may carry on under another commit.
+    ``of_revisions`` says that the spec of ``base`` stood in the place of live state: such a plan is looked at and never applied.
+    """
 
     stack: str
     created_at: str
@@ -193,6 +205,9 @@ class Plan:
     spec_digest: str
     options: PlanOptions
     targets: tuple[TargetPlan, ...]
+    git_tree: str | None = None
+    base: Base | None = None
+    of_revisions: bool = False
 
 
 class Result(StrEnum):

@@ -16,7 +16,7 @@ from reconciler.model.values import Value, thaw
 from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
 
-_NOT_COVERED = ("createdAt", "gitCommit", "fingerprint")
+_NOT_COVERED = ("createdAt", "gitCommit", "gitTree", "base", "fingerprint")
 
 
 def to_json(plan: Plan) -> dict[str, object]:
@@ -26,6 +26,7 @@ def to_json(plan: Plan) -> dict[str, object]:
         "stack": plan.stack,
         "createdAt": plan.created_at,
         "gitCommit": plan.git_commit,
+        **_origin(plan),
         "specDigest": plan.spec_digest,
         "options": _options(plan.options),
         "targets": [{**_target(target), "fingerprint": fingerprint(target)} for target in plan.targets],
@@ -70,6 +71,18 @@ def _where(content: object, written: Mapping[str, object]) -> str:
 def _digest(content: Mapping[str, object]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _origin(plan: Plan) -> dict[str, object]:
+    """Write what is known of where the plan comes from; what is not known has no member."""
+    content: dict[str, object] = {}
+    if plan.git_tree is not None:
+        content["gitTree"] = plan.git_tree
+    if plan.base is not None:
+        content["base"] = {"name": plan.base.name, "commit": plan.base.commit}
+    if plan.of_revisions:
+        content["ofRevisions"] = True
+    return content
 
 
 def _options(options: PlanOptions) -> dict[str, object]:

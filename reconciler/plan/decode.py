@@ -10,6 +10,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.values import Value, freeze
 from reconciler.plan.actions import (
     Action,
+    Base,
     Blocked,
     Duplicate,
     FieldChange,
@@ -52,6 +53,10 @@ class Node:
 
     def _at(self, key: str) -> str:
         return f"{self._place}/{key}"
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a member."""
+        return key in self._content
 
     def text(self, key: str) -> str:
         """Return a string."""
@@ -135,7 +140,7 @@ def read_plan(content: object) -> Plan:
     version = node.text("formatVersion")
     if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise DamagedPlanError(f"its format is {version}, and this program reads {FORMAT_VERSION}")
-    options = node.node("options")
+    options, base = node.node("options"), node.optional_node("base")
     return Plan(
         stack=node.text("stack"),
         created_at=node.text("createdAt"),
@@ -143,6 +148,9 @@ def read_plan(content: object) -> Plan:
         spec_digest=node.text("specDigest"),
         options=PlanOptions(prune=options.flag("prune"), adopt=options.flag("adopt"), only=options.texts("only"), exclude=options.texts("exclude")),
         targets=tuple(_target(target) for target in node.nodes("targets")),
+        git_tree=node.text("gitTree") if node.has("gitTree") else None,
+        base=None if base is None else Base(base.text("name"), base.text("commit")),
+        of_revisions=node.flag("ofRevisions", default=False),
     )
 
 

@@ -28,11 +28,18 @@ def plan_schema() -> dict[str, object]:
                 "stack": _TEXT,
                 "createdAt": {"type": "string", "description": "UTC, ISO 8601."},
                 "gitCommit": _TEXT_OR_NULL,
+                "gitTree": {**_TEXT, "description": "The tree of gitCommit: the same for a merge that brings in nothing else."},
+                "base": {**_object({"name": _TEXT, "commit": _TEXT}), "description": "What gitCommit is to be merged into, when the plan was made."},
+                "ofRevisions": {
+                    "const": True,
+                    "description": "The spec of base stood in the place of live state; there are no calls, and it cannot be applied.",
+                },
                 "specDigest": _DIGEST,
-                "fingerprint": {**_DIGEST, "description": "Of everything but createdAt and gitCommit."},
+                "fingerprint": {**_DIGEST, "description": "Of everything but createdAt, gitCommit, gitTree and base."},
                 "options": _object({"prune": {"type": "boolean"}, "adopt": {"type": "boolean"}, "only": _TEXTS, "exclude": _TEXTS}),
                 "targets": _list({"$ref": "#/$defs/target"}),
-            }
+            },
+            optional=("gitTree", "base", "ofRevisions"),
         ),
         "$defs": {"target": _target(), "action": _action(), "change": _change(), "step": _step(), "value": _value()},
     }
@@ -55,7 +62,7 @@ def _target() -> dict[str, object]:
     return _object(
         {
             "name": _TEXT,
-            "accountId": {"type": "string", "pattern": "^[0-9]{12}$"},
+            "accountId": {"type": "string", "pattern": "^([0-9]{12})?$", "description": "Empty where a comparison of revisions does not know it."},
             "region": _TEXT,
             "specDigest": {**_TEXT, "description": "Digest of the desired state of this target."},
             "fingerprint": {**_DIGEST, "description": "Of everything in this target but the fingerprint itself."},
@@ -63,7 +70,7 @@ def _target() -> dict[str, object]:
             "managed": {"type": "object", "propertyNames": {"enum": [kind.value for kind in KindName]}, "additionalProperties": _COUNT},
             "desired": {**_COUNT, "description": "How many resources the spec has for this target."},
             "actions": _list({"$ref": "#/$defs/action"}),
-            "orphans": _list(_object({"address": _ADDRESS, "arn": _ARN, "protected": {"type": "boolean"}})),
+            "orphans": _list(_object({"address": _ADDRESS, "arn": {"type": "string", "pattern": "^(arn:.*)?$"}, "protected": {"type": "boolean"}})),
             "duplicates": _list(_object({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})),
             "notes": _TEXTS,
         }

@@ -17,7 +17,7 @@ from reconciler.report.html_graph import picture
 from reconciler.report.html_page import page
 from reconciler.report.html_parts import address, calls, changes, css_name, facts, paths, safe, share, tiles, tools
 from reconciler.report.notable import Notice, notables, tally
-from reconciler.report.words import plural, symbol, will
+from reconciler.report.words import origin_of, plural, symbol, title_of, will
 
 BLOCKED = "blocked"
 _NOTICE_CLASSES: Mapping[Notice, str] = {Notice.DELETED: "delete", Notice.REPLACED: "replace", Notice.BLOCKED: BLOCKED, Notice.KEYS: "update"}
@@ -28,14 +28,14 @@ _UNFOLDED = 12
 
 def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
     """Return the page of a plan. ``extra`` gives further facts for the top, name and value, such as fingerprint or base commit."""
-    known = {"Commit": plan.git_commit or "", "Spec": plan.spec_digest, "Made": plan.created_at, **(extra or {})}
+    known = {**origin_of(plan), "Spec": plan.spec_digest, "Made": plan.created_at, **(extra or {})}
     options = {
         "Prune": "granted" if plan.options.prune else "",
         "Adopt": "granted" if plan.options.adopt else "",
         "Only": ", ".join(plan.options.only),
         "Without": ", ".join(plan.options.exclude),
     }
-    parts = [f"<header><h1><small>Plan</small>{safe(plan.stack)}</h1>{facts({**known, **options})}</header>"]
+    parts = [f"<header><h1><small>{title_of(plan)}</small>{safe(plan.stack)}</h1>{facts({**known, **options})}</header>"]
     parts += [_overview(target, at) for at, target in enumerate(plan.targets)]
     verbs = Counter(_sort(action) for target in plan.targets for action in target.actions)
     if verbs:
@@ -45,7 +45,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
         if target.actions and len(plan.targets) > 1:
             parts.append(f"<h2>{safe(target.name)}</h2>")
         parts += [_action(action, f"t{at}-{index}", unfolded=verbs.total() <= _UNFOLDED) for index, action in enumerate(target.actions)]
-    return page(f"Plan for {plan.stack}", "\n".join(parts))
+    return page(f"{title_of(plan)} for {plan.stack}", "\n".join(parts))
 
 
 def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None) -> str:
@@ -149,7 +149,8 @@ def _leftovers(target: TargetPlan) -> Iterable[str]:
         yield _alert(BLOCKED, f"Claimed by more than one live resource: {len(target.duplicates):,}", items)
     if target.orphans:
         items = (
-            f"<li>{address(one.address)} <code>{safe(one.arn)}</code>{' (protected)' if one.protected else ''}</li>" for one in target.orphans[:_LIST_LIMIT]
+            f"<li>{address(one.address)} {f'<code>{safe(one.arn)}</code>' if one.arn else ''}{' (protected)' if one.protected else ''}</li>"
+            for one in target.orphans[:_LIST_LIMIT]
         )
         more = f"<li>and {len(target.orphans) - _LIST_LIMIT:,} more</li>" if len(target.orphans) > _LIST_LIMIT else ""
         head = f"{plural(len(target.orphans), 'managed resource')} left the spec; prune was not granted, so nothing is deleted"

@@ -16,7 +16,7 @@ from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, 
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.notable import Notice, notables, notice_of, tally
-from reconciler.report.words import harmless, is_own_record, path_words, plural, summary_words, symbol, will
+from reconciler.report.words import harmless, is_own_record, origin_of, path_words, plural, summary_words, symbol, title_of, will
 
 _WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
@@ -32,8 +32,8 @@ def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | Non
     ``facts`` are further lines at the top, name and value.
     Raises ``ValueError`` when not even the counts fit.
     """
-    known = {"Commit": plan.git_commit or "", "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
-    title = f"## Plan for stack {code(plan.stack)}"
+    known = {**origin_of(plan), "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
+    title = f"## {title_of(plan)} for stack {code(plan.stack)}"
     sections = [Section("\n\n".join((title, *facts_line(known))), title), *(_target(target, {}) for target in plan.targets)]
     return _fitted(sections, plan.targets, limit, artefact_url, reserve)
 
@@ -129,7 +129,9 @@ def _groups(target: TargetPlan) -> Iterable[Group]:
     warnings = [Line(harmless(f"! {action.address}: {text}"), action.kind.value) for action in target.actions for text in action.warnings]
     duplicates = [Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value) for one in target.duplicates]
     notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
-    orphans = [Line(harmless(f"  {one.address} {one.arn}{' (protected)' if one.protected else ''}"), one.address.kind.value) for one in target.orphans]
+    orphans = [
+        Line(harmless(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")), one.address.kind.value) for one in target.orphans
+    ]
     for title, lines, weight in (
         ("Warnings", warnings, _WARNINGS),
         ("Claimed by more than one live resource", duplicates, _DUPLICATES),

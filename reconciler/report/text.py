@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, Plan, Result, Step, TargetPlan, Verb
-from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value, summary_words, symbol, will
+from reconciler.report.words import harmless, is_own_record, members, origin_of, path_words, plural, show_text, show_value, summary_words, symbol, will
 
 Paint = Callable[[str, str], str]
 """Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
@@ -45,12 +45,17 @@ def ansi(text: str, tone: str) -> str:
 
 def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str:
     """Return the whole plan. ``calls`` shows the AWS calls of every action too."""
-    return "\n".join(render_target(target, paint=paint, calls=calls) for target in plan.targets)
+    targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
+    if not plan.of_revisions:
+        return "\n".join(targets)
+    origin = ", ".join(f"{name[0].lower()}{name[1:]} {harmless(value)}" for name, value in origin_of(plan).items())
+    return "\n".join((paint(f"Difference of two revisions: {origin}; no account was asked", "dim") + "\n", *targets))
 
 
 def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False) -> str:
     """Return the plan of one account and region."""
-    lines = [paint(f"{target.name}: account {target.account_id}, region {target.region}", "bold")]
+    account = f"account {target.account_id}, " if target.account_id else ""
+    lines = [paint(f"{target.name}: {account}region {target.region}", "bold")]
     for action in target.actions:
         lines += ["", *_action(action, paint, calls=calls)]
     lines += _orphans(target, paint)
@@ -133,7 +138,9 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     stay = "stays" if len(target.orphans) == 1 else "stay"
     head = f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
     lines = ["", f"{head} (--prune, or prune: true on the target):"]
-    lines += [f"      {orphan.address}  {paint(orphan.arn, 'dim')}{'  (protected)' if orphan.protected else ''}" for orphan in target.orphans[:_LIST_LIMIT]]
+    for orphan in target.orphans[:_LIST_LIMIT]:
+        arn = f"  {paint(orphan.arn, 'dim')}" if orphan.arn else ""
+        lines.append(f"      {orphan.address}{arn}{'  (protected)' if orphan.protected else ''}")
     if len(target.orphans) > _LIST_LIMIT:
         lines.append(f"      … and {len(target.orphans) - _LIST_LIMIT:,} more")
     return lines

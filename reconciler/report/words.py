@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.actions import Action, FieldChange, ReplaceOrder, Summary, Verb
+from reconciler.plan.actions import Action, FieldChange, Plan, ReplaceOrder, Summary, Verb
 
 SYMBOLS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -128,6 +128,19 @@ def summary_words(summary: Summary) -> str:
     if summary.blocked:
         rest.append(f"{summary.blocked:,} blocked")
     return ", ".join(due) + "; " + ", ".join(rest)
+
+
+def title_of(plan: Plan) -> str:
+    """Return what to call a plan: one that compares two revisions would do nothing."""
+    return "Difference" if plan.of_revisions else "Plan"
+
+
+def origin_of(plan: Plan) -> dict[str, str]:
+    """Return where a plan comes from, name and value; what is not known is left out."""
+    commit = plan.git_commit or ("the files at hand" if plan.of_revisions else "")
+    base = f"{plan.base.commit} ({plan.base.name})" if plan.base and plan.base.name not in plan.base.commit else plan.base.commit if plan.base else ""
+    found = {"Commit": commit, "Compared with" if plan.of_revisions else "Base": base}
+    return {name: value for name, value in found.items() if value}
 
 
 def joined(words: Iterable[str]) -> str:

@@ -18,6 +18,9 @@ from reconciler.model.target import Project, Target
 from reconciler.spec.loader import Cache, Source, load
 from reconciler.spec.problems import Problems
 
+LARGEST = 16 << 20
+"""Bytes that a spec file may have: some hundred times the largest that is meant."""
+
 _WILD = re.compile(r"[*?\[]")
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -50,7 +53,7 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
     names, complete = _names(project, target, problems)
     for name in names:
         try:
-            data = read_inside(project.root, name, trusted=trusted)
+            data = read_inside(project.root, name, most=LARGEST, trusted=trusted)
         except Unreadable as error:
             problems.add(name, None, error.what, error.hint)
             complete = False

@@ -1,0 +1,37 @@
+"""``diff``: what one revision of the spec would change where another is applied; needs no account and no credentials."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.options import Subparsers, add_format, add_scope, context_of, plan_options_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "diff",
+        parents=[common],
+        help="compare the spec of two git revisions; needs no credentials",
+        description="Compare the desired state of two git revisions, as a plan. No account is asked, nothing is checked out, and nothing of a revision is run.",
+        epilog="BASE..HEAD compares the two; BASE...HEAD begins where they parted, as a pull request does; BASE alone is compared with the files at hand.",
+    )
+    parser.add_argument("revisions", metavar="BASE..HEAD", help="two commits, branches or tags; a side left empty is HEAD")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are differences")
+    add_format(parser, "text", "json", "markdown", "html")
+    add_scope(parser, adopt=False)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0, or 2 with ``--detailed-exitcode`` and differences."""
+    from reconciler.cli.plan import show_plan, warn
+    from reconciler.gitops.comparison import compare_revisions
+
+    context = context_of(args)
+    plan, warnings = compare_revisions(context.directory, context.config, args.revisions, context.targets, plan_options_of(args))
+    show_plan(plan, args.format, context)
+    warn(warnings)
+    different = any(target.actions or target.orphans for target in plan.targets)
+    return ExitCode.DIFFERENT if args.detailed_exitcode and different else ExitCode.OK
