@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("startup", "writes", "plan", "sandbox")
+NAMES = ("startup", "writes", "plan", "rate", "sandbox")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from reconciler.model.target import HOME_REGIONS, Target
 
 if TYPE_CHECKING:
     from reconciler.live.gateway import IvsGateway, OnRequest
+    from reconciler.live.limiter import Pacers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,19 @@ class Connection:
 def connect(
     target: Target,
     *,
-    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_request: OnRequest | None = None,
+    pacers: Pacers | None = None,
 ) -> Iterator[Connection]:
     """Open the connection of a target and close it at the end.
 
+    ``pacers`` are those of the process unless given: all connections to one account and region keep one pace.
     ``on_request`` is told of every request that is sent.
     The caller's account is asked of STS first, and compared with the target's.
     Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
     """
     from reconciler.live.gateway import MAX_CONNECTIONS, IvsGateway
-    from reconciler.live.limiter import Pacer
+    from reconciler.live.limiter import OURS
     from reconciler.live.session import open_client, open_session
     from reconciler.live.translate import BOTO_ERRORS, to_aws_error
 
@@ -71,7 +73,7 @@ def connect(
                 operation="GetCallerIdentity",
                 code="AccountMismatch",
             )
-        pacer = Pacer(clock=clock, sleep=sleep) if target.paced else None
+        pacer = (pacers or OURS).of(account_id, target.region, ivs.meta.endpoint_url) if target.paced else None
         yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request), account_id, target.region, caller_arn)
 
 

@@ -84,6 +84,10 @@ class IvsGateway:
                 return Answer(data, request_id, calls)
             self._sleep(seconds)
 
+    def pace(self, operation: str) -> float | None:
+        """Return the present pace of an operation in calls a second, or ``None`` where no rate has to be kept."""
+        return None if self._pacer is None else self._pacer.rate(operation)
+
     def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool) -> tuple[dict[str, object], str]:
         from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # with botocore, which is long loaded when there is a client
 

@@ -2,65 +2,49 @@
 
 Each operation has its own bucket at AWS, so each has its own pace here.
 Calls of one operation are spaced evenly, a hair below the published rate, with no burst.
-When AWS refuses all the same (somebody else spends the same rate), the pace gives way at once and creeps back with every success.
-Clock and sleep come from outside; one pacer is shared by every worker of an account and region.
+AWS counts for each account and region, so one pacer serves every worker and every target that means the same; ``Pacers`` sees to that.
 
-Rates are those of the user guide's page "service quotas" (calls a second, for each account and region, not adjustable).
+When AWS refuses all the same, the pace gives way at once and creeps back with time.
+A rare refusal is jitter on the way, and a small step down is enough.
+When a good part of the calls is refused, somebody else spends the same rate, and the steps are larger, so that their calls get through too.
+Clock and sleep come from outside.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from reconciler.model.address import KindName
-from reconciler.model.kinds import KINDS
-
-SHARE = 0.99
-"""How much of the published rate is used: what is left absorbs jitter on the way."""
+from reconciler.model.rates import RATES, pace_of
 
 _GIVE_WAY = 0.97
+"""What is left of the pace after a step down."""
+
+_GIVE_WAY_MOST = 0.8
+"""What is left after the largest step."""
+
 _GIVE_WAY_SECONDS = 1.0
+"""Refusals within this time count as one."""
+
+_RECENT = 12
+"""How many calls the share of refused ones looks back on."""
+
+_JITTER = 0.1
+"""A share of refused calls up to this is taken for jitter."""
+
+_STEEPNESS = 1.5
+"""How much larger a step grows with the share of refused calls beyond that."""
+
 _CREEP = 0.004
-"""Calls a second won back by each success."""
+"""How much of the full pace is won back in a second."""
 
-_KIND_RATES: Mapping[KindName, float] = {
-    KindName.RECORDING_CONFIGURATION: 3.0,
-    KindName.PLAYBACK_KEY_PAIR: 3.0,
-    KindName.AD_CONFIGURATION: 3.0,  # UpdateAdConfiguration has no row of its own; its siblings' rate is assumed
-    KindName.FAILOVER_SLATE_CONFIGURATION: 3.0,  # no rows yet; the rate of the other configurations is assumed
-    KindName.PLAYBACK_RESTRICTION_POLICY: 5.0,
-    KindName.CHANNEL: 5.0,
-    KindName.STREAM_KEY: 5.0,
-}
+_LEAST = 0.1
+"""The share of the full pace that is never given up, so that the way back is not too long."""
 
-RATES: Mapping[str, float] = {
-    **{
-        operation: _KIND_RATES[kind.name]
-        for kind in KINDS.values()
-        for operation in (kind.create, kind.get, kind.list, kind.delete, kind.update)
-        if operation is not None
-    },
-    "BatchGetChannel": 5.0,
-    "BatchGetStreamKey": 5.0,
-    "GetStream": 5.0,
-    "ListStreams": 5.0,
-    "StopStream": 5.0,
-    "GetStreamSession": 5.0,
-    "ListStreamSessions": 5.0,
-    "PutMetadata": 5.0,
-    "InsertAdBreak": 1.0,
-    "StartViewerSessionRevocation": 10.0,
-    "BatchStartViewerSessionRevocation": 2.0,
-    "TagResource": 10.0,
-    "UntagResource": 10.0,
-    "ListTagsForResource": 10.0,
-}
-"""Published calls a second of each operation."""
-
-UNPUBLISHED = 3.0
-"""The rate assumed for an operation without a row: the lowest that whole families of operations have."""
+_LONGEST_GAP = 1.0
+"""Seconds between two successes that count as one second at most: nothing is learnt while nothing is sent."""
 
 
 @dataclass(slots=True)
@@ -71,6 +55,8 @@ class _Lane:
     rate: float
     free_at: float = float("-inf")
     gave_way_at: float = float("-inf")
+    succeeded_at: float = float("inf")
+    refused: float = 0.0
 
 
 class Pacer:
@@ -102,17 +88,23 @@ class Pacer:
         """Win back a little of the pace, never above our share of the published rate."""
         with self._lock:
             lane = self._lane(operation)
+            now = self._clock()
+            lane.refused -= lane.refused / _RECENT
             if lane.rate < lane.ceiling:
-                lane.rate = min(lane.ceiling, lane.rate + _CREEP)
+                gap = max(0.0, min(_LONGEST_GAP, now - lane.succeeded_at))
+                lane.rate = min(lane.ceiling, lane.rate + _CREEP * lane.ceiling * gap)
+            lane.succeeded_at = now
 
     def throttled(self, operation: str) -> None:
         """Give way: AWS refused a call for its rate. Refusals within one second count once."""
         with self._lock:
             lane = self._lane(operation)
             now = self._clock()
+            lane.refused += (1.0 - lane.refused) / _RECENT
             if now - lane.gave_way_at >= _GIVE_WAY_SECONDS:
                 lane.gave_way_at = now
-                lane.rate *= _GIVE_WAY
+                step = _GIVE_WAY - _STEEPNESS * max(0.0, lane.refused - _JITTER)
+                lane.rate = max(_LEAST * lane.ceiling, lane.rate * max(_GIVE_WAY_MOST, step))
 
     def rate(self, operation: str) -> float:
         """Return the present pace of an operation, in calls a second."""
@@ -122,6 +114,29 @@ class Pacer:
     def _lane(self, operation: str) -> _Lane:
         lane = self._lanes.get(operation)
         if lane is None:
-            pace = SHARE * self._rates.get(operation, UNPUBLISHED)
+            pace = pace_of(operation, self._rates)
             lane = self._lanes[operation] = _Lane(ceiling=pace, rate=pace)
         return lane
+
+
+class Pacers:
+    """One pacer for each place that counts calls: an account and a region of one service address. Safe to share between threads."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._pacers: dict[tuple[str, str, str], Pacer] = {}
+        self._lock = threading.Lock()
+
+    def of(self, account_id: str, region: str, endpoint_url: str) -> Pacer:
+        """Return the pacer of an account and region; whichever address of AWS is used, AWS counts once."""
+        host = endpoint_url.partition("://")[2].rstrip("/")
+        key = (account_id, region, "aws" if host.endswith((".amazonaws.com", ".api.aws")) else host)
+        with self._lock:
+            if key not in self._pacers:
+                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep)
+            return self._pacers[key]
+
+
+OURS = Pacers()
+"""The pacers of this process."""

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.errors import AwsError, UsageError
 from reconciler.live.connect import connect
+from reconciler.live.limiter import Pacers
 from reconciler.model.target import Target
 from reconciler.sandbox import Sandbox
 from tests.live.faulty import Said, faulty
@@ -203,3 +204,14 @@ def test_every_request_is_told_with_what_went_wrong_with_it() -> None:
         with connect(target, sleep=lambda _: None, on_request=lambda operation, error: told.append((operation, error.code if error else ""))) as connection:
             connection.gateway.call("ListChannels", {})
     assert told == [("GetCallerIdentity", ""), ("ListChannels", "ThrottlingException"), ("ListChannels", "ThrottlingException"), ("ListChannels", "")]
+
+
+def test_two_targets_that_mean_one_account_and_region_keep_one_pace(keys: None) -> None:
+    waits: list[float] = []
+    pacers = Pacers(clock=lambda: 0.0, sleep=waits.append)
+    with Sandbox() as sandbox:
+        one, other = (Target(name, "us-west-2", endpoint_url=sandbox.endpoint_url) for name in ("one", "other"))
+        with connect(one, pacers=pacers) as first, connect(other, pacers=pacers) as second:
+            for connection in (first, second, first):
+                connection.gateway.call("ListChannels", {})
+    assert waits == pytest.approx([1 / 4.95, 2 / 4.95])

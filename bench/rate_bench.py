@@ -1,0 +1,148 @@
+"""How much of the allowed call rate is used, and how many calls are throttled, against a server that counts calls.
+
+Every scenario has a server process of its own, so all of them run at the same time.
+Figures are the server's: calls answered a second between its first and its last answer, and the share that it answered with 429.
+The way to the server takes 40 ms, give or take 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from bench.measure import table
+from bench.server import Server, served
+from reconciler.live.gateway import IvsGateway
+from reconciler.live.limiter import Pacer
+from reconciler.live.session import open_client, open_session
+from reconciler.model.target import Target
+
+WORKERS = 8
+SECONDS = 45.0
+OURS, OTHER = "123456789012", "SOMEBODYELSE"  # the server takes any other key for the same account
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A server's way of counting, what is called, and what else takes from the rate.
+
+    ``stubborn`` is the calls a second of a client that never gives way; ``second`` adds a client like ours in another process, so to say.
+    """
+
+    title: str
+    operations: tuple[str, ...] = ("ListChannels",)
+    burst: float | None = None
+    windows: bool = False
+    stubborn: float = 0.0
+    second: bool = False
+    goal: float = 0.98
+    throttled: float = 0.0
+
+
+SCENARIOS = (
+    Scenario("bucket of 2", burst=2),
+    Scenario("bucket of 3", burst=3),
+    Scenario("bucket of 5", burst=5),
+    Scenario("one-second windows", windows=True),
+    Scenario("bucket of 1, jitter", burst=1, goal=0.85, throttled=0.05),
+    Scenario("three operations at once", ("ListChannels", "ListRecordingConfigurations", "ListPlaybackRestrictionPolicies"), goal=0.97),
+    Scenario("another client takes 40 %, bucket of 5", stubborn=2.0, goal=0.90, throttled=0.06),
+    Scenario("another client takes 40 %, bucket of 2", burst=2, stubborn=2.0, goal=0.90, throttled=0.06),
+    Scenario("two of ours, each with its own pacer", second=True, goal=0.98, throttled=0.06),
+)
+RATES = {"ListChannels": 5.0, "ListRecordingConfigurations": 3.0, "ListPlaybackRestrictionPolicies": 5.0}
+
+
+def main() -> None:
+    """Measure and print."""
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        rows = list(pool.map(measure, SCENARIOS))
+    head = ("the server counts with", "allowed calls/s", "used", "goal", "throttled", "goal")
+    print(table(f"Call rates: goodput over what is allowed, {WORKERS} workers, {SECONDS:.0f} s each", [head, *rows]))
+
+
+def measure(scenario: Scenario) -> tuple[str, ...]:
+    """Run one scenario and return its row."""
+    with served() as server:
+        server.control("set_rates", rates=True, burst=scenario.burst, windows=scenario.windows)
+        until = time.monotonic() + SECONDS
+        with contextlib.ExitStack() as stack:
+            if scenario.stubborn:
+                stack.enter_context(running([lambda: stubborn(server, scenario.stubborn, until)]))
+            pacers = [Pacer(clock=time.monotonic, sleep=time.sleep) for _ in range(2 if scenario.second else 1)]
+            gateways = [gateway(server, pacer) for pacer in pacers]
+            workers = [worker(one, operation, until) for one in gateways for operation in scenario.operations for _ in range(WORKERS)]
+            stack.enter_context(running(workers))
+        calls = [call for call in server.control("calls", limit=1_000_000) if call["operation"] in scenario.operations]
+    mine = [call for call in calls if call["access_key"] == OURS]
+    good = [call["time"] for call in mine if call["status"] == 200]
+    allowed = sum(RATES[operation] for operation in scenario.operations) - scenario.stubborn
+    span = max(good) - min(good)
+    used = (len(good) - len(scenario.operations)) / span / allowed
+    bad = sum(call["status"] == 429 for call in mine) / len(mine)
+    return (scenario.title, f"{allowed:g}", f"{used:.1%}", f"{scenario.goal:.0%}", f"{bad:.1%}", f"{scenario.throttled:.0%}")
+
+
+def gateway(server: Server, pacer: Pacer) -> IvsGateway:
+    """Return our way to the server, slowed down like a real one."""
+    return IvsGateway(client(server, OURS), pacer=pacer, connections=WORKERS)
+
+
+def client(server: Server, access_key: str) -> Any:
+    target = Target("bench", "us-west-2", sandbox="-", account_id=access_key)
+    made = open_client(open_session(target, server.url), "ivs", target, server.url, WORKERS * 3)
+    dice = random.Random(7)
+    made.meta.events.register("before-send.ivs", lambda **_: time.sleep(0.04 + dice.uniform(-0.005, 0.005)))
+    return made
+
+
+def worker(one: IvsGateway, operation: str, until: float) -> Callable[[], None]:
+    def work() -> None:
+        while time.monotonic() < until:
+            one.call(operation, {})
+
+    return work
+
+
+def stubborn(server: Server, rate: float, until: float) -> None:
+    """Call at a steady rate, whatever is answered."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    ivs = boto3.client(
+        "ivs",
+        region_name="us-west-2",
+        endpoint_url=server.url,
+        aws_access_key_id=OTHER,
+        aws_secret_access_key="bench",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    due = time.monotonic()
+    while time.monotonic() < until:
+        with contextlib.suppress(ClientError):
+            ivs.list_channels()
+        due += 1 / rate
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+@contextlib.contextmanager
+def running(works: list[Callable[[], None]]) -> Iterator[None]:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+if __name__ == "__main__":
+    main()
