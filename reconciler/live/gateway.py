@@ -74,7 +74,8 @@ class IvsGateway:
                 if not may_repeat(error, repeat, calls):
                     error.calls = calls
                     raise
-                seconds = pause(calls, self._draw())
+                # The pacer has slowed everybody down already; a longer wait for each refusal would leave the rate unused.
+                seconds = pause(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
                 _LOG.info("request repeated", operation=operation, code=error.code, request_id=error.request_id, requests=calls, wait=round(seconds, 3))
             else:
                 if self._on_request is not None:
