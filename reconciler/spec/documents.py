@@ -8,10 +8,12 @@ What one field alone cannot say (combinations, references, tags, keys) is in ``r
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from reconciler.model.address import KindName
 from reconciler.spec.countries import COUNTRIES
 from reconciler.spec.problems import ID_PATTERN
 
@@ -234,3 +236,14 @@ class Spec(Strict):
     adConfigurations: dict[Id, AdConfiguration] | None = Field(None, description="Where ads come from, by id.")
     failoverSlateConfigurations: dict[Id, FailoverSlateConfiguration | None] | None = Field(None, description="Slates for encoder failures, by id.")
     channels: dict[Id, Channel | None] | None = Field(None, description="Channels, by id.")
+
+
+MODELS: Mapping[KindName, type[Strict]] = {
+    KindName.RECORDING_CONFIGURATION: RecordingConfiguration,
+    KindName.FAILOVER_SLATE_CONFIGURATION: FailoverSlateConfiguration,
+    KindName.PLAYBACK_KEY_PAIR: PlaybackKeyPair,
+    KindName.PLAYBACK_RESTRICTION_POLICY: PlaybackRestrictionPolicy,
+    KindName.AD_CONFIGURATION: AdConfiguration,
+    KindName.CHANNEL: Channel,
+}
+"""The model of every kind that has a section of its own; stream keys stand in their channel."""

@@ -10,26 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.spec import documents
+from reconciler.spec import shapes
 from reconciler.spec.loader import Source
 from reconciler.spec.marks import Mark
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
 
-MODELS: Mapping[KindName, type[documents.Strict]] = {
-    KindName.RECORDING_CONFIGURATION: documents.RecordingConfiguration,
-    KindName.FAILOVER_SLATE_CONFIGURATION: documents.FailoverSlateConfiguration,
-    KindName.PLAYBACK_KEY_PAIR: documents.PlaybackKeyPair,
-    KindName.PLAYBACK_RESTRICTION_POLICY: documents.PlaybackRestrictionPolicy,
-    KindName.AD_CONFIGURATION: documents.AdConfiguration,
-    KindName.CHANNEL: documents.Channel,
-}
-"""The model of every kind that has a section of its own; stream keys stand in their channel."""
-
-SECTIONS: Mapping[str, KindName] = {KINDS[kind].section: kind for kind in MODELS}
+SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY}
+"""The section of every kind that has one of its own; stream keys stand in their channel."""
 
 
 @dataclass(slots=True)
@@ -106,9 +95,8 @@ def _gather_section(
 ) -> None:
     section = KINDS[kind].section
     marks = source.ids[number]
-    model = MODELS[kind]
     is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
-    validate = model.__pydantic_validator__.validate_python
+    accepts = shapes.accepts(kind.value)
     for identifier, body in bodies.items():
         address = Address(kind, identifier)
         mark = marks.get((section, identifier)) or source.mark((section, identifier), document=number, at_key=True)
@@ -128,12 +116,10 @@ def _gather_section(
         earlier = entries.setdefault(address, entry)
         if earlier is not entry:
             problems.add(source.name, mark, f"the id is taken: it stands first at {earlier.where}", "give one of the two another id", address=entry.label)
-        try:
-            validate(body)
-        except ValidationError as error:
-            from reconciler.spec.translate import faults_of  # noqa: PLC0415 - likewise
+        if not accepts(body):
+            from reconciler.spec.translate import faults_of_resource  # noqa: PLC0415 - likewise
 
-            faults = list(faults_of(model, body, error))
+            faults = list(faults_of_resource(kind, body))
             for fault in faults:
                 entry.note(problems, fault)
             _leave_out(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))

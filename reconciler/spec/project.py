@@ -61,22 +61,17 @@ def _read(path: Path, *, named: bool) -> bytes:
 
 
 def _faults(raw: object) -> Iterator[Fault]:
-    # pydantic is the dearest import of all; whoever only needs the names of this module does not pay for it.
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from reconciler.spec.settings import ProjectFile  # noqa: PLC0415
-
     if not isinstance(raw, dict):
         yield Fault((), "a project file is a mapping", "begin with stack: <name>")
         return
     given = {key: value for key, value in raw.items() if value is not None}
     faulty: set[KeyPath] = set()
-    try:
-        ProjectFile.__pydantic_validator__.validate_python(given)
-    except ValidationError as error:
-        from reconciler.spec.translate import faults_of  # noqa: PLC0415
+    from reconciler.spec import shapes  # noqa: PLC0415 - whoever only needs the names of this module does not pay for the validator
 
-        for fault in faults_of(ProjectFile, given, error):
+    if not shapes.accepts(shapes.PROJECT)(given):
+        from reconciler.spec.translate import faults_of_project  # noqa: PLC0415 - words are needed only where something is wrong
+
+        for fault in faults_of_project(given):
             faulty.add(fault.path)
             yield fault
     for name, target in _mapping(given, "targets").items():

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from reconciler.model.address import KindName
 from reconciler.spec import documents, settings
 from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
 
@@ -38,8 +39,25 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
 _NO_SECRETS = "AWS makes the key and its value; a spec never holds it: write streamKey: {} and keep the value out of the repository"
 
 
-def faults_of(model: type[BaseModel], raw: object, error: ValidationError) -> Iterator[Fault]:
-    """Yield what pydantic found wrong with ``raw``."""
+def faults_of_resource(kind: KindName, body: object) -> Iterator[Fault]:
+    """Yield what is wrong with the shape of one resource of this kind."""
+    return faults_of(documents.MODELS[kind], body)
+
+
+def faults_of_project(raw: object) -> Iterator[Fault]:
+    """Yield what is wrong with the shape of a project file."""
+    return faults_of(settings.ProjectFile, raw)
+
+
+def faults_of(model: type[BaseModel], raw: object) -> Iterator[Fault]:
+    """Yield what the model finds wrong with ``raw``, if there is anything."""
+    try:
+        model.model_validate(raw)
+    except ValidationError as error:
+        yield from _translated(model, raw, error)
+
+
+def _translated(model: type[BaseModel], raw: object, error: ValidationError) -> Iterator[Fault]:
     for found in error.errors(include_url=False, include_input=False):
         path, value, at_key = _walk(raw, found["loc"])
         yield _fault(model, path, value, found["type"], found.get("ctx", {}), found["msg"], at_key=at_key)

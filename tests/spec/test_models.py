@@ -12,8 +12,8 @@ import yaml
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, KINDS
-from reconciler.spec.documents import Strict
-from reconciler.spec.entries import MODELS, SECTIONS
+from reconciler.spec.documents import MODELS, Strict
+from reconciler.spec.entries import SECTIONS
 from reconciler.spec.rules import OURS, REFERENCES
 from reconciler.spec.schema import schemas
 from reconciler.spec.translate import _annotations
