@@ -26,7 +26,7 @@ PROJECT = "project"
 def accepts(name: str) -> Callable[[object], bool]:
     """Return the function that says whether a value has the shape of this name; ``False`` means that the models have to be asked."""
     shape = _shapes().get(name)
-    return SchemaValidator(shape, _config()).isinstance_python if shape is not None else _never
+    return SchemaValidator(shape).isinstance_python if shape is not None else _never
 
 
 def _never(_: object) -> bool:
@@ -34,14 +34,7 @@ def _never(_: object) -> bool:
 
 
 @functools.cache
-def _file() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(PATH.read_bytes())
-    return content
-
-
 def _shapes() -> dict[str, Any]:
-    return _file()["shapes"] if _file()["pydanticCore"] == __version__ else {}
-
-
-def _config() -> Any:
-    return _file()["config"]
+    content: dict[str, Any] = json.loads(PATH.read_bytes())
+    shapes: dict[str, Any] = content["shapes"]
+    return shapes if content["pydanticCore"] == __version__ else {}

@@ -21,11 +21,8 @@ _UNUSED = frozenset({"metadata", "ref"})
 def shapes_text() -> str:
     """Return the content of ``shapes.json``."""
     models: dict[str, type[BaseModel]] = {PROJECT: ProjectFile, **{kind.value: model for kind, model in MODELS.items()}}
-    configs: list[dict[str, Any]] = []
-    shapes = {name: _shape(_core_schema(model), {}, configs) for name, model in models.items()}
-    if any(config != configs[0] for config in configs):
-        raise ValueError("the models do not all judge alike; give each shape a configuration of its own")
-    return json.dumps({"pydanticCore": __version__, "config": configs[0], "shapes": shapes}, indent=1) + "\n"
+    shapes = {name: _shape(_core_schema(model), {}) for name, model in models.items()}
+    return json.dumps({"pydanticCore": __version__, "shapes": shapes}, indent=1) + "\n"
 
 
 def _core_schema(model: type[BaseModel]) -> Any:
@@ -33,32 +30,31 @@ def _core_schema(model: type[BaseModel]) -> Any:
     return model.__pydantic_core_schema__
 
 
-def _shape(node: Any, named: dict[str, Any], configs: list[dict[str, Any]]) -> Any:
-    """Return a core schema without classes; ``named`` holds what others refer to, ``configs`` collects how the models judge."""
+def _shape(node: Any, named: dict[str, Any]) -> Any:
+    """Return a core schema without classes; ``named`` holds what others refer to."""
     if isinstance(node, list | tuple):
-        return [_shape(item, named, configs) for item in node]
+        return [_shape(item, named) for item in node]
     if not isinstance(node, dict):
         return node
     match node.get("type"):
         case "definitions":
             named.update({definition["ref"]: definition for definition in node["definitions"]})
-            return _shape(node["schema"], named, configs)
+            return _shape(node["schema"], named)
         case "definition-ref":
-            return _shape(named[node["schema_ref"]], named, configs)
+            return _shape(named[node["schema_ref"]], named)
         case "model":
-            configs.append({key: value for key, value in node["config"].items() if key != "title"})
             fields = {
-                name: {"type": "typed-dict-field", "required": field["schema"]["type"] != "default", "schema": _shape(field["schema"], named, configs)}
+                name: {"type": "typed-dict-field", "required": field["schema"]["type"] != "default", "schema": _shape(field["schema"], named)}
                 for name, field in node["schema"]["fields"].items()
             }
-            return {"type": "typed-dict", "extra_behavior": node["config"]["extra_fields_behavior"], "fields": fields}
+            return {"type": "typed-dict", "config": node["config"], "fields": fields}
         case "default":
-            return _shape(node["schema"], named, configs)
+            return _shape(node["schema"], named)
         case "tagged-union":
             # The function that chooses is ours and not JSON; a value that some choice accepts is one that the chosen one accepts.
-            return {"type": "union", "choices": [_shape(choice, named, configs) for choice in node["choices"].values()]}
+            return {"type": "union", "choices": [_shape(choice, named) for choice in node["choices"].values()]}
         case _:
-            return {key: _shape(value, named, configs) for key, value in node.items() if key not in _UNUSED}
+            return {key: _shape(value, named) for key, value in node.items() if key not in _UNUSED}
 
 
 if __name__ == "__main__":

@@ -122,6 +122,20 @@ def test_every_model_has_its_shape_and_good_bodies_pass(name: str) -> None:
         assert shapes.accepts(name)(body)
 
 
+STRANGE = (None, 0, 1, 1.0, True, "", "true", "1", "a b", b"a", [], ["a"], ("a",), {}, {"a": 1}, {"a": "b"})
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_shape_converts_nothing_and_takes_no_unknown_field(name: str) -> None:
+    for body in GOOD[name]:
+        for path in places(body)[1:]:
+            for value in STRANGE:
+                replaced = changed(body, path, "replace", value)
+                assert shapes.accepts(name)(replaced) == says(JUDGES[name], replaced), (path, value)
+            beside = changed(body, path, "unknown", "a")
+            assert shapes.accepts(name)(beside) == says(JUDGES[name], beside), path
+
+
 @pytest.mark.parametrize("name", JUDGES)
 @given(data=st.data())
 def test_a_shape_says_what_its_model_says(name: str, data: st.DataObject) -> None:
