@@ -122,7 +122,7 @@ def test_every_model_has_its_shape_and_good_bodies_pass(name: str) -> None:
         assert shapes.accepts(name)(body)
 
 
-STRANGE = (None, 0, 1, 1.0, True, "", "true", "1", "a b", b"a", [], ["a"], ("a",), {}, {"a": 1}, {"a": "b"})
+STRANGE: tuple[Any, ...] = (None, 0, 1, 1.0, True, "", "true", "1", "a b", b"a", [], ["a"], ("a",), {}, {"a": 1}, {"a": "b"})
 
 
 @pytest.mark.parametrize("name", JUDGES)
