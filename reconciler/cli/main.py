@@ -6,12 +6,12 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
 
 from reconciler import __version__
 from reconciler.cli import apply, diff, drift, plan, sandbox, schema, show, validate
-from reconciler.cli.options import Parser, Subparsers, context_of, global_options
+from reconciler.cli.options import HelpWithTable, Parser, Verbs, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 
 _INTERRUPTED = 130
@@ -27,18 +27,20 @@ exit codes:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or with the options of only those verbs that ``asked`` names."""
     common = global_options()
     parser = Parser(
         prog="ivs-reconciler",
         description="Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpWithTable,
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
-    subparsers: Subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.register("action", "parsers", Verbs)
+    subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers.asked = asked
     for room in (validate, plan, apply, show, drift, diff, schema):
         room.add_parser(subparsers, common)
     sandbox.add_parser(subparsers)
@@ -62,7 +64,8 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see ``ExitCode``)."""
     _open_missing_streams()
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias
 
 from reconciler.errors import ExitCode
@@ -22,13 +23,52 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argp
 """What ``add_subparsers`` returns."""
 
 
+class Help(argparse.HelpFormatter):
+    """argparse's own look. The width is found without ``shutil``, whose import was a twentieth of ``--help``."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+class HelpWithTable(Help, argparse.RawDescriptionHelpFormatter):
+    """The same, with the lines of an epilog left as they are."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint about a wrong call has exit code 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the complaint, and leave."""
         self.print_usage(sys.stderr)
         self.exit(ExitCode.ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it
+    """The verbs of a command line. Of those that the call does not name, only the name and the help line are kept.
+
+    Making every option of every verb was a fifth of ``--help``, and grew with each verb.
+    """
+
+    asked: Collection[str] | None = None
+    """The words of the call; ``None`` where every verb is wanted whole."""
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """Add a verb and return its parser, or what takes its place."""
+        if self.asked is None or name in self.asked:
+            return super().add_parser(name, **options)
+        self._choices_actions.append(self._ChoicesPseudoAction(name, (), options.get("help")))
+        self._name_parser_map[name] = unasked = _Unasked()
+        return unasked
+
+
+class _Unasked:
+    """Takes the options of a verb that is not asked for, and forgets them."""
+
+    def __getattr__(self, _: str) -> Callable[..., _Unasked]:
+        return lambda *_args, **_options: self
 
 
 class Context(NamedTuple):
@@ -119,3 +159,17 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number, 0 or more")
     return int(text)
+
+
+def _columns() -> int:
+    """Return the width of the terminal as ``shutil.get_terminal_size`` finds it."""
+    try:
+        columns = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+        except (ValueError, OSError):
+            columns = 0
+    return columns if columns > 0 else 80
