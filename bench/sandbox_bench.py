@@ -1,12 +1,18 @@
 """The sandbox beside moto's server: calls through boto3, 5,000 creates, memory, start-up; and cost per listed item.
 
-Both servers run in processes of their own, are asked in turn by the same client with one connection, and are compared
-as ratios of one run. Wall times suffer from whatever else the machine does; processor times, of client and server
-together, much less.
+Both servers run in processes of their own and are asked by the same client, one call after another over a connection
+that is kept where the server keeps it; they are compared as ratios of one run. Wall times suffer from whatever else
+the machine does; processor times, of client and server together, much less.
+
+Most of a call through boto3 is boto3. The third server does nothing at all (`static_responder`): its column is the
+floor below which no server can come through boto3. The same creates are therefore also sent by a client that costs
+next to nothing, the standard library's.
 """
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import socket
 import statistics
@@ -15,7 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +36,8 @@ BATCHES = 100
 STARTS = 5
 SIZES = (100, 1_000, 5_000, 20_000)
 WARM_UP = 50
+NAMES = ("sandbox", "moto", "floor")
+AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class Figures:
     ready: float
     create: float
     create_cpu: float
+    plain_create: float
     get: float
     get_cpu: float
     page: float
@@ -68,70 +77,99 @@ class Figures:
 
 def main() -> None:
     """Measure and print."""
-    results = {name: measure(command) for name, command in commands().items()}
-    ours, theirs = results["sandbox"], results.get("moto")
-    rows: list[tuple[str, ...]] = [("", "sandbox", "moto", "sandbox / moto", "aim")]
+    results = {name: measure(name, command) for name, command in commands().items()}
+    rows: list[tuple[str, ...]] = [("", *NAMES, "sandbox / moto", "floor / moto", "aim")]
     for title, pick, aim in (
         (f"ready to serve, best of {STARTS}, s", lambda figures: figures.ready, "under 0.25 s"),
         ("get through boto3, ms", lambda figures: figures.get, "0.33"),
         ("  processor time", lambda figures: figures.get_cpu, ""),
         ("create through boto3, ms", lambda figures: figures.create, ""),
         ("  processor time", lambda figures: figures.create_cpu, ""),
-        (f"{CREATES:,} creates, s", lambda figures: figures.create * CREATES / 1000, "0.25"),
+        (f"{CREATES:,} creates through boto3, s", lambda figures: figures.create * CREATES / 1000, "0.25"),
+        (f"{CREATES:,} creates, plain client, s", lambda figures: figures.plain_create * CREATES / 1000, "0.25"),
         ("list page of 100, ms", lambda figures: figures.page, ""),
         ("batch of 50, ms", lambda figures: figures.batch, ""),
         ("memory empty, MB", lambda figures: figures.rss_empty, ""),
         (f"memory at {CREATES:,} channels, MB", lambda figures: figures.rss_full, "under 60 MB"),
     ):
-        rows.append(row(title, pick, ours, theirs, aim))
-    sys.stdout.write(table("sandbox: against moto's server", rows) + "\n")
+        rows.append(row(title, pick, results, aim))
+    sys.stdout.write(table("sandbox: against moto's server, and against one that does nothing", rows) + "\n")
     sys.stdout.write(table("sandbox: listing cost per item", listing()) + "\n")
 
 
-def row(title: str, pick: Callable[[Figures], float], ours: Figures, theirs: Figures | None, aim: str) -> tuple[str, ...]:
-    if theirs is None:
-        return (title, f"{pick(ours):.2f}", "not installed", "", aim)
-    return (title, f"{pick(ours):.2f}", f"{pick(theirs):.2f}", f"{pick(ours) / pick(theirs):.2f}", aim)
+def row(title: str, pick: Callable[[Figures], float], results: Mapping[str, Figures], aim: str) -> tuple[str, ...]:
+    """Return one line of the table; what was not measured is 0 and shown as a dash."""
+    values = {name: pick(results[name]) if name in results else 0.0 for name in NAMES}
+
+    def ratio(name: str) -> str:
+        return f"{values[name] / values['moto']:.2f}" if values[name] and values["moto"] else "-"
+
+    return (title, *(f"{value:.2f}" if value else "-" for value in values.values()), ratio("sandbox"), ratio("floor"), aim)
 
 
 def commands() -> dict[str, list[str]]:
     """Return how to start each server on a port; moto only where it is installed."""
-    found = {"sandbox": [sys.executable, "-m", "reconciler", "sandbox", "serve", "--limit", "channels=100000", "--port"]}
+    found = {
+        "floor": [sys.executable, "-m", "bench.static_responder"],
+        "sandbox": [sys.executable, "-m", "reconciler", "sandbox", "serve", "--limit", "channels=100000", "--port"],
+    }
     probe = subprocess.run([sys.executable, "-c", "import moto.server, werkzeug"], capture_output=True, check=False)
     if probe.returncode == 0:
         found["moto"] = [sys.executable, "-m", "moto.server", "-p"]
     return found
 
 
-def measure(command: list[str]) -> Figures:
+def measure(name: str, command: list[str]) -> Figures:
+    """Put one server through everything; the one that does nothing is only called."""
     ready = []
     for _ in range(STARTS):
         with served(command) as server:
             ready.append(server.ready)
     with served(command) as server:
+        plain_create = plainly(server.url)
+    with served(command) as server:
         ivs = client(server.url)
         empty = server.rss()
-        for _ in range(WARM_UP):
-            ivs.list_channels()
+        arns = [ivs.create_channel(name=f"warm{number}")["channel"]["arn"] for number in range(WARM_UP)]
         began, used = time.perf_counter(), server.cpu()
-        arns = [ivs.create_channel(name=f"c{number}", tags={"bench": "yes"})["channel"]["arn"] for number in range(CREATES)]
+        arns += [ivs.create_channel(name=f"c{number}", tags={"bench": "yes"})["channel"]["arn"] for number in range(CREATES)]
         create, create_cpu = (time.perf_counter() - began) / CREATES, (server.cpu() - used) / CREATES
         used = server.cpu()
         get = each(GETS, lambda number: ivs.get_channel(arn=arns[number * 7 % CREATES]))
         get_cpu = (server.cpu() - used) / GETS
-        page = each(PAGES, lambda _: ivs.list_channels(maxResults=100))
-        batch = each(BATCHES, lambda number: ivs.batch_get_channel(arns=arns[number * 50 % CREATES :][:50]))
+        real = name != "floor"
         return Figures(
-            ready=min(ready),
+            ready=min(ready) if real else 0.0,
             create=create * 1000,
             create_cpu=create_cpu * 1000,
+            plain_create=plain_create * 1000,
             get=get,
             get_cpu=get_cpu * 1000,
-            page=page,
-            batch=batch,
-            rss_empty=empty,
-            rss_full=server.rss(),
+            page=each(PAGES, lambda _: ivs.list_channels(maxResults=100)) if real else 0.0,
+            batch=each(BATCHES, lambda number: ivs.batch_get_channel(arns=arns[number * 50 % CREATES :][:50])) if real else 0.0,
+            rss_empty=empty if real else 0.0,
+            rss_full=server.rss() if real else 0.0,
         )
+
+
+def plainly(url: str) -> float:
+    """Return the seconds a create takes that the standard library's client sends."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    headers = {"Content-Type": "application/json", "Authorization": AUTHORIZATION}
+
+    def create(number: int) -> None:
+        connection.request("POST", "/CreateChannel", json.dumps({"name": f"c{number}", "tags": {"bench": "yes"}}).encode(), headers)
+        answer = connection.getresponse()
+        json.loads(answer.read())["channel"]
+
+    for number in range(WARM_UP):
+        create(number)
+    began = time.perf_counter()
+    for number in range(CREATES):
+        create(number)
+    taken = (time.perf_counter() - began) / CREATES
+    connection.close()
+    return taken
 
 
 def each(times: int, call: Callable[[int], Any]) -> float:

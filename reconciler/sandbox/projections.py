@@ -15,22 +15,18 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.shapes import MASK
 
 Projection = Callable[[Any], Any]
+# Scalars that need no work are many: a None in their place spares a call for each.
+_AsIs = Projection | None
 
 
 def serialisers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
     """One serialiser for each shape."""
-    table: dict[str, Projection] = {}
-    for name in shapes:
-        table[name] = _projection(name, shapes, table, _serialise_scalar)
-    return table
+    return _compiled(shapes, _serialise_scalar)
 
 
 def maskers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
     """One masker for each shape; its result is fit for logs and records."""
-    table: dict[str, Projection] = {}
-    for name in shapes:
-        table[name] = _projection(name, shapes, table, _mask_scalar)
-    return table
+    return _compiled(shapes, _mask_scalar)
 
 
 def iso8601(seconds: float) -> str:
@@ -51,15 +47,22 @@ def _pruned(value: Any) -> Any:
     return {member: given if member == "tags" else _pruned(given) for member, given in value.items() if given not in ("", {})}
 
 
+def _compiled(shapes: Mapping[str, JsonDict], scalar: Callable[[JsonDict], _AsIs]) -> dict[str, Projection]:
+    table: dict[str, _AsIs] = {}
+    for name in shapes:
+        _projection(name, shapes, table, scalar)
+    return {name: project or _same for name, project in table.items()}
+
+
 def _projection(
     name: str,
     shapes: Mapping[str, JsonDict],
-    table: dict[str, Projection],
-    scalar: Callable[[JsonDict], Projection],
-) -> Projection:
+    table: dict[str, _AsIs],
+    scalar: Callable[[JsonDict], _AsIs],
+) -> _AsIs:
     if name in table:
         return table[name]
-    table[name] = lambda value: table[name](value)  # noqa: PLW0108 - looked up when called
+    table[name] = _later(name, table)
     shape = shapes[name]
     match shape["type"]:
         case "structure":
@@ -68,23 +71,47 @@ def _projection(
                 for member, reference in shape["members"].items()
                 if reference.get("location") not in ("header", "statusCode")
             )
-            table[name] = lambda value: {member: project(value[member]) for member, project in members if value.get(member) is not None}
+            table[name] = _structure(members)
         case "list":
-            item = _projection(shape["member"]["shape"], shapes, table, scalar)
-            table[name] = lambda value: [item(each) for each in value]
+            table[name] = _list(_projection(shape["member"]["shape"], shapes, table, scalar))
         case "map":
-            entry = _projection(shape["value"]["shape"], shapes, table, scalar)
-            table[name] = lambda value: {key: entry(each) for key, each in value.items()}
+            table[name] = _map(_projection(shape["value"]["shape"], shapes, table, scalar))
         case _:
             table[name] = scalar(shape)
     return table[name]
 
 
-def _serialise_scalar(shape: JsonDict) -> Projection:
-    return iso8601 if shape["type"] == "timestamp" else _same
+def _later(name: str, table: Mapping[str, _AsIs]) -> Projection:
+    """Stand in for a shape that contains itself: looked up when called."""
+
+    def project(value: Any) -> Any:
+        finished = table[name] or _same
+        return finished(value)
+
+    return project
 
 
-def _mask_scalar(shape: JsonDict) -> Projection:
+def _structure(members: tuple[tuple[str, _AsIs], ...]) -> Projection:
+    def project(value: Any) -> Any:
+        get = value.get
+        return {member: given if inner is None else inner(given) for member, inner in members if (given := get(member)) is not None}
+
+    return project
+
+
+def _list(item: _AsIs) -> Projection:
+    return list if item is None else lambda value: [item(each) for each in value]
+
+
+def _map(entry: _AsIs) -> Projection:
+    return dict if entry is None else lambda value: {key: entry(each) for key, each in value.items()}
+
+
+def _serialise_scalar(shape: JsonDict) -> _AsIs:
+    return iso8601 if shape["type"] == "timestamp" else None
+
+
+def _mask_scalar(shape: JsonDict) -> _AsIs:
     if shape.get("sensitive"):
         return lambda _value: MASK
     return _serialise_scalar(shape)

@@ -6,12 +6,16 @@ and body go out as two packets and each call waits for a delayed acknowledgement
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
+from email.utils import formatdate
+from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,6 +31,11 @@ _DRAINED = 16 * MAX_BODY
 _IDLE_SECONDS = 300
 _MAX_FIELDS = 100
 _MAX_LINE = 65_536
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class SandboxHTTPServer(ThreadingHTTPServer):
@@ -193,29 +202,30 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.stream is not None:
             self._send_stream(answer)
             return
-        self.send_response(answer.status)
-        for name, value in answer.headers:
-            self.send_header(name, value)
         body = answer.body
         packed = gzip_answer(body, headers)
+        further: tuple[tuple[str, str], ...] = ()
         if packed is not None:
-            body = packed
-            self.send_header("Content-Encoding", "gzip")
+            body, further = packed, (("Content-Encoding", "gzip"),)
         # A 204 has no body and must not announce one.
         if answer.status != 204:
-            self.send_header("Content-Length", str(len(body)))
+            further = (*further, ("Content-Length", str(len(body))))
         if self.server.stopping.is_set():
             self.close_connection = True
-            self.send_header("Connection", "close")
-        self.end_headers()
+            further = (*further, ("Connection", "close"))
         if answer.disruption is Disruption.TRUNCATE:
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
+            body = body[: len(body) // 2]
             self.close_connection = True
-            return
-        if self.command != "HEAD":
-            self.wfile.write(body)
-        self.wfile.flush()
+        elif self.command == "HEAD":
+            body = b""
+        self.connection.sendall(self._head(answer.status, (*answer.headers, *further)) + body)
+
+    def _head(self, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+        """Return an answer's head, to go out in one write with its body."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        return f"HTTP/1.1 {status} {responses.get(status, '')}\r\nServer: {self.server_version}\r\nDate: {_date(int(time.time()))}\r\n{lines}\r\n".encode(
+            "latin-1"
+        )
 
     def _send_stream(self, answer: Response) -> None:
         """Send an answer without end, until the client or the server goes."""

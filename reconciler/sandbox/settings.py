@@ -56,8 +56,10 @@ class Settings:
 
 def quota(connection: sqlite3.Connection, name: str, account: str = "", region: str = "") -> int:
     """Return the applied value of a resource quota: the account's in the region, else everybody's, else AWS's default."""
-    rows = dict(connection.execute("SELECT name, value FROM settings WHERE name IN (?, ?)", (_key(name), _key(name, account, region))).fetchall())
-    found = rows.get(_key(name, account, region), rows.get(_key(name)))
+    (found,) = connection.execute(
+        "SELECT coalesce((SELECT value FROM settings WHERE name = ?), (SELECT value FROM settings WHERE name = ?))",
+        (_key(name, account, region), _key(name)),
+    ).fetchone()
     return RESOURCE_QUOTAS[name].default if found is None else int(found)
 
 

@@ -206,10 +206,12 @@ class World:
         return Page(rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if more else "")
 
     def _count(self, kind: str, step: int) -> None:
-        self.connection.execute(
-            "INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT (account, region, kind) DO UPDATE SET n = n + excluded.n",
-            (self.account, self.region, kind, step),
+        changed = self.connection.execute(
+            "UPDATE counts SET n = n + ? WHERE account = ? AND region = ? AND kind = ?",
+            (step, self.account, self.region, kind),
         )
+        if not changed.rowcount:
+            self.connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?)", (self.account, self.region, kind, step))
 
     def _link(self, seq: int, links: tuple[str, ...]) -> None:
         for target in links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 from reconciler.sandbox.lifecycle import settled
@@ -197,10 +198,16 @@ def links(channel: JsonDict) -> tuple[str, ...]:
     return tuple(channel[member] for member in REFERENCES if channel.get(member))
 
 
+@functools.lru_cache(maxsize=64)
+def host_label(account: str, region: str) -> str:
+    """Return the first label of all hosts of an account in a region."""
+    return hashlib.sha256(f"{account}/{region}".encode()).hexdigest()[:12]
+
+
 def endpoints(call: Call, arn: str) -> JsonDict:
-    """Return the hosts of a channel; their first label is common to all of an account and region."""
+    """Return the hosts of a channel; whose first label they share with all others."""
     region, account = call.world.region, call.world.account
-    label = hashlib.sha256(f"{account}/{region}".encode()).hexdigest()[:12]
+    label = host_label(account, region)
     channel_id = arn.rpartition("/")[2]
     return {
         "ingestEndpoint": f"{label}.global-contribute.live-video.net",
