@@ -4,8 +4,9 @@ Nothing is decided here. The plan says which calls are made and what waits for w
 One failure stops what waits for it, and nothing else.
 """
 
+from reconciler.apply.attempt import WriteCalls
 from reconciler.apply.events import ActionFinished, Event, StepFinished, StepStarted, StepWaiting, events_json
+from reconciler.apply.lookout import Lookout
 from reconciler.apply.run import execute
-from reconciler.apply.step import WriteCalls
 
-__all__ = ["ActionFinished", "Event", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]
+__all__ = ["ActionFinished", "Event", "Lookout", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.model.address import Address
+from reconciler.model.values import Ref
 from reconciler.plan.actions import Action, Outcome, Result, Step, StepOutcome, TargetPlan
 
 _NOT_RUN = frozenset({Result.NOT_ATTEMPTED, Result.BLOCKED})
@@ -76,6 +77,21 @@ class Graph:
         self._settle([_not_attempted(step, "its steps wait for one another in a circle; plan again") for step in left], news)
         return news
 
+    def amend(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> tuple[Outcome, ...]:
+        """Put another outcome in the place of a settled one, with the ARNs it brought; return the outcome of its action anew."""
+        index = self._action_of[outcome.step]
+        action = self._actions[index]
+        before = self._settled[outcome.step]
+        self._settled[outcome.step] = replace(outcome, calls=max(before.calls, outcome.calls))
+        self._arns[index] = bound.get(action.address, self._arns.get(index, ""))
+        news = News()
+        self._finish(index, action, news)
+        return tuple(news.finished)
+
+    def naming(self, address: Address) -> tuple[Step, ...]:
+        """Return the steps that name the ARN of this address, which an earlier step brings."""
+        return tuple(step for step in self._steps.values() if any(value == Ref(address) for value in step.parameters.values()))
+
     def action(self, step: str) -> Action:
         """Return the action of a step."""
         return self._actions[self._action_of[step]]
@@ -138,7 +154,8 @@ def _outcome(action: Action, steps: tuple[StepOutcome, ...], arn: str | None) ->
         return Outcome(action.address, action.verb, Result.FAILED, message, failed.request_id, arn, steps)
     if skipped is not None:
         return Outcome(action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps)
-    return Outcome(action.address, action.verb, Result.DONE, "", steps[-1].request_id if steps else "", arn, steps)
+    said = "; ".join(step.message for step in steps if step.message)
+    return Outcome(action.address, action.verb, Result.DONE, said, steps[-1].request_id if steps else "", arn, steps)
 
 
 def _with_done(message: str, steps: tuple[StepOutcome, ...]) -> str:

@@ -7,17 +7,22 @@ Clock, sleep and the request to stop are arguments.
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
 from reconciler import log
+from reconciler.apply.attempt import Context, WriteCalls
+from reconciler.apply.closing import Settlement, close
+from reconciler.apply.create import Made
 from reconciler.apply.events import ActionFinished, Event, StepFinished
 from reconciler.apply.graph import Graph, News
-from reconciler.apply.step import Context, Settled, WriteCalls, run_step
+from reconciler.apply.lookout import Lookout
+from reconciler.apply.step import Settled, run_step
 from reconciler.model.address import Address
-from reconciler.plan.actions import ApplyResult, Result, Step, TargetPlan
+from reconciler.plan.actions import ApplyResult, Result, Step, StepOutcome, TargetPlan
 
 _LANE = 3
 """Calls of one operation under way at once: enough to hide latency at the published rates."""
@@ -33,14 +38,19 @@ def execute(
     stop: threading.Event,
     sleep: Callable[[float], None],
     clock: Callable[[], float],
+    lookout: Lookout | None = None,
+    before: Callable[[Address, str], None] = lambda _address, _operation: None,
+    draw: Callable[[], float] = random.random,
 ) -> ApplyResult:
     """Carry out one target's plan and return what became of every action, in the plan's order.
 
     ``on_event`` is called from this thread, as things happen. Once ``stop`` is set, calls in flight finish and no more start.
-    ``sleep`` and ``clock`` are in seconds and are called from several threads.
+    ``sleep`` and ``clock`` are in seconds and are called from several threads, and so is ``before``, with each step whose first call is about to leave.
+    ``lookout`` finds creates whose answer was lost, and what another apply makes; without it, such a create is a failure.
+    ``draw`` gives random numbers from 0 to 1, by which two applies get out of each other's way.
     """
     inbox: SimpleQueue[Event | Future[Settled]] = SimpleQueue()
-    run = _Run(Graph(plan), Context(calls, inbox.put, stop, sleep, clock), inbox, on_event)
+    run = _Run(Graph(plan), Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw), inbox, on_event)
     began = clock()
     try:
         run.to_the_end()
@@ -64,6 +74,7 @@ class _Run:
         self._inbox = inbox
         self._on_event = on_event
         self._lanes: dict[str, ThreadPoolExecutor] = {}
+        self._made: list[Made] = []
         self._under_way = 0
 
     def to_the_end(self) -> None:
@@ -80,8 +91,18 @@ class _Run:
             self.interrupted = self.interrupted or settled.stopped
             # Before any step that names these ARNs goes out.
             self._context.bound.update(settled.bound)
+            if settled.made is not None:
+                self._made.append(settled.made)
             self._follow(self.graph.settle(settled.outcome, {address: bound.arn for address, bound in settled.bound.items()}))
         self._follow(self.graph.give_up())
+        if self._context.lookout is not None and self._made:
+            before = sum(made.attempt.sent for made in self._made)
+            settlements = close(self._made, self._context, self._context.lookout)
+            attempts = {id(made.attempt): made.attempt for made in (*self._made, *(settlement.made for settlement in settlements))}
+            self.sent += sum(attempt.sent for attempt in attempts.values()) - before
+            for settlement in settlements:
+                self._amend(settlement)
+            self._drain()
 
     def close(self) -> None:
         """Let no more calls start; those in flight finish by themselves."""
@@ -106,6 +127,31 @@ class _Run:
             self._on_event(ActionFinished(finished))
         for step in news.ready:
             self._send(step, self.graph.action(step.id).address)
+
+    def _amend(self, settlement: Settlement) -> None:
+        """Put right what was told of a channel that another apply made too: its ARN, and the tags of the stream key born with it."""
+        attempt = settlement.made.attempt
+        outcomes: list[StepOutcome] = []
+        if settlement.failure is not None:
+            outcomes.append(attempt.outcome(Result.FAILED, code=settlement.failure.code, message=str(settlement.failure)))
+        else:
+            self._context.bound.update(settlement.bound)
+            outcomes.append(attempt.outcome(Result.DONE, message=settlement.said))
+            born = settlement.bound.keys() - {attempt.address}
+            outcomes += [run_step(step, address, self._context).outcome for address in born for step in self.graph.naming(address)]
+        arns = {address: bound.arn for address, bound in settlement.bound.items()}
+        self.sent += sum(outcome.calls for outcome in outcomes[1:])
+        for outcome in outcomes:
+            for finished in self.graph.amend(outcome, arns):
+                self._on_event(StepFinished(finished.address, outcome))
+                self._on_event(ActionFinished(finished))
+
+    def _drain(self) -> None:
+        """Pass on what was told while no worker was waited for."""
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if not isinstance(message, Future):
+                self._on_event(message)
 
     def _send(self, step: Step, address: Address) -> None:
         lane = self._lanes.get(step.operation)

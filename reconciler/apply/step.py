@@ -7,89 +7,40 @@ Repeating after throttling and lost connections is the gateway's business.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from reconciler.apply.events import StepStarted, StepWaiting
+from reconciler.apply.attempt import IN_USE_SECONDS as IN_USE_SECONDS  # what tests of waits know the step by
+from reconciler.apply.attempt import LAG_SECONDS as LAG_SECONDS
+from reconciler.apply.attempt import Attempt, Bound, Context, StoppedError, passing, pauses
+from reconciler.apply.attempt import WriteCalls as WriteCalls
+from reconciler.apply.create import Creation, Made, found_in, kind_made_by
+from reconciler.apply.events import StepStarted
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
-from reconciler.model.values import Ref, Value, thaw
+from reconciler.model.values import thaw
 from reconciler.plan.actions import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0
 """How long a state is waited for; the user guide speaks of up to 20 seconds."""
 
-LAG_SECONDS = 30.0
-"""How long a resource just made may not be found yet (seen by others; the service promises nothing)."""
-
-IN_USE_SECONDS = 30.0
-"""How long a delete may find in use what an earlier step detached."""
-
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 3.0
 _NOT_FOUND = "ResourceNotFoundException"
-_CONFLICT = "ConflictException"
 _CREATES = frozenset(kind.create for kind in KINDS.values())
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
 
 
-class Answer(Protocol):
-    """What a call brings back."""
-
-    @property
-    def data(self) -> Mapping[str, object]:
-        """The members of the answer."""
-
-    @property
-    def request_id(self) -> str:
-        """The id under which AWS knows the request."""
-
-    @property
-    def calls(self) -> int:
-        """Requests sent, repetitions included."""
-
-
-class WriteCalls(Protocol):
-    """The way to AWS as the executor sees it. Raises ``AwsError``."""
-
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
-        """Send one call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """An ARN that a step brought, and when."""
-
-    arn: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every step of a run shares. ``bound`` is written by the loop alone, always before the steps that read it go out."""
-
-    calls: WriteCalls
-    tell: Callable[[StepStarted | StepWaiting], None]
-    stop: threading.Event
-    sleep: Callable[[float], None]
-    clock: Callable[[], float]
-    bound: dict[Address, Bound] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a step, and the ARNs it brought. ``stopped`` says that it would have gone on but for the request to stop."""
+    """What became of a step, and the ARNs it brought. ``stopped`` says that it would have gone on but for the request to stop.
+
+    ``made`` is what the run still holds against rivals at its end.
+    """
 
     outcome: StepOutcome
     bound: Mapping[Address, Bound] = field(default_factory=dict)
     stopped: bool = False
-
-
-class _StoppedError(Exception):
-    """The step was waiting when the request to stop came."""
+    made: Made | None = None
 
 
 def run_step(step: Step, address: Address, context: Context) -> Settled:
@@ -97,150 +48,69 @@ def run_step(step: Step, address: Address, context: Context) -> Settled:
     if context.stop.is_set():
         return Settled(StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message="the apply was stopped before it"), stopped=True)
     context.tell(StepStarted(address, step.id, step.operation))
-    attempt = _Attempt(step, address, context, context.clock())
+    attempt = Attempt(step, address, context, context.clock())
     try:
-        bound = attempt.run()
-    except _StoppedError as error:
+        return _run(attempt)
+    except StoppedError as error:
         return Settled(attempt.outcome(Result.NOT_ATTEMPTED, message=str(error)), stopped=True)
     except AwsError as error:
-        attempt.sent += error.calls
-        attempt.request_id = error.request_id
+        attempt.note(error)
         return Settled(attempt.outcome(Result.FAILED, code=error.code, message=_said(error, step)))
-    return Settled(attempt.outcome(Result.DONE), bound)
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A step on its way: requests sent, the last request id, and since when."""
-
-    step: Step
-    address: Address
-    context: Context
-    began: float
-    sent: int = 0
-    request_id: str = ""
-
-    def run(self) -> Mapping[Address, Bound]:
-        """Send the call, or repeat the read; return the ARNs it brought. Raises ``AwsError`` and ``_StoppedError``."""
-        parameters = {key: thaw(self._filled(value)) for key, value in self.step.parameters.items()}
-        if self.step.until is None:
-            return self._send(parameters)
-        self._await(parameters, self.step.until)
-        return {}
-
-    def outcome(self, result: Result, *, code: str = "", message: str = "") -> StepOutcome:
-        """Return what became of it."""
-        return StepOutcome(self.step.id, self.step.operation, result, self.sent, self.context.clock() - self.began, self.request_id, code, message)
-
-    def _send(self, parameters: Mapping[str, object]) -> Mapping[Address, Bound]:
-        for pause in _pauses():
-            try:
-                answer = self._call(parameters)
-            except AwsError as error:
-                if error.code == _NOT_FOUND and self.step.operation in _DELETES:
-                    self._note(error)
-                    return {}  # gone is what was wanted
-                why = self._passing(error)
-                if why is None:
-                    raise
-                self._note(error)
-                self._pause(pause, why)
-            else:
-                return {Address.parse(text): Bound(self._found(answer.data, path), self.context.clock()) for text, path in self.step.binds.items()}
-        raise AssertionError("pauses never end")
-
-    def _passing(self, error: AwsError) -> str | None:
-        """Return why the same call may soon succeed, or ``None``."""
-        now = self.context.clock()
-        if error.code == _CONFLICT and self.step.operation in _DELETES and self.step.after and now - self.began < IN_USE_SECONDS:
-            return "it is still in use"
-        if error.code == _NOT_FOUND and any(now - self.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(self.step.parameters)):
-            return "what was just made is not found yet"
-        return None
-
-    def _await(self, parameters: Mapping[str, object], until: Until) -> None:
-        for pause in _pauses():
-            state: str | None = None
-            try:
-                state = _state(self._call(parameters).data, until)
-            except AwsError as error:
-                if error.code != _NOT_FOUND or self.context.clock() - self.began >= LAG_SECONDS:
-                    raise
-                self._note(error)
-            if state == until.equals:
-                return
-            if state is not None and state == until.fails_on:
-                raise self._error(f"it ended as {state}; the service gives no reason", state)
-            if self.context.clock() - self.began >= WAIT_SECONDS:
-                said = f"it is {state or 'not found'} and not {until.equals} after {WAIT_SECONDS:.0f} seconds; apply again to go on from here"
-                raise self._error(said, "NotReady")
-            self._pause(pause, f"it is {state or 'not found yet'}")
-
-    def _call(self, parameters: Mapping[str, object]) -> Answer:
-        answer = self.context.calls.call(self.step.operation, parameters)
-        self.sent += answer.calls
-        self.request_id = answer.request_id
-        return answer
-
-    def _note(self, error: AwsError) -> None:
-        self.sent += error.calls
-        self.request_id = error.request_id
-
-    def _pause(self, seconds: float, why: str) -> None:
-        if self.context.stop.is_set():
-            raise _StoppedError(f"the apply was stopped while {why}")
-        self.context.tell(StepWaiting(self.address, self.step.id, self.step.operation, seconds, why))
-        self.context.sleep(seconds)
-        if self.context.stop.is_set():
-            raise _StoppedError(f"the apply was stopped while {why}")
-
-    def _filled(self, value: Value) -> Value:
-        """Put the ARNs that earlier steps brought in the place of references."""
-        match value:
-            case Ref():
-                bound = self.context.bound.get(value.address)
-                if bound is None:
-                    raise AwsError(
-                        f"the ARN of {value.address} is not known, because no step before brought it; plan again", code="UnresolvedReference", calls=0
-                    )
-                return bound.arn
-            case tuple():
-                return tuple(self._filled(item) for item in value)
-            case Mapping():
-                return {key: self._filled(item) for key, item in value.items()}
-            case _:
-                return value
-
-    def _found(self, data: Mapping[str, object], path: str) -> str:
-        found: object = data
-        for part in path.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        if not isinstance(found, str):
-            raise self._error(f"AWS carried it out, but the answer holds no {path}; plan again to find what was made", "UnreadableAnswer")
-        return found
-
-    def _error(self, message: str, code: str) -> AwsError:
-        """Return an error about an answer that was counted already."""
-        return AwsError(message, operation=self.step.operation, code=code, request_id=self.request_id, calls=0)
+def _run(attempt: Attempt) -> Settled:
+    """Send the call, or repeat the read. Raises ``AwsError`` and ``StoppedError``."""
+    step, context = attempt.step, attempt.context
+    parameters = {key: thaw(attempt.filled(value)) for key, value in step.parameters.items()}
+    if step.until is not None:
+        _await(attempt, parameters, step.until)
+        return Settled(attempt.outcome(Result.DONE))
+    context.before(attempt.address, step.operation)
+    kind = kind_made_by(step.operation)
+    if kind is None or context.lookout is None:
+        bound = _send(attempt, parameters)
+        return Settled(attempt.outcome(Result.DONE), bound)
+    creation = Creation.of(attempt, kind, parameters, context.lookout)
+    bound = creation.run()
+    return Settled(attempt.outcome(Result.DONE, message=creation.said), bound, made=creation.deferred)
 
 
-def _pauses() -> Iterator[float]:
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 2, _LONGEST_PAUSE)
+def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address, Bound]:
+    for pause in pauses():
+        try:
+            answer = attempt.call(attempt.step.operation, parameters)
+        except AwsError as error:
+            if error.code == _NOT_FOUND and attempt.step.operation in _DELETES:
+                attempt.note(error)
+                return {}  # gone is what was wanted
+            why = passing(attempt, error)
+            if why is None:
+                raise
+            attempt.note(error)
+            attempt.pause(pause, why)
+        else:
+            return {Address.parse(text): Bound(found_in(attempt, answer.data, path), attempt.context.clock()) for text, path in attempt.step.binds.items()}
+    raise AssertionError("pauses never end")
 
 
-def _refs(value: object) -> Iterator[Ref]:
-    match value:
-        case Ref():
-            yield value
-        case Mapping():
-            for item in value.values():
-                yield from _refs(item)
-        case tuple():
-            for item in value:
-                yield from _refs(item)
+def _await(attempt: Attempt, parameters: Mapping[str, object], until: Until) -> None:
+    now = attempt.context.clock
+    for pause in pauses():
+        state: str | None = None
+        try:
+            state = _state(attempt.call(attempt.step.operation, parameters).data, until)
+        except AwsError as error:
+            if error.code != _NOT_FOUND or now() - attempt.began >= LAG_SECONDS:
+                raise
+            attempt.note(error)
+        if state == until.equals:
+            return
+        if state is not None and state == until.fails_on:
+            raise attempt.error(f"it ended as {state}; the service gives no reason", state)
+        if now() - attempt.began >= WAIT_SECONDS:
+            said = f"it is {state or 'not found'} and not {until.equals} after {WAIT_SECONDS:.0f} seconds; apply again to go on from here"
+            raise attempt.error(said, "NotReady")
+        attempt.pause(pause, f"it is {state or 'not found yet'}")
 
 
 def _state(data: Mapping[str, object], until: Until) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.errors import AwsError
 from reconciler.live.answer import ReadCalls
+from reconciler.model.kinds import Kind
 
 Item = Mapping[str, Any]
 """One resource as an answer holds it."""
@@ -47,6 +48,11 @@ def items(calls: ReadCalls, operation: str, members: str, page_size: int, parame
                 f"{operation}: AWS gave the same page token twice, so the list would never end; try again later", operation=operation, code="RepeatedToken"
             )
         used.add(token)
+
+
+def whole_list(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
+    """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
+    return (item for page in items(calls, kind.list, kind.members, kind.page_size, parameters, threading.Event()) for item in page)
 
 
 def _fresh(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from reconciler.apply import Event, execute
+from reconciler.apply import Event, Lookout, execute
+from reconciler.live.listing import whole_list
 from reconciler.model.target import Project
+from reconciler.pipeline.journal import Journal
 from reconciler.pipeline.record import remember
 from reconciler.pipeline.survey import Survey
 from reconciler.plan.actions import ApplyResult, TargetPlan
@@ -37,6 +41,7 @@ def carry_out(
     stop: threading.Event,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    draw: Callable[[], float] = random.random,
 ) -> tuple[ApplyResult, ...]:
     """Carry out every plan that is not empty and return what became of each. Once ``stop`` is set, calls in flight finish and no more start."""
     root = Path(project.root)
@@ -44,8 +49,22 @@ def carry_out(
     for plan, survey in work:
         result = None
         if not plan.is_empty:
-            with watch.watching(plan) as on_event:
-                result = execute(plan, survey.connection.gateway, on_event=on_event, stop=stop, sleep=sleep, clock=clock)
+            lookout = Lookout(
+                partial(whole_list, survey.connection.gateway),
+                project.stack,
+                (resource.arn for resources in survey.live.resources.values() for resource in resources),
+                read_at=survey.read_at,
+                clock=clock,
+            )
+            with Journal(root, plan.name) as journal, watch.watching(plan) as on_event:
+
+                def told(event: Event, journal: Journal = journal, on_event: Callable[[Event], None] = on_event) -> None:
+                    journal.event(event)
+                    on_event(event)
+
+                result = execute(
+                    plan, survey.connection.gateway, on_event=told, stop=stop, sleep=sleep, clock=clock, lookout=lookout, before=journal.before, draw=draw
+                )
             watch.finished(plan, result)
             results.append(result)
         remember(root, project.stack, plan, survey.live, result)

@@ -36,9 +36,7 @@ def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: 
         "addresses": sorted(map(str, standing)),
     }
     with contextlib.suppress(OSError):
-        folder = root / FOLDER
-        folder.mkdir(exist_ok=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        made_folder(root)
         path = _path(root, plan.name)
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -47,14 +45,19 @@ def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: 
 
 def remembered(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return the addresses that stood after the last apply from here, or ``None`` where that is not known."""
+    found = recorded(root, stack, target, live)
+    return found if found is not None and standing_in(live, stack) <= found else None
+
+
+def recorded(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
+    """Return what the record holds, whether or not it is to be believed; ``None`` where there is none for this stack, account and region."""
     try:
         content = json.loads(_path(root, target).read_text(encoding="utf-8"))
         if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (_FORMAT, stack, live.account_id, live.region):
             return None
-        found = frozenset(Address.parse(address) for address in content["addresses"])
+        return frozenset(Address.parse(address) for address in content["addresses"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if standing_in(live, stack) <= found else None
 
 
 def standing_in(live: LiveState, stack: str) -> set[Address]:
@@ -67,6 +70,19 @@ def standing_in(live: LiveState, stack: str) -> set[Address]:
     }
 
 
+def made_folder(root: Path) -> None:
+    """Make the folder of what this machine remembers, which git is told to ignore. Raises ``OSError``."""
+    folder = root / FOLDER
+    folder.mkdir(exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+
+
+def safe_name(target: str) -> str:
+    """Return a target's name as a part of a file name."""
+    return "".join(char if char.isalnum() or char in "-_" else f"%{ord(char):x}" for char in target)
+
+
 def _path(root: Path, target: str) -> Path:
-    safe = "".join(char if char.isalnum() or char in "-_" else f"%{ord(char):x}" for char in target)
-    return root / FOLDER / f"applied-{safe}.json"
+    return root / FOLDER / f"applied-{safe_name(target)}.json"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.errors import AwsError
@@ -36,13 +37,14 @@ Opening = Callable[[Target], contextlib.AbstractContextManager[Connection]]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One target, looked at: what is wanted, what is there, and what to do about it."""
+    """One target, looked at: what is wanted, what is there, and what to do about it. ``read_at`` is when the reading began, by the monotonic clock."""
 
     target: Target
     desired: DesiredState
     live: LiveState
     plan: TargetPlan
     connection: Connection
+    read_at: float = field(default_factory=time.monotonic)
 
 
 @contextlib.contextmanager
@@ -68,9 +70,10 @@ def surveyed(
             try:
                 connection = stack.enter_context(opening(target))
                 wanted = desired[target.name]
+                began = time.monotonic()
                 live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls: progress(target.name, calls)))
                 plan = plan_target(project, target, wanted, live, options, connection, adopt or {})
-                return Survey(target, wanted, live, plan, connection)
+                return Survey(target, wanted, live, plan, connection, began)
             except AwsError as error:
                 return error
 

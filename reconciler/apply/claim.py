@@ -1,0 +1,124 @@
+"""What claims an address that this run is making, and what to do about it. Pure: no call, no clock.
+
+IVS has no token that makes a create happen once, names are not unique, and another apply may be making the same resource at the same time.
+So a run looks at what carries the address's tags and was not there when its plan was read, and goes by these rules:
+
+- The lowest ARN stays, for every run that looks.
+- A run deletes only what it made itself and knows that it made: its own, when another stays.
+- Whoever made the one that would stay waits for the other's maker. If nothing moves, that maker is not there any more, and the run withdraws its own.
+- A run goes on looking until the list shows what it did itself: its create, or its delete. What others did before is shown by then too.
+  So of two runs, the one that acted last sees everything and leaves exactly one.
+- If a look after a withdrawal shows none, the resource is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from reconciler.apply.lookout import Sighting
+from reconciler.model.address import Address
+from reconciler.model.tags import comparable
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """This is the one."""
+
+    arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is none: send the create again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again later."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Delete the one this run made."""
+
+    arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """It cannot be told which one is meant, or the one to go cannot go."""
+
+    candidates: tuple[Sighting, ...]
+
+
+Verdict: TypeAlias = Keep | Absent | Wait | Withdraw | Stuck
+
+
+@dataclass(slots=True)
+class Claim:
+    """One address that this run makes a resource for.
+
+    ``tags`` are what the create gave it; a resource whose tags have become others is somebody's by now and is not withdrawn.
+    ``mine`` is the ARN that AWS answered this run's create with; ``None`` while that is not known.
+    ``withdrawn`` are those that this run made and deleted again. ``held`` says that AWS refused such a delete.
+    ``since`` is when what claims the address last changed.
+    """
+
+    address: Address
+    tags: dict[str, str]
+    since: float
+    mine: str | None = None
+    withdrawn: set[str] = field(default_factory=set)
+    held: bool = False
+    seen: frozenset[str] = frozenset()
+
+    def notice(self, sightings: Sequence[Sighting], now: float) -> None:
+        """Take note of what a look showed."""
+        seen = frozenset(sighting.arn for sighting in sightings)
+        if seen != self.seen:
+            self.seen, self.since = seen, now
+
+    def took_back(self, arn: str, now: float) -> None:
+        """Take note that this run deleted what it had made."""
+        self.withdrawn.add(arn)
+        self.mine = None
+        self.since = now
+
+    def made(self, arn: str, now: float) -> None:
+        """Take note that this run's create was answered."""
+        self.mine = arn
+        self.held = False
+        self.since = now
+
+
+def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verdict:
+    """Return what follows from a look. ``patient`` says that the list may still lag behind, or another run may still move."""
+    there = [sighting for sighting in sightings if sighting.arn not in claim.withdrawn]
+    ghost = len(there) < len(sightings)
+    if claim.mine is not None and all(sighting.arn != claim.mine for sighting in there):
+        # AWS's answer to the create counts more than a list that never shows it.
+        return Wait("the list does not show yet what was just made") if patient else Keep(claim.mine)
+    if len(there) > 1:
+        return _among(claim, there, patient=patient)
+    if patient and ghost:
+        return Wait("the list still shows what was just deleted")
+    if there:
+        return Keep(there[0].arn)
+    if patient and not claim.withdrawn:
+        return Wait("the list may show what was just made a little late")
+    return Absent()
+
+
+def _among(claim: Claim, there: Sequence[Sighting], *, patient: bool) -> Verdict:
+    own = next((sighting for sighting in there if sighting.arn == claim.mine), None)
+    may_go = own is not None and not claim.held and comparable(own.tags) == claim.tags
+    first = min(there, key=lambda sighting: sighting.arn)
+    if own is not None and may_go and own is not first:
+        return Withdraw(own.arn)
+    if patient:
+        return Wait("another apply made the same resource, and one of them has to go")
+    return Withdraw(own.arn) if own is not None and may_go else Stuck(tuple(there))

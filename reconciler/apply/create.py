@@ -1,0 +1,332 @@
+"""A create, carried out exactly once: sent, looked for when its answer is lost, taken over when it is there, sent again only when it surely is not.
+
+What should be is the plan's; here is only found out whether a create has happened.
+A create that is refused has made nothing. One without an answer may have: the list says, after the time that it may lag behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.apply.attempt import CONFLICT, LAG_SECONDS, NOT_FOUND, Attempt, Bound, StoppedError, passing, pauses
+from reconciler.apply.claim import Absent, Claim, Keep, Stuck, Wait, Withdraw, judge
+from reconciler.apply.lookout import Lookout, Sighting
+from reconciler.errors import AwsError
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
+from reconciler.model.tags import SPEC, STACK, comparable
+from reconciler.model.values import Value
+
+FRESH_SECONDS = 30.0
+"""How old the plan's reading may be when a create is sent without another look."""
+
+_SENDS = 3
+"""Times that a create is sent whose answers keep getting lost."""
+
+_ROUNDS = 8
+"""Times that a create is sent at all, with another apply making and withdrawing the same."""
+
+_LONGEST_PAUSE = 8.0
+_QUOTA = "ServiceQuotaExceededException"
+_UNREADABLE = "UnreadableAnswer"
+_CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run made of a kind that is checked for rivals only at its end: the claim, and how to make it again."""
+
+    claim: Claim
+    attempt: Attempt
+    parameters: Mapping[str, object]
+
+
+def kind_made_by(operation: str) -> Kind | None:
+    """Return the kind that an operation creates."""
+    return _CREATES.get(operation)
+
+
+@dataclass(slots=True)
+class Creation:
+    """One create on its way."""
+
+    attempt: Attempt
+    kind: Kind
+    parameters: Mapping[str, object]
+    lookout: Lookout
+    claim: Claim
+    bound: dict[Address, Bound]
+    sends: int = 0
+    said: str = ""
+    """What a person should know of how it went, when it did not go straight."""
+
+    @classmethod
+    def of(cls, attempt: Attempt, kind: Kind, parameters: Mapping[str, object], lookout: Lookout) -> Creation:
+        """Begin."""
+        tags = parameters.get("tags")
+        claim = Claim(attempt.address, dict(tags) if isinstance(tags, Mapping) else {}, attempt.context.clock())
+        return cls(attempt, kind, parameters, lookout, claim, {})
+
+    @property
+    def deferred(self) -> Made | None:
+        """What is still to be held against rivals at the end of the run."""
+        return Made(self.claim, self.attempt, self.parameters) if self.kind.name is KindName.CHANNEL and self.claim.mine else None
+
+    def run(self) -> Mapping[Address, Bound]:
+        """Make it and return the ARNs that the step brings. Raises ``AwsError`` and ``StoppedError``."""
+        if self.kind is STREAM_KEY:
+            return self._stream_key()
+        if self._is_old() and self._claims(quiet=True):
+            self._settle(None)
+        while not self.bound:
+            self._send()
+        return self.bound
+
+    def again(self) -> Mapping[Address, Bound]:
+        """Make anew what two applies withdrew at once: the one that is first after a while makes it, and the other finds it."""
+        self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
+        if self._claims(quiet=True):
+            self._settle(None)
+        while not self.bound:
+            self._send()
+        return self.bound
+
+    # Sending
+
+    def _send(self) -> None:
+        """Send the create once, and see what came of it: nothing is bound when it has to be sent again."""
+        self.sends += 1
+        try:
+            answer = self.attempt.call(self.kind.create, self.parameters)
+            self._bind(answer.data)
+        except AwsError as error:
+            self.attempt.note(error)
+            self._failed(error)
+            return
+        self.claim.made(self.bound[self.claim.address].arn, self._now())
+        if self.kind.name is not KindName.CHANNEL:
+            self._settle(None)
+
+    def _failed(self, error: AwsError) -> None:
+        if error.ambiguous or error.code == _UNREADABLE:
+            self.claim.since = self._now()
+            self._settle(error)
+        elif error.code in (CONFLICT, _QUOTA) and (self.kind.quota or error.code == _QUOTA) and self._claims(quiet=True):
+            # Another apply was quicker: a public key cannot be imported twice, and what it made took the last place.
+            self._settle(error)
+        elif error.code == _QUOTA and self._others_at_work() and self._now() - self.attempt.began < LAG_SECONDS:
+            self.attempt.pause(self._jittered(2.0), "another apply holds places of the quota that it will give back")
+        elif error.code == CONFLICT and self.sends > 1 and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
+            self._settle(error)  # an import before this one, whose answer was lost, holds the public key
+        elif why := passing(self.attempt, error):
+            self.sends -= 1
+            self.attempt.pause(2.0, why)
+        else:
+            raise uncounted(error)
+
+    def _settle(self, lost: AwsError | None) -> None:
+        """Look until it is known what stands for this address; binds it, or nothing when it has to be sent (again)."""
+        try:
+            self._look(lost)
+        except StoppedError as stopped:
+            if self.claim.mine is None and lost is not None:
+                raise self.attempt.error(undecided(lost, f"and {stopped}", (), self.claim), lost.code) from None
+            if self.claim.mine is None:
+                raise
+
+    def _look(self, lost: AwsError | None) -> None:
+        for pause in pauses(_LONGEST_PAUSE):
+            sightings = self._claims()
+            if sightings is None:
+                if self._now() - self.claim.since >= LAG_SECONDS:
+                    self._give_up(lost, "and looking for it failed too", ())
+                    return
+                self.attempt.pause(pause, "what is there could not be listed")
+                continue
+            self.claim.notice(sightings, self._now())
+            match judge(self.claim, sightings, patient=self._now() - self.claim.since < LAG_SECONDS):
+                case Keep(arn):
+                    self._keep(next((seen for seen in sightings if seen.arn == arn), None), arn, lost)
+                    return
+                case Absent():
+                    self._again(lost)
+                    return
+                case Wait(why):
+                    self.attempt.pause(self._jittered(pause), why)
+                case Withdraw(arn):
+                    withdraw(self.attempt, self.kind, self.claim, arn)
+                    self.bound.clear()
+                case Stuck(candidates):
+                    self._give_up(lost, "several resources claim this address, and it cannot be told which one is meant", candidates)
+                    return
+
+    def _keep(self, seen: Sighting | None, arn: str, lost: AwsError | None) -> None:
+        if arn == self.claim.mine:
+            return
+        if seen is not None and seen.tags.get(SPEC) != self.claim.tags.get(SPEC):
+            raise self.attempt.error(f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere")
+        if seen is not None:
+            complete_tags(self.attempt, seen, self.claim.tags)
+        self.claim.mine = None
+        self.bound.update(bound_to(self.attempt, self.lookout, arn))
+        self.said = f"its answer was lost; it is there as {arn}" if lost is not None and not self.claim.withdrawn else f"another apply made it meanwhile: {arn}"
+
+    def _again(self, lost: AwsError | None) -> None:
+        if lost is not None and self.sends >= _SENDS:
+            raise self.attempt.error(f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code)
+        if self.sends >= _ROUNDS:
+            raise self.attempt.error("another apply keeps making and withdrawing the same resource; let one of them end, then apply again", "Contended")
+        if self.claim.withdrawn:
+            self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
+        self.claim.seen = frozenset()
+
+    def _give_up(self, lost: AwsError | None, why: str, candidates: Sequence[Sighting]) -> None:
+        if self.claim.mine is not None and not candidates:
+            return  # AWS answered the create; only the look for rivals failed
+        raise self.attempt.error(undecided(lost, why, candidates, self.claim), lost.code if lost else "Ambiguous")
+
+    # Stream keys: a channel has one at most, so there is nothing to double.
+
+    def _stream_key(self) -> Mapping[Address, Bound]:
+        channel = str(self.parameters.get("channelArn"))
+        for pause in pauses(_LONGEST_PAUSE):
+            self.sends += 1
+            try:
+                self._bind(self.attempt.call(self.kind.create, self.parameters).data)
+            except AwsError as error:
+                self.attempt.note(error)
+                if why := passing(self.attempt, error):
+                    self.attempt.pause(pause, why)
+                    continue
+                if not (error.ambiguous or error.code in (_UNREADABLE, _QUOTA, CONFLICT)):
+                    raise uncounted(error) from None
+                found = self._key_there(channel, error, pause)
+                if found is not None:
+                    complete_tags(self.attempt, found, self.claim.tags)
+                    self.bound[self.claim.address] = Bound(found.arn, self._now())
+                    self.said = f"the channel has it already: {found.arn}"
+            if self.bound:
+                return self.bound
+        raise AssertionError("pauses never end")
+
+    def _key_there(self, channel: str, error: AwsError, first: float) -> Sighting | None:
+        """Look for the channel's key; ``None`` when it is surely absent and the create may be sent again."""
+        began = self._now()
+        for pause in pauses(max(first, _LONGEST_PAUSE)):
+            keys: tuple[Sighting, ...] = ()
+            try:
+                keys = self.lookout.keys_of(self.kind, channel)
+            except AwsError as failure:
+                if self._now() - began >= LAG_SECONDS:
+                    raise self.attempt.error(undecided(error, f"and its channel's keys could not be listed: {failure}", (), self.claim), error.code) from None
+            if keys:
+                if keys[0].tags.get(STACK, self.claim.tags.get(STACK)) != self.claim.tags.get(STACK):
+                    raise uncounted(error)
+                return keys[0]
+            if self._now() - began >= LAG_SECONDS:
+                if self.sends >= _SENDS or not (error.ambiguous or error.code == _UNREADABLE):
+                    raise uncounted(error)
+                return None
+            self.attempt.pause(pause, "the list may show what was just made a little late")
+        raise AssertionError("pauses never end")
+
+    # Looking
+
+    def _claims(self, *, quiet: bool = False) -> tuple[Sighting, ...] | None:
+        """Look; ``None`` when the look failed, or nothing where that is as good."""
+        try:
+            return self.lookout.claims(self.kind, self.claim.address)
+        except AwsError:
+            return () if quiet else None
+
+    def _is_old(self) -> bool:
+        """Whether the reading is too old to rely on. Channels are looked at once, because their list is long."""
+        if self.kind.name is KindName.CHANNEL and self.lookout.looked(self.kind.name):
+            return False
+        return self.lookout.age(self.kind.name) > FRESH_SECONDS
+
+    def _others_at_work(self) -> bool:
+        try:
+            found = self.lookout.new(self.kind)
+        except AwsError:
+            return False
+        ours = {bound.arn for bound in self.attempt.context.bound.values()}
+        return any(seen.arn not in ours for group in found.values() for seen in group)
+
+    def _bind(self, data: Mapping[str, object]) -> None:
+        found = {Address.parse(text): found_in(self.attempt, data, path) for text, path in self.attempt.step.binds.items()}
+        self.bound.update((address, Bound(arn, self._now())) for address, arn in found.items())
+
+    def _now(self) -> float:
+        return self.attempt.context.clock()
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (0.5 + self.attempt.context.draw())
+
+
+def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
+    """Return the ARN at a path of an answer. Raises ``AwsError`` where the answer does not hold it."""
+    found: object = data
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, str):
+        raise attempt.error(f"AWS carried it out, but the answer holds no {path}; plan again to find what was made", _UNREADABLE)
+    return found
+
+
+def withdraw(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> None:
+    """Delete what this run made and another run made too; where AWS refuses (it is in use, or live), note that it stays. Raises ``AwsError``."""
+    now = attempt.context.clock
+    try:
+        attempt.call(kind.delete, {"arn": arn})
+    except AwsError as error:
+        attempt.note(error)
+        if error.code == CONFLICT:
+            claim.held = True
+            return
+        if error.code != NOT_FOUND:
+            raise uncounted(error) from None
+    claim.took_back(arn, now())
+
+
+def complete_tags(attempt: Attempt, seen: Sighting, tags: Mapping[str, str]) -> None:
+    """Write the tags that a resource taken over lacks. Raises ``AwsError``."""
+    there = comparable(seen.tags)
+    lacking: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
+    if lacking:
+        attempt.call("TagResource", {"resourceArn": seen.arn, "tags": lacking})
+
+
+def bound_to(attempt: Attempt, lookout: Lookout, arn: str) -> dict[Address, Bound]:
+    """Return what a step binds when its resource is this one; the stream key that was born with a channel is looked up. Raises ``AwsError``."""
+    now = attempt.context.clock()
+    bound: dict[Address, Bound] = {}
+    for text in attempt.step.binds:
+        address = Address.parse(text)
+        if address == attempt.address:
+            bound[address] = Bound(arn, now)
+        elif keys := lookout.keys_of(STREAM_KEY, arn):
+            bound[address] = Bound(keys[0].arn, now)
+    return bound
+
+
+def undecided(lost: AwsError | None, why: str, candidates: Sequence[Sighting], claim: Claim) -> str:
+    """Say what is not known, and what there is to choose from."""
+    head = f"{lost}; whether it was carried out is not known, {why}" if lost else why
+    if not candidates:
+        return f"{head}. It carries our tags: wait half a minute, so that the list shows what was made, if anything was, and plan again"
+    said = "; ".join(f"{seen}{_unlike(seen, claim)}" for seen in candidates)
+    return f"{head}: {said}. Delete the one that is not wanted, or plan again with --prune"
+
+
+def uncounted(error: AwsError) -> AwsError:
+    """Return an error whose requests were counted already."""
+    error.calls = 0
+    return error
+
+
+def _unlike(seen: Sighting, claim: Claim) -> str:
+    tags = comparable(seen.tags)
+    differing = sorted(key for key in tags.keys() | claim.tags.keys() if tags.get(key) != claim.tags.get(key))
+    return f", differing in tags {', '.join(differing)}" if differing else ""
