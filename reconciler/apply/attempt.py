@@ -24,6 +24,7 @@ IN_USE_SECONDS = 30.0
 NOT_FOUND = "ResourceNotFoundException"
 CONFLICT = "ConflictException"
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
+_SETTLING = frozenset(kind.update for kind in KINDS.values() if kind.ready)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 3.0
 
@@ -157,6 +158,8 @@ def passing(attempt: Attempt, error: AwsError) -> str | None:
     step = attempt.step
     if error.code == CONFLICT and step.operation in _DELETES and step.after and now - attempt.began < IN_USE_SECONDS:
         return "it is still in use"
+    if error.code == CONFLICT and attempt.sent + error.calls > 1 and step.operation in _SETTLING and now - attempt.began < IN_USE_SECONDS:
+        return "the same change, sent before and not answered, is still being carried out"
     if error.code == NOT_FOUND and any(now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(step.parameters)):
         return "what was just made is not found yet"
     return None

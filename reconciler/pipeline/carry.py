@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -16,7 +17,7 @@ from reconciler.live.listing import whole_list
 from reconciler.model.target import Project
 from reconciler.pipeline.journal import Journal
 from reconciler.pipeline.record import remember
-from reconciler.pipeline.survey import Survey
+from reconciler.pipeline.survey import Counted, Survey
 from reconciler.plan.actions import ApplyResult, TargetPlan
 
 Work: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
@@ -49,8 +50,9 @@ def carry_out(
     for plan, survey in work:
         result = None
         if not plan.is_empty:
+            looks = Counted(survey.connection.gateway)
             lookout = Lookout(
-                partial(whole_list, survey.connection.gateway),
+                partial(whole_list, looks),
                 project.stack,
                 (resource.arn for resources in survey.live.resources.values() for resource in resources),
                 read_at=survey.read_at,
@@ -65,6 +67,7 @@ def carry_out(
                 result = execute(
                     plan, survey.connection.gateway, on_event=told, stop=stop, sleep=sleep, clock=clock, lookout=lookout, before=journal.before, draw=draw
                 )
+            result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)
             results.append(result)
         remember(root, project.stack, plan, survey.live, result)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from reconciler.apply import Event, StepFinished
 from reconciler.model.address import Address
@@ -64,7 +64,7 @@ class Journal:
             line = {"event": "done", "address": str(event.address), "operation": outcome.operation, "outcome": outcome.result.value}
             self._write({**line, **{key: value for key, value in facts.items() if value}}, lasting=False)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         """Begin."""
         return self
 

@@ -163,16 +163,16 @@ def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptio
 class Counted:
     """Passes calls on and tells how many there were; what a person watches while live state is read."""
 
-    def __init__(self, calls: ReadCalls, progress: Callable[[int], None]) -> None:
+    def __init__(self, calls: ReadCalls, progress: Callable[[int], None] = lambda _: None) -> None:
         self._calls = calls
         self._progress = progress
-        self._count = 0
+        self.count = 0
         self._lock = threading.Lock()
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
         """Pass one call on."""
         answer = self._calls.call(operation, parameters)
         with self._lock:
-            self._count += 1
-            self._progress(self._count)
+            self.count += 1
+            self._progress(self.count)
         return answer

@@ -1,0 +1,260 @@
+"""Every step of every kind times every fault: what an apply makes of it, and whether the next one is at the end.
+
+``rows`` are the steps, each a situation whose plan holds that step; ``FAULTS`` are the columns; ``meet`` runs one cell and checks it.
+``python -m tests.reliability.matrix --write`` puts the table into ``docs/reliability.md``; a test compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.resource import DesiredResource, DesiredState
+from reconciler.model.tags import ID, STACK
+from reconciler.plan.actions import ApplyResult, PlanOptions, Result
+from reconciler.sandbox import Sandbox, VirtualClock
+from tests.builders import THIS_STACK, desired, refs, wanted
+from tests.reliability.world import World, key_pair, worlds_client
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reliability.md"
+BEGIN, END = "<!-- fault matrix: python -m tests.reliability.matrix --write -->", "<!-- end of fault matrix -->"
+
+PRUNE = PlanOptions(prune=True)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A column: what goes wrong, how often, and how the sandbox is told."""
+
+    title: str
+    effect: str = ""
+    when: str = "before"
+    times: int | None = 1
+    rule: dict[str, Any] = field(default_factory=dict)
+    lag: bool = False
+
+    def arm(self, world: World, operation: str) -> None:
+        if self.lag:
+            world.control.set_lag(create=12, delete=12)
+        else:
+            world.control.add_fault(self.effect, operation=operation, when=self.when, times=self.times, **self.rule)
+
+
+FAULTS = (
+    Fault("throttled", "throttle", times=3),
+    Fault("500 before", "error"),
+    Fault("500 after", "error", "after"),
+    Fault("reset before", "reset"),
+    Fault("reset after", "reset", "after"),
+    Fault("timeout before", "hang"),
+    Fault("timeout after", "hang", "after"),
+    Fault("cut short", "truncate", "after"),
+    Fault("503 page", "html"),
+    Fault("lists lag", lag=True),
+    Fault("refused", "error", rule={"code": "AccessDeniedException", "status": 403}),
+    Fault("down", "html", times=None),
+    Fault("deaf", "reset", "after", times=None),
+)
+"""``down`` answers nothing but 503 for as long as the apply runs; ``deaf`` does the work each time and never answers."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of a plan: how things stand, what the spec says now, and which call is meant."""
+
+    kind: KindName
+    step: str
+    operation: str
+    before: tuple[DesiredResource, ...]
+    after: tuple[DesiredResource, ...]
+    prepare: Callable[[World], None] = lambda world: None
+    options: PlanOptions = PRUNE
+
+
+_POLICY = "playback-restriction-policy"
+_CHANGES: dict[KindName, dict[str, object]] = {
+    KindName.FAILOVER_SLATE_CONFIGURATION: {"minSlateDisplaySeconds": 5},
+    KindName.PLAYBACK_RESTRICTION_POLICY: {"allowedCountries": ["DE"]},
+    KindName.AD_CONFIGURATION: {"postRollConfiguration": {"enabled": True, "durationSeconds": 20}},
+    KindName.CHANNEL: {"latencyMode": "NORMAL"},
+}
+
+
+def _one(kind: KindName, properties: dict[str, object] | None = None, *, tags: dict[str, str] | None = None) -> tuple[DesiredResource, ...]:
+    if kind is KindName.PLAYBACK_KEY_PAIR:
+        return (key_pair("a", tags=tags),)
+    if kind is KindName.STREAM_KEY:
+        return (wanted("channel/a"), wanted("stream-key/a", tags=tags))
+    return (wanted(f"{kind.value}/a", properties, tags=tags),)
+
+
+def rows() -> Iterator[Row]:
+    """Yield every step of every kind."""
+    for kind in KINDS.values():
+        yield from _rows_of(kind)
+    yield from _replacements()
+
+
+def _rows_of(kind: Kind) -> Iterator[Row]:
+    name = kind.name
+    if name is KindName.STREAM_KEY:
+        yield Row(name, "create", kind.create, _one(name), _one(name), _without_key)
+        yield Row(name, "born with its channel: create", "CreateChannel", (), _one(name))
+        yield Row(name, "born with its channel: tag", "TagResource", (), _one(name))
+    else:
+        yield Row(name, "create", kind.create, (), _one(name))
+        if kind.ready:
+            yield Row(name, "wait", kind.get, (), _one(name))
+    if name in _CHANGES and kind.update:
+        yield Row(name, "update", kind.update, _one(name), _one(name, _CHANGES[name]))
+    yield Row(name, "tag", "TagResource", _one(name), _one(name, tags={"team": "video"}))
+    yield Row(name, "untag", "UntagResource", _one(name, tags={"team": "video"}), _one(name))
+    if name is not KindName.STREAM_KEY:
+        yield Row(name, "delete", kind.delete, _one(name), ())
+
+
+def _replacements() -> Iterator[Row]:
+    def with_channel(**properties: object) -> tuple[DesiredResource, ...]:
+        used = refs(recordingConfigurationArn="recording-configuration/a")
+        return (wanted("recording-configuration/a", properties), wanted("channel/a", used), wanted("channel/b", used))
+
+    old, new = with_channel(), with_channel(recordingReconnectWindowSeconds=30)
+    recording = KINDS[KindName.RECORDING_CONFIGURATION]
+    for step, operation in (("create", recording.create), ("wait", recording.get), ("repoint", "UpdateChannel"), ("delete", recording.delete)):
+        yield Row(recording.name, f"replace: {step}", operation, old, new)
+    pair = KINDS[KindName.PLAYBACK_KEY_PAIR]
+    for step, operation in (("import", pair.create), ("delete", pair.delete)):
+        yield Row(pair.name, f"replace: {step}", operation, (key_pair("a"),), (key_pair("a", "two"),))
+    full = (key_pair("b", "three"), key_pair("c", "four"))
+    for step, operation in (("delete", pair.delete), ("import", pair.create)):
+        yield Row(pair.name, f"replace at the quota: {step}", operation, (key_pair("a"), *full), (key_pair("a", "two"), *full))
+
+
+def _without_key(world: World) -> None:
+    (channel,) = (found["arn"] for found in world.everything() if found["kind"] == "channel" and found["tags"].get(STACK) == THIS_STACK)
+    for key in world.client.list_stream_keys(channelArn=channel)["streamKeys"]:
+        world.client.delete_stream_key(arn=key["arn"])
+
+
+class Bench:
+    """One client and one folder for all cells; each cell has a sandbox of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self._client = worlds_client()
+        self._root = root
+
+    @contextmanager
+    def world(self, **options: Any) -> Iterator[World]:
+        clock = VirtualClock()
+        sandbox = Sandbox(serve=False, clock=clock, seed=7, settle_seconds=2, **options)
+        detach = sandbox.attach(self._client)
+        try:
+            yield World(sandbox, clock, self._client, self._root)
+        finally:
+            detach()
+            sandbox.stop()
+
+    def cell(self, row: Row, fault: Fault) -> str:
+        """Run one cell and return what came of it; every claim of the page is asserted here."""
+        with self.world() as world:
+            foreign = _foreign(world)
+            before, after = desired(*row.before), desired(*row.after)
+            assert not row.before or _complete(world.apply(before, PRUNE))
+            row.prepare(world)
+            survey = world.survey(after, row.options)
+            assert row.operation in [step.operation for action in survey.plan.actions for step in action.steps], "the plan does not hold the step"
+            fault.arm(world, row.operation)
+            result = world.carry_out(survey)
+            assert result is not None
+            said = _outcome(result)
+            kept = _nothing_doubled(world, after, result)
+            world.control.clear_faults()
+            world.control.set_lag()
+            world.clock.advance(31)
+            _converges(world, after, row)
+            assert kept <= {found["arn"] for found in world.everything()}, "what was made before the failure was made anew instead of completed"
+            assert _seen(world, foreign) == foreign, "somebody else's resource was touched"
+            return said
+
+
+def _foreign(world: World) -> dict[str, Any]:
+    """Make what is not ours: of no stack, and of another stack under an address like one of ours."""
+    world.client.create_channel(name="a")
+    world.client.create_channel(name="a", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
+    world.client.create_recording_configuration(name="a", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"})
+    world.clock.advance(3)
+    return {found["arn"]: found for found in world.everything()}
+
+
+def _seen(world: World, foreign: dict[str, Any]) -> dict[str, Any]:
+    return {found["arn"]: found for found in world.everything() if found["arn"] in foreign}
+
+
+def _outcome(result: ApplyResult) -> str:
+    if not result.complete:
+        return "next apply"
+    found = any(outcome.message for outcome in result.outcomes)
+    return "found" if found else "done"
+
+
+def _nothing_doubled(world: World, spec: DesiredState, result: ApplyResult) -> set[str]:
+    """After the troubled apply: one of each, or, of a replacement that did not come to its end, the old one beside the new.
+
+    Returns the ARNs that have to be there at the end too: what the troubled apply made or left standing of the spec, and does not replace.
+    """
+    halfway = {outcome.address for outcome in result.outcomes if outcome.result is not Result.DONE and outcome.verb.value == "replace"}
+    for address, count in world.standing().items():
+        assert count <= (2 if address in halfway else 1), f"{count} of {address}"
+    staying = {address.id for address in spec.resources if address not in halfway and address.kind is not KindName.PLAYBACK_KEY_PAIR}
+    return {found["arn"] for found in world.everything() if found["tags"].get(STACK) == THIS_STACK and found["tags"][ID] in staying and not halfway}
+
+
+def _converges(world: World, spec: DesiredState, row: Row) -> None:
+    """The next apply is at the end, and the one after it has nothing to do; exactly one of each address stands."""
+    again = world.apply(spec, row.options)
+    assert again is None or _complete(again), again
+    assert world.survey(spec, row.options).plan.actions == (), "the plan after the next apply is not empty"
+    assert world.standing() == dict.fromkeys(spec.resources, 1)
+
+
+def _complete(result: ApplyResult | None) -> bool:
+    return result is not None and result.complete
+
+
+def table(cells: dict[tuple[str, str], dict[str, str]]) -> str:
+    """Return the table of the page."""
+    titles = [fault.title for fault in FAULTS]
+    lines = ["| Kind | Step | " + " | ".join(titles) + " |", "| --- " * (len(titles) + 2) + "|"]
+    lines += [f"| {kind} | {step} | " + " | ".join(found[title] for title in titles) + " |" for (kind, step), found in cells.items()]
+    return "\n".join(lines)
+
+
+def shown() -> str:
+    """Return the table that the page shows."""
+    return PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip()
+
+
+def main() -> None:
+    """Write the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", required=True)
+    parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name))
+        cells = {(KINDS[row.kind].title, row.step): {fault.title: bench.cell(row, fault) for fault in FAULTS} for row in rows()}
+    text = PAGE.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{table(cells)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
+
+__all__ = ["FAULTS", "Address", "Bench", "Row", "rows", "shown", "table"]

@@ -1,0 +1,143 @@
+"""A sandbox without sockets and a clock that moves only when somebody sleeps, so that waiting costs a test nothing.
+
+``World`` plans and applies on it through boto3 and the real pipeline; faults are the sandbox's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reconciler.apply import Event
+from reconciler.live.connect import Connection
+from reconciler.live.gateway import Answer, IvsGateway
+from reconciler.live.session import open_client, open_session
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.resource import DesiredResource, DesiredState
+from reconciler.model.tags import ID, STACK
+from reconciler.model.target import Guardrails, Project, Target
+from reconciler.pipeline.carry import carry_out
+from reconciler.pipeline.survey import Survey, plan_target, read_target
+from reconciler.plan.actions import ApplyResult, PlanOptions, TargetPlan
+from reconciler.sandbox import Sandbox, VirtualClock
+from reconciler.spec.pem import read_public_key
+from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, wanted
+
+HERE = Target(name="here", region=REGION, account_id=ACCOUNT, sandbox="not used", paced=False)
+KEYS = Path(__file__).resolve().parent.parent / "scenarios" / "keys"
+_TYPES = {kind.arn_type: kind.name for kind in KINDS.values()}
+
+
+def key_pair(identifier: str, key: str = "one", **more: Any) -> DesiredResource:
+    """Make a key pair of the spec with a real public key."""
+    public = read_public_key((KEYS / f"{key}.pem").read_text(encoding="utf-8"))
+    return wanted(f"playback-key-pair/{identifier}", {"fingerprint": public.fingerprint}, public_key=public.pem, **more)
+
+
+class Screen:
+    """Keeps the events of an apply."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        del plan
+        yield self.events.append
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        del plan, result
+
+
+class Calls:
+    """Passes calls on to a gateway and keeps them; ``before`` is told each one before it leaves."""
+
+    def __init__(self, gateway: IvsGateway, before: Callable[[str, Mapping[str, object]], None] = lambda _operation, _parameters: None) -> None:
+        self._gateway = gateway
+        self._before = before
+        self.made: list[tuple[str, Mapping[str, object]]] = []
+
+    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+        self.made.append((operation, parameters))
+        self._before(operation, parameters)
+        return self._gateway.call(operation, parameters)
+
+
+class World:
+    """One account of a sandbox, and somebody who applies to it from a folder."""
+
+    def __init__(self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path) -> None:
+        self.sandbox = sandbox
+        self.clock = clock
+        self.client = client
+        self.root = root
+        self.draw: Callable[[], float] = lambda: 0.5
+
+    @property
+    def control(self) -> Any:
+        return self.sandbox.control
+
+    def survey(self, spec: DesiredState, options: PlanOptions | None = None, *, before: Callable[[str, Mapping[str, object]], None] | None = None) -> Survey:
+        """Read and plan."""
+        options = options or PlanOptions()
+        gateway: Any = IvsGateway(self.client, pacer=None, sleep=self.clock.sleep, draw=self.draw)
+        if before is not None:
+            gateway = Calls(gateway, before)
+        connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests")
+        began = self.clock.monotonic()
+        live = read_target(connection, spec, options, {})
+        return Survey(HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began)
+
+    def carry_out(self, survey: Survey, *, stop: threading.Event | None = None, screen: Screen | None = None) -> ApplyResult | None:
+        """Carry out what was planned; ``None`` when there was nothing to do."""
+        results = carry_out(
+            [(survey.plan, survey)],
+            self.project,
+            screen or Screen(),
+            stop=stop or threading.Event(),
+            sleep=self.clock.sleep,
+            clock=self.clock.monotonic,
+            draw=self.draw,
+        )
+        return results[0] if results else None
+
+    def apply(self, spec: DesiredState, options: PlanOptions | None = None) -> ApplyResult | None:
+        """Read, plan and carry out."""
+        return self.carry_out(self.survey(spec, options))
+
+    @property
+    def project(self) -> Project:
+        return Project(str(self.root / "ivs-reconciler.yaml"), str(self.root), THIS_STACK, (), {}, {}, (), {"here": HERE}, Guardrails(None, None))
+
+    def standing(self) -> Counter[Address]:
+        """Count what carries our tags, by address, without asking our own code. A stream key that is tagged counts by its id."""
+        found: Counter[Address] = Counter()
+        for resource in self.everything():
+            tags = resource.get("tags") or {}
+            if tags.get(STACK) == THIS_STACK:
+                found[Address(_TYPES[resource["arn"].split(":", 5)[5].partition("/")[0]], tags[ID])] += 1
+        return found
+
+    def everything(self) -> list[dict[str, Any]]:
+        """Return every resource of the account, as the sandbox has it."""
+        resources: list[dict[str, Any]] = self.control.inventory(limit=1000)
+        return resources
+
+
+def worlds_client() -> Any:
+    """Return a boto3 client that is answered by whatever sandbox is attached to it."""
+    url = "http://127.0.0.1:9"
+    return open_client(open_session(HERE, url), "ivs", HERE, url, 4)
+
+
+def spec_of(*resources: DesiredResource) -> DesiredState:
+    """Make a desired state."""
+    return desired(*resources)
+
+
+__all__ = ["KindName", "World", "key_pair", "spec_of", "worlds_client"]
