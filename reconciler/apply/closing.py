@@ -13,8 +13,9 @@ from typing import assert_never
 
 from reconciler.apply.attempt import LAG_SECONDS, Attempt, Bound, Context, StoppedError, pauses
 from reconciler.apply.claim import Absent, Keep, Stuck, Verdict, Wait, Withdraw, judge
-from reconciler.apply.create import Creation, Made, bound_to, undecided, withdraw
+from reconciler.apply.create import Creation, Made
 from reconciler.apply.lookout import Lookout, Sighting
+from reconciler.apply.takeover import bound_to, undecided, withdraw
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import CHANNEL

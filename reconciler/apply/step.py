@@ -14,8 +14,9 @@ from reconciler.apply.attempt import IN_USE_SECONDS as IN_USE_SECONDS  # what te
 from reconciler.apply.attempt import LAG_SECONDS as LAG_SECONDS
 from reconciler.apply.attempt import Attempt, Bound, Context, StoppedError, passing, pauses
 from reconciler.apply.attempt import WriteCalls as WriteCalls
-from reconciler.apply.create import Creation, Made, found_in, kind_made_by
+from reconciler.apply.create import Creation, Made, kind_made_by
 from reconciler.apply.events import StepStarted
+from reconciler.apply.takeover import found_in
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
