@@ -1,0 +1,281 @@
+"""The loop: follows the branch, looks at targets when they are due, keeps what came of it.
+
+One thread owns all state and calls ``step``; fetching and looking happen in executors, whose results come back through an inbox.
+So nothing here waits for git or for AWS, and one target that hangs holds up no other.
+What is due when is decided in ``schedule``; what a look does, in ``runner``.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from reconciler import log
+from reconciler.gitops import schedule
+from reconciler.gitops.following import Fetched, Follower, fault_of, repository_after
+from reconciler.gitops.git import GitError, Trouble
+from reconciler.gitops.revision import Revision
+from reconciler.gitops.runner import Tools, look
+from reconciler.gitops.schedule import Pace
+from reconciler.gitops.source import Source
+from reconciler.gitops.state import Ending, Mode, RepositoryState, Run, TargetState
+from reconciler.gitops.store import Store, StoreError
+
+TARGETS_AT_ONCE = 4
+LONGEST_NAP = 5.0
+"""Seconds after which the loop looks around even when nothing is due: the command line beside it may have left a wish in the store."""
+
+_LOG = log.get("controller")
+
+
+class Observer(Protocol):
+    """Is told what happened, for counting and for telling people. Called from the loop's thread."""
+
+    def ran(self, before: TargetState, after: TargetState, run: Run) -> None:
+        """Take a look at a target that has ended."""
+
+    def fetched(self, repository: RepositoryState) -> None:
+        """Take an attempt to fetch that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the controller works, apart from where things are."""
+
+    pace: Pace = field(default_factory=Pace)
+    config: str | None = None
+    targets: tuple[str, ...] = ()
+    """Only these targets; none named means all."""
+    at_once: int = TARGETS_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How everything stands, for those who only look."""
+
+    stack: str
+    repository: RepositoryState
+    states: Mapping[str, TargetState]
+    modes: Mapping[str, Mode]
+    running: frozenset[str]
+    beat: float
+    ready: bool
+    now: float
+
+
+class Controller:
+    """Everything that is known, and what happens next. ``fetcher`` runs one job at a time; ``workers`` run looks."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        settings: Settings,
+        tools: Tools,
+        *,
+        memory: Path,
+        fetcher: Executor,
+        workers: Executor,
+        observer: Observer,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.wake = threading.Event()
+        self._follower = Follower(source, settings.config, memory)
+        self._store = store
+        self._settings = settings
+        self._tools = tools
+        self._fetcher = fetcher
+        self._workers = workers
+        self._observer = observer
+        self._draw = draw
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._revision: Revision | None = None
+        self._repository = RepositoryState(source.remote.url, source.remote.branch)
+        self._states: dict[str, TargetState] = {}
+        self._running: frozenset[str] = frozenset()
+        self._looked: set[str] = set()
+        self._fetching = False
+        self._fetch_at = float("-inf")
+        self._beat = tools.now()
+
+    def fetch_soon(self) -> None:
+        """Want the branch to be asked about in the next step. May be called from any thread."""
+        self._inbox.put(self._fetch_now)
+        self.wake.set()
+
+    def _fetch_now(self) -> None:
+        self._fetch_at = float("-inf")
+
+    def knows(self, name: str) -> bool:
+        """Whether there is such a target. May be called from any thread."""
+        return name in self._states
+
+    def snapshot(self) -> Snapshot:
+        """Return how everything stands. May be called from any thread: what it reads is replaced, never changed."""
+        states, repository, revision = self._states, self._repository, self._revision
+        now = self._tools.now()
+        seen = all(name in self._looked or state.suspended for name, state in states.items())
+        return Snapshot(
+            stack=revision.project.stack if revision else "",
+            repository=repository,
+            states=states,
+            modes={name: self._mode(name) for name in states},
+            running=self._running,
+            beat=self._beat,
+            ready=bool(repository.fetched_at and revision and seen),
+            now=now,
+        )
+
+    def step(self) -> float:
+        """Take in what has ended, start what is due, and return when there may be something to do again."""
+        now = self._beat = self._tools.now()
+        self._take_in()
+        self._read_wishes()
+        if self._tools.stop.is_set():
+            return now
+        if not self._fetching and self._fetch_at <= now:
+            self._fetching = True
+            self._fetcher.submit(self._follower.fetch, self._revision).add_done_callback(self._on_fetched)
+        free = self._settings.at_once - len(self._running)
+        for name in schedule.due(self._states.values(), now, running=self._running)[: max(0, free)]:
+            self._start(name)
+        self._take_in()
+        return min(
+            now + LONGEST_NAP, self._fetch_at if not self._fetching else now + LONGEST_NAP, schedule.next_at(self._states.values(), now, running=self._running)
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self._running or self._fetching) and self._inbox.empty()
+
+    def finish(self) -> None:
+        """Wait for what is under way and keep what came of it. Call it once the wish to stop is known."""
+        self._workers.shutdown(wait=True)
+        self._fetcher.shutdown(wait=True, cancel_futures=True)
+        self._take_in()
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except Empty:
+                return
+            message()
+
+    def _read_wishes(self) -> None:
+        flags = self._store.flags()
+        changed = {}
+        for name, state in self._states.items():
+            suspended, asked = flags.get(name, (False, False))
+            if (suspended, asked) != (state.suspended, state.asked):
+                changed[name] = replace(state, suspended=suspended, asked=asked)
+        if changed:
+            self._states = {**self._states, **changed}
+
+    # Following the branch
+
+    def _on_fetched(self, future: Future[list[Fetched]]) -> None:
+        self._inbox.put(lambda: self._take_fetched(future))
+        self.wake.set()
+
+    def _take_fetched(self, future: Future[list[Fetched]]) -> None:
+        self._fetching = False
+        if future.cancelled():
+            return
+        now = self._tools.now()
+        error = future.exception()
+        found = future.result() if error is None else [Fetched(None, GitError(fault_of(error)))]
+        for each in found:
+            if each.revision is not None:
+                self._adopt(each.revision, now)
+            if each.resumed:
+                continue
+            repository = repository_after(self._repository, each, self._revision, now)
+            if each.trouble is not None:
+                _LOG.warning("branch not followed", trouble=each.trouble.trouble.value, message=str(each.trouble), failures=repository.failures)
+            self._repository = repository
+            self._fetch_at = schedule.next_fetch(repository, self._settings.pace, self._draw())
+            self._observer.fetched(repository)
+
+    def _adopt(self, revision: Revision, now: float) -> None:
+        """Work with another commit from now on. Targets that left the project are forgotten here; nothing happens to what they hold."""
+        wanted = self._settings.targets
+        names = tuple(name for name in revision.project.targets if not wanted or name in wanted)
+        kept = self._store.states(tuple(name for name in names if name not in self._states))
+        states = {name: self._states.get(name) or kept[name] for name in names}
+        self._revision = revision
+        self._states = {name: schedule.on_new_commit(state, now, self._draw()) for name, state in states.items()}
+        self._repository = replace(self._repository, commit=revision.commit)
+        _LOG.info("commit", commit=revision.commit.id, verified=revision.commit.verified, targets=len(names), unreadable=sorted(revision.problems))
+
+    # Looking at targets
+
+    def _mode(self, name: str) -> Mode:
+        mode = self._settings.pace.mode_of(name)
+        # A branch that is gone may mean anything; whoever sees to it finds everything as it was.
+        return Mode.PLAN if mode is Mode.APPLY and self._repository.trouble is Trouble.NO_BRANCH else mode
+
+    def _start(self, name: str) -> None:
+        revision = self._revision
+        if revision is None:
+            return
+        if self._states[name].asked:
+            self._store.ask(name, asked=False)
+            self._states = {**self._states, name: replace(self._states[name], asked=False)}
+        self._running |= {name}
+        mode = self._mode(name)
+        future = self._workers.submit(look, revision, name, mode, self._tools)
+        future.add_done_callback(lambda done: self._on_run(revision, name, mode, done))
+
+    def _on_run(self, revision: Revision, name: str, mode: Mode, future: Future[Run | None]) -> None:
+        self._inbox.put(lambda: self._take_run(revision, name, mode, future))
+        self.wake.set()
+
+    def _take_run(self, revision: Revision, name: str, mode: Mode, future: Future[Run | None]) -> None:
+        self._running -= {name}
+        now = self._tools.now()
+        error = future.exception()
+        run = future.result() if error is None else Run(name, mode, revision.commit.id, now, Ending.FAILED, message=fault_of(error), looked=False)
+        before = self._states.get(name)
+        if run is None or before is None:
+            return
+        state = schedule.after(before, run, self._settings.pace, now, self._draw())
+        if self._revision is not None and self._revision.commit.id != run.commit:
+            state = schedule.on_new_commit(state, now, self._draw())
+        self._looked.add(name)
+        self._states = {**self._states, name: state}
+        _log_run(run, state, now)
+        try:
+            self._store.add(state, run)
+        except StoreError as problem:
+            _LOG.error("run not kept", target=name, message=str(problem))
+        self._observer.ran(before, state, run)
+
+
+def _log_run(run: Run, state: TargetState, now: float) -> None:
+    """Write the one line of a run."""
+    write = _LOG.warning if state.failures or run.ending is Ending.REFUSED else _LOG.info
+    write(
+        "run",
+        target=run.target,
+        mode=run.mode.value,
+        commit=run.commit,
+        ending=run.ending.value,
+        plan=run.plan_id,
+        drifted=run.drifted,
+        pending=run.pending,
+        done=run.done,
+        waiting_on_air=run.waiting_on_air,
+        calls=run.calls,
+        seconds=round(run.seconds, 3),
+        failures=state.failures,
+        next_in=round(state.due - now, 1),
+        message=run.message,
+    )

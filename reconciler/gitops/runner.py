@@ -1,0 +1,186 @@
+"""One look at one target: read it, say what drifted, and, where that is the mode, carry out the plan under every guardrail of an apply.
+
+It walks the path that the verbs share. It decides nothing about when, and keeps nothing.
+Whatever goes wrong becomes the ending of the run, so that one bad target stops no other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler import log
+from reconciler.apply import Event
+from reconciler.errors import AwsError, PlanRefused, ReconcilerError
+from reconciler.gitops.revision import Revision
+from reconciler.gitops.state import Ending, Mode, OnAir, Run
+from reconciler.live.connect import Connection
+from reconciler.live.gateway import OnRequest
+from reconciler.live.reader import read_streams
+from reconciler.model.address import KindName
+from reconciler.model.resource import LiveState
+from reconciler.model.tags import ID, STACK
+from reconciler.model.target import Target
+from reconciler.pipeline.carry import carry_out
+from reconciler.pipeline.record import remembered
+from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
+from reconciler.plan.actions import ApplyResult, PlanOptions, Result, TargetPlan
+from reconciler.plan.codec import fingerprint
+from reconciler.plan.drift import DriftReport, classify
+from reconciler.plan.guard import Allowances, check
+
+_OPTIONS = PlanOptions()
+_SAID = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a look needs of the world: the way to AWS, time, the wish to stop, and somebody who counts requests."""
+
+    connect: Callable[[Target, OnRequest], AbstractContextManager[Connection]]
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+    monotonic: Callable[[], float]
+    stop: threading.Event
+    counted: Callable[[str, str, AwsError | None], None]
+    """Told target, operation and error of every request."""
+
+
+def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
+    """Look at a target and return what came of it, or ``None`` when it was given up because the controller stops."""
+    began = tools.monotonic()
+    run = Run(name, mode, revision.commit.id, tools.now(), Ending.FAILED, looked=False)
+    if name in revision.problems:
+        text = "\n".join(str(problem) for problem in revision.problems[name])
+        return replace(run, ending=Ending.BAD_SPEC, message=text)
+    calls = Counter[str]()
+
+    def counted(operation: str, error: AwsError | None) -> None:
+        calls[operation] += 1
+        tools.counted(name, operation, error)
+
+    try:
+        run = _looked(revision, run, tools, counted)
+    except PlanRefused as error:
+        run = replace(run, ending=Ending.REFUSED, message=str(error))
+    except ReconcilerError as error:
+        if tools.stop.is_set():
+            return None
+        run = replace(run, ending=Ending.FAILED, message=str(error))
+    return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
+
+
+def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> Run:
+    target = revision.project.targets[run.target]
+
+    def unless_stopping(_target: str, _calls: int) -> None:
+        if tools.stop.is_set():
+            raise AwsError("given up, because the controller stops")
+
+    with surveyed(
+        revision.project,
+        (target,),
+        _OPTIONS,
+        desired=revision.desired,
+        progress=unless_stopping,
+        opening=lambda each: tools.connect(each, counted),
+    ) as (survey,):
+        run = replace(run, looked=True, account_id=survey.plan.account_id, region=survey.plan.region, on_air=_on_air(survey))
+        run = _found(run, _report(revision, survey), survey.plan)
+        if run.mode is Mode.OBSERVE:
+            return run
+        made = datetime.fromtimestamp(run.started, UTC)
+        plan = whole_plan(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=made)
+        if not survey.plan.is_empty:
+            run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
+        refused = check(survey.plan, revision.project.guardrails, Allowances())
+        if refused:
+            return replace(run, ending=Ending.REFUSED, message="\n".join(refused))
+        if run.mode is Mode.PLAN:
+            return run
+        if not survey.plan.is_empty and all(action.blocked for action in survey.plan.actions):
+            return replace(run, ending=Ending.BLOCKED, message=_blocked(survey.plan))
+        with log.bound(target=run.target, commit=run.commit, plan=run.plan_id):
+            results = carry_out([(survey.plan, survey)], revision.project, _Silent(), stop=tools.stop, sleep=tools.sleep, clock=tools.monotonic)
+        return _carried(revision, run, survey, results[0], tools) if results else run
+
+
+def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, tools: Tools) -> Run:
+    """Return the run after an apply: what is left is asked of the account again, not concluded."""
+    counts = Counter(outcome.result for outcome in result.outcomes)
+    run = replace(run, result=result, done=counts[Result.DONE])
+    if result.interrupted or tools.stop.is_set():
+        ending = Ending.APPLIED if result.complete else Ending.INCOMPLETE
+        return replace(run, ending=ending, message="" if result.complete else "stopped on request; what is left is planned anew")
+    target, desired, connection = survey.target, survey.desired, survey.connection
+    live = read_target(connection, desired, _OPTIONS, {})
+    plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
+    left = Survey(target, desired, live, plan, connection)
+    run = _found(run, _report(revision, left), plan)
+    failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
+    if failed:
+        more = f"\nand {len(failed) - _SAID:,} more" if len(failed) > _SAID else ""
+        return replace(run, ending=Ending.INCOMPLETE, message="\n".join(failed[:_SAID]) + more)
+    if plan.is_empty:
+        return replace(run, ending=Ending.APPLIED, message="")
+    if all(action.blocked for action in plan.actions):
+        return replace(run, ending=Ending.BLOCKED, message=_blocked(plan))
+    return replace(run, ending=Ending.INCOMPLETE, message=f"{len(plan.actions):,} actions are due again right after the apply")
+
+
+def _report(revision: Revision, survey: Survey) -> DriftReport:
+    applied = remembered(Path(revision.project.root), revision.project.stack, survey.target.name, survey.live)
+    return classify(survey.plan, survey.desired, survey.live, applied=applied)
+
+
+def _found(run: Run, report: DriftReport, plan: TargetPlan) -> Run:
+    ending = Ending.DRIFTED if report.drifted else Ending.PENDING if report.pending else Ending.IN_SYNC
+    return replace(
+        run,
+        ending=ending,
+        counts=Counter(finding.standing for finding in report.findings),
+        findings=report.findings,
+        report=report,
+        managed=report.managed,
+        unchanged=report.unchanged,
+        foreign=len(report.foreign),
+        waiting_on_air=sum(action.blocked is not None and action.blocked.code == "live" for action in plan.actions),
+    )
+
+
+def _blocked(plan: TargetPlan) -> str:
+    held = [f"{action.address}: {action.blocked.message}" for action in plan.actions if action.blocked]
+    more = f"\nand {len(held) - _SAID:,} more" if len(held) > _SAID else ""
+    return "\n".join(held[:_SAID]) + more
+
+
+def _on_air(survey: Survey) -> tuple[OnAir, ...]:
+    """Return the broadcasts of the stack's channels; other people's are not ours to show."""
+    names = _channels(survey.live, survey.desired.stack)
+    if not names:
+        return ()
+    streams = read_streams(survey.connection.gateway)
+    found = (OnAir(names[arn], arn, stream.started_at, stream.viewers, stream.health) for arn, stream in streams.items() if arn in names)
+    return tuple(sorted(found, key=lambda each: (-each.viewers, each.name)))
+
+
+def _channels(live: LiveState, stack: str) -> dict[str, str]:
+    return {channel.arn: channel.tags.get(ID, channel.name) for channel in live.of(KindName.CHANNEL) if channel.tags.get(STACK) == stack}
+
+
+class _Silent:
+    """Watches an apply for nobody: every step writes its own line to the log."""
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        """Return what takes the events."""
+        del plan
+        yield lambda _event: None
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        """Take the end."""
