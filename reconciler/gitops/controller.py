@@ -28,8 +28,6 @@ from reconciler.gitops.state import Ending, Mode, RepositoryState, Run, TargetSt
 from reconciler.gitops.store import Store, StoreError
 
 TARGETS_AT_ONCE = 4
-LONGEST_NAP = 5.0
-"""Seconds after which the loop looks around even when nothing is due: the command line beside it may have left a wish in the store."""
 
 _LOG = log.get("controller")
 
@@ -146,9 +144,8 @@ class Controller:
         for name in schedule.due(self._states.values(), now, running=self._running)[: max(0, free)]:
             self._start(name)
         self._take_in()
-        return min(
-            now + LONGEST_NAP, self._fetch_at if not self._fetching else now + LONGEST_NAP, schedule.next_at(self._states.values(), now, running=self._running)
-        )
+        targets_at = schedule.next_at(self._states.values(), now, running=self._running)
+        return targets_at if self._fetching else min(self._fetch_at, targets_at)
 
     @property
     def is_idle(self) -> bool:
@@ -242,7 +239,11 @@ class Controller:
         self._running -= {name}
         now = self._tools.now()
         error = future.exception()
-        run = future.result() if error is None else Run(name, mode, revision.commit.id, now, Ending.FAILED, message=fault_of(error), looked=False)
+        run = (
+            future.result()
+            if error is None
+            else Run(name, mode, revision.commit.id, now, Ending.FAILED, message=fault_of(error), looked=False, stack=revision.project.stack)
+        )
         before = self._states.get(name)
         if run is None or before is None:
             return

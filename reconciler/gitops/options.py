@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import UsageError
+from reconciler.gitops.git import scheme_of
 from reconciler.gitops.state import Mode
 from reconciler.spec.loader import load
 from reconciler.spec.problems import KeyPath, Problems, dotted, shown, suggestion
@@ -109,7 +110,7 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("webhooks", "githubSecretFile"): ("github_secret_file", _text),
     ("webhooks", "gitlabTokenFile"): ("gitlab_token_file", _text),
 }
-_PATHS = frozenset({"state", "token_file", "ssh_key", "known_hosts", "allowed_signers", "control_token_file", "github_secret_file", "gitlab_token_file"})
+PATHS = frozenset({"state", "token_file", "ssh_key", "known_hosts", "allowed_signers", "control_token_file", "github_secret_file", "gitlab_token_file"})
 _TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "interval": ("intervals", duration)}
 
 
@@ -131,9 +132,15 @@ def read_options(path: Path) -> Options:
     reader = _Reader(problems, path.name, source.mark)
     found = reader.read(content)
     problems.raise_any()
-    for name in _PATHS & found.keys():
-        found[name] = str(path.parent / found[name])
-    return replace(Options(), **found)
+    return replace(Options(), **placed(found, path.parent))
+
+
+def placed(found: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return options whose paths start from a folder, made absolute; a repository that is a folder is a path too."""
+    paths = {name for name in found if name in PATHS}
+    if "url" in found and scheme_of(found["url"]) == "file" and "://" not in found["url"]:
+        paths.add("url")
+    return {**found, **{name: str((folder / found[name]).absolute()) for name in paths}}
 
 
 class _Reader:

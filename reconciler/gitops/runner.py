@@ -47,14 +47,14 @@ class Tools:
     sleep: Callable[[float], None]
     monotonic: Callable[[], float]
     stop: threading.Event
-    counted: Callable[[str, str, AwsError | None], None]
-    """Told target, operation and error of every request."""
+    counted: Callable[[str, str, str, AwsError | None], None]
+    """Told stack, target, operation and error of every request."""
 
 
 def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
     """Look at a target and return what came of it, or ``None`` when it was given up because the controller stops."""
     began = tools.monotonic()
-    run = Run(name, mode, revision.commit.id, tools.now(), Ending.FAILED, looked=False)
+    run = Run(name, mode, revision.commit.id, tools.now(), Ending.FAILED, looked=False, stack=revision.project.stack)
     if name in revision.problems:
         text = "\n".join(str(problem) for problem in revision.problems[name])
         return replace(run, ending=Ending.BAD_SPEC, message=text)
@@ -62,7 +62,7 @@ def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
 
     def counted(operation: str, error: AwsError | None) -> None:
         calls[operation] += 1
-        tools.counted(name, operation, error)
+        tools.counted(run.stack, name, operation, error)
 
     try:
         run = _looked(revision, run, tools, counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import UsageError
@@ -34,3 +35,12 @@ class Secret:
         if not text:
             raise UsageError(f"the file of the {self._what}, {self._file}, is empty; put the {self._what} into it")
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What others must show before they are listened to."""
+
+    control: Secret
+    github: Secret
+    gitlab: Secret

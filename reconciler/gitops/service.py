@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from reconciler import log
-from reconciler.errors import UsageError
+from reconciler.errors import AwsError, UsageError
 from reconciler.gitops.controller import Controller, Observer, Settings
 from reconciler.gitops.git import Remote, check_remote
 from reconciler.gitops.options import Options
 from reconciler.gitops.runner import Tools
 from reconciler.gitops.schedule import Pace
-from reconciler.gitops.secret import Secret
+from reconciler.gitops.secret import Secret, Secrets
 from reconciler.gitops.source import Source
 from reconciler.gitops.store import Store
 from reconciler.live.connect import connect
@@ -31,16 +31,10 @@ CONTROL_VARIABLE = "IVS_RECONCILER_CONTROL_TOKEN"
 GITHUB_VARIABLE = "IVS_RECONCILER_GITHUB_SECRET"
 GITLAB_VARIABLE = "IVS_RECONCILER_GITLAB_TOKEN"
 
+LONGEST_NAP = 1.0
+"""Seconds after which the loop looks around even when nothing is due: the command line beside it may have left a wish in the store, and a signal wakes nobody."""
+
 _LOG = log.get("controller")
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What others must show before they are listened to."""
-
-    control: Secret
-    github: Secret
-    gitlab: Secret
 
 
 def remote_of(options: Options) -> Remote:
@@ -106,8 +100,7 @@ def controller_of(
     *,
     config: str | None = None,
     targets: tuple[str, ...] = (),
-    fetcher: Executor | None = None,
-    workers: Executor | None = None,
+    draw: Callable[[], float] = random.random,
 ) -> Controller:
     """Return a controller made of the real parts."""
     pace = Pace(options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes)
@@ -117,13 +110,14 @@ def controller_of(
         Settings(pace, config, targets, options.at_once),
         tools,
         memory=folder / "targets",
-        fetcher=fetcher or ThreadPoolExecutor(1, thread_name_prefix="fetch"),
-        workers=workers or ThreadPoolExecutor(options.at_once, thread_name_prefix="look"),
+        fetcher=ThreadPoolExecutor(1, thread_name_prefix="fetch"),
+        workers=ThreadPoolExecutor(options.at_once, thread_name_prefix="look"),
         observer=observer,
+        draw=draw,
     )
 
 
-def tools_of(stop: threading.Event, counted: Callable[[str, str, Any], None]) -> Tools:
+def tools_of(stop: threading.Event, counted: Callable[[str, str, str, AwsError | None], None]) -> Tools:
     """Return the real world."""
     return Tools(
         connect=lambda target, on_request: connect(target, on_request=on_request),
@@ -140,22 +134,22 @@ def run_until_stopped(controller: Controller, stop: threading.Event, *, until: C
     while not stop.is_set() and not until():
         wait = controller.step() - time.time()
         if not until():
-            controller.wake.wait(max(0.05, min(wait, 5.0)))
+            controller.wake.wait(max(0.01, min(wait, LONGEST_NAP)))
             controller.wake.clear()
     _LOG.info("stopping", reason="asked to" if stop.is_set() else "done")
     controller.finish()
 
 
 @contextlib.contextmanager
-def stoppable(controller_wakes: Callable[[], None]) -> Iterator[threading.Event]:
+def stoppable() -> Iterator[threading.Event]:
     """Turn the first SIGTERM or Ctrl-C into the wish to stop; the second ends the process as usual."""
     stop = threading.Event()
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request(number: int, frame: object) -> None:
+        # Nothing else may be done here: the loop's thread may be inside any lock at this moment.
         del frame
         stop.set()
-        controller_wakes()
         signal.signal(number, previous[number])
 
     for number in previous:

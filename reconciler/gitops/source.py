@@ -57,7 +57,7 @@ class Source:
         for attempt in (1, 2):
             self._mirror.mkdir(parents=True, exist_ok=True)
             try:
-                self._git.ask("init", "--quiet", "--bare", "--initial-branch=none", ".")
+                self._git.ask("init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
                 done = self._git.run("rev-parse", "--verify", "--quiet", f"{_FOLLOWED}^{{commit}}")
                 if done.returncode:
                     return None
@@ -76,7 +76,7 @@ class Source:
         if done.returncode == _NO_SUCH_REF:
             raise GitError(f"{shown(url)} has no branch {self.remote.branch!r} (any more); nothing is applied until it is there", Trouble.NO_BRANCH)
         if done.returncode:
-            raise GitError(f"{shown(url)} cannot be reached: {last_words(done.stderr)}")
+            raise GitError(f"{shown(url)} cannot be reached; check the address and the credentials (git says: {last_words(done.stderr)})")
         head = done.stdout.split()[0]
         if not self._holds(head):
             self._git.ask("fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", url, f"+{ref}:refs/fetched/head", network=True)

@@ -78,6 +78,7 @@ class Run:
     """Actions that an apply carried out."""
     waiting_on_air: int = 0
     """Actions held back by a channel on air."""
+    stack: str = ""
     looked: bool = True
     """Whether the account could be read, so that the counts mean something."""
     on_air: tuple[OnAir, ...] = ()

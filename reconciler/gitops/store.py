@@ -242,7 +242,7 @@ def _run(row: tuple[object, ...]) -> Run:
     return Run(
         str(target), Mode(str(mode)), str(commit), _float(started), Ending(str(ending)), _float(seconds), str(message), str(plan_id), str(account), str(region),
         {Standing(standing): count for standing, count in json.loads(str(counts)).items()}, _int(managed), _int(unchanged), _int(foreign), _int(calls),
-        _int(done), _int(waiting), bool(looked),
+        _int(done), _int(waiting), looked=bool(looked),
     )  # fmt: skip
 
 

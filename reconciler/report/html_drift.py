@@ -39,7 +39,7 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
     for report in reports:
         if report.findings and len(reports) > 1:
             parts.append(f"<h2>{safe(report.name)}</h2>")
-        parts += [_finding(finding, unfolded=len(findings) <= _UNFOLDED) for standing in TITLES for finding in report.of(standing)]
+        parts += [finding_card(finding, unfolded=len(findings) <= _UNFOLDED) for standing in TITLES for finding in report.of(standing)]
     return page(f"Drift of {stack}", "\n".join(parts))
 
 
@@ -70,7 +70,8 @@ def _foreign(some: Iterable[Foreign]) -> Iterable[str]:
         yield f"<li>{foreign.kind.value} {safe(show_text(foreign.name)) if foreign.name else ''} {owner} <code>{safe(foreign.arn)}</code></li>"
 
 
-def _finding(finding: Finding, *, unfolded: bool) -> str:
+def finding_card(finding: Finding, *, unfolded: bool) -> str:
+    """Return one resource that is not as the spec says, folded or open."""
     standing = finding.standing
     head = f'<details class="act v-{standing.value}" data-verb="{standing.value}" data-kind="{finding.address.kind.value}"{" open" if unfolded else ""}>'
     parts = [head, f'<summary><span class="tag">{standing.value}</span>{address(finding.address)}<span class="say">{HEADS[standing]}</span>']

@@ -1,0 +1,217 @@
+"""``run``: the controller. Follows a branch, looks at every target on its schedule, serves health, metrics and a status page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.options import Context, Subparsers, context_of
+from reconciler.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reconciler.gitops.controller import Snapshot
+    from reconciler.gitops.options import Options
+
+_TEXTS = {
+    "repo": ("url", "URL", "the repository: an https or ssh address, or the path of a folder"),
+    "branch": ("branch", "NAME", "the branch to follow (default: main)"),
+    "path": ("path", "DIR", "the folder in the repository that holds the project file (default: its root)"),
+    "username": ("username", "NAME", "the user that goes with the token (default: x-access-token)"),
+    "token-file": ("token_file", "FILE", "holds the token for an https repository (default: IVS_RECONCILER_GIT_TOKEN in the environment)"),
+    "ssh-key": ("ssh_key", "FILE", "the private key for an ssh repository"),
+    "known-hosts": ("known_hosts", "FILE", "the host keys that an ssh repository may have"),
+    "verify-signatures": ("allowed_signers", "ALLOWED_SIGNERS", "follow only commits signed by a key in this file (as ssh-keygen(1) describes it)"),
+    "state": ("state", "DIR", "where mirror and history are kept (default: controller-state)"),
+    "listen": ("listen", "HOST:PORT", "where to serve (default: 127.0.0.1:8080)"),
+    "control-token-file": ("control_token_file", "FILE", "holds the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)"),
+    "github-secret-file": ("github_secret_file", "FILE", "holds the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)"),
+    "gitlab-token-file": ("gitlab_token_file", "FILE", "holds the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)"),
+}
+_NUMBERS = {
+    "fetch-interval": ("fetch_interval", "TIME", "how often the branch is asked about (default: 60s)"),
+    "jitter": ("jitter", "PERCENT", "how far a look may stray from its interval (default: 10)"),
+    "targets-at-once": ("at_once", "N", "targets looked at at the same time (default: 4)"),
+    "keep-days": ("keep_days", "N", "days that history is kept (default: 30)"),
+    "keep-runs": ("keep_runs", "N", "runs of each target that are kept (default: 5000)"),
+}
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "run",
+        parents=[common],
+        help="the controller: follow a git branch, reconcile on a schedule, serve health, metrics and a status page",
+        description="Follow a branch of a git repository and look at every target on a schedule. "
+        "A target is observed, which changes nothing, unless --mode says otherwise. --config and --target mean the project file in the repository.",
+    )
+    parser.add_argument("--config-file", metavar="FILE", help="settings of the controller as YAML, below controller:; options given here win over it")
+    group = parser.add_argument_group("where and how")
+    for name, (_, metavar, text) in {**_TEXTS, **_NUMBERS}.items():
+        group.add_argument(f"--{name}", metavar=metavar, help=text)
+    group.add_argument(
+        "--mode", metavar="[TARGET=]MODE", action="append", default=[], help="observe (default), plan or apply, for all targets or one; may be repeated"
+    )
+    group.add_argument(
+        "--interval", metavar="[TARGET=]TIME", action="append", default=[], help="how often targets are looked at (default: 10m); may be repeated"
+    )
+    acts = parser.add_argument_group("instead of running on").add_mutually_exclusive_group()
+    acts.add_argument("--once", action="store_true", help="fetch, look at every target once, say how they stand, and end as drift does")
+    for name, text in (
+        ("suspend", "leave a target alone until it is resumed"),
+        ("resume", "go on with a suspended target"),
+        ("now", "look at a target at once"),
+    ):
+        acts.add_argument(f"--{name}", metavar="TARGET", help=f"tell the controller that works in --state: {text}")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0 after a stop; with ``--once`` as ``drift``, 3 where a plan was refused and 4 where an apply ended incomplete."""
+    from reconciler.log import configure
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity if args.once else max(1, context.verbosity))
+    options = options_of(args, context)
+    folder = (context.directory / options.state).absolute()
+    if args.suspend or args.resume or args.now:
+        return _tell(args, folder, options)
+    return _once(context, folder, options) if args.once else _serve(context, folder, options)
+
+
+def options_of(args: argparse.Namespace, context: Context) -> Options:
+    """Return the settings file's options with those of the call over them. Raises ``UsageError`` and ``SpecError``."""
+    from dataclasses import replace
+
+    from reconciler.gitops.options import Options, count, duration, mode_named, percent, placed, read_options
+
+    options = read_options(context.directory / args.config_file) if args.config_file else Options()
+    found: dict[str, Any] = {}
+    for name, (attribute, _, _) in _TEXTS.items():
+        if (text := getattr(args, name.replace("-", "_"))) is not None:
+            found[attribute] = text
+    readers: dict[str, Callable[[object], Any]] = {"fetch-interval": duration, "jitter": percent}
+    for name, (attribute, _, _) in _NUMBERS.items():
+        if (text := getattr(args, name.replace("-", "_"))) is not None:
+            found[attribute] = _read(f"--{name}", text, readers.get(name, count))
+    for flag, one, many, read in (("mode", "mode", "modes", mode_named), ("interval", "interval", "intervals", duration)):
+        for word in getattr(args, flag):
+            target, given, text = word.rpartition("=")
+            value = _read(f"--{flag}", text, read)
+            if given:
+                found[many] = {**getattr(options, many), **found.get(many, {}), target: value}
+            else:
+                found[one] = value
+    return replace(options, **placed(found, context.directory))
+
+
+def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {text!r} {error}") from None
+
+
+def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
+    from reconciler.gitops.service import store_in
+
+    if not (folder / "controller.db").exists():
+        raise UsageError(f"no controller has worked in {folder}; name its folder with --state")
+    store = store_in(folder, options)
+    name = args.suspend or args.resume or args.now
+    if name not in store.flags():
+        store.close()
+        raise UsageError(f"the controller in {folder} has looked at no target {name!r} yet; check the name")
+    if args.now:
+        store.ask(name)
+    else:
+        store.suspend(name, suspended=bool(args.suspend))
+    store.close()
+    sys.stdout.write(f"{name}: {'suspended' if args.suspend else 'goes on' if args.resume else 'looked at soon'}\n")
+    return ExitCode.OK
+
+
+def _once(context: Context, folder: Path, options: Options) -> int:
+    import threading
+
+    from reconciler.gitops import service
+    from reconciler.gitops.observers import Nobody
+
+    nobody = Nobody()
+    with service.stoppable() as stop, service.held(folder):
+        store = service.store_in(folder, options)
+        tools = service.tools_of(stop, nobody.counted)
+        controller = service.controller_of(options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0)
+        done = threading.Event()
+
+        def seen() -> bool:
+            snapshot = controller.snapshot()
+            looked = snapshot.ready or (snapshot.repository.trouble is not None and controller.is_idle)
+            if looked:
+                done.set()
+            return looked
+
+        service.run_until_stopped(controller, stop, until=seen)
+        snapshot = controller.snapshot()
+        store.close()
+    if not done.is_set():
+        raise UsageError("stopped before every target was looked at")
+    return _report(snapshot)
+
+
+def _report(snapshot: Snapshot) -> int:
+    from reconciler.gitops.state import Ending
+
+    repository = snapshot.repository
+    if repository.trouble is not None:
+        sys.stderr.write(f"{repository.message}\n")
+    if repository.commit:
+        sys.stdout.write(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n")
+    endings = set()
+    for name, state in snapshot.states.items():
+        if state.suspended or state.last is None:
+            sys.stdout.write(f"{name}: suspended\n")
+            continue
+        one = state.last
+        endings.add(one.ending)
+        sys.stdout.write(f"{name}: {one.ending.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n")
+        if one.message:
+            sys.stdout.write("".join(f"  {line}\n" for line in one.message.splitlines()))
+    if repository.trouble is not None or endings & {Ending.FAILED, Ending.BAD_SPEC}:
+        return ExitCode.ERROR
+    order = {
+        ExitCode.INCOMPLETE: {Ending.INCOMPLETE},
+        ExitCode.REFUSED: {Ending.REFUSED, Ending.BLOCKED},
+        ExitCode.DIFFERENT: {Ending.DRIFTED},
+        ExitCode.PENDING: {Ending.PENDING},
+    }
+    return next((code for code, each in order.items() if endings & each), ExitCode.OK)
+
+
+def _serve(context: Context, folder: Path, options: Options) -> int:
+    from reconciler.gitops import service
+
+    try:
+        from reconciler.gitops.web.metrics import Metrics
+    except ImportError:
+        raise UsageError("run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]") from None
+    from reconciler.gitops.web.routes import Routes
+    from reconciler.gitops.web.server import address_of, listen
+
+    secrets = service.secrets_of(options)
+    metrics = Metrics()
+    with service.stoppable() as stop, service.held(folder):
+        store = service.store_in(folder, options)
+        tools = service.tools_of(stop, metrics.counted)
+        controller = service.controller_of(options, folder, store, metrics, tools, config=context.config, targets=context.targets)
+        server = listen(options.listen, Routes(controller, store, secrets, metrics.expose(controller.snapshot)))
+        sys.stderr.write(f"serving on {address_of(server)}\n")
+        service.run_until_stopped(controller, stop)
+        server.shutdown()
+        server.server_close()
+        store.close()
+    return ExitCode.OK

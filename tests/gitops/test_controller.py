@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.gitops.schedule import Pace
+from reconciler.gitops.state import Ending, Mode
+from tests.cli.support import arn_of
+from tests.gitops.world import SPEC, World
+
+READS = ("List", "Get", "BatchGet")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_observing_is_the_default_and_changes_nothing(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.settle()
+        assert (world.last().mode, world.last().ending, world.last().pending) == (Mode.OBSERVE, Ending.PENDING, 2)
+        assert all(operation.startswith(READS) for operation in world.operations())
+
+
+def test_planning_keeps_the_plan_and_changes_nothing(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.PLAN)) as world:
+        world.settle()
+        run = world.last()
+        plan = world.store.plan("dev", run.plan_id)
+        assert plan is not None
+        assert (plan.git_commit, plan.targets[0].summary.create) == (world.repo.head, 2)
+        assert all(operation.startswith(READS) for operation in world.operations())
+
+
+def test_applying_settles_what_was_merged_and_heals_what_was_changed(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=300)) as world:
+        world.settle()
+        assert (world.last().ending, world.last().done) == (Ending.APPLIED, 2)
+        with world.ivs() as ivs:
+            arn = arn_of(ivs, "main-stage")
+            ivs.update_channel(arn=arn, latencyMode="NORMAL")
+            world.pass_time(400)
+            assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "LOW"
+        endings = [run.ending for _, run in world.store.runs("dev")]
+        assert endings.count(Ending.APPLIED) == 2
+        assert world.last().ending in (Ending.APPLIED, Ending.IN_SYNC)
+        assert (world.last().drifted, world.last().pending) == (0, 0)
+
+
+def test_a_new_commit_is_looked_at_at_once(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=36_000)) as world:
+        world.settle()
+        commit = world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {}, "side-stage": {}, "third": {}}}})
+        world.pass_time(90)
+        assert (world.last().commit, world.last().ending, world.last().managed) == (commit, Ending.APPLIED, 3)
+
+
+def test_a_guardrail_refuses_and_is_never_forced(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+        world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"maxDeletes": 0, "maxUpdates": 0})})
+        world.settle()
+        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        world.settle()
+        assert world.last().ending is Ending.REFUSED
+        assert "--allow-updates" in world.last().message
+        assert world.last().plan_id
+        assert "UpdateChannel" not in world.operations()
+
+
+def test_a_spec_without_resources_deletes_nothing(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+        project = world.project()
+        project["targets"]["dev"]["prune"] = True  # type: ignore[index]
+        world.repo.commit({"ivs-reconciler.yaml": project})
+        world.settle()
+        world.repo.commit({"specs/dev.yaml": {"channels": {}}})
+        world.settle()
+        assert world.last().ending is Ending.REFUSED
+        assert "DeleteChannel" not in world.operations()
+
+
+def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        arn = arn_of(ivs, "main-stage")
+        world.sandboxes["dev"].control.go_live(arn, viewers=41)
+        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        world.settle()
+        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
+        assert [(each.name, each.viewers) for each in world.last().on_air] == [("main-stage", 41)]
+        world.sandboxes["dev"].control.go_offline(arn)
+        world.pass_time(800)
+        assert world.last().ending in (Ending.APPLIED, Ending.IN_SYNC)
+        assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
+
+
+def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
+        world.settle()
+        world.repo.commit(
+            {"specs/prod.yaml": "channels: {main-stage: {latencyMode: ULTRA}}\n", "specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}}}}
+        )
+        world.settle()
+        assert world.last("dev").ending is Ending.APPLIED
+        assert world.last("prod").ending is Ending.BAD_SPEC
+        assert "specs/prod.yaml:1:38" in world.last("prod").message
+        assert str(tmp_path) not in world.last("prod").message
+        assert world.controller.snapshot().states["prod"].known is not None
+        world.repo.commit({"specs/prod.yaml": SPEC})
+        world.settle()
+        assert world.last("prod").ending is Ending.IN_SYNC
+        assert world.controller.snapshot().states["prod"].failures == 0
+
+
+def test_a_target_that_cannot_be_read_comes_later_each_time_and_stops_no_other(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", pace=Pace(interval=100)) as world:
+        world.sandboxes["prod"].control.add_fault("error", operation="ListChannels", times=None, code="AccessDeniedException", status=403)
+        world.pass_time(3600)
+        failed = [run for _, run in world.store.runs("prod", 1000) if run.ending is Ending.FAILED]
+        good = [run for _, run in world.store.runs("dev", 1000)]
+        assert len(good) > 30
+        assert 3 < len(failed) < 12
+        gaps = [later.started - earlier.started for earlier, later in zip(failed[::-1], failed[::-1][1:], strict=False)]
+        assert gaps[-1] > 5 * gaps[0]
+        world.sandboxes["prod"].control.clear_faults()
+        world.pass_time(3700)
+        assert world.last("prod").ending is Ending.PENDING
+
+
+def test_a_project_file_that_cannot_be_read_leaves_the_last_commit_in_place(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+        first = world.repo.head
+        world.settle()
+        world.repo.commit({"ivs-reconciler.yaml": "stack: [\n"})
+        world.settle()
+        repository = world.controller.snapshot().repository
+        assert repository.trouble == "no-project"
+        assert repository.commit is not None
+        assert repository.commit.id == first
+        with world.ivs() as ivs:
+            ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
+        world.pass_time(700)
+        assert Ending.APPLIED in [run.ending for _, run in world.store.runs("dev", 2)]
+        world.restart()
+        world.settle()
+        repository = world.controller.snapshot().repository
+        assert (repository.commit and repository.commit.id, repository.trouble) == (first, "no-project")
+
+
+def test_a_branch_that_vanished_is_an_error_and_nothing_is_applied(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        world.repo.git("checkout", "--quiet", "-b", "other")
+        world.repo.git("branch", "-D", "main")
+        world.settle()
+        assert world.controller.snapshot().repository.trouble == "no-branch"
+        arn = arn_of(ivs, "main-stage")
+        ivs.update_channel(arn=arn, latencyMode="NORMAL")
+        world.pass_time(700)
+        assert (world.last().mode, world.last().ending, world.last().drifted) == (Mode.PLAN, Ending.DRIFTED, 1)
+        world.repo.git("branch", "main")
+        world.pass_time(2000)
+        assert world.controller.snapshot().repository.trouble is None
+        assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "LOW"
+
+
+def test_a_suspended_target_is_left_alone_over_restarts_until_it_is_resumed(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", pace=Pace(interval=60)) as world:
+        world.settle()
+        world.store.suspend("dev", suspended=True)
+        before = len(world.store.runs("dev", 1000))
+        world.pass_time(300)
+        world.restart()
+        world.pass_time(300)
+        assert len(world.store.runs("dev", 1000)) == before
+        assert len(world.store.runs("prod", 1000)) > 8
+        assert world.controller.snapshot().ready
+        world.store.suspend("dev", suspended=False)
+        world.step(1)
+        assert len(world.store.runs("dev", 1000)) == before + 1
+
+
+def test_a_wish_is_met_at_once_and_once(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(interval=3600)) as world:
+        world.settle()
+        before = len(world.store.runs("dev", 1000))
+        world.store.ask("dev")
+        world.pass_time(120)
+        assert len(world.store.runs("dev", 1000)) == before + 1
+
+
+def test_a_target_that_left_the_project_keeps_what_it_has(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
+        world.settle()
+        project = world.project()
+        del project["targets"]["prod"]  # type: ignore[attr-defined]
+        world.repo.commit({"ivs-reconciler.yaml": project})
+        world.settle()
+        assert list(world.controller.snapshot().states) == ["dev"]
+        assert "DeleteChannel" not in world.operations("prod")
+        with world.ivs("prod") as ivs:
+            assert len(ivs.list_channels()["channels"]) == 2
+
+
+def test_a_restart_goes_on_from_what_was_known_without_the_forge(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        world.repo.folder.rename(tmp_path / "away")
+        ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
+        world.restart()
+        world.settle()
+        snapshot = world.controller.snapshot()
+        assert snapshot.repository.trouble == "unreachable"
+        assert not snapshot.ready
+        assert snapshot.states["dev"].last is not None
+        assert world.last().ending is Ending.APPLIED
+        (tmp_path / "away").rename(world.repo.folder)
+        world.pass_time(2000)
+        assert world.controller.snapshot().ready
+
+
+def test_a_stop_gives_a_look_up_without_a_word(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.settle()
+        before = len(world.store.runs("dev"))
+        world.store.ask("dev")
+        world.controller.step()
+        assert len(world.store.runs("dev")) == before + 1
+        world.stop.set()
+        world.step(10_000)
+        assert len(world.store.runs("dev")) == before + 1
+
+
+def test_a_fault_of_our_own_ends_one_look_and_is_said_without_its_words(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod") as world:
+        world.sandboxes["prod"].control.add_fault("html", operation="*", times=1)
+        world.settle()
+
+        def broken(*_: object) -> None:
+            raise KeyError("sk_us-west-2_secret")
+
+        counted = world.controller._tools
+        object.__setattr__(counted, "counted", broken)
+        world.pass_time(700)
+        assert world.last().ending is Ending.FAILED
+        assert "KeyError" in world.last().message
+        assert "secret" not in world.last().message
