@@ -72,7 +72,7 @@ def over_http(root: Path, *, password: str = "", answer: Callable[[str], int | N
     wanted = "Basic " + base64.b64encode(f"x-access-token:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass
 
         def do_GET(self) -> None:
@@ -113,7 +113,7 @@ def over_http(root: Path, *, password: str = "", answer: Callable[[str], int | N
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - http.server's names
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from reconciler.errors import AwsError
 from reconciler.gitops.controller import Controller, Observer, Settings
@@ -34,7 +34,7 @@ class Inline(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as an executor does
             future.set_exception(error)
         return future
 
@@ -58,7 +58,7 @@ class World:
         self.requests: list[tuple[str, str, str]] = []
         self.spec = spec
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         for sandbox in self.sandboxes.values():
             sandbox.start()
         self.repo.commit({"ivs-reconciler.yaml": self.project(), **{f"specs/{name}.yaml": self.spec for name in self.names}}, "The first")
@@ -83,7 +83,7 @@ class World:
         state.mkdir(exist_ok=True)
         self.store = Store(state / "controller.db")
         tools = Tools(
-            connect=lambda target, on_request: connect(target, clock=self.clock.monotonic, sleep=self.clock.sleep, on_request=on_request),
+            connect=lambda target, on_request: connect(target, sleep=self.clock.sleep, on_request=on_request),
             now=self.clock.now,
             sleep=self.clock.sleep,
             monotonic=self.clock.monotonic,
