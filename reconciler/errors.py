@@ -87,6 +87,14 @@ class AwsError(ReconcilerError):
         super().__init__(message)
 
 
+class PublishError(ReconcilerError):
+    """What was to be published was not; the work itself stands. ``ambiguous`` says that it may have arrived all the same."""
+
+    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+        self.ambiguous = ambiguous
+        super().__init__(message)
+
+
 class PlanRefused(ReconcilerError):
     """A person decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
 

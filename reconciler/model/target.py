@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconciler.model.notification import Channel
+
 HOME_REGIONS = (
     "ap-northeast-1",
     "ap-northeast-2",
@@ -75,3 +77,4 @@ class Project:
     ignore_tags: tuple[str, ...]
     targets: Mapping[str, Target]
     guardrails: Guardrails
+    notifications: tuple[Channel, ...] = ()

@@ -15,6 +15,7 @@ from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
 from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target
 from reconciler.spec.loader import load
+from reconciler.spec.notifications import channels_of, notification_faults
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
 
 DEFAULT_NAME = "ivs-reconciler.yaml"
@@ -78,6 +79,9 @@ def _faults(raw: object) -> Iterator[Fault]:
         if isinstance(target, dict):
             # Fields whose shape is wrong are left out, so that the others can still be judged.
             yield from _target_faults(("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty})
+    bad = {path[1] for path in faulty if path[:1] == ("notifications",) and len(path) > 1}
+    channels = {name: channel for name, channel in _mapping(given, "notifications").items() if name not in bad}
+    yield from notification_faults(channels, _mapping(given, "targets"))
     guardrails = _mapping(given, "guardrails")
     on_live = guardrails.get("onLive")
     if isinstance(on_live, str) and on_live != OnLive.BLOCK.value:
@@ -150,6 +154,7 @@ def _project(path: Path, raw: Mapping[str, Any]) -> Project:
         ignore_tags=tuple(raw.get("ignoreTags") or ()),
         targets={name: _target(name, target, root) for name, target in raw["targets"].items()},
         guardrails=_guardrails(raw.get("guardrails") or {}),
+        notifications=channels_of(raw.get("notifications") or {}),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from reconciler.model.notification import Topic
 from reconciler.model.target import HOME_REGIONS
 from reconciler.spec.documents import ChannelDefaults, Strict, Tags
 
@@ -13,6 +14,10 @@ STACK_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 TARGET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
 ROLE_PATTERN = r"^arn:aws:iam::[0-9]{12}:role/[\x21-\x7e]{1,512}$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+CHANNEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+TOPIC_ARN_PATTERN = r"^arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"
+BUS_ARN_PATTERN = r"^arn:aws:events:[a-z0-9-]+:[0-9]{12}:event-bus/[A-Za-z0-9._/-]{1,256}$"
 ENDPOINT_PATTERN = r"^https?://[^\s/@?#]+/?$"
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -56,6 +61,49 @@ class GuardrailSettings(Strict):
     onLive: Annotated[str, _enum("block")] | None = Field(None, description="What to do with a channel on air when a change needs it off air. Default: block.")
 
 
+class HookSettings(Strict):
+    """A webhook. Its URL is a secret, so the environment holds it."""
+
+    urlEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] = Field(description="The environment variable that holds the URL.")
+
+
+class SignedHookSettings(HookSettings):
+    """A webhook that takes JSON."""
+
+    secretEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] | None = Field(
+        None, description="The environment variable that holds the key to sign with: HMAC-SHA-256 of the body, in a header."
+    )
+
+
+class TopicSettings(Strict):
+    """An SNS topic."""
+
+    topicArn: Annotated[str, Field(pattern=TOPIC_ARN_PATTERN)] = Field(description="The topic's ARN, which also says its region.")
+    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to publish with.")
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume for publishing.")
+
+
+class BusSettings(Strict):
+    """An EventBridge event bus."""
+
+    busArn: Annotated[str, Field(pattern=BUS_ARN_PATTERN)] = Field(description="The bus's ARN, which also says its region.")
+    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to put events with.")
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume for putting events.")
+
+
+class ChannelSettings(Strict):
+    """One place where somebody is told of changes of state. One of `slack`, `webhook`, `sns` and `eventBridge` says how."""
+
+    slack: HookSettings | None = Field(None, description="A webhook that takes what Slack's incoming webhooks take.")
+    webhook: SignedHookSettings | None = Field(None, description="A webhook that takes JSON.")
+    sns: TopicSettings | None = Field(None, description="An SNS topic.")
+    eventBridge: BusSettings | None = Field(None, description="An EventBridge event bus.")
+    about: Annotated[list[Annotated[str, _enum(*Topic)]], Field(min_length=1)] | None = Field(
+        None, description="What to tell. Default: [drift, missing, duplicate, unreadable]."
+    )
+    targets: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="Only these targets. Default: all.")
+
+
 class Defaults(Strict):
     """What resources take where they do not say otherwise."""
 
@@ -77,4 +125,7 @@ class ProjectFile(Strict):
     guardrails: GuardrailSettings | None = Field(None, description="Limits of one run.")
     ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
         None, description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed."
+    )
+    notifications: dict[Annotated[str, Field(pattern=CHANNEL_PATTERN)], ChannelSettings] | None = Field(
+        None, description="Who is told of changes of state, by name: `drift --notify` and the controller do."
     )

@@ -33,6 +33,10 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     settings.TARGET_PATTERN: ("is not a target name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
     settings.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
     settings.ROLE_PATTERN: ("is not the ARN of a role", "write arn:aws:iam::<account>:role/<name>"),
+    settings.CHANNEL_PATTERN: ("is not a channel name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
+    settings.VARIABLE_PATTERN: ("is not the name of an environment variable", "write a name, such as SLACK_URL, and keep what is secret out of the repository"),
+    settings.TOPIC_ARN_PATTERN: ("is not the ARN of an SNS topic", "write arn:aws:sns:<region>:<account>:<name>"),
+    settings.BUS_ARN_PATTERN: ("is not the ARN of an event bus", "write arn:aws:events:<region>:<account>:event-bus/<name>"),
     settings.ENDPOINT_PATTERN: ("is not the address of a server", "write http://host:port or https://host, without path, user or password"),
 }
 
@@ -103,7 +107,9 @@ def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, cont
             return Fault(path, f"{name} is {shown(value)}", _range_hint(model, path))
         case "string_pattern_mismatch":
             what, hint = _pattern_words(context["pattern"], path, value)
-            return Fault(path, f"{shown(value)} {what}" if at_key else f"{name} {shown(value)} {what}", hint, at_key)
+            # What stands where a variable's name belongs is likely to be what the variable should hold.
+            quoted = "(not shown here)" if context["pattern"] == settings.VARIABLE_PATTERN else shown(value)
+            return Fault(path, f"{quoted} {what}" if at_key else f"{name} {quoted} {what}", hint, at_key)
         case "string_too_long":
             limit = context["max_length"]
             named = f"a key of {dotted(path[:-1])}" if at_key else name
