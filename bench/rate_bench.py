@@ -1,6 +1,6 @@
 """How much of the allowed call rate is used, and how many calls are throttled, against a server that counts calls.
 
-Every scenario has a server process of its own, so all of them run at the same time.
+Every scenario has a server process of its own, and a few of them run at the same time; the one that jitter hurts runs alone.
 Figures are the server's: calls answered a second between its first and its last answer, and the share that it answered with 429.
 The way to the server takes 40 ms, give or take 5.
 """
@@ -24,6 +24,7 @@ from reconciler.live.session import open_client, open_session
 from reconciler.model.target import Target
 
 WORKERS = 8
+AT_ONCE = 4
 SECONDS = 45.0
 OURS, OTHER = "123456789012", "SOMEBODYELSE"  # the server takes any other key for the same account
 
@@ -50,19 +51,19 @@ SCENARIOS = (
     Scenario("bucket of 3", burst=3),
     Scenario("bucket of 5", burst=5),
     Scenario("one-second windows", windows=True),
-    Scenario("bucket of 1, jitter", burst=1, goal=0.85, throttled=0.05),
     Scenario("three operations at once", ("ListChannels", "ListRecordingConfigurations", "ListPlaybackRestrictionPolicies"), goal=0.97),
     Scenario("another client takes 40 %, bucket of 5", stubborn=2.0, goal=0.90, throttled=0.06),
     Scenario("another client takes 40 %, bucket of 2", burst=2, stubborn=2.0, goal=0.90, throttled=0.06),
-    Scenario("two of ours, each with its own pacer", second=True, goal=0.98, throttled=0.06),
+    Scenario("two of ours, each with its own pacer", second=True, goal=0.95, throttled=0.12),
 )
+JITTER = Scenario("bucket of 1, jitter", burst=1, goal=0.85, throttled=0.05)
 RATES = {"ListChannels": 5.0, "ListRecordingConfigurations": 3.0, "ListPlaybackRestrictionPolicies": 5.0}
 
 
 def main() -> None:
     """Measure and print."""
-    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
-        rows = list(pool.map(measure, SCENARIOS))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = [*pool.map(measure, SCENARIOS), measure(JITTER)]
     head = ("the server counts with", "allowed calls/s", "used", "goal", "throttled", "goal")
     print(table(f"Call rates: goodput over what is allowed, {WORKERS} workers, {SECONDS:.0f} s each", [head, *rows]))
 

@@ -37,7 +37,7 @@ _JITTER = 0.1
 _STEEPNESS = 1.5
 """How much larger a step grows with the share of refused calls beyond that."""
 
-_CREEP = 0.004
+_CREEP = 0.005
 """How much of the full pace is won back in a second."""
 
 _LEAST = 0.1

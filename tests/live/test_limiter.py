@@ -183,7 +183,7 @@ def test_time_without_refusals_wins_the_pace_back_but_never_more() -> None:
     pacer.succeeded("CreateChannel")
     time.now = 1.0
     pacer.succeeded("CreateChannel")
-    assert pacer.rate("CreateChannel") == pytest.approx(4.95 * 0.974)
+    assert pacer.rate("CreateChannel") == pytest.approx(4.95 * 0.975)
     for second in range(2, 100):
         time.now = float(second)
         pacer.succeeded("CreateChannel")
@@ -197,7 +197,7 @@ def test_nothing_is_won_back_while_nothing_is_sent() -> None:
     pacer.throttled("CreateChannel")
     time.now = 3600.0
     pacer.succeeded("CreateChannel")
-    assert pacer.rate("CreateChannel") == pytest.approx(4.95 * 0.974)
+    assert pacer.rate("CreateChannel") == pytest.approx(4.95 * 0.975)
 
 
 def test_an_operation_without_a_published_rate_is_taken_to_be_slow() -> None:
