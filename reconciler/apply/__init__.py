@@ -5,8 +5,8 @@ One failure stops what waits for it, and nothing else.
 """
 
 from reconciler.apply.attempt import WriteCalls
-from reconciler.apply.events import ActionFinished, Event, StepFinished, StepStarted, StepWaiting, events_json
+from reconciler.apply.events import ActionFinished, Event, Forecast, StepFinished, StepStarted, StepWaiting, events_json
 from reconciler.apply.lookout import Lookout
 from reconciler.apply.run import execute
 
-__all__ = ["ActionFinished", "Event", "Lookout", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]
+__all__ = ["ActionFinished", "Event", "Forecast", "Lookout", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]

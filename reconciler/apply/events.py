@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from reconciler.model.address import Address
 from reconciler.plan.actions import Outcome, StepOutcome
+from reconciler.plan.estimate import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,16 @@ class ActionFinished:
     outcome: Outcome
 
 
-Event: TypeAlias = StepStarted | StepWaiting | StepFinished | ActionFinished
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left of an apply that keeps a pace: the calls of each operation, and how long the narrowest of them takes. ``elapsed`` is since the start."""
+
+    calls_left: Mapping[str, int]
+    expected: Expected
+    elapsed: float
+
+
+Event: TypeAlias = StepStarted | StepWaiting | StepFinished | ActionFinished | Forecast
 
 
 def events_json(event: Event) -> dict[str, object]:
@@ -85,6 +96,15 @@ def events_json(event: Event) -> dict[str, object]:
                 "arn": finished.arn,
                 "requestId": finished.request_id or None,
                 "message": finished.message or None,
+            }
+        case Forecast():
+            return {
+                "type": "forecast",
+                "callsLeft": dict(sorted(event.calls_left.items())),
+                "narrow": event.expected.operation,
+                "callsPerSecond": round(event.expected.pace, 3),
+                "secondsLeft": round(event.expected.seconds, 1),
+                "elapsed": round(event.elapsed, 1),
             }
         case _ as never:
             assert_never(never)

@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler import __version__
-from reconciler.apply import Event, events_json
+from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
-from reconciler.cli.plan import show_plan
+from reconciler.cli.plan import show_duration, show_plan
 from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused
 from reconciler.model.target import Project
@@ -55,6 +56,7 @@ def show_ask_run(
         _line({"type": "plan", "plan": to_json(plan)})
     else:
         show_plan(plan, "text", context)
+        show_duration(plan, project)
         sys.stdout.flush()
     refused = refusals(plan, project.guardrails, args)
     if refused:
@@ -91,7 +93,7 @@ class _JsonLines:
     @contextmanager
     def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
         """Return what prints the events of one target."""
-        yield lambda event: _line({"target": plan.name, **events_json(event)})
+        yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
 
     def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
         """Print the end of one target's apply."""
@@ -115,6 +117,12 @@ class _Screen:
         del plan
         sys.stdout.write("\n" + render_result(result, paint=self._paint))
         sys.stdout.flush()
+
+
+def _expected_end(event: Event) -> dict[str, object]:
+    if not isinstance(event, Forecast):
+        return {}
+    return {"expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def _counts(result: ApplyResult) -> dict[str, object]:

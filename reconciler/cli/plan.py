@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from reconciler.model.target import Project
     from reconciler.plan.actions import Plan
+
+WORTH_SAYING_SECONDS = 10.0
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out and not failures:
         write_new(context.directory / args.out, dumps(plan))
     show_plan(plan, args.format, context)
+    if args.format == "text":
+        show_duration(plan, project)
     warn(warning for state in desired.values() for warning in state.warnings)
     if failures:
         raise failures[0]
@@ -91,6 +96,18 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
 
             text = render_plan(plan, paint=ansi if context.colored(sys.stdout) else plain, calls=context.verbosity > 0)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def show_duration(plan: Plan, project: Project) -> None:
+    """Say how long each target's apply takes at the published rates, where they are kept and it is worth waiting for."""
+    from reconciler.model.rates import pace_of
+    from reconciler.plan.estimate import calls_of, expected
+    from reconciler.report.words import expected_words
+
+    for target in plan.targets:
+        coming = expected(calls_of(target), pace_of) if project.targets[target.name].paced else None
+        if coming is not None and coming.seconds >= WORTH_SAYING_SECONDS:
+            sys.stdout.write(f"{target.name}: {expected_words(coming)}.\n")
 
 
 def warn(warnings: Iterable[str]) -> None:

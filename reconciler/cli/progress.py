@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from reconciler.report.words import duration_words
+
+if TYPE_CHECKING:
+    from reconciler.plan.estimate import Expected
 
 _WIDTH = 78
+_WORTH_SAYING_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -29,19 +35,23 @@ class Progress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._calls: dict[str, int] = {}
+        self._said: dict[str, str] = {}
 
-    def __call__(self, target: str, calls: int) -> None:
-        """Show that a target has come to so many calls."""
+    def __call__(self, target: str, calls: int, left: Expected | None) -> None:
+        """Show that a target has come to so many calls, and how long the rest takes where that is known and worth saying."""
         with self._lock:
-            self._calls[target] = calls
-            words = ", ".join(f"{name}: {count:,} calls" for name, count in self._calls.items())
+            self._said[target] = f"{target}: {calls:,} calls" + (
+                f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
+                if left is not None and left.seconds >= _WORTH_SAYING_SECONDS
+                else ""
+            )
+            words = ", ".join(self._said.values())
             self._stream.write(f"\r{('reading ' + words)[:_WIDTH]:<{_WIDTH}}")
             self._stream.flush()
 
     def clear(self) -> None:
         """Take the line away."""
         with self._lock:
-            if self._calls:
+            if self._said:
                 self._stream.write("\r" + " " * _WIDTH + "\r")
                 self._stream.flush()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from reconciler.apply import ActionFinished, Event
+from reconciler.apply import ActionFinished, Event, Forecast
 from reconciler.plan.actions import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
+from reconciler.report.words import duration_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,6 +21,25 @@ _MARKS = {
     Result.NOT_ATTEMPTED: ("not attempted", "change"),
     Result.BLOCKED: ("blocked", "note"),
 }
+
+
+_SAY_AGAIN_SECONDS = 60.0
+"""How often a log hears what is left; a bar shows it all the time."""
+
+_WORTH_SAYING_SECONDS = 10.0
+
+
+def local_now() -> datetime:
+    """Return the wall clock, with its zone."""
+    return datetime.now(UTC).astimezone()
+
+
+def forecast_words(forecast: Forecast, now: datetime) -> str:
+    """Return which operation is the narrow one, what is left of it, and when that ends."""
+    coming = forecast.expected
+    end = now + timedelta(seconds=coming.seconds)
+    day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
+    return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, ends {day}{end:%H:%M:%S} ({duration_words(coming.seconds)})"
 
 
 class Watcher(Protocol):
@@ -37,24 +58,36 @@ def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> I
         yield Lines(stdout, paint)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[narrow]}"),
+    )
     with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
-        yield Bar(progress, progress.add_task(plan.name, total=len(plan.actions)), Lines(stdout, paint), same_terminal=stdout.isatty())
+        yield Bar(progress, progress.add_task(plan.name, total=len(plan.actions), narrow=""), Lines(stdout, paint), same_terminal=stdout.isatty())
 
 
 class Lines:
-    """A line for each finished action."""
+    """A line for each finished action, and now and then one about what is left."""
 
-    def __init__(self, stdout: TextIO, paint: Paint) -> None:
+    def __init__(self, stdout: TextIO, paint: Paint, now: Callable[[], datetime] = local_now) -> None:
         self._stdout = stdout
         self._paint = paint
+        self._now = now
+        self._said_at = -_SAY_AGAIN_SECONDS
 
     def event(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, ActionFinished):
             self._stdout.write(self.line(event.outcome, self._paint) + "\n")
+            self._stdout.flush()
+        elif isinstance(event, Forecast) and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS and event.expected.seconds >= _WORTH_SAYING_SECONDS:
+            self._said_at = event.elapsed
+            self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
             self._stdout.flush()
 
     @staticmethod
@@ -76,6 +109,9 @@ class Bar:
 
     def event(self, event: Event) -> None:
         """Take one event."""
+        if isinstance(event, Forecast):
+            self._progress.update(self._task, narrow=forecast_words(event, local_now()))
+            return
         if not isinstance(event, ActionFinished):
             return
         if self._same_terminal:

@@ -78,7 +78,7 @@ def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
 def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> Run:
     target = revision.project.targets[run.target]
 
-    def unless_stopping(_target: str, _calls: int) -> None:
+    def unless_stopping(_target: str, _calls: int, _left: object) -> None:
         if tools.stop.is_set():
             raise AwsError("given up, because the controller stops")
 

@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias
 from reconciler.apply import Event, Lookout, execute
 from reconciler.live.listing import whole_list
 from reconciler.model.target import Project
+from reconciler.pipeline.forecast import forecasting
 from reconciler.pipeline.journal import Journal
 from reconciler.pipeline.record import remember
 from reconciler.pipeline.survey import Counted, Survey
@@ -64,8 +65,17 @@ def carry_out(
                     journal.event(event)
                     on_event(event)
 
+                gateway = survey.connection.gateway
                 result = execute(
-                    plan, survey.connection.gateway, on_event=told, stop=stop, sleep=sleep, clock=clock, lookout=lookout, before=journal.before, draw=draw
+                    plan,
+                    gateway,
+                    on_event=forecasting(plan, told, gateway.pace, clock),
+                    stop=stop,
+                    sleep=sleep,
+                    clock=clock,
+                    lookout=lookout,
+                    before=journal.before,
+                    draw=draw,
                 )
             result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)

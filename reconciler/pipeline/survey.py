@@ -21,14 +21,16 @@ from reconciler.live.reader import ReadCalls, ReadRequest, read_live, read_strea
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import DesiredState, LiveState, digest_of
 from reconciler.model.target import Project, Target
+from reconciler.pipeline.forecast import Foreseen
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
+from reconciler.plan.estimate import Expected, reads_of
 from reconciler.plan.live_streams import needs_streams, with_streams
 
 _TARGETS_AT_ONCE = 8
 
-Progress = Callable[[str, int], None]
-"""Told the name of a target and how many calls were made for it so far."""
+Progress = Callable[[str, int, Expected | None], None]
+"""Told the name of a target, how many calls were made for it so far, and how long those take that the spec lets expect; ``None`` where no pace is kept."""
 
 
 Opening = Callable[[Target], contextlib.AbstractContextManager[Connection]]
@@ -71,7 +73,7 @@ def surveyed(
                 connection = stack.enter_context(opening(target))
                 wanted = desired[target.name]
                 began = time.monotonic()
-                live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls: progress(target.name, calls)))
+                live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls, left: progress(target.name, calls, left)))
                 plan = plan_target(project, target, wanted, live, options, connection, adopt or {})
                 return Survey(target, wanted, live, plan, connection, began)
             except AwsError as error:
@@ -110,7 +112,7 @@ def read_target(
     desired: DesiredState,
     options: PlanOptions,
     adopt: Mapping[Address, str],
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, Expected | None], None] | None = None,
 ) -> LiveState:
     """Read what a plan of this spec needs to know about one account and region."""
     names: dict[KindName, set[str]] = {}
@@ -127,7 +129,7 @@ def read_target(
         needed=frozenset(address.kind for address in desired.resources),
         full_arns=frozenset(adopt.values()),
     )
-    calls = connection.gateway if progress is None else Counted(connection.gateway, progress)
+    calls = connection.gateway if progress is None else Foreseen(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
     return read_live(calls, request, account_id=connection.account_id, region=connection.region)
 
 
@@ -161,11 +163,10 @@ def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptio
 
 
 class Counted:
-    """Passes calls on and tells how many there were; what a person watches while live state is read."""
+    """Passes calls on and counts them."""
 
-    def __init__(self, calls: ReadCalls, progress: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, calls: ReadCalls) -> None:
         self._calls = calls
-        self._progress = progress
         self.count = 0
         self._lock = threading.Lock()
 
@@ -174,5 +175,4 @@ class Counted:
         answer = self._calls.call(operation, parameters)
         with self._lock:
             self.count += 1
-            self._progress(self.count)
         return answer

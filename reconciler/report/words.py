@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.actions import Action, FieldChange, Plan, ReplaceOrder, Summary, Verb
+from reconciler.plan.estimate import Expected
 
 SYMBOLS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -141,6 +142,19 @@ def origin_of(plan: Plan) -> dict[str, str]:
     base = f"{plan.base.commit} ({plan.base.name})" if plan.base and plan.base.name not in plan.base.commit else plan.base.commit if plan.base else ""
     found = {"Commit": commit, "Compared with" if plan.of_revisions else "Base": base}
     return {name: value for name, value in found.items() if value}
+
+
+def duration_words(seconds: float) -> str:
+    """Return a length of time as people say it: ``40 s``, ``17 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def expected_words(expected: Expected) -> str:
+    """Return how long calls take and which operation is the narrow one."""
+    return f"about {duration_words(expected.seconds)} at the published rates: {plural(expected.calls, 'call')} of {expected.operation}, {expected.pace:.3g} a second"
 
 
 def joined(words: Iterable[str]) -> str:
