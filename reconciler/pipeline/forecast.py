@@ -31,7 +31,7 @@ def forecasting(
         coming = expected(left, lambda operation: pace(operation) or 1.0)
         if coming is not None and now - told >= EVERY_SECONDS:
             told = now
-            on_event(Forecast({operation: count for operation, count in left.items() if count}, coming, now - began))
+            on_event(Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began))
 
     def event(one: Event) -> None:
         on_event(one)
