@@ -123,6 +123,16 @@ class Control(StreamControl):
                 raise ControlError(str(error)) from None
         return {"name": name, "value": value}
 
+    def conditions(self) -> JsonDict:
+        """Return what was set besides faults and assumptions: lag, call rates, the clock."""
+        parts = self._parts
+        return {
+            "lag": {"create": parts.lag.create, "delete": parts.lag.delete},
+            "rates": parts.limiter.rates,
+            "clock": "virtual" if isinstance(parts.clock, VirtualClock) else "real",
+            "now": parts.clock.now(),
+        }
+
     def set_limits(self) -> None:
         """Set the resource quotas this sandbox was started with."""
         for name, value in self._limits.items():

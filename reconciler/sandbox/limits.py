@@ -117,6 +117,11 @@ class RateLimiter:
             with self._store.transaction(write=True) as connection:
                 connection.execute("DELETE FROM buckets")
 
+    @property
+    def rates(self) -> dict[str, float] | None:
+        """The rates that hold now, a second; None for no limit."""
+        return None if self._rates is None else dict(self._rates)
+
     def restore(self) -> None:
         """Go back to the rates this process was started with."""
         self.set(self._started)

@@ -133,6 +133,29 @@ def test_the_page_shows_what_exists_and_is_live_and_escapes_it(ivs: Any, sandbox
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_the_page_says_what_is_set_otherwise_and_how_much_it_does_not_show(ivs: Any, sandbox: Sandbox) -> None:
+    assert "Otherwise than usual" in page(sandbox), "the clock of these tests stands still"
+    sandbox.control.assume("list-order", "shuffled")
+    sandbox.control.set_lag(create=5)
+    sandbox.control.deny("UpdateChannel", arn="channel/abc")
+    for number in range(30):
+        ivs.create_channel(name=f"c{number}")
+    sandbox.control.set_rates(True)
+    text = page(sandbox)
+    for part in ("answer to list-order", "shuffled", "creates show after", "5 s", "call-rate quotas", "arn channel/abc", "25 of 30", "0, until cleared"):
+        assert part in text, part
+    assert "<b>30</b><span>channels</span>" in text
+    with Sandbox() as usual:
+        assert "Otherwise than usual" not in page(usual)
+
+
+def test_every_cell_of_the_page_says_what_it_is_for_narrow_screens(ivs: Any, sandbox: Sandbox) -> None:
+    sandbox.control.go_live(ivs.create_channel(name="stage")["channel"]["arn"])
+    text = page(sandbox)
+    assert text.count("<td") > 10
+    assert text.count("<td") == text.count('<td data-head="')
+
+
 def test_the_page_forbids_itself_any_outside_request(sandbox: Sandbox) -> None:
     with urllib.request.urlopen(f"{sandbox.endpoint_url}/?refresh", timeout=10) as answer:
         assert answer.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
@@ -146,5 +169,5 @@ def test_a_real_browser_shows_the_page_and_asks_nobody_else(ivs: Any, sandbox: S
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     command = ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}", f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"{sandbox.endpoint_url}/"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "<td>seen-in-a-browser</td>" in done.stdout
+    assert '<span class="name">seen-in-a-browser</span>' in done.stdout
     assert {call["operation"] for call in sandbox.control.calls()} == {"CreateChannel"}
