@@ -95,6 +95,20 @@ class PublishError(ReconcilerError):
         super().__init__(message)
 
 
+class ForgeError(PublishError):
+    """A forge, or the way to it, refused or failed. ``status`` is the HTTP status, 0 where there was no answer."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message, ambiguous=status == 0 or status >= 500)
+
+
+class ForgeRefused(ForgeError):
+    """The forge knows who asks and does not let them write, as it is with pull requests from forks. Nothing was changed."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class PlanRefused(ReconcilerError):
     """A person decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
 

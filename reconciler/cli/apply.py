@@ -18,6 +18,10 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Carry out a saved plan; or plan, show the plan, ask, and carry it out.",
     )
     parser.add_argument("plan_file", metavar="PLANFILE", nargs="?", help="what plan --out saved; refused when anything it touches has moved since")
+    parser.add_argument(
+        "--require-commit", action="store_true", help="refuse a saved plan when the checked-out commit or its base is another than it was made for"
+    )
+    parser.add_argument("--base", metavar="REV", help="where the base is now, for --require-commit (default: the name that plan --base was given)")
     parser.add_argument("--auto-approve", action="store_true", help="do not ask")
     add_format(parser, "text", "json")
     add_scope(parser)
@@ -27,10 +31,15 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
+    from reconciler.errors import UsageError
     from reconciler.log import configure
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
+    if args.base and not args.require_commit:
+        raise UsageError("--base goes with --require-commit; add it, or leave both out")
+    if args.require_commit and not args.plan_file:
+        raise UsageError("--require-commit holds a saved plan to its commit; name the PLANFILE")
     if args.plan_file:
         return _apply_saved(args, context)
     return _apply_fresh(args, context)
@@ -65,6 +74,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli import applying
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
+    from reconciler.gitops.commits import must_be_current
     from reconciler.pipeline.loading import load_desired_states
     from reconciler.pipeline.saved import blocked_now, claim, load_plan, moved_since, must_fit, restricted
     from reconciler.pipeline.survey import surveyed
@@ -76,6 +86,8 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     plan = restricted(load_plan(path), context.targets)
     project, targets = project_of(context)
     must_fit(plan, project)
+    if args.require_commit:
+        must_be_current(plan, Path(project.root), args.base)
     applying.must_be_able_to_ask(args)
     wanted = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in wanted)

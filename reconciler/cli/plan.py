@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of, plan_options_of, project_of
 from reconciler.errors import ExitCode
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from reconciler.errors import AwsError
     from reconciler.model.target import Project
     from reconciler.plan.actions import Plan
 
@@ -29,6 +30,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="save the plan, for apply and show")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
+    parser.add_argument("--base", metavar="REV", help="what the checked-out commit is to be merged into; apply --require-commit holds the plan to it")
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)
     add_allowances(parser)
@@ -37,18 +39,50 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
+    from reconciler.cli.guarding import refusals
+    from reconciler.plan.codec import dumps
+
+    context = context_of(args)
+    made = make_plan(args, context)
+    plan, failures = made.plan, made.failures
+    # Saved before it is shown: a reader who leaves early takes nothing from it.
+    if args.out and not failures:
+        write_new(context.directory / args.out, dumps(plan))
+    show_plan(plan, args.format, context)
+    if args.format == "text":
+        show_duration(plan, made.project)
+    warn(made.warnings)
+    if failures:
+        raise failures[0]
+    refused = refusals(plan, made.project.guardrails, args)
+    for message in refused:
+        sys.stderr.write(f"{message}\n")
+    if refused:
+        return ExitCode.REFUSED
+    changes = any(not target.is_empty for target in plan.targets)
+    return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
+
+
+class Made(NamedTuple):
+    """A plan, the project it is of, what the spec is warned of, and the failures of the targets that could not be read."""
+
+    plan: Plan
+    project: Project
+    warnings: tuple[str, ...]
+    failures: list[AwsError]
+
+
+def make_plan(args: argparse.Namespace, context: Context) -> Made:
+    """Read every target and plan it. Raises ``AwsError`` where none could be read."""
     from pathlib import Path
 
-    from reconciler.cli.guarding import refusals
     from reconciler.cli.progress import reading
-    from reconciler.errors import AwsError
+    from reconciler.gitops.commits import with_origin
     from reconciler.gitops.repository import head_commit
     from reconciler.log import configure
     from reconciler.pipeline.loading import load_desired_states
     from reconciler.pipeline.survey import surveyed, whole_plan
-    from reconciler.plan.codec import dumps
 
-    context = context_of(args)
     configure(context.log_format, context.verbosity)
     options = plan_options_of(args)
     project, targets = project_of(context)
@@ -58,22 +92,8 @@ def run(args: argparse.Namespace) -> int:
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
     if failures and not plan.targets:
         raise failures[0]
-    # Saved before it is shown: a reader who leaves early takes nothing from it.
-    if args.out and not failures:
-        write_new(context.directory / args.out, dumps(plan))
-    show_plan(plan, args.format, context)
-    if args.format == "text":
-        show_duration(plan, project)
-    warn(warning for state in desired.values() for warning in state.warnings)
-    if failures:
-        raise failures[0]
-    refused = refusals(plan, project.guardrails, args)
-    for message in refused:
-        sys.stderr.write(f"{message}\n")
-    if refused:
-        return ExitCode.REFUSED
-    changes = any(not target.is_empty for target in plan.targets)
-    return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
+    plan = with_origin(plan, Path(project.root), args.base)
+    return Made(plan, project, tuple(warning for state in desired.values() for warning in state.warnings), failures)
 
 
 def show_plan(plan: Plan, view: str, context: Context) -> None:

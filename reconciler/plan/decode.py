@@ -83,6 +83,13 @@ class Node:
             raise DamagedPlanError(f"{self._at(key)} is not a count")
         return value
 
+    def decimal(self, key: str) -> float:
+        """Return a number that is not negative."""
+        value = self._get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+            raise DamagedPlanError(f"{self._at(key)} is not a number")
+        return float(value)
+
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         """Return a string as what ``parse`` makes of it."""
         try:

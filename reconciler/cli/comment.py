@@ -1,0 +1,140 @@
+"""``comment``: puts a plan, a drift report or a result on a pull or merge request, or into an issue; one text a target, replaced in place."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_scope, context_of, plan_options_of, project_of
+from reconciler.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.gitops.preview import Report
+    from reconciler.plan.actions import Plan
+    from reconciler.publish.ci import Surroundings
+    from reconciler.publish.forge import Access
+
+_EPILOG = """\
+In GitHub Actions and GitLab CI everything is known already, but for the token: GITHUB_TOKEN, or GITLAB_TOKEN (an access token with the scope api).
+Exit code 3: the forge does not let this token write, as for pull requests from forks; the text is then in the job summary, or on stdout.
+"""
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "comment",
+        parents=[common],
+        help="put a plan on a pull or merge request",
+        description="Put a plan on a pull or merge request: one comment a target, found again by a hidden marker and replaced in place.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_argument_group("what is put there").add_mutually_exclusive_group()
+    source.add_argument("--plan", metavar="FILE", help="a saved plan, a drift report, or the events of an apply (--format json); default: plan now")
+    source.add_argument("--diff", metavar="BASE..HEAD", help="the difference of two revisions, which needs no credentials")
+    how = parser.add_argument_group("how")
+    how.add_argument("--issue", action="store_true", help="use an issue in place of a comment: opened, updated, and closed once there is nothing to say")
+    how.add_argument("--always", action="store_true", help="comment also where nothing changes and there was no comment")
+    how.add_argument("--status", action="store_true", help="set a status on the head commit too")
+    how.add_argument("--artifact-url", metavar="URL", help="where the whole report is (default: the run)")
+    how.add_argument("--dry-run", action="store_true", help="print the text and ask no forge")
+    where = parser.add_argument_group("where, for what the surroundings do not tell")
+    where.add_argument("--provider", choices=("github", "gitlab"), help="the forge")
+    where.add_argument("--repository", metavar="NAME", help="owner/name, or GitLab's path or number of a project")
+    where.add_argument("--number", metavar="N", type=int, help="the pull or merge request (default: the one of the commit)")
+    where.add_argument("--commit", metavar="SHA", help="its newest commit")
+    where.add_argument("--base-commit", metavar="SHA", help="the commit that it is to be merged into")
+    where.add_argument("--api-url", metavar="URL", help="the API of a server of your own")
+    where.add_argument("--token-env", metavar="NAME", help="the environment variable with the token")
+    where.add_argument("--author", metavar="LOGIN", help="whose comments are ours, where the token cannot tell (GitHub apps: name[bot])")
+    parser.set_defaults(base=None)
+    add_scope(parser)
+    add_allowances(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0, or 3 when the forge does not let us write and the text went to the job summary."""
+    from reconciler.errors import ForgeRefused
+    from reconciler.gitops.posting import SUMMARY_LIMIT, Wish, post, summarise
+    from reconciler.gitops.preview import Setting, pieces
+    from reconciler.publish.ci import surroundings
+    from reconciler.publish.forge import open_forge
+
+    context = context_of(args)
+    around = surroundings(os.environ)
+    # Asked for first: a missing client or token is said before minutes are spent on a plan.
+    forge = None if args.dry_run else open_forge(_access(args, around))
+    head, base, run_url = args.commit or around.head, args.base_commit or around.base, args.artifact_url or around.run_url
+    number = args.number or around.number
+    report, refusals = _report(args, context)
+    head = head or (report.plan.git_commit or "" if report.plan else "")
+    if forge and not args.issue and number is None and not head:
+        raise UsageError("no pull or merge request is known here; give its --number, or the --commit that it brought in")
+    said = pieces(report, context.targets, Setting(head, base, run_url, refusals))
+    if forge is None:
+        for piece in said:
+            sys.stdout.write(piece.whole(SUMMARY_LIMIT, 0).rstrip() + "\n")
+        return ExitCode.OK
+    # A commit that we only know from the plan may be the trial merge of a run, which is nobody's newest commit.
+    current = report.plan is not None and bool(args.commit or around.head)
+    wish = Wish(args.issue, args.always, args.status, number, head, current, run_url)
+    try:
+        post(forge, report.stack, said, wish, lambda line: print(line, flush=True))
+    except ForgeRefused as error:
+        left = summarise(said, around.summary)
+        sys.stdout.write(left)
+        raise ForgeRefused(f"{error}; the text is {'above' if left else 'in the summary of the job'}", status=error.status) from None
+    return ExitCode.OK
+
+
+def _access(args: argparse.Namespace, around: Surroundings) -> Access:
+    from reconciler.publish.ci import GITHUB_API, GITLAB_API, TOKEN_NAMES
+    from reconciler.publish.forge import Access
+
+    provider = args.provider or around.provider
+    repository = args.repository or around.repository
+    if not provider or not repository:
+        raise UsageError("no forge is known here; give --provider github or gitlab, and --repository owner/name")
+    names = (args.token_env,) if args.token_env else TOKEN_NAMES[provider]
+    token = next((found for name in names if (found := os.environ.get(name, "").strip())), "")
+    if not token:
+        raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment of the run")
+    same = provider == around.provider
+    api_url = args.api_url or (around.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
+    return Access(provider, api_url, repository, token, args.author or "")
+
+
+def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:
+    """Return what is to be said, and by target why an apply of it would be refused."""
+    from reconciler.gitops.preview import Report, read_report
+
+    if args.diff:
+        from reconciler.gitops.comparison import compare_revisions
+
+        plan, _ = compare_revisions(context.directory, context.config, args.diff, context.targets, plan_options_of(args))
+        return Report(plan.stack, plan), {}
+    if args.plan:
+        report = read_report(context.directory / args.plan)
+        return report, _refusals(report.plan, args, context) if report.plan and not report.plan.of_revisions else {}
+    from reconciler.cli.plan import make_plan
+
+    made = make_plan(args, context)
+    if made.failures:
+        raise made.failures[0]
+    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context)
+
+
+def _refusals(plan: Plan, args: argparse.Namespace, context: Context) -> dict[str, tuple[str, ...]]:
+    """Return what the guardrails say, where the project is at hand; a saved plan may have travelled without it."""
+    from reconciler.cli.guarding import refusals_of
+    from reconciler.errors import SpecError
+
+    try:
+        project, _ = project_of(context._replace(targets=()))
+    except SpecError:
+        return {}
+    return {target.name: refusals_of(target, project.guardrails, args) for target in plan.targets}

@@ -1,0 +1,101 @@
+"""A drift report and the events of an apply as their JSON has them, read back as values: what another run has found, shown here.
+
+Members that are not known are passed over, since later versions may add some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.model.address import Address, KindName
+from reconciler.plan.actions import ApplyResult, FieldChange, Outcome, Result, Verb
+from reconciler.plan.decode import DamagedPlanError, Node
+from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
+
+
+def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
+    """Return the stack and the reports of ``drift --format json``. Raises ``DamagedPlanError``."""
+    node = Node(content, "")
+    _version(node)
+    return node.text("stack"), tuple(_report(target) for target in node.nodes("targets"))
+
+
+def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
+    """Return the stack and what became of each target, from the lines of ``apply --format json``. Raises ``DamagedPlanError``."""
+    stack = ""
+    results = []
+    for number, line in enumerate(lines, 1):
+        node = Node(line, f"line {number}")
+        sort = node.text("type")
+        if sort == "version":
+            _version(node)
+        elif sort == "plan":
+            stack = node.node("plan").text("stack")
+        elif sort == "result" and node.has("target"):
+            results.append(_result(node))
+    if not stack:
+        raise DamagedPlanError("the line with the plan is missing")
+    return stack, tuple(results)
+
+
+def _version(node: Node) -> None:
+    if not node.text("formatVersion").startswith("1."):
+        raise DamagedPlanError(f"its format is {node.text('formatVersion')}, and this program reads 1.0")
+
+
+def _report(node: Node) -> DriftReport:
+    return DriftReport(
+        name=node.text("name"),
+        account_id=node.text("accountId"),
+        region=node.text("region"),
+        findings=tuple(_finding(finding) for finding in node.nodes("findings")),
+        foreign=tuple(
+            Foreign(one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or "") for one in node.nodes("foreign")
+        ),
+        managed=node.number("managed"),
+        unchanged=node.number("unchanged"),
+        drifted=node.flag("drifted"),
+        pending=node.flag("pending"),
+        notes=node.texts("notes"),
+    )
+
+
+def _finding(node: Node) -> Finding:
+    return Finding(
+        node.parsed("address", Address.parse),
+        node.parsed("standing", Standing),
+        node.text("explanation"),
+        node.optional_text("arn"),
+        tuple(_change(change) for change in node.nodes("changes")),
+    )
+
+
+def _change(node: Node) -> FieldChange:
+    live, spec = node.has("live"), node.has("spec")
+    return FieldChange(
+        node.text("path"),
+        node.value("live") if live else None,
+        node.value("spec") if spec else None,
+        absent_before=not live,
+        absent_after=not spec,
+    )
+
+
+def _result(node: Node) -> ApplyResult:
+    return ApplyResult(
+        node.text("target"),
+        tuple(
+            Outcome(
+                one.parsed("address", Address.parse),
+                one.parsed("action", Verb),
+                one.parsed("outcome", Result),
+                one.optional_text("message") or "",
+                one.optional_text("requestId") or "",
+                one.optional_text("arn"),
+            )
+            for one in node.nodes("outcomes")
+        ),
+        interrupted=node.flag("interrupted"),
+        calls=node.number("calls"),
+        seconds=node.decimal("seconds"),
+    )

@@ -1,0 +1,116 @@
+"""What a run in CI knows about itself: which forge, repository and request, which commits, which token.
+
+Comes in: the environment, and the event that GitHub writes to a file. What is not known stays empty, and flags fill it in.
+The names are those that GitHub Actions and GitLab CI document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+GITHUB_API = "https://api.github.com"
+GITLAB_API = "https://gitlab.com/api/v4"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a run takes place. ``head`` and ``base`` are the commits of the request; ``run_url`` leads to the run; ``summary`` is the file of its summary."""
+
+    provider: str = ""
+    api_url: str = ""
+    repository: str = ""
+    number: int | None = None
+    head: str = ""
+    base: str = ""
+    run_url: str = ""
+    summary: str = ""
+
+
+TOKEN_NAMES: Mapping[str, tuple[str, ...]] = {"github": ("GITHUB_TOKEN", "GH_TOKEN"), "gitlab": ("GITLAB_TOKEN",)}
+"""Where a token is looked for. A GitLab job's own token is not among them: it may not write notes."""
+
+
+def surroundings(env: Mapping[str, str]) -> Surroundings:
+    """Read the environment of a run; outside of CI hardly anything is known."""
+    if env.get("GITHUB_ACTIONS") == "true":
+        return _github(env)
+    if env.get("GITLAB_CI") == "true":
+        return _gitlab(env)
+    return Surroundings(summary=env.get("GITHUB_STEP_SUMMARY", ""))
+
+
+def _github(env: Mapping[str, str]) -> Surroundings:
+    event = _event(env.get("GITHUB_EVENT_PATH", ""))
+    request = _part(event, "pull_request")
+    run = _part(event, "workflow_run")
+    issue = _part(event, "issue")
+    number: object = request.get("number")
+    if number is None and "pull_request" in issue:
+        number = issue.get("number")
+    if number is None:
+        requests = run.get("pull_requests")
+        number = (
+            requests[0].get("number") if isinstance(requests, list) and requests and isinstance(requests[0], dict) else _of_reference(env.get("GITHUB_REF", ""))
+        )
+    of_request = bool(request or run)
+    head = _text(_part(request, "head"), "sha") or _text(run, "head_sha") or ("" if of_request else env.get("GITHUB_SHA", ""))
+    repository, server = env.get("GITHUB_REPOSITORY", ""), env.get("GITHUB_SERVER_URL", "")
+    run_id = env.get("GITHUB_RUN_ID", "")
+    return Surroundings(
+        provider="github",
+        api_url=env.get("GITHUB_API_URL", "") or GITHUB_API,
+        repository=repository,
+        number=number if type(number) is int else None,
+        head=head,
+        base=_text(_part(request, "base"), "sha"),
+        run_url=f"{server}/{repository}/actions/runs/{run_id}" if server and repository and run_id else "",
+        summary=env.get("GITHUB_STEP_SUMMARY", ""),
+    )
+
+
+def _gitlab(env: Mapping[str, str]) -> Surroundings:
+    number = env.get("CI_MERGE_REQUEST_IID", "")
+    if not number:
+        # A pipeline of a branch lists the requests that are open for it: group/project!12,group/project!15.
+        number = env.get("CI_OPEN_MERGE_REQUESTS", "").partition(",")[0].rpartition("!")[2]
+    return Surroundings(
+        provider="gitlab",
+        api_url=env.get("CI_API_V4_URL", "") or GITLAB_API,
+        # A request from a fork runs in the fork's project and is written to in the one it asks.
+        repository=env.get("CI_MERGE_REQUEST_PROJECT_ID", "") or env.get("CI_PROJECT_ID", ""),
+        number=_number(number),
+        head=env.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", "") or env.get("CI_COMMIT_SHA", ""),
+        base=env.get("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "") or env.get("CI_MERGE_REQUEST_DIFF_BASE_SHA", ""),
+        run_url=env.get("CI_JOB_URL", ""),
+    )
+
+
+def _event(path: str) -> Mapping[str, object]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _part(content: Mapping[str, object], key: str) -> Mapping[str, object]:
+    part = content.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _text(content: Mapping[str, object], key: str) -> str:
+    value = content.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _of_reference(reference: str) -> int | None:
+    """Return the number in ``refs/pull/12/merge``."""
+    parts = reference.split("/")
+    return _number(parts[2]) if parts[:2] == ["refs", "pull"] and len(parts) > 2 else None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
