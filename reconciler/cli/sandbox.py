@@ -48,6 +48,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)")
     parser.add_argument("--accounts", metavar="FILE", help="JSON: access key id to account id, or to {account, secret, user, session_token}")
     parser.add_argument("--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)")
+    parser.add_argument("--strict-buckets", action="store_true", help="buckets that --bucket does not name exist nowhere (default: everywhere)")
     parser.add_argument(
         "--assume",
         action="append",
@@ -55,8 +56,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="NAME=ANSWER",
         help="answer an open question about the service otherwise, such as list-order=shuffled (repeatable; the verb assume lists them)",
     )
-    parser.add_argument("--settle-seconds", type=float, default=2.0, help="how long CREATING lasts (default %(default)s)")
-    parser.add_argument("--stop-seconds", type=float, default=2.0, help="how long a stopped stream lingers (default %(default)s)")
+    parser.add_argument("--settle-seconds", type=float, default=2.0, metavar="SECONDS", help="how long CREATING lasts (default %(default)s)")
+    parser.add_argument("--stop-seconds", type=float, default=2.0, metavar="SECONDS", help="how long a stopped stream lingers (default %(default)s)")
     parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
 
@@ -105,6 +106,7 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         auth=args.auth,
         accounts=_accounts(args.accounts),
         buckets=dict(map(pair, args.bucket)),
+        strict_buckets=args.strict_buckets,
         assume=dict(map(pair, args.assume)),
         settle_seconds=args.settle_seconds,
         stop_seconds=args.stop_seconds,

@@ -145,8 +145,13 @@ def _live(args: argparse.Namespace, ask: Ask) -> object:
 
 def _quota(args: argparse.Namespace, ask: Ask) -> object:
     where = {"account": args.account, "region": args.region}
-    if args.name is None or args.value is None:
-        return ask("quotas", **where)
+    if args.value is None:
+        found = ask("quotas", **where)
+        if args.name is None or not isinstance(found, dict):
+            return found
+        if args.name not in found:
+            raise ValueError(f"no quota {args.name!r}; there are {', '.join(found)}")
+        return {"name": args.name, "value": found[args.name]}
     return ask("set_quota", name=args.name, value=args.value, **where)
 
 

@@ -6,6 +6,7 @@ Every public method of `Control` is also `POST /_sandbox/<name>` with its argume
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +75,9 @@ class Control(StreamControl):
         except (TypeError, ValueError) as error:
             raise ControlError(f"not a fault: {error}") from None
         if not any(fault.names(operation, Subject(service=service, operation=operation)) for service, operation in OPERATIONS):
-            raise ControlError(f"not a fault: no operation fits {fault.operation!r}")
+            close = difflib.get_close_matches(fault.operation.rpartition(":")[2], [name for _, name in OPERATIONS], n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ControlError(f"not a fault: no operation fits {fault.operation!r}{meant}")
         self._parts.faults.add(fault)
         return self.faults()
 

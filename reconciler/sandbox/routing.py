@@ -57,9 +57,8 @@ class Router:
             if location == "uri":
                 document[member] = unquote(request.path.removeprefix(TAGS_PATH))
             elif location == "querystring":
-                values = query_values(request.query, name)
-                if values:
-                    document[member] = values
+                # A list without items sends no parameter: on the wire an empty one and a missing one are the same.
+                document[member] = query_values(request.query, name)
         return document
 
 

@@ -69,6 +69,9 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
     assert "not of the form NAME=VALUE" in capsys.readouterr().err
     assert main(["sandbox", "quota", "channels", "7", "--endpoint", sandbox.endpoint_url]) == 0
     assert sandbox.control.quotas()["channels"] == 7
+    assert main(["sandbox", "quota", "channels", "--endpoint", sandbox.endpoint_url]) == 0
+    assert json.loads(capsys.readouterr().out.partition("}\n")[2]) == {"name": "channels", "value": 7}
+    assert main(["sandbox", "quota", "nonsense", "--endpoint", sandbox.endpoint_url]) == 1
 
 
 @pytest.mark.parametrize(

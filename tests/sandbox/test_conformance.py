@@ -78,7 +78,7 @@ def violations() -> Iterator[tuple[str, str, dict[str, Any]]]:
         shape = MODEL.shapes[operation.input]
         good = required_sample(operation)
         for member, reference in shape["members"].items():
-            if member in shape.get("required", ()) and reference.get("location") != "uri":
+            if member in shape.get("required", ()) and not reference.get("location"):
                 yield operation.name, f"{member} missing", {key: value for key, value in good.items() if key != member}
             if reference.get("location"):
                 continue

@@ -138,7 +138,7 @@ def test_what_a_colleague_does_behind_our_back_needs_none_of_our_permissions(ivs
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        ({"effect": "deny", "operation": "ListAdConfigs"}, "no operation fits 'ListAdConfigs'"),
+        ({"effect": "deny", "operation": "ListAdConfigs"}, "no operation fits 'ListAdConfigs'; did you mean ListAdConfigurations"),
         ({"effect": "deny", "when": "after"}, "answered before any work"),
         ({"effect": "expire", "when": "after"}, "answered before any work"),
         ({"effect": "throttle", "operation": "s3:*"}, "no operation fits"),
