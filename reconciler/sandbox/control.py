@@ -24,9 +24,12 @@ from reconciler.sandbox.operations.kinds import KINDS
 from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
+from reconciler.sandbox.store import FORMAT
 from reconciler.sandbox.wire import Request, json_bytes
 from reconciler.sandbox.world import Lag
 
+# Raised when an operation goes or changes its meaning; new operations and arguments do not count.
+CONTROL_VERSION = 1
 OPERATIONS = (*(("ivs", name) for name in HANDLERS), *neighbours.OPERATIONS)
 
 
@@ -125,6 +128,11 @@ class Control(StreamControl):
             except ValueError as error:
                 raise ControlError(str(error)) from None
         return {"name": name, "value": value}
+
+    def version(self) -> JsonDict:
+        """Return the versions of what others rely on: this control API, the file's format, the service model."""
+        model = self._parts.model
+        return {"control": CONTROL_VERSION, "format": FORMAT, "model": model.version, "operations": len(model.operations)}
 
     def conditions(self) -> JsonDict:
         """Return what was set besides faults and assumptions: lag, call rates, the clock."""

@@ -16,7 +16,7 @@ from reconciler.sandbox.control import Control, ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes
 
 PREFIX = "/_sandbox/"
-QUERIES = frozenset({"faults", "assumptions", "conditions", "inventory", "quotas", "calls", "events", "resources", "worlds", "live"})
+QUERIES = frozenset({"faults", "assumptions", "conditions", "version", "inventory", "quotas", "calls", "events", "resources", "worlds", "live"})
 CHANGES = frozenset(
     {
         "go_live",

@@ -1,4 +1,4 @@
-"""Who calls, and where: account from the access key, region from the signature's scope.
+"""Who calls, and where: account from the access key, region from the signature's scope, else from the host.
 
 A 12-digit access key id *is* the account; other keys are looked up in the configured accounts and
 else belong to the default account. Nothing is verified here; see `sigv4`.
@@ -17,6 +17,7 @@ DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-west-2"
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_HOST = re.compile(r"ivs\.([a-z0-9-]{1,32})\.(?:amazonaws\.com|api\.aws)(?::\d+)?$")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -70,11 +71,17 @@ def credential_scope(request: Request) -> tuple[str, ...]:
     return ()
 
 
+def _region_of_host(request: Request) -> str:
+    """Return the region in the service's own host name, in either style, where a proxy passes it on; else the default."""
+    found = _HOST.match(request.headers.get("host", ""))
+    return found.group(1) if found else DEFAULT_REGION
+
+
 def identify(request: Request, keys: Mapping[str, AccessKey]) -> Caller:
     """Return the caller, taken at their word."""
     scope = credential_scope(request)
     access_key = scope[0] if scope else ""
-    region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else DEFAULT_REGION
+    region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else _region_of_host(request)
     service = scope[3] if len(scope) > 3 else ""
     known = keys.get(access_key)
     if known is not None:

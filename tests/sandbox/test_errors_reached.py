@@ -28,7 +28,6 @@ CAUSE_UNKNOWN = {
     ("UpdateAdConfiguration", "ServiceQuotaExceededException"),
     ("UpdateFailoverSlateConfiguration", "ServiceQuotaExceededException"),
     ("UpdatePlaybackRestrictionPolicy", "ConflictException"),
-    # Fails by item, never as a whole.
 }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.sandbox import Sandbox
+from reconciler.sandbox.store import FORMAT
+from reconciler.sandbox.wire import Request
 
 CREDENTIAL = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
 
@@ -138,6 +140,30 @@ def test_what_no_operation_answers_is_an_unknown_operation(raw: http.client.HTTP
 def test_unsigned_requests_fall_into_the_default_account_and_region(raw: http.client.HTTPConnection) -> None:
     raw.request("POST", "/CreateChannel", b"{}")
     assert json.loads(raw.getresponse().read())["channel"]["arn"].startswith("arn:aws:ivs:us-west-2:123456789012:channel/")
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("ivs.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("ivs.ap-south-1.api.aws", "ap-south-1"),
+        ("ivs.eu-central-1.api.aws:443", "eu-central-1"),
+        ("ivs.eu-west-1.amazonaws.com.evil.example", "us-west-2"),
+        ("localhost", "us-west-2"),
+    ],
+)
+def test_both_styles_of_the_services_host_name_tell_the_region_and_a_signature_overrules_them(sandbox: Sandbox, host: str, region: str) -> None:
+    unsigned = sandbox.handle(Request("POST", "/CreateChannel", headers={"host": host}, body=b"{}"))
+    assert f":ivs:{region}:" in json.loads(unsigned.body)["channel"]["arn"]
+    signed = sandbox.handle(Request("POST", "/CreateChannel", headers={"host": host, "authorization": CREDENTIAL}, body=b"{}"))
+    assert ":ivs:us-west-2:" in json.loads(signed.body)["channel"]["arn"]
+
+
+def test_the_control_api_tells_its_versions(raw: http.client.HTTPConnection) -> None:
+    answer, body = ask(raw, "GET", "/_sandbox/version", b"")
+    found = json.loads(body)
+    assert (answer.status, found["control"], found["format"], found["model"]) == (200, 1, FORMAT, "2020-07-14")
+    assert found["operations"] >= 46
 
 
 def test_times_are_iso_8601_strings(raw: http.client.HTTPConnection, sandbox: Sandbox) -> None:
