@@ -1,0 +1,241 @@
+"""Anything may happen: specs change, colleagues change things outside, calls fail, channels go on air, two people apply at once.
+
+What must hold whatever came: what is not ours is never touched, what is protected stays, what is on air is not changed,
+two applies at once double nothing, and when the trouble is over one apply brings everything to the spec and the next plan is empty.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from reconciler.errors import AwsError
+from reconciler.model.resource import DesiredResource, DesiredState
+from reconciler.model.tags import PROTECT, STACK
+from reconciler.plan.actions import ApplyResult, PlanOptions
+from reconciler.sandbox import Sandbox, VirtualClock
+from tests.builders import THIS_STACK, desired, refs, wanted
+from tests.reliability.world import World, key_pair, worlds_client
+
+CLIENT = worlds_client()
+IDS = ("a", "b", "c")
+PRUNE = PlanOptions(prune=True)
+EFFECTS = ("throttle", "error", "reset", "hang", "html", "truncate")
+OPERATIONS = ("Create*", "Update*", "Delete*", "TagResource", "UntagResource", "List*", "Get*", "BatchGetChannel", "ImportPlaybackKeyPair", "*")
+
+
+@st.composite
+def specs(draw: Callable[..., Any]) -> DesiredState:
+    """Draw a small spec: channels with references, keys and protection, and what they refer to."""
+    resources: list[DesiredResource] = []
+    recording = draw(st.sampled_from((None, 0, 60)))
+    if recording is not None:
+        resources.append(wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": recording} if recording else {}))
+    policy = draw(st.sampled_from((None, ["DE"], ["DE", "FR"])))
+    if policy is not None:
+        resources.append(wanted("playback-restriction-policy/eu", {"allowedCountries": policy}))
+    key = draw(st.sampled_from((None, "one", "two")))
+    if key is not None:
+        resources.append(key_pair("web", key))
+    for name in IDS:
+        if not draw(st.booleans()):
+            continue
+        properties: dict[str, Any] = {"latencyMode": draw(st.sampled_from(("LOW", "NORMAL")))}
+        if recording is not None and draw(st.booleans()):
+            properties |= refs(recordingConfigurationArn="recording-configuration/archive")
+        if policy is not None and draw(st.booleans()):
+            properties |= refs(playbackRestrictionPolicyArn="playback-restriction-policy/eu")
+        protect = name == "a" and draw(st.booleans())
+        resources.append(wanted(f"channel/{name}", properties, tags=draw(st.sampled_from(({}, {"team": "video"}, {"team": "news"}))), protect=protect))
+        if draw(st.booleans()):
+            resources.append(wanted(f"stream-key/{name}", protect=protect))
+    return desired(*resources)
+
+
+class Account(RuleBasedStateMachine):
+    """One account, two people who apply to it from folders of their own, colleagues who use the console, and a service that fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = VirtualClock()
+        self.sandbox = Sandbox(serve=False, clock=self.clock, seed=11, settle_seconds=2, stop_seconds=1)
+        self.detach = self.sandbox.attach(CLIENT)
+        self.folders = tempfile.TemporaryDirectory()
+        self.people = [World(self.sandbox, self.clock, CLIENT, Path(self.folders.name) / name) for name in ("anna", "ben")]
+        for person in self.people:
+            person.root.mkdir()
+        self.spec = desired()
+        self.foreign: dict[str, Any] = {}
+        self.on_air: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
+        self.trouble = False
+
+    def teardown(self) -> None:
+        self.detach()
+        self.sandbox.stop()
+        self.folders.cleanup()
+
+    # What is there, as the sandbox has it.
+
+    def standing(self) -> dict[str, Any]:
+        return {found["arn"]: found for found in self.people[0].everything()}
+
+    def ours(self) -> dict[str, Any]:
+        return {arn: found for arn, found in self.standing().items() if found["tags"].get(STACK) == THIS_STACK}
+
+    def one_of_the_channels(self, which: int) -> str | None:
+        """Return a channel of ours by a number that was drawn before anybody knew how many there are, so that a run can be repeated."""
+        channels = sorted(arn for arn in self.ours() if ":channel/" in arn)
+        return channels[which % len(channels)] if channels else None
+
+    # What happens.
+
+    @initialize()
+    def somebody_elses(self) -> None:
+        CLIENT.create_channel(name="a")
+        CLIENT.create_channel(name="b", tags={STACK: "other", "ivs-reconciler:id": "b"})
+        CLIENT.create_playback_restriction_policy(name="theirs")
+        self.foreign = self.standing()
+
+    @rule(spec=specs())
+    def the_spec_changes(self, spec: DesiredState) -> None:
+        self.spec = spec
+
+    @rule(effect=st.sampled_from(EFFECTS), operation=st.sampled_from(OPERATIONS), when=st.sampled_from(("before", "after")), times=st.integers(1, 4))
+    def calls_will_fail(self, effect: str, operation: str, when: str, times: int) -> None:
+        self.sandbox.control.add_fault(effect, operation=operation, when="after" if effect == "truncate" else when, times=times)
+        self.trouble = True
+
+    @rule(create=st.sampled_from((0, 5, 12)), delete=st.sampled_from((0, 5, 12)))
+    def lists_lag(self, create: int, delete: int) -> None:
+        self.sandbox.control.set_lag(create=create, delete=delete)
+        self.trouble = True
+
+    @rule(which=st.integers(0, 5), what=st.sampled_from(("latency", "tag", "untag", "delete")))
+    def a_colleague_changes_something(self, which: int, what: str) -> None:
+        arn = self.one_of_the_channels(which)
+        if arn is None or arn in self.on_air or (what == "delete" and arn in self.kept):
+            return
+        self.calm_down()
+        if what == "latency":
+            CLIENT.update_channel(arn=arn, latencyMode="NORMAL")
+        elif what == "tag":
+            CLIENT.tag_resource(resourceArn=arn, tags={"team": "console"})
+        elif what == "untag":
+            CLIENT.untag_resource(resourceArn=arn, tagKeys=["team"])
+        else:
+            CLIENT.delete_channel(arn=arn)
+
+    @rule(which=st.integers(0, 5))
+    def a_channel_goes_on_air(self, which: int) -> None:
+        arn = self.one_of_the_channels(which)
+        self.calm_down()
+        if arn is None or arn in self.on_air or not CLIENT.list_stream_keys(channelArn=arn)["streamKeys"]:
+            return
+        self.sandbox.control.go_live(arn, viewers=7)
+        self.on_air[arn] = self.fields_of(arn)
+
+    @rule()
+    def broadcasts_end(self) -> None:
+        for arn in self.on_air:
+            self.sandbox.control.go_offline(arn)
+        self.on_air.clear()
+        self.clock.advance(3)
+
+    @rule(who=st.integers(0, 1), prune=st.booleans())
+    def somebody_applies(self, who: int, prune: bool) -> None:
+        self.note_protected()
+        self.applied(who, PlanOptions(prune=prune))
+
+    @rule(prune=st.booleans())
+    def both_apply_at_once(self, prune: bool) -> None:
+        self.note_protected()
+        together = threading.Barrier(2, timeout=60)
+
+        def apply(who: int) -> ApplyResult | None:
+            together.wait()
+            return self.applied(who, PlanOptions(prune=prune))
+
+        undisturbed, before = not self.trouble, self.people[0].standing()
+        with ThreadPoolExecutor(2) as pool:
+            results = [done.result() for done in [pool.submit(apply, who) for who in (0, 1)]]
+        if undisturbed and all(result is None or result.complete for result in results):
+            for address, count in self.people[0].standing().items():
+                assert count <= max(1, before[address]), address
+
+    @rule()
+    def the_trouble_ends(self) -> None:
+        """One apply by one person is enough, and the plan after it is empty."""
+        self.calm_down()
+        self.broadcasts_end()
+        self.clock.advance(31)
+        self.note_protected()
+        result = self.applied(0, PRUNE)
+        blocked = {outcome.address for outcome in result.outcomes if outcome.result.value == "blocked"} if result else set()
+        left = self.people[0].survey(self.spec, PRUNE).plan.actions
+        # What cannot go because it is protected stays in every plan, and so does what it uses.
+        assert all(action.blocked for action in left), left
+        assert {action.address for action in left} <= blocked
+        stays = {address for address, count in self.people[0].standing().items() if address not in self.spec.resources}
+        assert stays == {action.address for action in left if action.address not in self.spec.resources and action.address.kind.value != "stream-key"} | {
+            address for address in stays if address.kind.value == "stream-key"
+        }
+        for address in self.spec.resources.keys() - {action.address for action in left}:
+            assert self.people[0].standing()[address] == 1, address
+
+    # Helpers.
+
+    def applied(self, who: int, options: PlanOptions) -> ApplyResult | None:
+        """Apply as one of the two; a failed reading is a failed run, and anything but ``AwsError`` is a bug."""
+        try:
+            return self.people[who].apply(self.spec, options)
+        except AwsError:
+            assert self.trouble, "an undisturbed account could not be read"
+            return None
+
+    def calm_down(self) -> None:
+        self.sandbox.control.clear_faults()
+        self.sandbox.control.set_lag()
+        self.trouble = False
+
+    def fields_of(self, arn: str) -> Any:
+        found = dict(self.standing()[arn])
+        found.pop("tags", None)
+        return found
+
+    def note_protected(self) -> None:
+        """Remember what stands protected now, and shall whatever an apply does."""
+        self.kept = {arn: True for arn, found in self.ours().items() if found["tags"].get(PROTECT) == "true" and ":channel/" in arn}
+
+    # What must hold.
+
+    @invariant()
+    def nobody_else_is_touched(self) -> None:
+        standing = self.standing()
+        assert {arn: standing.get(arn) for arn in self.foreign} == self.foreign
+
+    @invariant()
+    def what_is_protected_stays(self) -> None:
+        assert self.kept.keys() <= self.standing().keys()
+
+    @invariant()
+    def what_is_on_air_is_left_alone(self) -> None:
+        for arn, fields in self.on_air.items():
+            assert self.fields_of(arn) == fields
+
+
+@pytest.mark.slow
+def test_whatever_happens_ends_well() -> None:
+    run_state_machine_as_test(
+        Account,
+        settings=settings(max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
