@@ -27,6 +27,7 @@ _TEXTS = {
     "verify-signatures": ("allowed_signers", "ALLOWED_SIGNERS", "follow only commits signed by a key in this file (as ssh-keygen(1) describes it)"),
     "state": ("state", "DIR", "where mirror and history are kept (default: controller-state)"),
     "listen": ("listen", "HOST:PORT", "where to serve (default: 127.0.0.1:8080)"),
+    "public-url": ("pages", "URL", "where people reach the status page; notifications link to it"),
     "control-token-file": ("control_token_file", "FILE", "holds the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)"),
     "github-secret-file": ("github_secret_file", "FILE", "holds the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)"),
     "gitlab-token-file": ("gitlab_token_file", "FILE", "holds the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)"),
@@ -144,7 +145,7 @@ def _once(context: Context, folder: Path, options: Options) -> int:
     nobody = Nobody()
     with service.stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
-        tools = service.tools_of(stop, nobody.counted)
+        tools = service.tools_of(stop, store, nobody, pages=options.pages)
         controller = service.controller_of(options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0)
         done = threading.Event()
 
@@ -206,7 +207,7 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
     metrics = Metrics()
     with service.stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
-        tools = service.tools_of(stop, metrics.counted)
+        tools = service.tools_of(stop, store, metrics, pages=options.pages)
         controller = service.controller_of(options, folder, store, metrics, tools, config=context.config, targets=context.targets)
         server = listen(options.listen, Routes(controller, store, secrets, metrics.expose(controller.snapshot)))
         sys.stderr.write(f"serving on {address_of(server)}\n")

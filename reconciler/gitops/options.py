@@ -35,6 +35,7 @@ class Options:
     allowed_signers: str = ""
     state: str = "controller-state"
     listen: str = "127.0.0.1:8080"
+    pages: str = ""
     fetch_interval: float = 60
     interval: float = 600
     intervals: Mapping[str, float] = field(default_factory=dict)
@@ -99,6 +100,7 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("repository", "allowedSignersFile"): ("allowed_signers", _text),
     ("state",): ("state", _text),
     ("listen",): ("listen", _text),
+    ("publicUrl",): ("pages", _text),
     ("fetchInterval",): ("fetch_interval", duration),
     ("interval",): ("interval", duration),
     ("jitterPercent",): ("jitter", percent),

@@ -25,8 +25,9 @@ from reconciler.live.reader import read_streams
 from reconciler.model.address import KindName
 from reconciler.model.resource import LiveState
 from reconciler.model.tags import ID, STACK
-from reconciler.model.target import Target
+from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import carry_out
+from reconciler.pipeline.notify import Look, Unread
 from reconciler.pipeline.record import remembered
 from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result, TargetPlan
@@ -49,6 +50,8 @@ class Tools:
     stop: threading.Event
     counted: Callable[[str, str, str, AwsError | None], None]
     """Told stack, target, operation and error of every request."""
+    tell: Callable[[Project, Look], None]
+    """Tells people what a look found."""
 
 
 def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
@@ -66,12 +69,14 @@ def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
 
     try:
         run = _looked(revision, run, tools, counted)
-    except PlanRefused as error:
-        run = replace(run, ending=Ending.REFUSED, message=str(error))
     except ReconcilerError as error:
         if tools.stop.is_set():
             return None
         run = replace(run, ending=Ending.FAILED, message=str(error))
+        if isinstance(error, AwsError):
+            tools.tell(revision.project, Unread(revision.project.targets[name], error))
+    if run.report is not None:
+        tools.tell(revision.project, run.report)
     return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
 
 
@@ -105,8 +110,14 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
             return run
         if not survey.plan.is_empty and all(action.blocked for action in survey.plan.actions):
             return replace(run, ending=Ending.BLOCKED, message=_blocked(survey.plan))
-        with log.bound(target=run.target, commit=run.commit, plan=run.plan_id):
-            results = carry_out([(survey.plan, survey)], revision.project, _Silent(), stop=tools.stop, sleep=tools.sleep, clock=tools.monotonic)
+        try:
+            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id):
+                results = carry_out([(survey.plan, survey)], revision.project, _Silent(), stop=tools.stop, sleep=tools.sleep, clock=tools.monotonic)
+        except PlanRefused as error:
+            return replace(run, ending=Ending.REFUSED, message=str(error))
+        except ReconcilerError as error:
+            # What was found before stands; what of the plan was carried out, the next look finds.
+            return replace(run, ending=Ending.FAILED, message=str(error))
         return _carried(revision, run, survey, results[0], tools) if results else run
 
 

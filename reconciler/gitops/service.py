@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import log
-from reconciler.errors import AwsError, UsageError
-from reconciler.gitops.controller import Controller, Observer, Settings
+from reconciler.errors import UsageError
+from reconciler.gitops.controller import Controller, Settings
 from reconciler.gitops.git import Remote, check_remote
+from reconciler.gitops.observers import Everyone
 from reconciler.gitops.options import Options
 from reconciler.gitops.runner import Tools
 from reconciler.gitops.schedule import Pace
 from reconciler.gitops.secret import Secret, Secrets
 from reconciler.gitops.source import Source
 from reconciler.gitops.store import Store
+from reconciler.gitops.telling import Teller
 from reconciler.live.connect import connect
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable
@@ -95,7 +97,7 @@ def controller_of(
     options: Options,
     folder: Path,
     store: Store,
-    observer: Observer,
+    observer: Everyone,
     tools: Tools,
     *,
     config: str | None = None,
@@ -117,7 +119,7 @@ def controller_of(
     )
 
 
-def tools_of(stop: threading.Event, counted: Callable[[str, str, str, AwsError | None], None]) -> Tools:
+def tools_of(stop: threading.Event, store: Store, observer: Everyone, *, pages: str = "") -> Tools:
     """Return the real world."""
     return Tools(
         connect=lambda target, on_request: connect(target, on_request=on_request),
@@ -125,7 +127,8 @@ def tools_of(stop: threading.Event, counted: Callable[[str, str, str, AwsError |
         sleep=time.sleep,
         monotonic=time.monotonic,
         stop=stop,
-        counted=counted,
+        counted=observer.counted,
+        tell=Teller(store, os.environ, observer.told, now=time.time, sleep=time.sleep, pages=pages),
     )
 
 

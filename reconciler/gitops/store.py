@@ -58,7 +58,7 @@ class Store:
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA synchronous=FULL")
             self._prepare(path)
         except sqlite3.DatabaseError as error:
             raise UsageError(f"the state file {path} cannot be used: {error}; name another folder, or move this file away") from None

@@ -19,7 +19,9 @@ from reconciler.gitops.schedule import Pace
 from reconciler.gitops.source import Source
 from reconciler.gitops.state import Run
 from reconciler.gitops.store import Store
+from reconciler.gitops.telling import Teller
 from reconciler.live.connect import connect
+from reconciler.pipeline.notify import Telling
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.cli.support import ACCOUNT, REGION
 from tests.gitops.repos import Repo
@@ -56,6 +58,8 @@ class World:
         self.stop = threading.Event()
         self.random = random.Random(7)
         self.requests: list[tuple[str, str, str]] = []
+        self.tellings: list[Telling] = []
+        self.environment: dict[str, str] = {}
         self.spec = spec
 
     def __enter__(self) -> Self:
@@ -89,6 +93,7 @@ class World:
             monotonic=self.clock.monotonic,
             stop=self.stop,
             counted=self._counted,
+            tell=Teller(self.store, self.environment, self._told, now=self.clock.now, sleep=self.clock.sleep, pages="https://status.example.com/"),
         )
         self.controller = Controller(
             Source(state, self.remote, timeout=60),
@@ -109,6 +114,9 @@ class World:
 
     def _counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         self.requests.append((target, operation, error.code if error else ""))
+
+    def _told(self, stack: str, telling: Telling) -> None:
+        self.tellings.append(telling)
 
     def step(self, seconds: float = 0.0) -> float:
         self.clock.advance(seconds)

@@ -18,49 +18,66 @@ from reconciler.gitops.controller import Snapshot
 from reconciler.gitops.git import Trouble
 from reconciler.gitops.state import FAILURES, Ending, RepositoryState, Run, TargetState
 from reconciler.live.retries import is_throttle
+from reconciler.pipeline.notify import Telling
 from reconciler.plan.drift import Standing
+from reconciler.report import metrics as names
 
-PREFIX = "ivs_reconciler_"
-_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
-IN_SYNC = frozenset({Ending.IN_SYNC, Ending.APPLIED})
+_TARGET = ("stack", "target")
+ACTIONS = names.Metric(names.PREFIX + "actions_total", "counter", _TARGET, "Actions carried out since the start.")
+FETCHES = names.Metric(names.PREFIX + "repository_fetches_total", "counter", ("outcome",), "Attempts to ask about the branch since the start, by outcome.")
+SECONDS = names.Metric(names.PREFIX + "run_duration_seconds", "histogram", _TARGET, "How long runs of a target took.")
+SUSPENDED = names.Metric(names.PREFIX + "suspended", "gauge", _TARGET, "1 while nobody looks at the target.")
+FAILED_RUNS = names.Metric(names.PREFIX + "failures", "gauge", _TARGET, "Runs that failed in a row.")
+ON_AIR = names.Metric(names.PREFIX + "live_channels", "gauge", _TARGET, "Channels of the stack on air.")
+VIEWERS = names.Metric(names.PREFIX + "viewers", "gauge", _TARGET, "Viewers of the stack's channels on air.")
+ENDING = names.Metric(names.PREFIX + "last_run_ending", "gauge", (*_TARGET, "ending"), "1 for how the last run ended.")
+MODE = names.Metric(names.PREFIX + "mode", "gauge", (*_TARGET, "mode"), "1 for what is done about the target.")
+UP = names.Metric(names.PREFIX + "repository_up", "gauge", (), "1 while the newest state of the branch is followed.")
+LAST_FETCH = names.Metric(names.PREFIX + "repository_last_fetch_timestamp_seconds", "gauge", (), "When the branch was last asked about with an answer.")
+FETCH_FAILURES = names.Metric(names.PREFIX + "repository_failures", "gauge", (), "Attempts to follow the branch that failed in a row.")
+TROUBLE = names.Metric(names.PREFIX + "repository_trouble", "gauge", ("trouble",), "1 for what is wrong with the branch.")
+COMMIT = names.Metric(names.PREFIX + "repository_commit", "gauge", ("commit", "verified"), "The commit that is followed.")
 
+_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_IN_SYNC = frozenset({Ending.IN_SYNC, Ending.APPLIED})
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """Counts what the controller does; an ``Observer`` of it."""
+    """Counts what the controller does; ``Everyone`` tells it."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._runs = self._counter("runs_total", "Runs since the start, by outcome.", ["stack", "target", "outcome"])
-        self._done = self._counter("actions_total", "Actions carried out since the start.", ["stack", "target"])
-        self._calls = self._counter(
-            "api_calls_total", "AWS calls since the start, by operation and outcome: ok, throttled or error.", ["stack", "target", "operation", "outcome"]
-        )
-        self._throttles = self._counter("throttles_total", "Calls that AWS refused for their rate since the start.", ["stack", "target", "operation"])
-        self._fetches = self._counter("repository_fetches_total", "Attempts to ask about the branch, by outcome.", ["outcome"])
-        self._seconds = Histogram(
-            f"{PREFIX}run_duration_seconds", "How long looks at a target took.", ["stack", "target"], buckets=_SECONDS, registry=self.registry
-        )
+        self._runs = self._counter(names.RUNS_TOTAL)
+        self._calls = self._counter(names.CALLS_TOTAL)
+        self._throttles = self._counter(names.THROTTLES_TOTAL)
+        self._notifications = self._counter(names.NOTIFICATIONS_TOTAL)
+        self._actions = self._counter(ACTIONS)
+        self._fetches = self._counter(FETCHES)
+        self._seconds = Histogram(SECONDS.name, SECONDS.help, SECONDS.labels, buckets=_BUCKETS, registry=self.registry)
 
-    def _counter(self, name: str, words: str, labels: list[str]) -> Counter:
-        return Counter(f"{PREFIX}{name}", words, labels, registry=self.registry)
+    def _counter(self, metric: names.Metric) -> Counter:
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
 
     def counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         """Count one request. Called from any thread."""
         throttled = error is not None and is_throttle(error)
         if throttled:
             self._throttles.labels(stack, target, operation).inc()
-        outcome = "ok" if error is None else "throttled" if throttled else "error"
+        outcome = names.OK if error is None else names.THROTTLED if throttled else names.FAILED
         self._calls.labels(stack, target, operation, outcome).inc()
+
+    def told(self, stack: str, telling: Telling) -> None:
+        """Count one notification. Called from any thread."""
+        self._notifications.labels(stack, telling.channel, "failed" if telling.failure else "sent").inc()
 
     def ran(self, before: TargetState, after: TargetState, run: Run) -> None:
         """Count one look at a target."""
         del before, after
         self._runs.labels(run.stack, run.target, run.ending.value).inc()
         self._seconds.labels(run.stack, run.target).observe(run.seconds)
-        self._done.labels(run.stack, run.target).inc(run.done)
+        self._actions.labels(run.stack, run.target).inc(run.done)
 
     def fetched(self, repository: RepositoryState) -> None:
         """Count one attempt to fetch."""
@@ -85,84 +102,47 @@ class _States(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges."""
         snapshot = self._snapshot()
-        yield InfoMetricFamily(f"{PREFIX}build", "The program.", value={"version": __version__})
+        yield InfoMetricFamily(f"{names.PREFIX}build", "The program.", value={"version": __version__})
         yield from _repository(snapshot.repository)
         yield from _targets(snapshot)
 
 
 def _repository(repository: RepositoryState) -> Iterable[Metric]:
-    yield _one("repository_up", "1 while the newest state of the branch is followed.", float(bool(repository.fetched_at) and repository.trouble is None))
-    yield _one("repository_last_fetch_timestamp_seconds", "When the branch was last asked about with an answer.", repository.fetched_at)
-    yield _one("repository_failures", "Attempts to follow the branch that failed in a row.", repository.failures)
-    trouble = GaugeMetricFamily(f"{PREFIX}repository_trouble", "1 for what is wrong with the branch.", labels=["trouble"])
-    for each in Trouble:
-        trouble.add_metric([each.value], float(repository.trouble is each))
-    yield trouble
-    commit = GaugeMetricFamily(f"{PREFIX}repository_commit", "The commit that is followed.", labels=["commit", "verified"])
-    if repository.commit:
-        commit.add_metric([repository.commit.id, str(repository.commit.verified).lower()], 1)
-    yield commit
+    yield _family(UP, {(): float(bool(repository.fetched_at) and repository.trouble is None)})
+    yield _family(LAST_FETCH, {(): repository.fetched_at} if repository.fetched_at else {})
+    yield _family(FETCH_FAILURES, {(): repository.failures})
+    yield _family(TROUBLE, {(each.value,): repository.trouble is each for each in Trouble})
+    commit = repository.commit
+    yield _family(COMMIT, {(commit.id, str(commit.verified).lower()): 1} if commit else {})
 
 
 def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     """Return the gauges of every target; what is not known has no sample, so that nothing unknown looks calm."""
     stack, states = snapshot.stack, snapshot.states
-    last = {name: state.last for name, state in states.items() if state.last}
-    known = {name: state.known for name, state in states.items() if state.known}
-    readable = {name: run for name, run in last.items() if run.looked}
-    yield _each(
-        "in_sync",
-        "1 if live state is as the spec says, 0 if it is not; no sample while the target cannot be read.",
-        stack,
-        {n: r.ending in IN_SYNC for n, r in readable.items()},
-    )
-    yield _each(
-        "last_run_success",
-        "1 if the last run could do its work, drift or not; 0 if it could not.",
-        stack,
-        {n: r.ending not in FAILURES for n, r in last.items()},
-    )
-    yield _each(
-        "last_run_timestamp_seconds", "When the last run of the target ended, whatever came of it.", stack, {n: r.started + r.seconds for n, r in last.items()}
-    )
-    yield _each("last_run_duration_seconds", "How long the last run of the target took.", stack, {n: r.seconds for n, r in last.items()})
-    yield _each(
-        "last_success_timestamp_seconds",
-        "When the last run that could do its work ended.",
-        stack,
-        {n: s.last_success for n, s in states.items() if s.last_success},
-    )
-    yield _each("pending_live_blocks", "Changes that wait until a channel is off air.", stack, {n: r.waiting_on_air for n, r in known.items()})
-    yield _each("suspended", "1 while nobody looks at the target.", stack, {n: s.suspended for n, s in states.items()})
-    yield _each("failures", "Runs that failed in a row.", stack, {n: s.failures for n, s in states.items()})
-    yield _each("live_channels", "Channels of the stack on air.", stack, {n: len(r.on_air) for n, r in known.items()})
-    yield _each("viewers", "Viewers of the stack's channels on air.", stack, {n: sum(max(0, each.viewers) for each in r.on_air) for n, r in known.items()})
-    resources = _family("resources", "Resources by how they stand to the spec: unchanged, drift, pending, missing, duplicate, orphan, foreign.", "standing")
-    for name, run in known.items():
-        counts = {"unchanged": run.unchanged, **{standing.value: run.counts.get(standing, 0) for standing in Standing}, "foreign": run.foreign}
-        for standing, count in counts.items():
-            resources.add_metric([stack, name, standing], count)
-    yield resources
-    ending = _family("last_run_ending", "1 for how the last run ended.", "ending")
-    mode = _family("mode", "1 for what is done about the target.", "mode")
-    for name in states:
-        mode.add_metric([stack, name, snapshot.modes[name].value], 1)
-        for each in Ending if name in last else ():
-            ending.add_metric([stack, name, each.value], last[name].ending is each)
-    yield ending
-    yield mode
+    every = {(stack, name): state for name, state in states.items()}
+    last = {at: state.last for at, state in every.items() if state.last}
+    known = {at: state.known for at, state in every.items() if state.known}
+    yield _family(names.IN_SYNC, {at: run.ending in _IN_SYNC for at, run in last.items() if run.looked})
+    yield _family(names.LAST_RUN_OK, {at: run.ending not in FAILURES for at, run in last.items()})
+    yield _family(names.LAST_RUN, {at: run.started + run.seconds for at, run in last.items()})
+    yield _family(names.DURATION, {at: run.seconds for at, run in last.items()})
+    yield _family(names.LAST_SUCCESS, {at: state.last_success for at, state in every.items() if state.last_success})
+    yield _family(names.LIVE_BLOCKS, {at: run.waiting_on_air for at, run in known.items()})
+    yield _family(SUSPENDED, {at: state.suspended for at, state in every.items()})
+    yield _family(FAILED_RUNS, {at: state.failures for at, state in every.items()})
+    yield _family(ON_AIR, {at: len(run.on_air) for at, run in known.items()})
+    yield _family(VIEWERS, {at: sum(max(0, each.viewers) for each in run.on_air) for at, run in known.items()})
+    yield _family(names.RESOURCES, {(*at, standing): count for at, run in known.items() for standing, count in _standings(run).items()})
+    yield _family(ENDING, {(*at, each.value): run.ending is each for at, run in last.items() for each in Ending})
+    yield _family(MODE, {(*at, snapshot.modes[at[1]].value): 1 for at in every})
 
 
-def _family(name: str, words: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}{name}", words, labels=["stack", "target", *labels])
+def _standings(run: Run) -> Mapping[str, int]:
+    return {names.UNCHANGED: run.unchanged, **{standing.value: run.counts.get(standing, 0) for standing in Standing}, names.FOREIGN: run.foreign}
 
 
-def _one(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}{name}", words, value=value)
-
-
-def _each(name: str, words: str, stack: str, values: Mapping[str, float]) -> Metric:
-    family = _family(name, words)
-    for target, value in values.items():
-        family.add_metric([stack, target], float(value))
+def _family(metric: names.Metric, samples: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples.items():
+        family.add_metric(labels, float(value))
     return family
