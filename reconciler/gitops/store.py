@@ -124,7 +124,7 @@ class Store:
     def add(self, state: TargetState, run: Run) -> int:
         """Keep a run, its plan, and how the target stands after it, in one transaction; returns the number of the run."""
         cells = (
-            run.target, run.mode.value, run.commit, run.started, run.seconds, run.ending.value, run.message, run.plan_id, run.account_id, run.region,
+            run.target, run.mode.value, run.commit, run.started, run.seconds, run.ending.value, _clean(run.message), run.plan_id, run.account_id, run.region,
             json.dumps({standing.value: count for standing, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
             run.foreign, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(detail.result_json(run.result)) if run.result else None,
         )  # fmt: skip
@@ -246,12 +246,17 @@ def _run(row: tuple[object, ...]) -> Run:
     )  # fmt: skip
 
 
+def _clean(text: str) -> str:
+    """Return text that can be stored: half a surrogate pair, which JSON can bring, is no character."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _packed(text: str) -> bytes:
-    return zlib.compress(text.encode(), 6)
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 6)
 
 
 def _unpacked(packed: bytes) -> str:
-    return zlib.decompress(packed).decode()
+    return zlib.decompress(packed).decode("utf-8", "surrogatepass")
 
 
 def _int(value: object) -> int:

@@ -45,7 +45,7 @@ def overview(snapshot: Snapshot, store: Store) -> str:
         parts.append(f'<section class="panel">{tiles(numbers)}{live}</section>')
         parts.append(f'<div class="grid">{"".join(_card(state, snapshot, store) for state in states)}</div>')
     else:
-        parts.append('<section class="panel calm"><b>No target yet</b>They appear here with the first commit that can be read.</section>')
+        parts.append('<section class="panel calm v-unknown"><b>No target yet</b>They appear here with the first commit that can be read.</section>')
     return _shell(f"{snapshot.stack or 'controller'}: {_title(counts)}", "".join(parts))
 
 

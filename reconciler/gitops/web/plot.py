@@ -22,14 +22,13 @@ def plot(points: Sequence[Point], since: float, until: float, *, label: str) -> 
     A count holds until the next look; before the first one nothing is drawn, because nothing is known.
     """
     top = highest(points)
-    scale = WIDTH / (until - since)
-    shapes = "".join(
-        _area(name, [(each.at, counts[index]) for each, counts in ((point, (point.drifted, point.pending)) for point in points)], since, until, scale, top)
-        for index, name in ((1, "pending"), (0, "drift"))
-    )
+    ends = [*(point.at for point in points[1:]), until]
+    edges = [((point.at - since) / (until - since) * WIDTH, (end - since) / (until - since) * WIDTH) for point, end in zip(points, ends, strict=True)]
+    pending = _area("pending", edges, [point.pending for point in points], top)
+    drifted = _area("drift", edges, [point.drifted for point in points], top)
     return (
         f'<svg class="plot" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-        f'<path class="base" d="M0 {HEIGHT:.0f}H{WIDTH:.0f}"/>{shapes}</svg>'
+        f'<path class="base" d="M0 {HEIGHT:.0f}H{WIDTH:.0f}"/>{pending}{drifted}</svg>'
     )
 
 
@@ -38,14 +37,18 @@ def highest(points: Sequence[Point]) -> int:
     return max((max(point.drifted, point.pending) for point in points), default=0) or 1
 
 
-def _area(name: str, values: Sequence[tuple[float, int]], since: float, until: float, scale: float, top: int) -> str:
-    if not any(count for _, count in values):
-        return ""
-    path = [f"M{(values[0][0] - since) * scale:.1f} {HEIGHT:.0f}"]
-    height = None
-    for at, count in values:
-        if count != height:
-            path.append(f"H{max(0.0, (at - since) * scale):.1f}V{HEIGHT - 4 - (HEIGHT - 8) * count / top if count else HEIGHT:.1f}")
-            height = count
-    path.append(f"H{(until - since) * scale:.1f}V{HEIGHT:.0f}Z")
-    return f'<path class="v-{name}" d="{"".join(path)}"/>'
+def _area(name: str, edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int) -> str:
+    """Return one stepped area; where nothing is counted there is no line either."""
+    path: list[str] = []
+    before = 0
+    for (left, right), count in zip(edges, counts, strict=True):
+        if count and not before:
+            path.append(f"M{left:.1f} {HEIGHT:.0f}")
+        if count != before:
+            path.append(f"V{HEIGHT - 4 - (HEIGHT - 8) * count / top:.1f}" if count else f"V{HEIGHT:.0f}Z")
+        if count:
+            path.append(f"H{right:.1f}")
+        before = count
+    if before:
+        path.append(f"V{HEIGHT:.0f}Z")
+    return f'<path class="v-{name}" d="{"".join(path)}"/>' if path else ""

@@ -12,7 +12,7 @@ text-decoration:none;color:inherit;min-width:0}
 .card:hover{background:var(--soft)}.card h3{font-size:1.05rem;margin:0;overflow-wrap:anywhere;min-width:0}
 .card .top{margin-bottom:.35rem;flex-wrap:nowrap}.card p{margin:.2rem 0;font-size:.88rem;color:var(--dim);overflow-wrap:anywhere}.card p b{color:var(--ink)}
 .card .bad{color:var(--c);display:-webkit-box;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow:hidden}
-.tag{white-space:nowrap}
+.tag{white-space:nowrap}.tiles li{min-width:0;overflow-wrap:anywhere}
 .plot{display:block;width:100%;height:9rem}.card .plot{height:2rem;margin-top:.5rem}
 .plot path{fill:color-mix(in srgb,var(--c) 28%,transparent);stroke:var(--c);stroke-width:1.5;vector-effect:non-scaling-stroke}
 .plot .base{fill:none;stroke:var(--line)}
@@ -25,5 +25,6 @@ margin-right:.35rem;vertical-align:-1px}
 .runs td{border-top:1px solid var(--line);padding:.35rem .5rem .35rem 0;vertical-align:top;white-space:nowrap}
 .runs td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
 .runs .num{text-align:right;padding-right:1.2rem}
+.calm.v-unknown b{color:var(--ink)}
 nav{font-size:.88rem;margin-bottom:.8rem}
 """
