@@ -45,8 +45,11 @@ class IvsGateway:
         connections: int = MAX_CONNECTIONS,
         on_request: OnRequest | None = None,
     ) -> None:
+        from reconciler.live.shortcut import Shortcut  # with botocore, which is long loaded when there is a client
+
         self._client = client
         self._methods: Mapping[str, str] = {operation: method for method, operation in client.meta.method_to_api_mapping.items()}
+        self._shortcut = Shortcut(client)  # registers itself with the client
         self._pacer = pacer
         self._sleep = sleep
         self._draw = draw
@@ -90,16 +93,19 @@ class IvsGateway:
         return None if self._pacer is None else self._pacer.rate(operation)
 
     def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool) -> tuple[dict[str, object], str]:
-        from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # with botocore, which is long loaded when there is a client
+        from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # likewise
 
         method = self._methods.get(operation)
         if method is None:
             raise AwsError(
                 f"the installed botocore does not know the IVS operation {operation}; install a newer one", operation=operation, code="UnknownOperation"
             )
+        data: dict[str, Any] | None
         try:
             with self._slots:
-                data: dict[str, Any] = getattr(self._client, method)(**parameters)
+                data = None if writes else self._shortcut.send(operation, parameters)
+                if data is None:
+                    data = getattr(self._client, method)(**parameters)
         except BOTO_ERRORS as error:
             raise to_aws_error(error, operation, writes=writes) from None
         metadata = data.pop("ResponseMetadata", {})

@@ -76,9 +76,9 @@ def _botocore_session(session_vars: dict[str, object] | None = None, profile: st
 @functools.cache
 def _models() -> Any:
     """Return the loader of service models; it keeps what it read, which is the same for every session."""
-    from botocore.loaders import create_loader
+    from reconciler.live.models import service_models
 
-    return create_loader(os.environ.get("AWS_DATA_PATH"))
+    return service_models()
 
 
 def _no_files() -> dict[str, object]:

@@ -28,6 +28,7 @@ class Faulty:
         self.asked: list[str] = []
         self.bodies: list[str] = []
         self.signers: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self._answers = list(answers)
         self._lock = threading.Lock()
         self.patience = threading.Event()
@@ -41,6 +42,7 @@ class Faulty:
             def do_POST(self) -> None:
                 outer.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
                 outer.signers.append(self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0])
+                outer.headers.append(dict(self.headers))
                 said = outer.next(self.path)
                 if said.break_off == "reset":
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -58,7 +60,7 @@ class Faulty:
                 self.end_headers()
                 self.wfile.write(said.body)
 
-            do_DELETE = do_POST  # noqa: N815  # the base class finds its methods by these names
+            do_GET = do_DELETE = do_POST  # noqa: N815  # the base class finds its methods by these names
 
             def log_message(self, *args: object) -> None:
                 return
