@@ -18,6 +18,8 @@ class KindName(StrEnum):
     CHANNEL = "channel"
     STREAM_KEY = "stream-key"
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and addresses are looked up by the ten thousand
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:

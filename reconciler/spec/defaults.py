@@ -33,7 +33,7 @@ class Defaults:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """The default tags of every kind but channels, whose own defaults ``under`` has merged already."""
+        """The default tags of every kind but channels, whose own defaults ``tags_under`` has merged already."""
         return self.project_tags
 
     @cached_property
@@ -41,9 +41,9 @@ class Defaults:
         return project_source(self._project)
 
     def under(self, entry: Entry) -> Mapping[str, Any]:
-        """Return a channel's fields over the default ones."""
+        """Return a channel's fields over the default ones; tags are left to ``tags_under``."""
         body = entry.body
-        if not self._block and not self._channel_tags:
+        if not self._block:
             return body
         merged = {**self._block, **body}
         for name in self._references:
@@ -53,9 +53,12 @@ class Defaults:
         for name in entry.nulls:
             if name not in body:
                 merged.pop(name, None)
-        if self._channel_tags and "tags" not in entry.nulls:
-            merged["tags"] = {**self._channel_tags, **(body.get("tags") or {})}
         return merged
+
+    def tags_under(self, entry: Entry) -> Mapping[str, str] | None:
+        """Return a channel's tags over the default ones of channels."""
+        own: Mapping[str, str] | None = entry.body.get("tags")
+        return {**self._channel_tags, **(own or {})} if self._channel_tags and "tags" not in entry.nulls else own
 
     def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems, *, complete: bool) -> None:
         """Judge what the default block refers to; ``complete`` says that ``entries`` are all there are."""

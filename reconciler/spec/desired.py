@@ -7,8 +7,9 @@ The result depends on what the files say, not on how: order, file boundaries and
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,6 +28,9 @@ from reconciler.spec.problems import Problems
 from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
 from reconciler.spec.tag_rules import count_fault, tag_faults
 from reconciler.spec.whole import check_references, check_whole, warnings_of
+
+_OF_ITS_OWN = frozenset({"name", "tags", "streamKey"})
+"""Fields that are judged for each channel by itself."""
 
 
 def load_desired(project: Project, target: Target) -> DesiredState:
@@ -82,39 +86,80 @@ def _order(address: Address) -> tuple[int, str, str]:
     return KINDS[address.kind].rank, address.kind.value, address.id
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What the fields of a resource come to, without its name and tags. ``properties`` are canonical."""
+
+    properties: dict[str, Value]
+    ignore: frozenset[str]
+    protect: bool
+    public_key: str | None
+
+
 def _maker(project: Project, place: Place, defaults: Defaults, problems: Problems) -> Callable[[Entry], DesiredResource]:
-    """Return the function that builds one resource; what is wrong with it goes into ``problems``."""
+    """Return the function that builds one resource; what is wrong with it goes into ``problems``.
+
+    Most channels of a large spec differ in name and tags alone. Fields that were judged once and found good are not judged again: half of the time of 5,000 channels.
+    """
+    known: dict[Hashable, _Settled] = {}
 
     def make(entry: Entry) -> DesiredResource:
         kind = entry.address.kind
-        fields: Mapping[str, Any] = entry.body
-        if kind is KindName.CHANNEL:
-            for fault in both_forms(fields):
-                entry.note(problems, fault)
-            fields = defaults.under(entry)
-        for fault in faults_in(kind, fields, place, entry.broken):
-            defaults.note(entry, fault, problems)
-        ignore: frozenset[str] = frozenset()
-        if names := fields.get("ignoreChanges"):
-            ignore, faults = ignored(kind, names)
-            for fault in faults:
-                defaults.note(entry, fault, problems)
-        properties, public_key = _properties(project, entry, fields, problems)
-        user_tags = _user_tags(entry, ("tags",), defaults.tags, fields.get("tags"), problems)
-        return _resource(
-            project, entry, entry.address, canonical(kind, properties), user_tags, ignore, protect=bool(fields.get("protect")), public_key=public_key
-        )
+        likeness = _likeness(entry)
+        settled = known.get(likeness) if likeness is not None else None
+        if settled is None:
+            before = len(problems)
+            settled = _settle(project, entry, place, defaults, problems)
+            if likeness is not None and len(problems) == before:
+                known[likeness] = settled
+        name = entry.body.get("name", entry.address.id)
+        properties: dict[str, Value] = {"name": name, **settled.properties} if name else settled.properties
+        own = defaults.tags_under(entry) if kind is KindName.CHANNEL else entry.body.get("tags")
+        user_tags = _user_tags(entry, ("tags",), defaults.tags, own, problems)
+        return _resource(project, entry, entry.address, properties, user_tags, settled.ignore, protect=settled.protect, public_key=settled.public_key)
 
     return make
 
 
+def _likeness(entry: Entry) -> Hashable:
+    """Return what is equal for channels whose fields are judged alike, or ``None`` where each is a case of its own.
+
+    The shape of the fields was judged before, so that equal values are of equal types.
+    """
+    if entry.address.kind is not KindName.CHANNEL or entry.broken:
+        return None
+    likeness = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _OF_ITS_OWN])
+    try:
+        hash(likeness)
+    except TypeError:
+        return None
+    return likeness
+
+
+def _settle(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Settled:
+    kind = entry.address.kind
+    fields: Mapping[str, Any] = entry.body
+    if kind is KindName.CHANNEL:
+        for fault in both_forms(fields):
+            entry.note(problems, fault)
+        fields = defaults.under(entry)
+    for fault in faults_in(kind, fields, place, entry.broken):
+        defaults.note(entry, fault, problems)
+    ignore: frozenset[str] = frozenset()
+    if names := fields.get("ignoreChanges"):
+        ignore, faults = ignored(kind, names)
+        for fault in faults:
+            defaults.note(entry, fault, problems)
+    properties, public_key = _properties(project, entry, fields, problems)
+    return _Settled(canonical(kind, properties), ignore, bool(fields.get("protect")), public_key)
+
+
 def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Any], str | None]:
-    """Return the API's properties, references resolved, and a key pair's PEM."""
-    address = entry.address
-    properties: dict[str, Any] = {"name": address.id}
+    """Return the API's properties but the name, references resolved, and a key pair's PEM."""
+    properties: dict[str, Any] = {}
     public_key = None
     for name in sorted(fields):
-        if name in OURS:
+        if name in OURS or name == "name":
             continue
         value = fields[name]
         if name in REFERENCES:

@@ -51,6 +51,9 @@ class Problems:
         where = f"{name}:{line}:{column}" if mark else name
         self._found[name, line, column, address, what] = Problem(where, address, what, hint)
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def __bool__(self) -> bool:
         return bool(self._found)
 
