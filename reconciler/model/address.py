@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 
 class KindName(StrEnum):
@@ -21,9 +20,11 @@ class KindName(StrEnum):
     __hash__ = str.__hash__  # an enum's own is written in Python, and addresses are looked up by the ten thousand
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
-    """Identity that can be sorted, printed and parsed."""
+class Address(NamedTuple):
+    """Identity that can be sorted, printed and parsed.
+
+    A tuple, because a plan of 5,000 channels looks addresses up 60,000 times: with the hash of a dataclass, written in Python, that was half of its time.
+    """
 
     kind: KindName
     id: str
