@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_scope, context_of, plan_options_of, project_of
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto-approve", action="store_true", help="do not ask")
     add_format(parser, "text", "json")
     add_scope(parser)
+    add_live(parser)
     add_allowances(parser)
     parser.set_defaults(run=run)
 
@@ -79,7 +80,18 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.pipeline.saved import blocked_now, claim, load_plan, moved_since, must_fit, restricted
     from reconciler.pipeline.survey import surveyed
 
-    given = [flag for flag, value in (("--prune", args.prune), ("--adopt", args.adopt), ("--only", args.only), ("--exclude", args.exclude)) if value]
+    given = [
+        flag
+        for flag, value in (
+            ("--prune", args.prune),
+            ("--adopt", args.adopt),
+            ("--only", args.only),
+            ("--exclude", args.exclude),
+            ("--wait-live", args.wait_live),
+            ("--stop-live", args.stop_live),
+        )
+        if value
+    ]
     if given:
         raise UsageError(f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE")
     path = context.directory / Path(args.plan_file)

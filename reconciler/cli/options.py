@@ -116,7 +116,14 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
     """Read the scope and the permissions of a plan from parsed arguments."""
     from reconciler.plan.actions import PlanOptions
 
-    return PlanOptions(prune=args.prune, adopt=getattr(args, "adopt", False), only=tuple(args.only), exclude=tuple(args.exclude))
+    return PlanOptions(
+        prune=args.prune,
+        adopt=getattr(args, "adopt", False),
+        only=tuple(args.only),
+        exclude=tuple(args.exclude),
+        stop_live=tuple(getattr(args, "stop_live", ())),
+        wait_live=getattr(args, "wait_live", None),
+    )
 
 
 def global_options() -> argparse.ArgumentParser:
@@ -142,6 +149,20 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
     group.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated")
 
 
+def add_live(parser: argparse.ArgumentParser) -> None:
+    """Add what may be done about channels on air."""
+    group = parser.add_argument_group("channels on air")
+    group.add_argument("--wait-live", metavar="TIME", type=_duration, help="wait this long (such as 30m) for broadcasts that stand in the way to end")
+    group.add_argument(
+        "--stop-live",
+        metavar="ADDRESS",
+        type=_channel,
+        action="append",
+        default=[],
+        help="end the broadcast of this channel where it stands in the way; its stream key is replaced; may be repeated",
+    )
+
+
 def add_allowances(parser: argparse.ArgumentParser) -> None:
     """Add the acknowledgements that let one run pass a guardrail."""
     group = parser.add_argument_group("acknowledgements, for this run alone")
@@ -159,6 +180,21 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number, 0 or more")
     return int(text)
+
+
+def _duration(text: str) -> int:
+    from reconciler.model.target import seconds_of
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _channel(text: str) -> str:
+    if not text.startswith("channel/") or not text.removeprefix("channel/").replace("-", "").replace("_", "").isalnum():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the address of one channel; write it like channel/main-stage")
+    return text
 
 
 def _columns() -> int:

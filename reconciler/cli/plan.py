@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_scope, context_of, plan_options_of, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="REV", help="what the checked-out commit is to be merged into; apply --require-commit holds the plan to it")
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)
+    add_live(parser)
     add_allowances(parser)
     parser.set_defaults(run=run)
 

@@ -42,19 +42,17 @@ def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region
 
 def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
     """Return the running broadcasts of the region by channel ARN. Raises ``AwsError``."""
-    return {
-        stream.channel_arn: stream
-        for page in items(calls, "ListStreams", "streams", _STREAMS_PAGE, {}, threading.Event())
-        for stream in (
-            Stream(
-                channel_arn=str(item["channelArn"]),
-                started_at=str(item.get("startTime") or ""),
-                viewers=int(item.get("viewerCount", -1)),
-                health=str(item.get("health") or "UNKNOWN"),
-            )
-            for item in page
-        )
-    }
+    pages = items(calls, "ListStreams", "streams", _STREAMS_PAGE, {}, threading.Event())
+    return {stream.channel_arn: stream for stream in map(Stream.of, _flat(pages))}
+
+
+def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
+    """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
+    shared = Shared(())
+    pages = items(calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, threading.Event())
+    return tuple(
+        LiveResource(STREAM_KEY.name, str(item["arn"]), shared.properties(STREAM_KEY.name, item), shared.tags(item.get("tags") or {})) for item in _flat(pages)
+    )
 
 
 class _Reading:

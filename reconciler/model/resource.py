@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Value, thaw
@@ -79,6 +80,15 @@ class Stream:
     started_at: str
     viewers: int
     health: str = "UNKNOWN"
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read an item of ``ListStreams``."""
+        return cls(str(item["channelArn"]), str(item.get("startTime") or ""), int(item.get("viewerCount", -1)), str(item.get("health") or "UNKNOWN"))
+
+    def __str__(self) -> str:
+        viewers = "an unknown number of viewers" if self.viewers < 0 else "1 viewer" if self.viewers == 1 else f"{self.viewers:,} viewers"
+        return f"on air since {self.started_at} with {viewers}"
 
 
 @dataclass(frozen=True, slots=True)

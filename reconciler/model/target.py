@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,10 +24,29 @@ DEFAULT_ACCOUNT = "123456789012"
 """The account of an embedded server when the target names none."""
 
 
+_DURATION = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+LONGEST_WAIT = 24 * 3600
+
+
+def seconds_of(text: str) -> int:
+    """Read a length of time such as ``90s``, ``30m`` or ``2h``. Raises ``ValueError`` saying how to write one."""
+    found = _DURATION.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= LONGEST_WAIT:
+        raise ValueError(f"{text!r} is not a length of time up to a day; write it like 90s, 30m or 2h")
+    return seconds
+
+
 class OnLive(StrEnum):
     """What to do with a channel that is on air when a change would need it off air."""
 
     BLOCK = "block"
+    """Leave the channel and say so."""
+    WAIT = "wait"
+    """Carry out the rest, and go on with the channel once it is off air, until a deadline."""
+    STOP = "stop"
+    """End the broadcasts that the caller names, one by one; leave the others as ``BLOCK`` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +72,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Guardrails:
-    """Limits of one run, counted for each kind. A limit of ``None`` is off."""
+    """Limits of one run, counted for each kind. A limit of ``None`` is off.
+
+    ``live_deadline`` is how many seconds ``OnLive.WAIT`` waits for broadcasts to end.
+    """
 
     max_deletes: int | None = 20
     max_delete_percent: int | None = 30
     max_updates: int | None = None
     max_update_percent: int | None = None
     on_live: OnLive = OnLive.BLOCK
+    live_deadline: int = 1800
 
 
 @dataclass(frozen=True, slots=True)

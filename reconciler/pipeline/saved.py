@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.errors import StalePlan, UsageError
-from reconciler.live.reader import read_streams
 from reconciler.model.target import Guardrails, Project
+from reconciler.pipeline.air import heeding_streams
 from reconciler.pipeline.survey import Survey
 from reconciler.plan.actions import Plan, TargetPlan
 from reconciler.plan.codec import fingerprint, from_json
-from reconciler.plan.live_streams import needs_streams, with_streams
+from reconciler.plan.live_streams import LiveRules
 from reconciler.plan.stale import moved
 
 
@@ -90,13 +90,12 @@ def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
 
 
 def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
-    """Yield the saved targets' plans with the channels blocked that have gone on air since."""
-    connections = {survey.target.name: survey.connection for survey in surveys}
+    """Yield the saved targets' plans as the channels on air now allow; what a plan has decided about a channel stays decided."""
+    by_name = {survey.target.name: survey for survey in surveys}
     for target in plan.targets:
-        if needs_streams(target):
-            yield with_streams(target, read_streams(connections[target.name].gateway), guardrails.on_live)
-        else:
-            yield target
+        survey = by_name[target.name]
+        rules = LiveRules.of(guardrails, plan.options, survey.desired.resources)
+        yield heeding_streams(target, rules, survey.connection.gateway)
 
 
 def _belongs(mark: Path, fingerprints: object) -> bool:

@@ -11,21 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.errors import AwsError
 from reconciler.live.connect import Connection, connect
 from reconciler.live.gateway import Answer
-from reconciler.live.reader import ReadCalls, ReadRequest, read_live, read_streams
+from reconciler.live.reader import ReadCalls, ReadRequest, read_live
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import DesiredState, LiveState, digest_of
 from reconciler.model.target import Project, Target
+from reconciler.pipeline.air import heeding_streams
 from reconciler.pipeline.forecast import Foreseen
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
 from reconciler.plan.estimate import Expected, reads_of
-from reconciler.plan.live_streams import needs_streams, with_streams
+from reconciler.plan.live_streams import LiveRules
 
 _TARGETS_AT_ONCE = 8
 
@@ -143,11 +144,9 @@ def plan_target(
     adopt: Mapping[Address, str],
 ) -> TargetPlan:
     """Decide what to do about one target; asks which channels are on air only when the plan would touch a channel."""
-    allowed = PlanOptions(prune=options.prune or target.prune, adopt=options.adopt, only=options.only, exclude=options.exclude)
+    allowed = replace(options, prune=options.prune or target.prune)
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt)
-    if needs_streams(plan):
-        plan = with_streams(plan, read_streams(connection.gateway), project.guardrails.on_live)
-    return plan
+    return heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources), connection.gateway)
 
 
 def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, git_commit: str | None, now: datetime | None = None) -> Plan:

@@ -49,11 +49,17 @@ class ReplaceOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """A step that repeats a read until ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait in failure."""
+    """A step that repeats a read until ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait in failure.
+
+    With ``absent`` it is the other way round: until nothing in the answer's list has that value there, which is how a broadcast ends.
+    ``seconds`` is how long to wait; ``None`` leaves that to the executor.
+    """
 
     member: str
     equals: str
     fails_on: str | None = None
+    absent: bool = False
+    seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,17 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class OnAir:
+    """A channel that was on air when the plan was made, and that the plan touches. ``viewers`` is ``-1`` where the service could not count in time."""
+
+    address: Address
+    arn: str
+    since: str
+    viewers: int
+    health: str = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Counts for the last line. A blocked action is counted in ``blocked`` and nowhere else."""
 
@@ -150,12 +167,18 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """The permissions and the scope a plan was made with; they travel with it."""
+    """The permissions and the scope a plan was made with; they travel with it.
+
+    ``stop_live`` names the channels whose broadcast may be ended; ``wait_live`` is how many seconds to wait for broadcasts to end,
+    ``None`` where the project's rule holds.
+    """
 
     prune: bool = False
     adopt: bool = False
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    stop_live: tuple[str, ...] = ()
+    wait_live: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +186,7 @@ class TargetPlan:
     """What to do in one account and region. ``actions`` are in a total order that depends on nothing but their content.
 
     ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages are of that.
+    ``wait_live`` is how many seconds an apply waits for a channel that goes on air meanwhile.
     """
 
     name: str
@@ -176,6 +200,8 @@ class TargetPlan:
     orphans: tuple[Orphan, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
     notes: tuple[str, ...] = ()
+    on_air: tuple[OnAir, ...] = ()
+    wait_live: int = 0
 
     @property
     def is_empty(self) -> bool:

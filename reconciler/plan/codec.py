@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.model.values import Value, thaw
-from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
+from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, OnAir, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
 
 _NOT_COVERED = ("createdAt", "gitCommit", "gitTree", "base", "fingerprint")
@@ -86,7 +86,14 @@ def _origin(plan: Plan) -> dict[str, object]:
 
 
 def _options(options: PlanOptions) -> dict[str, object]:
-    return {"prune": options.prune, "adopt": options.adopt, "only": list(options.only), "exclude": list(options.exclude)}
+    return {
+        "prune": options.prune,
+        "adopt": options.adopt,
+        "only": list(options.only),
+        "exclude": list(options.exclude),
+        "stopLive": list(options.stop_live),
+        "waitLive": options.wait_live,
+    }
 
 
 def _target(target: TargetPlan) -> dict[str, object]:
@@ -102,6 +109,8 @@ def _target(target: TargetPlan) -> dict[str, object]:
         "orphans": [_orphan(orphan) for orphan in target.orphans],
         "duplicates": [_duplicate(duplicate) for duplicate in target.duplicates],
         "notes": list(target.notes),
+        "onAir": [_on_air(channel) for channel in target.on_air],
+        "waitLive": target.wait_live,
     }
 
 
@@ -146,7 +155,12 @@ def _step(step: Step) -> dict[str, object]:
 
 
 def _until(until: Until) -> dict[str, object]:
-    return {"member": until.member, "equals": until.equals, "failsOn": until.fails_on}
+    content: dict[str, object] = {"member": until.member, "equals": until.equals, "failsOn": until.fails_on}
+    if until.absent:
+        content["absent"] = True
+    if until.seconds is not None:
+        content["seconds"] = until.seconds
+    return content
 
 
 def _blocked(blocked: Blocked | None) -> dict[str, object] | None:
@@ -165,6 +179,10 @@ def _orphan(orphan: Orphan) -> dict[str, object]:
 
 def _duplicate(duplicate: Duplicate) -> dict[str, object]:
     return {"address": str(duplicate.address), "kept": duplicate.kept, "others": list(duplicate.others)}
+
+
+def _on_air(channel: OnAir) -> dict[str, object]:
+    return {"address": str(channel.address), "arn": channel.arn, "since": channel.since, "viewers": channel.viewers, "health": channel.health}
 
 
 def _object(values: Mapping[str, Value]) -> dict[str, object]:

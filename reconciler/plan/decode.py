@@ -15,6 +15,7 @@ from reconciler.plan.actions import (
     Duplicate,
     FieldChange,
     Observed,
+    OnAir,
     Orphan,
     Plan,
     PlanOptions,
@@ -27,7 +28,7 @@ from reconciler.plan.actions import (
     Verb,
 )
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """Of the plan file. The first number changes when a program that reads plans would misread them."""
 
 T = TypeVar("T")
@@ -76,10 +77,17 @@ class Node:
             raise DamagedPlanError(f"{self._at(key)} is not true or false")
         return value
 
+    def whole(self, key: str) -> int:
+        """Return a whole number."""
+        value = self._get(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise DamagedPlanError(f"{self._at(key)} is not a whole number")
+        return value
+
     def number(self, key: str) -> int:
         """Return a whole number that is not negative."""
-        value = self._get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        value = self.whole(key)
+        if value < 0:
             raise DamagedPlanError(f"{self._at(key)} is not a count")
         return value
 
@@ -89,6 +97,10 @@ class Node:
         if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
             raise DamagedPlanError(f"{self._at(key)} is not a number")
         return float(value)
+
+    def optional_number(self, key: str) -> int | None:
+        """Return a whole number that is not negative, or nothing where there is none."""
+        return None if self._content.get(key) is None else self.number(key)
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         """Return a string as what ``parse`` makes of it."""
@@ -145,7 +157,7 @@ def read_plan(content: object) -> Plan:
     """Return the plan that the content of a file describes. Raises ``DamagedPlanError``."""
     node = Node(content, "")
     version = node.text("formatVersion")
-    if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+    if version != FORMAT_VERSION:
         raise DamagedPlanError(f"its format is {version}, and this program reads {FORMAT_VERSION}")
     options, base = node.node("options"), node.optional_node("base")
     return Plan(
@@ -153,7 +165,14 @@ def read_plan(content: object) -> Plan:
         created_at=node.text("createdAt"),
         git_commit=node.optional_text("gitCommit"),
         spec_digest=node.text("specDigest"),
-        options=PlanOptions(prune=options.flag("prune"), adopt=options.flag("adopt"), only=options.texts("only"), exclude=options.texts("exclude")),
+        options=PlanOptions(
+            prune=options.flag("prune"),
+            adopt=options.flag("adopt"),
+            only=options.texts("only"),
+            exclude=options.texts("exclude"),
+            stop_live=options.texts("stopLive"),
+            wait_live=options.optional_number("waitLive"),
+        ),
         targets=tuple(_target(target) for target in node.nodes("targets")),
         git_tree=node.text("gitTree") if node.has("gitTree") else None,
         base=None if base is None else Base(base.text("name"), base.text("commit")),
@@ -177,7 +196,13 @@ def _target(node: Node) -> TargetPlan:
         orphans=tuple(Orphan(_address(item), item.text("arn"), item.flag("protected")) for item in node.nodes("orphans")),
         duplicates=tuple(Duplicate(_address(item), item.text("kept"), item.texts("others")) for item in node.nodes("duplicates")),
         notes=node.texts("notes"),
+        on_air=tuple(_on_air(item) for item in node.nodes("onAir")),
+        wait_live=node.number("waitLive"),
     )
+
+
+def _on_air(node: Node) -> OnAir:
+    return OnAir(_address(node), node.text("arn"), node.text("since"), node.whole("viewers"), node.text("health"))
 
 
 def _action(node: Node) -> Action:
@@ -215,8 +240,12 @@ def _step(node: Node) -> Step:
         parameters=node.values("parameters"),
         after=node.texts("after"),
         binds=node.text_map("binds"),
-        until=None if until is None else Until(until.text("member"), until.text("equals"), until.optional_text("failsOn")),
+        until=None if until is None else _until(until),
     )
+
+
+def _until(node: Node) -> Until:
+    return Until(node.text("member"), node.text("equals"), node.optional_text("failsOn"), node.flag("absent", default=False), node.optional_number("seconds"))
 
 
 def _address(node: Node) -> Address:

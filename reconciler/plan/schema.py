@@ -36,7 +36,16 @@ def plan_schema() -> dict[str, object]:
                 },
                 "specDigest": _DIGEST,
                 "fingerprint": {**_DIGEST, "description": "Of everything but createdAt, gitCommit, gitTree and base."},
-                "options": _object({"prune": {"type": "boolean"}, "adopt": {"type": "boolean"}, "only": _TEXTS, "exclude": _TEXTS}),
+                "options": _object(
+                    {
+                        "prune": {"type": "boolean"},
+                        "adopt": {"type": "boolean"},
+                        "only": _TEXTS,
+                        "exclude": _TEXTS,
+                        "stopLive": _TEXTS,
+                        "waitLive": _or_null(_COUNT),
+                    }
+                ),
                 "targets": _list({"$ref": "#/$defs/target"}),
             },
             optional=("gitTree", "base", "ofRevisions"),
@@ -73,6 +82,11 @@ def _target() -> dict[str, object]:
             "orphans": _list(_object({"address": _ADDRESS, "arn": {"type": "string", "pattern": "^(arn:.*)?$"}, "protected": {"type": "boolean"}})),
             "duplicates": _list(_object({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})),
             "notes": _TEXTS,
+            "onAir": {
+                **_list(_object({"address": _ADDRESS, "arn": _ARN, "since": _TEXT, "viewers": {"type": "integer"}, "health": _TEXT})),
+                "description": "Channels on air that the plan touches; -1 viewers where the service could not count.",
+            },
+            "waitLive": {**_COUNT, "description": "Seconds that an apply waits for a channel that goes on air meanwhile."},
         }
     )
 
@@ -118,8 +132,10 @@ def _step() -> dict[str, object]:
             "after": {**_TEXTS, "description": "The steps that must be done before."},
             "binds": {**_TEXT_MAP, "description": "By address, the path in the answer that holds its ARN."},
             "until": {
-                **_object({"member": _TEXT, "equals": _TEXT, "failsOn": _TEXT_OR_NULL}),
-                "description": "Repeat the read until the member has the value.",
+                **_object(
+                    {"member": _TEXT, "equals": _TEXT, "failsOn": _TEXT_OR_NULL, "absent": {"const": True}, "seconds": _COUNT}, optional=("absent", "seconds")
+                ),
+                "description": "Repeat the read until the member has the value; with absent, until nothing in the list has it.",
             },
         },
         optional=("until",),

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
-from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target
+from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target, seconds_of
 from reconciler.spec.loader import load
 from reconciler.spec.notifications import channels_of, notification_faults
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
@@ -83,11 +83,21 @@ def _faults(raw: object) -> Iterator[Fault]:
     channels = {name: channel for name, channel in _mapping(given, "notifications").items() if name not in bad}
     yield from notification_faults(channels, _mapping(given, "targets"))
     guardrails = _mapping(given, "guardrails")
-    on_live = guardrails.get("onLive")
-    if isinstance(on_live, str) and on_live != OnLive.BLOCK.value:
-        yield Fault(("guardrails", "onLive"), f"onLive {shown(on_live)} is not available yet", "write onLive: block")
+    yield from _live_faults(guardrails)
     if not any(path[:1] == ("defaults",) for path in faulty):
         yield from _default_faults(_mapping(given, "defaults"))
+
+
+def _live_faults(guardrails: Mapping[str, Any]) -> Iterator[Fault]:
+    on_live, deadline = guardrails.get("onLive"), guardrails.get("liveDeadline")
+    if isinstance(on_live, str) and on_live not in set(OnLive):
+        yield Fault(("guardrails", "onLive"), f"guardrails.onLive {shown(on_live)} is not one of {', '.join(OnLive)}", "write one of them")
+    if isinstance(deadline, str):
+        try:
+            seconds_of(deadline)
+        except ValueError:
+            what = f"guardrails.liveDeadline {shown(deadline)} is not a length of time up to a day"
+            yield Fault(("guardrails", "liveDeadline"), what, "write it like 90s, 30m or 2h")
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -197,4 +207,6 @@ def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
         max_delete_percent=raw.get("maxDeletePercent", standard.max_delete_percent),
         max_updates=raw.get("maxUpdates", standard.max_updates),
         max_update_percent=raw.get("maxUpdatePercent", standard.max_update_percent),
+        on_live=OnLive(raw.get("onLive") or standard.on_live),
+        live_deadline=seconds_of(raw["liveDeadline"]) if raw.get("liveDeadline") is not None else standard.live_deadline,
     )

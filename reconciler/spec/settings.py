@@ -58,7 +58,12 @@ class GuardrailSettings(Strict):
     maxDeletePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: 30.")
     maxUpdates: Count | None = Field(None, description="Most updates of one kind. Default: no limit.")
     maxUpdatePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: no limit.")
-    onLive: Annotated[str, _enum("block")] | None = Field(None, description="What to do with a channel on air when a change needs it off air. Default: block.")
+    onLive: Annotated[str, _enum("block", "wait", "stop")] | None = Field(
+        None,
+        description="What to do with a channel on air when a change needs it off air: leave it, wait for its broadcast to end, "
+        "or end the broadcasts that --stop-live names. Default: block.",
+    )
+    liveDeadline: str | None = Field(None, description="How long `onLive: wait` waits, such as 90s, 30m or 2h. Default: 30m.")
 
 
 class HookSettings(Strict):

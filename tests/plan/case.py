@@ -21,7 +21,7 @@ from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import REF, Ref, Value, thaw
 from reconciler.plan.actions import Action, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
-from reconciler.plan.live_streams import with_streams
+from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "plan"
@@ -36,7 +36,12 @@ class Case:
         self.expect: dict[str, Any] = content["expect"]
         options = content.get("options", {})
         self.options = PlanOptions(
-            prune=options.get("prune", False), adopt=options.get("adopt", False), only=tuple(options.get("only", ())), exclude=tuple(options.get("exclude", ()))
+            prune=options.get("prune", False),
+            adopt=options.get("adopt", False),
+            only=tuple(options.get("only", ())),
+            exclude=tuple(options.get("exclude", ())),
+            stop_live=tuple(options.get("stopLive", ())),
+            wait_live=options.get("waitLive"),
         )
         self.desired = self._desired(content)
         self.live = self._live(content)
@@ -48,13 +53,24 @@ class Case:
             max_delete_percent=limits.get("maxDeletePercent", 30),
             max_updates=limits.get("maxUpdates"),
             max_update_percent=limits.get("maxUpdatePercent"),
+            on_live=OnLive(limits.get("onLive", "block")),
         )
         self.allow: dict[str, Any] = content.get("allow", {})
 
-    def plan(self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None) -> TargetPlan:
+    def plan(
+        self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None
+    ) -> TargetPlan:
         """Plan the situation, or the same wishes in another one."""
-        plan = build_plan(wanted_state or self.desired, live_state or self.live, self.options, target_name="prod", adopt=self.adopt)
-        return with_streams(plan, self.streams, OnLive.BLOCK) if self.streams else plan
+        there = live_state or self.live
+        plan = build_plan(wanted_state or self.desired, there, self.options, target_name="prod", adopt=self.adopt)
+        streams = self.streams if streams is None else streams
+        if not streams:
+            return plan
+        keys: dict[str, tuple[LiveResource, ...]] = {}
+        for key in there.of(KindName.STREAM_KEY):
+            channel = str(key.properties["channelArn"])
+            keys[channel] = (*keys.get(channel, ()), key)
+        return with_streams(plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, self.desired.resources))
 
     def _desired(self, content: dict[str, Any]) -> DesiredState:
         self.specs: dict[str, DesiredResource] = {}

@@ -6,7 +6,7 @@ It knows neither addresses nor ownership; it refuses what the service's document
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Kind
@@ -38,7 +38,8 @@ class RefusedError(Exception):
 class Service:
     """Live resources, and the operations on them."""
 
-    def __init__(self, live: LiveState) -> None:
+    def __init__(self, live: LiveState, streams: Iterable[str] = ()) -> None:
+        self.streams = set(streams)
         self.resources = {resource.arn: resource for group in live.resources.values() for resource in group}
         self.made = itertools.count(1)
         self.bound: dict[str, str] = {}
@@ -62,6 +63,14 @@ class Service:
         if step.operation in ("TagResource", "UntagResource"):
             self._tag(step.operation, parameters)
             return
+        if step.operation == "StopStream":
+            self._stop(str(parameters["channelArn"]))
+            return
+        if step.operation == "ListStreams":
+            assert step.until is not None
+            assert step.until.absent
+            self.streams.discard(step.until.equals)  # what is waited for comes to an end
+            return
         kind, what = _CALLS[step.operation]
         if what == "create":
             self._create(step, kind, parameters)
@@ -69,6 +78,8 @@ class Service:
         arn = str(parameters.pop("arn"))
         if arn not in self.resources:
             raise RefusedError(f"{step.id}: 404 {arn}")
+        if arn in self.streams and what in ("update", "delete"):
+            raise RefusedError(f"{step.id}: 409 {arn} is live")
         if what == "get":
             self._settle(step, kind, arn)
         elif what == "update":
@@ -77,6 +88,10 @@ class Service:
         else:
             self.touched.add(arn)
             self._delete(kind, arn)
+
+    def _stop(self, channel: str) -> None:
+        assert not any(key.properties["channelArn"] == channel for key in self._of(KINDS[KindName.STREAM_KEY])), "the encoder reconnects with its key"
+        self.streams.discard(channel)
 
     def _known(self, value: Value) -> Value:
         if isinstance(value, Ref):

@@ -90,7 +90,7 @@ def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
 
 @pytest.mark.parametrize("case", ALL)
 def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(case: Case) -> None:
-    service = Service(case.live)
+    service = Service(case.live, case.streams)
     plan = case.plan()
     if "fails" in case.expect:
         with pytest.raises(RefusedError, match=case.expect["fails"]):
@@ -105,6 +105,6 @@ def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(c
         if resource.tags.get(STACK) not in (None, THIS_STACK) or (STACK not in resource.tags and resource.arn not in {action.arn for action in plan.actions})
     }
     assert not foreign & service.touched, "something foreign was touched"
-    following = case.plan(live_state=after)
+    following = case.plan(live_state=after, streams={arn: stream for arn, stream in case.streams.items() if arn in service.streams})
     left = [f"{action.verb} {action.address}" for action in following.actions if action.blocked is None]
     assert left == case.expect.get("then", []), left

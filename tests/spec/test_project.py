@@ -52,7 +52,7 @@ targets:
     prune: true
     specs: [prod.yaml]
   dev: {region: ap-south-1, sandbox: state/dev.db, accountId: "000000000001"}
-guardrails: {maxDeletes: 0, maxDeletePercent: null, maxUpdates: 7, maxUpdatePercent: 100, onLive: block}
+guardrails: {maxDeletes: 0, maxDeletePercent: null, maxUpdates: 7, maxUpdatePercent: 100, onLive: wait, liveDeadline: 2h}
 ignoreTags: ["cost-*", owner]
 """
     assert project(tmp_path, text) == Project(
@@ -78,7 +78,7 @@ ignoreTags: ["cost-*", owner]
             ),
             "dev": Target(name="dev", region="ap-south-1", account_id="000000000001", sandbox=str(tmp_path / "state" / "dev.db"), paced=False),
         },
-        guardrails=Guardrails(0, None, 7, 100, OnLive.BLOCK),
+        guardrails=Guardrails(0, None, 7, 100, OnLive.WAIT, 7200),
     )
 
 
