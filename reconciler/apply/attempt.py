@@ -68,6 +68,7 @@ def _nobody(address: Address, operation: str) -> None:
 class Context:
     """What every step of a run shares. ``bound`` is written by the loop alone, always before the steps that read it go out.
 
+    ``off_air`` holds the channels whose broadcast was seen to end, and is written like ``bound``.
     ``before`` is told of each step in its worker, before its first call leaves. ``draw`` gives random numbers from 0 to 1.
     """
 
@@ -77,6 +78,7 @@ class Context:
     sleep: Callable[[float], None]
     clock: Callable[[], float]
     bound: dict[Address, Bound] = field(default_factory=dict)
+    off_air: set[str] = field(default_factory=set)
     lookout: Lookout | None = None
     before: Callable[[Address, str], None] = _nobody
     draw: Callable[[], float] = lambda: 0.5

@@ -125,7 +125,7 @@ class Graph:
         """Return the outcome of a step that can no longer run; its message names the action that began it."""
         if cause.result is Result.FAILED:
             message = f"it waits for {action.address}, which failed"
-        elif cause.result is Result.BLOCKED and action.blocked is not None:
+        elif cause.result is Result.BLOCKED and (action.blocked is not None or self.action(name) is not action):
             message = f"it waits for {action.address}, which is blocked"
         else:
             message = cause.message

@@ -14,13 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
 from reconciler import log
+from reconciler.apply.air import Air, Look, Parked
 from reconciler.apply.attempt import Context, WriteCalls
 from reconciler.apply.closing import Settlement, close
 from reconciler.apply.create import Made
 from reconciler.apply.events import ActionFinished, Event, StepFinished
 from reconciler.apply.graph import Graph, News
 from reconciler.apply.lookout import Lookout
-from reconciler.apply.step import Settled, run_step
+from reconciler.apply.step import STOP, Settled, run_step
 from reconciler.model.address import Address
 from reconciler.plan.actions import ApplyResult, Result, Step, StepOutcome, TargetPlan
 
@@ -49,8 +50,8 @@ def execute(
     ``lookout`` finds creates whose answer was lost, and what another apply makes; without it, such a create is a failure.
     ``draw`` gives random numbers from 0 to 1, by which two applies get out of each other's way.
     """
-    inbox: SimpleQueue[Event | Future[Settled]] = SimpleQueue()
-    run = _Run(Graph(plan), Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw), inbox, on_event)
+    inbox: SimpleQueue[Event | Look | Future[Settled]] = SimpleQueue()
+    run = _Run(Graph(plan), Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw), inbox, on_event, wait_live=plan.wait_live)
     began = clock()
     try:
         run.to_the_end()
@@ -66,7 +67,9 @@ def execute(
 class _Run:
     """One apply of one target."""
 
-    def __init__(self, graph: Graph, context: Context, inbox: SimpleQueue[Event | Future[Settled]], on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, graph: Graph, context: Context, inbox: SimpleQueue[Event | Look | Future[Settled]], on_event: Callable[[Event], None], *, wait_live: float
+    ) -> None:
         self.graph = graph
         self.sent = 0
         self.interrupted = False
@@ -76,18 +79,26 @@ class _Run:
         self._lanes: dict[str, ThreadPoolExecutor] = {}
         self._made: list[Made] = []
         self._under_way = 0
+        self._air = Air(context, inbox.put)
+        self._air_deadline = context.clock() + wait_live
 
     def to_the_end(self) -> None:
         """Run until every step is settled."""
         self._follow(self.graph.start())
         while self._under_way:
             message = self._inbox.get()
+            if isinstance(message, Look):
+                self._looked(message)
+                continue
             if not isinstance(message, Future):
                 self._on_event(message)
                 continue
             self._under_way -= 1
             settled = message.result()
             self.sent += settled.outcome.calls
+            if settled.on_air is not None and self._context.clock() < self._air_deadline:
+                self._park(settled.outcome.step, settled.on_air.channel_arn, again=True)
+                continue
             self.interrupted = self.interrupted or settled.stopped
             # Before any step that names these ARNs goes out.
             self._context.bound.update(settled.bound)
@@ -106,6 +117,7 @@ class _Run:
 
     def close(self) -> None:
         """Let no more calls start; those in flight finish by themselves."""
+        self._air.close()
         for lane in self._lanes.values():
             lane.shutdown(wait=False, cancel_futures=True)
 
@@ -150,10 +162,37 @@ class _Run:
         """Pass on what was told while no worker was waited for."""
         while not self._inbox.empty():
             message = self._inbox.get()
-            if not isinstance(message, Future):
+            if not isinstance(message, Future | Look):
                 self._on_event(message)
 
+    def _looked(self, look: Look) -> None:
+        """Go on with the steps whose channel is off air, and settle those that have waited long enough."""
+        self.sent += look.calls
+        for parked, outcome in self._air.settled(look):
+            self._under_way -= 1
+            if outcome.result is Result.DONE:
+                # Before the steps go out that touch the channel.
+                self._context.off_air.add(parked.arn)
+            if outcome.result is Result.DONE and parked.again:
+                self._send(parked.step, parked.address)
+                continue
+            self.interrupted = self.interrupted or outcome.result is Result.NOT_ATTEMPTED
+            self._follow(self.graph.settle(outcome, {}))
+
+    def _park(self, name: str, arn: str, *, again: bool = False) -> None:
+        """Let a step wait until a channel is off air."""
+        action = self.graph.action(name)
+        step = next(step for step in action.steps if step.id == name)
+        now = self._context.clock()
+        seconds = None if step.until is None else step.until.seconds
+        deadline = self._air_deadline if seconds is None else now + seconds
+        self._under_way += 1
+        self._air.park(Parked(step, action.address, arn, now, deadline, again=again, ending=any(one.operation == STOP for one in action.steps)))
+
     def _send(self, step: Step, address: Address) -> None:
+        if step.until is not None and step.until.absent:
+            self._park(step.id, step.until.equals)
+            return
         lane = self._lanes.get(step.operation)
         if lane is None:
             lane = self._lanes[step.operation] = ThreadPoolExecutor(_LANE, thread_name_prefix=f"apply-{step.operation}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.apply.air import OnAirError, in_the_way
 from reconciler.apply.attempt import IN_USE_SECONDS as IN_USE_SECONDS  # what tests of waits know the step by
 from reconciler.apply.attempt import LAG_SECONDS as LAG_SECONDS
 from reconciler.apply.attempt import Attempt, Bound, Context, StoppedError, passing, pauses
@@ -20,12 +21,15 @@ from reconciler.apply.takeover import found_in
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.resource import Stream
 from reconciler.model.values import thaw
 from reconciler.plan.actions import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0
 """How long a state is waited for; the user guide speaks of up to 20 seconds."""
 
+STOP = "StopStream"
+_NOT_LIVE = "ChannelNotBroadcasting"
 _NOT_FOUND = "ResourceNotFoundException"
 _CREATES = frozenset(kind.create for kind in KINDS.values())
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
@@ -35,13 +39,14 @@ _DELETES = frozenset(kind.delete for kind in KINDS.values())
 class Settled:
     """What became of a step, and the ARNs it brought. ``stopped`` says that it would have gone on but for the request to stop.
 
-    ``made`` is what the run still holds against rivals at its end.
+    ``made`` is what the run still holds against rivals at its end. ``on_air`` is the broadcast that was found in the way.
     """
 
     outcome: StepOutcome
     bound: Mapping[Address, Bound] = field(default_factory=dict)
     stopped: bool = False
     made: Made | None = None
+    on_air: Stream | None = None
 
 
 def run_step(step: Step, address: Address, context: Context) -> Settled:
@@ -54,6 +59,8 @@ def run_step(step: Step, address: Address, context: Context) -> Settled:
         return _run(attempt)
     except StoppedError as error:
         return Settled(attempt.outcome(Result.NOT_ATTEMPTED, message=str(error)), stopped=True)
+    except OnAirError as error:
+        return Settled(attempt.outcome(Result.BLOCKED, message=str(error)), on_air=error.stream)
     except AwsError as error:
         attempt.note(error)
         return Settled(attempt.outcome(Result.FAILED, code=error.code, message=_said(error, step)))
@@ -81,10 +88,10 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
         try:
             answer = attempt.call(attempt.step.operation, parameters)
         except AwsError as error:
-            if error.code == _NOT_FOUND and attempt.step.operation in _DELETES:
+            if (error.code == _NOT_FOUND and attempt.step.operation in _DELETES) or (error.code == _NOT_LIVE and attempt.step.operation == STOP):
                 attempt.note(error)
                 return {}  # gone is what was wanted
-            why = passing(attempt, error)
+            why = in_the_way(attempt, parameters, error) or passing(attempt, error)
             if why is None:
                 raise
             attempt.note(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from reconciler.apply import ActionFinished, Event, Forecast
+from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.actions import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import duration_words
@@ -40,6 +40,13 @@ def forecast_words(forecast: Forecast, now: datetime) -> str:
     end = now + timedelta(seconds=coming.seconds)
     day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
     return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, ends {day}{end:%H:%M:%S} ({duration_words(coming.seconds)})"
+
+
+def waiting_words(event: Event) -> str | None:
+    """Return what a channel on air lets an apply wait for; other waits are short, and not worth a line."""
+    if not isinstance(event, StepWaiting) or event.operation != "ListStreams":
+        return None
+    return f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most"
 
 
 class Watcher(Protocol):
@@ -85,6 +92,9 @@ class Lines:
         if isinstance(event, ActionFinished):
             self._stdout.write(self.line(event.outcome, self._paint) + "\n")
             self._stdout.flush()
+        elif (words := waiting_words(event)) is not None:
+            self._stdout.write(f"  {self._paint('waiting', 'note')}  {words}\n")
+            self._stdout.flush()
         elif isinstance(event, Forecast) and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS and event.expected.seconds >= _WORTH_SAYING_SECONDS:
             self._said_at = event.elapsed
             self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
@@ -112,7 +122,11 @@ class Bar:
         if isinstance(event, Forecast):
             self._progress.update(self._task, narrow=forecast_words(event, local_now()))
             return
+        if (words := waiting_words(event)) is not None and self._same_terminal:
+            self._progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
+            return
         if not isinstance(event, ActionFinished):
+            self._lines.event(event)
             return
         if self._same_terminal:
             self._progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)

@@ -60,7 +60,7 @@ _CLASSES: Mapping[str, Repeat] = {
     ),
     **dict.fromkeys(("GetCallerIdentity", "AssumeRole"), Repeat.READ),
     **{kind.update: Repeat.SAME for kind in KINDS.values() if kind.update is not None},
-    **dict.fromkeys(("TagResource", "UntagResource"), Repeat.SAME),
+    **dict.fromkeys(("TagResource", "UntagResource", "StopStream"), Repeat.SAME),
     **{kind.delete: Repeat.DELETE for kind in KINDS.values()},
     **{kind.create: Repeat.ONCE for kind in KINDS.values()},
 }

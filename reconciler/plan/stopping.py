@@ -67,11 +67,11 @@ def stopped(actions: Sequence[Action], stream: Stream, keys: Sequence[LiveResour
     stop, idle = _ending(numbers, stream, tuple(step.id for step in (*first, *own_deletes)) or before)
     work = (replace(action.steps[0], after=(*before, idle.id)), *action.steps[1:])
     steps = [*first, stop, idle, *work]
-    lost = f"{stream}: the broadcast is ended, and its viewers are cut off"
+    lost = f"{stream}: its stream key is deleted and the broadcast ended, and its viewers are cut off"
     if action.verb is Verb.DELETE:
         result[channel] = replace(action, steps=tuple(steps), warnings=(*action.warnings, lost))
         return tuple(result)
-    new_key = "; THE CHANNEL GETS A NEW STREAM KEY: the encoder has to be given its value before anybody can broadcast again"
+    new_key = "; THE CHANNEL THEN GETS A NEW STREAM KEY: the encoder has to be given its value before anybody can broadcast again"
     if own_creates and key is not None:
         result[key] = _after(actions[key], own_creates[0], work[-1].id)
     elif own_deletes:

@@ -17,7 +17,7 @@ from reconciler.report.html_graph import picture
 from reconciler.report.html_page import page
 from reconciler.report.html_parts import address, calls, changes, css_name, facts, paths, safe, share, tiles, tools
 from reconciler.report.notable import Notice, notables, tally
-from reconciler.report.words import origin_of, plural, symbol, title_of, will
+from reconciler.report.words import broadcast_words, on_air_words, origin_of, plural, symbol, title_of, will
 
 BLOCKED = "blocked"
 _NOTICE_CLASSES: Mapping[Notice, str] = {Notice.DELETED: "delete", Notice.REPLACED: "replace", Notice.BLOCKED: BLOCKED, Notice.KEYS: "update"}
@@ -34,6 +34,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
         "Adopt": "granted" if plan.options.adopt else "",
         "Only": ", ".join(plan.options.only),
         "Without": ", ".join(plan.options.exclude),
+        "May be stopped on air": ", ".join(plan.options.stop_live),
     }
     parts = [f"<header><h1><small>{title_of(plan)}</small>{safe(plan.stack)}</h1>{facts({**known, **options})}</header>"]
     parts += [_overview(target, at) for at, target in enumerate(plan.targets)]
@@ -118,6 +119,9 @@ def _alerts(target: TargetPlan, anchors: Mapping[Address, str]) -> Iterable[str]
     for group in notables(target):
         items = (f'<li><a href="#{anchors[action.address]}">{address(action.address)}</a> <span>{_why(action)}</span></li>' for action in group.actions)
         yield _alert(_NOTICE_CLASSES[group.notice], group.title, items)
+    if target.on_air:
+        items = (f"<li>{address(channel.address)} <span>{safe(broadcast_words(channel))}</span></li>" for channel in target.on_air)
+        yield _alert("delete", f"On air: {on_air_words(target.on_air)}", items)
     warned = [(action, text) for action in target.actions for text in action.warnings]
     if warned:
         yield _alert("update", f"Warnings: {len(warned):,}", (f"<li>{address(action.address)} {safe(text)}</li>" for action, text in warned))

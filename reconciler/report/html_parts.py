@@ -12,7 +12,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Value
 from reconciler.plan.actions import FieldChange, Step
-from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value
+from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value, until_words
 
 _KEPT_SHOWN = 12
 _PATHS_SHOWN = 4
@@ -149,4 +149,4 @@ def calls(steps: Sequence[Step]) -> str:
 
 def _parameters(step: Step) -> str:
     shown = ", ".join(f"{key}: {show_value(value)}" for key, value in step.parameters.items())
-    return f"{shown} until {step.until.member} is {step.until.equals}" if step.until else shown
+    return shown + until_words(step)

@@ -16,11 +16,11 @@ from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, 
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.notable import Notice, notables, notice_of, tally
-from reconciler.report.words import harmless, is_own_record, origin_of, path_words, plural, summary_words, symbol, title_of, will
+from reconciler.report.words import broadcast_words, harmless, is_own_record, on_air_words, origin_of, path_words, plural, summary_words, symbol, title_of, will
 
 _WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
-_WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 5, 6, 7
+_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 3, 5, 6, 7
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {Verb.CREATE: "+", Verb.UPDATE: "! ~", Verb.REPLACE: "! +/-", Verb.DELETE: "-", Verb.ADOPT: "  =", Verb.FORGET: "  ."}
 
@@ -95,6 +95,8 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
         counts = f"No changes: {plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
     else:
         counts = summary_words(target.summary)
+    if target.on_air:
+        counts += f"; {on_air_words(target.on_air)}"
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
     return Section("\n\n".join(head), f"**{code(target.name)}**: {counts}", tuple(_groups(target)), tuple(_block(action) for action in target.actions))
 
@@ -126,6 +128,7 @@ def _cell(count: int) -> str:
 def _groups(target: TargetPlan) -> Iterable[Group]:
     for group in notables(target):
         yield Group(group.title, tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
+    on_air = [Line(harmless(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value) for channel in target.on_air]
     warnings = [Line(harmless(f"! {action.address}: {text}"), action.kind.value) for action in target.actions for text in action.warnings]
     duplicates = [Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value) for one in target.duplicates]
     notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
@@ -133,6 +136,7 @@ def _groups(target: TargetPlan) -> Iterable[Group]:
         Line(harmless(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")), one.address.kind.value) for one in target.orphans
     ]
     for title, lines, weight in (
+        ("On air", on_air, _ON_AIR),
         ("Warnings", warnings, _WARNINGS),
         ("Claimed by more than one live resource", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),

@@ -9,7 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, Plan, Result, Step, TargetPlan, Verb
-from reconciler.report.words import harmless, is_own_record, members, origin_of, path_words, plural, show_text, show_value, summary_words, symbol, will
+from reconciler.plan.stopping import STOP
+from reconciler.report.words import (
+    broadcast_words,
+    harmless,
+    is_own_record,
+    members,
+    on_air_words,
+    origin_of,
+    path_words,
+    plural,
+    show_text,
+    show_value,
+    summary_words,
+    symbol,
+    until_words,
+    will,
+)
 
 Paint = Callable[[str, str], str]
 """Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
@@ -58,6 +74,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     lines = [paint(f"{target.name}: {account}region {target.region}", "bold")]
     for action in target.actions:
         lines += ["", *_action(action, paint, calls=calls)]
+    lines += _on_air(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
     lines += ["", *(f"  note: {note}" for note in target.notes)] if target.notes else []
@@ -103,7 +120,8 @@ def _action(action: Action, paint: Paint, *, calls: bool) -> Iterable[str]:
     width = max((len(path_words(change.path)) for change in shown), default=0)
     for change in shown:
         yield from _change(change, width, paint)
-    if calls:
+    # Whoever lets a broadcast be ended sees each call of it.
+    if calls or any(step.operation == STOP for step in action.steps):
         for step in action.steps:
             yield f"        {paint('call', 'dim')} {_call(step)}"
 
@@ -124,12 +142,21 @@ def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
 
 def _call(step: Step) -> str:
     shown = ", ".join(f"{key}: {_short(show_value(value))}" for key, value in step.parameters.items())
-    wait = f" until {step.until.member} is {step.until.equals}" if step.until else ""
-    return f"{step.operation}({shown}){wait}"
+    return f"{step.operation}({shown}){until_words(step)}"
 
 
 def _short(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _on_air(target: TargetPlan, paint: Paint) -> list[str]:
+    if not target.on_air:
+        return []
+    lines = ["", f"  {paint('on air', 'bad')}: {on_air_words(target.on_air)}"]
+    lines += [f"      {channel.address}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]]
+    if len(target.on_air) > _LIST_LIMIT:
+        lines.append(f"      … and {len(target.on_air) - _LIST_LIMIT:,} more")
+    return lines
 
 
 def _orphans(target: TargetPlan, paint: Paint) -> list[str]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.actions import Action, FieldChange, Plan, ReplaceOrder, Summary, Verb
+from reconciler.plan.actions import Action, FieldChange, OnAir, Plan, ReplaceOrder, Step, Summary, Verb
 from reconciler.plan.estimate import Expected
 
 SYMBOLS: Mapping[Verb, str] = {
@@ -142,6 +142,30 @@ def origin_of(plan: Plan) -> dict[str, str]:
     base = f"{plan.base.commit} ({plan.base.name})" if plan.base and plan.base.name not in plan.base.commit else plan.base.commit if plan.base else ""
     found = {"Commit": commit, "Compared with" if plan.of_revisions else "Base": base}
     return {name: value for name, value in found.items() if value}
+
+
+def until_words(step: Step) -> str:
+    """Return what a step waits for, as the end of what its call is, or nothing."""
+    until = step.until
+    if until is None:
+        return ""
+    if until.absent:
+        return f" until nothing has the {until.member} {until.equals}"
+    return f" until {until.member} is {until.equals}"
+
+
+def on_air_words(channels: Sequence[OnAir]) -> str:
+    """Return how many channels are on air and how many watch: ``2 live channels, 1,204 viewers``."""
+    known = sum(max(0, channel.viewers) for channel in channels)
+    least = "at least " if any(channel.viewers < 0 for channel in channels) else ""
+    return f"{plural(len(channels), 'live channel')}, {least}{plural(known, 'viewer')}"
+
+
+def broadcast_words(channel: OnAir) -> str:
+    """Return since when a channel is on air, and how many watch it."""
+    health = f", {channel.health.lower()}" if channel.health not in ("HEALTHY", "UNKNOWN") else ""
+    viewers = "viewers not counted" if channel.viewers < 0 else plural(channel.viewers, "viewer")
+    return f"on air since {harmless(channel.since)}, {viewers}{harmless(health)}"
 
 
 def duration_words(seconds: float) -> str:

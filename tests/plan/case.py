@@ -57,9 +57,7 @@ class Case:
         )
         self.allow: dict[str, Any] = content.get("allow", {})
 
-    def plan(
-        self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None
-    ) -> TargetPlan:
+    def plan(self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None) -> TargetPlan:
         """Plan the situation, or the same wishes in another one."""
         there = live_state or self.live
         plan = build_plan(wanted_state or self.desired, there, self.options, target_name="prod", adopt=self.adopt)

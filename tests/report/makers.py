@@ -17,6 +17,7 @@ from reconciler.plan.actions import (
     Duplicate,
     FieldChange,
     Observed,
+    OnAir,
     Orphan,
     Outcome,
     Plan,
@@ -80,7 +81,12 @@ def an_action(
 
 
 def a_target(
-    *actions: Action, name: str = "prod", orphans: tuple[Orphan, ...] = (), duplicates: tuple[Duplicate, ...] = (), notes: tuple[str, ...] = ()
+    *actions: Action,
+    name: str = "prod",
+    orphans: tuple[Orphan, ...] = (),
+    duplicates: tuple[Duplicate, ...] = (),
+    notes: tuple[str, ...] = (),
+    on_air: tuple[OnAir, ...] = (),
 ) -> TargetPlan:
     verbs = Counter(action.verb for action in actions if not action.blocked)
     summary = Summary(
@@ -96,7 +102,7 @@ def a_target(
         blocked=sum(1 for action in actions if action.blocked),
     )
     managed = {KindName.CHANNEL: 38, KindName.RECORDING_CONFIGURATION: 2, KindName.STREAM_KEY: 12}
-    return TargetPlan(name, "123456789012", "us-west-2", "sha256:" + "5" * 32, actions, summary, managed, 45, orphans, duplicates, notes)
+    return TargetPlan(name, "123456789012", "us-west-2", "sha256:" + "5" * 32, actions, summary, managed, 45, orphans, duplicates, notes, on_air)
 
 
 def a_plan(*targets: TargetPlan) -> Plan:
@@ -191,6 +197,10 @@ def the_small_target() -> TargetPlan:
         orphans=(Orphan(Address(KindName.CHANNEL, "gone"), an_arn(KindName.CHANNEL, "Gone00000001"), protected=True),),
         duplicates=(Duplicate(Address(KindName.CHANNEL, "twin"), an_arn(KindName.CHANNEL, "Twin1"), (an_arn(KindName.CHANNEL, "Twin2"),)),),
         notes=("ad configurations could not be listed (AccessDeniedException); no spec needs them",),
+        on_air=(
+            OnAir(Address(KindName.CHANNEL, "main-stage"), an_arn(KindName.CHANNEL, "MainStage001"), "2026-05-04T09:30:00Z", 4),
+            OnAir(Address(KindName.CHANNEL, "on-air"), an_arn(KindName.CHANNEL, "OnAir0000001"), "2026-05-04T09:00:00Z", 1200, "STARVING"),
+        ),
     )
 
 
@@ -274,12 +284,15 @@ actions = st.builds(
     warnings=st.lists(texts, max_size=2).map(tuple),
 )
 targets = st.builds(
-    lambda name, some, orphans, duplicates, notes: a_target(*some, name=name, orphans=tuple(orphans), duplicates=tuple(duplicates), notes=tuple(notes)),
+    lambda name, some, orphans, duplicates, notes, on_air: a_target(
+        *some, name=name, orphans=tuple(orphans), duplicates=tuple(duplicates), notes=tuple(notes), on_air=tuple(on_air)
+    ),
     texts,
     st.lists(actions, max_size=6),
     st.lists(st.builds(Orphan, addresses, texts, st.booleans()), max_size=2),
     st.lists(st.builds(Duplicate, addresses, texts, st.lists(texts, max_size=2).map(tuple)), max_size=2),
     st.lists(texts, max_size=2),
+    st.lists(st.builds(OnAir, addresses, texts, texts, st.integers(-1, 5000), texts), max_size=2),
 )
 plans = st.builds(
     lambda stack, commit, some: Plan(stack, "", commit, "", PlanOptions(), tuple(some)), texts, st.one_of(st.none(), texts), st.lists(targets, max_size=3)
