@@ -161,6 +161,9 @@ def _once(context: Context, folder: Path, options: Options) -> int:
         store.close()
     if not done.is_set():
         raise UsageError("stopped before every target was looked at")
+    unknown = [name for name in context.targets if name not in snapshot.states]
+    if unknown and snapshot.repository.commit:
+        raise UsageError(f"the project has no target {', '.join(map(repr, unknown))} at commit {snapshot.repository.commit.short}")
     return _report(snapshot)
 
 

@@ -7,6 +7,7 @@ What is due when is decided in ``schedule``; what a look does, in ``runner``.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -167,7 +168,11 @@ class Controller:
             message()
 
     def _read_wishes(self) -> None:
-        flags = self._store.flags()
+        try:
+            flags = self._store.flags()
+        except StoreError as problem:
+            _LOG.error("wishes not read", message=str(problem))
+            return
         changed = {}
         for name, state in self._states.items():
             suspended, asked = flags.get(name, (False, False))
@@ -205,8 +210,15 @@ class Controller:
         """Work with another commit from now on. Targets that left the project are forgotten here; nothing happens to what they hold."""
         wanted = self._settings.targets
         names = tuple(name for name in revision.project.targets if not wanted or name in wanted)
-        kept = self._store.states(tuple(name for name in names if name not in self._states))
-        states = {name: self._states.get(name) or kept[name] for name in names}
+        try:
+            kept = self._store.states(names)
+        except StoreError as problem:
+            _LOG.error("history not read", message=str(problem))
+            kept = {}
+        states = {name: self._states.get(name) or kept.get(name) or TargetState(name) for name in names}
+        meant = {*wanted, *self._settings.pace.modes, *self._settings.pace.intervals}
+        if strangers := sorted(meant - revision.project.targets.keys()):
+            _LOG.warning("settings name targets that the project has not", targets=strangers)
         self._revision = revision
         self._states = {name: schedule.on_new_commit(state, now, self._draw()) for name, state in states.items()}
         self._repository = replace(self._repository, commit=revision.commit)
@@ -224,7 +236,8 @@ class Controller:
         if revision is None:
             return
         if self._states[name].asked:
-            self._store.ask(name, asked=False)
+            with contextlib.suppress(StoreError):
+                self._store.ask(name, asked=False)
             self._states = {**self._states, name: replace(self._states[name], asked=False)}
         self._running |= {name}
         mode = self._mode(name)

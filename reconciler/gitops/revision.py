@@ -56,6 +56,8 @@ def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: P
             desired[name] = load_desired(project, target)
         except SpecError as error:
             problems[name] = error.problems
+    # Applies are remembered here, and quietly not where there is no such folder.
+    memory.mkdir(parents=True, exist_ok=True)
     targets = {name: _lasting(target, folder, memory) for name, target in project.targets.items()}
     return Revision(commit, replace(project, path=path.name, root=str(memory), targets=targets), desired, problems)
 

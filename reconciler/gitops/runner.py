@@ -19,10 +19,11 @@ from reconciler.apply import Event
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.gitops.revision import Revision
 from reconciler.gitops.state import Ending, Mode, OnAir, Run
+from reconciler.gitops.vanished import vanished
 from reconciler.live.connect import Connection
 from reconciler.live.gateway import OnRequest
 from reconciler.live.reader import read_streams
-from reconciler.model.address import KindName
+from reconciler.model.address import Address, KindName
 from reconciler.model.resource import LiveState
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project, Target
@@ -104,6 +105,8 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         if not survey.plan.is_empty:
             run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
         refused = check(survey.plan, revision.project.guardrails, Allowances())
+        if run.report is not None:
+            refused += vanished(run.report, _applied(revision, survey))
         if refused:
             return replace(run, ending=Ending.REFUSED, message="\n".join(refused))
         if run.mode is Mode.PLAN:
@@ -145,8 +148,11 @@ def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, 
 
 
 def _report(revision: Revision, survey: Survey) -> DriftReport:
-    applied = remembered(Path(revision.project.root), revision.project.stack, survey.target.name, survey.live)
-    return classify(survey.plan, survey.desired, survey.live, applied=applied)
+    return classify(survey.plan, survey.desired, survey.live, applied=_applied(revision, survey))
+
+
+def _applied(revision: Revision, survey: Survey) -> frozenset[Address] | None:
+    return remembered(Path(revision.project.root), revision.project.stack, survey.target.name, survey.live)
 
 
 def _found(run: Run, report: DriftReport, plan: TargetPlan) -> Run:

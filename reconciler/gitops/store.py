@@ -90,7 +90,10 @@ class Store:
 
     def _rows(self, question: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock:
-            return self._db.execute(question, values).fetchall()
+            try:
+                return self._db.execute(question, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"the state cannot be read: {error}") from error
 
     def states(self, names: Iterator[str] | tuple[str, ...]) -> dict[str, TargetState]:
         """Return how these targets stand, in the order given; one never seen before is due at once."""
@@ -194,7 +197,7 @@ class Store:
 
 
 class StoreError(ReconcilerError):
-    """The state cannot be written, such as on a full disk."""
+    """The state cannot be read or written, such as on a full disk."""
 
 
 def _put(db: sqlite3.Connection, state: TargetState) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
+from reconciler import log
 from reconciler.gitops.schedule import Pace
 from reconciler.gitops.state import Ending, Mode
 from tests.cli.support import arn_of
@@ -249,3 +251,34 @@ def test_a_fault_of_our_own_ends_one_look_and_is_said_without_its_words(tmp_path
         assert world.last().ending is Ending.FAILED
         assert "KeyError" in world.last().message
         assert "secret" not in world.last().message
+
+
+def test_a_list_that_comes_back_empty_does_not_create_everything_anew(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        arns = [channel["arn"] for channel in ivs.list_channels()["channels"]]
+        for arn in arns:
+            ivs.delete_channel(arn=arn)
+        world.sandboxes["dev"].control.clear_calls()
+        world.pass_time(700)
+        assert (world.last().ending, world.last().drifted) == (Ending.REFUSED, 2)
+        assert "all 2 channels that were applied from here are gone at once" in world.last().message
+        assert "CreateChannel" not in world.operations()
+
+
+def test_one_lost_resource_of_several_is_made_again(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        ivs.delete_channel(arn=arn_of(ivs, "main-stage"))
+        world.pass_time(700)
+        assert Ending.APPLIED in [run.ending for _, run in world.store.runs("dev", 2)]
+        assert arn_of(ivs, "main-stage")
+
+
+def test_settings_for_targets_that_are_not_there_are_pointed_out(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    log.configure("json", stream=stream)
+    with World(tmp_path, pace=Pace(modes={"prdo": Mode.APPLY})) as world:
+        world.settle()
+    log.configure()
+    assert "settings name targets that the project has not" in stream.getvalue()
