@@ -115,5 +115,9 @@ class PlanRefused(ReconcilerError):
     exit_code = ExitCode.REFUSED
 
 
+class LockHeld(PlanRefused):
+    """Somebody else applies to the target now: wait, or release the lock. Nothing was changed."""
+
+
 class StalePlan(PlanRefused):
     """Live state or the spec moved since the plan was made, or the plan was applied before: plan again."""

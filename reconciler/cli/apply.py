@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_patience, add_scope, context_of, plan_options_of, project_of
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base", metavar="REV", help="where the base is now, for --require-commit (default: the name that plan --base was given)")
     parser.add_argument("--auto-approve", action="store_true", help="do not ask")
+    add_patience(parser)
     add_format(parser, "text", "json")
     add_scope(parser)
     add_live(parser)
@@ -61,12 +62,13 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     desired = load_desired_states(project, targets)
     applying.must_be_able_to_ask(args)
     with contextlib.ExitStack() as stack:
+        lost = stack.enter_context(applying.locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]
-        return applying.show_ask_run(plan, work, project, args, context)
+        return applying.show_ask_run(plan, work, project, args, context, lost=lost)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
@@ -105,6 +107,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     targets = tuple(target for target in targets if target.name in wanted)
     desired = load_desired_states(project, targets)
     with contextlib.ExitStack() as stack:
+        lost = stack.enter_context(applying.locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, plan.options, desired=desired, progress=progress))
         moved = moved_since(plan, surveys)
@@ -112,4 +115,4 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
         by_name = {survey.target.name: survey for survey in surveys}
         work = [(target, by_name[target.name]) for target in blocked_now(plan, surveys, project.guardrails)]
-        return applying.show_ask_run(plan, work, project, args, context, before_first_call=lambda: claim(path, plan))
+        return applying.show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))

@@ -10,8 +10,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from reconciler.cli.options import Context
 from reconciler.cli.plan import show_duration, show_plan
 from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused
-from reconciler.model.target import Project
+from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import Watch, Work, carry_out
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
@@ -40,6 +40,13 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
         raise PlanRefused("apply refused: there is no terminal to ask at; review with plan, then add --auto-approve")
 
 
+def locked(args: argparse.Namespace, targets: tuple[Target, ...]) -> AbstractContextManager[Mapping[str, threading.Event]]:
+    """Hold the locks of these targets, from before they are read until the report is out. Raises ``LockHeld``."""
+    from reconciler.pipeline.locking import holding
+
+    return holding(targets, "apply", patience=args.lock_timeout, say=_warn)
+
+
 def show_ask_run(
     plan: Plan,
     work: Work,
@@ -47,9 +54,10 @@ def show_ask_run(
     args: argparse.Namespace,
     context: Context,
     *,
+    lost: Mapping[str, threading.Event],
     before_first_call: Callable[[], None] | None = None,
 ) -> int:
-    """Show the plan, refuse or ask, run every target, report; returns the exit code."""
+    """Show the plan, refuse or ask, run every target, report; returns the exit code. ``lost`` are the events of locks that may be lost meanwhile."""
     plan = replace(plan, targets=tuple(target for target, _ in work))
     if args.format == "json":
         _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
@@ -76,8 +84,13 @@ def show_ask_run(
     if before_first_call:
         before_first_call()
     with _stoppable() as stop:
-        results = carry_out(work, project, watch, stop=stop)
+        results = carry_out(work, project, watch, stop=stop, lost=lost)
     return ExitCode.OK if all(result.complete for result in results) else ExitCode.INCOMPLETE
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _agreed(plan: Plan) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.cli import apply, comment, diff, drift, plan, run, sandbox, schema, show, validate
+from reconciler.cli import apply, comment, diff, drift, plan, run, sandbox, schema, show, unlock, validate
 from reconciler.cli.options import HelpWithTable, Parser, Verbs, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 
@@ -21,7 +21,7 @@ exit codes:
   0  done, in sync, or a plan was made
   1  an error: bad spec, no credentials, AWS refused
   2  differences: drift found drift; plan --detailed-exitcode found changes
-  3  refused, and nothing was changed: stale plan, guardrail, live channel
+  3  refused, and nothing was changed: stale plan, guardrail, lock held, live channel
   4  an apply ended incomplete; the report says what is done, failed, not attempted, blocked
   5  drift: no drift, but merged changes are not applied yet
 """
@@ -41,7 +41,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
     parser.register("action", "parsers", Verbs)
     subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     subparsers.asked = asked
-    for room in (validate, plan, apply, show, drift, diff, comment, run, schema):
+    for room in (validate, plan, apply, show, drift, diff, comment, run, unlock, schema):
         room.add_parser(subparsers, common)
     sandbox.add_parser(subparsers)
     return parser

@@ -171,9 +171,23 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some")
 
 
+def add_patience(parser: argparse.ArgumentParser) -> None:
+    """Add how long to wait for a lock that somebody else holds."""
+    parser.add_argument("--lock-timeout", metavar="TIME", type=_duration, default=0.0, help="wait so long for a lock that somebody else holds, such as 10m")
+
+
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Add ``--format``; the first is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})")
+
+
+def _duration(text: str) -> float:
+    from reconciler.gitops.options import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _count(text: str) -> int:

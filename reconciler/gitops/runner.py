@@ -28,6 +28,7 @@ from reconciler.model.resource import LiveState
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import carry_out
+from reconciler.pipeline.locking import Time, holding
 from reconciler.pipeline.notify import Look, Unread
 from reconciler.pipeline.record import remembered
 from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
@@ -38,6 +39,7 @@ from reconciler.plan.guard import Allowances, check
 
 _OPTIONS = PlanOptions()
 _SAID = 5
+_LOG = log.get("controller")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,11 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         if not survey.plan.is_empty and all(action.blocked for action in survey.plan.actions):
             return replace(run, ending=Ending.BLOCKED, message=_blocked(survey.plan))
         try:
-            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id):
-                results = carry_out([(survey.plan, survey)], revision.project, _Silent(), stop=tools.stop, sleep=tools.sleep, clock=tools.monotonic)
+            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id), holding((target,), "run", say=_warn, clock=_clock_of(tools)) as lost:
+                if lost and fingerprint(_again(revision, survey).plan) != run.plan_id:
+                    return replace(run, ending=Ending.REFUSED, message="somebody else applied just before the lock was taken; the next look plans anew")
+                work = [(survey.plan, survey)]
+                results = carry_out(work, revision.project, _Silent(), stop=tools.stop, lost=lost, sleep=tools.sleep, clock=tools.monotonic)
         except PlanRefused as error:
             return replace(run, ending=Ending.REFUSED, message=str(error))
         except ReconcilerError as error:
@@ -131,10 +136,8 @@ def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, 
     if result.interrupted or tools.stop.is_set():
         ending = Ending.APPLIED if result.complete else Ending.INCOMPLETE
         return replace(run, ending=ending, message="" if result.complete else "stopped on request; what is left is planned anew")
-    target, desired, connection = survey.target, survey.desired, survey.connection
-    live = read_target(connection, desired, _OPTIONS, {})
-    plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
-    left = Survey(target, desired, live, plan, connection)
+    left = _again(revision, survey)
+    plan = left.plan
     run = _found(run, _report(revision, left), plan)
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
@@ -145,6 +148,21 @@ def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, 
     if all(action.blocked for action in plan.actions):
         return replace(run, ending=Ending.BLOCKED, message=_blocked(plan))
     return replace(run, ending=Ending.INCOMPLETE, message=f"{len(plan.actions):,} actions are due again right after the apply")
+
+
+def _again(revision: Revision, survey: Survey) -> Survey:
+    """Read and plan once more, over the same connection."""
+    target, desired, connection = survey.target, survey.desired, survey.connection
+    live = read_target(connection, desired, _OPTIONS, {})
+    return Survey(target, desired, live, plan_target(revision.project, target, desired, live, _OPTIONS, connection, {}), connection)
+
+
+def _clock_of(tools: Tools) -> Time:
+    return Time(tools.now, tools.sleep)
+
+
+def _warn(text: str) -> None:
+    _LOG.warning("lock", reason=text)
 
 
 def _report(revision: Revision, survey: Survey) -> DriftReport:

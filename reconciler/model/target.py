@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from reconciler.model.notification import Channel
 
@@ -50,6 +51,25 @@ class OnLive(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FileLock:
+    """A lock in a file; ``path`` is absolute. It holds among the processes of one machine."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class S3Lock:
+    """A lock in an S3 object, for everybody who can write to it. ``region`` is the bucket's; ``None`` means the target's."""
+
+    bucket: str
+    key: str
+    region: str | None = None
+
+
+Lock: TypeAlias = FileLock | S3Lock
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One account and region that a stack is applied to.
 
@@ -68,6 +88,7 @@ class Target:
     prune: bool = False
     paced: bool = True
     specs: tuple[str, ...] | None = None
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True, slots=True)

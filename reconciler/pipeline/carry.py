@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from reconciler.apply import Event, Lookout, execute
@@ -17,6 +18,7 @@ from reconciler.live.listing import whole_list
 from reconciler.model.target import Project
 from reconciler.pipeline.forecast import forecasting
 from reconciler.pipeline.journal import Journal
+from reconciler.pipeline.locking import stopping
 from reconciler.pipeline.record import remember
 from reconciler.pipeline.survey import Counted, Survey
 from reconciler.plan.actions import ApplyResult, TargetPlan
@@ -41,11 +43,15 @@ def carry_out(
     watch: Watch,
     *,
     stop: threading.Event,
+    lost: Mapping[str, threading.Event] = MappingProxyType({}),
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     draw: Callable[[], float] = random.random,
 ) -> tuple[ApplyResult, ...]:
-    """Carry out every plan that is not empty and return what became of each. Once ``stop`` is set, calls in flight finish and no more start."""
+    """Carry out every plan that is not empty and return what became of each.
+
+    Once ``stop`` is set, calls in flight finish and no more start; so it is for a target whose event in ``lost`` is set, because its lock was lost.
+    """
     root = Path(project.root)
     results: list[ApplyResult] = []
     for plan, survey in work:
@@ -70,7 +76,7 @@ def carry_out(
                     plan,
                     gateway,
                     on_event=forecasting(plan, told, gateway.pace, clock),
-                    stop=stop,
+                    stop=stopping(stop, lost.get(plan.name)),
                     sleep=sleep,
                     clock=clock,
                     lookout=lookout,

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
-from reconciler.model.target import HOME_REGIONS, Guardrails, OnLive, Project, Target, seconds_of
+from reconciler.model.target import HOME_REGIONS, FileLock, Guardrails, Lock, OnLive, Project, S3Lock, Target, seconds_of
 from reconciler.spec.loader import load
 from reconciler.spec.notifications import channels_of, notification_faults
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
@@ -128,6 +128,9 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
             f"{dotted((*path, 'roleArn'))} is in account {role.split(':')[4]}, and accountId is {account}",
             "name a role of the same account",
         )
+    lock = raw.get("lock")
+    if isinstance(lock, dict) and sum(lock.get(name) is not None for name in ("s3", "file")) != 1:
+        yield Fault((*path, "lock"), f"{dotted((*path, 'lock'))} names not one place", "write one of s3 and file")
     limits = raw.get("rateLimits")
     if limits is not None and limits not in ("aws", "off"):
         yield Fault((*path, "rateLimits"), f"{dotted((*path, 'rateLimits'))} {shown(limits)} is not one of aws, off", "write one of them")
@@ -183,7 +186,16 @@ def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
         prune=bool(raw.get("prune")),
         paced=paced,
         specs=tuple(specs) if specs is not None else None,
+        lock=_lock(raw.get("lock"), root),
     )
+
+
+def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:
+    if raw is None:
+        return None
+    if raw.get("file") is not None:
+        return FileLock(os.path.normpath(root / raw["file"]))
+    return S3Lock(raw["s3"]["bucket"], raw["s3"]["key"], raw["s3"].get("region"))
 
 
 def _is_loopback(endpoint: str | None) -> bool:

@@ -18,6 +18,8 @@ VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 CHANNEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 TOPIC_ARN_PATTERN = r"^arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"
 BUS_ARN_PATTERN = r"^arn:aws:events:[a-z0-9-]+:[0-9]{12}:event-bus/[A-Za-z0-9._/-]{1,256}$"
+BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+REGION_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
 ENDPOINT_PATTERN = r"^https?://[^\s/@?#]+/?$"
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -28,6 +30,23 @@ Count = Annotated[int, Field(ge=0)]
 def _enum(*values: str) -> Any:
     """Editors offer the values; the judgement, with a better message, is made in ``project``."""
     return Field(json_schema_extra={"enum": list(values)})
+
+
+class S3LockSettings(Strict):
+    """An S3 object that says who applies now."""
+
+    bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="The bucket's name.")
+    key: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="The object's key; each target needs one of its own.")
+    region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(None, description="The bucket's region. Default: the target's.")
+
+
+class LockSettings(Strict):
+    """Where it is written down who applies to the target now, so that nobody else does. One of `s3` and `file`."""
+
+    s3: S3LockSettings | None = Field(None, description="An S3 object, for everybody who can write to it.")
+    file: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None, description="A file, for the processes of one machine; its path starts from the project file."
+    )
 
 
 class TargetSettings(Strict):
@@ -47,6 +66,7 @@ class TargetSettings(Strict):
     rateLimits: Annotated[str, _enum("aws", "off")] | None = Field(
         None, description="Keep to AWS's call rates, or not. Default: aws; off with `sandbox` and with an endpoint on this machine."
     )
+    lock: LockSettings | None = Field(None, description="Let one apply at a time change this target. Default: no lock.")
     prune: bool | None = Field(None, description="Delete managed resources that left the spec. Default: false.")
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(None, description="Spec files of this target, instead of the project's `specs`.")
 
