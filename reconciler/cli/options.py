@@ -181,15 +181,6 @@ def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})")
 
 
-def _duration(text: str) -> float:
-    from reconciler.gitops.options import duration
-
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
-
-
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number, 0 or more")
