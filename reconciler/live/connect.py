@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import AwsError, UsageError
+from reconciler.model.quotas import Applied
 from reconciler.model.target import HOME_REGIONS, Target
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one account and region, and who we are there."""
+    """An open way to one account and region, and who we are there. ``quotas`` asks which quotas apply; it never raises ``AwsError``."""
 
     gateway: IvsGateway
     account_id: str
     region: str
     caller_arn: str
+    quotas: Callable[[], Applied] = Applied
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def connect(
     """
     from reconciler.live.gateway import MAX_CONNECTIONS, IvsGateway
     from reconciler.live.limiter import OURS
+    from reconciler.live.quotas import read_quotas
     from reconciler.live.session import open_client, open_session
     from reconciler.live.translate import BOTO_ERRORS, to_aws_error
 
@@ -74,7 +77,12 @@ def connect(
                 code="AccountMismatch",
             )
         pacer = (pacers or OURS).of(account_id, target.region, ivs.meta.endpoint_url) if target.paced else None
-        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request), account_id, target.region, caller_arn)
+
+        def quotas() -> Applied:
+            asked = endpoint or _neighbour(ivs.meta.endpoint_url)
+            return read_quotas(open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10))
+
+        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request), account_id, target.region, caller_arn, quotas)
 
 
 def _caller(sts: IvsGateway) -> tuple[str, str]:
@@ -91,6 +99,15 @@ def _caller(sts: IvsGateway) -> tuple[str, str]:
             error.args = (f"{error}; {hint}",)
         raise
     return str(identity["Account"]), str(identity["Arn"])
+
+
+def _neighbour(ivs_url: str) -> str | None:
+    """Return where Service Quotas is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
+    from reconciler.live.limiter import is_aws
+
+    if is_aws(ivs_url) or os.environ.get("AWS_ENDPOINT_URL_SERVICE_QUOTAS") or os.environ.get("AWS_ENDPOINT_URL"):
+        return None
+    return ivs_url
 
 
 def _redirected() -> bool:

@@ -130,12 +130,16 @@ class Pacers:
 
     def of(self, account_id: str, region: str, endpoint_url: str) -> Pacer:
         """Return the pacer of an account and region; whichever address of AWS is used, AWS counts once."""
-        host = endpoint_url.partition("://")[2].rstrip("/")
-        key = (account_id, region, "aws" if host.endswith((".amazonaws.com", ".api.aws")) else host)
+        key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"))
         with self._lock:
             if key not in self._pacers:
                 self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep)
             return self._pacers[key]
+
+
+def is_aws(endpoint_url: str) -> bool:
+    """Whether an address is one of AWS's own."""
+    return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
 
 
 OURS = Pacers()

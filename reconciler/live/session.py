@@ -39,21 +39,30 @@ def open_session(target: Target, endpoint_url: str | None) -> boto3.Session:
     return boto3.Session(botocore_session=session, region_name=target.region)
 
 
-def open_client(session: boto3.Session, service: str, target: Target, endpoint_url: str | None, connections: int, *, read_seconds: float = READ_SECONDS) -> Any:
+def open_client(
+    session: boto3.Session,
+    service: str,
+    target: Target,
+    endpoint_url: str | None,
+    connections: int,
+    *,
+    read_seconds: float = READ_SECONDS,
+    connect_seconds: float = CONNECT_SECONDS,
+) -> Any:
     """Return a client of the target's region. Without an endpoint boto3 finds it, ``AWS_ENDPOINT_URL…`` included.
 
     Raises botocore's errors, and ``ValueError`` for a bad URL.
     """
-    return session.client(service, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, connections, read_seconds))
+    return session.client(service, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, connections, read_seconds, connect_seconds))
 
 
-def _config(target: Target, connections: int, read_seconds: float = READ_SECONDS) -> Any:  # botocore has no types
+def _config(target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS) -> Any:  # botocore has no types
     """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
     from botocore.config import Config
 
     return Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=CONNECT_SECONDS,
+        connect_timeout=connect_seconds,
         read_timeout=read_seconds,
         max_pool_connections=connections,
         user_agent_extra=SESSION_NAME,

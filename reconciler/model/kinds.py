@@ -77,6 +77,11 @@ class Kind:
     failed: str | None = None
     quota: int | None = None
 
+    @property
+    def titles(self) -> str:
+        """The title of several."""
+        return self.title[:-1] + "ies" if self.title.endswith("cy") else self.title + "s"
+
     def field(self, name: str) -> Field:
         """Return the field of this name. Raises ``KeyError``."""
         return FIELDS[self.name][name]

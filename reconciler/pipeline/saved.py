@@ -17,6 +17,7 @@ from reconciler.pipeline.survey import Survey
 from reconciler.plan.actions import Plan, TargetPlan
 from reconciler.plan.codec import fingerprint, from_json
 from reconciler.plan.live_streams import LiveRules
+from reconciler.plan.quota import recounted
 from reconciler.plan.stale import moved
 
 
@@ -95,7 +96,7 @@ def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails)
     for target in plan.targets:
         survey = by_name[target.name]
         rules = LiveRules.of(guardrails, plan.options, survey.desired.resources)
-        yield heeding_streams(target, rules, survey.connection.gateway)
+        yield recounted(heeding_streams(target, rules, survey.connection.gateway), survey.live)
 
 
 def _belongs(mark: Path, fingerprints: object) -> bool:

@@ -19,6 +19,7 @@ from reconciler.live.connect import Connection, connect
 from reconciler.live.gateway import Answer
 from reconciler.live.reader import ReadCalls, ReadRequest, read_live
 from reconciler.model.address import Address, KindName
+from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.air import heeding_streams
@@ -27,6 +28,7 @@ from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
 from reconciler.plan.estimate import Expected, reads_of
 from reconciler.plan.live_streams import LiveRules
+from reconciler.plan.quota import must_ask, with_quotas
 
 _TARGETS_AT_ONCE = 8
 
@@ -143,10 +145,19 @@ def plan_target(
     connection: Connection,
     adopt: Mapping[Address, str],
 ) -> TargetPlan:
-    """Decide what to do about one target; asks which channels are on air only when the plan would touch a channel."""
+    """Decide what to do about one target.
+
+    Which channels are on air is asked only when the plan would touch one, and which quotas apply only when it would create something that counts.
+    """
     allowed = replace(options, prune=options.prune or target.prune)
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt)
-    return heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources), connection.gateway)
+    applied = Applied()
+    if must_ask(plan):
+        applied = connection.quotas()
+        if applied.limits != DEFAULTS:
+            plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, limits=applied.limits)
+    plan = heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources), connection.gateway)
+    return with_quotas(plan, live, applied)
 
 
 def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, git_commit: str | None, now: datetime | None = None) -> Plan:

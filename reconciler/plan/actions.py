@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from reconciler.diff import FieldChange as FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
+from reconciler.model.quotas import QuotaUse
 from reconciler.model.values import Value
 
 
@@ -202,6 +203,7 @@ class TargetPlan:
     notes: tuple[str, ...] = ()
     on_air: tuple[OnAir, ...] = ()
     wait_live: int = 0
+    quotas: tuple[QuotaUse, ...] = ()
 
     @property
     def is_empty(self) -> bool:

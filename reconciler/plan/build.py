@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import FIELDS, KINDS
+from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.plan.actions import Action, PlanOptions, Step, Summary, TargetPlan
 from reconciler.plan.decide import decide
@@ -35,15 +36,16 @@ def build_plan(
     *,
     target_name: str,
     adopt: Mapping[Address, str] = _NOBODY,
+    limits: Mapping[KindName, int] = DEFAULTS,
 ) -> TargetPlan:
     """Return what to do so that live state becomes desired state.
 
-    ``adopt`` gives explicit consents: the ARN of the unowned resource to take over for an address.
+    ``limits`` are the quotas that apply. ``adopt`` gives explicit consents: the ARN of the unowned resource to take over for an address.
     Raises ``UsageError`` for a consent that names nothing it could apply to.
     """
     owned = classify(desired, live, options, adopt)
     kept, choices = settle(desired, owned)
-    scene = Scene(desired, live, options, owned, kept, choices)
+    scene = Scene(desired, live, options, owned, kept, choices, limits)
     drafts = decide(scene)
     leaving = removals(scene, drafts)
     drafts, deletes = held(scene, drafts, leaving.deletes)
@@ -74,8 +76,8 @@ def _with_steps(scene: Scene, drafts: tuple[Draft, ...]) -> list[Planned]:
         steps = steps_for(draft, first=numbers[draft.address] + 1, born=born.get(draft.address), unsettled=unsettled)
         numbers[draft.address] += len(steps)
         planned.append((draft, steps))
-    small: dict[KindName, int] = {kind.name: slots(scene, kind.name) for kind in KINDS.values() if kind.quota and kind.name is not KindName.STREAM_KEY}
-    return link(planned, scene.owned.users, small, holders(scene))
+    places = {kind: slots(scene, kind) for kind in scene.limits if kind not in scene.live.unreadable}
+    return link(planned, scene.owned.users, places, holders(scene), scene.limits)
 
 
 def _action(draft: Draft, steps: tuple[Step, ...]) -> Action:

@@ -111,6 +111,7 @@ def _target(target: TargetPlan) -> dict[str, object]:
         "notes": list(target.notes),
         "onAir": [_on_air(channel) for channel in target.on_air],
         "waitLive": target.wait_live,
+        "quotas": [{**asdict(use), "kind": use.kind.value} for use in target.quotas],
     }
 
 

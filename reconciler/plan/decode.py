@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TypeVar
 
 from reconciler.model.address import Address, KindName
+from reconciler.model.quotas import QuotaUse
 from reconciler.model.values import Value, freeze
 from reconciler.plan.actions import (
     Action,
@@ -198,6 +199,21 @@ def _target(node: Node) -> TargetPlan:
         notes=node.texts("notes"),
         on_air=tuple(_on_air(item) for item in node.nodes("onAir")),
         wait_live=node.number("waitLive"),
+        quotas=tuple(_quota(item) for item in node.nodes("quotas")),
+    )
+
+
+def _quota(node: Node) -> QuotaUse:
+    return QuotaUse(
+        kind=node.parsed("kind", KindName),
+        now=node.number("now"),
+        others=node.number("others"),
+        peak=node.number("peak"),
+        after=node.number("after"),
+        limit=node.number("limit"),
+        adjustable=node.flag("adjustable"),
+        code=node.text("code"),
+        applied=node.flag("applied"),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.model.address import Address, KindName
+from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Blocked, FieldChange, Observed, PlanOptions, Reason, ReplaceOrder, Verb
@@ -24,6 +25,7 @@ Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
 class Scene:
     """Both states, who owns what, and what this run may do.
 
+    ``limits`` are the quotas that apply.
     ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
     """
 
@@ -33,6 +35,7 @@ class Scene:
     owned: Ownership
     kept: Mapping[Address, LiveResource]
     choices: Mapping[Address, Choice]
+    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.target import Guardrails
+from reconciler.plan import quota
 from reconciler.plan.actions import Action, Reason, TargetPlan, Verb
 
 
@@ -36,7 +37,7 @@ def check(plan: TargetPlan, guardrails: Guardrails, allow: Allowances) -> tuple[
         )
     refusals += _over(plan, _is_delete, "deleted", "--allow-deletes", guardrails.max_deletes, guardrails.max_delete_percent, allow.deletes)
     refusals += _over(plan, _is_update, "updated", "--allow-updates", guardrails.max_updates, guardrails.max_update_percent, allow.updates)
-    return tuple(refusals)
+    return (*refusals, *quota.refusals(plan.quotas))
 
 
 def _over(plan: TargetPlan, counts: Callable[[Action], bool], done: str, flag: str, limit: int | None, percent: int | None, allowed: int | None) -> list[str]:

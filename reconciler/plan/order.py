@@ -26,20 +26,27 @@ Edges: TypeAlias = dict[str, set[str]]
 """By step, the steps it waits for beside the one before it in its own action."""
 
 
-def link(planned: list[Planned], users: Mapping[str, tuple[LiveResource, ...]], free: Mapping[KindName, int], held: Mapping[str, str]) -> list[Planned]:
+def link(
+    planned: list[Planned],
+    users: Mapping[str, tuple[LiveResource, ...]],
+    free: Mapping[KindName, int],
+    held: Mapping[str, str],
+    limits: Mapping[KindName, int],
+) -> list[Planned]:
     """Add to each step the steps of other actions that must be done before it.
 
-    ``users`` are the channels by the ARN they refer to, ``free`` the places left in small quotas, ``held`` the key pair that holds each public key now.
-    A create that finds no place in a quota gets a warning.
+    ``users`` are the channels by the ARN they refer to, ``free`` the places left in the quotas ``limits``,
+    ``held`` the key pair that holds each public key now.
+    A create that finds no place in a quota, or has to wait for one, gets a warning.
     """
     edges: Edges = {}
     _after_bindings(planned, edges)
     _after_users(planned, users, edges)
     _after_material(planned, held, edges)
-    crowded: set[str] = set()
+    pressed: dict[str, str] = {}
     for kind, places in free.items():
-        crowded |= _after_places([item for item in planned if item[0].address.kind is kind], places, edges, planned)
-    return [(_warned(draft, steps, crowded), tuple(_later(step, edges) for step in steps)) for draft, steps in planned]
+        pressed |= _after_places([item for item in planned if item[0].address.kind is kind], places, edges, planned)
+    return [(_warned(draft, steps, pressed, limits), tuple(_later(step, edges) for step in steps)) for draft, steps in planned]
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:
@@ -94,11 +101,12 @@ def _later(step: Step, edges: Edges) -> Step:
     return replace(step, after=tuple(sorted({*step.after, *edges[step.id]}))) if step.id in edges else step
 
 
-def _warned(draft: Draft, steps: tuple[Step, ...], crowded: set[str]) -> Draft:
-    if crowded.isdisjoint(step.id for step in steps):
+def _warned(draft: Draft, steps: tuple[Step, ...], pressed: Mapping[str, str], limits: Mapping[KindName, int]) -> Draft:
+    freed = next((pressed[step.id] for step in steps if step.id in pressed), None)
+    if freed is None:
         return draft
-    kind = KINDS[draft.address.kind]
-    warning = f"a region holds {kind.quota} {kind.title}s and there is no place left for this one; delete one first, or IVS will refuse"
+    quota = f"the quota is {limits[draft.address.kind]:,} {KINDS[draft.address.kind].titles} and there is no place left for this one"
+    warning = f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}" if freed else f"{quota}; delete one first, or IVS will refuse"
     return replace(draft, warnings=(*draft.warnings, warning))
 
 
@@ -145,38 +153,58 @@ def _after_material(planned: list[Planned], held: Mapping[str, str], edges: Edge
                 edges.setdefault(step.id, set()).add(freed[holder])
 
 
-def _after_places(planned: list[Planned], places: int, edges: Edges, everything: list[Planned]) -> set[str]:
-    """Let creates that find no place wait for the deletes that make one, where that closes no circle. Return those that find none at all."""
+def _after_places(planned: list[Planned], places: int, edges: Edges, everything: list[Planned]) -> dict[str, str]:
+    """Let creates that find no place wait for the deletes that make one, where that closes no circle.
+
+    Return those that do, each with the delete, and those that find none at all, with nothing.
+    """
     deletes = [step for draft, step in _deletes(planned) if draft.verb is Verb.DELETE]
+    first = [(draft, steps) for draft, steps in planned if draft.verb is Verb.REPLACE and draft.order is ReplaceOrder.CREATE_FIRST and steps]
+    # What a replacement does not let go of keeps its place beside the new one.
     makers = [step for draft, steps in planned if draft.verb is Verb.CREATE for step in steps if step.binds]
-    crowded: set[str] = set()
-    for step in makers[max(places, 0) :]:
-        freed = next((candidate for candidate in deletes if not _reaches(candidate.id, step.id, edges, everything)), None)
-        if freed is None:
-            crowded.add(step.id)
-        else:
-            deletes.remove(freed)
+    makers += [step for draft, steps in first if not draft.lets_go for step in steps if step.binds]
+    in_turn = [steps for draft, steps in first if draft.lets_go]
+    room = max(places - len(makers), 0)
+    if len(makers) <= max(places, 0) and len(in_turn) <= room:
+        return {}
+    circles = _Circles(edges, everything)
+    pressed: dict[str, str] = {}
+
+    def waits_for_a_place(step: Step, ends: list[Step]) -> None:
+        freed = next((candidate for candidate in ends if not circles.reaches(candidate.id, step.id)), None)
+        pressed[step.id] = freed.id if freed else ""
+        if freed:
+            ends.remove(freed)
             edges.setdefault(step.id, set()).add(freed.id)
-    room = places - len(makers)
-    in_turn = [steps for draft, steps in planned if draft.verb is Verb.REPLACE and draft.order is ReplaceOrder.CREATE_FIRST and draft.lets_go and steps]
-    if room > 0:
-        # Several replacements share the places that are free: each begins when an earlier one has ended.
-        for steps, earlier in zip(in_turn[room:], in_turn, strict=False):
-            edges.setdefault(steps[0].id, set()).add(earlier[-1].id)
-    return crowded
+
+    for step in makers[max(places, 0) :]:
+        waits_for_a_place(step, deletes)
+    # Several replacements share the places that are free: each begins when an earlier one has ended.
+    ends = [steps[-1] for steps in in_turn[:room]]
+    for steps in in_turn[room:]:
+        both = [*ends, *deletes]
+        waits_for_a_place(steps[0], both)
+        ends = [*(step for step in ends if step in both), steps[-1]]
+        deletes = [step for step in deletes if step in both]
+    return pressed
 
 
-def _reaches(start: str, goal: str, edges: Edges, planned: list[Planned]) -> bool:
-    """Whether ``start`` waits, by however many others, for ``goal``."""
-    direct = {step.id: step.after for _, steps in planned for step in steps}
-    seen, open_ends = {start}, [start]
-    while open_ends:
-        step = open_ends.pop()
-        for needed in (*direct.get(step, ()), *edges.get(step, ())):
-            if needed not in seen:
-                seen.add(needed)
-                open_ends.append(needed)
-    return goal in seen
+class _Circles:
+    """Tells whether one step waits, by however many others, for another."""
+
+    def __init__(self, edges: Edges, planned: list[Planned]) -> None:
+        self._edges = edges
+        self._direct = {step.id: step.after for _, steps in planned for step in steps}
+
+    def reaches(self, start: str, goal: str) -> bool:
+        seen, open_ends = {start}, [start]
+        while open_ends:
+            step = open_ends.pop()
+            for needed in (*self._direct.get(step, ()), *self._edges.get(step, ())):
+                if needed not in seen:
+                    seen.add(needed)
+                    open_ends.append(needed)
+        return goal in seen
 
 
 def _deletes(planned: list[Planned]) -> list[tuple[Draft, Step]]:

@@ -7,11 +7,12 @@ and the new material may still be held by another pair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import KINDS, PLAYBACK_KEY_PAIR
+from reconciler.model.kinds import KINDS
 from reconciler.plan.actions import Blocked, ReplaceOrder, Verb
 from reconciler.plan.draft import Draft, Scene
 from reconciler.plan.duplicates import has_failed
@@ -20,15 +21,14 @@ from reconciler.plan.duplicates import has_failed
 def arrange(scene: Scene, drafts: Iterable[Draft], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:
     """Give each replacement its order and its warnings, and block an import whose public key is held by a pair that stays."""
     drafts = _without_held_material(scene, tuple(drafts), deletes)
-    room = slots(scene, PLAYBACK_KEY_PAIR.name) - sum(
-        draft.address.kind is KindName.PLAYBACK_KEY_PAIR and draft.verb is Verb.CREATE and draft.blocked is None for draft in drafts
-    )
-    return tuple(_ordered(scene, draft, room) if draft.verb is Verb.REPLACE else draft for draft in drafts)
+    created = Counter(draft.address.kind for draft in drafts if draft.verb is Verb.CREATE and draft.blocked is None)
+    room = {kind: slots(scene, kind) - created[kind] for kind in scene.limits}
+    return tuple(_ordered(scene, draft, room.get(draft.address.kind, 1)) if draft.verb is Verb.REPLACE else draft for draft in drafts)
 
 
 def slots(scene: Scene, kind: KindName) -> int:
-    """Return how many more resources of a kind with a small quota fit beside those that are live, anybody's."""
-    return (KINDS[kind].quota or 0) - len(scene.live.of(kind))
+    """Return how many more resources of a kind with a quota fit beside those that are live, anybody's."""
+    return scene.limits[kind] - len(scene.live.of(kind))
 
 
 def holders(scene: Scene) -> dict[str, str]:
@@ -42,8 +42,12 @@ def _ordered(scene: Scene, draft: Draft, room: int) -> Draft:
         return draft
     if live.kind is KindName.PLAYBACK_KEY_PAIR:
         return _key_pair(scene, draft, live.properties.get("fingerprint"), room)
-    if has_failed(live) and live.arn not in scene.owned.users:
+    unused = live.arn not in scene.owned.users and KindName.CHANNEL not in scene.live.unreadable
+    if has_failed(live) and unused:
         return replace(draft, order=ReplaceOrder.DELETE_FIRST)
+    if room < 1 and unused and draft.lets_go:
+        why = f"all {scene.limits[live.kind]:,} {KINDS[live.kind].titles} that a region can hold are taken, so it is deleted before it is created anew; no channel uses it"
+        return replace(draft, order=ReplaceOrder.DELETE_FIRST, warnings=(*draft.warnings, why))
     return replace(draft, order=ReplaceOrder.CREATE_FIRST)
 
 
@@ -55,7 +59,7 @@ def _key_pair(scene: Scene, draft: Draft, held: object, room: int) -> Draft:
     elif holder is not None:
         why = f"its new public key is still held by {holder}, and a public key cannot be imported twice"
     elif room < 1:
-        why = f"all {PLAYBACK_KEY_PAIR.quota} key pairs that a region can hold are taken, so there is no room for the new one beside the old one"
+        why = f"all {scene.limits[draft.address.kind]} key pairs that a region can hold are taken, so there is no room for the new one beside the old one"
     else:
         warning = "tokens signed with the old private key are refused once the old pair is deleted; let the new key sign before you apply"
         return replace(draft, order=ReplaceOrder.CREATE_FIRST, warnings=(*draft.warnings, warning))

@@ -86,6 +86,20 @@ def _target() -> dict[str, object]:
                 **_list(_object({"address": _ADDRESS, "arn": _ARN, "since": _TEXT, "viewers": {"type": "integer"}, "health": _TEXT})),
                 "description": "Channels on air that the plan touches; -1 viewers where the service could not count.",
             },
+            "quotas": {
+                **_list(
+                    _object(
+                        {
+                            "kind": {"enum": [kind.value for kind in KindName]},
+                            **dict.fromkeys(("now", "others", "peak", "after", "limit"), _COUNT),
+                            "adjustable": {"type": "boolean"},
+                            "code": _TEXT,
+                            "applied": {"type": "boolean", "description": "False where limit is the documented default."},
+                        }
+                    )
+                ),
+                "description": "Of the kinds that the plan creates: what is there, what is not this stack's, the most at any moment, what is there at the end.",
+            },
             "waitLive": {**_COUNT, "description": "Seconds that an apply waits for a channel that goes on air meanwhile."},
         }
     )

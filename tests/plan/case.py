@@ -15,6 +15,7 @@ import yaml
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
+from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
 from reconciler.model.tags import ID, PREFIX, SPEC, STACK
 from reconciler.model.target import Guardrails, OnLive
@@ -22,6 +23,7 @@ from reconciler.model.values import REF, Ref, Value, thaw
 from reconciler.plan.actions import Action, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
 from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
+from reconciler.plan.quota import with_quotas
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "plan"
@@ -47,6 +49,9 @@ class Case:
         self.live = self._live(content)
         self.adopt = {Address.parse(address): _arns(value) for address, value in content.get("adopt", {}).items()}
         self.streams = {_arns(key): Stream(_arns(key), value["since"], value["viewers"]) for key, value in content.get("streams", {}).items()}
+        quotas = content.get("quotas", {})
+        codes = {QUOTAS[KindName(kind)].code: value for kind, value in quotas.items() if kind != "unknown"}
+        self.applied = Applied(codes, quotas.get("unknown", ""))
         limits = content.get("guardrails", {})
         self.guardrails = Guardrails(
             max_deletes=limits.get("maxDeletes", 20),
@@ -60,7 +65,10 @@ class Case:
     def plan(self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None) -> TargetPlan:
         """Plan the situation, or the same wishes in another one."""
         there = live_state or self.live
-        plan = build_plan(wanted_state or self.desired, there, self.options, target_name="prod", adopt=self.adopt)
+        plan = build_plan(wanted_state or self.desired, there, self.options, target_name="prod", adopt=self.adopt, limits=self.applied.limits)
+        return with_quotas(self._on_air(plan, wanted_state or self.desired, there, streams), there, self.applied)
+
+    def _on_air(self, plan: TargetPlan, wanted_state: DesiredState, there: LiveState, streams: Mapping[str, Stream] | None) -> TargetPlan:
         streams = self.streams if streams is None else streams
         if not streams:
             return plan
@@ -68,7 +76,7 @@ class Case:
         for key in there.of(KindName.STREAM_KEY):
             channel = str(key.properties["channelArn"])
             keys[channel] = (*keys.get(channel, ()), key)
-        return with_streams(plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, self.desired.resources))
+        return with_streams(plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, wanted_state.resources))
 
     def _desired(self, content: dict[str, Any]) -> DesiredState:
         self.specs: dict[str, DesiredResource] = {}

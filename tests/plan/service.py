@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from reconciler.model.address import KindName
 from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Kind
 from reconciler.model.normalise import canonical, expanded
+from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.actions import Step, TargetPlan
@@ -38,7 +39,8 @@ class RefusedError(Exception):
 class Service:
     """Live resources, and the operations on them."""
 
-    def __init__(self, live: LiveState, streams: Iterable[str] = ()) -> None:
+    def __init__(self, live: LiveState, streams: Iterable[str] = (), limits: Mapping[KindName, int] = DEFAULTS) -> None:
+        self.limits = {**limits, KindName.STREAM_KEY: 1}
         self.streams = set(streams)
         self.resources = {resource.arn: resource for group in live.resources.values() for resource in group}
         self.made = itertools.count(1)
@@ -128,8 +130,8 @@ class Service:
         quota = (
             sum(key.properties["channelArn"] == parameters["channelArn"] for key in self._of(kind)) if kind.name is KindName.STREAM_KEY else len(self._of(kind))
         )
-        if kind.quota is not None and quota >= kind.quota:
-            raise RefusedError(f"{step.id}: 402 quota of {kind.quota} {kind.title}s")
+        if quota >= self.limits.get(kind.name, quota + 1):
+            raise RefusedError(f"{step.id}: 402 quota of {self.limits[kind.name]} {kind.title}s")
         arn = self._new_arn(kind)
         self._check(kind, parameters, parameters)
         state = "CREATING" if kind.ready else None

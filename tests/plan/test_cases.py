@@ -90,7 +90,7 @@ def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
 
 @pytest.mark.parametrize("case", ALL)
 def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(case: Case) -> None:
-    service = Service(case.live, case.streams)
+    service = Service(case.live, case.streams, case.applied.limits)
     plan = case.plan()
     if "fails" in case.expect:
         with pytest.raises(RefusedError, match=case.expect["fails"]):
