@@ -99,7 +99,7 @@ class Controller:
         self._states: dict[str, TargetState] = {}
         self._running: frozenset[str] = frozenset()
         self._looked: set[str] = set()
-        self._fetching = False
+        self._fetching = self._fetch_again = False
         self._fetch_at = float("-inf")
         self._beat = tools.now()
 
@@ -109,6 +109,8 @@ class Controller:
         self.wake.set()
 
     def _fetch_now(self) -> None:
+        # One that is under way may have asked the forge a moment too early.
+        self._fetch_again = self._fetching
         self._fetch_at = float("-inf")
 
     def knows(self, name: str) -> bool:
@@ -139,7 +141,7 @@ class Controller:
         if self._tools.stop.is_set():
             return now
         if not self._fetching and self._fetch_at <= now:
-            self._fetching = True
+            self._fetching, self._fetch_again = True, False
             self._fetcher.submit(self._follower.fetch, self._revision).add_done_callback(self._on_fetched)
         free = self._settings.at_once - len(self._running)
         for name in schedule.due(self._states.values(), now, running=self._running)[: max(0, free)]:
@@ -203,7 +205,7 @@ class Controller:
             if each.trouble is not None:
                 _LOG.warning("branch not followed", trouble=each.trouble.trouble.value, message=str(each.trouble), failures=repository.failures)
             self._repository = repository
-            self._fetch_at = schedule.next_fetch(repository, self._settings.pace, self._draw())
+            self._fetch_at = now if self._fetch_again else schedule.next_fetch(repository, self._settings.pace, self._draw())
             self._observer.fetched(repository)
 
     def _adopt(self, revision: Revision, now: float) -> None:

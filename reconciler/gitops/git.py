@@ -12,6 +12,8 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +28,11 @@ _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
 _PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$IVS_RECONCILER_GIT_USER" "$IVS_RECONCILER_GIT_TOKEN"; }; f'
 _LONGEST = 400
+_PATIENCE = 0.25
+"""Seconds between looks at whether somebody wants to stop."""
+
+_OLDEST = (2, 34)
+"""The first git that knows ssh signatures; older ones also pass over settings given in the environment, which would leave hooks and redirects on."""
 
 
 class Trouble(StrEnum):
@@ -97,7 +104,9 @@ def shown(url: str) -> str:
 class Git:
     """Git in one bare repository, with the ways to one remote."""
 
-    def __init__(self, folder: Path, remote: Remote, *, timeout: float = 120.0) -> None:
+    def __init__(self, folder: Path, remote: Remote, *, timeout: float = 120.0, stop: threading.Event | None = None) -> None:
+        self._stop = stop or threading.Event()
+        self._checked = False
         self._folder = folder
         self._remote = remote
         self._timeout = timeout
@@ -123,15 +132,31 @@ class Git:
             )
         except OSError as error:
             raise GitError(f"git cannot be started ({(error.strerror or 'unknown').lower()}); install it where PATH leads") from None
-        try:
-            out, err = process.communicate(timeout=self._timeout)
-        except subprocess.TimeoutExpired:
-            # Git talks to the network through children of its own; they go with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise GitError(f"{shown(self._remote.url)} did not answer within {self._timeout:.0f} s") from None
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                out, err = process.communicate(timeout=_PATIENCE)
+                break
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < end and not self._stop.is_set():
+                    continue
+                # Git talks to the network through children of its own; they go with it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                why = "was not waited for, because the controller stops" if self._stop.is_set() else f"did not answer within {self._timeout:.0f} s"
+                raise GitError(f"{shown(self._remote.url)} {why}") from None
         return subprocess.CompletedProcess(words, process.returncode, out, _clean(err, token))
+
+    def check(self) -> None:
+        """Raise ``GitError`` where git is missing or too old to be told what not to do."""
+        if self._checked:
+            return
+        said = self.ask("version")
+        found = re.search(r"(\d+)\.(\d+)", said)
+        if not found or (int(found[1]), int(found[2])) < _OLDEST:
+            raise GitError(f"git {'.'.join(map(str, _OLDEST))} or newer is needed, and this is {said!r}; install a newer one")
+        self._checked = True
 
     def ask(self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None) -> str:
         """Run git and return its output. Raises ``GitError`` with its last words when it fails."""

@@ -107,7 +107,7 @@ def controller_of(
     """Return a controller made of the real parts."""
     pace = Pace(options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes)
     return Controller(
-        Source(folder, remote_of(options), options.path),
+        Source(folder, remote_of(options), options.path, stop=tools.stop),
         store,
         Settings(pace, config, targets, options.at_once),
         tools,

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,12 @@ class Commit:
 class Source:
     """One branch of one repository, mirrored under a folder of the controller's. Not to be shared between threads."""
 
-    def __init__(self, folder: Path, remote: Remote, path: str = "", *, timeout: float = 120.0) -> None:
+    def __init__(self, folder: Path, remote: Remote, path: str = "", *, timeout: float = 120.0, stop: threading.Event | None = None) -> None:
         self.remote = remote
         self._path = path.strip("/")
         self._mirror = folder / "mirror.git"
         self._scratch = folder / "tree"
-        self._git = Git(self._mirror, remote, timeout=timeout)
+        self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
 
     def open(self) -> Commit | None:
         """Make the mirror ready and return the commit last followed, if there is one that may still be."""
@@ -71,6 +72,7 @@ class Source:
 
     def fetch(self) -> Commit:
         """Return the branch's newest commit, fetched and verified. Raises ``GitError``; the commit followed before stays."""
+        self._git.check()
         url, ref = self.remote.url, f"refs/heads/{self.remote.branch}"
         done = self._git.run("ls-remote", "--exit-code", "--", url, ref, network=True)
         if done.returncode == _NO_SUCH_REF:

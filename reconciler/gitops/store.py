@@ -43,6 +43,9 @@ CREATE INDEX runs_by_target ON runs (target, started);
 CREATE TABLE plans (id TEXT PRIMARY KEY, target TEXT NOT NULL, made REAL NOT NULL, seen REAL NOT NULL, body BLOB NOT NULL);
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_PLANS = 50
+"""Plans of a target that are kept, and ends of applies in full: they may be large, and only the newest are looked at."""
+
 _RUN = (
     "id, target, mode, commit_id, started, seconds, ending, message, plan_id, account, region, counts, managed, unchanged, foreigners, "
     "calls, done, waiting, looked"
@@ -153,6 +156,10 @@ class Store:
         beyond = "id <= (SELECT id FROM runs WHERE target = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"
         db.execute(f"DELETE FROM runs WHERE target = ? AND {beyond} AND {latest}", (run.target, run.target, count))  # noqa: S608
         db.execute("DELETE FROM plans WHERE target = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.plan_id = plans.id)", (run.target,))
+        newest = "SELECT id FROM plans WHERE target = ? ORDER BY seen DESC, rowid DESC LIMIT ?"
+        db.execute(f"DELETE FROM plans WHERE target = ? AND id NOT IN ({newest})", (run.target, run.target, _PLANS))  # noqa: S608
+        newest = "SELECT id FROM runs WHERE target = ? AND result IS NOT NULL ORDER BY id DESC LIMIT ?"
+        db.execute(f"UPDATE runs SET result = NULL WHERE target = ? AND result IS NOT NULL AND id NOT IN ({newest})", (run.target, run.target, _PLANS))  # noqa: S608
 
     def runs(self, target: str, limit: int = 50) -> list[tuple[int, Run]]:
         """Return a target's runs, the newest first, with their numbers."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from reconciler import log
 from reconciler.gitops.schedule import Pace
 from reconciler.gitops.state import Ending, Mode
 from tests.cli.support import arn_of
-from tests.gitops.world import SPEC, World
+from tests.gitops.world import SPEC, Inline, World
 
 READS = ("List", "Get", "BatchGet")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
@@ -282,3 +284,65 @@ def test_settings_for_targets_that_are_not_there_are_pointed_out(tmp_path: Path)
         world.settle()
     log.configure()
     assert "settings name targets that the project has not" in stream.getvalue()
+
+
+@pytest.mark.parametrize("remains", [{}, {"ivs-reconciler.yaml": "stack: acme-live\ntargets: {}\n"}, {"other/ivs-reconciler.yaml": "stack: x\n"}])
+def test_a_branch_or_folder_that_became_empty_takes_nothing_away(tmp_path: Path, remains: dict[str, object]) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        project = world.project()
+        project["targets"]["dev"]["prune"] = True  # type: ignore[index]
+        world.repo.commit({"ivs-reconciler.yaml": project})
+        world.settle()
+        world.repo.git("rm", "-r", "--quiet", ".")
+        world.repo.commit(remains, "Gone")
+        world.settle()
+        world.pass_time(2000)
+        assert world.controller.snapshot().repository.trouble == "no-project"
+        assert len(ivs.list_channels()["channels"]) == 2
+        world.restart()
+        world.pass_time(2000)
+        assert len(ivs.list_channels()["channels"]) == 2
+
+
+def test_specs_that_are_all_gone_take_nothing_away(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        world.repo.commit({"specs/dev.yaml": None})
+        world.settle()
+        assert world.last().ending is Ending.BAD_SPEC
+        assert len(ivs.list_channels()["channels"]) == 2
+
+
+def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> None:
+    class Later(Inline):
+        """Holds jobs back until they are let go."""
+
+        def __init__(self) -> None:
+            self.held: list[tuple[Future[Any], Any, Any]] = []
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            self.held.append((future, fn, args))
+            return future
+
+    with World(tmp_path, pace=Pace(fetch=36_000)) as world:
+        world.settle()
+        later = Later()
+        world.controller._fetcher = later
+        world.controller.fetch_soon()
+        world.step(1)
+        (job,) = later.held
+        found = job[1](*job[2])
+        commit = world.repo.commit({})
+        world.controller.fetch_soon()
+        world.step(1)
+        job[0].set_result(found)
+        world.step(1)
+        assert len(later.held) == 2
+        later.held[1][0].set_result(later.held[1][1](*later.held[1][2]))
+        world.step(1)
+        followed = world.controller.snapshot().repository.commit
+        assert followed is not None
+        assert followed.id == commit
+        world.step(1)
+        assert len(later.held) == 2

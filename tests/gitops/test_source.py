@@ -273,3 +273,27 @@ def test_ssh_goes_by_one_key_and_the_hosts_of_one_file(tmp_path: Path, repo: Rep
     called = record.read_text().splitlines()
     assert called[: len(ssh_command(remote)) - 1] == list(ssh_command(remote))[1:]
     assert {"StrictHostKeyChecking=yes", f"UserKnownHostsFile={hosts}", "BatchMode=yes"} <= set(called)
+
+
+def test_an_old_git_is_refused_because_it_could_not_be_told_what_not_to_do(tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    following = source(tmp_path, repo.folder)
+    old = tmp_path / "bin" / "git"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho git version 2.30.2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GitError, match=r"git 2\.34 or newer is needed"):
+        following.fetch()
+
+
+def test_a_stop_does_not_wait_for_a_forge_that_is_silent(tmp_path: Path) -> None:
+    import socket
+    import threading
+
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        following = Source(tmp_path / "state", Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/repo"), timeout=600, stop=stop)
+        following.open()
+        threading.Timer(0.5, stop.set).start()
+        with pytest.raises(GitError, match="because the controller stops"):
+            following.fetch()

@@ -153,3 +153,13 @@ def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
             assert store.plan("dev", run.plan_id) is not None
         assert state.last is None or state.due == state.last.started + 600
         store.close()
+
+
+def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(path: Path) -> None:
+    store = Store(path)
+    for number in range(60):
+        add(store, a_run(NOW + number, plan=a_plan(a_target()), plan_id=f"sha256:{number}", result=ApplyResult("dev", ())))
+    kept = [store.plan("dev", f"sha256:{number}") is not None for number in range(60)]
+    assert kept == [False] * 10 + [True] * 50
+    ends = [store.run("dev", number) for number, _ in store.runs("dev", 100)]
+    assert [found is not None and found[1] is not None for found in ends] == [True] * 50 + [False] * 10

@@ -6,8 +6,10 @@ What to answer is the application's to say.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +23,9 @@ MAX_BODY = 1_048_576
 
 MAX_CONNECTIONS = 64
 _IDLE_SECONDS = 15
+_WHOLE_SECONDS = 30.0
+"""Seconds within which a request has to be there as a whole, the wait for it included."""
+
 _MAX_TARGET = 4_096
 
 _LOG = log.get("web")
@@ -67,8 +72,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], application: Application) -> None:
+    def __init__(self, address: tuple[str, int], application: Application, *, patience: float = _WHOLE_SECONDS) -> None:
         self.application = application
+        self._patience = patience
+        self._reading: dict[socket.socket, float] = {}
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -88,6 +95,21 @@ class Server(ThreadingHTTPServer):
         finally:
             self._free.release()
 
+    def reading(self, connection: socket.socket, *, begins: bool) -> None:
+        """Note that a request is waited for, or is there."""
+        if begins:
+            self._reading[connection] = time.monotonic()
+        else:
+            self._reading.pop(connection, None)
+
+    def service_actions(self) -> None:
+        """Drop those who send a byte now and then to keep a connection busy. Called between connections, several times a second."""
+        late = time.monotonic() - self._patience
+        for connection in [each for each, since in list(self._reading.items()) if since < late]:
+            self._reading.pop(connection, None)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say only that a connection broke: the words of an error may hold what a stranger sent."""
         del request, client_address
@@ -105,6 +127,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    def handle_one_request(self) -> None:
+        """Read and answer one request."""
+        self.server.reading(self.connection, begins=True)
+        try:
+            super().handle_one_request()
+        finally:
+            self.server.reading(self.connection, begins=False)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing: health is asked for every few seconds."""
 
@@ -119,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if body is None:
             return
+        self.server.reading(self.connection, begins=False)
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
         self._send(self.server.application(Request(self.command, path, query, headers, body)))
