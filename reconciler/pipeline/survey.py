@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ def surveyed(
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def failure_of(targets: tuple[Target, ...], found: list[Survey | AwsError]) -> AwsError | None:
+def failure_of(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
     """Return the failures of all targets as one error, a line each, with the first one's code; ``None`` when all went well."""
     failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
     if not failures:

@@ -1,0 +1,51 @@
+"""``status``: what is managed, what is on air, how much of the quotas is used; read-only, and quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from reconciler.cli.options import Subparsers, add_format, context_of, project_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "status",
+        parents=[common],
+        help="show what is managed, what is on air, and the quotas used; read-only",
+        description="Count what there is, show which channels are on air since when with how many viewers, and how much of the quotas is used. "
+        "Whether anything differs from the spec is what plan and drift say.",
+    )
+    add_format(parser, "text", "json")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb: 0, or 1 when a target could not be read."""
+    from reconciler.log import configure
+    from reconciler.pipeline.overview import overviews
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    project, targets = project_of(context)
+    found, failure = overviews(project.stack, targets)
+    if failure is not None and not found:
+        raise failure
+    if args.format == "json":
+        import json
+
+        from reconciler.report.status import status_json
+
+        sys.stdout.write(json.dumps(status_json(project.stack, found), indent=2, ensure_ascii=False) + "\n")
+    else:
+        from reconciler.report.status import render_status
+        from reconciler.report.text import ansi, plain
+
+        paint = ansi if context.colored(sys.stdout) else plain
+        sys.stdout.write("\n".join(render_status(overview, project.stack, paint=paint) for overview in found))
+    if failure is not None:
+        sys.stdout.flush()
+        raise failure
+    return ExitCode.OK

@@ -1,0 +1,133 @@
+"""What accounts hold and what is on air, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.model.kinds import KINDS
+from reconciler.model.overview import Broadcast, Overview, QuotaCount
+from reconciler.report.text import Paint, plain
+from reconciler.report.words import harmless, plural
+
+FORMAT_VERSION = "1.0"
+_LIST_LIMIT = 50
+_NEARLY_FULL = 90.0
+
+
+def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> str:
+    """Return one account and region as text."""
+    lines = [paint(f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {harmless(stack)}", "bold"), ""]
+    rows = [("", "managed", "others")]
+    for count in overview.kinds:
+        title = KINDS[count.kind].titles
+        rows.append((title, "?", "?") if count.unreadable else (title, f"{count.managed:,}", f"{count.others:,}"))
+    lines += _table(rows)
+    lines += [f"  not counted: {KINDS[count.kind].titles}: {harmless(count.unreadable)}" for count in overview.kinds if count.unreadable]
+    lines += ["", *_on_air(overview.on_air, paint), ""]
+    quotas = [("quota", "used", "of", "", "")]
+    quotas += [(quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota)) for quota in overview.quotas]
+    lines += [
+        paint(line, "bad") if quota is not None and quota.percent >= _NEARLY_FULL else line
+        for line, quota in zip(_table(quotas), (None, *overview.quotas), strict=True)
+    ]
+    lines += ["", *(f"  note: {harmless(note)}" for note in overview.notes)] if overview.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def status_json(stack: str, overviews: Sequence[Overview]) -> dict[str, object]:
+    """Return all accounts and regions as JSON."""
+    return {"formatVersion": FORMAT_VERSION, "stack": stack, "targets": [_target(overview) for overview in overviews]}
+
+
+def _on_air(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
+    if broadcasts is None:
+        return ["  what is on air is not known"]
+    if not broadcasts:
+        return ["  nothing is on air"]
+    viewers = sum(max(0, one.stream.viewers) for one in broadcasts)
+    least = "at least " if any(one.stream.viewers < 0 for one in broadcasts) else ""
+    others = sum(one.address is None for one in broadcasts)
+    strange = f"; {others:,} not this stack's" if others else ""
+    lines = [f"  {paint('on air', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{strange}"]
+    rows = [(_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower()) for one in broadcasts[:_LIST_LIMIT]]
+    lines += [f"  {line}" for line in _table(rows)]
+    if len(broadcasts) > _LIST_LIMIT:
+        lines.append(f"      … and {len(broadcasts) - _LIST_LIMIT:,} more")
+    return lines
+
+
+def _name(one: Broadcast) -> str:
+    if one.address is not None:
+        return str(one.address)
+    return f"{one.name or '(no name)'} {one.stream.channel_arn.rpartition(':')[2]}, not this stack's"
+
+
+def _viewers(one: Broadcast) -> str:
+    return "viewers not counted" if one.stream.viewers < 0 else plural(one.stream.viewers, "viewer")
+
+
+def _percent(quota: QuotaCount) -> str:
+    return f"{quota.percent:.0f} %"
+
+
+def _source(quota: QuotaCount) -> str:
+    if not quota.adjustable:
+        return "fixed"
+    return f"applied, {quota.code}" if quota.applied else f"documented default, {quota.code}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as aligned lines; what looks like a number stands to the right."""
+    clean = [tuple(harmless(cell) for cell in row) for row in rows]
+    widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
+    right = [any(row[column][:1].isdigit() for row in clean) for column in range(len(widths))]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if flush and at else cell.ljust(width) for at, (cell, width, flush) in enumerate(zip(row, widths, right, strict=True))
+        ).rstrip()
+        for row in clean
+    ]
+
+
+def _target(overview: Overview) -> dict[str, object]:
+    return {
+        "name": overview.name,
+        "accountId": overview.account_id,
+        "region": overview.region,
+        "resources": [
+            {
+                "kind": count.kind.value,
+                "managed": None if count.unreadable else count.managed,
+                "others": None if count.unreadable else count.others,
+                "unreadable": count.unreadable or None,
+            }
+            for count in overview.kinds
+        ],
+        "onAir": None if overview.on_air is None else [_broadcast(one) for one in overview.on_air],
+        "quotas": [
+            {
+                "name": quota.name,
+                "used": quota.used,
+                "quota": quota.limit,
+                "percent": round(quota.percent, 1),
+                "adjustable": quota.adjustable,
+                "code": quota.code or None,
+                "applied": quota.applied,
+            }
+            for quota in overview.quotas
+        ],
+        "notes": list(overview.notes),
+    }
+
+
+def _broadcast(one: Broadcast) -> dict[str, object]:
+    return {
+        "address": None if one.address is None else str(one.address),
+        "arn": one.stream.channel_arn,
+        "name": one.name,
+        "managed": one.address is not None,
+        "since": one.stream.started_at,
+        "viewers": None if one.stream.viewers < 0 else one.stream.viewers,
+        "health": one.stream.health,
+    }
