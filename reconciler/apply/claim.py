@@ -74,11 +74,11 @@ class Claim:
     mine: str | None = None
     withdrawn: set[str] = field(default_factory=set)
     held: bool = False
-    seen: frozenset[str] = frozenset()
+    seen: frozenset[tuple[str, str]] = frozenset()
 
     def notice(self, sightings: Sequence[Sighting], now: float) -> None:
         """Take note of what a look showed."""
-        seen = frozenset(sighting.arn for sighting in sightings)
+        seen = frozenset((sighting.arn, sighting.state) for sighting in sightings)
         if seen != self.seen:
             self.seen, self.since = seen, now
 

@@ -57,6 +57,7 @@ class Creation:
     claim: Claim
     bound: dict[Address, Bound]
     sends: int = 0
+    uncertain: bool = False
     said: str = ""
     """What a person should know of how it went, when it did not go straight."""
 
@@ -108,16 +109,18 @@ class Creation:
             self._settle(None)
 
     def _failed(self, error: AwsError) -> None:
+        now = self._now()
+        self.claim.since = now
         if error.ambiguous or error.code == UNREADABLE:
-            self.claim.since = self._now()
+            self.uncertain = True
             self._settle(error)
-        elif error.code in (CONFLICT, _QUOTA) and (self.kind.quota or error.code == _QUOTA) and self._claims(quiet=True):
-            # Another apply was quicker: a public key cannot be imported twice, and what it made took the last place.
+        elif error.code == CONFLICT and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
+            # A public key cannot be imported twice: an import of ours whose answer was lost holds it, or another apply's.
             self._settle(error)
-        elif error.code == _QUOTA and self._others_at_work() and self._now() - self.attempt.began < LAG_SECONDS:
-            self.attempt.pause(self._jittered(2.0), "another apply holds places of the quota that it will give back")
-        elif error.code == CONFLICT and self.sends > 1 and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
-            self._settle(error)  # an import before this one, whose answer was lost, holds the public key
+        elif error.code == _QUOTA and self._claims(quiet=True):
+            self._settle(error)  # what another apply made took the last place
+        elif error.code == _QUOTA and now - self.attempt.began < LAG_SECONDS and (self.kind.quota or self._others_at_work()):
+            self.attempt.pause(self._jittered(2.0), "another apply may hold places of the quota that it will give back")
         elif why := passing(self.attempt, error):
             self.sends -= 1
             self.attempt.pause(2.0, why)
@@ -146,21 +149,22 @@ class Creation:
             self.claim.notice(sightings, self._now())
             match judge(self.claim, sightings, patient=self._now() - self.claim.since < LAG_SECONDS):
                 case Keep(arn):
-                    self._keep(next((seen for seen in sightings if seen.arn == arn), None), arn, lost)
+                    self._keep(next((seen for seen in sightings if seen.arn == arn), None), arn)
                     return
                 case Absent():
                     self._again(lost)
                     return
                 case Wait(why):
                     self.attempt.pause(self._jittered(pause), why)
-                case Withdraw(arn):
-                    withdraw(self.attempt, self.kind, self.claim, arn)
+                case Withdraw(arn) if withdraw(self.attempt, self.kind, self.claim, arn):
                     self.bound.clear()
+                case Withdraw():
+                    self.attempt.pause(self._jittered(pause), "what has to go cannot be deleted yet")
                 case Stuck(candidates):
                     self._give_up(lost, "several resources claim this address, and it cannot be told which one is meant", candidates)
                     return
 
-    def _keep(self, seen: Sighting | None, arn: str, lost: AwsError | None) -> None:
+    def _keep(self, seen: Sighting | None, arn: str) -> None:
         if arn == self.claim.mine:
             return
         if seen is not None and seen.tags.get(SPEC) != self.claim.tags.get(SPEC):
@@ -169,9 +173,12 @@ class Creation:
             complete_tags(self.attempt, seen, self.claim.tags)
         self.claim.mine = None
         self.bound.update(bound_to(self.attempt, self.lookout, arn))
-        self.said = f"its answer was lost; it is there as {arn}" if lost is not None and not self.claim.withdrawn else f"another apply made it meanwhile: {arn}"
+        lost = self.uncertain and not self.claim.withdrawn
+        self.said = f"its answer was lost; it is there as {arn}" if lost else f"another apply made it meanwhile: {arn}"
 
     def _again(self, lost: AwsError | None) -> None:
+        if lost is not None and not (lost.ambiguous or lost.code == UNREADABLE):
+            raise uncounted(lost)
         if lost is not None and self.sends >= _SENDS:
             raise self.attempt.error(f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code)
         if self.sends >= _ROUNDS:

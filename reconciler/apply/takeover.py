@@ -14,6 +14,8 @@ from reconciler.model.tags import comparable
 from reconciler.model.values import Value
 
 UNREADABLE = "UnreadableAnswer"
+_GIVE_UP_SECONDS = 90.0
+"""How long something is waited for that is still being made and so cannot be deleted."""
 
 
 def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
@@ -26,19 +28,24 @@ def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
     return found
 
 
-def withdraw(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> None:
-    """Delete what this run made and another run made too; where AWS refuses (it is in use, or live), note that it stays. Raises ``AwsError``."""
+def withdraw(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
+    """Delete what this run made and another run made too, and say whether it is gone. Raises ``AwsError``.
+
+    AWS refuses while it is still being made, which passes, and while it is in use or live, which is a reason to leave it.
+    """
     now = attempt.context.clock
     try:
         attempt.call(kind.delete, {"arn": arn})
     except AwsError as error:
         attempt.note(error)
         if error.code == CONFLICT:
-            claim.held = True
-            return
+            settled = all(state in ("", kind.ready, kind.failed) for seen, state in claim.seen if seen == arn)
+            claim.held = settled or now() - claim.since >= _GIVE_UP_SECONDS
+            return False
         if error.code != NOT_FOUND:
             raise uncounted(error) from None
     claim.took_back(arn, now())
+    return True
 
 
 def complete_tags(attempt: Attempt, seen: Sighting, tags: Mapping[str, str]) -> None:

@@ -77,6 +77,7 @@ class World:
         self.client = client
         self.root = root
         self.draw: Callable[[], float] = lambda: 0.5
+        self.sleep: Callable[[float], None] = clock.sleep
 
     @property
     def control(self) -> Any:
@@ -85,7 +86,7 @@ class World:
     def survey(self, spec: DesiredState, options: PlanOptions | None = None, *, before: Callable[[str, Mapping[str, object]], None] | None = None) -> Survey:
         """Read and plan."""
         options = options or PlanOptions()
-        gateway: Any = IvsGateway(self.client, pacer=None, sleep=self.clock.sleep, draw=self.draw)
+        gateway: Any = IvsGateway(self.client, pacer=None, sleep=self.sleep, draw=self.draw)
         if before is not None:
             gateway = Calls(gateway, before)
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests")
@@ -100,7 +101,7 @@ class World:
             self.project,
             screen or Screen(),
             stop=stop or threading.Event(),
-            sleep=self.clock.sleep,
+            sleep=self.sleep,
             clock=self.clock.monotonic,
             draw=self.draw,
         )

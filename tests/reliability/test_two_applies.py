@@ -1,0 +1,78 @@
+"""Two applies of one stack without a lock, their calls in random order: one of everything stands, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reconciler.plan.actions import ApplyResult, PlanOptions
+from reconciler.sandbox import Sandbox, VirtualClock
+from tests.builders import desired, refs, wanted
+from tests.reliability.interleave import Turnstile
+from tests.reliability.world import World, key_pair, worlds_client
+
+SPEC = desired(
+    wanted("recording-configuration/archive", protect=True),
+    wanted("playback-restriction-policy/eu", {"allowedCountries": ["DE"]}),
+    wanted("playback-restriction-policy/us", {"allowedCountries": ["US"]}),
+    key_pair("web"),
+    wanted("channel/a", refs(recordingConfigurationArn="recording-configuration/archive", playbackRestrictionPolicyArn="playback-restriction-policy/eu")),
+    wanted("stream-key/a"),
+    wanted("channel/b", protect=True),
+    wanted("channel/c", refs(playbackRestrictionPolicyArn="playback-restriction-policy/us")),
+)
+
+
+def race(seed: int, root: Path, *, create_lag: float = 0.0, delete_lag: float = 0.0, lossy: float = 0.0) -> tuple[World, list[ApplyResult | None]]:
+    """Let two applies run against each other; returns the world afterwards and what became of each."""
+    rng = random.Random(seed)
+    clock = VirtualClock()
+    sandbox = Sandbox(serve=False, clock=clock, seed=seed, settle_seconds=2)
+    sandbox.control.set_lag(create=create_lag, delete=delete_lag)
+    if lossy:
+        for when in ("before", "after"):
+            sandbox.control.add_fault("reset", operation="*e*", when=when, times=None, probability=lossy)
+    paces = {"one": 1.0, "two": rng.choice([1.0, 1.0, 0.3, 0.05])}
+    with Turnstile(rng, clock, paces) as gate:
+
+        def run(who: str) -> ApplyResult | None:
+            client = worlds_client()
+            sandbox.attach(client)
+            world = World(sandbox, clock, client, root / who)
+            world.root.mkdir()
+            world.draw = random.Random(f"{seed} {who}").random
+            world.sleep = gate.sleep(who)
+            late = rng.choice([0.0, 0.0, 1.0, 4.0]) if who == "two" else 0.0
+            if late:
+                world.sleep(late)
+            return world.carry_out(world.survey(SPEC, before=gate.before(who)))
+
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(run, paces))
+    sandbox.control.set_lag()
+    sandbox.control.clear_faults()
+    clock.advance(40)
+    client = worlds_client()
+    sandbox.attach(client)
+    return World(sandbox, clock, client, root), results
+
+
+def check(world: World, results: list[ApplyResult | None]) -> None:
+    said = [(str(outcome.address), outcome.message) for result in results if result for outcome in result.outcomes]
+    assert world.standing() == dict.fromkeys(SPEC.resources, 1), said
+    plan = world.survey(SPEC, PlanOptions(prune=True)).plan
+    assert plan.actions == (), (plan.actions, said)
+    assert all(result is None or result.complete for result in results), said
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_of_everything_stands(seed: int, tmp_path: Path) -> None:
+    check(*race(seed, tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_of_everything_stands_when_lists_lag(seed: int, tmp_path: Path) -> None:
+    check(*race(seed, tmp_path, create_lag=6, delete_lag=6))
