@@ -20,11 +20,12 @@ from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
-from reconciler.cli.plan import show_duration, show_plan
+from reconciler.cli.plan import show_duration, show_plan, tell
 from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import Watch, Work, carry_out
+from reconciler.pipeline.recall import expected, explained
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
 from reconciler.report.text import Paint, ansi, plain, render_result
@@ -66,7 +67,8 @@ def show_ask_run(
         show_plan(plan, "text", context)
         show_duration(plan, project)
         sys.stdout.flush()
-    refused = refusals(plan, project.guardrails, args)
+    tell(note for _, survey in work for note in explained(project, survey))
+    refused = refusals(plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work})
     if refused:
         raise PlanRefused("\n".join([*refused, "nothing was changed"]))
     paint = ansi if context.colored(sys.stdout) else plain

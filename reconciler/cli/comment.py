@@ -11,7 +11,10 @@ from reconciler.cli.options import Context, Subparsers, add_allowances, add_scop
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reconciler.gitops.preview import Report
+    from reconciler.model.address import Address
     from reconciler.plan.actions import Plan
     from reconciler.publish.ci import Surroundings
     from reconciler.publish.forge import Access
@@ -119,16 +122,16 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
         return Report(plan.stack, plan), {}
     if args.plan:
         report = read_report(context.directory / args.plan)
-        return report, _refusals(report.plan, args, context) if report.plan and not report.plan.of_revisions else {}
+        return report, _refusals(report.plan, args, context, {}) if report.plan and not report.plan.of_revisions else {}
     from reconciler.cli.plan import make_plan
 
     made = make_plan(args, context)
     if made.failures:
         raise made.failures[0]
-    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context)
+    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context, made.remembered)
 
 
-def _refusals(plan: Plan, args: argparse.Namespace, context: Context) -> dict[str, tuple[str, ...]]:
+def _refusals(plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
     """Return what the guardrails say, where the project is at hand; a saved plan may have travelled without it."""
     from reconciler.cli.guarding import refusals_of
     from reconciler.errors import SpecError
@@ -137,4 +140,4 @@ def _refusals(plan: Plan, args: argparse.Namespace, context: Context) -> dict[st
         project, _ = project_of(context._replace(targets=()))
     except SpecError:
         return {}
-    return {target.name: refusals_of(target, project.guardrails, args) for target in plan.targets}
+    return {target.name: refusals_of(target, project.guardrails, args, remembered.get(target.name, frozenset())) for target in plan.targets}

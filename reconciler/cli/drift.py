@@ -24,16 +24,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
-    from pathlib import Path
 
     from reconciler.cli.progress import reading
     from reconciler.errors import AwsError
     from reconciler.log import configure
     from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.record import remembered
+    from reconciler.pipeline.recall import drift_report
     from reconciler.pipeline.survey import surveyed
     from reconciler.plan.actions import PlanOptions
-    from reconciler.plan.drift import classify
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -41,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     desired = load_desired_states(project, targets)
     failures: list[AwsError] = []
     with reading(sys.stderr) as progress, surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures) as surveys:
-        reports = tuple(
-            classify(survey.plan, survey.desired, survey.live, applied=remembered(Path(project.root), project.stack, survey.target.name, survey.live))
-            for survey in surveys
-        )
+        reports = tuple(drift_report(project, survey) for survey in surveys)
     if failures and not reports:
         raise failures[0]
     if args.format == "json":

@@ -169,6 +169,9 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--allow-deletes", metavar="N", type=_count, help="let a plan delete up to N resources of a kind")
     group.add_argument("--allow-updates", metavar="N", type=_count, help="let a plan update up to N resources of a kind")
     group.add_argument("--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some")
+    group.add_argument(
+        "--believe-empty", action="store_true", help="believe a list that shows none, or few, of the resources that stood there after the last apply"
+    )
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,11 @@ from reconciler.cli.options import Context, Subparsers, add_allowances, add_form
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from reconciler.errors import AwsError
+    from reconciler.model.address import Address
     from reconciler.model.target import Project
     from reconciler.plan.actions import Plan
 
@@ -53,9 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "text":
         show_duration(plan, made.project)
     warn(made.warnings)
+    tell(made.notes)
     if failures:
         raise failures[0]
-    refused = refusals(plan, made.project.guardrails, args)
+    refused = refusals(plan, made.project.guardrails, args, made.remembered)
     for message in refused:
         sys.stderr.write(f"{message}\n")
     if refused:
@@ -65,12 +67,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Made(NamedTuple):
-    """A plan, the project it is of, what the spec is warned of, and the failures of the targets that could not be read."""
+    """A plan, the project it is of, what the spec is warned of, and the failures of the targets that could not be read.
+
+    ``remembered`` are, by target, the addresses that stood after the last apply from here; ``notes`` say where that ended, if not at its end.
+    """
 
     plan: Plan
     project: Project
     warnings: tuple[str, ...]
     failures: list[AwsError]
+    remembered: Mapping[str, frozenset[Address]]
+    notes: tuple[str, ...]
 
 
 def make_plan(args: argparse.Namespace, context: Context) -> Made:
@@ -82,6 +89,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     from reconciler.gitops.repository import head_commit
     from reconciler.log import configure
     from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.recall import expected, explained
     from reconciler.pipeline.survey import surveyed, whole_plan
 
     configure(context.log_format, context.verbosity)
@@ -91,10 +99,12 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     failures: list[AwsError] = []
     with reading(sys.stderr) as progress, surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        remembered = {survey.target.name: expected(project, survey) for survey in surveys}
+        notes = tuple(note for survey in surveys for note in explained(project, survey))
     if failures and not plan.targets:
         raise failures[0]
     plan = with_origin(plan, Path(project.root), args.base)
-    return Made(plan, project, tuple(warning for state in desired.values() for warning in state.warnings), failures)
+    return Made(plan, project, tuple(warning for state in desired.values() for warning in state.warnings), failures, remembered, notes)
 
 
 def show_plan(plan: Plan, view: str, context: Context) -> None:
@@ -135,6 +145,12 @@ def warn(warnings: Iterable[str]) -> None:
     """Write warnings of the spec to stderr, each once."""
     for warning in dict.fromkeys(warnings):
         sys.stderr.write(f"warning: {warning}\n")
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Write what a person may want to know of the last apply to stderr."""
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
 
 
 def write_new(path: Path, text: str) -> None:

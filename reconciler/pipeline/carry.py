@@ -65,7 +65,7 @@ def carry_out(
                 read_at=survey.read_at,
                 clock=clock,
             )
-            with Journal(root, plan.name) as journal, watch.watching(plan) as on_event:
+            with Journal(root, plan.name, plan.account_id) as journal, watch.watching(plan) as on_event:
 
                 def told(event: Event, journal: Journal = journal, on_event: Callable[[Event], None] = on_event) -> None:
                     journal.event(event)

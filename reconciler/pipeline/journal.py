@@ -37,7 +37,7 @@ _DELETES = {kind.delete for kind in KINDS.values()}
 class Journal:
     """The journal of one run of one target. Safe to share between threads; a disk that cannot be written to is passed over."""
 
-    def __init__(self, root: Path, target: str) -> None:
+    def __init__(self, root: Path, target: str, account: str) -> None:
         self._run = uuid.uuid4().hex[:12]
         self._handle: int | None = None
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class Journal:
             if path.exists() and path.stat().st_size > _LARGEST:
                 path.replace(path.with_suffix(".old"))
             self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._write({"event": "run", "at": _now(), "pid": os.getpid(), "host": socket.gethostname()}, lasting=True)
+        self._write({"event": "run", "at": _now(), "account": account, "pid": os.getpid(), "host": socket.gethostname()}, lasting=True)
 
     def before(self, address: Address, operation: str) -> None:
         """Write down that a step's first call is about to leave."""
@@ -103,6 +103,7 @@ class LastRun:
     """What the journal tells of the last run: since when, whether it came to its end, and what it was in the middle of."""
 
     started: str = ""
+    account: str = ""
     ended: bool = False
     pid: int = 0
     host: str = ""
@@ -140,7 +141,7 @@ def _read(path: Path) -> LastRun | None:
         try:
             name, event = str(line["run"]), line["event"]
             if event == "run":
-                runs[name] = LastRun(started=str(line["at"]), pid=int(line["pid"]), host=str(line["host"]))
+                runs[name] = LastRun(started=str(line["at"]), account=str(line.get("account", "")), pid=int(line["pid"]), host=str(line["host"]))
             elif name in runs and event == "end":
                 runs[name].ended = True
             elif name in runs:

@@ -54,18 +54,16 @@ class Screen:
         del plan, result
 
 
-class Calls:
-    """Passes calls on to a gateway and keeps them; ``before`` is told each one before it leaves."""
+class Gated(IvsGateway):
+    """A gateway that tells ``before`` of each call before it leaves."""
 
-    def __init__(self, gateway: IvsGateway, before: Callable[[str, Mapping[str, object]], None] = lambda _operation, _parameters: None) -> None:
-        self._gateway = gateway
+    def __init__(self, client: Any, before: Callable[[str, Mapping[str, object]], None], **options: Any) -> None:
+        super().__init__(client, **options)
         self._before = before
-        self.made: list[tuple[str, Mapping[str, object]]] = []
 
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
-        self.made.append((operation, parameters))
         self._before(operation, parameters)
-        return self._gateway.call(operation, parameters)
+        return super().call(operation, parameters)
 
 
 class World:
@@ -86,9 +84,7 @@ class World:
     def survey(self, spec: DesiredState, options: PlanOptions | None = None, *, before: Callable[[str, Mapping[str, object]], None] | None = None) -> Survey:
         """Read and plan."""
         options = options or PlanOptions()
-        gateway: Any = IvsGateway(self.client, pacer=None, sleep=self.sleep, draw=self.draw)
-        if before is not None:
-            gateway = Calls(gateway, before)
+        gateway = Gated(self.client, before or (lambda _operation, _parameters: None), pacer=None, sleep=self.sleep, draw=self.draw)
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests")
         began = self.clock.monotonic()
         live = read_target(connection, spec, options, {})

@@ -1,0 +1,69 @@
+"""What this machine knows of the last apply of a target, held against what is there now: what is expected to stand, and where it ended.
+
+Nothing is decided from it but whether to believe a list that has become empty; everything else is explanation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.model.address import Address
+from reconciler.model.kinds import KINDS
+from reconciler.model.tags import ID, STACK
+from reconciler.model.target import Project
+from reconciler.pipeline.journal import last_run
+from reconciler.pipeline.record import recorded, remembered
+from reconciler.pipeline.survey import Survey
+from reconciler.plan.drift import DriftReport, classify
+from reconciler.plan.guard import gone
+
+_MOST = 8
+
+
+def expected(project: Project, survey: Survey) -> frozenset[Address]:
+    """Return the addresses that stood here after the last apply from here, one that did not come to its end included."""
+    root = Path(project.root)
+    found = recorded(root, project.stack, survey.target.name, survey.live) or frozenset()
+    last = last_run(root, survey.target.name)
+    if last is None or last.ended or last.account not in ("", survey.live.account_id):
+        return found
+    return (found | last.made) - last.removed
+
+
+def explained(project: Project, survey: Survey) -> tuple[str, ...]:
+    """Say where the last apply of a target ended, when it did not come to its end; nothing otherwise."""
+    name = survey.target.name
+    last = last_run(Path(project.root), name)
+    if last is None or last.ended:
+        return ()
+    if last.running:
+        return (f"{name}: an apply from here, started {last.started}, is still running as process {last.pid}; what it makes meanwhile is not made twice",)
+    head = f"{name}: the last apply, started {last.started}, did not come to its end"
+    if not last.under_way:
+        return (f"{head}; it was between two steps",)
+    said = [_said(address, operation, survey) for address, operation in list(last.under_way)[:_MOST]]
+    more = len(last.under_way) - len(said)
+    return (f"{head}; it was in the middle of {'; '.join(said)}{f'; and {more} more' if more > 0 else ''}",)
+
+
+def drift_report(project: Project, survey: Survey) -> DriftReport:
+    """Say what changed outside in one target, with what is remembered of the last apply."""
+    applied = remembered(Path(project.root), project.stack, survey.target.name, survey.live)
+    report = classify(survey.plan, survey.desired, survey.live, applied=applied)
+    doubts = (f"{found}: deleted outside, or the caller may not see them any more" for found in gone(survey.plan, expected(project, survey)))
+    return replace(report, notes=(*report.notes, *doubts, *explained(project, survey)))
+
+
+def _said(address: Address, operation: str, survey: Survey) -> str:
+    arns = _arns(address, survey)
+    if operation != KINDS[address.kind].create:
+        return f"{operation} for {address}" + ("" if arns else ", which is not there")
+    if not arns:
+        return f"{operation} for {address}, which is not there"
+    return f"{operation} for {address}, which is there as {' and '.join(arns)}"
+
+
+def _arns(address: Address, survey: Survey) -> list[str]:
+    stack = survey.desired.stack
+    return [resource.arn for resource in survey.live.of(address.kind) if resource.tags.get(STACK) == stack and resource.tags.get(ID) == address.id]
