@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.spec import shapes
 from reconciler.spec.loader import Source
-from reconciler.spec.marks import Mark
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
+
+if TYPE_CHECKING:
+    from reconciler.spec.marks import Mark
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY}
 """The section of every kind that has one of its own; stream keys stand in their channel."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.spec.loader import MAX_DEPTH, Cache, load
+from reconciler.spec.events import MAX_DEPTH
+from reconciler.spec.loader import Cache, load
 from reconciler.spec.marks import MarkTree
 
 
