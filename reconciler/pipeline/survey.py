@@ -23,7 +23,6 @@ from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.air import heeding_streams
-from reconciler.pipeline.forecast import Foreseen
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
 from reconciler.plan.estimate import Expected, reads_of
@@ -132,7 +131,11 @@ def read_target(
         needed=frozenset(address.kind for address in desired.resources),
         full_arns=frozenset(adopt.values()),
     )
-    calls = connection.gateway if progress is None else Foreseen(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
+    calls: ReadCalls = connection.gateway
+    if progress is not None:
+        from reconciler.pipeline.forecast import Foreseen  # noqa: PLC0415 - it brings the whole room of apply, which a plan that nobody watches does not need
+
+        calls = Foreseen(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
     return read_live(calls, request, account_id=connection.account_id, region=connection.region)
 
 

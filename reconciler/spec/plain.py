@@ -26,15 +26,11 @@ _WORD = r"[A-Za-z0-9_./+~][A-Za-z0-9_./@+-]{0,255}"
 _QUOTED = r"""(?:"[ !#-\[\]-~]{0,255}"|'[ -&(-~]{0,255}')"""
 
 
-def _flow_of(item: str) -> str:
-    return rf"(?:\{{(?:{_KEY}: {item}(?:, {_KEY}: {item})*)?\}}|\[(?:{item}(?:, {item})*)?\])"
-
-
-_FLAT = _flow_of(rf"(?:{_WORD}|{_QUOTED})")
-_FLOW = _flow_of(rf"(?:{_WORD}|{_QUOTED}|{_FLAT})")
-_LINE = re.compile(rf"( *)(?:({_KEY}):(?: +(?:({_WORD}(?:[: ]{_WORD})*)|({_QUOTED})|({_FLOW})))?(?: +#[ -~]*)?|#[ -~]*)?").fullmatch
-_PAIRS = re.compile(rf"({_KEY}): (?:({_WORD})|({_QUOTED})|({_FLAT}))").findall
-_ITEMS = re.compile(rf"({_WORD})|({_QUOTED})|({_FLAT})").findall
+_ATOM = rf"(?:({_WORD})|({_QUOTED}))"
+_LINE = re.compile(rf"( *)(?:({_KEY}):(?: +(?:({_WORD}(?:[: ]{_WORD})*)|({_QUOTED})|([{{\[][ -~]*)))?(?: +#[ -~]*)?|#[ -~]*)?").fullmatch
+_PAIR = re.compile(rf"({_KEY}): {_ATOM}?(, |\}})?").match
+_ITEM = re.compile(rf"{_ATOM}?(, |\])?").match
+_END = re.compile(r"(?: +#[ -~]*)?").fullmatch
 _FOREIGN = re.compile(rb"[^\n -~]").search
 
 _DEEPEST = 16
@@ -78,8 +74,10 @@ def read_plain(data: bytes, cache: Cache) -> tuple[dict[str, Any], Ids] | None: 
                 if not above and len(flow) > _LONGEST_AT_ROOT:
                     return None
                 try:
-                    value = _flow(flow, words, texts)
+                    value, end = _flow(flow, 0, words, texts)
                 except _NotPlainError:
+                    return None
+                if end != len(flow) and not _END(flow, end):
                     return None
             else:
                 value = _OPEN
@@ -120,20 +118,41 @@ def _word(text: str, words: dict[str, Any]) -> Any:
     return value
 
 
-def _flow(text: str, words: dict[str, Any], texts: dict[str, str]) -> Any:
-    """Return what a flow collection holds. Raises ``_NotPlainError`` where a key is repeated or is no text."""
-    if text[0] == "[":
-        return [_value(word, quoted, flat, words, texts) for word, quoted, flat in _ITEMS(text[1:-1])]
-    found: dict[str, Any] = {}
-    for key, word, quoted, flat in _PAIRS(text[1:-1]):
-        name = words.get(key) or _word(key, words)
-        if name in found or name.__class__ is not str:
+def _flow(text: str, at: int, words: dict[str, Any], texts: dict[str, str], depth: int = 0) -> tuple[Any, int]:
+    """Return what the flow collection at this place of a line holds, and where it ends. Raises ``_NotPlainError``."""
+    is_list = text[at] == "["
+    if text.startswith("]" if is_list else "}", at + 1):
+        return ([] if is_list else {}), at + 2
+    if depth == _DEEPEST:
+        raise _NotPlainError
+    read = _ITEM if is_list else _PAIR
+    items: list[Any] = []
+    pairs: dict[str, Any] = {}
+    at += 1
+    while True:
+        match = read(text, at)
+        if match is None:
             raise _NotPlainError
-        found[name] = _value(word, quoted, flat, words, texts)
-    return found
-
-
-def _value(word: str, quoted: str, flat: str, words: dict[str, Any], texts: dict[str, str]) -> Any:
-    if word:
-        return words[word] if word in words else _word(word, words)
-    return texts.setdefault(quoted[1:-1], quoted[1:-1]) if quoted else _flow(flat, words, texts)
+        *key, word, quoted, after = match.groups()
+        at = match.end()
+        if word is not None:
+            value = words[word] if word in words else _word(word, words)
+        elif quoted is not None:
+            value = texts.setdefault(quoted[1:-1], quoted[1:-1])
+        elif after is None and text[at : at + 1] in ("{", "["):
+            value, at = _flow(text, at, words, texts, depth + 1)
+            after = text[at : at + 2] if text.startswith(", ", at) else text[at : at + 1]
+            at += len(after)
+        else:
+            raise _NotPlainError
+        if is_list:
+            items.append(value)
+        else:
+            name = words.get(key[0]) or _word(key[0], words)
+            if name in pairs or name.__class__ is not str:
+                raise _NotPlainError
+            pairs[name] = value
+        if after == ("]" if is_list else "}"):
+            return (items if is_list else pairs), at
+        if after != ", ":
+            raise _NotPlainError
