@@ -6,7 +6,7 @@ Recording configurations and key pairs of ours are read one by one, because no b
 The other kinds are complete in their lists.
 Stream keys are listed only for channels whose spec speaks of one, and their values are never asked for.
 Only List, Get and BatchGet operations are called.
-A list that fails is never taken for an empty one: it ends the read, or, for kinds that nobody needs, marks the kind as unreadable.
+A list that fails is never taken for an empty one: it ends the read, or, where a permission is missing or nobody needs the kind, marks the kind as unreadable.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class _Reading:
         found: dict[KindName, list[LiveResource]] = {kind: [] for kind in KINDS}
         closed: dict[KindName, str] = {}
         failures: list[AwsError] = []
+        denied: list[AwsError] = []
         channels: list[Item] = []
         for name, future in listings.items():
             try:
@@ -94,16 +95,26 @@ class _Reading:
                 if reason is not None:
                     closed[name] = reason
                     found[name].clear()  # half of a kind would be taken for the whole
+                    denied.append(error)
                 else:
                     failures.append(error)
                     self._stop.set()
-        if not failures:
-            keys = [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]
-            for key in keys:
-                found[KindName.STREAM_KEY] += key.result()
-        if failures:
-            raise joined(failures)
+        if failures or len(denied) == len(listings):
+            raise joined(failures or denied)
+        if KindName.CHANNEL not in closed:
+            self._gather_stream_keys(channels, found[KindName.STREAM_KEY], closed)
         return {kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()}, closed
+
+    def _gather_stream_keys(self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]) -> None:
+        try:
+            for keys in [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]:
+                found += keys.result()
+        except AwsError as error:
+            reason = unreadable(STREAM_KEY, error, needed=True)
+            if reason is None:
+                raise joined([error]) from None
+            closed[STREAM_KEY.name] = reason
+            found.clear()
 
     def _list(self, kind: Kind) -> _Listing:
         """Read the list of one kind and start reading in full what matters, page by page."""

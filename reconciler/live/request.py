@@ -17,7 +17,7 @@ class ReadRequest:
     ``stream_key_channels`` are ids of channels whose spec speaks of a stream key.
     ``adopt_names`` are, for each kind, names under which an unowned resource may be adopted; ``full_arns`` are single resources to read whatever they are.
     Both are read in full, like our own. ``everything`` reads every resource in full, for an export.
-    ``needed`` are the kinds that the spec has; only another kind may stay unreadable.
+    ``needed`` are the kinds that the spec has; of these, only one that the caller may not read may stay unreadable.
     """
 
     stack: str

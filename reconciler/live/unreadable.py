@@ -1,7 +1,8 @@
-"""Which failed lists a read may live with, and how several failures become one message.
+"""Which failed reads of a kind a run may live with, and how several failures become one message.
 
-The managed policy IVSReadOnlyAccess lets nobody list ad configurations (AWS managed policy reference, version 6), nor does it know failover slates.
-Whoever keeps none of them in their spec must still be able to plan.
+A kind that the caller may not read is left alone, and so is what depends on it; the rest goes on.
+The managed policy IVSReadOnlyAccess, for one, lets nobody list ad configurations (AWS managed policy reference, version 6), nor does it know failover slates.
+A caller who may read nothing at all has the wrong credentials, and the run ends.
 """
 
 from __future__ import annotations
@@ -9,23 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.errors import AwsError
-from reconciler.model.address import KindName
 from reconciler.model.kinds import Kind
 
 DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
-
-_OFTEN_DENIED = frozenset({KindName.AD_CONFIGURATION, KindName.FAILOVER_SLATE_CONFIGURATION})
 
 _UNKNOWN_CODES = frozenset({"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"})
 """How an installed botocore, an API front or an older endpoint says that it has no such operation."""
 
 
 def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
-    """Return why nothing may be concluded about the kind, or ``None`` when the failure ends the read."""
+    """Return why nothing may be concluded about the kind, or ``None`` when the failure ends the read. ``needed`` says that the spec has such resources."""
+    if error.code in DENIED_CODES:
+        return _explained(error)
     if needed:
         return None
-    if error.code in DENIED_CODES and error.operation == kind.list and kind.name in _OFTEN_DENIED:
-        return f"the caller may not list {kind.title}s (ivs:{kind.list}), and no spec needs them: {error}"
     if error.code in _UNKNOWN_CODES or error.status == 501:
         return f"{kind.title}s are not known here ({error.code}), and no spec needs them: {error}"
     return None

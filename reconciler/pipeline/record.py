@@ -28,6 +28,8 @@ def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: 
                 standing.discard(outcome.address)
         elif outcome.result is Result.DONE or outcome.arn is not None:
             standing.add(outcome.address)
+    # Of a kind that could not be read, what was known before is still the best there is.
+    standing |= {address for address in recorded(root, stack, plan.name, live) or () if address.kind in live.unreadable}
     content = {
         "formatVersion": _FORMAT,
         "stack": stack,

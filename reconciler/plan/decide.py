@@ -82,7 +82,7 @@ def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value]
     explanation = "it is in the spec and not in the account"
     if kind.name in scene.live.unreadable:
         explanation = "it is in the spec; whether it is in the account is not known"
-        blocked = Blocked("unreadable", f"{kind.title}s could not be listed ({scene.live.unreadable[kind.name]}); allow {kind.list}, then plan again")
+        blocked = Blocked("unreadable", f"{kind.title}s could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again")
     return Draft(
         resource.address,
         Verb.CREATE,
@@ -140,7 +140,7 @@ def _replace(
     if is_protected(live) or resource.protect:
         blocked = Blocked("protected", f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it")
     elif KindName.CHANNEL in scene.live.unreadable and _is_referenced(KINDS[live.kind]):
-        blocked = Blocked("unreadable", f"channels could not be listed ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it")
+        blocked = Blocked("unreadable", f"channels could not be read ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it")
     return Draft(
         resource.address,
         Verb.REPLACE,

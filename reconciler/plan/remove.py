@@ -76,7 +76,7 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
             return draft
         if draft.verb is Verb.DELETE and KindName.CHANNEL in scene.live.unreadable:
             why = scene.live.unreadable[KindName.CHANNEL]
-            return replace(draft, blocked=Blocked("unreadable", f"channels could not be listed ({why}), so nobody knows which of them use it"))
+            return replace(draft, blocked=Blocked("unreadable", f"channels could not be read ({why}), so nobody knows which of them use it"))
         holding, coming = holders(live), will_use.get(live.arn, ())
         if not holding and not coming:
             return draft

@@ -29,7 +29,7 @@ def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft
         blocked = Blocked("depends", f"it belongs to {channel}, which will not be there; see why that is blocked")
     elif isinstance(arn, str):
         why = scene.live.unreadable[KindName.STREAM_KEY]
-        blocked = Blocked("unreadable", f"stream keys could not be listed ({why}); allow {STREAM_KEY.list}, then plan again")
+        blocked = Blocked("unreadable", f"stream keys could not be read ({why}); see to that, then plan again")
     born = isinstance(arn, Ref)
     return Draft(
         resource.address,

@@ -166,30 +166,38 @@ def test_properties_are_in_their_canonical_form(gateway: IvsGateway) -> None:
     assert read(gateway).of(KindName.CHANNEL)[0].properties == {"name": "main", "authorized": True}
 
 
-@pytest.mark.parametrize("operation", ["ListAdConfigurations", "ListFailoverSlateConfigurations"])
-def test_a_list_that_the_read_only_policy_denies_is_missed_only_by_those_who_need_it(sandbox: Sandbox, gateway: IvsGateway, operation: str) -> None:
-    kind = next(kind for kind in KINDS.values() if kind.list == operation)
-    sandbox.control.add_fault("error", operation=operation, code="AccessDeniedException", status=403, message="not authorized", times=None)
-    state = read(gateway)
-    assert list(state.unreadable) == [kind.name]
-    assert f"ivs:{operation}" in state.unreadable[kind.name]
-    with pytest.raises(AwsError, match=f"permission ivs:{operation} is missing"):
-        read(gateway, needed=frozenset({kind.name}))
+READS = {
+    **{kind.list: kind.name for kind in KINDS.values()},
+    "BatchGetChannel": KindName.CHANNEL,
+    "GetRecordingConfiguration": KindName.RECORDING_CONFIGURATION,
+    "GetPlaybackKeyPair": KindName.PLAYBACK_KEY_PAIR,
+}
 
 
-@pytest.mark.parametrize("operation", ["ListChannels", "ListRecordingConfigurations", "BatchGetChannel"])
-def test_other_denied_reads_end_the_read_and_name_the_permission(sandbox: Sandbox, gateway: IvsGateway, operation: str) -> None:
+@pytest.mark.parametrize("needed", [False, True])
+@pytest.mark.parametrize("operation", READS)
+def test_one_missing_permission_closes_one_kind_and_is_named(sandbox: Sandbox, gateway: IvsGateway, operation: str, needed: bool) -> None:
     our_channel(gateway, "main")
-    sandbox.control.add_fault("error", operation=operation, code="AccessDeniedException", status=403, times=None)
-    with pytest.raises(AwsError, match=f"permission ivs:{operation} is missing"):
-        read(gateway)
+    gateway.call("CreateRecordingConfiguration", {"destinationConfiguration": {"s3": {"bucketName": "vod"}}, "tags": OURS})
+    gateway.call("ImportPlaybackKeyPair", {"publicKeyMaterial": PEM, "tags": OURS})
+    sandbox.control.deny(operation)
+    kind = READS[operation]
+    state = read(gateway, needed=frozenset({kind}) if needed else frozenset(), stream_key_channels=frozenset({"main"}))
+    gone = {kind: state.unreadable[kind]}
+    assert state.unreadable == gone
+    assert f"the permission ivs:{operation} is missing" in state.unreadable[kind]
+    assert state.of(kind) == ()
+    others = {KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR, KindName.STREAM_KEY} - {kind}
+    if kind is KindName.CHANNEL:
+        others -= {KindName.STREAM_KEY}  # a key is found through its channel
+    assert all(state.of(other) for other in others)
 
 
-def test_all_missing_permissions_are_named_at_once(sandbox: Sandbox, gateway: IvsGateway) -> None:
-    sandbox.control.add_fault("error", operation="List*", code="AccessDeniedException", status=403, times=None)
+def test_whoever_may_read_nothing_has_the_wrong_credentials(sandbox: Sandbox, gateway: IvsGateway) -> None:
+    sandbox.control.deny("List*")
     with pytest.raises(AwsError, match=r"ivs:ListChannels .*ivs:ListRecordingConfigurations ") as caught:
         read(gateway)
-    assert "ivs:ListAdConfigurations" not in str(caught.value)
+    assert "ivs:ListAdConfigurations" in str(caught.value)
     assert caught.value.code == "AccessDeniedException"
 
 
