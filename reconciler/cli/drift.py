@@ -60,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
         paint = ansi if context.colored(sys.stdout) else plain
         sys.stdout.write("\n".join(render_drift(report, paint=paint) for report in reports))
+    failures += [AwsError(f"{report.name}: {line}") for report in reports for line in report.unread]
     if failures:
         sys.stdout.flush()
-        raise failures[0]
+        raise AwsError("\n".join(map(str, failures)))
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK

@@ -28,13 +28,14 @@ from reconciler.model.resource import LiveState
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import carry_out
+from reconciler.pipeline.drifting import drift_of
 from reconciler.pipeline.locking import Time, holding
 from reconciler.pipeline.notify import Look, Unread
 from reconciler.pipeline.record import remembered
 from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result, TargetPlan
 from reconciler.plan.codec import fingerprint
-from reconciler.plan.drift import DriftReport, classify
+from reconciler.plan.drift import DriftReport
 from reconciler.plan.guard import Allowances, check
 
 _OPTIONS = PlanOptions()
@@ -78,7 +79,10 @@ def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
         run = replace(run, ending=Ending.FAILED, message=str(error))
         if isinstance(error, AwsError):
             tools.tell(revision.project, Unread(revision.project.targets[name], error))
-    if run.report is not None:
+    if run.report is not None and run.report.unread:
+        # A report that leaves something out would say that it was resolved.
+        tools.tell(revision.project, Unread(revision.project.targets[name], AwsError("\n".join(run.report.unread), code="AccessDeniedException")))
+    elif run.report is not None:
         tools.tell(revision.project, run.report)
     return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
 
@@ -166,7 +170,7 @@ def _warn(text: str) -> None:
 
 
 def _report(revision: Revision, survey: Survey) -> DriftReport:
-    return classify(survey.plan, survey.desired, survey.live, applied=_applied(revision, survey))
+    return drift_of(revision.project, survey)
 
 
 def _applied(revision: Revision, survey: Survey) -> frozenset[Address] | None:
@@ -177,7 +181,8 @@ def _found(run: Run, report: DriftReport, plan: TargetPlan) -> Run:
     ending = Ending.DRIFTED if report.drifted else Ending.PENDING if report.pending else Ending.IN_SYNC
     return replace(
         run,
-        ending=ending,
+        ending=Ending.FAILED if report.unread else ending,
+        message="\n".join(report.unread),
         counts=Counter(finding.standing for finding in report.findings),
         findings=report.findings,
         report=report,

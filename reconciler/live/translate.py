@@ -44,6 +44,7 @@ _NO_CREDENTIALS = (
     "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
 )
+_CLOCK = "set this machine's clock right (AWS takes a signature for five minutes) and repeat"
 _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
 
 
@@ -71,7 +72,7 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     failed = status >= 500 or code in _SLOW_ANSWER
     known = status != 501  # "not implemented" stays so
     if code in CREDENTIAL_CODES:
-        message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_SIGN_IN}"
+        message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
     elif called == "AssumeRole" and operation != "AssumeRole":
         message = (
             f"the role of the target could not be assumed ({_said(code, text)}); "
@@ -166,6 +167,11 @@ _ROWS = (
     _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
     _Row((boto.DataNotFoundError,), "UnknownService", "the installed botocore has no model of IVS; install botocore 1.44.5 or newer"),
 )
+
+
+def _is_skew(code: str, text: str) -> bool:
+    """Whether AWS speaks of the time in a signature rather than of who signed (wording as in the API references of STS and others)."""
+    return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
 
 
 def _said(code: str, text: str) -> str:

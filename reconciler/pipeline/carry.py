@@ -86,5 +86,5 @@ def carry_out(
             result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)
             results.append(result)
-        remember(root, project.stack, plan, survey.live, result)
+        remember(root, project.stack, plan, survey.live, result, survey.desired)
     return tuple(results)

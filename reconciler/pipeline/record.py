@@ -1,26 +1,32 @@
-"""What this machine remembers of its last apply of a target: the addresses that stood afterwards.
+"""What this machine remembers of its last apply of a target: the addresses that stood afterwards, and what the spec said of them.
 
-It holds no property and no secret, and nothing depends on it: it only tells a resource that was deleted outside from one that was never applied.
-It is believed only while it covers all that the stack has in the account, so that a memory older than somebody else's apply is not.
+It holds what the repository holds and no secret, and nothing but words depends on it.
+It tells a resource that was deleted outside from one that was never applied, and what was changed outside from what the spec changed.
+The addresses are believed only while they cover all that the stack has in the account, so that a memory older than somebody else's apply is not.
+What the spec said of a resource is believed only while the resource carries the digest of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from reconciler.model.address import Address
-from reconciler.model.resource import LiveState
-from reconciler.model.tags import ID, STACK
+from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.tags import ID, SPEC, STACK
+from reconciler.model.values import freeze, thaw
 from reconciler.plan.actions import ApplyResult, Result, TargetPlan, Verb
+from reconciler.plan.applied import Applied
 
 FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
 
 
-def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None) -> None:
-    """Write down what stands after an apply. A folder that cannot be written is passed over: nothing depends on the record."""
+def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState | None = None) -> None:
+    """Write down what stands after an apply, and what it was applied as. A folder that cannot be written is passed over: nothing depends on the record."""
     standing = standing_in(live, stack)
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
@@ -36,6 +42,7 @@ def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: 
         "accountId": plan.account_id,
         "region": plan.region,
         "addresses": sorted(map(str, standing)),
+        "applied": _applied(root, stack, plan, live, result, desired) if desired is not None else {},
     }
     with contextlib.suppress(OSError):
         made_folder(root)
@@ -51,15 +58,61 @@ def remembered(root: Path, stack: str, target: str, live: LiveState) -> frozense
     return found if found is not None and standing_in(live, stack) <= found else None
 
 
+def last_applied(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, Applied]:
+    """Return what the resources of a target were last applied as from here, where that is known; each counts only while its digest does."""
+    found: dict[Address, Applied] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        for address, one in _read(root, target, stack, live)["applied"].items():
+            properties = freeze(one["properties"])
+            if isinstance(properties, Mapping):
+                found[Address.parse(address)] = Applied(one["spec"], properties, dict(one["tags"]), one["arn"], frozenset(one["ignore"]))
+    return found
+
+
 def recorded(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return what the record holds, whether or not it is to be believed; ``None`` where there is none for this stack, account and region."""
     try:
-        content = json.loads(_path(root, target).read_text(encoding="utf-8"))
-        if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (_FORMAT, stack, live.account_id, live.region):
-            return None
-        return frozenset(Address.parse(address) for address in content["addresses"])
+        return frozenset(Address.parse(address) for address in _read(root, target, stack, live)["addresses"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:
+    """Return the record's content. Raises ``ValueError`` and its like where there is none for this stack, account and region."""
+    content = json.loads(_path(root, target).read_text(encoding="utf-8"))
+    if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (_FORMAT, stack, live.account_id, live.region):
+        raise ValueError("a record of something else")
+    return dict(content)
+
+
+def _applied(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState) -> dict[str, object]:
+    """Return what each resource that carries a known digest was applied as: the spec's now, or the one remembered from before."""
+    before = last_applied(root, stack, plan.name, live)
+    now = {Address(kind, each.tags[ID]): each for kind, group in live.resources.items() for each in group if each.tags.get(STACK) == stack and ID in each.tags}
+    done = {
+        outcome.address: outcome.arn or ""
+        for outcome in (result.outcomes if result else ())
+        if outcome.result is Result.DONE and outcome.verb is not Verb.DELETE
+    }
+    found: dict[str, object] = {}
+    for address, spec in desired.resources.items():
+        there = now.get(address)
+        if address in done or (there is not None and there.tags.get(SPEC) == spec.digest):
+            arn = done.get(address) or (there.arn if there else "")
+            found[str(address)] = _entry(Applied(spec.digest, spec.properties, spec.tags, arn, spec.ignore))
+        elif there is not None and address in before and before[address].digest == there.tags.get(SPEC):
+            found[str(address)] = _entry(before[address])
+    return found
+
+
+def _entry(applied: Applied) -> dict[str, object]:
+    return {
+        "spec": applied.digest,
+        "arn": applied.arn,
+        "properties": {name: thaw(value) for name, value in applied.properties.items()},
+        "tags": dict(applied.tags),
+        "ignore": sorted(applied.ignore),
+    }
 
 
 def standing_in(live: LiveState, stack: str) -> set[Address]:

@@ -2,7 +2,7 @@
 
 The spec tag of a live resource records the spec it was last applied from.
 While it equals the digest of the spec at hand, a difference was made outside: that is drift.
-When it does not, the spec has changed since, and whatever differs is pending: a change made outside at the same time cannot be told apart.
+When it does not, the spec has changed since, and whatever differs is pending, unless somebody remembers what was applied and so can tell the two apart (``applied``).
 A resource that is not there at all left no record of its own.
 Where somebody remembers what was applied, that settles it: what was there is missing, what never was is pending.
 Otherwise it counts as drift unless the stack has nothing in the target yet, because a deleted channel must never look calm.
@@ -10,16 +10,19 @@ Otherwise it counts as drift unless the stack has nothing in the target yet, bec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
-from reconciler.model.tags import SPEC, STACK
+from reconciler.model.tags import ID, SPEC, STACK
 from reconciler.model.values import Ref
 from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
+from reconciler.plan.applied import Applied, changed_outside
 
 
 class Standing(StrEnum):
@@ -34,13 +37,27 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One resource that is not as the spec says; ``changes`` go from what is live to what the spec says."""
+    """One resource that is not as the spec says; ``changes`` go from what is live to what the spec says.
+
+    ``wanted`` says that nobody did it: a replacement left it behind on its way.
+    """
 
     address: Address
     standing: Standing
     explanation: str
     arn: str | None = None
     changes: tuple[FieldChange, ...] = ()
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Differences of one resource that the caller asked to ignore, and what they would have counted as."""
+
+    address: Address
+    standing: Standing
+    arn: str
+    changes: tuple[FieldChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,8 @@ class DriftReport:
     """What a comparison found in one target.
 
     ``drifted`` says that something changed outside, ``pending`` that merged changes wait to be applied; both may hold.
+    ``unread`` says, a line a kind, what the spec has and the caller may not read: nothing is said about such resources.
+    ``addresses`` are all that the spec has; ``defaults`` counts the fields that are at the service's default and that the spec does not name.
     """
 
     name: str
@@ -70,27 +89,45 @@ class DriftReport:
     drifted: bool
     pending: bool
     notes: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    defaults: int = 0
+    ignored: tuple[Ignored, ...] = ()
+    deletes_due: bool = False
+    unread: tuple[str, ...] = ()
+
+    def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
+        """Return the report with other findings, and what was ignored for them. Deletes that are due stay due."""
+        return replace(self, findings=findings, drifted=any(map(_is_drift, findings)), pending=self._waits(findings), ignored=(*self.ignored, *ignored))
+
+    def _waits(self, findings: Iterable[Finding]) -> bool:
+        return self.deletes_due or any(finding.standing is Standing.PENDING for finding in findings)
 
     def of(self, standing: Standing) -> tuple[Finding, ...]:
         """Return the findings of one standing."""
         return tuple(finding for finding in self.findings if finding.standing is standing)
 
 
-def classify(plan: TargetPlan, desired: DesiredState, live: LiveState, *, applied: frozenset[Address] | None = None) -> DriftReport:
+_UNKNOWN: Mapping[Address, Applied] = MappingProxyType({})
+
+
+def classify(
+    plan: TargetPlan,
+    desired: DesiredState,
+    live: LiveState,
+    *,
+    applied: frozenset[Address] | None = None,
+    records: Mapping[Address, Applied] = _UNKNOWN,
+) -> DriftReport:
     """Sort what a plan found into drift and pending changes. Blocked actions count: whether a difference may be mended is another question.
 
-    ``applied`` are the addresses that stood after the last apply, where that is remembered.
+    ``applied`` are the addresses that stood after the last apply, where that is remembered, and ``records`` what they were applied as.
     """
-    fresh = not any(plan.managed.values())
-    pending_addresses: set[Address] = set()
+    scene = _Scene(plan, desired, live, applied, records)
     findings: list[Finding] = []
-    leftovers = {arn: duplicate.address for duplicate in plan.duplicates for arn in duplicate.others}
-    for action in plan.actions:
-        new = fresh if applied is None else action.address not in applied
-        finding = _finding(action, desired, pending_addresses, leftovers, new=new, remembered=applied is not None)
-        if finding.standing is Standing.PENDING:
-            pending_addresses.add(action.address)
-        findings.append(finding)
+    for action in filter(None, (_known(action, live) for action in plan.actions)):
+        found = _findings(action, scene)
+        findings += found
+        scene.note(action, found[-1].standing)
     findings += [
         Finding(orphan.address, Standing.ORPHAN, "it left the spec, and prune is not granted" + (" (protected)" if orphan.protected else ""), orphan.arn)
         for orphan in plan.orphans
@@ -102,19 +139,42 @@ def classify(plan: TargetPlan, desired: DesiredState, live: LiveState, *, applie
         for arn in duplicate.others
         if arn not in known and duplicate.address in desired.resources
     ]
-    deletes_due = any(action.verb is Verb.DELETE for action in plan.actions)
-    return DriftReport(
+    unread = tuple(_unread(desired, live))
+    report = DriftReport(
         name=plan.name,
         account_id=plan.account_id,
         region=plan.region,
-        findings=tuple(sorted(findings, key=lambda finding: (str(finding.address), finding.standing, finding.arn or ""))),
+        findings=(),
         foreign=tuple(foreign_in(live, desired.stack)),
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
-        drifted=any(finding.standing in (Standing.DRIFT, Standing.MISSING) or _is_accident(finding, plan) for finding in findings),
-        pending=deletes_due or any(finding.standing is Standing.PENDING for finding in findings),
-        notes=plan.notes,
+        drifted=False,
+        pending=False,
+        notes=(*plan.notes, *unread),
+        addresses=tuple(sorted(desired.resources)),
+        defaults=plan.summary.defaults,
+        deletes_due=any(action.verb is Verb.DELETE for action in plan.actions),
+        unread=unread,
     )
+    ordered = sorted(findings, key=lambda finding: (str(finding.address), finding.standing, finding.arn or ""))
+    return report.with_findings(tuple(ordered), ())
+
+
+def _known(action: Action, live: LiveState) -> Action | None:
+    """Return the action without what is only there because something could not be read, or ``None`` where nothing else is left of it."""
+    if not live.unreadable:
+        return action
+    if action.verb is Verb.CREATE and (action.kind in live.unreadable or (action.kind is KindName.STREAM_KEY and KindName.CHANNEL in live.unreadable)):
+        return None
+    changes = tuple(change for change in action.changes if not (isinstance(change.after, Ref) and change.after.address.kind in live.unreadable))
+    return replace(action, changes=changes) if changes or not action.changes else None
+
+
+def _unread(desired: DesiredState, live: LiveState) -> Iterable[str]:
+    counts = Counter(address.kind for address in desired.resources)
+    for kind, why in live.unreadable.items():
+        if counts[kind]:
+            yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title}{'' if counts[kind] == 1 else 's'} of the spec, which could not be read: {why}"
 
 
 def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
@@ -128,49 +188,112 @@ def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
                 yield Foreign(kind, resource.arn, resource.name, owner)
 
 
-def _finding(action: Action, desired: DesiredState, pending: set[Address], leftovers: dict[str, Address], *, new: bool, remembered: bool) -> Finding:
+class _Scene:
+    """What one classification knows, and what it has found so far of the resources that others refer to.
+
+    ``made`` gives the addresses that will have another ARN than now, each with the one that it has or had, where that is known.
+    """
+
+    def __init__(
+        self, plan: TargetPlan, desired: DesiredState, live: LiveState, applied: frozenset[Address] | None, records: Mapping[Address, Applied]
+    ) -> None:
+        self.desired = desired
+        self.applied = applied
+        self.records = records
+        self.fresh = not any(plan.managed.values())
+        self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
+        self.arns = {
+            Address(kind, resource.tags[ID]): resource.arn
+            for kind, resources in live.resources.items()
+            for resource in resources
+            if resource.tags.get(STACK) == desired.stack and ID in resource.tags and resource.arn not in self.leftovers
+        }
+        self.owned = frozenset(self.arns.values())
+        self.made: dict[Address, str] = {}
+        self.new: set[Address] = set()
+
+    def is_new(self, action: Action) -> bool:
+        """Whether the resource was never applied."""
+        return self.fresh if self.applied is None else action.address not in self.applied
+
+    def note(self, action: Action, standing: Standing) -> None:
+        """Remember what an action does to those who refer to its resource."""
+        if action.verb is Verb.REPLACE:
+            self.made[action.address] = action.arn or ""
+        elif action.verb is Verb.CREATE and standing is Standing.PENDING:
+            self.new.add(action.address)
+        elif action.verb is Verb.CREATE:
+            self.made[action.address] = self.records[action.address].arn if action.address in self.records else ""
+
+    def follows(self, change: FieldChange) -> bool:
+        """Whether a reference differs only because what it refers to is made, or made anew."""
+        if not isinstance(change.before, str):
+            return isinstance(change.after, Ref) and change.after.address in self.new
+        if not isinstance(change.after, Ref):
+            return change.before in self.leftovers
+        address = change.after.address
+        if address in self.new or change.before in self.leftovers:
+            return True
+        if address not in self.made:
+            return False
+        # Where the former ARN is not known, one that is nobody's here is taken for it.
+        return change.before == self.made[address] if self.made[address] else change.before not in self.owned
+
+
+def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
+    """Return what an action says; two findings where one resource was changed outside and by the spec, what is pending last."""
     match action.verb:
-        case Verb.CREATE | Verb.ADOPT if new and (action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL):
-            return Finding(action.address, Standing.PENDING, "it is in the spec and was not applied yet", action.arn, action.changes)
+        case Verb.CREATE | Verb.ADOPT if scene.is_new(action) and (action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL):
+            return (Finding(action.address, Standing.PENDING, "it is in the spec and was not applied yet", action.arn, action.changes),)
         case Verb.CREATE:
-            explanation = "it was applied and is gone" if remembered else "it is in the spec and not in the account: deleted outside, or never applied"
-            return Finding(action.address, Standing.MISSING, explanation, None, action.changes)
+            gone = "it was applied and is gone"
+            explanation = gone if scene.applied is not None else "it is in the spec and not in the account: deleted outside, or never applied"
+            if action.blocked is not None and action.blocked.code == "unreadable":
+                explanation = action.explanation
+            return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
         case Verb.DELETE:
             standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE
-            return Finding(action.address, standing, action.explanation, action.arn)
+            return (Finding(action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED),)
         case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
-            return Finding(action.address, Standing.MISSING, "the spec has a stream key and the channel's key is not taken over", action.arn, action.changes)
+            explanation = "the spec has a stream key and the channel's key is not taken over"
+            return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
         case Verb.ADOPT | Verb.FORGET:
-            return Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes)
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes),)
         case Verb.UPDATE | Verb.REPLACE:
-            return _difference(action, desired, pending, leftovers)
+            return _difference(action, scene)
 
 
-def _difference(action: Action, desired: DesiredState, pending: set[Address], leftovers: dict[str, Address]) -> Finding:
+def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
+    spec = scene.desired.resources[action.address]
     recorded = action.observed.tags.get(SPEC) if action.observed else None
-    if recorded is not None and recorded != desired.resources[action.address].digest:
-        return Finding(action.address, Standing.PENDING, "the spec changed since it was last applied", action.arn, action.changes)
-    # A channel that follows a replacement is not changed by anybody: it waits with what it follows.
-    following = [change for change in action.changes if _follows(change, pending, leftovers)]
-    if action.changes and len(following) == len(action.changes):
-        return Finding(action.address, Standing.PENDING, "it waits for a replacement to be applied to its end", action.arn, action.changes)
+    # What follows a replacement is not changed by anybody: it waits with what it follows.
+    following = [change for change in action.changes if scene.follows(change)]
+    own = [change for change in action.changes if change not in following]
+    if recorded is not None and recorded != spec.digest:
+        outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
+        if outside is None:
+            explanation = "the spec changed since it was last applied; whether something was changed outside too cannot be told"
+            return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
+        drifted = tuple(change for change in own if change in outside)
+        rest = tuple(change for change in action.changes if change not in drifted)
+        explanation = "the spec changed since it was last applied"
+        pending = (Finding(action.address, Standing.PENDING, explanation, action.arn, rest),) if rest else ()
+        if not drifted:
+            return pending
+        return (Finding(action.address, Standing.DRIFT, "it was changed outside, and the spec has changed too", action.arn, drifted), *pending)
     if action.reason is Reason.CREATE_FAILED:
-        return Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes)
-    changes = tuple(change for change in action.changes if change not in following)
-    return Finding(action.address, Standing.DRIFT, "it was changed outside, since the spec was last applied", action.arn, changes)
+        return (Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes),)
+    found = []
+    if own or not following:
+        found.append(Finding(action.address, Standing.DRIFT, "it was changed outside, since the spec was last applied", action.arn, tuple(own)))
+    if following:
+        found.append(Finding(action.address, Standing.PENDING, "it waits for a replacement to be applied to its end", action.arn, tuple(following)))
+    return tuple(found)
 
 
-def _is_accident(finding: Finding, plan: TargetPlan) -> bool:
-    """Whether a duplicate is one that nobody asked for, and not what a replacement left behind on its way."""
-    if finding.standing is not Standing.DUPLICATE:
-        return False
-    return not any(action.arn == finding.arn and action.reason is Reason.SUPERSEDED for action in plan.actions)
-
-
-def _follows(change: FieldChange, pending: set[Address], leftovers: dict[str, Address]) -> bool:
-    if isinstance(change.after, Ref):
-        return change.after.address in pending
-    return isinstance(change.before, str) and change.before in leftovers
+def _is_drift(finding: Finding) -> bool:
+    """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
+    return finding.standing in (Standing.DRIFT, Standing.MISSING) or (finding.standing is Standing.DUPLICATE and not finding.wanted)
 
 
 def _arn(resource: LiveResource) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from reconciler.diff import additions
 from reconciler.model.address import KindName
-from reconciler.model.kinds import STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.tags import STACK
 from reconciler.model.values import Ref
