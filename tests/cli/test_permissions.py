@@ -73,7 +73,7 @@ def test_a_write_that_is_not_allowed_fails_its_address_and_names_the_permission(
 
 def test_credentials_that_expire_in_the_middle_leave_a_report_that_is_right(tmp_path: Path) -> None:
     with Sandbox(settle_seconds=0) as sandbox:
-        spec = {"channels": {f"c{number}": {} for number in range(12)}}
+        spec: dict[str, object] = {"channels": {f"c{number}": {} for number in range(12)}}
         folder = stack(tmp_path / "repo", spec, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url})
         sandbox.control.add_fault("error", operation="CreateChannel", code="ExpiredTokenException", status=403, skip=4, times=None)
         applied = run(folder, "apply", "--auto-approve", "--format", "json", env=KEYS)
