@@ -15,7 +15,7 @@ from reconciler.errors import Problem, SpecError
 from reconciler.gitops.git import GitError, Trouble
 from reconciler.gitops.source import Commit
 from reconciler.model.resource import DesiredState
-from reconciler.model.target import Project, Target
+from reconciler.model.target import FileLock, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.project import DEFAULT_NAME, load_project
 
@@ -37,7 +37,7 @@ class Revision:
 def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: Path) -> Revision:
     """Read the project and every target's spec from a folder that holds the commit's files.
 
-    The embedded server's state files, which are relative to the project file, are put under ``memory``: the folder of a commit does not last.
+    State files of the embedded server and of locks, which are relative to the project file, are put under ``memory``: the folder of a commit does not last.
     Raises ``GitError`` where there is no project to work with.
     """
     path = folder / (config or DEFAULT_NAME)
@@ -59,14 +59,23 @@ def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: P
     # Applies are remembered here, and quietly not where there is no such folder.
     memory.mkdir(parents=True, exist_ok=True)
     targets = {name: _lasting(target, folder, memory) for name, target in project.targets.items()}
-    return Revision(commit, replace(project, path=path.name, root=str(memory), targets=targets), desired, problems)
+    # Waiting for a broadcast to end is what the schedule does: the next look finds the channel off air, and no worker or lock is held meanwhile.
+    guardrails = replace(project.guardrails, on_live=OnLive.BLOCK)
+    return Revision(commit, replace(project, path=path.name, root=str(memory), targets=targets, guardrails=guardrails), desired, problems)
 
 
 def _lasting(target: Target, folder: Path, memory: Path) -> Target:
-    if target.sandbox is None:
-        return target
-    relative = os.path.relpath(target.sandbox, folder)
-    return target if relative.startswith("..") else replace(target, sandbox=str(memory / relative))
+    """Return the target with the files that are kept beside the project file moved to where they last."""
+    if target.sandbox is not None:
+        target = replace(target, sandbox=_moved(target.sandbox, folder, memory))
+    if isinstance(target.lock, FileLock):
+        target = replace(target, lock=FileLock(_moved(target.lock.path, folder, memory)))
+    return target
+
+
+def _moved(path: str, folder: Path, memory: Path) -> str:
+    relative = os.path.relpath(path, folder)
+    return path if relative.startswith("..") else str(memory / relative)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -120,7 +120,9 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         if not survey.plan.is_empty and all(action.blocked for action in survey.plan.actions):
             return replace(run, ending=Ending.BLOCKED, message=_blocked(survey.plan))
         try:
-            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id), holding((target,), "run", say=_warn, clock=_clock_of(tools)) as lost:
+            # A plan that changes nothing needs no lock; carrying it out only remembers what stands.
+            locked = () if survey.plan.is_empty else (target,)
+            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id), holding(locked, "run", say=_warn, clock=_clock_of(tools)) as lost:
                 if lost and fingerprint(_again(revision, survey).plan) != run.plan_id:
                     return replace(run, ending=Ending.REFUSED, message="somebody else applied just before the lock was taken; the next look plans anew")
                 work = [(survey.plan, survey)]

@@ -346,3 +346,37 @@ def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> No
         assert followed.id == commit
         world.step(1)
         assert len(later.held) == 2
+
+
+def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_in_the_state_folder(tmp_path: Path) -> None:
+    from reconciler.model.target import FileLock, Target
+    from reconciler.pipeline.locking import holding
+
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+        project = world.project()
+        project["targets"]["dev"]["lock"] = {"file": "locks/dev.lock"}  # type: ignore[index]
+        world.repo.commit({"ivs-reconciler.yaml": project})
+        path = tmp_path / "state" / "targets" / "locks" / "dev.lock"
+        path.parent.mkdir(parents=True)
+        with holding((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
+            world.settle()
+            assert world.last().ending is Ending.REFUSED
+            assert "CreateChannel" not in world.operations()
+        world.pass_time(700)
+        assert (world.last().ending, world.last().managed) == (Ending.APPLIED, 2)
+
+
+def test_a_rule_to_wait_for_broadcasts_holds_no_worker_up(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"onLive": "wait", "liveDeadline": "6h"})})
+        world.settle()
+        arn = arn_of(ivs, "main-stage")
+        world.sandboxes["dev"].control.go_live(arn, viewers=3)
+        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        began = world.clock.now()
+        world.settle()
+        assert world.clock.now() - began < 60
+        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
+        world.sandboxes["dev"].control.go_offline(arn)
+        world.pass_time(800)
+        assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
