@@ -1,0 +1,45 @@
+"""``iam-policy``: the least that somebody who plans or applies this spec has to be allowed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from reconciler.cli.options import Subparsers, context_of, project_of
+from reconciler.errors import ExitCode
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "iam-policy",
+        parents=[common],
+        help="print the IAM policy that planning or applying this spec needs",
+        description="Print the least-privilege IAM policy for this spec and the targets asked for. Nothing is called.",
+    )
+    parser.add_argument("purpose", choices=("plan", "apply"), help="plan: for plan and drift, read-only; apply: for apply, what plan needs included")
+    parser.add_argument("--prune", action="store_true", help="allow deleting managed resources of kinds that the spec has none of")
+    parser.add_argument("--stop-live", action="store_true", help="allow ending broadcasts, as apply --stop-live does")
+    parser.add_argument("--blame", action="store_true", help="allow asking CloudTrail who changed something, as drift --blame does")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    import json
+
+    from reconciler.log import configure
+    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.plan.permissions import Place, Wishes, apply_policy, plan_policy
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    project, targets = project_of(context)
+    desired = load_desired_states(project, targets)
+    places = [Place(target, desired[target.name]) for target in targets]
+    wishes = Wishes(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
+    policy = plan_policy(places, wishes) if args.purpose == "plan" else apply_policy(places, wishes)
+    sys.stdout.write(json.dumps(policy, indent=2) + "\n")
+    if any(target.account_id is None for target in targets):
+        sys.stderr.write("note: a target without accountId is allowed in whatever account the policy is attached in; write accountId to narrow it\n")
+    return ExitCode.OK

@@ -1,0 +1,236 @@
+"""The policy that ``iam-policy`` prints allows every call that plans and applies make, nothing that changes somebody else's, and no more than it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.resource import DesiredState
+from reconciler.model.tags import ID, STACK
+from reconciler.model.target import S3Lock, Target
+from reconciler.plan.actions import PlanOptions
+from reconciler.plan.permissions import MOST_CHARACTERS, Place, Policy, Wishes, apply_policy, plan_policy
+from reconciler.sandbox import Sandbox, VirtualClock
+from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, refs, wanted
+from tests.cli.support import run, stack
+from tests.reliability.world import World, key_pair, worlds_client
+
+TARGET = Target("prod", REGION, account_id=ACCOUNT)
+_TYPES = {operation: kind.arn_type for kind in KINDS.values() for operation in (kind.create, kind.list, kind.get, kind.update, kind.delete) if operation}
+
+
+def everything(key: str = "one", **more: Any) -> DesiredState:
+    """Make a spec of all seven kinds."""
+    used = refs(
+        recordingConfigurationArn="recording-configuration/r",
+        playbackRestrictionPolicyArn="playback-restriction-policy/p",
+        adConfigurationArn="ad-configuration/ads",
+        failoverSlateConfigurationArn="failover-slate-configuration/f",
+    )
+    return desired(
+        wanted("recording-configuration/r", {"recordingReconnectWindowSeconds": more.get("window", 0)}),
+        wanted("playback-restriction-policy/p", {"allowedCountries": more.get("countries", ["DE"])}),
+        wanted("ad-configuration/ads", tags=more.get("tags")),
+        wanted("failover-slate-configuration/f", {"minSlateDisplaySeconds": more.get("slate", 3)}),
+        key_pair("k", key),
+        wanted("channel/c", {**used, "latencyMode": more.get("latency", "LOW")}, tags=more.get("tags")),
+        wanted("channel/d"),
+        wanted("stream-key/c", tags=more.get("tags")),
+    )
+
+
+# A small judge of policies: what IAM does with the statements that are used here.
+
+
+def allowed(policy: Policy, action: str, resource: str, context: Mapping[str, str]) -> bool:
+    """Whether some statement allows an action on a resource."""
+    return any(
+        action in statement["Action"]
+        and any(fnmatchcase(resource, pattern) for pattern in _list(statement["Resource"]))
+        and _holds(statement.get("Condition", {}), context)
+        for statement in _statements(policy)
+    )
+
+
+def _statements(policy: Policy) -> list[dict[str, Any]]:
+    found: Any = policy["Statement"]
+    return list(found)
+
+
+def _list(value: object) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+
+
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+    for test, pairs in condition.items():
+        for key, values in pairs.items():
+            if test == "StringEquals" and context.get(key) not in _list(values):
+                return False
+            if test == "Null" and (key in context) == (values == "true"):
+                return False
+    return True
+
+
+class Judge:
+    """Holds every call of a world against a policy, as IAM would: on each resource it names, with its tags and those of the request."""
+
+    def __init__(self, world: World, policy: Policy) -> None:
+        self.world = world
+        self.policy = policy
+        self.refused: list[str] = []
+        self.used: set[str] = set()
+
+    def __call__(self, operation: str, parameters: Mapping[str, object]) -> None:
+        request: Any = parameters.get("tags") or {}
+        for resource, tags in self.resources(operation, parameters):
+            context = {"aws:RequestedRegion": REGION}
+            context |= {f"aws:RequestTag/{key}": value for key, value in request.items()}
+            context |= {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+            needed = [operation, *(["TagResource"] if operation in {kind.create for kind in KINDS.values()} and request else [])]
+            self.refused += [f"ivs:{name} on {resource}" for name in needed if not allowed(self.policy, f"ivs:{name}", resource, context)]
+        self.used.add(operation)
+
+    def resources(self, operation: str, parameters: Mapping[str, object]) -> list[tuple[str, dict[str, str]]]:
+        there = {found["arn"]: found["tags"] for found in self.world.everything()}
+        named: Any = parameters.get("resourceArn") or parameters.get("arn") or parameters.get("channelArn")
+        prefix = f"arn:aws:ivs:{REGION}:{ACCOUNT}"
+        if operation in ("UpdateAdConfiguration",) or operation.startswith(("List", "BatchGet")):
+            return [("*" if operation != "ListStreamKeys" else str(named), {})]
+        if operation == "CreateChannel":
+            return [(f"{prefix}:channel/new", {}), (f"{prefix}:stream-key/new", {})]
+        if operation == "DeleteChannel":
+            keys = [found["arn"] for found in self.world.everything() if found.get("channelArn") == named]
+            return [(named, there.get(named, {})), *((key, there[key]) for key in keys), (f"{prefix}:stream-key/untagged", {})]
+        if operation == "CreateStreamKey":
+            return [(f"{prefix}:stream-key/new", {})]
+        if named is None:
+            return [(f"{prefix}:{_TYPES[operation]}/new", {})]
+        return [(named, there.get(named, {}))]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    clock = VirtualClock()
+    client = worlds_client()
+    sandbox = Sandbox(serve=False, clock=clock, seed=9, settle_seconds=1)
+    detach = sandbox.attach(client)
+    yield World(sandbox, clock, client, tmp_path)
+    detach()
+    sandbox.stop()
+
+
+def apply_under(world: World, spec: DesiredState, policy: Policy, options: PlanOptions | None = None) -> Judge:
+    judge = Judge(world, policy)
+    survey = world.survey(spec, options, before=judge)
+    world.carry_out(survey)
+    assert judge.refused == []
+    return judge
+
+
+def test_every_call_of_a_life_is_allowed(world: World) -> None:
+    spec = everything()
+    used: set[str] = set()
+    for step in (
+        spec,
+        everything(latency="NORMAL", countries=["FR"], slate=5, tags={"team": "video"}),
+        everything(latency="NORMAL", window=60, key="two"),
+    ):
+        used |= apply_under(world, step, apply_policy([Place(TARGET, step)], Wishes())).used
+    for key in world.client.list_stream_keys(
+        channelArn=next(found["arn"] for found in world.everything() if found["tags"].get(ID) == "c" and ":channel/" in found["arn"])
+    )["streamKeys"]:
+        world.client.delete_stream_key(arn=key["arn"])
+    used |= apply_under(world, everything(window=60, key="two"), apply_policy([Place(TARGET, everything())], Wishes())).used
+    used |= apply_under(world, desired(), apply_policy([Place(TARGET, desired())], Wishes(prune=True)), PlanOptions(prune=True)).used
+    writes = {
+        operation for kind in KINDS.values() for operation in (kind.create, kind.update, kind.delete) if operation and kind.name is not KindName.STREAM_KEY
+    }
+    assert writes | {"CreateStreamKey", "TagResource", "UntagResource", "BatchGetChannel"} <= used, "the scenario does not make every call"
+
+
+@pytest.mark.parametrize("operation", ["DeleteChannel", "UpdateChannel", "TagResource", "UntagResource", "DeleteRecordingConfiguration"])
+@pytest.mark.parametrize("owner", [{STACK: "other", ID: "c"}, {}])
+def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner: dict[str, str]) -> None:
+    policy = apply_policy([Place(TARGET, everything())], Wishes(prune=True, stop_live=True))
+    kind = "recording-configuration" if "Recording" in operation else "channel"
+    resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:{kind}/x"
+    theirs = {f"aws:ResourceTag/{key}": value for key, value in owner.items()}
+    assert not allowed(policy, f"ivs:{operation}", resource, theirs)
+    taking = {**theirs, f"aws:RequestTag/{STACK}": THIS_STACK}
+    # What is nobody's may be adopted; what another stack owns may not.
+    assert allowed(policy, f"ivs:{operation}", resource, taking) == (operation == "TagResource" and not owner)
+    ours = {f"aws:ResourceTag/{STACK}": THIS_STACK}
+    assert allowed(policy, f"ivs:{operation}", resource, ours)
+    assert not allowed(policy, f"ivs:{operation}", resource.replace(REGION, "eu-west-1"), ours)
+    assert not allowed(policy, f"ivs:{operation}", resource.replace(ACCOUNT, "999999999999"), ours)
+
+
+def test_a_create_without_our_tag_is_not_allowed() -> None:
+    policy = apply_policy([Place(TARGET, everything())], Wishes())
+    resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/new"
+    assert allowed(policy, "ivs:CreateChannel", resource, {f"aws:RequestTag/{STACK}": THIS_STACK})
+    assert not allowed(policy, "ivs:CreateChannel", resource, {f"aws:RequestTag/{STACK}": "other"})
+    assert not allowed(policy, "ivs:CreateChannel", resource, {})
+
+
+def test_planning_may_only_look(world: World) -> None:
+    policy = plan_policy([Place(TARGET, everything())], Wishes(blame=True))
+    actions = [action for statement in _statements(policy) for action in statement["Action"]]
+    assert all(action.partition(":")[2].startswith(("List", "Get", "BatchGet", "Lookup")) for action in actions)
+    assert not any(action in actions for action in ("ivs:GetStreamKey", "ivs:BatchGetStreamKey"))
+    world.apply(everything())
+    judge = Judge(world, policy)
+    world.survey(everything(latency="NORMAL", window=60), before=judge)
+    assert judge.refused == []
+    assert judge.used
+
+
+def test_only_what_the_spec_has_may_be_made() -> None:
+    small = desired(wanted("channel/c"))
+    actions = {action for statement in _statements(apply_policy([Place(TARGET, small)], Wishes())) for action in statement["Action"]}
+    assert {action for action in actions if action.startswith(("ivs:Create", "ivs:Import"))} == {"ivs:CreateChannel"}
+    assert {action for action in actions if action.startswith("ivs:Delete")} == {"ivs:DeleteChannel"}
+    assert not any(action.startswith(("iam:", "s3:", "cloudtrail:")) for action in actions)
+    assert "ivs:StopStream" not in actions
+    stopping = {action for statement in _statements(apply_policy([Place(TARGET, small)], Wishes(stop_live=True))) for action in statement["Action"]}
+    assert {"ivs:StopStream", "ivs:DeleteStreamKey", "ivs:CreateStreamKey"} <= stopping
+
+
+def test_a_lock_and_a_recording_bucket_are_named_alone() -> None:
+    target = Target("prod", REGION, account_id=ACCOUNT, lock=S3Lock("locks", "prod.json"))
+    policy = apply_policy([Place(target, everything())], Wishes())
+    assert allowed(policy, "s3:PutObject", "arn:aws:s3:::locks/prod.json", {})
+    assert not allowed(policy, "s3:PutObject", "arn:aws:s3:::locks/other.json", {})
+    assert allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::vod", {})
+    assert not allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::other", {})
+
+
+def test_all_regions_fit_and_what_does_not_is_refused() -> None:
+    places = [Place(Target(f"t{number}", region, account_id=ACCOUNT), everything()) for number, region in enumerate(("us-west-2", "eu-west-1"))]
+    text = json.dumps(apply_policy(places, Wishes(prune=True, stop_live=True, blame=True)), separators=(",", ":"))
+    assert len(text) <= MOST_CHARACTERS
+    both = apply_policy(places, Wishes())
+    ours = {f"aws:ResourceTag/{STACK}": THIS_STACK}
+    for region, may in (("us-west-2", True), ("eu-west-1", True), ("us-east-1", False)):
+        arn = f"arn:aws:ivs:{region}:{ACCOUNT}:channel/x"
+        assert allowed(both, "ivs:DeleteChannel", arn, {**ours, "aws:RequestedRegion": region}) == may
+    many = [Place(Target(f"t{number}", "us-west-2", account_id=f"{number:012}"), everything()) for number in range(60)]
+    with pytest.raises(UsageError, match=r"6,144.*--target"):
+        apply_policy(many, Wishes())
+
+
+def test_the_command_prints_it(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"a": {}}})
+    shown = run(folder, "iam-policy", "apply")
+    assert shown.code == 0
+    assert shown.json["Version"] == "2012-10-17"
+    assert allowed(shown.json, "ivs:DeleteChannel", f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/x", {f"aws:ResourceTag/{STACK}": "acme-live"})
+    assert not allowed(run(folder, "iam-policy", "plan").json, "ivs:CreateChannel", "*", {})
