@@ -38,7 +38,7 @@ def everything(key: str = "one", **more: Any) -> DesiredState:
     return desired(
         wanted("recording-configuration/r", {"recordingReconnectWindowSeconds": more.get("window", 0)}),
         wanted("playback-restriction-policy/p", {"allowedCountries": more.get("countries", ["DE"])}),
-        wanted("ad-configuration/ads", tags=more.get("tags")),
+        wanted("ad-configuration/ads", {"postRollConfiguration": more.get("roll", {"enabled": False, "durationSeconds": 15})}, tags=more.get("tags")),
         wanted("failover-slate-configuration/f", {"minSlateDisplaySeconds": more.get("slate", 3)}),
         key_pair("k", key),
         wanted("channel/c", {**used, "latencyMode": more.get("latency", "LOW")}, tags=more.get("tags")),
@@ -140,7 +140,7 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
     used: set[str] = set()
     for step in (
         spec,
-        everything(latency="NORMAL", countries=["FR"], slate=5, tags={"team": "video"}),
+        everything(latency="NORMAL", countries=["FR"], slate=5, tags={"team": "video"}, roll={"enabled": True, "durationSeconds": 20}),
         everything(latency="NORMAL", window=60, key="two"),
     ):
         used |= apply_under(world, step, apply_policy([Place(TARGET, step)], Wishes())).used
