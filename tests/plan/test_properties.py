@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.quotas import QUOTAS, Applied
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
 from reconciler.model.tags import PROTECT, SPEC, STACK
+from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.build import build_plan
 from reconciler.plan.codec import dumps, fingerprint, from_json
 from reconciler.plan.drift import classify
+from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
 from reconciler.plan.order import in_order
+from reconciler.plan.quota import refusals, with_quotas
 from reconciler.plan.stale import moved
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 from tests.plan.service import Service
@@ -152,7 +156,7 @@ def test_equal_states_give_an_empty_plan(spec: DesiredState) -> None:
 def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(situation: tuple[DesiredState, LiveState], options: PlanOptions) -> None:
     spec, now = situation
     plan = plan_of(spec, now, options)
-    if any("no place left" in warning for action in plan.actions for warning in action.warnings):
+    if refusals(with_quotas(plan, now, Applied()).quotas):
         return
     service = Service(now)
     after = service.run(plan)
@@ -252,3 +256,73 @@ def test_drift_is_reported_when_and_only_when_something_differs(situation: tuple
     plan = plan_of(spec, now)
     report = classify(plan, spec, now)
     assert (report.drifted or report.pending) == bool(plan.actions)
+
+
+@TRIED
+@given(situations(), st.integers(0, 2), st.integers(0, 2), st.integers(0, 1000))
+def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
+    situation: tuple[DesiredState, LiveState], channels: int, recordings: int, seed: int
+) -> None:
+    spec, now = situation
+    room = {KindName.CHANNEL: channels, KindName.RECORDING_CONFIGURATION: recordings}
+    applied = Applied({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
+    plan = with_quotas(build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits), now, applied)
+    if refusals(plan.quotas):
+        return
+    chance = random.Random(seed)
+    counts = {kind: len(now.of(kind)) for kind in QUOTAS}
+    makes, takes = ({getattr(KINDS[kind], what): kind for kind in QUOTAS} for what in ("create", "delete"))
+    steps = [step for action in plan.actions for step in action.steps]
+    done: set[str] = set()
+    while steps:
+        step = chance.choice([step for step in steps if done.issuperset(step.after)])
+        steps.remove(step)
+        done.add(step.id)
+        if step.operation in makes:
+            kind = makes[step.operation]
+            counts[kind] += 1
+            assert counts[kind] <= applied.limits[kind], f"{step.id} is one too many"
+        elif step.operation in takes:
+            counts[takes[step.operation]] -= 1
+    assert {use.kind: use.after for use in plan.quotas} == {use.kind: counts[use.kind] for use in plan.quotas}
+
+
+@TRIED
+@given(situations(), st.data())
+def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_have_a_key_in_the_end(
+    situation: tuple[DesiredState, LiveState], data: st.DataObject
+) -> None:
+    spec, now = situation
+    channels = now.of(KindName.CHANNEL)
+    on_air = [channel for channel in channels if data.draw(st.booleans())]
+    streams = {channel.arn: Stream(channel.arn, "2026-11-20T08:00:00Z", 3) for channel in on_air}
+    named = frozenset(f"channel/{identifier}" for identifier in IDS if data.draw(st.booleans()))
+    keys: dict[str, tuple[LiveResource, ...]] = {}
+    for key in now.of(KindName.STREAM_KEY):
+        keys[str(key.properties["channelArn"])] = (key,)
+    rules = LiveRules.of(Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources)
+    plan = with_streams(plan_of(spec, now), Broadcasts(streams, keys), rules)
+    assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
+    if refusals(with_quotas(plan, now, Applied()).quotas):
+        return
+    service = Service(now, streams)
+    after = service.run(plan)  # raises where a channel on air would be touched, or stopped with its key still there
+    ended = set(streams) - service.streams
+    owners = {channel.arn: channel for channel in channels}
+    for arn_of_ended in ended:
+        channel = owners[arn_of_ended]
+        assert channel.tags[STACK] == THIS_STACK
+        if rules.on_live is not OnLive.WAIT:
+            assert f"channel/{channel.tags['ivs-reconciler:id']}" in named
+            assert channel.tags.get(PROTECT) != "true"
+    left = {arn: stream for arn, stream in streams.items() if arn in service.streams}
+    keyed = {str(key.properties["channelArn"]) for key in after.of(KindName.STREAM_KEY)}
+    for channel in after.of(KindName.CHANNEL):
+        identifier = channel.tags.get("ivs-reconciler:id", "")
+        if channel.arn in ended and Address(KindName.STREAM_KEY, identifier) in spec.resources:
+            assert channel.arn in keyed
+    keys_after: dict[str, tuple[LiveResource, ...]] = {}
+    for key in after.of(KindName.STREAM_KEY):
+        keys_after[str(key.properties["channelArn"])] = (key,)
+    following = with_streams(plan_of(spec, after), Broadcasts(left, keys_after), rules)
+    assert [action for action in following.actions if action.blocked is None] == []
