@@ -6,7 +6,8 @@ It knows neither addresses nor ownership; it refuses what the service's document
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Kind
@@ -14,7 +15,7 @@ from reconciler.model.normalise import canonical, expanded
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.actions import Step, TargetPlan
+from reconciler.plan.actions import Action, Step, TargetPlan
 from reconciler.plan.order import in_order
 from tests.builders import ACCOUNT, REGION
 
@@ -36,6 +37,17 @@ class RefusedError(Exception):
     """What the service would have answered instead."""
 
 
+def any_order(actions: Iterable[Action], chance: random.Random) -> Iterator[Step]:
+    """Yield the steps in an order that chance picks among those that the plan allows."""
+    steps = [step for action in actions for step in action.steps]
+    done: set[str] = set()
+    while steps:
+        step = chance.choice([step for step in steps if done.issuperset(step.after)])
+        steps.remove(step)
+        done.add(step.id)
+        yield step
+
+
 class Service:
     """Live resources, and the operations on them."""
 
@@ -47,10 +59,10 @@ class Service:
         self.bound: dict[str, str] = {}
         self.touched: set[str] = set()
 
-    def run(self, plan: TargetPlan) -> LiveState:
-        """Carry out every action that is not blocked, and return what is live then."""
+    def run(self, plan: TargetPlan, chance: random.Random | None = None) -> LiveState:
+        """Carry out every action that is not blocked, and return what is live then. With ``chance``, in any order that the plan allows."""
         assert not any(action.steps for action in plan.actions if action.blocked), "a blocked action has steps"
-        for step in in_order(plan.actions):
+        for step in in_order(plan.actions) if chance is None else any_order(plan.actions, chance):
             self.call(step)
         return self.live()
 

@@ -49,6 +49,8 @@ def test_the_plan_is_as_expected(case: Case) -> None:
         assert matches(one, other), f"{json.dumps(one, indent=1)}\n is not\n{json.dumps(other, indent=1)}"
     if "run" in case.expect:
         assert [f"{step.operation} {step.id.partition('#')[0]}" for step in in_order(plan.actions)] == case.expect["run"]
+    found_quotas = {use.kind.value: [use.now, use.peak, use.after] for use in plan.quotas}
+    assert all(found_quotas[kind] == numbers for kind, numbers in case.expect.get("quotas", {}).items()), found_quotas
     for count, number in case.expect.get("summary", {}).items():
         assert getattr(plan.summary, count) == number, count
     assert [f"{orphan.address}{' (protected)' if orphan.protected else ''}" for orphan in plan.orphans] == case.expect.get("orphans", [])
