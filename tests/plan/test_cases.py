@@ -90,6 +90,13 @@ def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
         assert dumps(as_plan(plan, case)) == dumps(as_plan(reference, case))
 
 
+@pytest.mark.parametrize("case", [case for case in ALL if "fails" not in case.values[0].expect])
+def test_the_service_accepts_the_steps_in_any_order_that_the_plan_allows(case: Case) -> None:
+    plan = case.plan()
+    for seed in range(10):
+        Service(case.live, case.streams, case.applied.limits).run(plan, random.Random(seed))
+
+
 @pytest.mark.parametrize("case", ALL)
 def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(case: Case) -> None:
     service = Service(case.live, case.streams, case.applied.limits)
