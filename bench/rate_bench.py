@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bench.measure import table
+from bench.measure import run, table
 from bench.server import Server, served
+from bench.stacks import ENVIRONMENT, write_stack
 from reconciler.live.gateway import IvsGateway
 from reconciler.live.limiter import Pacer
 from reconciler.live.session import open_client, open_session
@@ -63,7 +67,7 @@ RATES = {"ListChannels": 5.0, "ListRecordingConfigurations": 3.0, "ListPlaybackR
 def main() -> None:
     """Measure and print."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = [*pool.map(measure, SCENARIOS), measure(JITTER)]
+        rows = [*pool.map(measure, SCENARIOS), measure(JITTER), an_apply()]
     head = ("the server counts with", "allowed calls/s", "used", "goal", "throttled", "goal")
     print(table(f"Call rates: goodput over what is allowed, {WORKERS} workers, {SECONDS:.0f} s each", [head, *rows]))
 
@@ -88,6 +92,23 @@ def measure(scenario: Scenario) -> tuple[str, ...]:
     used = (len(good) - len(scenario.operations)) / span / allowed
     bad = sum(call["status"] == 429 for call in mine) / len(mine)
     return (scenario.title, f"{allowed:g}", f"{used:.1%}", f"{scenario.goal:.0%}", f"{bad:.1%}", f"{scenario.throttled:.0%}")
+
+
+def an_apply(channels: int = 150) -> tuple[str, ...]:
+    """Run the whole tool as a process: creates that wait for one recording configuration, with their stream keys tagged."""
+    tool = str(Path(sys.executable).parent / "ivs-reconciler")
+    with tempfile.TemporaryDirectory() as name, served() as server:
+        server.control("set_rates", rates=True, burst=2)
+        folder = Path(name)
+        write_stack(folder, channels, server.url)
+        project = folder / "ivs-reconciler.yaml"
+        project.write_text(project.read_text(encoding="utf-8").replace("{region: us-west-2,", "{region: us-west-2, rateLimits: aws,"), encoding="utf-8")
+        run([tool, "apply", "--auto-approve"], folder=folder, environment=ENVIRONMENT)
+        calls = server.control("calls", limit=1_000_000)
+    good = [call["time"] for call in calls if call["operation"] == "CreateChannel" and call["status"] == 200]
+    used = (len(good) - 1) / (max(good) - min(good)) / RATES["ListChannels"]
+    bad = sum(call["status"] == 429 for call in calls) / len(calls)
+    return (f"bucket of 2, apply of {channels} channels", "5", f"{used:.1%}", "98%", f"{bad:.1%}", "0%")
 
 
 def gateway(server: Server, pacer: Pacer) -> IvsGateway:
