@@ -102,6 +102,22 @@ def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) 
         assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
 
 
+def test_the_controller_waits_for_a_broadcast_by_looking_again_and_not_by_holding_up_its_target(tmp_path: Path) -> None:
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=300)) as world:
+        world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"onLive": "wait", "liveDeadline": "2h"})})
+        world.settle()
+        with world.ivs() as ivs:
+            arn = arn_of(ivs, "main-stage")
+        world.sandboxes["dev"].control.go_live(arn, viewers=41)
+        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {}}}})
+        world.settle()
+        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
+        world.sandboxes["dev"].control.go_offline(arn)
+        world.pass_time(700)
+        with world.ivs() as ivs:
+            assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
+
+
 def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path) -> None:
     with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
         world.settle()
