@@ -59,6 +59,13 @@ def needs_streams(plan: TargetPlan) -> bool:
     return any(_channel(action) for action in plan.actions)
 
 
+def with_unknown_named(plan: TargetPlan, rules: LiveRules) -> TargetPlan:
+    """Return the plan with a note for each channel that the caller named and that neither the spec nor the plan knows."""
+    known = {str(address) for address in (*rules.in_spec, *(action.address for action in plan.actions))}
+    notes = [f"no channel matches --stop-live {address}" for address in sorted(rules.stop - known)]
+    return replace(plan, notes=(*plan.notes, *(note for note in notes if note not in plan.notes))) if notes else plan
+
+
 def to_stop(plan: TargetPlan, streams: Mapping[str, Stream], rules: LiveRules) -> tuple[str, ...]:
     """Return the ARNs of the channels whose broadcast is to be ended: their stream keys have to be known for that."""
     return tuple(

@@ -175,3 +175,7 @@ def test_a_flag_that_means_nothing_is_refused(stage: Stage, words: tuple[str, st
     refused = stage.run("plan", *words)
     assert refused.code == 1
     assert words[1] in refused.err
+
+
+def test_a_named_channel_that_nobody_knows_is_noted(stage: Stage) -> None:
+    assert "no channel matches --stop-live channel/mian" in stage.run("plan", "--stop-live", "channel/mian").out
