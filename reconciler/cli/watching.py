@@ -104,7 +104,7 @@ class Lines:
     def line(outcome: Outcome, paint: Paint) -> str:
         """Return the line of one outcome."""
         word, tone = _MARKS[outcome.result]
-        said = f": {outcome.message}" if outcome.message and outcome.result is not Result.DONE else ""
+        said = f": {outcome.message}" if outcome.message else ""
         return f"  {paint(word, tone)}  {outcome.verb.value} {outcome.address}{said}"
 
 

@@ -17,7 +17,7 @@ from reconciler.apply import Event, Lookout, execute
 from reconciler.live.listing import whole_list
 from reconciler.model.target import Project
 from reconciler.pipeline.forecast import forecasting
-from reconciler.pipeline.journal import Journal
+from reconciler.pipeline.journal import Journal, settle
 from reconciler.pipeline.locking import stopping
 from reconciler.pipeline.record import remember
 from reconciler.pipeline.survey import Counted, Survey
@@ -56,7 +56,9 @@ def carry_out(
     results: list[ApplyResult] = []
     for plan, survey in work:
         result = None
-        if not plan.is_empty:
+        if plan.is_empty:
+            settle(root, plan.name, plan.account_id)
+        else:
             looks = Counted(survey.connection.gateway)
             lookout = Lookout(
                 partial(whole_list, looks),

@@ -49,7 +49,10 @@ class Journal:
             made_folder(root)
             if path.exists() and path.stat().st_size > _LARGEST:
                 path.replace(path.with_suffix(".old"))
-            self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            size = os.fstat(self._handle).st_size
+            if size and os.pread(self._handle, 1, size - 1) != b"\n":
+                os.write(self._handle, b"\n")  # the last line was cut; the next one is not to be lost with it
         self._write({"event": "run", "at": _now(), "account": account, "pid": os.getpid(), "host": socket.gethostname()}, lasting=True)
 
     def before(self, address: Address, operation: str) -> None:
@@ -133,6 +136,14 @@ def last_run(root: Path, target: str) -> LastRun | None:
         if found is not None:
             return found
     return None
+
+
+def settle(root: Path, target: str, account: str) -> None:
+    """Write down that everything is in order, where the last run did not come to its end: there is nothing left to explain."""
+    last = last_run(root, target)
+    if last is not None and not last.ended and not last.running:
+        with Journal(root, target, account):
+            pass
 
 
 def _read(path: Path) -> LastRun | None:

@@ -187,3 +187,26 @@ def test_four_hundred_resources_made_while_being_killed(tmp_path: Path) -> None:
             rewrite(killed.folder, due)
             killed.until_done(most=16)
             in_the_end(killed, names(due), foreign)
+
+
+@pytest.mark.slow
+def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
+    spec = forty(0, "one", 12)
+    with served() as url:
+        foreign = foreign_channel(url)
+        control(url, "add_fault", effect="delay", operation="List*", seconds=0.4, times=None)
+        folders = [project(tmp_path / name, url, spec) for name in ("one", "two")]
+        command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve"]
+        environment = {**os.environ, **CREDENTIALS}
+        both = [subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for folder in folders]
+        said = [process.communicate(timeout=300)[0] for process in both]
+        control(url, "clear_faults")
+        assert [process.returncode for process in both] == [0, 0], said
+        assert "another apply made it" in "".join(said), "they did not meet"
+        in_the_end(Killed(folders[0], url, 0), names(spec), foreign)
+
+
+def control(url: str, name: str, **members: object) -> None:
+    """Call the control interface of a served sandbox."""
+    request = urllib.request.Request(f"{url}/_sandbox/{name}", json.dumps(members).encode(), {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=60).close()

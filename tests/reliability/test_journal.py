@@ -1,0 +1,101 @@
+"""The journal by itself: what is read of cut, foreign and interleaved lines, that it stays small, and that many workers share one flush."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply import StepFinished
+from reconciler.model.address import Address
+from reconciler.pipeline.journal import Journal, last_run
+from reconciler.plan.actions import Result, StepOutcome
+
+A, B = Address.parse("channel/a"), Address.parse("channel/b")
+
+
+def done(address: Address, operation: str, result: Result = Result.DONE) -> StepFinished:
+    return StepFinished(address, StepOutcome("x#1", operation, result, 1, 0.1, "req-1"))
+
+
+def path(root: Path) -> Path:
+    return root / ".ivs-reconciler" / "journal-prod.jsonl"
+
+
+def test_nothing_is_known_where_there_is_no_journal(tmp_path: Path) -> None:
+    assert last_run(tmp_path, "prod") is None
+
+
+def test_a_run_torn_out_of_its_work_is_not_ended_and_says_what_was_under_way(tmp_path: Path) -> None:
+    def torn() -> None:
+        with Journal(tmp_path, "prod", "123456789012") as journal:
+            journal.before(A, "CreateChannel")
+            journal.event(done(A, "CreateChannel"))
+            journal.before(B, "CreateChannel")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        torn()
+    found = last_run(tmp_path, "prod")
+    assert found is not None
+    assert (found.ended, found.running, list(found.under_way), found.made) == (False, False, [(B, "CreateChannel")], {A})
+
+
+def test_a_run_that_came_to_its_end_says_so_and_the_last_one_counts(tmp_path: Path) -> None:
+    with Journal(tmp_path, "prod", "123456789012") as journal:
+        journal.before(A, "DeleteChannel")
+        journal.event(done(A, "DeleteChannel"))
+    with Journal(tmp_path, "prod", "123456789012") as journal:
+        journal.before(B, "CreateChannel")
+        journal.event(done(B, "CreateChannel", Result.FAILED))
+    found = last_run(tmp_path, "prod")
+    assert found is not None
+    assert (found.ended, found.under_way, found.made, found.removed) == (True, {}, set(), set())
+
+
+def test_lines_that_are_cut_or_not_understood_are_passed_over(tmp_path: Path) -> None:
+    with Journal(tmp_path, "prod", "123456789012") as journal:
+        journal.before(A, "CreateChannel")
+    with path(tmp_path).open("ab") as stream:
+        stream.write(b'{"run": "zz", "event": "step"}\n[1]\n7\n\xff\xfe\n{"event": "end"}\n' + b"[" * 5000 + b'\n{"run": "')
+    found = last_run(tmp_path, "prod")
+    assert found is not None
+    assert found.ended
+
+
+def test_it_stays_small(tmp_path: Path) -> None:
+    for _ in range(4):
+        with Journal(tmp_path, "prod", "123456789012") as journal:
+            path(tmp_path).write_bytes(b"x" * 600_000)
+            journal.before(A, "CreateChannel")
+    with Journal(tmp_path, "prod", "123456789012"):
+        pass
+    assert path(tmp_path).stat().st_size < 1000
+    assert sorted(found.name for found in path(tmp_path).parent.iterdir()) == [".gitignore", "journal-prod.jsonl", "journal-prod.old"]
+
+
+def test_a_disk_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".ivs-reconciler").write_text("a file is in the way", encoding="utf-8")
+    with Journal(tmp_path, "prod", "123456789012") as journal:
+        journal.before(A, "CreateChannel")
+    assert last_run(tmp_path, "prod") is None
+
+
+def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
+    ready = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        ready.wait()
+        for step in range(25):
+            journal.before(Address(A.kind, f"c{number}-{step}"), "UpdateChannel")
+            journal.event(done(Address(A.kind, f"c{number}-{step}"), "UpdateChannel"))
+
+    with Journal(tmp_path, "prod", "123456789012") as journal, ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+        text = path(tmp_path).read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 1 + 2 * 200
+    found = last_run(tmp_path, "prod")
+    assert found is not None
+    assert found.under_way == {}
