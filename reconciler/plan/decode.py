@@ -29,7 +29,7 @@ from reconciler.plan.actions import (
     Verb,
 )
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.0"
 """Of the plan file. The first number changes when a program that reads plans would misread them."""
 
 T = TypeVar("T")

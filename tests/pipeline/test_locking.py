@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -80,7 +81,9 @@ def s3() -> Iterator[str]:
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     client = boto3.client("s3", endpoint_url=url, region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any")
-    client.create_bucket(Bucket="locks", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    # The stand-in's state outlives its server, and one process may start it twice.
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket="locks", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     yield url
     server.stop()
 

@@ -46,7 +46,7 @@ def test_the_published_schema_is_the_one_in_the_code(repository_root: Path) -> N
 
 def test_the_file_has_the_promised_shape() -> None:
     content: Any = to_json(a_plan())
-    assert content["formatVersion"] == "1.1"
+    assert content["formatVersion"] == "1.0"
     assert content["gitCommit"] == "0123abc"
     target = content["targets"][0]
     assert target["fingerprint"] == fingerprint(a_plan().targets[0])
@@ -101,8 +101,8 @@ def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (_set("formatVersion", "2.0"), "its format is 2.0, and this program reads 1.1"),
-        (_set("formatVersion", "1.0"), "its format is 1.0, and this program reads 1.1"),
+        (_set("formatVersion", "2.0"), "its format is 2.0, and this program reads 1.0"),
+        (_set("formatVersion", "1.1"), "its format is 1.1, and this program reads 1.0"),
         (_set("formatVersion", 1), "/formatVersion is not a string"),
         (_set("targets", {}), "/targets is not a list"),
         (_set("targets", [[]]), "/targets/0 is not an object"),
