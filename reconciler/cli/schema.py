@@ -1,4 +1,4 @@
-"""``schema``: the JSON Schemas of the project file, the spec files and the plan file."""
+"""``schema``: the JSON Schemas of the project file, the spec files, the plan file and the drift report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAMES = ("project", "spec", "plan")
+_NAMES = ("project", "spec", "plan", "drift")
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -35,9 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.plan.schema import plan_schema
+    from reconciler.report.drift_schema import drift_schema
     from reconciler.spec.schema import schemas
 
-    documents: dict[str, object] = {**schemas(), "plan.schema.json": plan_schema()}
+    documents: dict[str, object] = {**schemas(), "plan.schema.json": plan_schema(), "drift.schema.json": drift_schema()}
     texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
     if args.write:
         folder = Path(args.write)

@@ -37,6 +37,9 @@ def post(forge: Forge, stack: str, said: Sequence[Piece], wish: Wish, tell: Call
     if board is None:
         return
     for piece in said:
+        if piece.unsure:
+            tell(f"{piece.target}: left as it is, because something could not be read")
+            continue
         mark = marker(stack, piece.target)
         done, entry = place(board, mark, piece.title, piece.whole(board.limit, size(mark) + 1), quiet=piece.quiet, always=wish.always)
         thing = "issue" if wish.issue else "comment"

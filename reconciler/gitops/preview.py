@@ -40,6 +40,7 @@ class Report:
 class Piece:
     """What is said about one target. ``quiet``: there is nothing to look at. ``good``: nothing that should stop anybody.
 
+    ``unsure``: nothing was seen to look at, but not everything could be read, so that what was said before stands.
     ``whole`` gives the Markdown for a limit in bytes and what is to be kept free of it.
     """
 
@@ -49,6 +50,7 @@ class Piece:
     quiet: bool
     good: bool
     whole: Callable[[int, int], str]
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ def _of_drift(stack: str, report: DriftReport, setting: Setting) -> Piece:
     counts = f"{headline(report)}: {counted(report)}"
     render = partial(render_drift, report, artefact_url=setting.artefact_url or None, facts=_commits(setting))
     quiet = not report.drifted  # what waits to be applied is no reason to call anybody
-    return Piece(report.name, f"Drift in {stack}, {report.name}", counts, quiet, not report.drifted, _under([f"## Drift of stack {code(stack)}"], render))
+    text = _under([f"## Drift of stack {code(stack)}"], render)
+    # A report that leaves something out is no news of anything being resolved.
+    unsure = quiet and bool(report.unread)
+    return Piece(report.name, f"Drift in {stack}, {report.name}", counts, quiet, not report.drifted and not report.unread, text, unsure)
 
 
 def _of_result(stack: str, result: ApplyResult, setting: Setting) -> Piece:

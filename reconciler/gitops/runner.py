@@ -30,7 +30,7 @@ from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import carry_out
 from reconciler.pipeline.drifting import drift_of
 from reconciler.pipeline.locking import Time, holding
-from reconciler.pipeline.notify import Look, Unread
+from reconciler.pipeline.notify import Look, Unread, look_of
 from reconciler.pipeline.record import remembered
 from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result, TargetPlan
@@ -79,11 +79,8 @@ def look(revision: Revision, name: str, mode: Mode, tools: Tools) -> Run | None:
         run = replace(run, ending=Ending.FAILED, message=str(error))
         if isinstance(error, AwsError):
             tools.tell(revision.project, Unread(revision.project.targets[name], error))
-    if run.report is not None and run.report.unread:
-        # A report that leaves something out would say that it was resolved.
-        tools.tell(revision.project, Unread(revision.project.targets[name], AwsError("\n".join(run.report.unread), code="AccessDeniedException")))
-    elif run.report is not None:
-        tools.tell(revision.project, run.report)
+    if run.report is not None:
+        tools.tell(revision.project, look_of(revision.project.targets[name], run.report))
     return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
 
 

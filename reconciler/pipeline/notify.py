@@ -37,6 +37,11 @@ Look: TypeAlias = DriftReport | Unread
 """What a run came to for one target."""
 
 
+def look_of(target: Target, report: DriftReport) -> Look:
+    """Return what a report comes to. One that leaves something out would say that it was resolved, so it counts as unread."""
+    return Unread(target, AwsError("\n".join(report.unread), code="AccessDeniedException")) if report.unread else report
+
+
 class Memory(Protocol):
     """What each channel was told last about each target. Whoever keeps it lets one run at a time tell."""
 

@@ -5,7 +5,6 @@ Nothing is decided from it but whether to believe a list that has become empty; 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from reconciler.model.address import Address
@@ -13,10 +12,8 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project
 from reconciler.pipeline.journal import last_run
-from reconciler.pipeline.record import recorded, remembered
+from reconciler.pipeline.record import recorded
 from reconciler.pipeline.survey import Survey
-from reconciler.plan.drift import DriftReport, classify
-from reconciler.plan.guard import gone
 
 _MOST = 8
 
@@ -45,14 +42,6 @@ def explained(project: Project, survey: Survey) -> tuple[str, ...]:
     said = [_said(address, operation, survey) for address, operation in list(last.under_way)[:_MOST]]
     more = len(last.under_way) - len(said)
     return (f"{head}; it was in the middle of {'; '.join(said)}{f'; and {more} more' if more > 0 else ''}",)
-
-
-def drift_report(project: Project, survey: Survey) -> DriftReport:
-    """Say what changed outside in one target, with what is remembered of the last apply."""
-    applied = remembered(Path(project.root), project.stack, survey.target.name, survey.live)
-    report = classify(survey.plan, survey.desired, survey.live, applied=applied)
-    doubts = (f"{found}: deleted outside, or the caller may not see them any more" for found in gone(survey.plan, expected(project, survey)))
-    return replace(report, notes=(*report.notes, *doubts, *explained(project, survey)))
 
 
 def _said(address: Address, operation: str, survey: Survey) -> str:

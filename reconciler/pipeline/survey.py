@@ -61,12 +61,13 @@ def surveyed(
     adopt: Mapping[Address, str] | None = None,
     progress: Progress | None = None,
     failures: list[AwsError] | None = None,
+    missed: dict[str, AwsError] | None = None,
     opening: Opening = connect,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
     Raises ``AwsError`` with one line for each target that failed; with ``failures``, puts it there and yields the other targets,
-    for verbs that only look.
+    for verbs that only look; ``missed`` takes each failed target's own error, by name.
     """
     with contextlib.ExitStack() as stack:
 
@@ -88,6 +89,8 @@ def surveyed(
             if failures is None:
                 raise failed
             failures.append(failed)
+        if missed is not None:
+            missed.update((target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError))
         yield tuple(item for item in found if isinstance(item, Survey))
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from types import MappingProxyType
 
 from reconciler.model.address import Address, KindName
@@ -23,89 +22,10 @@ from reconciler.model.tags import ID, SPEC, STACK
 from reconciler.model.values import Ref
 from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
 from reconciler.plan.applied import Applied, changed_outside
-
-
-class Standing(StrEnum):
-    """How a resource stands to the spec."""
-
-    DRIFT = "drift"
-    PENDING = "pending"
-    MISSING = "missing"
-    ORPHAN = "orphan"
-    DUPLICATE = "duplicate"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One resource that is not as the spec says; ``changes`` go from what is live to what the spec says.
-
-    ``wanted`` says that nobody did it: a replacement left it behind on its way.
-    """
-
-    address: Address
-    standing: Standing
-    explanation: str
-    arn: str | None = None
-    changes: tuple[FieldChange, ...] = ()
-    wanted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Differences of one resource that the caller asked to ignore, and what they would have counted as."""
-
-    address: Address
-    standing: Standing
-    arn: str
-    changes: tuple[FieldChange, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A live resource that is not this stack's; ``owner`` is the stack that its tag names, or empty."""
-
-    kind: KindName
-    arn: str
-    name: str
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class DriftReport:
-    """What a comparison found in one target.
-
-    ``drifted`` says that something changed outside, ``pending`` that merged changes wait to be applied; both may hold.
-    ``unread`` says, a line a kind, what the spec has and the caller may not read: nothing is said about such resources.
-    ``addresses`` are all that the spec has; ``defaults`` counts the fields that are at the service's default and that the spec does not name.
-    """
-
-    name: str
-    account_id: str
-    region: str
-    findings: tuple[Finding, ...]
-    foreign: tuple[Foreign, ...]
-    managed: int
-    unchanged: int
-    drifted: bool
-    pending: bool
-    notes: tuple[str, ...] = ()
-    addresses: tuple[Address, ...] = ()
-    defaults: int = 0
-    ignored: tuple[Ignored, ...] = ()
-    deletes_due: bool = False
-    unread: tuple[str, ...] = ()
-
-    def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
-        """Return the report with other findings, and what was ignored for them. Deletes that are due stay due."""
-        return replace(self, findings=findings, drifted=any(map(_is_drift, findings)), pending=self._waits(findings), ignored=(*self.ignored, *ignored))
-
-    def _waits(self, findings: Iterable[Finding]) -> bool:
-        return self.deletes_due or any(finding.standing is Standing.PENDING for finding in findings)
-
-    def of(self, standing: Standing) -> tuple[Finding, ...]:
-        """Return the findings of one standing."""
-        return tuple(finding for finding in self.findings if finding.standing is standing)
-
+from reconciler.plan.findings import DriftReport as DriftReport  # what a report is made of stands there, and is found here too
+from reconciler.plan.findings import Finding as Finding
+from reconciler.plan.findings import Foreign as Foreign
+from reconciler.plan.findings import Standing as Standing
 
 _UNKNOWN: Mapping[Address, Applied] = MappingProxyType({})
 
@@ -289,11 +209,6 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
     if following:
         found.append(Finding(action.address, Standing.PENDING, "it waits for a replacement to be applied to its end", action.arn, tuple(following)))
     return tuple(found)
-
-
-def _is_drift(finding: Finding) -> bool:
-    """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
-    return finding.standing in (Standing.DRIFT, Standing.MISSING) or (finding.standing is Standing.DUPLICATE and not finding.wanted)
 
 
 def _arn(resource: LiveResource) -> str:

@@ -12,7 +12,7 @@ from reconciler.errors import UsageError
 from reconciler.model.address import Address
 from reconciler.model.tags import SPEC
 from reconciler.plan.actions import FieldChange
-from reconciler.plan.drift import DriftReport, Finding, Ignored, Standing
+from reconciler.plan.findings import DriftReport, Finding, Ignored, Standing
 
 _OWN = "/tags/ivs-reconciler:"
 _RECORD = f"/tags/{SPEC}"

@@ -134,7 +134,8 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
         topic = Topic(finding.standing.value)
         name = f"{topic.value} {finding.address}" + (f" {finding.arn}" if finding.standing is Standing.DUPLICATE else "")
         paths = tuple(change.path for change in finding.changes) if finding.standing in (Standing.DRIFT, Standing.PENDING) else ()
-        found.append((Item(name, topic, str(finding.address), finding.explanation, paths), _digest(finding)))
+        who = tuple(dict.fromkeys(deed.who for deed in finding.blame.deeds)) if finding.blame else ()
+        found.append((Item(name, topic, str(finding.address), finding.explanation, paths, who), _digest(finding)))
     found += [
         (Item(f"{Topic.FOREIGN.value} {foreign.arn}", Topic.FOREIGN, foreign.arn, f"belongs to {foreign.owner or 'no stack'}"), foreign.owner)
         for foreign in report.foreign

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from reconciler.model.address import Address, KindName
 from reconciler.plan.actions import ApplyResult, FieldChange, Outcome, Result, Verb
 from reconciler.plan.decode import DamagedPlanError, Node
-from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
+from reconciler.plan.findings import Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
 
 
 def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
@@ -57,6 +57,9 @@ def _report(node: Node) -> DriftReport:
         drifted=node.flag("drifted"),
         pending=node.flag("pending"),
         notes=node.texts("notes"),
+        defaults=node.number("defaults") if node.has("defaults") else 0,
+        ignored=tuple(_ignored(one) for one in node.nodes("ignored")) if node.has("ignored") else (),
+        unread=node.texts("unread") if node.has("unread") else (),
     )
 
 
@@ -67,7 +70,19 @@ def _finding(node: Node) -> Finding:
         node.text("explanation"),
         node.optional_text("arn"),
         tuple(_change(change) for change in node.nodes("changes")),
+        wanted=node.has("wanted") and node.flag("wanted"),
+        blame=_blame(node.node("blame")) if node.has("blame") else None,
     )
+
+
+def _blame(node: Node) -> Blame:
+    deeds = (Deed(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId")) for one in node.nodes("by"))
+    return Blame(tuple(deeds), node.optional_text("remark") or "")
+
+
+def _ignored(node: Node) -> Ignored:
+    changes = tuple(_change(change) for change in node.nodes("changes"))
+    return Ignored(node.parsed("address", Address.parse), node.parsed("standing", Standing), node.text("arn"), changes)
 
 
 def _change(node: Node) -> FieldChange:

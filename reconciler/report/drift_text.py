@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from reconciler.plan.actions import FieldChange
 from reconciler.plan.drift import DriftReport, Finding, Standing
+from reconciler.report.drift_words import blame_words, defaults_head, defaults_words, ignored_head, ignored_words, left_out
 from reconciler.report.text import Paint, plain
-from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value
+from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value
 
 _FOREIGN_LIMIT = 20
 _HEADS = {
@@ -26,6 +27,7 @@ def render_drift(report: DriftReport, *, paint: Paint = plain) -> str:
         for finding in report.of(standing):
             lines += ["", *_finding(finding, paint)]
     lines += _foreign(report, paint)
+    lines += _left_out(report, paint)
     lines += ["", *(f"  note: {note}" for note in report.notes)] if report.notes else []
     lines += ["", _last_line(report, paint)]
     return "\n".join(lines) + "\n"
@@ -37,6 +39,8 @@ def _finding(finding: Finding, paint: Paint) -> Iterable[str]:
     yield f"      {paint(finding.explanation, 'dim')}"
     if finding.arn:
         yield f"      {paint(finding.arn, 'dim')}"
+    for line in blame_words(finding):
+        yield f"      {harmless(line)}"
     if finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn:
         shown = [change for change in finding.changes if not is_own_record(change)]
         width = max((len(path_words(change.path)) for change in shown), default=0)
@@ -72,6 +76,18 @@ def _foreign(report: DriftReport, paint: Paint) -> list[str]:
     return lines
 
 
+def _left_out(report: DriftReport, paint: Paint) -> list[str]:
+    """Return what is only counted: what the caller asked to ignore, and what is at the service's default, one by one where that was asked for."""
+    lines: list[str] = []
+    if report.ignored:
+        lines += ["", f"  {ignored_head(report)}:", *(f"      {harmless(ignored_words(one))}" for one in report.ignored)]
+    if report.default_fields:
+        lines += ["", f"  {defaults_head(report)}:", *(f"      {paint(harmless(defaults_words(one)), 'dim')}" for one in report.default_fields)]
+    elif report.defaults:
+        lines += ["", f"  {defaults_head(report)} (-v names them)"]
+    return lines
+
+
 def _last_line(report: DriftReport, paint: Paint) -> str:
     counts = {standing: len(report.of(standing)) for standing in _HEADS}
     words = ", ".join(
@@ -84,7 +100,7 @@ def _last_line(report: DriftReport, paint: Paint) -> str:
             f"{report.unchanged:,} as the spec wants",
             f"{len(report.foreign):,} foreign",
         )
-    )
+    ) + left_out(report)
     if report.drifted:
         head = paint("Drift", "bad")
     elif report.pending:

@@ -11,7 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model.kinds import KINDS
 from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
-from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, headline, shows_changes
+from reconciler.report.drift_words import (
+    HEADS,
+    TITLES,
+    as_it_happened,
+    blame_words,
+    defaults_head,
+    defaults_words,
+    headline,
+    ignored_head,
+    ignored_words,
+    left_out,
+    shows_changes,
+)
 from reconciler.report.html_page import page
 from reconciler.report.html_parts import address, changes, facts, paths, safe, share, tiles, tools
 from reconciler.report.words import plural, show_text
@@ -45,7 +57,7 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
 
 def _overview(report: DriftReport) -> str:
     counts = [(standing.value, words, len(report.of(standing))) for standing, words in _TILES.items()]
-    rest = f"{plural(report.unchanged, 'resource')} as the spec wants, {len(report.foreign):,} foreign"
+    rest = f"{plural(report.unchanged, 'resource')} as the spec wants, {len(report.foreign):,} foreign{left_out(report)}"
     parts = [f"<section><h2>{safe(report.name)}</h2>{facts({'Account': report.account_id, 'Region': report.region})}"]
     if report.findings:
         bar = share((name, count) for name, _, count in counts)
@@ -56,7 +68,19 @@ def _overview(report: DriftReport) -> str:
         parts.append(f'<div class="panel"><h3>Notes</h3><ul class="plain">{"".join(f"<li>{safe(note)}</li>" for note in report.notes)}</ul></div>')
     if report.foreign:
         parts.append(f'<details class="panel"><summary>{plural(len(report.foreign), "foreign resource")}, left alone</summary>{_foreigners(report)}</details>')
+    if report.ignored:
+        parts.append(_folded(ignored_head(report), [ignored_words(one) for one in report.ignored]))
+    if report.default_fields:
+        parts.append(_folded(defaults_head(report), [defaults_words(one) for one in report.default_fields]))
+    elif report.defaults:
+        parts.append(f'<p class="rest">{safe(defaults_head(report))}</p>')
     return "".join((*parts, "</section>"))
+
+
+def _folded(head: str, lines: Sequence[str]) -> str:
+    more = f"<li>and {len(lines) - _LIST_LIMIT:,} more</li>" if len(lines) > _LIST_LIMIT else ""
+    items = "".join(f"<li>{safe(line)}</li>" for line in lines[:_LIST_LIMIT])
+    return f'<details class="panel"><summary>{safe(head)}</summary><ul class="plain">{items}{more}</ul></details>'
 
 
 def _foreigners(report: DriftReport) -> str:
@@ -81,6 +105,7 @@ def finding_card(finding: Finding, *, unfolded: bool) -> str:
     if shows_changes(finding):
         heads = ("The spec says", "The account has") if standing is Standing.DRIFT else ("The account has", "The spec says")
         parts.append(changes(as_it_happened(finding), heads))
+    parts += [f'<p class="say">{safe(line)}</p>' for line in blame_words(finding)]
     if finding.arn:
         parts.append(f'<p class="arn"><code>{safe(finding.arn)}</code></p>')
     return "".join((*parts, "</div></details>"))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
-from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, counted, headline, shows_changes
+from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, blame_words, counted, defaults_words, headline, ignored_words, shows_changes
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
-from reconciler.report.words import harmless, is_own_record, path_words, show_text
+from reconciler.report.words import harmless, is_own_record, path_words, plural, show_text
 
 _MARKS: Mapping[Standing, str] = {
     Standing.DRIFT: "!",
@@ -21,7 +21,7 @@ _MARKS: Mapping[Standing, str] = {
     Standing.DUPLICATE: "!",
     Standing.ORPHAN: " ",
 }
-_NOTES, _FOREIGN = len(TITLES), len(TITLES) + 1
+_NOTES, _FOREIGN, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
 
 
 def render_drift(
@@ -35,6 +35,8 @@ def render_drift(
     """
     counts = f"{headline(report)}: {counted(report)}"
     where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
+    if report.defaults:
+        where["At the default"] = plural(report.defaults, "field")
     head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
     blocks = tuple(_block(finding) for standing in TITLES for finding in report.of(standing) if shows_changes(finding))
     section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_groups(report)), blocks)
@@ -50,6 +52,12 @@ def _groups(report: DriftReport) -> Iterable[Group]:
         yield Group(f"Notes: {len(report.notes):,}", tuple(Line(f"# {harmless(note)}", "note") for note in report.notes), _NOTES)
     if report.foreign:
         yield Group(f"Foreign, left alone: {len(report.foreign):,}", tuple(_foreign(one) for one in report.foreign), _FOREIGN, folded=True)
+    if report.ignored:
+        left = tuple(Line(harmless(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
+        yield Group(f"Ignored, as asked: {report.ignored_differences:,}", left, _IGNORED, folded=True)
+    if report.default_fields:
+        fields = tuple(Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields)
+        yield Group(f"At the service's default: {report.defaults:,}", fields, _DEFAULTS, folded=True)
 
 
 def _line(finding: Finding) -> Line:
@@ -58,6 +66,9 @@ def _line(finding: Finding) -> Line:
     text += ", ".join(names) or finding.explanation
     if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
+    if finding.blame is not None:
+        who = dict.fromkeys(deed.who for deed in finding.blame.deeds)
+        text += f" (by {', '.join(who)})" if who else f" ({finding.blame.remark})" if not shows_changes(finding) else ""
     return Line(harmless(text), finding.address.kind.value)
 
 
@@ -75,4 +86,5 @@ def _block(finding: Finding) -> Block:
         drifted = finding.standing is Standing.DRIFT
         parts.append("`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:")
         parts.append(fenced(lines))
+    parts += [prose(line) for line in blame_words(finding)]
     return Block("\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing))

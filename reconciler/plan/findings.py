@@ -1,0 +1,139 @@
+"""What a comparison of live state with the spec found: values only. ``drift`` finds them, views show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Value
+from reconciler.plan.actions import FieldChange
+
+
+class Standing(StrEnum):
+    """How a resource stands to the spec."""
+
+    DRIFT = "drift"
+    PENDING = "pending"
+    MISSING = "missing"
+    ORPHAN = "orphan"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One call that changed a resource, as CloudTrail has it. Values of its parameters are not kept: they may hold secrets.
+
+    ``who`` is the principal, ``at`` an instant in ISO 8601, ``source`` what the call was made with, ``call`` the operation, ``event`` CloudTrail's id of it.
+    """
+
+    who: str
+    at: str
+    source: str
+    call: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Who did it, newest first. ``remark`` says why nobody is named, or what else is to be known."""
+
+    deeds: tuple[Deed, ...] = ()
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One resource that is not as the spec says; ``changes`` go from what is live to what the spec says.
+
+    ``wanted`` says that nobody did it: a replacement left it behind on its way.
+    ``blame`` is there where somebody asked who did it.
+    """
+
+    address: Address
+    standing: Standing
+    explanation: str
+    arn: str | None = None
+    changes: tuple[FieldChange, ...] = ()
+    wanted: bool = False
+    blame: Blame | None = None
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
+        return self.standing in (Standing.DRIFT, Standing.MISSING) or (self.standing is Standing.DUPLICATE and not self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Differences of one resource that the caller asked to ignore, and what they would have counted as."""
+
+    address: Address
+    standing: Standing
+    arn: str
+    changes: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AtDefault:
+    """The fields of one resource that are at the service's default and that the spec does not name."""
+
+    address: Address
+    fields: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A live resource that is not this stack's; ``owner`` is the stack that its tag names, or empty."""
+
+    kind: KindName
+    arn: str
+    name: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """What a comparison found in one target.
+
+    ``drifted`` says that something changed outside, ``pending`` that merged changes wait to be applied; both may hold.
+    ``unread`` says, a line a kind, what the spec has and the caller may not read: nothing is said about such resources.
+    ``addresses`` are all that the spec has; ``defaults`` counts the fields that are at the service's default and that the spec does not name;
+    ``default_fields`` names them where somebody asked.
+    """
+
+    name: str
+    account_id: str
+    region: str
+    findings: tuple[Finding, ...]
+    foreign: tuple[Foreign, ...]
+    managed: int
+    unchanged: int
+    drifted: bool
+    pending: bool
+    notes: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    defaults: int = 0
+    ignored: tuple[Ignored, ...] = ()
+    deletes_due: bool = False
+    unread: tuple[str, ...] = ()
+    default_fields: tuple[AtDefault, ...] = ()
+
+    @property
+    def ignored_differences(self) -> int:
+        """How many differences the caller asked to ignore."""
+        return sum(len(one.changes) for one in self.ignored)
+
+    def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
+        """Return the report with other findings, and what was ignored for them. Deletes that are due stay due."""
+        return replace(
+            self, findings=findings, drifted=any(finding.is_drift for finding in findings), pending=self._waits(findings), ignored=(*self.ignored, *ignored)
+        )
+
+    def _waits(self, findings: Iterable[Finding]) -> bool:
+        return self.deletes_due or any(finding.standing is Standing.PENDING for finding in findings)
+
+    def of(self, standing: Standing) -> tuple[Finding, ...]:
+        """Return the findings of one standing."""
+        return tuple(finding for finding in self.findings if finding.standing is standing)

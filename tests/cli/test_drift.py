@@ -1,0 +1,122 @@
+"""``drift`` as people and machines read it: what is ignored is counted, what is folded can be unfolded, and every view says the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+
+from tests.cli.support import arn_of, outside, rewrite, run, stack
+
+SPEC: dict[str, dict[str, Any]] = {
+    "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}},
+    "channels": {"main": {"tags": {"team": "video"}, "streamKey": {}}, "side": {}, "third": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One stack with something of every sort: changed outside, missing, pending, double, foreign."""
+    folder = stack(tmp_path_factory.mktemp("drift") / "repo", SPEC)
+    assert run(folder, "apply", "--auto-approve").code == 0
+    with outside(folder) as (ivs, _):
+        main, side = arn_of(ivs, "main"), arn_of(ivs, "side")
+        ivs.update_channel(arn=main, latencyMode="NORMAL")
+        ivs.tag_resource(resourceArn=main, tags={"team": "audio"})
+        ivs.delete_channel(arn=side)
+        third = ivs.get_channel(arn=arn_of(ivs, "third"))["channel"]
+        ivs.create_channel(name="twin", tags=third["tags"])
+        ivs.create_channel(name="theirs")
+    rewrite(folder, {**SPEC, "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE", "FR"]}}})
+    return folder
+
+
+def schema(root: Path) -> Any:
+    return json.loads((root / "schemas" / "drift.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path, repository_root: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(repository_root))
+    for words in ((), ("-v",), ("--ignore", "channel/main:/latencyMode")):
+        shown = run(folder, "drift", "--format", "json", *words)
+        assert shown.code == 2
+        jsonschema.validate(shown.json, schema(repository_root))
+    wrong = run(folder, "drift", "--format", "json").json
+    del wrong["targets"][0]["ignored"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema(repository_root))
+
+
+def test_every_sort_is_told(folder: Path) -> None:
+    (target,) = run(folder, "drift", "--format", "json").json["targets"]
+    found = {(one["standing"], one["address"]) for one in target["findings"]}
+    assert {("drift", "channel/main"), ("missing", "channel/side"), ("duplicate", "channel/third"), ("pending", "playback-restriction-policy/eu")} <= found
+    assert [one["name"] for one in target["foreign"]] == ["theirs"]
+
+
+@pytest.mark.parametrize("view", ["text", "json", "markdown", "html", "junit"])
+def test_what_is_ignored_is_counted_and_named_in_every_view(folder: Path, view: str) -> None:
+    shown = run(
+        folder, "drift", "--format", view, "--ignore", "channel/*:/tags/team", "--ignore", "channel/main:/latencyMode", "--ignore", "channel/none:/name"
+    )
+    assert shown.code == 2, "a channel is still missing"
+    assert shown.err == "note: --ignore channel/none:/name met no difference\n"
+    if view == "json":
+        (target,) = shown.json["targets"]
+        assert [(one["address"], [change["path"] for change in one["changes"]]) for one in target["ignored"]] == [
+            ("channel/main", ["/latencyMode", "/tags/team"])
+        ]
+        assert "channel/main" not in {one["address"] for one in target["findings"]}
+    else:
+        assert "channel/main: latencyMode, tags.team (drift)" in shown.out
+        assert "2 ignored" in shown.out
+
+
+def test_a_wish_that_says_nothing_is_refused_before_anything_is_read(folder: Path) -> None:
+    shown = run(folder, "drift", "--ignore", "channel/main")
+    assert (shown.code, shown.out) == (1, "")
+    assert "write ADDRESS:PATH" in shown.err
+
+
+@pytest.mark.parametrize("view", ["text", "markdown", "html", "junit"])
+def test_defaults_are_a_count_until_somebody_asks(folder: Path, view: str) -> None:
+    short, long = run(folder, "drift", "--format", view), run(folder, "drift", "--format", view, "-v")
+    assert "insecureIngest" not in short.out
+    assert "insecureIngest false" in long.out
+    (target,) = run(folder, "drift", "--format", "json", "-v").json["targets"]
+    assert sum(len(one["fields"]) for one in target["defaultFields"]) == target["defaults"] > 10
+    assert f"{target['defaults']} field" in short.out
+
+
+def test_junit_has_a_suite_for_a_target_and_a_case_for_a_resource(folder: Path) -> None:
+    shown = run(folder, "drift", "--format", "junit")
+    assert shown.code == 2
+    (suite,) = ET.fromstring(shown.out)
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert set(cases) == {"channel/main", "channel/side", "channel/third", "stream-key/main", "playback-restriction-policy/eu"}
+    failed = {name: case.find("failure").get("type") for name, case in cases.items() if case.find("failure") is not None}  # type: ignore[union-attr]
+    assert failed == {"channel/main": "drift", "channel/side": "missing", "channel/third": "duplicate"}
+    skipped = cases["playback-restriction-policy/eu"].find("skipped")
+    assert skipped is not None
+    assert '+   "FR"' in (skipped.get("message") or "")
+    assert len(cases["stream-key/main"]) == 0, "a resource that is as the spec says passes"
+
+
+def test_a_target_that_cannot_be_read_is_said_beside_the_others(tmp_path: Path, repository_root: Path) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"main": {}}})
+    project = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
+    broken = '  away: {region: us-west-2, endpointUrl: "http://127.0.0.1:9"}\n'
+    (folder / "ivs-reconciler.yaml").write_text(project.rstrip() + "\n" + broken, encoding="utf-8")
+    keys = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
+    assert run(folder, "apply", "-t", "dev", "--auto-approve").code == 0
+    shown = run(folder, "drift", "--format", "json", env=keys)
+    assert shown.code == 1
+    jsonschema.validate(shown.json, schema(repository_root))
+    assert [one["name"] for one in shown.json["failed"]] == ["away"]
+    whole = run(folder, "drift", "--format", "junit", env=keys)
+    dev, away = ET.fromstring(whole.out)
+    assert (dev.get("errors"), away.get("errors")) == ("0", "1")
