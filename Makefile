@@ -72,7 +72,7 @@ bench: $(VENV)/.bench ## measure: calls, CPU and memory as ratios and counts
 
 lock: $(VENV)/.dev ## resolve the requirement files anew
 	@$(PIP) install uv
-	@for set in "run:build" "controller:build,controller" "dev:build,github,gitlab,controller,dev" "bench:build,github,gitlab,controller,dev,bench"; do \
+	@for set in "run:build" "controller:build,controller" "forges:build,github,gitlab" "dev:build,github,gitlab,controller,dev" "bench:build,github,gitlab,controller,dev,bench"; do \
 	  name=$${set%%:*}; extras=$$(echo $${set#*:} | tr ',' '\n' | sed 's/^/--extra /' | tr '\n' ' '); \
 	  $(BIN)/uv pip compile pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; done
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, context_of, project_of
+from reconciler.cli.options import Context, Subparsers, add_format, context_of, project_of
 from reconciler.errors import ExitCode
+
+if TYPE_CHECKING:
+    from reconciler.errors import Problem
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -17,7 +21,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="check the spec offline; every problem with its place",
         description="Check the project file and every spec file without any call, and report all problems at once.",
     )
-    add_format(parser, "text", "json")
+    add_format(parser, "text", "json", "github", "gitlab")
     parser.set_defaults(run=run)
 
 
@@ -29,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     context = context_of(args)
     counts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     try:
         project, targets = project_of(context)
         desired = load_desired_states(project, targets)
@@ -37,28 +42,61 @@ def run(args: argparse.Namespace) -> int:
     except SpecError as error:
         if args.format == "text":
             raise
-        _print_json(ok=False, problems=[_problem(str(p.where), p.address, p.what, p.hint) for p in error.problems], warnings=(), resources=counts)
-        return ExitCode.ERROR
-    if args.format == "json":
-        _print_json(ok=True, problems=[], warnings=warnings, resources=counts)
-        return ExitCode.OK
-    for warning in warnings:
-        sys.stdout.write(f"warning: {warning}\n")
-    for name, count in counts.items():
-        sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")
-    return ExitCode.OK
+        problems = error.problems
+    match args.format:
+        case "json":
+            _print_json(problems, warnings, counts)
+        case "github":
+            from reconciler.report.problems import workflow_commands
+
+            sys.stdout.write(workflow_commands(problems, warnings, _folder(context)))
+        case "gitlab":
+            from reconciler.report.problems import code_quality
+
+            sys.stdout.write(code_quality(problems, _folder(context)))
+        case _:
+            for warning in warnings:
+                sys.stdout.write(f"warning: {warning}\n")
+    if args.format in ("text", "github"):
+        for name, count in counts.items():
+            sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")
+    return ExitCode.ERROR if problems else ExitCode.OK
 
 
-def _print_json(*, ok: bool, problems: list[dict[str, object]], warnings: tuple[str, ...], resources: dict[str, int]) -> None:
+def _folder(context: Context) -> str:
+    """Return the project's folder from the top of its repository, which is where a forge starts paths from; from the current folder where there is none."""
+    import os
+    from pathlib import Path
+
+    from reconciler.gitops.repository import top_of
+
+    folder = os.path.realpath((context.directory / (context.config or "_")).parent)
+    path = os.path.relpath(folder, os.path.realpath(top_of(context.directory) or "."))
+    return "" if path == "." else Path(path).as_posix()
+
+
+def _print_json(problems: tuple[Problem, ...], warnings: tuple[str, ...], resources: dict[str, int]) -> None:
     import json
 
-    report = {"formatVersion": "1.0", "ok": ok, "problems": problems, "warnings": list(warnings), "targets": resources}
+    report = {
+        "formatVersion": "1.0",
+        "ok": not problems,
+        "problems": [_problem(problem) for problem in problems],
+        "warnings": list(warnings),
+        "targets": resources,
+    }
     sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
-def _problem(where: str, address: str, what: str, hint: str) -> dict[str, object]:
-    file, line, column = where, 0, 0
-    parts = where.rsplit(":", 2)
-    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
-        file, line, column = parts[0], int(parts[1]), int(parts[2])
-    return {"file": file, "line": line or None, "column": column or None, "address": address or None, "what": what, "hint": hint or None}
+def _problem(problem: Problem) -> dict[str, object]:
+    from reconciler.report.problems import place_of
+
+    file, line, column = place_of(problem)
+    return {
+        "file": file,
+        "line": line or None,
+        "column": column or None,
+        "address": problem.address or None,
+        "what": problem.what,
+        "hint": problem.hint or None,
+    }
