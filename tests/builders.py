@@ -11,7 +11,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
-from reconciler.model.tags import ID, PROTECT, SPEC, STACK
+from reconciler.model.sink import Sink
+from reconciler.model.tags import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK
 from reconciler.model.values import Ref, Value
 
 ACCOUNT = "123456789012"
@@ -34,6 +35,9 @@ def wanted(
     ignore: Iterable[str] = (),
     public_key: str | None = None,
     stack: str = THIS_STACK,
+    rotation: str = "",
+    sink: Sink | None = None,
+    overlap: int = 0,
 ) -> DesiredResource:
     """Make one resource of the spec; its name is its id unless told otherwise, references are ``Ref`` or ``{"$ref": address}``."""
     parsed = Address.parse(address)
@@ -53,9 +57,12 @@ def wanted(
         public_key = public_key or f"PEM with {given['fingerprint']}"
     settled = canonical(parsed.kind, {name: _ref(value) for name, value in given.items()})
     user_tags = dict(tags or {})
-    digest = digest_of({"properties": settled, "tags": user_tags})
-    own = {STACK: stack, ID: parsed.id, SPEC: digest} | ({PROTECT: "true"} if protect else {})
-    return DesiredResource(parsed, settled, {**user_tags, **own}, digest, protect=protect, ignore=frozenset(ignore), public_key=public_key)
+    care = {**({ROTATION: rotation} if rotation else {}), **({DELIVERED: sink.mark} if sink else {})}
+    digest = digest_of({"properties": settled, "tags": user_tags, **care})
+    own = {STACK: stack, ID: parsed.id, SPEC: digest} | ({PROTECT: "true"} if protect else {}) | care
+    return DesiredResource(
+        parsed, settled, {**user_tags, **own}, digest, protect=protect, ignore=frozenset(ignore), public_key=public_key, sink=sink, overlap=overlap
+    )
 
 
 def desired(*resources: DesiredResource, stack: str = THIS_STACK, ignore_tags: tuple[str, ...] = ()) -> DesiredState:

@@ -12,6 +12,7 @@ from reconciler.apply.lookout import Lookout
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.sink import Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Result, Step, StepOutcome
 
@@ -70,6 +71,7 @@ class Context:
 
     ``off_air`` holds the channels whose broadcast was seen to end, and is written like ``bound``.
     ``before`` is told of each step in its worker, before its first call leaves. ``draw`` gives random numbers from 0 to 1.
+    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
     """
 
     calls: WriteCalls
@@ -82,6 +84,7 @@ class Context:
     lookout: Lookout | None = None
     before: Callable[[Address, str], None] = _nobody
     draw: Callable[[], float] = lambda: 0.5
+    deliver: Callable[[str, Sink], Answer] | None = None
 
 
 class StoppedError(Exception):

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from reconciler import log
 from reconciler.apply.air import Air, Look, Parked
-from reconciler.apply.attempt import Context, WriteCalls
+from reconciler.apply.attempt import Answer, Context, WriteCalls
 from reconciler.apply.closing import Settlement, close
 from reconciler.apply.create import Made
 from reconciler.apply.events import ActionFinished, Event, StepFinished
@@ -23,6 +23,7 @@ from reconciler.apply.graph import Graph, News
 from reconciler.apply.lookout import Lookout
 from reconciler.apply.step import STOP, Settled, run_step
 from reconciler.model.address import Address
+from reconciler.model.sink import Sink
 from reconciler.plan.actions import ApplyResult, Result, Step, StepOutcome, TargetPlan
 
 _LANE = 3
@@ -31,7 +32,7 @@ _LANE = 3
 _LOG = log.get("apply")
 
 
-def execute(
+def execute(  # noqa: PLR0913 - each is one seam, and named
     plan: TargetPlan,
     calls: WriteCalls,
     *,
@@ -42,6 +43,7 @@ def execute(
     lookout: Lookout | None = None,
     before: Callable[[Address, str], None] = lambda _address, _operation: None,
     draw: Callable[[], float] = random.random,
+    deliver: Callable[[str, Sink], Answer] | None = None,
 ) -> ApplyResult:
     """Carry out one target's plan and return what became of every action, in the plan's order.
 
@@ -49,9 +51,16 @@ def execute(
     ``sleep`` and ``clock`` are in seconds and are called from several threads, and so is ``before``, with each step whose first call is about to leave.
     ``lookout`` finds creates whose answer was lost, and what another apply makes; without it, such a create is a failure.
     ``draw`` gives random numbers from 0 to 1, by which two applies get out of each other's way.
+    ``deliver`` hands the values of stream keys over to their sinks; without it, such a step fails.
     """
     inbox: SimpleQueue[Event | Look | Future[Settled]] = SimpleQueue()
-    run = _Run(Graph(plan), Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw), inbox, on_event, wait_live=plan.wait_live)
+    run = _Run(
+        Graph(plan),
+        Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw, deliver=deliver),
+        inbox,
+        on_event,
+        wait_live=plan.wait_live,
+    )
     began = clock()
     try:
         run.to_the_end()

@@ -16,6 +16,7 @@ from reconciler.apply.attempt import LAG_SECONDS as LAG_SECONDS
 from reconciler.apply.attempt import Attempt, Bound, Context, StoppedError, passing, pauses
 from reconciler.apply.attempt import WriteCalls as WriteCalls
 from reconciler.apply.create import Creation, Made, kind_made_by
+from reconciler.apply.deliver import hand_over
 from reconciler.apply.events import StepStarted
 from reconciler.apply.takeover import found_in
 from reconciler.errors import AwsError
@@ -74,6 +75,9 @@ def _run(attempt: Attempt) -> Settled:
         _await(attempt, parameters, step.until)
         return Settled(attempt.outcome(Result.DONE))
     context.before(attempt.address, step.operation)
+    if step.deliver is not None:
+        hand_over(attempt, str(parameters["arn"]), step.deliver)
+        return Settled(attempt.outcome(Result.DONE))
     kind = kind_made_by(step.operation)
     if kind is None or context.lookout is None:
         bound = _send(attempt, parameters)

@@ -41,11 +41,11 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
         raise PlanRefused("apply refused: there is no terminal to ask at; review with plan, then add --auto-approve")
 
 
-def locked(args: argparse.Namespace, targets: tuple[Target, ...]) -> AbstractContextManager[Mapping[str, threading.Event]]:
+def locked(args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply") -> AbstractContextManager[Mapping[str, threading.Event]]:
     """Hold the locks of these targets, from before they are read until the report is out. Raises ``LockHeld``."""
     from reconciler.pipeline.locking import holding
 
-    return holding(targets, "apply", patience=args.lock_timeout, say=_warn)
+    return holding(targets, command, patience=args.lock_timeout, say=_warn)
 
 
 def show_ask_run(

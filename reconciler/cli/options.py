@@ -179,6 +179,13 @@ def add_patience(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lock-timeout", metavar="TIME", type=_duration, default=0.0, help="wait so long for a lock that somebody else holds, such as 10m")
 
 
+def no_allowances() -> dict[str, Any]:
+    """Return what a verb that acknowledges nothing has in the place of these options."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_allowances(parser)
+    return vars(parser.parse_args([]))
+
+
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Add ``--format``; the first is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})")

@@ -30,6 +30,16 @@ def top_of(folder: Path) -> Path | None:
     return Path(top) if top else None
 
 
+def work_tree_of(folder: Path) -> Path | None:
+    """Return the top of the work tree that a folder is in, whether or not git is installed here."""
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
+
+
+def ignores(tree: Path, path: Path) -> bool:
+    """Whether git ignores a path in a work tree. Where git cannot tell, it does not."""
+    return asked(tree, "check-ignore", "--quiet", "--", str(path)) is not None
+
+
 def holds(folder: Path, ancestor: str, commit: str) -> bool:
     """Whether a commit came from another one, or is it."""
     return asked(folder, "merge-base", "--is-ancestor", ancestor, commit) is not None

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import AwsError, UsageError
+from reconciler.live.answer import Answer
 from reconciler.model.quotas import Applied
+from reconciler.model.sink import Sink
 from reconciler.model.target import HOME_REGIONS, Target
 
 if TYPE_CHECKING:
@@ -26,13 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one account and region, and who we are there. ``quotas`` asks which quotas apply; it never raises ``AwsError``."""
+    """An open way to one account and region, and who we are there. ``quotas`` asks which quotas apply; it never raises ``AwsError``.
+
+    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
+    """
 
     gateway: IvsGateway
     account_id: str
     region: str
     caller_arn: str
     quotas: Callable[[], Applied] = Applied
+    deliver: Callable[[str, Sink], Answer] | None = None
 
 
 @contextmanager
@@ -50,6 +56,7 @@ def connect(
     The caller's account is asked of STS first, and compared with the target's.
     Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
     """
+    from reconciler.live.courier import Courier
     from reconciler.live.gateway import MAX_CONNECTIONS, IvsGateway
     from reconciler.live.limiter import OURS
     from reconciler.live.quotas import read_quotas
@@ -82,7 +89,11 @@ def connect(
             asked = endpoint or _neighbour(ivs.meta.endpoint_url)
             return read_quotas(open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10))
 
-        yield Connection(IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request), account_id, target.region, caller_arn, quotas)
+        gateway = IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request)
+        stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
+        courier = Courier(gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep)
+        stack.callback(courier.close)
+        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver)
 
 
 def _caller(sts: IvsGateway) -> tuple[str, str]:

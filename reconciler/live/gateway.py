@@ -19,6 +19,7 @@ from reconciler.live.answer import Answer as Answer  # what callers of a gateway
 from reconciler.live.limiter import Pacer
 from reconciler.live.retries import NOT_FOUND, Repeat, class_of, is_throttle, may_repeat, pause
 from reconciler.live.secrets import Path, drop, dropped_paths
+from reconciler.model.kinds import STREAM_KEY
 
 MAX_CONNECTIONS = 6
 """Connections kept to one account and region; each costs a TLS handshake, and the published rates need few."""
@@ -59,6 +60,18 @@ class IvsGateway:
 
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
         """Send a call, again where that is safe, and return its answer. Raises ``AwsError``; its ``calls`` counts the requests sent."""
+        return self._call(operation, parameters)
+
+    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Read the value of one stream key and hand it to ``take``; it is in nothing that is returned. Raises ``AwsError``, and what ``take`` raises."""
+        found: list[str] = []
+        answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
+        if not found:
+            raise AwsError(f"{STREAM_KEY.get}: the answer for {arn} holds no value", operation=STREAM_KEY.get, code="UnreadableAnswer", calls=answer.calls)
+        take(found.pop())
+        return answer
+
+    def _call(self, operation: str, parameters: Mapping[str, object], secrets: list[str] | None = None) -> Answer:
         repeat = class_of(operation)
         calls = 0
         while True:
@@ -66,7 +79,7 @@ class IvsGateway:
                 self._pacer.wait(operation)
             calls += 1
             try:
-                data, request_id = self._send(operation, parameters, writes=repeat is not Repeat.READ)
+                data, request_id = self._send(operation, parameters, writes=repeat is not Repeat.READ, secrets=secrets)
             except AwsError as error:
                 if self._on_request is not None:
                     self._on_request(operation, error)
@@ -92,7 +105,7 @@ class IvsGateway:
         """Return the present pace of an operation in calls a second, or ``None`` where no rate has to be kept."""
         return None if self._pacer is None else self._pacer.rate(operation)
 
-    def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool) -> tuple[dict[str, object], str]:
+    def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None) -> tuple[dict[str, object], str]:
         from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # likewise
 
         method = self._methods.get(operation)
@@ -109,6 +122,8 @@ class IvsGateway:
         except BOTO_ERRORS as error:
             raise to_aws_error(error, operation, writes=writes) from None
         metadata = data.pop("ResponseMetadata", {})
+        if secrets is not None and isinstance(value := data.get(STREAM_KEY.member, {}).get("value"), str):
+            secrets.append(value)
         for path in self._paths(operation):
             drop(data, path)
         return data, str(metadata.get("RequestId") or "")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from reconciler.model.address import Address, KindName
+from reconciler.model.sink import Sink
 from reconciler.model.values import Value, thaw
 
 
@@ -24,6 +25,7 @@ class DesiredResource:
     ``ignore`` holds API field names, ``tags`` for all tags, or ``tags/<key>`` for one, whose difference is not looked at.
     ``digest`` is the digest of what the spec says, independent of live state; it is also the value of the spec tag.
     ``public_key`` is a key pair's PEM (it is public; the private half never comes here).
+    ``sink`` is where a stream key's value is handed over to. ``overlap`` is for how many seconds a key pair stays beside the one that replaces it.
     """
 
     address: Address
@@ -34,6 +36,8 @@ class DesiredResource:
     ignore: frozenset[str] = frozenset()
     public_key: str | None = None
     where: str = ""
+    sink: Sink | None = None
+    overlap: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,20 @@ STACK = PREFIX + "stack"
 ID = PREFIX + "id"
 SPEC = PREFIX + "spec"
 PROTECT = PREFIX + "protect"
-OWN = frozenset({STACK, ID, SPEC, PROTECT})
+ROTATION = PREFIX + "rotation"
+"""On a stream key: the label of the spec that it was made for."""
+DELIVERED = PREFIX + "delivered"
+"""On a stream key: the sink that has its value, written last; or ``WAITING``."""
+RETIRES = PREFIX + "retires"
+"""On a playback key pair that was replaced: until when it is kept."""
+WAITING = "waiting"
+OWNERSHIP = frozenset({STACK, ID, SPEC, PROTECT})
+OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
 
 MAX_TAGS = 50
 """User tags that the service allows on one resource."""
 
-MAX_SPEC_TAGS = MAX_TAGS - len(OWN)
+MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 """User tags that a spec may give one resource: the service's limit less our own."""
 
 

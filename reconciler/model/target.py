@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -123,3 +123,4 @@ class Project:
     targets: Mapping[str, Target]
     guardrails: Guardrails
     notifications: tuple[Channel, ...] = ()
+    default_stream_key: Mapping[str, object] = field(default_factory=dict)

@@ -84,6 +84,7 @@ def carry_out(
                     lookout=lookout,
                     before=journal.before,
                     draw=draw,
+                    deliver=survey.connection.deliver,
                 )
             result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)

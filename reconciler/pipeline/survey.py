@@ -25,6 +25,7 @@ from reconciler.model.target import Project, Target
 from reconciler.pipeline.air import heeding_streams
 from reconciler.plan.actions import Plan, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
+from reconciler.plan.delivery import NOTHING, Rotate
 from reconciler.plan.estimate import Expected, reads_of
 from reconciler.plan.live_streams import LiveRules
 from reconciler.plan.quota import must_ask, with_quotas
@@ -63,6 +64,7 @@ def surveyed(
     failures: list[AwsError] | None = None,
     missed: dict[str, AwsError] | None = None,
     opening: Opening = connect,
+    rotate: Rotate = NOTHING,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
@@ -77,7 +79,7 @@ def surveyed(
                 wanted = desired[target.name]
                 began = time.monotonic()
                 live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls, left: progress(target.name, calls, left)))
-                plan = plan_target(project, target, wanted, live, options, connection, adopt or {})
+                plan = plan_target(project, target, wanted, live, options, connection, adopt or {}, rotate=rotate)
                 return Survey(target, wanted, live, plan, connection, began)
             except AwsError as error:
                 return error
@@ -150,19 +152,22 @@ def plan_target(
     options: PlanOptions,
     connection: Connection,
     adopt: Mapping[Address, str],
+    *,
+    rotate: Rotate = NOTHING,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> TargetPlan:
     """Decide what to do about one target.
 
     Which channels are on air is asked only when the plan would touch one, and which quotas apply only when it would create something that counts.
     """
-    allowed = replace(options, prune=options.prune or target.prune)
-    plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt)
+    allowed, at = replace(options, prune=options.prune or target.prune), now()
+    plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     applied = Applied()
     if must_ask(plan):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
-            plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, limits=applied.limits)
-    plan = heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources), connection.gateway)
+            plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, limits=applied.limits, rotate=rotate, now=at)
+    plan = heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live), connection.gateway)
     return with_quotas(plan, live, applied)
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from reconciler.diff import FieldChange as FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
+from reconciler.model.sink import Sink
 from reconciler.model.values import Value
 
 
@@ -39,6 +40,12 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     CONSENTED = "consented"
     BORN_WITH_CHANNEL = "born-with-channel"
+    ROTATION_DUE = "rotation-due"
+    DELIVERY_DUE = "delivery-due"
+    """A stream key is there whose value has not been handed over yet."""
+    RETIRING = "retiring"
+    """A key pair was replaced, and is kept for a while beside the new one."""
+    RETIRED = "retired"
 
 
 class ReplaceOrder(StrEnum):
@@ -70,6 +77,7 @@ class Step:
     ``id`` is unique in the target's plan: the action's address, ``#``, and a number. ``after`` names steps that must be done before.
     ``parameters`` may hold ``Ref``s, which are resolved from what earlier steps bound.
     ``binds`` maps an address to the path in the answer that holds its ARN, such as ``streamKey.arn``.
+    ``deliver`` says where the secret in the answer goes; it goes there and nowhere else.
     """
 
     id: str
@@ -78,6 +86,7 @@ class Step:
     after: tuple[str, ...] = ()
     binds: Mapping[str, str] = field(default_factory=dict)
     until: Until | None = None
+    deliver: Sink | None = None
 
 
 @dataclass(frozen=True, slots=True)

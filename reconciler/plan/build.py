@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from reconciler.model.address import Address, KindName
@@ -16,7 +17,8 @@ from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.plan.actions import Action, PlanOptions, Step, Summary, TargetPlan
 from reconciler.plan.decide import decide
-from reconciler.plan.draft import Draft, Scene, channel_of
+from reconciler.plan.delivery import NOTHING, Rotate
+from reconciler.plan.draft import BEGINNING, Draft, Scene, channel_of
 from reconciler.plan.duplicates import is_unsettled, settle
 from reconciler.plan.hold import counted
 from reconciler.plan.order import Planned, action_key, link
@@ -37,15 +39,17 @@ def build_plan(
     target_name: str,
     adopt: Mapping[Address, str] = _NOBODY,
     limits: Mapping[KindName, int] = DEFAULTS,
+    rotate: Rotate = NOTHING,
+    now: datetime = BEGINNING,
 ) -> TargetPlan:
     """Return what to do so that live state becomes desired state.
 
-    ``limits`` are the quotas that apply. ``adopt`` gives explicit consents: the ARN of the unowned resource to take over for an address.
+    ``limits`` are the quotas that apply, ``rotate`` the stream keys that this run was asked to make anew, ``now`` when this is. ``adopt`` gives explicit consents: the ARN of the unowned resource to take over for an address.
     Raises ``UsageError`` for a consent that names nothing it could apply to.
     """
     owned = classify(desired, live, options, adopt)
     kept, choices = settle(desired, owned)
-    scene = Scene(desired, live, options, owned, kept, choices, limits)
+    scene = Scene(desired, live, options, owned, kept, choices, limits, rotate, now)
     drafts = decide(scene)
     leaving = removals(scene, drafts)
     drafts, deletes = held(scene, drafts, leaving.deletes)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from reconciler.errors import PlanRefused, UsageError
+from reconciler.model.sink import sink_to_json
 from reconciler.model.values import Value, thaw
 from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, OnAir, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
@@ -152,6 +153,8 @@ def _step(step: Step) -> dict[str, object]:
     }
     if step.until is not None:
         content["until"] = _until(step.until)
+    if step.deliver is not None:
+        content["deliver"] = sink_to_json(step.deliver)
     return content
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
+from reconciler.model.sink import Sink, Store
 from reconciler.model.values import Value, freeze
 from reconciler.plan.actions import (
     Action,
@@ -249,7 +250,7 @@ def _change(node: Node) -> FieldChange:
 
 
 def _step(node: Node) -> Step:
-    until = node.optional_node("until")
+    until, deliver = node.optional_node("until"), node.optional_node("deliver")
     return Step(
         id=node.text("id"),
         operation=node.text("operation"),
@@ -257,6 +258,9 @@ def _step(node: Node) -> Step:
         after=node.texts("after"),
         binds=node.text_map("binds"),
         until=None if until is None else _until(until),
+        deliver=None
+        if deliver is None
+        else Sink(deliver.parsed("store", Store), deliver.text("name"), deliver.text("kmsKeyId") if deliver.has("kmsKeyId") else ""),
     )
 
 

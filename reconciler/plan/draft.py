@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.sink import Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Blocked, FieldChange, Observed, PlanOptions, Reason, ReplaceOrder, Verb
+from reconciler.plan.delivery import NOTHING, Rotate
 from reconciler.plan.duplicates import Choice
 from reconciler.plan.ownership import Ownership
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a plan that knows none: nothing is over yet."""
 
 Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
 """By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
@@ -25,7 +31,7 @@ Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
 class Scene:
     """Both states, who owns what, and what this run may do.
 
-    ``limits`` are the quotas that apply.
+    ``limits`` are the quotas that apply. ``rotate`` is what this run was asked to make anew, ``now`` when the plan is made.
     ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
     """
 
@@ -36,6 +42,8 @@ class Scene:
     kept: Mapping[Address, LiveResource]
     choices: Mapping[Address, Choice]
     limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
+    rotate: Rotate = NOTHING
+    now: datetime = BEGINNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Draft:
     ``live`` is what is there, ``desired`` what the spec says.
     ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
     ``lets_go`` is false for a replacement whose delete half has to stay undone.
+    ``deliver`` is where the value of a stream key goes once it is there.
+    ``retires`` is until when a key pair that is replaced stays; empty when it goes at once.
     """
 
     address: Address
@@ -59,6 +69,8 @@ class Draft:
     blocked: Blocked | None = None
     warnings: tuple[str, ...] = ()
     lets_go: bool = True
+    deliver: tuple[Sink, ...] = ()
+    retires: str = ""
 
     @property
     def observed(self) -> Observed | None:

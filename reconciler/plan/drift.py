@@ -179,6 +179,8 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
         case Verb.ADOPT | Verb.FORGET:
             return (Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes),)
+        case Verb.UPDATE if action.reason in (Reason.DELIVERY_DUE, Reason.RETIRING):
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
         case Verb.UPDATE | Verb.REPLACE:
             return _difference(action, scene)
 

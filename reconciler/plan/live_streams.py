@@ -6,15 +6,16 @@ Tags may be edited at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CHANNEL, STREAM_KEY
-from reconciler.model.resource import LiveResource, Stream
+from reconciler.model.resource import DesiredResource, LiveResource, Stream
+from reconciler.model.sink import Sink
 from reconciler.model.tags import PROTECT, STACK
 from reconciler.model.target import Guardrails, OnLive
-from reconciler.plan.actions import Action, Blocked, OnAir, PlanOptions, TargetPlan, Verb
+from reconciler.plan.actions import Action, Blocked, OnAir, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.hold import counted, hold
 from reconciler.plan.stopping import IS_LIVE, STOP, stopped, waiting
 
@@ -25,20 +26,24 @@ _TOUCHING = frozenset({CHANNEL.update, CHANNEL.delete, STREAM_KEY.delete})
 class LiveRules:
     """What may be done about channels on air.
 
-    ``stop`` names the channels whose broadcast may be ended; ``in_spec`` are the addresses of the spec.
+    ``stop`` names the channels whose broadcast may be ended; ``in_spec`` are the addresses of the spec, ``sinks`` where the values of its stream keys go.
+    ``even_live`` lets stream keys be made anew while their channel is on air: the broadcast goes on, and only another one needs the new key.
     """
 
     on_live: OnLive = OnLive.BLOCK
     deadline: int = 0
     stop: frozenset[str] = frozenset()
     in_spec: frozenset[Address] = frozenset()
+    sinks: Mapping[Address, Sink] = field(default_factory=dict)
+    even_live: bool = False
 
     @classmethod
-    def of(cls, guardrails: Guardrails, options: PlanOptions, in_spec: Iterable[Address]) -> LiveRules:
+    def of(cls, guardrails: Guardrails, options: PlanOptions, in_spec: Mapping[Address, DesiredResource], *, even_live: bool = False) -> LiveRules:
         """Return the rules of one run: what the caller said, and else the project's. No project alone ends a broadcast."""
         on_live = guardrails.on_live if options.wait_live is None else OnLive.WAIT
         deadline = guardrails.live_deadline if options.wait_live is None else options.wait_live
-        return cls(on_live, deadline, frozenset(options.stop_live), frozenset(in_spec))
+        sinks = {address: resource.sink for address, resource in in_spec.items() if resource.sink is not None}
+        return cls(on_live, deadline, frozenset(options.stop_live), frozenset(in_spec), sinks, even_live)
 
     @property
     def wait_seconds(self) -> int:
@@ -85,6 +90,9 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
         if not _disturbs(action, streams):
             continue
         stream, address = streams[_channel(action)], _address(action)
+        if rules.even_live and action.reason is Reason.ROTATION_DUE:
+            changed[index] = replace(action, warnings=(*action.warnings, f"{stream}: the broadcast goes on, and no encoder can reconnect with the old key"))
+            continue
         if str(address) not in rules.stop:
             if rules.on_live is OnLive.WAIT:
                 changed[index] = waiting(action, stream, rules.deadline, _TOUCHING)
@@ -96,7 +104,7 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
             stopping.append(stream.channel_arn)
     actions = hold(tuple(changed), blocks) if blocks else tuple(changed)
     for arn in stopping:
-        actions = stopped(actions, streams[arn], broadcasts.keys.get(arn, ()), _TOUCHING)
+        actions = stopped(actions, streams[arn], broadcasts.keys.get(arn, ()), _TOUCHING, rules.sinks)
     on_air = {arn: _seen(_address(action), streams[arn]) for action in plan.actions if (arn := _channel(action)) in streams}
     return replace(
         plan,

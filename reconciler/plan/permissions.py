@@ -21,6 +21,7 @@ from reconciler.model.kinds import CHANNEL, KINDS, RECORDING_CONFIGURATION, STRE
 from reconciler.model.resource import DesiredState
 from reconciler.model.tags import STACK
 from reconciler.model.target import S3Lock, Target
+from reconciler.plan.permissions_of_sinks import handing_over_to
 
 MOST_CHARACTERS = 6_144
 """Characters, white space left out, of a managed policy (IAM quotas)."""
@@ -128,6 +129,7 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     if wishes.stop_live:
         yield _allow("StopBroadcasts", ["StopStream", "GetStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None)
     yield from _recording(places, kinds)
+    yield from _handing_over(places)
     yield from _locks(places)
 
 
@@ -148,6 +150,15 @@ def _recording(places: Sequence[Place], kinds: Sequence[object]) -> Iterator[Sta
         "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
         "Resource": [f"arn:aws:s3:::{name}" for name in buckets],
     }
+
+
+def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
+    """Yield what handing values of stream keys over takes. A key born with its channel carries no tag until its value is where it belongs."""
+    sinks = [(place.target.region, place.target.account_id or "*", resource.sink) for place in places for resource in place.desired.resources.values()]
+    found = [(region, account, sink) for region, account, sink in sinks if sink is not None]
+    if found:
+        yield _allow("ReadValuesToHandThemOver", [STREAM_KEY.get], _arns(places, KindName.STREAM_KEY))
+        yield from handing_over_to(found)
 
 
 def _locks(places: Sequence[Place]) -> Iterator[Statement]:

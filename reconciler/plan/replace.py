@@ -38,7 +38,7 @@ def holders(scene: Scene) -> dict[str, str]:
 
 def _ordered(scene: Scene, draft: Draft, room: int) -> Draft:
     live = draft.live
-    if live is None:
+    if live is None or draft.order is not None:
         return draft
     if live.kind is KindName.PLAYBACK_KEY_PAIR:
         return _key_pair(scene, draft, live.properties.get("fingerprint"), room)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.model.address import KindName
+from reconciler.model.sink import Store
 from reconciler.model.values import REF
 from reconciler.plan.actions import Reason, ReplaceOrder, Verb
 
@@ -151,8 +152,12 @@ def _step() -> dict[str, object]:
                 ),
                 "description": "Repeat the read until the member has the value; with absent, until nothing in the list has it.",
             },
+            "deliver": {
+                **_object({"store": {"enum": [store.value for store in Store]}, "name": _TEXT, "kmsKeyId": _TEXT}, optional=("kmsKeyId",)),
+                "description": "Where the stream key's value, read by this step, goes; it goes there and nowhere else.",
+            },
         },
-        optional=("until",),
+        optional=("until", "deliver"),
     )
 
 

@@ -16,6 +16,7 @@ from reconciler.model.normalise import default_of
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Reason, ReplaceOrder, Step, Until, Verb
+from reconciler.plan.delivery import at_birth, handing_over, noted
 from reconciler.plan.draft import Draft
 from reconciler.plan.duplicates import is_unsettled
 
@@ -40,6 +41,7 @@ def _calls(draft: Draft, born: Address | None, unsettled: Mapping[str, LiveResou
     kind = KINDS[draft.address.kind]
     match draft.verb:
         case Verb.CREATE if draft.reason is Reason.BORN_WITH_CHANNEL:
+            yield from handing_over(draft.deliver, Ref(draft.address))
             yield from _tagging(draft, Ref(draft.address))
         case Verb.CREATE:
             yield from _creating(draft, kind, born, unsettled)
@@ -66,6 +68,9 @@ def _creating(draft: Draft, kind: Kind, born: Address | None, unsettled: Mapping
     if born is not None:
         binds[str(born)] = f"{STREAM_KEY.member}.arn"
     yield Step("", kind.create, parameters, binds=binds)
+    if draft.deliver:
+        yield from handing_over(draft.deliver, Ref(draft.address))
+        yield from noted(draft.deliver, Ref(draft.address))
     if kind.ready is not None:
         yield _wait(kind, Ref(draft.address))
 
@@ -79,6 +84,7 @@ def _updating(draft: Draft, kind: Kind, unsettled: Mapping[str, LiveResource]) -
             yield _wait(kind, draft.live.arn)
         yield from _settling(parameters, unsettled)
         yield Step("", kind.update, {"arn": draft.live.arn, **parameters})
+    yield from handing_over(draft.deliver, draft.live.arn)
     yield from _tagging(draft, draft.live.arn)
 
 
@@ -117,7 +123,8 @@ def _create_parameters(draft: Draft) -> dict[str, Value]:
     if draft.desired is not None:
         if kind is KindName.PLAYBACK_KEY_PAIR:
             parameters["publicKeyMaterial"] = draft.desired.public_key
-        parameters["tags"] = dict(draft.desired.tags)
+        # A rotated key waits to be handed over also where only this run knows a place for it.
+        parameters["tags"] = at_birth(draft.desired.tags, waiting=bool(draft.deliver)) if kind is KindName.STREAM_KEY else dict(draft.desired.tags)
     return parameters
 
 

@@ -15,8 +15,10 @@ from reconciler.diff import unescape
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import STREAM_KEY
 from reconciler.model.resource import LiveResource, Stream
-from reconciler.model.values import Value
+from reconciler.model.sink import Sink
+from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Action, Step, Until, Verb
+from reconciler.plan.delivery import at_birth, handing_over, noted
 
 STOP = "StopStream"
 IS_LIVE = "ListStreams"
@@ -37,10 +39,12 @@ def waiting(action: Action, stream: Stream, seconds: int, touching: frozenset[st
     return replace(action, steps=steps, warnings=(*action.warnings, warning))
 
 
-def stopped(actions: Sequence[Action], stream: Stream, keys: Sequence[LiveResource], touching: frozenset[str | None]) -> tuple[Action, ...]:
+def stopped(
+    actions: Sequence[Action], stream: Stream, keys: Sequence[LiveResource], touching: frozenset[str | None], sinks: Mapping[Address, Sink]
+) -> tuple[Action, ...]:
     """Return the actions so that the broadcast of one channel is ended before it is touched, and that it has a stream key in the end.
 
-    ``keys`` are the channel's stream keys as they are. An action on the key that deletes or creates one takes part with those steps.
+    ``keys`` are the channel's stream keys as they are; ``sinks`` says where the values of new ones go. An action on the key that deletes or creates one takes part with those steps.
     """
     result = list(actions)
     arn = stream.channel_arn
@@ -79,15 +83,15 @@ def stopped(actions: Sequence[Action], stream: Stream, keys: Sequence[LiveResour
     elif key is not None:
         # Its tags were to be edited; the new key is made with them as they shall be.
         changed = actions[key]
-        create = Step(
-            next(_numbers(actions, changed.address)), STREAM_KEY.create, _create(arn, _tags_after(changed, keys)), (work[-1].id,), _binds(changed.address)
-        )
+        tags = _tags_after(changed, keys)
         result[key] = replace(
-            changed, steps=(create,), warnings=(*changed.warnings, "it is replaced by a new stream key, with a new value, because the broadcast is ended")
+            changed,
+            steps=_restored(_numbers(actions, changed.address), changed.address, arn, tags, work[-1].id, sinks),
+            warnings=(*changed.warnings, "it is replaced by a new stream key, with a new value, because the broadcast is ended"),
         )
     else:
         address = Address(KindName.STREAM_KEY, action.address.id)
-        steps.append(Step(next(numbers), STREAM_KEY.create, _create(arn, keys[0].tags if keys else {}), (work[-1].id,), _binds(address)))
+        steps += _restored(numbers, address, arn, keys[0].tags if keys else {}, work[-1].id, sinks)
     result[channel] = replace(action, steps=tuple(steps), warnings=(*action.warnings, lost + new_key))
     return tuple(result)
 
@@ -107,12 +111,15 @@ def _ending(numbers: Iterator[str], stream: Stream, after: tuple[str, ...]) -> t
     return stop, Step(next(numbers), IS_LIVE, {}, (stop.id,), until=Until("channelArn", stream.channel_arn, absent=True, seconds=STOP_SECONDS))
 
 
-def _create(arn: str, tags: Mapping[str, str]) -> dict[str, Value]:
-    return {"channelArn": arn, "tags": dict(tags)}
-
-
-def _binds(address: Address) -> dict[str, str]:
-    return {str(address): f"{STREAM_KEY.member}.arn"}
+def _restored(numbers: Iterator[str], address: Address, arn: str, tags: Mapping[str, str], needed: str, sinks: Mapping[Address, Sink]) -> tuple[Step, ...]:
+    """Return the steps that give a channel a stream key again, and hand its value over."""
+    deliver = (sinks[address],) if address in sinks else ()
+    parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(at_birth(tags, waiting=bool(deliver)))}
+    create = Step("", STREAM_KEY.create, parameters, binds={str(address): f"{STREAM_KEY.member}.arn"})
+    steps: list[Step] = []
+    for step in (create, *handing_over(deliver, Ref(address)), *noted(deliver, Ref(address))):
+        steps.append(replace(step, id=next(numbers), after=(steps[-1].id if steps else needed,)))
+    return tuple(steps)
 
 
 def _after(action: Action, step: Step, needed: str) -> Action:

@@ -3,18 +3,25 @@
 Service facts: creating a channel creates a stream key with it, untagged; a channel has one key at most;
 deleting the channel deletes its key (service model, user guide).
 So a key is taken over rather than made, and its channel says which key is meant.
+A key that is this stack's and was made for another label than the spec's is made anew; one that is taken over is not, because its label counts from then on.
 """
 
 from __future__ import annotations
 
-from reconciler.diff import additions
+from collections.abc import Mapping
+
+from reconciler.diff import FieldChange, additions, escape
 from reconciler.model.address import KindName
 from reconciler.model.resource import DesiredResource, LiveResource
-from reconciler.model.tags import STACK
-from reconciler.model.values import Ref
-from reconciler.plan.actions import Blocked, Reason, Verb
+from reconciler.model.sink import Sink
+from reconciler.model.tags import DELIVERED, STACK
+from reconciler.model.values import Ref, Value
+from reconciler.plan.actions import Blocked, Reason, ReplaceOrder, Verb
+from reconciler.plan.delivery import delivery_due, rotation_due, sinks_of, waits, where_to
 from reconciler.plan.draft import Bindings, Draft, Scene, channel_of
 from reconciler.plan.reasons import tag_changes, why_update
+
+_DELIVERED = "/tags/" + escape(DELIVERED)
 
 
 def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft | None:
@@ -30,37 +37,43 @@ def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft
         why = scene.live.unreadable[KindName.STREAM_KEY]
         blocked = Blocked("unreadable", f"stream keys could not be read ({why}); see to that, then plan again")
     born = isinstance(arn, Ref)
+    deliver = sinks_of(resource, scene.rotate)
     return Draft(
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if born else Reason.NOT_IN_ACCOUNT,
-        f"IVS makes it together with {channel}; it is taken over and tagged" if born else "it is in the spec; whether it is in the account is not known",
+        f"IVS makes it together with {channel}; it is taken over and tagged{_and_handed_over(deliver)}"
+        if born
+        else "it is in the spec; whether it is in the account is not known",
         desired=resource,
         wanted=resource.properties,
         changes=additions(KindName.STREAM_KEY, resource.properties, resource.tags),
         blocked=blocked,
+        deliver=deliver,
     )
 
 
 def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) -> Draft | None:
     wanted = {"channelArn": channel_arn}
+    deliver = sinks_of(resource, scene.rotate)
     live, owner = meant(scene, channel_arn)
     if live is None:
         return Draft(
             resource.address,
             Verb.CREATE,
             Reason.NOT_IN_ACCOUNT,
-            "its channel has no stream key",
+            f"its channel has no stream key{_and_handed_over(deliver)}",
             desired=resource,
             wanted=wanted,
             changes=additions(KindName.STREAM_KEY, wanted, resource.tags),
+            deliver=deliver,
         )
-    changes = tag_changes(scene, live, resource)
+    changes = _tag_changes(scene, live, resource)
+    asked = resource.address in scene.rotate.addresses and not (deliver and waits(live))
+    if owner in (scene.desired.stack, "") and (why := "its rotation was asked for" if asked else owner and rotation_due(live, resource)):
+        return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == scene.desired.stack:
-        if not changes:
-            return None
-        reason, explanation = why_update((), changes)
-        return Draft(resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes)
+        return _updated(resource, live, wanted, changes, deliver)
     blocked = None
     if owner:
         blocked = Blocked(
@@ -73,13 +86,59 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
         Reason.BORN_WITH_CHANNEL,
         "the channel is this stack's, its stream key is not"
         if owner
-        else "the channel is this stack's and its stream key carries no stack's tag; it is taken over and tagged",
+        else f"the channel is this stack's and its stream key carries no stack's tag; it is taken over and tagged{_and_handed_over(deliver)}",
         live=live,
         desired=resource,
         wanted=wanted,
         changes=changes,
         blocked=blocked,
+        deliver=deliver,
     )
+
+
+def _rotated(
+    resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...], why: str, deliver: tuple[Sink, ...]
+) -> Draft:
+    """Delete first: a channel has one key at most. A running broadcast goes on without its key; only a new one needs the new value."""
+    warning = f"from now on a broadcast can only be started with the new key; {where_to(deliver)}"
+    return Draft(
+        resource.address,
+        Verb.REPLACE,
+        Reason.ROTATION_DUE,
+        why,
+        live=live,
+        desired=resource,
+        wanted=wanted,
+        changes=changes,
+        order=ReplaceOrder.DELETE_FIRST,
+        warnings=(warning,),
+        deliver=deliver,
+    )
+
+
+def _updated(
+    resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...], deliver: tuple[Sink, ...]
+) -> Draft | None:
+    if deliver and delivery_due(live, deliver):
+        why = "it was made by a rotation that did not come to its end; no other key is made" if waits(live) else "its value has not been handed over yet"
+        explanation = f"{why}; {where_to(deliver)}"
+        return Draft(
+            resource.address, Verb.UPDATE, Reason.DELIVERY_DUE, explanation, live=live, desired=resource, wanted=wanted, changes=changes, deliver=deliver
+        )
+    if not changes:
+        return None
+    reason, explanation = why_update((), changes)
+    return Draft(resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes)
+
+
+def _tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
+    """Return the tags that differ. That a value waits is remembered until somebody names a place for it, or the key is made anew."""
+    kept = resource.sink is None and waits(live) and resource.address not in scene.rotate.addresses
+    return tuple(change for change in tag_changes(scene, live, resource) if not (kept and change.path == _DELIVERED))
+
+
+def _and_handed_over(deliver: tuple[Sink, ...]) -> str:
+    return f", and {where_to(deliver)}" if deliver else ""
 
 
 def meant(scene: Scene, channel_arn: str) -> tuple[LiveResource | None, str]:

@@ -26,6 +26,7 @@ from reconciler.spec.files import read_specs
 from reconciler.spec.keys import key_pair
 from reconciler.spec.problems import Problems
 from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
+from reconciler.spec.sinks import care_of, check_sinks, names_of, with_care
 from reconciler.spec.tag_rules import count_fault, tag_faults
 from reconciler.spec.whole import check_references, check_whole, warnings_of
 
@@ -56,9 +57,10 @@ def _load(project: Project, target: Target) -> DesiredState:
         resource = make(entry)
         resources[address] = resource
         if "streamKey" in entry.body:
-            keys.append(_stream_key(project, entry, resource, defaults, problems))
+            keys.append(_stream_key(project, target, entry, resource, defaults, problems))
     resources.update((key.address, key) for key in keys)
     check_whole(entries, resources, problems)
+    check_sinks(entries, keys, problems)
     problems.raise_any()
     return DesiredState(
         stack=project.stack,
@@ -173,12 +175,14 @@ def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], probl
     return properties, public_key
 
 
-def _stream_key(project: Project, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems) -> DesiredResource:
+def _stream_key(project: Project, target: Target, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems) -> DesiredResource:
     """A stream key shares its channel's protection: without it nobody could start a stream."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
     own = entry.body["streamKey"].get("tags")
     tags = _user_tags(entry, ("streamKey", "tags"), defaults.project_tags, own, problems)
-    return _resource(project, entry, address, {"channelArn": Ref(entry.address)}, tags, frozenset(), protect=channel.protect, public_key=None)
+    key = _resource(project, entry, address, {"channelArn": Ref(entry.address)}, tags, frozenset(), protect=channel.protect, public_key=None)
+    label, sink = care_of(entry, project.default_stream_key, names_of(project.stack, target, address.id), problems)
+    return with_care(key, label, sink, entry, len(tags), problems) if label or sink else key
 
 
 def _user_tags(entry: Entry, path: tuple[str, ...], default: Mapping[str, str], own: Mapping[str, str] | None, problems: Problems) -> dict[str, str]:

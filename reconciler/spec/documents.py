@@ -31,6 +31,8 @@ def arn_pattern(arn_type: str) -> str:
     return rf"^$|^arn:aws:ivs:[a-z0-9-]+:[0-9]+:{arn_type}/[a-zA-Z0-9-]+$"
 
 
+LABEL_PATTERN = r"^[A-Za-z0-9 _.:/=+@-]{1,128}$"
+OVERLAP_PATTERN = r"^[1-9][0-9]{0,3}[hd]$"
 RESOLUTIONS = Literal["SD", "HD", "FULL_HD", "LOWEST_RESOLUTION"]
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -113,12 +115,21 @@ def _pem_or_file(value: Any) -> str | None:
 KeyMaterial = Annotated[Annotated[str, Tag("pem")] | Annotated[KeyFile, Tag("file")], Discriminator(_pem_or_file)]
 
 
+class KeyPairRotation(Strict):
+    """How one public key gives way to another."""
+
+    overlap: Annotated[str, Field(pattern=OVERLAP_PATTERN)] = Field(
+        description="For how long the old key pair stays beside the new one, such as `7d` or `36h`: as long as tokens signed with the old key are to count."
+    )
+
+
 class PlaybackKeyPair(Resource):
     """The public half of a key that playback tokens are signed with. AWS cannot change one: a change is a replacement."""
 
     publicKeyMaterial: KeyMaterial = Field(
         description="An ECDSA P-384 public key: PEM text, or `{file: path}` from the folder of the project file. Never a private key."
     )
+    rotation: KeyPairRotation | None = Field(None, description="What happens when publicKeyMaterial changes. Default: the old key pair goes at once.")
 
 
 class PlaybackRestrictionPolicy(Resource):
@@ -173,7 +184,42 @@ class MultitrackInput(Strict):
     maximumResolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The highest resolution that an encoder may send.")
 
 
-class StreamKey(Strict):
+class SecretSink(Strict):
+    """A secret of AWS Secrets Manager, by name or by ARN. One that is named and not there is made."""
+
+    name: Annotated[str, Field(min_length=1)] | None = Field(None, description="Its name; {stack}, {target}, {region} and {id} are filled in.")
+    arn: Annotated[str, Field(min_length=1)] | None = Field(None, description="Its ARN, in the region of the target.")
+    kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        None, description="The KMS key that a secret is made with. Default: the account's own."
+    )
+
+
+class ParameterSink(Strict):
+    """A SecureString parameter of Systems Manager Parameter Store."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="Its name; {stack}, {target}, {region} and {id} are filled in.")
+    kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        None, description="The KMS key that the value is encrypted with. Default: the account's own."
+    )
+
+
+class Sink(Strict):
+    """Where the value of a stream key is handed over to. One of the two."""
+
+    secretsManager: SecretSink | None = Field(None, description="A secret of AWS Secrets Manager.")
+    parameterStore: ParameterSink | None = Field(None, description="A SecureString parameter.")
+
+
+class StreamKeyDefaults(Strict):
+    """What stream keys take where they do not say otherwise."""
+
+    rotation: Annotated[str, Field(pattern=LABEL_PATTERN)] | None = Field(
+        None, description="A label of your own, such as `2026-11`. A key that was made for another label is made anew."
+    )
+    sink: Sink | None = Field(None, description="Where the value goes whenever the key is new. Default: nowhere; it can be read with GetStreamKey.")
+
+
+class StreamKey(StreamKeyDefaults):
     """The channel's stream key. AWS makes its value; the spec never holds it."""
 
     tags: Tags | None = Field(None, description="Tags of the stream key, over the project's default tags.")

@@ -138,6 +138,7 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
 
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     from reconciler.spec.rules import both_forms, ignored  # noqa: PLC0415 - kept with the other imports that only reading needs
+    from reconciler.spec.sinks import SAMPLE, sink_of  # noqa: PLC0415
     from reconciler.spec.tag_rules import count_fault, tag_faults  # noqa: PLC0415
 
     channel = raw.get("channel") or {}
@@ -148,6 +149,9 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         found.append((("defaults",), too_many))
     found += [(("defaults", "channel"), fault) for fault in both_forms(channel)]
     found += [(("defaults", "channel"), fault) for fault in ignored(KindName.CHANNEL, channel.get("ignoreChanges") or ())[1]]
+    sink = (raw.get("streamKey") or {}).get("sink")
+    if sink is not None:
+        found += [(("defaults", "streamKey", "sink"), fault) for fault in sink_of(sink, SAMPLE)[1]]
     for prefix, fault in found:
         yield fault.below(prefix)
 
@@ -167,6 +171,7 @@ def _project(path: Path, raw: Mapping[str, Any]) -> Project:
         ignore_tags=tuple(raw.get("ignoreTags") or ()),
         targets={name: _target(name, target, root) for name, target in raw["targets"].items()},
         guardrails=_guardrails(raw.get("guardrails") or {}),
+        default_stream_key={key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None},
         notifications=channels_of(raw.get("notifications") or {}),
     )
 

@@ -19,7 +19,7 @@ from reconciler.spec.problems import Fault, KeyPath, shown, suggestion
 
 Fields = Mapping[str, Any]
 
-OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey"})
+OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
 """Fields of a resource's body that are not properties of its kind."""
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from reconciler.model.notification import Topic
 from reconciler.model.target import HOME_REGIONS
-from reconciler.spec.documents import ChannelDefaults, Strict, Tags
+from reconciler.spec.documents import ChannelDefaults, StreamKeyDefaults, Strict, Tags
 
 STACK_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 TARGET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -134,6 +134,9 @@ class Defaults(Strict):
 
     tags: Tags | None = Field(None, description="Tags of every resource, stream keys included.")
     channel: ChannelDefaults | None = Field(None, description="Fields of every channel. In a channel, `null` means without this default.")
+    streamKey: StreamKeyDefaults | None = Field(
+        None, description="Rotation and sink of every stream key in the spec. In a channel's streamKey, `null` means without this default."
+    )
 
 
 class ProjectFile(Strict):

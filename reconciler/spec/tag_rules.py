@@ -27,14 +27,14 @@ def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
             yield Fault((key,), f"the value of tag {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @")
 
 
-def count_fault(count: int) -> Fault | None:
-    """Return the fault of a resource with this many tags, defaults included, if there is one."""
-    if count <= MAX_SPEC_TAGS:
+def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
+    """Return the fault of a resource with this many tags, defaults included, if there is one; ``kept`` are those that we write."""
+    if count <= MAX_TAGS - kept:
         return None
     return Fault(
         ("tags",),
-        f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {MAX_TAGS - MAX_SPEC_TAGS} are kept for ownership",
-        f"remove {count - MAX_SPEC_TAGS}",
+        f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {kept} are kept for ownership",
+        f"remove {count - MAX_TAGS + kept}",
         at_key=True,
     )
 

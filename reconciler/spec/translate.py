@@ -29,6 +29,8 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
         "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>",
     ),
     documents.BUCKET_PATTERN: ("is not the name of an S3 bucket", 'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit'),
+    documents.LABEL_PATTERN: ("is not a label", "use up to 128 letters, digits, spaces and _ . : / = + @ -"),
+    documents.OVERLAP_PATTERN: ("is not a length of time", "write days or hours, such as 7d or 36h"),
     settings.STACK_PATTERN: ("is not a stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
     settings.TARGET_PATTERN: ("is not a target name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
     settings.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
@@ -161,7 +163,7 @@ def _unknown_field(model: type[BaseModel], path: KeyPath) -> Fault:
     last = str(path[-1])
     known = _fields(model, path[:-1])
     named = f'"{dotted(path)}"' if shown(last).startswith('"') else shown(last)
-    if path[-2:-1] == ("streamKey",):
+    if path[-2:-1] == ("streamKey",) and not nearest(last, known):
         return Fault(path, f"unknown field {named}", _NO_SECRETS, at_key=True)
     if path[:-1] == ("defaults", "channel") and last in documents.Channel.model_fields:
         return Fault(path, f"unknown field {named}", "write it in each channel", at_key=True)

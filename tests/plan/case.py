@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
+from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import ID, PREFIX, SPEC, STACK
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import REF, Ref, Value, thaw
 from reconciler.plan.actions import Action, PlanOptions, TargetPlan
 from reconciler.plan.build import build_plan
+from reconciler.plan.delivery import NOTHING, Rotate
 from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
 from reconciler.plan.quota import with_quotas
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
@@ -61,11 +64,26 @@ class Case:
             on_live=OnLive(limits.get("onLive", "block")),
         )
         self.allow: dict[str, Any] = content.get("allow", {})
+        rotate = content.get("rotate", {})
+        file = Sink(Store.FILE, rotate["file"]) if "file" in rotate else None
+        self.rotate = Rotate(frozenset(map(Address.parse, rotate.get("addresses", ()))), file, rotate.get("evenLive", False))
+        self.now = datetime.fromisoformat(content.get("now", "2026-11-20T10:00:00+00:00"))
 
-    def plan(self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None) -> TargetPlan:
-        """Plan the situation, or the same wishes in another one."""
+    def plan(
+        self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None, *, later: bool = False
+    ) -> TargetPlan:
+        """Plan the situation, or the same wishes in another one; a later plan is asked for no rotation."""
         there = live_state or self.live
-        plan = build_plan(wanted_state or self.desired, there, self.options, target_name="prod", adopt=self.adopt, limits=self.applied.limits)
+        plan = build_plan(
+            wanted_state or self.desired,
+            there,
+            self.options,
+            target_name="prod",
+            adopt=self.adopt,
+            limits=self.applied.limits,
+            rotate=NOTHING if later else self.rotate,
+            now=self.now,
+        )
         return with_quotas(self._on_air(plan, wanted_state or self.desired, there, streams), there, self.applied)
 
     def _on_air(self, plan: TargetPlan, wanted_state: DesiredState, there: LiveState, streams: Mapping[str, Stream] | None) -> TargetPlan:
@@ -76,7 +94,9 @@ class Case:
         for key in there.of(KindName.STREAM_KEY):
             channel = str(key.properties["channelArn"])
             keys[channel] = (*keys.get(channel, ()), key)
-        return with_streams(plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, wanted_state.resources))
+        return with_streams(
+            plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, wanted_state.resources, even_live=self.rotate.even_live)
+        )
 
     def _desired(self, content: dict[str, Any]) -> DesiredState:
         self.specs: dict[str, DesiredResource] = {}
@@ -130,7 +150,15 @@ def shown(action: Action, case: Case) -> dict[str, Any]:
             ]
             for change in action.changes
         },
-        "steps": [{step.operation: {name: _shown_parameter(name, value, action, case) for name, value in step.parameters.items()}} for step in action.steps],
+        "steps": [
+            {
+                step.operation: {
+                    **({"to": str(step.deliver)} if step.deliver else {}),
+                    **{name: _shown_parameter(name, value, action, case) for name, value in step.parameters.items()},
+                }
+            }
+            for step in action.steps
+        ],
         "says": short(" | ".join([action.explanation, action.blocked.message if action.blocked else "", *action.warnings])),
     }
 
@@ -198,7 +226,14 @@ def _own(tags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _wanted(address: str, given: Mapping[str, Any]) -> DesiredResource:
     return wanted(
-        address, _values(given.get("properties", {})), tags=given.get("tags", {}), protect=given.get("protect", False), ignore=given.get("ignore", ())
+        address,
+        _values(given.get("properties", {})),
+        tags=given.get("tags", {}),
+        protect=given.get("protect", False),
+        ignore=given.get("ignore", ()),
+        rotation=given.get("rotation", ""),
+        sink=Sink(Store.PARAMETER_STORE, given["parameter"]) if "parameter" in given else None,
+        overlap=given.get("overlap", 0),
     )
 
 

@@ -58,6 +58,7 @@ class Service:
         self.made = itertools.count(1)
         self.bound: dict[str, str] = {}
         self.touched: set[str] = set()
+        self.delivered: dict[str, str] = {}
 
     def run(self, plan: TargetPlan, chance: random.Random | None = None) -> LiveState:
         """Carry out every action that is not blocked, and return what is live then. With ``chance``, in any order that the plan allows."""
@@ -94,7 +95,9 @@ class Service:
             raise RefusedError(f"{step.id}: 404 {arn}")
         if arn in self.streams and what in ("update", "delete"):
             raise RefusedError(f"{step.id}: 409 {arn} is live")
-        if what == "get":
+        if step.deliver is not None:
+            self.delivered[step.deliver.mark] = arn
+        elif what == "get":
             self._settle(step, kind, arn)
         elif what == "update":
             self.touched.add(arn)

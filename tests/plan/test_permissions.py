@@ -14,6 +14,7 @@ from reconciler.errors import UsageError
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState
+from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import S3Lock, Target
 from reconciler.plan.actions import PlanOptions
@@ -211,6 +212,28 @@ def test_a_lock_and_a_recording_bucket_are_named_alone() -> None:
     assert not allowed(policy, "s3:PutObject", "arn:aws:s3:::locks/other.json", {})
     assert allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::vod", {})
     assert not allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::other", {})
+
+
+def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None:
+    secret, parameter = Sink(Store.SECRETS_MANAGER, "acme/one", "alias/own"), Sink(Store.PARAMETER_STORE, "/ivs/two")
+    spec = desired(wanted("channel/a"), wanted("channel/b"), wanted("stream-key/a", sink=secret), wanted("stream-key/b", sink=parameter))
+    policy = apply_policy([Place(TARGET, spec)], Wishes())
+    for action in ("secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"):
+        assert allowed(policy, action, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:acme/one-a1B2c3", {})
+        assert not allowed(policy, action, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:acme/two-a1B2c3", {})
+    assert allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/two", {})
+    assert not allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/three", {})
+    assert allowed(policy, "kms:GenerateDataKey", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/any", {})
+    assert allowed(policy, "ivs:GetStreamKey", f"arn:aws:ivs:{REGION}:{ACCOUNT}:stream-key/x", {})
+    everywhere = {action for statement in _statements(apply_policy([Place(TARGET, everything())], Wishes())) for action in statement["Action"]}
+    assert not any(action.startswith(("secretsmanager:", "ssm:", "kms:")) or action == "ivs:GetStreamKey" for action in everywhere)
+
+
+def test_thousands_of_parameters_are_allowed_by_what_they_begin_with() -> None:
+    keys = [wanted(f"stream-key/k{number}", sink=Sink(Store.PARAMETER_STORE, f"/ivs/acme/k{number}")) for number in range(2_000)]
+    policy = apply_policy([Place(TARGET, desired(*keys))], Wishes())
+    assert allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/acme/k7", {})
+    assert not allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/other", {})
 
 
 def test_all_regions_fit_and_what_does_not_is_refused() -> None:

@@ -1,0 +1,179 @@
+"""Takes the value of a stream key from IVS to where it belongs: a Secrets Manager secret, a parameter, or a file.
+
+The value exists between two calls and nowhere else: it is in no answer, message or log line.
+Clients are made with the target's own session and region; boto3 finds the endpoints, ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM`` included.
+The embedded server has no such services: for its targets a file beside its own plays them, unless the environment names an endpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from reconciler.errors import AwsError
+from reconciler.live.answer import Answer
+from reconciler.live.retries import Repeat, may_repeat, pause
+from reconciler.model.sink import Sink, Store
+
+NewClient = Callable[[str], Any]
+"""Makes a boto3 client of a service, with the target's credentials and region. Raises botocore's errors."""
+
+_ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
+_STAND_IN = threading.Lock()
+_NOT_THERE = "ResourceNotFoundException"
+_THERE_ALREADY = "ResourceExistsException"
+
+
+class Source(Protocol):
+    """Where a value comes from."""
+
+    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Read a stream key's value and hand it to ``take``, whose errors come through. Raises ``AwsError``."""
+
+
+class Courier:
+    """Carries values for one target. ``sandbox`` is the file that plays the stores of an embedded server, ``None`` for AWS."""
+
+    def __init__(
+        self,
+        source: Source,
+        new_client: NewClient,
+        *,
+        sandbox: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._new_client = new_client
+        self._sandbox = sandbox
+        self._sleep = sleep
+        self._draw = draw
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def deliver(self, arn: str, sink: Sink) -> Answer:
+        """Hand the value of a stream key over to a sink. Raises ``AwsError``, whose text never holds the value."""
+        return self._source.hand_over(arn, self._opened(sink))
+
+    def close(self) -> None:
+        """Close the ways to the stores."""
+        for client in self._clients.values():
+            client.close()
+
+    def _opened(self, sink: Sink) -> Callable[[str], None]:
+        """Return what takes a value; nothing is read from IVS before the way to the sink is open."""
+        if sink.store is Store.FILE:
+            return lambda value: _to_file(Path(sink.name), value)
+        if self._sandbox is not None and not (os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")):
+            stand_in = self._sandbox
+            return lambda value: _to_stand_in(stand_in, sink, value)
+        client = self._client(sink)
+        put = self._to_secret if sink.store is Store.SECRETS_MANAGER else self._to_parameter
+        return lambda value: put(client, sink, value)
+
+    def _client(self, sink: Sink) -> Any:
+        from reconciler.live.translate import BOTO_ERRORS, to_aws_error
+
+        service = "secretsmanager" if sink.store is Store.SECRETS_MANAGER else "ssm"
+        # A boto3 session is not to be used by several threads at once; its clients are.
+        with self._lock:
+            if service not in self._clients:
+                try:
+                    self._clients[service] = self._new_client(service)
+                except BOTO_ERRORS as error:
+                    raise to_aws_error(error, service, writes=False) from None
+                except ValueError as error:
+                    raise AwsError(f"{sink} cannot be reached: {error}; correct {_ENDPOINTS[sink.store]}", code="BadEndpoint", calls=0) from None
+            return self._clients[service]
+
+    def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
+        """Put a new version of the secret; a secret that is named and not there is made."""
+        for _ in range(2):
+            try:
+                self._send(sink, "PutSecretValue", value, lambda: client.put_secret_value(SecretId=sink.name, SecretString=value))
+            except AwsError as error:
+                if error.code != _NOT_THERE or sink.name.startswith("arn:"):
+                    raise
+            else:
+                return
+            key = {"KmsKeyId": sink.kms_key} if sink.kms_key else {}
+            try:
+                self._send(
+                    sink,
+                    "CreateSecret",
+                    value,
+                    lambda key=key: client.create_secret(Name=sink.name, SecretString=value, Description="Stream key, written by ivs-reconciler", **key),  # type: ignore[misc]
+                )
+            except AwsError as error:
+                if error.code != _THERE_ALREADY:
+                    raise
+            else:
+                return
+        raise AwsError(f"{sink} is neither there nor can it be made: somebody else makes and deletes it at the same time; apply again", code=_NOT_THERE)
+
+    def _to_parameter(self, client: Any, sink: Sink, value: str) -> None:
+        key = {"KeyId": sink.kms_key} if sink.kms_key else {}
+        self._send(sink, "PutParameter", value, lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key))
+
+    def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
+        """Send, again where time may help: written twice, a value is the same."""
+        from reconciler.live.translate import BOTO_ERRORS, to_aws_error
+
+        calls = 0
+        while True:
+            calls += 1
+            try:
+                send()
+            except BOTO_ERRORS as error:
+                failure = to_aws_error(error, operation, writes=True)
+            else:
+                return
+            if not may_repeat(failure, Repeat.SAME, calls):
+                raise _refused(sink, operation, failure, value) from None
+            self._sleep(pause(calls, self._draw()))
+
+
+def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:
+    text = str(failure)
+    if value in text:
+        text = f"{failure.code} (its text is left out, because it repeats the value)"
+    head = "" if operation in text else f"{operation}: "
+    return AwsError(f"{sink} did not take it: {head}{text}", operation=operation, code=failure.code, status=failure.status, request_id=failure.request_id)
+
+
+def _to_file(path: Path, value: str) -> None:
+    """Write a file that was not there and that only its owner can read."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(value + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except FileExistsError:
+        raise AwsError(f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0) from None
+    except OSError as error:
+        raise AwsError(f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another", code="FileUnwritable", calls=0) from None
+
+
+def _to_stand_in(path: Path, sink: Sink, value: str) -> None:
+    """Keep a value of an embedded server, which opens nothing, in a file beside it."""
+    scratch = path.with_name(path.name + ".new")
+    with _STAND_IN:
+        held: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError):
+            held = json.loads(path.read_text(encoding="utf-8"))
+        held[sink.mark] = value
+        try:
+            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(held, stream, indent=1)
+            scratch.replace(path)
+        except OSError as error:
+            raise AwsError(f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})", code="FileUnwritable", calls=0) from None
