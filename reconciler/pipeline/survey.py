@@ -53,7 +53,7 @@ class Survey:
 
 
 @contextlib.contextmanager
-def surveyed(
+def surveyed(  # noqa: PLR0913 - each is one seam, and named
     project: Project,
     targets: tuple[Target, ...],
     options: PlanOptions,
