@@ -17,6 +17,9 @@ from reconciler.model.target import Guardrails
 from reconciler.plan import quota
 from reconciler.plan.actions import Action, Reason, TargetPlan, Verb
 
+_FEW = 2
+"""Of a kind with a single resource, one that is gone is an ordinary loss, and a plan of one create is easily read."""
+
 _MANY = 10
 """From how many resources of a kind on it is not believed that most of them went at once."""
 
@@ -58,7 +61,7 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     for kind in KINDS.values():
         absent = sum(address.kind is kind.name for address in missing)
         stood = sum(address.kind is kind.name for address in expected)
-        if kind is STREAM_KEY or not absent:
+        if kind is STREAM_KEY or not absent or stood < _FEW:
             continue
         if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
             shown = "none" if not plan.managed.get(kind.name) else f"only {plan.managed[kind.name]:,}"

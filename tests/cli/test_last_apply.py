@@ -63,6 +63,15 @@ def test_most_of_many_is_not_believed_and_a_few_are(applied: Path) -> None:
     assert "the list now shows only 5, and 7 would be made anew" in planned.err
 
 
+def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -> None:
+    with outside(applied) as (ivs, _):
+        (policy,) = ivs.list_playback_restriction_policies()["playbackRestrictionPolicies"]
+        ivs.delete_playback_restriction_policy(arn=policy["arn"])
+    assert run(applied, "drift").code == 2
+    assert run(applied, "apply", "--auto-approve").code == 0
+    assert run(applied, "plan", "--detailed-exitcode").code == 0
+
+
 def test_what_left_the_spec_and_the_account_is_no_doubt(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(12)})
     rewrite(applied, {"playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}}})
