@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -387,3 +390,15 @@ def test_the_plan_file_and_what_is_commented_tell_the_commits(forge: Forge, tmp_
     assert git(folder, "rev-parse", "HEAD") == trial
     content: Any = json.loads(run(folder, "plan", "--format", "json").out)
     assert content["gitCommit"] == trial
+
+
+@pytest.mark.parametrize(("provider", "package"), [("github", "github"), ("gitlab", "gitlab")])
+def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(tmp_path: Path, provider: str, package: str) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    script = f"import sys; sys.modules[{package!r}] = None; from reconciler.cli.main import main; sys.exit(main())"
+    words = ["comment", "--plan", "p.json", "--provider", provider, "--repository", "acme/video", "--number", "12", "--token-env", "MY_TOKEN"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=tmp_path, env={**os.environ, "MY_TOKEN": "secret"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f'the client for {provider} is not installed; install it with: pip install "ivs-reconciler[{provider}]"\n'
