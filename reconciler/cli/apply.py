@@ -72,6 +72,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from reconciler.cli import applying
@@ -79,7 +80,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.errors import StalePlan, UsageError
     from reconciler.gitops.commits import must_be_current
     from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.saved import blocked_now, claim, load_plan, moved_since, must_fit, restricted
+    from reconciler.pipeline.saved import blocked_now, claim, counted_from, load_plan, moved_since, must_fit, restricted
     from reconciler.pipeline.survey import surveyed
 
     given = [
@@ -114,5 +115,5 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         if moved:
             raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
         by_name = {survey.target.name: survey for survey in surveys}
-        work = [(target, by_name[target.name]) for target in blocked_now(plan, surveys, project.guardrails)]
+        work = [(target, by_name[target.name]) for target in blocked_now(counted_from(plan, datetime.now(UTC)), surveys, project.guardrails)]
         return applying.show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))

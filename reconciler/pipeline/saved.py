@@ -18,6 +18,7 @@ from reconciler.plan.actions import Plan, TargetPlan
 from reconciler.plan.codec import fingerprint, from_json
 from reconciler.plan.live_streams import LiveRules
 from reconciler.plan.quota import recounted
+from reconciler.plan.retire import counted_anew
 from reconciler.plan.stale import moved
 
 
@@ -88,6 +89,12 @@ def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
             continue
         lines += [f"{target.name}: {line}" for line in moved(target, survey.desired, survey.live)]
     return lines
+
+
+def counted_from(plan: Plan, now: datetime) -> Plan:
+    """Return a saved plan with the times that count from its apply counted from now."""
+    later = now - datetime.fromisoformat(plan.created_at)
+    return replace(plan, targets=tuple(counted_anew(target, later) for target in plan.targets))
 
 
 def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:

@@ -171,6 +171,8 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
             return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
+        case Verb.DELETE if action.reason is Reason.RETIRED:
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
         case Verb.DELETE:
             standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE
             return (Finding(action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED),)

@@ -13,6 +13,7 @@ from reconciler.diff import effective
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState, LiveResource
+from reconciler.model.tags import RETIRES
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Reason
 from reconciler.plan.ownership import Ownership
@@ -57,7 +58,9 @@ def _choose(address: Address, group: tuple[LiveResource, ...], desired: DesiredS
     def rank(resource: LiveResource) -> tuple[object, ...]:
         used = -len(owned.users.get(resource.arn, ()))
         unlike = not matches(resource)
-        return (has_failed(resource), used, unlike, resource.arn) if can_update else (unlike, has_failed(resource), used, resource.arn)
+        return (
+            (has_failed(resource), used, unlike, resource.arn) if can_update else (unlike, has_failed(resource), RETIRES in resource.tags, used, resource.arn)
+        )
 
     kept, *others = sorted(group, key=rank)
     replaced = not can_update and matches(kept)

@@ -93,7 +93,7 @@ def _limits(count: int, managed: Mapping[KindName, int], kind: KindName, limit: 
 
 
 def _is_delete(action: Action) -> bool:
-    return action.verb is Verb.DELETE and action.reason is not Reason.SUPERSEDED
+    return action.verb is Verb.DELETE and action.reason not in (Reason.SUPERSEDED, Reason.RETIRED)
 
 
 def _is_update(action: Action) -> bool:

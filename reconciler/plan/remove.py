@@ -17,8 +17,10 @@ from reconciler.model.resource import LiveResource
 from reconciler.model.tags import ID, STACK
 from reconciler.plan.actions import Blocked, Duplicate, Orphan, Reason, Verb
 from reconciler.plan.draft import Draft, Scene
+from reconciler.plan.duplicates import Choice
 from reconciler.plan.ownership import references_in
 from reconciler.plan.reasons import is_protected, names_of
+from reconciler.plan.retire import is_leftover, leftover
 
 REFERENCED = frozenset(field.references for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
 """The kinds that a channel may refer to."""
@@ -51,8 +53,14 @@ def removals(scene: Scene, drafts: Iterable[Draft]) -> Removals:
                 notes += [note] if note else []
     for address, key in _keys_without_spec(scene):
         _left_spec(scene, address, (key,), deletes, orphans)
-    duplicates = tuple(Duplicate(address, choice.kept.arn, tuple(other.arn for other, _ in choice.others)) for address, choice in scene.choices.items())
+    duplicates = tuple(Duplicate(address, choice.kept.arn, others) for address, choice in scene.choices.items() if (others := _accidents(choice, deletes)))
     return Removals(tuple(deletes), tuple(orphans), duplicates, tuple(notes))
+
+
+def _accidents(choice: Choice, due: Iterable[Draft]) -> tuple[str, ...]:
+    """Return the others that claim an address, without the key pairs that gave way to the one kept."""
+    retiring = {draft.live.arn for draft in due if draft.live and draft.reason is Reason.RETIRING}
+    return tuple(other.arn for other, _ in choice.others if not is_leftover(other) and other.arn not in retiring)
 
 
 def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tuple[tuple[Draft, ...], tuple[Draft, ...]]:
@@ -122,6 +130,8 @@ def _left_spec(scene: Scene, address: Address, group: tuple[LiveResource, ...], 
 
 def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) -> tuple[Draft | None, str]:
     kept = scene.kept[address]
+    if (reason is Reason.SUPERSEDED or is_leftover(other)) and (due := leftover(scene, address, other)):
+        return due
     if reason is Reason.SUPERSEDED:
         return _delete(address, other, reason, f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address"), ""
     title = KINDS[address.kind].title

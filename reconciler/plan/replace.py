@@ -16,6 +16,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.plan.actions import Blocked, ReplaceOrder, Verb
 from reconciler.plan.draft import Draft, Scene
 from reconciler.plan.duplicates import has_failed
+from reconciler.plan.retire import length, stamp
 
 
 def arrange(scene: Scene, drafts: Iterable[Draft], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:
@@ -23,7 +24,13 @@ def arrange(scene: Scene, drafts: Iterable[Draft], deletes: tuple[Draft, ...]) -
     drafts = _without_held_material(scene, tuple(drafts), deletes)
     created = Counter(draft.address.kind for draft in drafts if draft.verb is Verb.CREATE and draft.blocked is None)
     room = {kind: slots(scene, kind) - created[kind] for kind in scene.limits}
-    return tuple(_ordered(scene, draft, room.get(draft.address.kind, 1)) if draft.verb is Verb.REPLACE else draft for draft in drafts)
+    arranged: list[Draft] = []
+    for draft in drafts:
+        ordered = _ordered(scene, draft, room.get(draft.address.kind, 1)) if draft.verb is Verb.REPLACE else draft
+        if ordered.retires:
+            room[draft.address.kind] -= 1  # the place that it takes is not given back soon
+        arranged.append(ordered)
+    return tuple(arranged)
 
 
 def slots(scene: Scene, kind: KindName) -> int:
@@ -58,6 +65,8 @@ def _key_pair(scene: Scene, draft: Draft, held: object, room: int) -> Draft:
         why = "a public key cannot be imported twice, so the pair is deleted before it is imported under its new name"
     elif holder is not None:
         why = f"its new public key is still held by {holder}, and a public key cannot be imported twice"
+    elif draft.desired is not None and draft.desired.overlap and draft.blocked is None:
+        return _overlapping(scene, draft, draft.desired.overlap, room)
     elif room < 1:
         why = f"all {scene.limits[draft.address.kind]} key pairs that a region can hold are taken, so there is no room for the new one beside the old one"
     else:
@@ -68,6 +77,21 @@ def _key_pair(scene: Scene, draft: Draft, held: object, room: int) -> Draft:
         until = "until viewers get tokens signed with the new private key, which count from the import that follows"
     warning = f"viewers are locked out for a while: {why}; from the delete on, tokens signed with the old key are refused, {until}"
     return replace(draft, order=ReplaceOrder.DELETE_FIRST, warnings=(*draft.warnings, warning))
+
+
+def _overlapping(scene: Scene, draft: Draft, overlap: int, room: int) -> Draft:
+    if room < 1:
+        limit = scene.limits[KindName.PLAYBACK_KEY_PAIR]
+        message = (
+            f"its old key pair is to stay beside the new one for {length(overlap)}, and all {limit} key pairs that a region can hold are taken; "
+            "delete one that is not needed, wait until one that gave way earlier is over, or leave rotation out to delete the old one first"
+        )
+        return replace(draft, order=ReplaceOrder.CREATE_FIRST, blocked=Blocked("depends", message))
+    warning = (
+        f"the old key pair stays for {length(overlap)} from the apply on, and a later apply deletes it: let the new key sign at once, "
+        "so that no token signed with the old one outlives it"
+    )
+    return replace(draft, order=ReplaceOrder.CREATE_FIRST, warnings=(*draft.warnings, warning), retires=stamp(scene, overlap), lets_go=False)
 
 
 def _without_held_material(scene: Scene, drafts: tuple[Draft, ...], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:

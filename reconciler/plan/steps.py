@@ -14,6 +14,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Kind
 from reconciler.model.normalise import default_of
 from reconciler.model.resource import LiveResource
+from reconciler.model.tags import RETIRES
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Reason, ReplaceOrder, Step, Until, Verb
 from reconciler.plan.delivery import at_birth, handing_over, noted
@@ -52,7 +53,9 @@ def _calls(draft: Draft, born: Address | None, unsettled: Mapping[str, LiveResou
             yield from _creating(draft, kind, born, unsettled)
         case Verb.REPLACE:
             yield from _creating(draft, kind, born, unsettled)
-            if draft.lets_go:
+            if draft.retires and draft.live:
+                yield Step("", "TagResource", {"resourceArn": draft.live.arn, "tags": {RETIRES: draft.retires}})
+            elif draft.lets_go:
                 yield from _deleting(draft, kind)
         case Verb.DELETE:
             yield from _deleting(draft, kind)

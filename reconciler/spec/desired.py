@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -26,7 +26,7 @@ from reconciler.spec.files import read_specs
 from reconciler.spec.keys import key_pair
 from reconciler.spec.problems import Problems
 from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
-from reconciler.spec.sinks import care_of, check_sinks, names_of, with_care
+from reconciler.spec.sinks import care_of, check_sinks, names_of, overlap_of, with_care
 from reconciler.spec.tag_rules import count_fault, tag_faults
 from reconciler.spec.whole import check_references, check_whole, warnings_of
 
@@ -118,7 +118,9 @@ def _maker(project: Project, place: Place, defaults: Defaults, problems: Problem
         properties: dict[str, Value] = {"name": name, **settled.properties} if name else settled.properties
         own = defaults.tags_under(entry) if kind is KindName.CHANNEL else entry.body.get("tags")
         user_tags = _user_tags(entry, ("tags",), defaults.tags, own, problems)
-        return _resource(project, entry, entry.address, properties, user_tags, settled.ignore, protect=settled.protect, public_key=settled.public_key)
+        resource = _resource(project, entry, entry.address, properties, user_tags, settled.ignore, protect=settled.protect, public_key=settled.public_key)
+        # For how long a pair stays is no property of it, and in no digest: to change it makes nothing due.
+        return replace(resource, overlap=overlap_of(entry)) if "rotation" in entry.body else resource
 
     return make
 

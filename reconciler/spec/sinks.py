@@ -1,4 +1,4 @@
-"""The care of a stream key as the spec has it: the label it is made for, and where its value goes.
+"""The care of keys as the spec has it: the label that a stream key is made for, where its value goes, and for how long a key pair overlaps the next.
 
 A name may hold ``{stack}``, ``{target}``, ``{region}`` and ``{id}``, so that one line of defaults serves thousands of keys.
 What names may look like is Secrets Manager's and Parameter Store's own; AWS tags, where the name is written once the value is there, hold 256 characters.
@@ -92,6 +92,12 @@ def care_of(entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str],
         for fault in faults:
             entry.note(problems, fault.below(("streamKey", "sink") if "sink" in own else ("streamKey",)))
     return str(merged.get("rotation") or ""), sink
+
+
+def overlap_of(entry: Entry) -> int:
+    """Return for how many seconds a key pair stays beside the one that replaces it."""
+    text = str((entry.body.get("rotation") or {}).get("overlap") or "0d")
+    return int(text[:-1]) * (86_400 if text.endswith("d") else 3_600)
 
 
 def with_care(key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems) -> DesiredResource:

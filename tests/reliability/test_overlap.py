@@ -1,0 +1,83 @@
+"""A key pair that overlaps the next, from the change of its public key to the end of its time, against the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.model.resource import DesiredState
+from reconciler.model.tags import RETIRES
+from reconciler.pipeline.saved import counted_from
+from reconciler.pipeline.survey import Survey, plan_target, whole_plan
+from reconciler.plan.actions import PlanOptions
+from reconciler.plan.codec import dumps
+from reconciler.plan.drift import classify
+from reconciler.sandbox import Sandbox, VirtualClock
+from tests.builders import desired
+from tests.reliability.world import HERE, World, key_pair, worlds_client
+
+START = datetime(2026, 11, 20, 10, tzinfo=UTC)
+WEEK = 7 * 86_400
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    clock = VirtualClock()
+    client = worlds_client()
+    sandbox = Sandbox(serve=False, clock=clock, seed=9)
+    detach = sandbox.attach(client)
+    yield World(sandbox, clock, client, tmp_path)
+    detach()
+    sandbox.stop()
+
+
+def spec(key: str) -> DesiredState:
+    return desired(key_pair("web", key, overlap=WEEK))
+
+
+def at(world: World, wanted: DesiredState, now: datetime) -> Survey:
+    survey = world.survey(wanted)
+    return replace(survey, plan=plan_target(world.project, HERE, wanted, survey.live, PlanOptions(), survey.connection, {}, now=lambda: now))
+
+
+def test_the_old_pair_stays_for_its_time_is_no_drift_and_then_goes(world: World) -> None:
+    world.carry_out(at(world, spec("one"), START))
+    world.carry_out(at(world, spec("two"), START))
+    assert len(world.everything()) == 2
+    for later in (timedelta(), timedelta(days=6, hours=23)):
+        survey = at(world, spec("two"), START + later)
+        report = classify(survey.plan, survey.desired, survey.live)
+        assert survey.plan.is_empty
+        assert (report.drifted, report.pending, report.findings) == (False, False, ())
+        assert "until 2026-11-27T10:00:00Z" in report.notes[0]
+    survey = at(world, spec("two"), START + timedelta(days=7))
+    report = classify(survey.plan, survey.desired, survey.live)
+    assert (report.drifted, report.pending) == (False, True)
+    world.carry_out(survey)
+    (left,) = world.everything()
+    assert RETIRES not in left["tags"]
+    assert at(world, spec("two"), START + timedelta(days=7)).plan.is_empty
+
+
+def test_killed_after_the_import_the_old_pair_still_gets_its_time(world: World) -> None:
+    world.carry_out(at(world, spec("one"), START))
+    survey = at(world, spec("two"), START)
+    (action,) = survey.plan.actions
+    world.carry_out(replace(survey, plan=replace(survey.plan, actions=(replace(action, steps=action.steps[:1]),))))
+    survey = at(world, spec("two"), START + timedelta(hours=1))
+    assert not classify(survey.plan, survey.desired, survey.live).drifted
+    world.carry_out(survey)
+    assert sorted(pair["tags"].get(RETIRES, "") for pair in world.everything()) == ["", "2026-11-27T11:00:00Z"]
+
+
+def test_the_time_of_a_saved_plan_counts_from_its_apply(world: World) -> None:
+    world.carry_out(at(world, spec("one"), START))
+    survey = at(world, spec("two"), START)
+    plan = whole_plan(world.project, (survey,), PlanOptions(), git_commit=None, now=START)
+    assert "2026-11-27T10:00:00Z" in dumps(plan)
+    assert "2026-11-29T10:00:00Z" in dumps(counted_from(plan, START + timedelta(days=2)))
+    assert counted_from(plan, START) == plan
