@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.sink import Sink
-from reconciler.model.values import Value, thaw
+from reconciler.model.values import Ref, Value, thaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def digest_of(value: Mapping[str, Value]) -> str:
 
 
 def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else thaw(value)  # type: ignore[arg-type]  # only a Ref comes here, or raises
+    # Nearly always a Ref, and asking whether something is a Mapping is slow.
+    return dict(value) if not isinstance(value, Ref) and isinstance(value, Mapping) else thaw(value)  # type: ignore[arg-type]  # a Ref, or it raises
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)

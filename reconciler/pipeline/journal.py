@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from reconciler.apply import Event, StepFinished
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.pipeline.record import FOLDER, made_folder, safe_name
 from reconciler.plan.actions import Result
+
+if TYPE_CHECKING:
+    from reconciler.apply import Event
 
 _LARGEST = 512 * 1024
 """Bytes of a journal before the next run begins a new one; the one before is kept beside it."""
@@ -61,6 +63,8 @@ class Journal:
 
     def event(self, event: Event) -> None:
         """Write down that a step ended."""
+        from reconciler.apply import StepFinished  # noqa: PLC0415 - a plan reads what an apply left, and needs nothing of the room of apply
+
         if isinstance(event, StepFinished) and event.outcome.calls:
             outcome = event.outcome
             facts = {"requestId": outcome.request_id, "code": outcome.error_code}
