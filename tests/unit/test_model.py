@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +107,27 @@ def test_the_digest_depends_on_content_and_not_on_order() -> None:
     assert digest_of(one) == digest_of(other)
     assert digest_of(one) != digest_of({**one, "a": 2})
     assert len(digest_of(one)) == 32
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.builds(lambda identifier: Ref(Address(CHANNEL, identifier)), st.text(min_size=1, max_size=5)),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4))
+def test_a_digest_is_that_of_the_sorted_compact_json(value: dict[str, Value]) -> None:
+    text = json.dumps(thaw(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        expected = hashlib.sha256(text.encode()).hexdigest()[:32]
+    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8
+        return
+    assert digest_of(value) == expected
 
 
 def test_a_live_resource_without_a_name_has_the_empty_one() -> None:
