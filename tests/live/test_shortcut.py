@@ -8,13 +8,17 @@ from typing import Any
 
 import botocore.session
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.credentials import Credentials
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.errors import AwsError
 from reconciler.live.gateway import IvsGateway
 from reconciler.live.session import open_client, open_session
 from reconciler.live.shortcut import Shortcut
+from reconciler.live.signature import Scope, signed_headers
 from reconciler.sandbox import AccessKey, Sandbox
 from tests.live.faulty import Said, faulty
 from tests.live.makers import HERE, channel, gateway_to
@@ -22,6 +26,13 @@ from tests.live.test_gateway import BROKEN, GONE, HTML, LOST, THROTTLED
 
 ARN = "arn:aws:ivs:us-west-2:123456789012:channel/abcdABCD1234"
 PAGE = Said(body=json.dumps({"channels": [{"arn": ARN}]}).encode())
+
+
+class Body:
+    """What botocore reads an empty page from."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield b'{"channels": []}'
 
 
 def client_to(url: str) -> Any:
@@ -78,15 +89,16 @@ def test_the_signature_is_one_that_a_strict_server_takes() -> None:
 
 
 class Renewed(Credentials):  # type: ignore[misc]  # botocore has no types
-    """Credentials that are others each time."""
+    """Credentials that are others from the third time on that they are asked for, and each time after."""
 
     def __init__(self) -> None:
-        super().__init__("AKID0", "secret")
+        super().__init__("AKID0", "secret0")
         self.times = 0
 
     def get_frozen_credentials(self) -> Any:
         self.times += 1
-        self.access_key = f"AKID{self.times}"
+        number = max(0, self.times - 2)
+        self.access_key, self.secret_key, self.token = f"AKID{number}", f"secret{number}", f"token{number}"
         return super().get_frozen_credentials()
 
 
@@ -99,10 +111,53 @@ def test_credentials_are_asked_for_anew_each_time() -> None:
     with faulty(PAGE) as server:
         session = botocore.session.Session()
         session.register_component("credential_provider", Provider())
-        gateway = IvsGateway(session.create_client("ivs", region_name="us-west-2", endpoint_url=server.url), pacer=None)
+        client = session.create_client("ivs", region_name="us-west-2", endpoint_url=server.url)
+        built = taken(client)
+        gateway = IvsGateway(client, pacer=None)
         for _ in range(3):
             gateway.call("ListChannels", {})
-        assert len(set(server.signers)) == 3
+        assert server.signers == ["AKID0", "AKID1", "AKID2"]
+        assert [headers["X-Amz-Security-Token"] for headers in server.headers] == ["token0", "token1", "token2"]
+    assert built == ["ListChannels"]
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
+SECRETS = st.text("abcXYZ0189+/=", min_size=1, max_size=60)
+
+
+@given(
+    host=st.sampled_from(["ivs.us-west-2.amazonaws.com", "127.0.0.1:8080", "localhost:1", "[::1]:9"]),
+    path=st.sampled_from(["/ListChannels", "/BatchGetChannel"]),
+    region=NAMES,
+    service=NAMES,
+    credentials=st.builds(ReadOnlyCredentials, SECRETS, SECRETS, st.none() | SECRETS),
+    body=st.binary(max_size=60),
+)
+def test_our_signature_is_botocores(host: str, path: str, region: str, service: str, credentials: Any, body: bytes) -> None:
+    request = AWSRequest("POST", f"https://{host}{path}", {"Content-Type": "application/json"}, body)
+    SigV4Auth(credentials, service, region).add_auth(request)
+    scope = Scope(host=host, path=path, content_type="application/json", region=region, service=service)
+    assert signed_headers(scope, credentials, body, request.context["timestamp"]) == dict(request.headers.items())
+
+
+@pytest.mark.parametrize(
+    ("url", "short"), [("http://127.0.0.1:9", True), ("http://127.0.0.1:9/below", True), ("http://127.0.0.1:80", False), ("http://LOCALHOST:9", False)]
+)
+def test_where_our_signature_would_be_another_botocore_goes_on(url: str, short: bool) -> None:
+    client = client_to(url)
+    built = taken(client)
+    sent: list[Any] = []
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        sent.append(request)
+        return AWSResponse(request.url, 200, {}, Body())
+
+    client.meta.events.register("before-send", answer)
+    gateway = IvsGateway(client, pacer=None)
+    for _ in range(2):
+        gateway.call("ListChannels", {})
+    assert len(built) == (1 if short else 2)
+    assert [request.url for request in sent] == [f"{url}/ListChannels"] * 2
 
 
 def test_credentials_that_have_gone_are_missed() -> None:
@@ -187,10 +242,6 @@ def test_another_protocol_has_no_shortcut() -> None:
 
 
 def test_a_transport_in_the_place_of_the_network_answers_every_call() -> None:
-    class Body:
-        def stream(self, **_: object) -> Iterator[bytes]:
-            yield b'{"channels": []}'
-
     asked = []
 
     def answer(request: Any, **_: object) -> AWSResponse:
