@@ -15,8 +15,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from reconciler.live.parser import PlainParserFactory
@@ -29,8 +28,7 @@ _KNOWN = frozenset({"authorization", "x-amz-date", "x-amz-security-token", "cont
 _TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool}
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
+class _Pattern(NamedTuple):
     """What all requests of one operation have in common.
 
     ``headers`` are those that are not signed. ``members`` are the parameters that go into the body as they are, and ``lists`` those that are lists.

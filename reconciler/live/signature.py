@@ -7,9 +7,8 @@ It is used only where it has given, for a request that botocore signed, what bot
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Credentials(Protocol):
@@ -20,8 +19,7 @@ class Credentials(Protocol):
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What the signatures of all requests of one operation have in common."""
 
     host: str

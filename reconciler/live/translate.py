@@ -7,8 +7,8 @@ botocore's exceptions may hold the request that was sent, so nothing of them but
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
@@ -118,8 +118,7 @@ class _Fate(Enum):
     UNKNOWN = "perhaps carried out"
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One way to fail below HTTP."""
 
     types: tuple[type[Exception], ...]

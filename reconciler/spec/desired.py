@@ -9,9 +9,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.model import tags as tag_names
 from reconciler.model.address import Address, KindName
@@ -23,7 +23,6 @@ from reconciler.model.values import Ref, Value
 from reconciler.spec.defaults import Defaults
 from reconciler.spec.entries import Entry, gather
 from reconciler.spec.files import read_specs
-from reconciler.spec.keys import key_pair
 from reconciler.spec.problems import Problems
 from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
 from reconciler.spec.sinks import care_of, check_sinks, names_of, overlap_of, with_care
@@ -88,8 +87,7 @@ def _order(address: Address) -> tuple[int, str, str]:
     return KINDS[address.kind].rank, address.kind.value, address.id
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
+class _Settled(NamedTuple):
     """What the fields of a resource come to, without its name and tags. ``properties`` are canonical."""
 
     properties: dict[str, Value]
@@ -170,6 +168,8 @@ def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], probl
             field, kind = REFERENCES[name]
             properties[field] = Ref(Address(kind, value))
         elif name == "publicKeyMaterial":
+            from reconciler.spec.keys import key_pair  # noqa: PLC0415 - few specs have keys
+
             if key := key_pair(project.root, entry, problems):
                 properties["fingerprint"], public_key = key.fingerprint, key.pem
         else:

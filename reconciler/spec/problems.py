@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
 
@@ -25,8 +24,7 @@ _WORD = re.compile(r"[\w:./+@=-]{1,128}")
 _LONGEST_QUOTE = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing wrong, at a path below the value that was looked at. ``at_key`` points at the key rather than at what it holds."""
 
     path: KeyPath

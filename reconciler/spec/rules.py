@@ -8,9 +8,8 @@ The rules are the service model's and the user guide's (channel, recording, mult
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
@@ -37,8 +36,7 @@ _COMBINED = frozenset({"type", "preset", "containerFormat", "multitrackInputConf
 """Fields of a channel that are judged together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the resources will live; ARNs have to agree with it."""
 
     region: str
