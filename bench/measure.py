@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import statistics
 import subprocess
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import reconciler
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,19 @@ def run(command: Sequence[str], *, folder: Path | None = None, environment: Mapp
 def median(costs: Sequence[Cost], what: Callable[[Cost], float]) -> float:
     """Return the median of one figure over several runs."""
     return statistics.median(what(cost) for cost in costs)
+
+
+def paired(ours: Sequence[Cost], theirs: Sequence[Cost], what: Callable[[Cost], float]) -> float:
+    """Return the median of the ratios of runs that stood side by side: what made the machine slow for one made it slow for the other."""
+    return statistics.median(what(one) / what(other) for one, other in zip(ours, theirs, strict=True))
+
+
+def as_installed() -> None:
+    """Compile the package's byte code, as pip does for everything it installs, the programs compared with included.
+
+    A package that is worked on is not installed by pip, and where PYTHONDONTWRITEBYTECODE is set it would be compiled anew in every run.
+    """
+    compileall.compile_dir(Path(reconciler.__file__).parent, quiet=1)
 
 
 def in_turn(commands: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
