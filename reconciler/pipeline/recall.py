@@ -14,12 +14,18 @@ from reconciler.model.target import Project
 from reconciler.pipeline.journal import last_run
 from reconciler.pipeline.record import recorded
 from reconciler.pipeline.survey import Survey
+from reconciler.plan.actions import Verb
 
 _MOST = 8
 
 
 def expected(project: Project, survey: Survey) -> frozenset[Address]:
-    """Return the addresses that stood here after the last apply from here, one that did not come to its end included."""
+    """Return the addresses that stood here after the last apply from here, one that did not come to its end included.
+
+    They are held against what a plan would make anew. Where that is nothing, none are returned: the record of 5,000 channels takes 30 ms to read.
+    """
+    if not any(action.verb is Verb.CREATE for action in survey.plan.actions):
+        return frozenset()
     root = Path(project.root)
     found = recorded(root, project.stack, survey.target.name, survey.live) or frozenset()
     last = last_run(root, survey.target.name)

@@ -5,15 +5,29 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from reconciler.cli.main import build_parser
+from tests.cli.support import run
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     (action,) = (item for item in parser._actions if isinstance(item, argparse._SubParsersAction))
     return dict(action.choices)
+
+
+def test_a_plan_in_sync_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "ivs-reconciler.yaml").write_text("stack: a\ntargets: {dev: {region: us-west-2, sandbox: dev.db}}\n", encoding="utf-8")
+    (tmp_path / "specs" / "a.yaml").write_text("channels:\n  a: {type: BASIC}\n", encoding="utf-8")
+    assert run(tmp_path, "apply", "--auto-approve").code == 0
+    script = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "No changes" in ran.stdout
+    loaded = set(ran.stdout.split())
+    assert not loaded & {"pydantic", "yaml", "boto3", "deepdiff", "structlog", "rich", "reconciler.apply", "reconciler.plan.drift", "reconciler.spec.documents"}
 
 
 WHOLE = verbs(build_parser())

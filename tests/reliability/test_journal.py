@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.apply import StepFinished
 from reconciler.model.address import Address
-from reconciler.pipeline.journal import Journal, last_run
+from reconciler.pipeline.journal import Journal, _come_to_its_end, _in_full, last_run
 from reconciler.plan.actions import Result, StepOutcome
 
 A, B = Address.parse("channel/a"), Address.parse("channel/b")
@@ -99,3 +101,31 @@ def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
     found = last_run(tmp_path, "prod")
     assert found is not None
     assert found.under_way == {}
+
+
+LINES = st.sampled_from(
+    [
+        '{"run":"a","event":"run","at":"1","account":"1","pid":1,"host":"h"}',
+        '{"run":"b","event":"run","at":"2","account":"1","pid":2,"host":"h"}',
+        '{"run":"b","event":"run","at":"2"}',
+        '{"run":"b","event":"run","at":"2","pid":"x","host":"h"}',
+        '{"run":"a","event":"step","address":"channel/a","operation":"CreateChannel"}',
+        '{"run":"a","event":"end","at":"3"}',
+        '{"run":"b","event":"end","at":"3"}',
+        '{"run":"b","event":"en',
+        '{"run":"b","event":"run","at',
+        '["event":"run"]',
+        '["run","event"]',
+        "",
+    ]
+)
+
+
+@given(st.lists(LINES, max_size=8), st.sampled_from(["", "\n"]))
+def test_the_end_found_quickly_is_the_end_found_line_by_line(lines: list[str], last: str) -> None:
+    text = "\n".join(lines) + last
+    quick, full = _come_to_its_end(text), _in_full(text)
+    if quick is not None:
+        assert full is not None
+        assert (quick.ended, quick.started, quick.account, quick.pid, quick.host) == (True, full.started, full.account, full.pid, full.host)
+        assert full.ended
