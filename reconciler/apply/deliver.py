@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.apply.attempt import NOT_FOUND, Attempt, passing, pauses
 from reconciler.errors import AwsError
 from reconciler.model.kinds import STREAM_KEY
-from reconciler.model.sink import Sink
+from reconciler.model.sink import Sink, Store
 
 
 def hand_over(attempt: Attempt, arn: str, sink: Sink) -> None:
@@ -22,7 +22,8 @@ def hand_over(attempt: Attempt, arn: str, sink: Sink) -> None:
             if fresh and (why := passing(attempt, error)):
                 attempt.pause(pause, why)
                 continue
-            said = f"{error}; the value of {arn} waits: correct that and apply again, which hands it over and makes no other key"
+            again = "repeat the rotation with another file" if sink.store is Store.FILE else "correct that and apply again"
+            said = f"{error}; the value of {arn} waits: {again}, which hands it over and makes no other key"
             raise AwsError(said, operation=error.operation, code=error.code, request_id=error.request_id, calls=0) from None
         attempt.sent += answer.calls
         attempt.request_id = answer.request_id

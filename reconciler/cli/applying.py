@@ -36,9 +36,9 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
     if args.auto_approve:
         return
     if args.format == "json":
-        raise PlanRefused("apply refused: --format json leaves nobody to ask; add --auto-approve")
+        raise PlanRefused(f"{args.command} refused: --format json leaves nobody to ask; add --auto-approve")
     if not sys.stdin.isatty():
-        raise PlanRefused("apply refused: there is no terminal to ask at; review with plan, then add --auto-approve")
+        raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; review with plan, then add --auto-approve")
 
 
 def locked(args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply") -> AbstractContextManager[Mapping[str, threading.Event]]:
@@ -80,9 +80,9 @@ def show_ask_run(
         return ExitCode.OK
     due = [action for target in plan.targets for action in target.actions if action.blocked is None]
     if not due:
-        raise PlanRefused("apply refused: every action is blocked, for the reasons above; nothing was changed")
+        raise PlanRefused(f"{args.command} refused: every action is blocked, for the reasons above; nothing was changed")
     if not args.auto_approve and not _agreed(plan):
-        raise PlanRefused("apply stopped: not confirmed; nothing was changed")
+        raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
     if before_first_call:
         before_first_call()
     with _stoppable() as stop:

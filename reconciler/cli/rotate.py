@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
     from reconciler.model.sink import Sink
-    from reconciler.plan.actions import TargetPlan
+    from reconciler.plan.actions import Action, TargetPlan
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     from reconciler.errors import UsageError
     from reconciler.plan.hold import counted
 
-    actions = tuple(action for action in plan.actions if action.address in addresses)
+    actions = tuple(_advised(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
     for action in actions:
         if any(needed not in own for step in action.steps for needed in step.after):
@@ -131,6 +131,17 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     left = len(plan.actions) - len(actions)
     notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due too; apply carries them out",) if left else ()
     return replace(plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes)
+
+
+def _advised(action: Action) -> Action:
+    """Return an action that a broadcast stands in the way of with the way around it."""
+    from dataclasses import replace
+
+    if action.blocked is None or action.blocked.code != "live":
+        return action
+    return replace(
+        action, blocked=replace(action.blocked, message=f"{action.blocked.message}; or add --even-live: the broadcast goes on, with a key that is gone")
+    )
 
 
 def _file(path: Path) -> Sink:

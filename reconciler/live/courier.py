@@ -152,14 +152,23 @@ def _to_file(path: Path, value: str) -> None:
     """Write a file that was not there and that only its owner can read."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise AwsError(f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(value + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-    except FileExistsError:
-        raise AwsError(f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0) from None
     except OSError as error:
-        raise AwsError(f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another", code="FileUnwritable", calls=0) from None
+        # Half a value is of no use, and would stand in the way of the next try.
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> AwsError:
+    return AwsError(f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another", code="FileUnwritable", calls=0)
 
 
 def _to_stand_in(path: Path, sink: Sink, value: str) -> None:

@@ -2,7 +2,7 @@
 
 A limit is counted for each kind, over what would really be carried out: blocked actions do not count.
 Deletes are resources that leave; a replacement puts another in its place and is not one, nor is the end of an interrupted replacement.
-Updates are changes of properties; an edit of tags alone is not one.
+Updates are changes of properties, and stream keys that are made anew; an edit of tags alone is not one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _is_delete(action: Action) -> bool:
 
 
 def _is_update(action: Action) -> bool:
-    return action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER
+    return action.reason is Reason.ROTATION_DUE or (action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER)
 
 
 def _count(number: int, what: str) -> str:

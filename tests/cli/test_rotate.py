@@ -138,6 +138,8 @@ def test_on_air_a_key_is_left_alone_unless_asked(tmp_path: Path) -> None:
     ran = run(folder, "rotate", "stream-key", "stream-key/a", "--auto-approve")
     assert (ran.code, made(folder)) == (3, 0)
     assert "3 viewers" in ran.out
+    assert "--even-live" in ran.out
+    assert "rotate refused" in ran.err
     ran = run(folder, "rotate", "stream-key", "stream-key/a", "--auto-approve", "--even-live")
     assert (ran.code, made(folder)) == (0, 1)
     assert "the broadcast goes on" in ran.out
@@ -296,3 +298,18 @@ def test_an_answer_that_breaks_on_its_way_shows_nothing_of_the_value(world: Worl
     said = repr(result) + repr(screen.events) + "".join(path.read_text(encoding="utf-8") for path in world.root.rglob("*") if path.is_file())
     assert secret not in said
     assert secret[:16] not in said
+
+
+def test_a_file_that_cannot_be_written_leaves_the_key_waiting_for_another(world: World) -> None:
+    spec, asked = keys(), frozenset({Address.parse("stream-key/c")})
+    world.carry_out(surveyed(world, spec))
+    result = world.carry_out(surveyed(world, spec, Rotate(asked, Sink(Store.FILE, str(world.root / "nowhere" / "key")))))
+    assert result is not None
+    assert "repeat the rotation with another file" in result.outcomes[0].message
+    assert surveyed(world, spec).plan.is_empty, "no place is named, so an apply has nothing to do"
+    path = world.root / "key"
+    world.carry_out(surveyed(world, spec, Rotate(asked, Sink(Store.FILE, str(path)))))
+    (key,) = [found for found in world.everything() if ":stream-key/" in found["arn"]]
+    assert path.read_text(encoding="utf-8").strip() == world.client.get_stream_key(arn=key["arn"])["streamKey"]["value"]
+    assert DELIVERED not in key["tags"]
+    assert sum(call["operation"] == "CreateStreamKey" for call in world.control.calls(limit=1000)) == 1
