@@ -47,7 +47,7 @@ def main(rounds: int = 5, *, large: bool = True) -> None:
                 f"In-sync plan of {SMALL:,} beside octoDNS on {SMALL:,} records (medians of {rounds} pairs)",
                 [
                     ("", "plan", "octoDNS", "ratio", "goal"),
-                    ("CPU seconds", f"{cpu:.2f}", f"{other:.2f}", f"{paired(plan, octodns, lambda cost: cost.cpu):.2f}", "0.25"),
+                    ("CPU seconds", f"{cpu:.2f}", f"{other:.2f}", f"{paired(plan, octodns, lambda cost: cost.cpu):.3f}", "0.25"),
                     ("peak memory MB", f"{rss:.0f}", f"{other_rss:.0f}", f"{paired(plan, octodns, lambda cost: cost.rss):.2f}", "1.2"),
                 ],
             )
