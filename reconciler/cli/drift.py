@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers, add_format, context_of, project_of
-from reconciler.errors import ExitCode
+from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from reconciler.cli.options import Context
     from reconciler.errors import AwsError
-    from reconciler.model.target import Project
+    from reconciler.model.target import Project, Target
+    from reconciler.pipeline.tally import Tally
     from reconciler.plan.findings import DriftReport
     from reconciler.plan.ignore import Ignore
+
+_DAYS, _MOST_DAYS = 7, 90
+"""How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -35,42 +41,102 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         default=[],
         help="for this run, only count differences of this field, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; may be repeated",
     )
+    parser.add_argument("--prometheus", metavar="FILE", help="write metrics to FILE, for the text file collector of a node exporter")
+    group = parser.add_argument_group("who did it")
+    group.add_argument("--blame", action="store_true", help="ask CloudTrail who changed, deleted or doubled what; needs cloudtrail:LookupEvents")
+    group.add_argument("--blame-days", metavar="N", type=_days, help=f"how far to look back, at most {_MOST_DAYS} days (default: {_DAYS})")
+    group = parser.add_argument_group("telling people")
+    group.add_argument("--notify", action="store_true", help="tell the channels that the project file names what is new and what was resolved, once")
+    group.add_argument("--link", metavar="URL", help="where the whole report is, for the messages")
+    group.add_argument("--state", metavar="FILE", help="where to remember what was told (default: .ivs-reconciler/told.json beside the project file)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from reconciler.cli.progress import reading
-    from reconciler.errors import AwsError
+    from reconciler.errors import AwsError, SpecError
     from reconciler.log import configure
     from reconciler.pipeline.drifting import drift_of
     from reconciler.pipeline.loading import load_desired_states
     from reconciler.pipeline.survey import surveyed
+    from reconciler.pipeline.tally import Tally
     from reconciler.plan.actions import PlanOptions
     from reconciler.plan.ignore import Ignore
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
     ignores = tuple(map(Ignore.parse, args.ignore))
+    days = _blame_days(args)
     project, targets = project_of(context)
-    desired = load_desired_states(project, targets)
-    failures: list[AwsError] = []
+    state = _state(args, context, project)
+    tally = Tally()
+    try:
+        desired = load_desired_states(project, targets)
+    except SpecError:
+        _measure(args, context, project, targets, (), tally)
+        raise
     missed: dict[str, AwsError] = {}
+    failures: list[AwsError] = []
+    reports: tuple[DriftReport, ...] = ()
     with (
         reading(sys.stderr) as progress,
-        surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures, missed=missed) as surveys,
+        surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures, missed=missed, opening=tally.opening) as surveys,
     ):
-        reports = tuple(drift_of(project, survey, expand=context.verbosity > 0) for survey in surveys)
-    reports = _without(reports, ignores)
-    if reports:
+        reports = _without([drift_of(project, survey, expand=context.verbosity > 0) for survey in surveys], ignores)
+        if days:
+            from reconciler.pipeline.blaming import with_blame
+
+            reports = tuple(with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True))
+    if reports or args.format in ("json", "junit"):
         _show(args.format, context, project, reports, {name: str(error) for name, error in missed.items()})
+        sys.stdout.flush()
+    if state is not None:
+        _notify(project, targets, reports, missed, state, args.link or "")
+    _measure(args, context, project, targets, reports, tally)
     failures += [AwsError(f"{report.name}: {line}") for report in reports for line in report.unread]
     if failures:
-        sys.stdout.flush()
         raise failures[0] if len(failures) == 1 else AwsError("\n".join(map(str, failures)))
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_DAYS and len(text) <= 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to {_MOST_DAYS}, which is how long CloudTrail keeps its history")
+    return int(text)
+
+
+def _blame_days(args: argparse.Namespace) -> int:
+    if args.blame_days and not args.blame:
+        raise UsageError("--blame-days says how far --blame looks back; give --blame too")
+    return (args.blame_days or _DAYS) if args.blame else 0
+
+
+def _state(args: argparse.Namespace, context: Context, project: Project) -> Path | None:
+    """Return where to remember what was told, or ``None`` where nobody is told. Raises ``UsageError`` before anything is read."""
+    if not args.notify:
+        if args.link or args.state:
+            raise UsageError("--link and --state belong to --notify; give it too")
+        return None
+    from pathlib import Path
+
+    from reconciler.pipeline.record import FOLDER, made_folder
+    from reconciler.pipeline.told import FileMemory
+
+    if not project.notifications:
+        raise UsageError(f"{project.path}: names nobody to tell; write a channel under notifications")
+    if args.state:
+        path: Path = context.directory / args.state
+    else:
+        path = Path(project.root) / FOLDER / "told.json"
+        try:
+            made_folder(Path(project.root))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state") from None
+    FileMemory(path, project.stack)  # one that is something else is refused now, and not after minutes of reading
+    return path
 
 
 def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tuple[DriftReport, ...]:
@@ -82,6 +148,33 @@ def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tup
         if not any(ignore in met for _, met in done):
             sys.stderr.write(f"note: --ignore {ignore} met no difference\n")
     return tuple(report for report, _ in done)
+
+
+def _notify(project: Project, targets: Sequence[Target], reports: Sequence[DriftReport], missed: Mapping[str, AwsError], state: Path, link: str) -> None:
+    """Tell every channel what is new to it. What fails is said and changes nothing else."""
+    from reconciler.pipeline.notify import Unread, look_of, tell
+    from reconciler.pipeline.told import file_memory
+
+    found = {report.name: report for report in reports}
+    looks = [look_of(target, found[target.name]) if target.name in found else Unread(target, missed[target.name]) for target in targets]
+    try:
+        with file_memory(state, project.stack) as memory:
+            tellings = tell(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
+    except UsageError as error:
+        sys.stderr.write(f"nobody was told: {error}\n")
+        return
+    for telling in tellings:
+        sys.stderr.write(f"{telling}\n")
+
+
+def _measure(args: argparse.Namespace, context: Context, project: Project, targets: Sequence[Target], reports: Sequence[DriftReport], tally: Tally) -> None:
+    """Write the metrics where they are asked for; a target without a report has failed."""
+    if not args.prometheus:
+        return
+    from reconciler.pipeline.tally import write_metrics
+
+    found = {report.name: report for report in reports}
+    write_metrics(context.directory / args.prometheus, [tally.sample(project.stack, target.name, found.get(target.name)) for target in targets])
 
 
 def _show(view: str, context: Context, project: Project, reports: tuple[DriftReport, ...], missed: Mapping[str, str]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from reconciler.live.answer import Answer
 from reconciler.model.quotas import Applied
 from reconciler.model.sink import Sink
 from reconciler.model.target import HOME_REGIONS, Target
+from reconciler.model.trail import Trail
 
 if TYPE_CHECKING:
     from reconciler.live.gateway import IvsGateway, OnRequest
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one account and region, and who we are there. ``quotas`` asks which quotas apply; it never raises ``AwsError``.
+    """An open way to one account and region, and who we are there.
 
+    ``quotas`` asks which quotas apply, and ``trail`` who called these operations since then; neither raises ``AwsError``.
     ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
     """
 
@@ -39,6 +42,7 @@ class Connection:
     caller_arn: str
     quotas: Callable[[], Applied] = Applied
     deliver: Callable[[str, Sink], Answer] | None = None
+    trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
 
 
 @contextmanager
@@ -86,14 +90,22 @@ def connect(
         pacer = (pacers or OURS).of(account_id, target.region, ivs.meta.endpoint_url) if target.paced else None
 
         def quotas() -> Applied:
-            asked = endpoint or _neighbour(ivs.meta.endpoint_url)
+            asked = endpoint or _neighbour(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
             return read_quotas(open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10))
+
+        def trail(operations: Sequence[str], since: datetime) -> Trail:
+            from reconciler.live.trail import PACERS, read_trail
+
+            client = open_client(session, "cloudtrail", target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1)
+            with closing(client):
+                own = PACERS.of(account_id, target.region, client.meta.endpoint_url) if target.paced else None
+                return read_trail(IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request), operations, since, datetime.now(UTC))
 
         gateway = IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
         courier = Courier(gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep)
         stack.callback(courier.close)
-        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver)
+        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail)
 
 
 def _caller(sts: IvsGateway) -> tuple[str, str]:
@@ -112,11 +124,11 @@ def _caller(sts: IvsGateway) -> tuple[str, str]:
     return str(identity["Account"]), str(identity["Arn"])
 
 
-def _neighbour(ivs_url: str) -> str | None:
-    """Return where Service Quotas is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
+def _neighbour(ivs_url: str, service: str) -> str | None:
+    """Return where another service is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
     from reconciler.live.limiter import is_aws
 
-    if is_aws(ivs_url) or os.environ.get("AWS_ENDPOINT_URL_SERVICE_QUOTAS") or os.environ.get("AWS_ENDPOINT_URL"):
+    if is_aws(ivs_url) or os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL"):
         return None
     return ivs_url
 

@@ -122,9 +122,10 @@ class Pacer:
 class Pacers:
     """One pacer for each place that counts calls: an account and a region of one service address. Safe to share between threads."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep, rates: Mapping[str, float] = RATES) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._rates = rates
         self._pacers: dict[tuple[str, str, str], Pacer] = {}
         self._lock = threading.Lock()
 
@@ -133,7 +134,7 @@ class Pacers:
         key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"))
         with self._lock:
             if key not in self._pacers:
-                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep)
+                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep, rates=self._rates)
             return self._pacers[key]
 
 

@@ -58,7 +58,7 @@ _CLASSES: Mapping[str, Repeat] = {
         ("BatchGetChannel", "BatchGetStreamKey", "ListTagsForResource", "GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions"),
         Repeat.READ,
     ),
-    **dict.fromkeys(("GetCallerIdentity", "AssumeRole"), Repeat.READ),
+    **dict.fromkeys(("GetCallerIdentity", "AssumeRole", "LookupEvents"), Repeat.READ),
     **{kind.update: Repeat.SAME for kind in KINDS.values() if kind.update is not None},
     **dict.fromkeys(("TagResource", "UntagResource", "StopStream"), Repeat.SAME),
     **{kind.delete: Repeat.DELETE for kind in KINDS.values()},

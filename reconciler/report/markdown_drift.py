@@ -38,7 +38,7 @@ def render_drift(
     if report.defaults:
         where["At the default"] = plural(report.defaults, "field")
     head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
-    blocks = tuple(_block(finding) for standing in TITLES for finding in report.of(standing) if shows_changes(finding))
+    blocks = tuple(_block(finding) for standing in TITLES for finding in report.of(standing) if shows_changes(finding) or finding.blame)
     section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_groups(report)), blocks)
     cut = cut_line("report", artefact_url)
     return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
@@ -66,9 +66,8 @@ def _line(finding: Finding) -> Line:
     text += ", ".join(names) or finding.explanation
     if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
-    if finding.blame is not None:
-        who = dict.fromkeys(deed.who for deed in finding.blame.deeds)
-        text += f" (by {', '.join(who)})" if who else f" ({finding.blame.remark})" if not shows_changes(finding) else ""
+    if finding.blame and (who := dict.fromkeys(deed.who for deed in finding.blame.deeds)):
+        text += f" (by {', '.join(who)})"
     return Line(harmless(text), finding.address.kind.value)
 
 
@@ -82,7 +81,7 @@ def _block(finding: Finding) -> Block:
     parts = [f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>", prose(finding.explanation)]
     if finding.arn:
         parts.append(code(finding.arn))
-    if lines := diff_lines(as_it_happened(finding)):
+    if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
         drifted = finding.standing is Standing.DRIFT
         parts.append("`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:")
         parts.append(fenced(lines))

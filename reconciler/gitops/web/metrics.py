@@ -122,7 +122,7 @@ def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     every = {(stack, name): state for name, state in states.items()}
     last = {at: state.last for at, state in every.items() if state.last}
     known = {at: state.known for at, state in every.items() if state.known}
-    yield _family(names.IN_SYNC, {at: run.ending in _IN_SYNC for at, run in last.items() if run.looked})
+    yield _family(names.IN_SYNC, {at: run.ending in _IN_SYNC for at, run in last.items() if run.looked and not (run.report and run.report.unread)})
     yield _family(names.LAST_RUN_OK, {at: run.ending not in FAILURES for at, run in last.items()})
     yield _family(names.LAST_RUN, {at: run.started + run.seconds for at, run in last.items()})
     yield _family(names.DURATION, {at: run.seconds for at, run in last.items()})
