@@ -27,7 +27,7 @@ def test_a_plan_in_sync_loads_nothing_that_it_does_not_use(tmp_path: Path) -> No
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "No changes" in ran.stdout
     loaded = set(ran.stdout.split())
-    assert not loaded & {"pydantic", "yaml", "boto3", "deepdiff", "structlog", "rich", "reconciler.apply", "reconciler.plan.drift", "reconciler.spec.documents"}
+    assert not loaded & {"pydantic", "yaml", "deepdiff", "structlog", "rich", "reconciler.apply", "reconciler.plan.drift", "reconciler.spec.documents"}
 
 
 WHOLE = verbs(build_parser())
