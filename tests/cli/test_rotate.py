@@ -313,3 +313,30 @@ def test_a_file_that_cannot_be_written_leaves_the_key_waiting_for_another(world:
     assert path.read_text(encoding="utf-8").strip() == world.client.get_stream_key(arn=key["arn"])["streamKey"]["value"]
     assert DELIVERED not in key["tags"]
     assert sum(call["operation"] == "CreateStreamKey" for call in world.control.calls(limit=1000)) == 1
+
+
+def test_two_rotations_of_one_key_at_once_leave_one_key_and_its_value(world: World) -> None:
+    world.carry_out(surveyed(world, keys("1", SINK)))
+    first, second = surveyed(world, keys("2", SINK)), surveyed(world, keys("2", SINK))
+    for survey in (first, second):
+        result = world.carry_out(survey)
+        assert result is not None
+        assert result.complete, result
+    (key,) = [found for found in world.everything() if ":stream-key/" in found["arn"]]
+    assert key["tags"][DELIVERED] == SINK.mark
+    stored = json.loads((world.root / "sinks.json").read_text(encoding="utf-8"))
+    assert stored == {SINK.mark: world.client.get_stream_key(arn=key["arn"])["streamKey"]["value"]}
+    assert surveyed(world, keys("2", SINK)).plan.is_empty
+
+
+def test_whoever_may_not_read_values_is_told_so_and_the_key_waits(world: World) -> None:
+    world.carry_out(surveyed(world, keys("1", SINK)))
+    world.control.deny("GetStreamKey")
+    result = world.carry_out(surveyed(world, keys("2", SINK)))
+    assert result is not None
+    (outcome,) = result.outcomes
+    assert outcome.result is Result.FAILED
+    assert "ivs:GetStreamKey" in outcome.message
+    world.control.clear_faults()
+    world.carry_out(surveyed(world, keys("2", SINK)))
+    assert surveyed(world, keys("2", SINK)).plan.is_empty
