@@ -67,9 +67,9 @@ class _Closing:
         now = self._context.clock
         try:
             found = self._lookout.new(CHANNEL)
-        except AwsError:
-            # Every one of these was answered by AWS; only the look for rivals failed.
-            if now() - self._began >= LAG_SECONDS:
+        except AwsError as error:
+            # Every one of these was answered by AWS; only the look for rivals failed, and without credentials it would fail for ever.
+            if not error.retryable or now() - self._began >= LAG_SECONDS:
                 self._open = []
             return "what is there could not be listed"
         for made in self._open:

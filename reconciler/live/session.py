@@ -31,7 +31,7 @@ def open_session(target: Target, endpoint_url: str | None) -> boto3.Session:
         session = _botocore_session({"profile": (None, None, None, None), **_no_files()})
         session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
     else:
-        session = _botocore_session(profile=target.profile)
+        session = _guarded_session(target)
         if target.role_arn is not None:
             credentials = _assumed(session, target, endpoint_url)
             session = _botocore_session(profile=target.profile)
@@ -82,6 +82,16 @@ def _botocore_session(session_vars: dict[str, object] | None = None, profile: st
     return session
 
 
+def _guarded_session(target: Target) -> Any:
+    """Return a session whose credentials come from whatever boto3 finds; providers that ask STS do it in the target's region."""
+    from reconciler.live.credentials import guard
+
+    session = _botocore_session(profile=target.profile)
+    session.set_config_variable("region", target.region)
+    guard(session)
+    return session
+
+
 @functools.cache
 def _models() -> Any:
     """Return the loader of service models; it keeps what it read, which is the same for every session."""
@@ -99,13 +109,15 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
     from botocore.exceptions import NoCredentialsError
 
+    from reconciler.live.credentials import Guarded
+
     source_credentials = source.get_credentials()
     if source_credentials is None:
         raise NoCredentialsError
     create = functools.partial(source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1))
     extra = {"RoleSessionName": SESSION_NAME, **({"ExternalId": target.external_id} if target.external_id is not None else {})}
     fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
-    return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
+    return Guarded(DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"), str(target.role_arn))
 
 
 class _Given:

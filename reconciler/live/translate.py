@@ -6,6 +6,7 @@ botocore's exceptions may hold the request that was sent, so nothing of them but
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from reconciler.errors import AwsError
+from reconciler.live.credentials import CredentialsUnavailable
 from reconciler.live.retries import THROTTLES
 from reconciler.live.unreadable import DENIED_CODES
 
@@ -40,6 +42,7 @@ CREDENTIAL_CODES = frozenset(
 
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
 _NO_CREDENTIALS = (
     "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
@@ -50,9 +53,55 @@ _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment o
 
 def to_aws_error(error: Exception, operation: str, *, writes: bool) -> AwsError:
     """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown."""
+    if isinstance(error, CredentialsUnavailable):
+        return _from_provider(error, operation)
     if isinstance(error, boto.ClientError):
         return _from_answer(error, operation, writes=writes)
     return _from_below(error, operation, writes=writes)
+
+
+def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
+    """Return why there are no credentials to sign the operation with; it was not sent, so its outcome is known.
+
+    AWS's code is in the text alone: a refusal of the role is none of the operation, and a throttle is none of its rate.
+    """
+    cause, retryable, code = error.cause, False, "Credentials"
+    if isinstance(cause, boto.ClientError):
+        said = _from_answer(cause, operation, writes=False)
+        retryable = said.retryable
+        quoted = _said(said.code, str(said))
+        if said.operation == "AssumeRoleWithWebIdentity":
+            message = (
+                f"the role {error.role or 'of the web identity'} could not be assumed with the web identity token ({quoted}); "
+                "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
+            )
+        elif said.code in CREDENTIAL_CODES:
+            message, code = str(said), said.code
+        elif said.operation == "AssumeRole":
+            message = (
+                f"the role {error.role or 'of the profile'} could not be assumed ({quoted}); "
+                "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
+            )
+        else:
+            message = f"the AWS credentials could not be obtained: {said.operation} answered {quoted}; {_SIGN_IN}"
+    elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
+        below = _from_below(cause, "the request for AWS credentials", writes=False)
+        message, code, retryable = masked(str(below)), below.code, below.retryable
+    elif isinstance(cause, OSError):
+        named = f"{cause.filename}: " if cause.filename else ""
+        message = (
+            f"the AWS credentials could not be obtained: {named}{(cause.strerror or type(cause).__name__).lower()}; "
+            "check credential_process, the token file and the profile"
+        )
+    elif isinstance(cause, RuntimeError):
+        message = f"the AWS credentials were renewed, but have expired already; set this machine's clock right, or {_SIGN_IN}"
+    else:
+        # Its text may quote what was read.
+        message = (
+            "the AWS credentials could not be obtained: what a credential_process printed or a token file holds cannot be read "
+            f"({type(cause).__name__}); AWS's guide says how it is written, its Expiration with a time zone"
+        )
+    return AwsError(message, operation=operation, code=code, retryable=retryable)
 
 
 def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> AwsError:
@@ -73,11 +122,6 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     known = status != 501  # "not implemented" stays so
     if code in CREDENTIAL_CODES:
         message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
-    elif called == "AssumeRole" and operation != "AssumeRole":
-        message = (
-            f"the role of the target could not be assumed ({_said(code, text)}); "
-            "check roleArn and externalId, and that the role's trust policy names the caller"
-        )
     elif throttled:
         message = f"{called}: AWS refused the call for its rate ({_said(code, text)})"
     elif text:
@@ -171,6 +215,11 @@ _ROWS = (
 def _is_skew(code: str, text: str) -> bool:
     """Whether AWS speaks of the time in a signature rather than of who signed (wording as in the API references of STS and others)."""
     return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
+
+
+def masked(text: str) -> str:
+    """Mask what looks like a key or a token: a program that gives credentials may print them where it complains."""
+    return _TOKEN.sub(lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0], text)
 
 
 def _said(code: str, text: str) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from reconciler.live.translate import to_aws_error
+from reconciler.live.credentials import CredentialsUnavailable
+from reconciler.live.retries import is_throttle
+from reconciler.live.translate import masked, to_aws_error
 
 
 def refused(code: str, status: int, message: str = "", operation: str = "GetChannel", **more: Any) -> boto.ClientError:
@@ -60,9 +62,34 @@ def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
 
 
 def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() -> None:
-    translated = to_aws_error(refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole"), "GetCallerIdentity", writes=False)
+    cause = refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole")
+    translated = to_aws_error(CredentialsUnavailable(cause, "arn:aws:iam::111122223333:role/deployer"), "CreateChannel", writes=True)
     assert "check roleArn and externalId" in str(translated)
-    assert translated.operation == "AssumeRole"
+    assert "role/deployer" in str(translated)
+    assert (translated.operation, translated.code, translated.ambiguous, translated.retryable) == ("CreateChannel", "Credentials", False, False)
+
+
+@pytest.mark.parametrize(
+    "cause", [refused("InternalFailure", 503, "busy", "AssumeRole"), refused("Throttling", 400, "slow", "AssumeRole"), boto.ReadTimeoutError(endpoint_url="x")]
+)
+def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_later(cause: Exception) -> None:
+    translated = to_aws_error(CredentialsUnavailable(cause), "CreateChannel", writes=True)
+    assert (translated.ambiguous, translated.retryable) == (False, True)
+    assert not is_throttle(translated)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("+ echo wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "+ echo ***"),
+        (
+            "see https://studio.awsapps.com/start and /home/studio/configuration/aws/credentials",
+            "see https://studio.awsapps.com/start and /home/studio/configuration/aws/credentials",
+        ),
+    ],
+)
+def test_what_looks_like_a_key_is_masked_and_places_are_not(text: str, shown: str) -> None:
+    assert masked(text) == shown
 
 
 def test_aws_text_is_kept_as_it_is() -> None:
