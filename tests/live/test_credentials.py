@@ -127,9 +127,18 @@ def test_reads_of_many_pages_renew_too_also_on_the_short_way(bench: Bench, monke
             live = read_live(connection.gateway, ReadRequest("acme-live"), account_id=connection.account_id, region="us-west-2")
     assert len(live.resources[KindName.CHANNEL]) == 110
     for operation in ("ListChannels", "BatchGetChannel"):
-        used = bench.keys(operation)
-        assert len(used) >= 2
-        assert len(set(used)) == len(used), f"{operation} was signed with old credentials"
+        # Threads that renew at the same moment may get the same key.
+        assert len(set(bench.keys(operation))) >= 2
+
+
+def test_every_read_on_the_short_way_is_signed_with_what_is_good_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bench.env.items():
+        monkeypatch.setenv(name, value)
+    bench.settings(f"[profile studio]\n{program(bench.home)}\n")
+    with connect(Target("dev", "us-west-2", profile="studio", paced=False)) as connection:
+        for _ in range(6):
+            connection.gateway.call("ListChannels", {})
+    assert len(set(bench.keys("ListChannels"))) == 6
 
 
 @pytest.mark.parametrize("external_id", [None, "studio-7"])
@@ -267,7 +276,7 @@ def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is
     reads = runs(bench.home)
     (bench.home / "runs").unlink()
     bench.settings(f"[profile studio]\n{program(bench.home, good=reads + 5, otherwise=otherwise)}\n")
-    broken_off(bench, said)
+    broken_off(bench, said, most=reads + 5 + COUNT)
 
 
 @pytest.mark.parametrize(
@@ -283,13 +292,13 @@ def test_a_role_that_is_withdrawn_in_the_middle_leaves_a_report_that_is_right(be
     reads = len(giver.forms)
     with authority(refuse=lambda number: refusal if number > reads + 5 else None) as giver:
         bench.env["AWS_ENDPOINT_URL_STS"] = giver.url
-        broken_off(bench, said, repaired=False)
+        broken_off(bench, said)
     with authority() as giver:
         bench.env["AWS_ENDPOINT_URL_STS"] = giver.url
         bench.is_converged()
 
 
-def broken_off(bench: Bench, said: str, *, repaired: bool = True) -> None:
+def broken_off(bench: Bench, said: str, *, most: int = 0) -> None:
     """Apply with credentials that end on the way; compare what is said with what is there."""
     ran = bench.run("apply", "--auto-approve", "--format", "json")
     made = bench.names()
@@ -308,7 +317,8 @@ def broken_off(bench: Bench, said: str, *, repaired: bool = True) -> None:
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     assert sum(line["event"] == "done" and line["outcome"] == "done" for line in lines) == len(made)
     assert lines[-1]["event"] == "end"
-    if repaired:
+    if most:
+        assert runs(bench.home) <= most, "it was asked again and again for what it cannot give any more"
         (bench.home / "runs").unlink()
         bench.settings(f"[profile studio]\n{program(bench.home)}\n")
         bench.is_converged()
