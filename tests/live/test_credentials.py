@@ -276,7 +276,7 @@ def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is
     reads = runs(bench.home)
     (bench.home / "runs").unlink()
     bench.settings(f"[profile studio]\n{program(bench.home, good=reads + 5, otherwise=otherwise)}\n")
-    broken_off(bench, said, most=reads + 5 + COUNT)
+    broken_off(bench, said, most=reads + COUNT + 3)
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_lat
     [
         ("+ echo wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "+ echo ***"),
         (
-            "see https://studio.awsapps.com/start and /home/studio/configuration/aws/credentials",
-            "see https://studio.awsapps.com/start and /home/studio/configuration/aws/credentials",
+            "see https://studio.awsapps.com/start and /srv/studio/configuration/aws/credentials",
+            "see https://studio.awsapps.com/start and /srv/studio/configuration/aws/credentials",
         ),
     ],
 )
