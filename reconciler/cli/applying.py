@@ -38,7 +38,8 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
     if args.format == "json":
         raise PlanRefused(f"{args.command} refused: --format json leaves nobody to ask; add --auto-approve")
     if not sys.stdin.isatty():
-        raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; review with plan, then add --auto-approve")
+        review = "review with plan, then " if args.command == "apply" else ""
+        raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; {review}add --auto-approve")
 
 
 def locked(args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply") -> AbstractContextManager[Mapping[str, threading.Event]]:

@@ -17,7 +17,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="print the IAM policy that planning or applying this spec needs",
         description="Print the least-privilege IAM policy for this spec and the targets asked for. Nothing is called.",
     )
-    parser.add_argument("purpose", choices=("plan", "apply"), help="plan: for plan and drift, read-only; apply: for apply, what plan needs included")
+    parser.add_argument(
+        "purpose",
+        choices=("plan", "apply"),
+        metavar="{plan,apply}",
+        help="plan: for plan and drift, read-only; apply: for apply, what plan needs included",
+    )
     parser.add_argument("--prune", action="store_true", help="allow deleting managed resources of kinds that the spec has none of")
     parser.add_argument("--stop-live", action="store_true", help="allow ending broadcasts, as apply --stop-live does")
     parser.add_argument("--blame", action="store_true", help="allow asking CloudTrail who changed something, as drift --blame does")

@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Delete and create stream keys, whatever label the spec asks for, and hand each new value over to the sink that the spec names. "
         "A rotation that was interrupted is brought to its end; no second key is made.",
     )
-    parser.add_argument("what", choices=("stream-key",), help="what is made anew")
+    parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what is made anew")
     parser.add_argument("addresses", metavar="ADDRESS", nargs="+", help="a stream key, such as stream-key/main-stage, or its channel")
     parser.add_argument("--to-file", metavar="PATH", help="write the value of one key into this file too, which must not be there yet (mode 0600)")
     parser.add_argument(

@@ -15,6 +15,8 @@ from reconciler.cli.sandbox_verbs import DEFAULT_PORT, add_verbs, fail, pair
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
 
+_HIGHEST_PORT = 65_535
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `sandbox` with its verbs to the command line."""
@@ -34,7 +36,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="serve until interrupted",
         description="Serve the Amazon IVS control plane until interrupted (Ctrl-C or SIGTERM).",
     )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)")
+    parser.add_argument("--port", type=_port, metavar="PORT", default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s: this machine only)")
     parser.add_argument("--db", metavar="FILE", help="keep the state in this SQLite file (default: in memory)")
     parser.add_argument("--quotas", action="store_true", help="answer 429 above AWS's documented call rates")
@@ -68,6 +70,8 @@ def serve(args: argparse.Namespace) -> int:
     import threading
 
     try:
+        # The state and the accounts are looked for in the folder that -C names.
+        args.db, args.accounts = _in_folder(args, args.db), _in_folder(args, args.accounts)
         sandbox = _sandbox(args)
         sandbox.start()
     except (ValueError, OSError, RuntimeError) as error:
@@ -112,6 +116,19 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         stop_seconds=args.stop_seconds,
         post_events_to=args.post_events,
     )
+
+
+def _in_folder(args: argparse.Namespace, path: str | None) -> str | None:
+    import os
+
+    folder = getattr(args, "directory", None)
+    return os.path.join(folder, path) if folder and path else path  # noqa: PTH118 - the path is shown as it was given
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _HIGHEST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a whole number from 0 to {_HIGHEST_PORT}")
+    return int(text)
 
 
 def _accounts(path: str | None) -> dict[str, str | AccessKey]:

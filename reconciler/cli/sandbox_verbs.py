@@ -39,9 +39,9 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
 
 def _add_streams(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     live = _verb(verbs, "live", "start a stream on a channel; without an ARN list what is on air", _live)
-    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN")
-    live.add_argument("--viewers", type=int, default=0)
-    live.add_argument("--health", default="HEALTHY", choices=HEALTHS)
+    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN", help="the channel to put on air (default: list what is)")
+    live.add_argument("--viewers", type=int, default=0, metavar="N", help="how many watch (default %(default)s)")
+    live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="of the stream (default %(default)s)")
     offline = _verb(verbs, "offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
     offline.add_argument("arn", metavar="CHANNEL_ARN")
     health = _verb(verbs, "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
@@ -84,13 +84,13 @@ def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     calls = _verb(verbs, "calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
-    calls.add_argument("--operation", default="")
-    calls.add_argument("--limit", type=int, default=20)
+    calls.add_argument("--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)")
+    calls.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
     events = _verb(verbs, "events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
-    events.add_argument("--limit", type=int, default=20)
+    events.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
     lag = _verb(verbs, "lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
-    lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS")
-    lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS")
+    lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)")
+    lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)")
     quota = _verb(verbs, "quota", "show resource quotas, or change one", _quota)
     quota.add_argument("name", nargs="?")
     quota.add_argument("value", nargs="?", type=int)

@@ -50,6 +50,37 @@ def test_a_verb_is_found_after_global_options(name: str) -> None:
     assert left.value.code == 1
 
 
+@pytest.mark.parametrize("words", [["plan", "--no-such"], ["-t", "dev", "plan", "--no-such"], ["sandbox", "serve", "--no-such"]])
+def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        build_parser(asked=words).parse_args(words)
+    assert left.value.code == 1
+    verb = " ".join(word for word in words if word in ("plan", "sandbox", "serve"))
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: ivs-reconciler {verb} ")
+    assert said.endswith(f"ivs-reconciler {verb}: unrecognized arguments: --no-such; see ivs-reconciler {verb} --help\n")
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_port_that_is_none_is_refused_in_words(tmp_path: Path, port: str) -> None:
+    ran = run(tmp_path, "sandbox", "serve", f"--port={port}")
+    assert ran.code == 1
+    assert f"'{port}' is not a port; write a whole number from 0 to 65535" in ran.err
+
+
+def test_the_files_of_a_served_sandbox_are_looked_for_in_the_folder_of_the_call(tmp_path: Path) -> None:
+    (tmp_path / "here" / "state.db").mkdir(parents=True)
+    ran = run(tmp_path, "-C", "here", "sandbox", "serve", "--port", "0", "--db", "state.db")
+    assert (ran.code, ran.out) == (1, "")
+    assert "here/state.db" in ran.err
+
+
+def test_the_purpose_of_a_policy_is_named_as_help_names_it(tmp_path: Path) -> None:
+    ran = run(tmp_path, "iam-policy")
+    assert ran.code == 1
+    assert "the following arguments are required: {plan,apply}; see" in ran.err
+
+
 @pytest.mark.parametrize("columns", ["40", "200", "0", "-1", "wide"])
 def test_the_width_is_the_one_that_argparse_finds(columns: str) -> None:
     script = "import argparse; from reconciler.cli.options import Help; print(Help('x')._width == argparse.HelpFormatter('x')._width)"

@@ -33,6 +33,18 @@ def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(f
         assert expected.lower() in shown.out.lower()
 
 
+def test_only_the_targets_asked_for_are_shown_and_one_that_the_plan_lacks_is_refused(tmp_path: Path) -> None:
+    targets = {name: {"region": "us-west-2", "sandbox": f".sandbox/{name}.db"} for name in ("dev", "test")}
+    folder = stack(tmp_path / "repo", SPEC, targets=targets)
+    save(folder)
+    shown = run(folder, "show", "p.json", "-t", "test", "--format", "json")
+    assert [target["name"] for target in shown.json["targets"]] == ["test"]
+    assert len(run(folder, "show", "p.json", "--format", "json").json["targets"]) == 2
+    unknown = run(folder, "show", "p.json", "-t", "prod")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert unknown.err == "the plan holds no target 'prod'; it holds dev, test\n"
+
+
 def test_a_saved_plan_is_applied_once_even_when_it_started_from_nothing(folder: Path) -> None:
     path = save(folder)
     assert run(folder, "apply", "p.json", "--auto-approve").code == 0
