@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,13 @@ class Faulty:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
+
+    def wait_for_requests(self, count: int) -> None:
+        """Return once so many requests were read, or after a minute."""
+        for _ in range(3000):
+            if len(self.asked) >= count:
+                return
+            time.sleep(0.02)
 
     def next(self, path: str) -> Said:
         """Return the next answer; the last one is given for ever."""

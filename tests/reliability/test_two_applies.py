@@ -65,7 +65,9 @@ def check(world: World, results: list[ApplyResult | None]) -> None:
     assert world.standing() == dict.fromkeys(SPEC.resources, 1), said
     plan = world.survey(SPEC, PlanOptions(prune=True)).plan
     assert plan.actions == (), (plan.actions, said)
-    assert all(result is None or result.complete for result in results), said
+    # On a busy machine the clock of the two can run far ahead of one of them, who then gives up waiting and says so: honest, though incomplete.
+    # That both give up would mean that neither did the work.
+    assert any(result is None or result.complete for result in results), said
 
 
 @pytest.mark.parametrize("seed", range(12))
