@@ -22,23 +22,23 @@ _HEADS = {
 
 def render_drift(report: DriftReport, *, paint: Paint = plain) -> str:
     """Return the report of one target."""
-    lines = [paint(f"{report.name}: account {report.account_id}, region {report.region}", "bold")]
+    lines = [paint(harmless(f"{report.name}: account {report.account_id}, region {report.region}"), "bold")]
     for standing in _HEADS:
         for finding in report.of(standing):
             lines += ["", *_finding(finding, paint)]
     lines += _foreign(report, paint)
     lines += _left_out(report, paint)
-    lines += ["", *(f"  note: {note}" for note in report.notes)] if report.notes else []
+    lines += ["", *(f"  note: {harmless(note)}" for note in report.notes)] if report.notes else []
     lines += ["", _last_line(report, paint)]
     return "\n".join(lines) + "\n"
 
 
 def _finding(finding: Finding, paint: Paint) -> Iterable[str]:
     head, tone = _HEADS[finding.standing]
-    yield f"  {paint(str(finding.address), 'bold')} {paint(head, tone)}"
-    yield f"      {paint(finding.explanation, 'dim')}"
+    yield f"  {paint(harmless(str(finding.address)), 'bold')} {paint(head, tone)}"
+    yield f"      {paint(harmless(finding.explanation), 'dim')}"
     if finding.arn:
-        yield f"      {paint(finding.arn, 'dim')}"
+        yield f"      {paint(harmless(finding.arn), 'dim')}"
     for line in blame_words(finding):
         yield f"      {harmless(line)}"
     if finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn:
@@ -50,7 +50,7 @@ def _finding(finding: Finding, paint: Paint) -> Iterable[str]:
 
 def _change(change: FieldChange, width: int, *, outside: bool, paint: Paint) -> str:
     """Say a change as it happened: for drift from the spec to what is live, for pending changes from what is live to the spec."""
-    name = path_words(change.path).ljust(width)
+    name = harmless(path_words(change.path)).ljust(width)
     live = "(absent)" if change.absent_before else show_value(change.before)
     spec = "(absent)" if change.absent_after else show_value(change.after)
     sets = members(change)
@@ -70,7 +70,7 @@ def _foreign(report: DriftReport, paint: Paint) -> list[str]:
     for foreign in report.foreign[:_FOREIGN_LIMIT]:
         owner = f"of stack {show_text(foreign.owner)}" if foreign.owner else "of no stack"
         name = f" {show_text(foreign.name)}" if foreign.name else ""
-        lines.append(f"      {foreign.kind.value}{name}, {owner}  {paint(foreign.arn, 'dim')}")
+        lines.append(f"      {foreign.kind.value}{name}, {owner}  {paint(harmless(foreign.arn), 'dim')}")
     if len(report.foreign) > _FOREIGN_LIMIT:
         lines.append(f"      … and {len(report.foreign) - _FOREIGN_LIMIT:,} more")
     return lines
@@ -107,4 +107,4 @@ def _last_line(report: DriftReport, paint: Paint) -> str:
         head = paint("No drift, but changes wait to be applied", "change")
     else:
         head = paint("No drift", "good")
-    return f"{head} for {report.name}: {words}."
+    return f"{head} for {harmless(report.name)}: {words}."

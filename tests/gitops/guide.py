@@ -31,7 +31,9 @@ def transcript(text: str) -> list[tuple[str, str]]:
 
 
 def masked(text: str) -> str:
-    """Return what is printed without the ids of commits, which nobody can foresee."""
+    """Return what is printed without times and the ids of commits, resources and events, which nobody can foresee."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "(time)", re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "(event)", text))
+    text = re.sub(r"(:channel/)[A-Za-z0-9]{12}\b", r"\1(id)", text)
     return re.sub(r"\b[0-9a-f]{40}\b", "(id)", re.sub(r"commit [0-9a-f]{10}\b", "commit (id)", text)).strip()
 
 

@@ -14,11 +14,33 @@ import pytest
 from tests.gitops.guide import carried_out, chapter, transcript
 
 CHAPTER = chapter("The controller")
+DRIFT = chapter("Drift on a schedule")
 
 
 def test_the_chapter_on_previews_is_true(tmp_path: Path) -> None:
     assert len(transcript(chapter("Previews on pull requests"))) > 12
     carried_out(chapter("Previews on pull requests"), tmp_path)
+
+
+def test_the_chapter_on_drift_is_true(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    assert len(transcript(DRIFT)) > 18
+    work = carried_out(DRIFT, tmp_path, lambda command: command.replace("4599", port))
+    assert "Traceback" not in (work / "acme-live" / "sandbox.log").read_text(encoding="utf-8")
+
+
+def test_every_option_that_the_chapter_on_drift_names_exists(repository_root: Path) -> None:
+    def options(verb: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "reconciler", *verb.split(), "--help"], capture_output=True, text=True, check=True, cwd=repository_root
+        ).stdout
+
+    known = "".join(options(verb) for verb in ("drift", "comment", "apply", "sandbox serve"))
+    named = set(re.findall(r"`(--[a-z-]+)", DRIFT)) | set(re.findall(r"ivs-reconciler drift [^|>\n]*?(--[a-z-]+)", DRIFT))
+    assert {"--blame", "--ignore", "--prometheus", "--notify", "--state"} <= named
+    for option in named:
+        assert option in known
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed, so the guide is not carried out")

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.address import Address, KindName
 from reconciler.plan.actions import FieldChange
-from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
-from reconciler.report import html_drift, markdown_drift
+from reconciler.plan.findings import AtDefault, Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
+from reconciler.plan.reports import read_drift
+from reconciler.report import drift_text, html_drift, markdown_drift
+from reconciler.report.drift_json import drift_json
 
 from .forge import is_harmless
 from .golden import matches_golden
@@ -16,7 +20,18 @@ from .test_html import body, is_whole
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
-findings = st.builds(Finding, addresses, st.sampled_from(Standing), texts, arn=st.one_of(st.none(), texts), changes=st.lists(changes, max_size=3).map(tuple))
+blames = st.builds(Blame, st.lists(st.builds(Deed, texts, texts, texts, texts, texts), max_size=2).map(tuple), texts)
+findings = st.builds(
+    Finding,
+    addresses,
+    st.sampled_from(Standing),
+    texts,
+    arn=st.one_of(st.none(), texts),
+    changes=st.lists(changes, max_size=3).map(tuple),
+    wanted=st.booleans(),
+    blame=st.one_of(st.none(), blames),
+)
+ignored = st.builds(Ignored, addresses, st.sampled_from([Standing.DRIFT, Standing.PENDING]), texts, st.lists(changes, min_size=1, max_size=2).map(tuple))
 reports = st.builds(
     DriftReport,
     texts,
@@ -29,6 +44,10 @@ reports = st.builds(
     st.booleans(),
     st.booleans(),
     notes=st.lists(texts, max_size=2).map(tuple),
+    defaults=st.integers(0, 3),
+    ignored=st.lists(ignored, max_size=2).map(tuple),
+    unread=st.lists(texts, max_size=1).map(tuple),
+    default_fields=st.lists(st.builds(AtDefault, addresses, st.dictionaries(texts, texts, max_size=2)), max_size=2).map(tuple),
 )
 
 
@@ -83,6 +102,25 @@ def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> 
 def test_a_clean_report_says_no_drift() -> None:
     assert "**No drift: 0 changed outside" in markdown_drift.render_drift(a_report())
     assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html_drift.render_drift((a_report(),), stack="acme-live")
+
+
+@given(reports)
+@QUICK
+def test_a_terminal_sees_no_control_character(report: DriftReport) -> None:
+    assert not any(ord(char) < 32 and char != "\n" for char in drift_text.render_drift(report))
+
+
+@given(reports, texts)
+@QUICK
+def test_what_json_says_is_read_back_as_it_was(report: DriftReport, stack: str) -> None:
+    text = json.dumps(drift_json(stack, (report,)))
+    found, (again,) = read_drift(json.loads(text))
+    assert found == stack
+    assert json.loads(json.dumps(drift_json(stack, (again,)))) == {**json.loads(text), "targets": [_without_fields(one) for one in json.loads(text)["targets"]]}
+
+
+def _without_fields(target: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in target.items() if name != "defaultFields"}
 
 
 @given(reports, st.one_of(st.none(), st.integers(900, 3_000)))
