@@ -60,13 +60,13 @@ def show_value(value: Value) -> str:
         case None:
             return "(none)"
         case Ref():
-            return f"(known after apply: {value.address})"
+            return f"(known after apply: {harmless(str(value.address))})"
         case str():
             return show_text(value)
         case tuple():
             return "[" + ", ".join(show_value(item) for item in value) + "]"
         case Mapping():
-            return "{" + ", ".join(f"{key}: {show_value(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{harmless(key)}: {show_value(item)}" for key, item in value.items()) + "}"
         case _:
             return json.dumps(thaw(value))
 
