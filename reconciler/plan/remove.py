@@ -147,7 +147,8 @@ def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) 
 def _delete(address: Address, live: LiveResource, reason: Reason, explanation: str) -> Draft:
     blocked = None
     if is_protected(live):
-        blocked = Blocked("protected", f"{live.arn} is protected; put it back into the spec with protect: false, apply, then delete it")
+        named = address if reason is Reason.LEFT_SPEC else live.arn
+        blocked = Blocked("protected", f"{named} is protected; put it back into the spec with protect: false, apply, then delete it")
     return Draft(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 
