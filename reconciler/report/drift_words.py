@@ -72,7 +72,7 @@ def defaults_words(one: AtDefault) -> str:
 
 def deed_words(deed: Deed) -> str:
     """Return who did something, when, and by which call."""
-    return f"{deed.who} at {deed.at}: {deed.call}, made with {deed.source} (event {deed.event})"
+    return f"{deed.who} at {deed.at}: {deed.call}, made with {deed.source}, event {deed.event}"
 
 
 def blame_words(finding: Finding) -> tuple[str, ...]:
