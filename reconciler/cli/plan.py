@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         show_duration(plan, made.project)
     warn(made.warnings)
     tell(made.notes)
+    failures = [*failures, *_unread(plan)]
     if failures:
         raise failures[0]
     refused = refusals(plan, made.project.guardrails, args, made.remembered)
@@ -64,6 +65,19 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.REFUSED
     changes = any(not target.is_empty for target in plan.targets)
     return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
+
+
+def _unread(plan: Plan) -> list[AwsError]:
+    """Return what AWS would not let us read of what the spec has, as one error: a plan that leaves something out is no success."""
+    from reconciler.errors import AwsError
+
+    said = [
+        f"{target.name}: {action.address}: {action.blocked.message}"
+        for target in plan.targets
+        for action in target.actions
+        if action.blocked and action.blocked.code == "unreadable"
+    ]
+    return [AwsError("\n".join(said), code="AccessDeniedException")] if said else []
 
 
 class Made(NamedTuple):

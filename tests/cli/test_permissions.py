@@ -36,8 +36,9 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
         assert shown.code == 1
         assert f"the permission ivs:{operation} is missing" in shown.err
         planned = run(folder, "plan", env=KEYS)
-        assert planned.code == 0
+        assert planned.code == 1
         assert f"ivs:{operation}" in planned.out
+        assert f"ivs:{operation}" in planned.err
         applied = run(folder, "apply", "--auto-approve", env=KEYS)
         assert applied.code == 4
         assert f"ivs:{operation}" in applied.out
