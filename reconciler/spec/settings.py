@@ -74,7 +74,7 @@ class TargetSettings(Strict):
 class GuardrailSettings(Strict):
     """Limits of one run, for each kind. `null` turns a limit off."""
 
-    maxDeletes: Count | None = Field(None, description="Most deletions and replacements of one kind. Default: 20.")
+    maxDeletes: Count | None = Field(None, description="Most deletions of one kind. Default: 20.")
     maxDeletePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: 30.")
     maxUpdates: Count | None = Field(None, description="Most updates of one kind. Default: no limit.")
     maxUpdatePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: no limit.")
