@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json
@@ -25,10 +23,13 @@ from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import Watch, Work, carry_out
+from reconciler.pipeline.interrupt import stoppable
 from reconciler.pipeline.recall import expected, explained
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
 from reconciler.report.text import Paint, ansi, plain, render_result
+
+_STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
 
 
 def must_be_able_to_ask(args: argparse.Namespace) -> None:
@@ -86,7 +87,7 @@ def show_ask_run(
         raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
     if before_first_call:
         before_first_call()
-    with _stoppable() as stop:
+    with stoppable(_STOPPING) as stop:
         results = carry_out(work, project, watch, stop=stop, lost=lost)
     return ExitCode.OK if all(result.complete for result in results) else ExitCode.INCOMPLETE
 
@@ -162,24 +163,3 @@ def _counts(result: ApplyResult) -> dict[str, object]:
 def _line(content: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop: calls in flight finish and no more start. The second one ends the process."""
-    stop = threading.Event()
-    previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: object) -> None:
-        del frame
-        stop.set()
-        signal.signal(number, previous[number])
-        sys.stderr.write("\nstopping: calls in flight finish, no more start; once more to end at once\n")
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

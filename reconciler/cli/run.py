@@ -141,9 +141,10 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
     from reconciler.gitops import service
     from reconciler.gitops.observers import Nobody
+    from reconciler.pipeline.interrupt import stoppable
 
     nobody = Nobody()
-    with service.stoppable() as stop, service.held(folder):
+    with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, nobody, pages=options.pages)
         controller = service.controller_of(options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0)
@@ -205,10 +206,11 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
         raise UsageError("run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]") from None
     from reconciler.gitops.web.routes import Routes
     from reconciler.gitops.web.server import address_of, listen
+    from reconciler.pipeline.interrupt import stoppable
 
     secrets = service.secrets_of(options)
     metrics = Metrics()
-    with service.stoppable() as stop, service.held(folder):
+    with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, metrics, pages=options.pages)
         controller = service.controller_of(options, folder, store, metrics, tools, config=context.config, targets=context.targets)

@@ -6,13 +6,11 @@ import contextlib
 import fcntl
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from reconciler import log
 from reconciler.errors import UsageError
@@ -141,24 +139,3 @@ def run_until_stopped(controller: Controller, stop: threading.Event, *, until: C
             controller.wake.clear()
     _LOG.info("stopping", reason="asked to" if stop.is_set() else "done")
     controller.finish()
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[threading.Event]:
-    """Turn the first SIGTERM or Ctrl-C into the wish to stop; the second ends the process as usual."""
-    stop = threading.Event()
-    previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: object) -> None:
-        # Nothing else may be done here: the loop's thread may be inside any lock at this moment.
-        del frame
-        stop.set()
-        signal.signal(number, previous[number])
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
