@@ -39,12 +39,16 @@ class Progress:
 
     def __call__(self, target: str, calls: int, left: Expected | None) -> None:
         """Show that a target has come to so many calls, and how long the rest takes where that is known and worth saying."""
-        with self._lock:
+        from reconciler.terminal import screen  # most runs draw nothing
+
+        with self._lock, screen() as free:
             self._said[target] = f"{target}: {calls:,} calls" + (
                 f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
                 if left is not None and left.seconds >= _WORTH_SAYING_SECONDS
                 else ""
             )
+            if not free:
+                return
             words = ", ".join(self._said.values())
             self._stream.write(f"\r{('reading ' + words)[:_WIDTH]:<{_WIDTH}}")
             self._stream.flush()

@@ -3,13 +3,14 @@
 boto3 gets credentials while it signs, in the middle of any call, and its providers run programs, read files and ask other services.
 So they raise far more than botocore's own errors, and a write that failed with one of those would look as if it might have been sent.
 Here both is mended: the error is botocore's in kind, and it says that nothing was sent.
+Credentials that involve a person (the code of an MFA device, a sign-on) are looked after by ``live/person.py``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
@@ -24,69 +25,114 @@ _PROVIDERS_RAISE = (
     TypeError,  # it is JSON of another form, or a date without its time zone
     AttributeError,
     LookupError,
-    EOFError,  # nobody there to type the code of an MFA device
 )
 
 
 class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """Credentials could not be found or renewed, so the call that needed them was never sent. ``cause`` is what a provider raised, ``role`` whose credentials were wanted."""
+    """Credentials could not be found or renewed, so the call that needed them was never sent. ``cause`` is what a provider raised, ``wanted`` what they were to be."""
 
     fmt = "the credentials are unavailable"
 
-    def __init__(self, cause: Exception, role: str = "") -> None:
+    def __init__(self, cause: Exception, wanted: Wanted) -> None:
         super().__init__()
         self.cause = cause
-        self.role = role
+        self.wanted = wanted
+
+
+class NoCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """The code of an MFA device was asked for and not given."""
+
+    fmt = "{why}"
+
+
+class Wanted(NamedTuple):
+    """What credentials are to be, as the profile or the environment says.
+
+    ``role`` is theirs, ``mfa`` the device whose code it takes; ``sign_on`` is the profile to sign in with, and ``session`` what it signs in to.
+    """
+
+    role: str = ""
+    mfa: str = ""
+    sign_on: str = ""
+    session: str = ""
 
 
 class Guarded:
     """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
 
-    def __init__(self, credentials: Any, role: str = "") -> None:
+    def __init__(self, credentials: Any, wanted: Wanted) -> None:
         self._credentials = credentials
-        self._role = role
+        self._wanted = wanted
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials that are good now, renewed if need be; botocore signs with these."""
-        return _guarded(self._credentials.get_frozen_credentials, self._role)
+        return _guarded(self._credentials.get_frozen_credentials, self._wanted)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._credentials, name)
 
 
 class GuardedProviders:
-    """botocore's chain of credential providers, as a botocore session asks for one, guarded. ``role`` names the role that a profile or the environment wants."""
+    """botocore's chain of credential providers, as a botocore session asks for one, guarded."""
 
-    def __init__(self, chain: Any, role: Callable[[], str]) -> None:
+    def __init__(self, chain: Any, session: Any) -> None:
         self._chain = chain
-        self._role = role
+        self._session = session
 
     def load_credentials(self) -> Any:
         """Return the credentials of the first provider that has some, or ``None``."""
-        role = self._role()
-        credentials = _guarded(self._chain.load_credentials, role)
-        return None if credentials is None else Guarded(credentials, role if "assume-role" in str(credentials.method) else "")
+        wanted = _wanted(self._session)
+        if wanted.mfa:
+            from reconciler.live.person import ask_as_we_do
+
+            ask_as_we_do(self._chain)
+        credentials = _guarded(self._chain.load_credentials, wanted)
+        if credentials is None:
+            return None
+        of_a_role = "assume-role" in str(credentials.method)
+        found: Any = Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
+        if wanted.session and credentials.method in ("sso", "assume-role"):
+            from reconciler.live.person import InTurn
+
+            found = InTurn(found, wanted.session)
+        if wanted.mfa and credentials.method == "assume-role":
+            from reconciler.live.person import asked_once, use_to_the_end
+
+            use_to_the_end(credentials)
+            found = asked_once(found, str(self._session.profile), wanted)
+        return found
 
 
 def guard(session: Any) -> None:
     """Guard the providers of a botocore session; its region must be set by then, since some of them open clients there."""
-    chain = _guarded(lambda: session.get_component("credential_provider"), "")
-    session.register_component("credential_provider", GuardedProviders(chain, lambda: _role_of(session)))
+    chain = _guarded(lambda: session.get_component("credential_provider"), Wanted())
+    session.register_component("credential_provider", GuardedProviders(chain, session))
 
 
-def _role_of(session: Any) -> str:
-    """Return the role that the profile names, else the environment; a profile that cannot be read is its provider's to complain of."""
+def _wanted(session: Any) -> Wanted:
+    """Return what the profile asks for, its source profiles included; a profile that cannot be read is its provider's to complain of."""
     try:
-        profile: Mapping[str, object] = session.get_scoped_config()
+        profiles: Mapping[str, Mapping[str, object]] = session.full_config.get("profiles", {})
+        name = str(session.profile or "default")
     except boto.BotoCoreError:
-        return ""
-    return str(profile.get("role_arn") or os.environ.get("AWS_ROLE_ARN") or "")
+        return Wanted()
+    role = str(profiles.get(name, {}).get("role_arn") or os.environ.get("AWS_ROLE_ARN") or "")
+    mfa, seen = "", set[str]()
+    while name not in seen:
+        seen.add(name)
+        profile = profiles.get(name, {})
+        if "role_arn" not in profile:
+            session_name = str(profile.get("sso_session") or profile.get("sso_start_url") or "")
+            return Wanted(role, mfa, name if session_name else "", session_name)
+        mfa = mfa or str(profile.get("mfa_serial") or "")
+        name = str(profile.get("source_profile") or "")
+    return Wanted(role, mfa)
 
 
-def _guarded(get: Callable[[], Any], role: str) -> Any:
+def _guarded(get: Callable[[], Any], wanted: Wanted) -> Any:
     try:
         return get()
     except (CredentialsUnavailable, boto.NoCredentialsError):
         raise
     except _PROVIDERS_RAISE as error:
-        raise CredentialsUnavailable(error, role) from None
+        raise CredentialsUnavailable(error, wanted) from None

@@ -109,7 +109,7 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
     from botocore.exceptions import NoCredentialsError
 
-    from reconciler.live.credentials import Guarded
+    from reconciler.live.credentials import Guarded, Wanted
 
     source_credentials = source.get_credentials()
     if source_credentials is None:
@@ -117,7 +117,7 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     create = functools.partial(source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1))
     extra = {"RoleSessionName": SESSION_NAME, **({"ExternalId": target.external_id} if target.external_id is not None else {})}
     fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
-    return Guarded(DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"), str(target.role_arn))
+    return Guarded(DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"), Wanted(role=str(target.role_arn)))
 
 
 class _Given:

@@ -7,6 +7,7 @@ botocore's exceptions may hold the request that was sent, so nothing of them but
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from reconciler.errors import AwsError
-from reconciler.live.credentials import CredentialsUnavailable
+from reconciler.live.credentials import CredentialsUnavailable, NoCode, Wanted
 from reconciler.live.retries import THROTTLES
 from reconciler.live.unreadable import DENIED_CODES
 
@@ -48,6 +49,8 @@ _NO_CREDENTIALS = (
     "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
 )
 _CLOCK = "set this machine's clock right (AWS takes a signature for five minutes) and repeat"
+_UNOBTAINED = "the AWS credentials could not be obtained"
+_SIGN_ON_ERRORS = (boto.SSOError, boto.TokenRetrievalError)
 _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
 
 
@@ -68,40 +71,67 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
     cause, retryable, code = error.cause, False, "Credentials"
     if isinstance(cause, boto.ClientError):
         said = _from_answer(cause, operation, writes=False)
-        retryable = said.retryable
-        quoted = _said(said.code, str(said))
-        if said.operation == "AssumeRoleWithWebIdentity":
-            message = (
-                f"the role {error.role or 'of the web identity'} could not be assumed with the web identity token ({quoted}); "
-                "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
-            )
-        elif said.code in CREDENTIAL_CODES:
-            message, code = str(said), said.code
-        elif said.operation == "AssumeRole":
-            message = (
-                f"the role {error.role or 'of the profile'} could not be assumed ({quoted}); "
-                "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
-            )
-        else:
-            message = f"the AWS credentials could not be obtained: {said.operation} answered {quoted}; {_SIGN_IN}"
+        message, retryable = _refused(said, error.wanted), said.retryable
+        code = said.code if message == str(said) else code
+    elif isinstance(cause, _SIGN_ON_ERRORS):
+        message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.wanted)}"
+    elif isinstance(cause, boto.RefreshWithMFAUnsupportedError):
+        message = (
+            f"the session that was opened with a code of the MFA device {error.wanted.mfa} is over, and a code is asked for once a run; "
+            "repeat with another code; duration_seconds in the profile makes a session longer, as far as the role allows"
+        )
+    elif isinstance(cause, NoCode):
+        message = (
+            f"the role {error.wanted.role} takes a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
+            "run it at a terminal, or use a profile whose credentials need no code, such as those that a credential_process keeps"
+        )
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
         below = _from_below(cause, "the request for AWS credentials", writes=False)
         message, code, retryable = masked(str(below)), below.code, below.retryable
     elif isinstance(cause, OSError):
         named = f"{cause.filename}: " if cause.filename else ""
-        message = (
-            f"the AWS credentials could not be obtained: {named}{(cause.strerror or type(cause).__name__).lower()}; "
-            "check credential_process, the token file and the profile"
-        )
+        message = f"{_UNOBTAINED}: {named}{(cause.strerror or type(cause).__name__).lower()}; check credential_process, the token file and the profile"
     elif isinstance(cause, RuntimeError):
-        message = f"the AWS credentials were renewed, but have expired already; set this machine's clock right, or {_SIGN_IN}"
+        message = f"the AWS credentials were renewed, but have expired already; set this machine's clock right, or {_sign_in(error.wanted)}"
     else:
         # Its text may quote what was read.
         message = (
-            "the AWS credentials could not be obtained: what a credential_process printed or a token file holds cannot be read "
-            f"({type(cause).__name__}); AWS's guide says how it is written, its Expiration with a time zone"
+            f"{_UNOBTAINED}: what a credential_process printed or a token file holds cannot be read ({type(cause).__name__}); "
+            "AWS's guide says how it is written, its Expiration with a time zone"
         )
     return AwsError(message, operation=operation, code=code, retryable=retryable)
+
+
+def _refused(said: AwsError, wanted: Wanted) -> str:
+    """Return what to say of a service that was asked for credentials and gave none."""
+    quoted = _said(said.code, str(said))
+    if said.operation == "AssumeRoleWithWebIdentity":
+        return (
+            f"the role {wanted.role or 'of the web identity'} could not be assumed with the web identity token ({quoted}); "
+            "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
+        )
+    if said.code in CREDENTIAL_CODES:
+        return str(said)
+    if said.retryable:
+        return f"{_UNOBTAINED}: {said.operation} answered {quoted}; repeat in a while"
+    if said.operation == "AssumeRole" and wanted.mfa and "MultiFactorAuthentication" in str(said):
+        return f"the code of the MFA device {wanted.mfa} was not taken ({quoted}); repeat with the next one that it shows, and check mfa_serial and its clock"
+    if said.operation == "AssumeRole":
+        return (
+            f"the role {wanted.role or 'of the profile'} could not be assumed ({quoted}); "
+            "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
+        )
+    if said.operation == "GetRoleCredentials":
+        profile = f"profile {wanted.sign_on}" if wanted.sign_on else "the profile"
+        return f"the sign-on gave no credentials for {profile} ({quoted}); check sso_account_id and sso_role_name, and that you are assigned to that role there"
+    return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(wanted)}"
+
+
+def _sign_in(wanted: Wanted) -> str:
+    if not wanted.sign_on:
+        return _SIGN_IN
+    profile = "" if wanted.sign_on == "default" else f" --profile {shlex.quote(wanted.sign_on)}"
+    return f"sign in again (aws sso login{profile}) and repeat"
 
 
 def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> AwsError:
@@ -174,7 +204,11 @@ class _Row(NamedTuple):
 # The first row that fits counts, so special cases stand before general ones.
 _ROWS = (
     _Row((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
-    _Row((boto.PartialCredentialsError,), "PartialCredentials", "the AWS credentials are incomplete: {text}; set both halves of the key"),
+    _Row(
+        (boto.PartialCredentialsError,),
+        "PartialCredentials",
+        "the AWS credentials are incomplete: {text}; a key has two halves, and a role_arn in a profile wants a source_profile or a credential_source beside it",
+    ),
     _Row(
         (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
         "Configuration",
@@ -182,14 +216,12 @@ _ROWS = (
     ),
     _Row(
         (
-            boto.SSOError,
+            *_SIGN_ON_ERRORS,
             boto.LoginError,
-            boto.TokenRetrievalError,
             boto.NoAuthTokenError,
             boto.CredentialRetrievalError,
             boto.UnknownCredentialError,
             boto.MetadataRetrievalError,
-            boto.RefreshWithMFAUnsupportedError,
         ),
         "Credentials",
         "the AWS credentials could not be obtained: {text}; " + _SIGN_IN,
@@ -227,7 +259,15 @@ def _said(code: str, text: str) -> str:
 
 
 def _text(error: Exception) -> str:
-    return _shorten(str(error).strip().rstrip("."))
+    text = _shorten(str(error).strip().rstrip("."))
+    return f"{text}:{_line_of(error)}" if isinstance(error, boto.ConfigParseError) and _line_of(error) else text
+
+
+def _line_of(error: boto.ConfigParseError) -> int:
+    """Return the line that a configuration file could not be read at, or 0; its text is not shown, since it may hold a key."""
+    cause = error.kwargs.get("error")
+    found = getattr(cause, "errors", None)
+    return _int(found[0][0] if found else getattr(cause, "lineno", 0))
 
 
 def _shorten(text: str) -> str:

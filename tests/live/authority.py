@@ -1,4 +1,4 @@
-"""Whoever gives credentials, in one local server: STS's AssumeRole and AssumeRoleWithWebIdentity, SSO's GetRoleCredentials; and a program that prints some.
+"""Whoever gives credentials, in one local server: STS's AssumeRole and AssumeRoleWithWebIdentity, SSO's GetRoleCredentials and CreateToken, a container's agent, a machine's metadata; and a program that prints some.
 
 They give keys of one pool, each only once, so that the sandbox, which verifies signatures with the same pool, shows which were used for what.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,8 @@ POOL = {f"KEY{number:04}": AccessKey(ACCOUNT, secret=f"{CANARY}Secret{number:04}
 STATIC = AccessKey(ACCOUNT, secret=f"{CANARY}SecretStatic")
 ACCOUNTS = {**POOL, "STATIC": STATIC}
 
+METADATA = "/latest/meta-data/iam/security-credentials"
+MACHINE_ROLE = "studio-machine"
 _STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 _PROGRAM = f"""
 import datetime, json, pathlib, sys
@@ -57,11 +59,17 @@ class Refusal:
 
 
 class Authority:
-    """The running server: what it was asked, by whom, and what it gave. ``refuse`` is asked with the number of each request, from 1."""
+    """The running server: what it was asked, by whom, and what it gave. ``refuse`` is asked with the number of each request, from 1.
 
-    def __init__(self, lifetime: float, refuse: Callable[[int], Refusal | None]) -> None:
+    A code of an MFA device counts once, and so does what renews a sign-on; ``renewals`` are the requests of the latter.
+    """
+
+    def __init__(self, lifetime: float, refuse: Callable[[int], Refusal | None], codes: Iterable[str], sign_on: float) -> None:
         self.forms: list[dict[str, str]] = []
         self.signers: list[str] = []
+        self.renewals: list[dict[str, str]] = []
+        self._codes = set(codes)
+        self._sign_on = sign_on
         self._lifetime = lifetime
         self._refuse = refuse
         self._lock = threading.Lock()
@@ -74,10 +82,20 @@ class Authority:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                path = urlsplit(self.path).path
                 form = {name: values[0] for name, values in parse_qs(body or urlsplit(self.path).query).items()}
                 form |= {"bearer": self.headers.get("x-amz-sso_bearer_token", "")}
                 signer = self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
-                status, kind, answer = outer.answer(form, signer)
+                if path == "/token":
+                    status, kind, answer = outer.renewed(json.loads(body))
+                elif path in ("/agent", f"{METADATA}/{MACHINE_ROLE}"):
+                    status, kind, answer = outer.agent(self.headers.get("Authorization", self.headers.get("x-aws-ec2-metadata-token", "")))
+                elif path == "/latest/api/token":
+                    status, kind, answer = 200, "text/plain", f"{CANARY}Metadata".encode()
+                elif path == f"{METADATA}/":
+                    status, kind, answer = 200, "text/plain", MACHINE_ROLE.encode()
+                else:
+                    status, kind, answer = outer.answer(form, signer)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
@@ -86,7 +104,7 @@ class Authority:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_POST  # noqa: N815  # the base class finds its methods by these names
+            do_GET = do_PUT = do_POST  # noqa: N815  # the base class finds its methods by these names
 
             def log_message(self, *args: object) -> None:
                 return
@@ -105,6 +123,9 @@ class Authority:
             self.forms.append(form)
             self.signers.append(signer)
             refusal = self._refuse(len(self.forms))
+            if refusal is None and "SerialNumber" in form and form["TokenCode"] not in self._codes:
+                refusal = Refusal(403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
+            self._codes.discard(form.get("TokenCode", ""))
             if refusal is None:
                 self._given += 1
             number = self._given
@@ -130,6 +151,27 @@ class Authority:
             ),
         )
 
+    def renewed(self, asked: dict[str, str]) -> tuple[int, str, bytes]:
+        """Renew a sign-on with the token that the last renewal gave; the first is number 0."""
+        with self._lock:
+            self.renewals.append(asked)
+            good = asked["refreshToken"] == f"{CANARY}Refresh{len(self.renewals) - 1}" and asked["clientSecret"] == f"{CANARY}Client"
+            number = len(self.renewals)
+        if not good or self._sign_on <= 0:
+            return 400, "application/json", json.dumps({"__type": "InvalidGrantException", "error": "invalid_grant"}).encode()
+        given = {"accessToken": f"{CANARY}Bearer{number}", "expiresIn": int(self._sign_on), "refreshToken": f"{CANARY}Refresh{number}", "tokenType": "Bearer"}
+        return 200, "application/json", json.dumps(given).encode()
+
+    def agent(self, authorization: str) -> tuple[int, str, bytes]:
+        """Give credentials as the agent of a container does, and a machine's metadata."""
+        with self._lock:
+            self.forms.append({"authorization": authorization})
+            self._given += 1
+            key = f"KEY{self._given:04}"
+        until = datetime.fromtimestamp(time.time() + self._lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        given = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": POOL[key].secret, "Token": POOL[key].session_token, "Expiration": until}
+        return 200, "application/json", json.dumps(given).encode()
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -141,9 +183,11 @@ def _xml(action: str, result: str) -> bytes:
 
 
 @contextmanager
-def authority(lifetime: float = 30, refuse: Callable[[int], Refusal | None] = lambda _: None) -> Iterator[Authority]:
-    """Serve credentials that live so many seconds. botocore renews those that have less than ten minutes left with every request."""
-    server = Authority(lifetime, refuse)
+def authority(
+    lifetime: float = 30, refuse: Callable[[int], Refusal | None] = lambda _: None, *, codes: Iterable[str] = (), sign_on: float = 3600
+) -> Iterator[Authority]:
+    """Serve credentials that live so many seconds, and sign-ons that do. botocore renews credentials that have less than ten minutes left with every request."""
+    server = Authority(lifetime, refuse, codes, sign_on)
     try:
         yield server
     finally:

@@ -2,89 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from reconciler.errors import AwsError
 from reconciler.live.connect import connect
 from reconciler.live.reader import ReadRequest, read_live
 from reconciler.model.address import KindName
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Target
 from reconciler.sandbox import Sandbox
-from tests.cli.support import Ran, run, stack
-from tests.live.authority import ACCOUNTS, CANARY, STATIC, Refusal, authority, program, runs
-
-ROLE = "arn:aws:iam::123456789012:role/deployer"
-COUNT = 8
-CHANNELS: dict[str, dict[str, object]] = {"channels": {f"c{number:02}": {} for number in range(COUNT)}}
-DENIED = Refusal(403, "AccessDenied", "User is not authorized to perform: sts:AssumeRole")
-STATIC_KEYS = f"aws_access_key_id = STATIC\naws_secret_access_key = {STATIC.secret}\n"
-
-
-@dataclass
-class Bench:
-    """A project, an account that verifies signatures, and a home for AWS settings that is outside the project."""
-
-    folder: Path
-    home: Path
-    sandbox: Sandbox
-    env: dict[str, str]
-
-    def settings(self, text: str) -> None:
-        """Write the AWS configuration file."""
-        (self.home / "config").write_text(text, encoding="utf-8")
-
-    def project(self, **target: object) -> None:
-        stack(self.folder, CHANNELS, target={"sandbox": None, "rateLimits": "off", **target})
-
-    def run(self, *words: str) -> Ran:
-        """Run the command line as talkative as it gets, and look for secrets in all that it leaves."""
-        ran = run(self.folder, *words, "-vv", "--log-format", "json", env=self.env)
-        left = [path.read_text(encoding="utf-8", errors="replace") for path in self.folder.rglob("*") if path.is_file()]
-        assert CANARY not in "".join((ran.out, ran.err, *left))
-        return ran
-
-    def keys(self, operation: str) -> list[str]:
-        """Return who signed the calls of an operation that were accepted."""
-        return [call["access_key"] for call in self.sandbox.control.calls(operation, limit=5000) if call["status"] == 200]
-
-    def names(self) -> list[str]:
-        return sorted(one["name"] for one in self.sandbox.control.inventory(limit=5000) if ":channel/" in one["arn"])
-
-    def is_converged(self) -> None:
-        """Apply again and look that all is there, nothing twice, and nothing left to do."""
-        again = self.run("apply", "--auto-approve")
-        assert again.code == 0, again.err
-        assert self.names() == list(CHANNELS["channels"])
-        assert self.run("plan", "--detailed-exitcode").code == 0
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    home = tmp_path / "home"
-    home.mkdir()
-    with Sandbox(settle_seconds=0, auth="strict", accounts=ACCOUNTS) as sandbox:
-        env = {
-            "HOME": str(home),
-            "AWS_CONFIG_FILE": str(home / "config"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
-            "AWS_ENDPOINT_URL_IVS": sandbox.endpoint_url,
-            "AWS_ENDPOINT_URL_STS": sandbox.endpoint_url,
-        }
-        yield Bench(tmp_path / "repo", home, sandbox, env)
-
-
-def outcomes(ran: Ran) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()][-1]["outcomes"]
-    return result
+from tests.live.authority import CANARY, STATIC, Refusal, authority, program, runs
+from tests.live.bench import COUNT, DENIED, ROLE, STATIC_KEYS, Bench, broken_off, outcomes, sso
 
 
 def test_a_profile_with_static_keys(bench: Bench) -> None:
@@ -221,19 +152,6 @@ def test_a_web_identity_token_that_is_old_or_missing_is_pointed_at(bench: Bench)
     assert "renew the token file" in old.err
 
 
-def sso(bench: Bench, hours: float, form: str) -> None:
-    """Sign in as ``aws sso login`` does, with a token that lives so many hours from now."""
-    url, role = "https://studio.example.com/start", "sso_account_id = 123456789012\nsso_role_name = deployer\n"
-    place = f"sso_start_url = {url}\nsso_region = us-west-2\n"
-    session = f"[profile staff]\nsso_session = studio\n{role}[sso-session studio]\n{place}"
-    bench.settings(session if form == "session" else f"[profile staff]\n{place}{role}")
-    cache = bench.home / ".aws" / "sso" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha1(("studio" if form == "session" else url).encode(), usedforsecurity=False).hexdigest()
-    until = (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    (cache / f"{name}.json").write_text(json.dumps({"startUrl": url, "region": "us-west-2", "accessToken": f"{CANARY}Bearer", "expiresAt": until}))
-
-
 @pytest.mark.parametrize("form", ["session", "legacy"])
 def test_single_sign_on(bench: Bench, form: str) -> None:
     bench.project(profile="staff")
@@ -298,31 +216,6 @@ def test_a_role_that_is_withdrawn_in_the_middle_leaves_a_report_that_is_right(be
         bench.is_converged()
 
 
-def broken_off(bench: Bench, said: str, *, repaired: bool = True) -> None:
-    """Apply with credentials that end on the way; compare what is said with what is there."""
-    ran = bench.run("apply", "--auto-approve", "--format", "json")
-    made = bench.names()
-    assert ran.code == 4, ran.err
-    assert 0 < len(made) < COUNT
-    done = sorted(outcome["address"].split("/")[-1].split(".")[-1] for outcome in outcomes(ran) if outcome["outcome"] == "done")
-    assert len(done) == len(set(done))
-    rest = [outcome for outcome in outcomes(ran) if outcome["outcome"] != "done"]
-    assert done == made
-    assert len(rest) == COUNT - len(made)
-    assert {outcome["outcome"] for outcome in rest} <= {"failed", "notAttempted"}
-    assert any(said in (outcome["message"] or "") for outcome in rest), rest
-    (record,) = (path for path in (bench.folder / ".ivs-reconciler").glob("*.json") if "addresses" in path.read_text(encoding="utf-8"))
-    assert [address.split("/")[-1].split(".")[-1] for address in json.loads(record.read_text(encoding="utf-8"))["addresses"]] == made
-    (journal,) = (bench.folder / ".ivs-reconciler").glob("journal-*.jsonl")
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    assert sum(line["event"] == "done" and line["outcome"] == "done" for line in lines) == len(made)
-    assert lines[-1]["event"] == "end"
-    if repaired:
-        (bench.home / "runs").unlink()
-        bench.settings(f"[profile studio]\n{program(bench.home)}\n")
-        bench.is_converged()
-
-
 def test_a_short_failure_of_sts_in_the_middle_is_waited_out(bench: Bench) -> None:
     bench.settings(f"[profile studio]\n{STATIC_KEYS}")
     bench.project(profile="studio", roleArn=ROLE)
@@ -343,6 +236,51 @@ def test_a_program_that_gives_nothing_is_named_before_anything_is_done(bench: Be
     assert ran.code == 1
     assert "the AWS credentials could not be obtained" in ran.err
     assert "credential_process" in ran.err
+
+
+@pytest.mark.parametrize("way", ["container", "machine"])
+def test_credentials_of_a_container_and_of_a_machine_are_renewed_too(bench: Bench, way: str) -> None:
+    bench.project()
+    with authority() as giver:
+        if way == "container":
+            (bench.home / "agent").write_text(f"{CANARY}Agent", encoding="utf-8")
+            bench.env |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{giver.url}/agent", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bench.home / "agent")}
+        else:
+            bench.env |= {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url}
+        bench.is_converged()
+    assert {form["authorization"] for form in giver.forms} == {f"{CANARY}Agent" if way == "container" else f"{CANARY}Metadata"}
+    assert set(bench.keys("CreateChannel")) <= {f"KEY{number:04}" for number in range(1, len(giver.forms) + 1)}
+
+
+OTHER = "arn:aws:iam::123456789012:role/other"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[profile another]\n", "The config profile (p) could not be found; check profile, AWS_PROFILE and ~/.aws/config"),
+        (f"[profile another]\nregion = x\n\n{CANARY}\n", "home/config:4; check profile"),
+        (f"{CANARY} = x\n", "home/config:1; check profile"),
+        ("[profile p]\na = 1\na = 2\n", "home/config:3; check profile"),
+        (f"[profile p]\nrole_arn = {ROLE}\n", "wants a source_profile or a credential_source beside it"),
+        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = gone\n", 'The source_profile "gone" referenced in the profile "p" does not exist'),
+        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nrole_arn = {OTHER}\nsource_profile = p\n", "Infinite loop in credential"),
+        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nregion = x\n", 'The source profile "q" must have credentials'),
+        (f"[profile p]\nrole_arn = {ROLE}\ncredential_source = Environment\n", "No credentials found in credential_source"),
+        ("[profile p]\naws_access_key_id = A\n", "missing: aws_secret_access_key"),
+        ("[profile p]\nsso_session = gone\nsso_account_id = 1\nsso_role_name = r\n", 'The specified sso-session does not exist: "gone"'),
+        ("[profile p]\nsso_start_url = https://x/\nsso_account_id = 1\nsso_region = y\n", "missing required configuration: sso_role_name"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_says_where_and_why(bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: str, said: str) -> None:
+    for name, value in bench.env.items():
+        monkeypatch.setenv(name, value)
+    bench.settings(settings)
+    with pytest.raises(AwsError) as caught, connect(Target("dev", "us-west-2", profile="p")):
+        pass
+    assert said in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert bench.sandbox.control.calls() == []
 
 
 class Shifted:

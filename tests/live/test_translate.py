@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from reconciler.live.credentials import CredentialsUnavailable
+from reconciler.live.credentials import CredentialsUnavailable, Wanted
 from reconciler.live.retries import is_throttle
 from reconciler.live.translate import masked, to_aws_error
 
@@ -20,7 +20,7 @@ def refused(code: str, status: int, message: str = "", operation: str = "GetChan
     ("error", "code", "said"),
     [
         (boto.NoCredentialsError(), "NoCredentials", "set AWS_ACCESS_KEY_ID"),
-        (boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "PartialCredentials", "set both halves"),
+        (boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "PartialCredentials", "a key has two halves"),
         (boto.ProfileNotFound(profile="nope"), "Configuration", "check profile"),
         (boto.UnauthorizedSSOTokenError(), "Credentials", "aws sso login"),
         (boto.CredentialRetrievalError(provider="process", error_msg="no luck"), "Credentials", "sign in again"),
@@ -63,7 +63,7 @@ def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
 
 def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() -> None:
     cause = refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole")
-    translated = to_aws_error(CredentialsUnavailable(cause, "arn:aws:iam::111122223333:role/deployer"), "CreateChannel", writes=True)
+    translated = to_aws_error(CredentialsUnavailable(cause, Wanted(role="arn:aws:iam::111122223333:role/deployer")), "CreateChannel", writes=True)
     assert "check roleArn and externalId" in str(translated)
     assert "role/deployer" in str(translated)
     assert (translated.operation, translated.code, translated.ambiguous, translated.retryable) == ("CreateChannel", "Credentials", False, False)
@@ -73,7 +73,7 @@ def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() ->
     "cause", [refused("InternalFailure", 503, "busy", "AssumeRole"), refused("Throttling", 400, "slow", "AssumeRole"), boto.ReadTimeoutError(endpoint_url="x")]
 )
 def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_later(cause: Exception) -> None:
-    translated = to_aws_error(CredentialsUnavailable(cause), "CreateChannel", writes=True)
+    translated = to_aws_error(CredentialsUnavailable(cause, Wanted()), "CreateChannel", writes=True)
     assert (translated.ambiguous, translated.retryable) == (False, True)
     assert not is_throttle(translated)
 

@@ -1,0 +1,106 @@
+"""The terminal of whoever started this process: one question at a time, and nothing drawn over it.
+
+A question is asked on the terminal itself, whatever stdin and stderr lead to, and not echoed.
+Without a terminal, or in the background of one, nobody can answer, and nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+PATIENCE_SECONDS = 300.0
+"""How long an answer is waited for. A build server may give a terminal and nobody at it."""
+
+_WIDTH = 78
+_SCREEN = threading.Lock()
+_ENTER, _ERASE, _ERASE_ALL, _INTERRUPT, _END = b"\r\n", b"\x7f\x08", b"\x15", b"\x03", b"\x04"
+
+
+class NobodyAnswers(Exception):
+    """There is no terminal, or no answer came; the text says which, as a part of a sentence."""
+
+
+@contextlib.contextmanager
+def screen() -> Iterator[bool]:
+    """Have the screen for a moment; ``False`` when a question stands there, and nothing is to be drawn."""
+    free = _SCREEN.acquire(blocking=False)
+    try:
+        yield free
+    finally:
+        if free:
+            _SCREEN.release()
+
+
+def ask_for_digits(question: str, count: int, *, patience: float = PATIENCE_SECONDS) -> str:
+    """Ask until so many digits are typed, and return them; blanks between them do not count. Safe to call from several threads. Raises ``NobodyAnswers``.
+
+    Ctrl-C interrupts the main thread, as it would anywhere else; here it only ends the question.
+    """
+    with _SCREEN, _terminal() as handle:
+        os.write(handle, f"\r{'':{_WIDTH}}\r{question}".encode())
+        until = time.monotonic() + patience
+        while True:
+            text = _line(handle, until)
+            os.write(handle, b"\n")
+            if len(text) == count:
+                return text
+            os.write(handle, f"{count} digits are needed; {question}".encode())
+
+
+@contextlib.contextmanager
+def _terminal() -> Iterator[int]:
+    """Open the terminal, without echo, and leave it as it was."""
+    import termios  # noqa: PLC0415 - only those who ask need it
+
+    with contextlib.ExitStack() as stack:
+        try:
+            handle = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+        except OSError:
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise NobodyAnswers("there is no terminal to ask at") from None
+            handle = sys.stdin.fileno()
+        try:
+            # Setting up the terminal from the background would stop the whole process until somebody brings it to the front.
+            if os.tcgetpgrp(handle) != os.getpgrp():
+                raise NobodyAnswers("the process is in the background of its terminal")
+            before = termios.tcgetattr(handle)
+            ours = termios.tcgetattr(handle)
+            # Keys come one by one and Ctrl-C as a key: the signal would reach the main thread, and leave this one waiting for a line.
+            ours[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
+            termios.tcsetattr(handle, termios.TCSAFLUSH, ours)
+        except (OSError, termios.error):
+            raise NobodyAnswers("there is no terminal to ask at") from None
+        stack.callback(termios.tcsetattr, handle, termios.TCSAFLUSH, before)
+        yield handle
+
+
+def _line(handle: int, until: float) -> str:
+    """Return the digits of what is typed up to Enter."""
+    typed = ""
+    while True:
+        ready, _, _ = select.select([handle], [], [], max(0.0, until - time.monotonic()))
+        key = os.read(handle, 1) if ready else b""
+        if not ready:
+            os.write(handle, b"\n")
+            raise NobodyAnswers("no answer came")
+        if not key or key in _END:
+            raise NobodyAnswers("the terminal was closed, or the question left unanswered")
+        if key in _INTERRUPT:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            raise NobodyAnswers("the question was interrupted")
+        if key in _ENTER:
+            return typed
+        if key in _ERASE:
+            typed = typed[:-1]
+        elif key in _ERASE_ALL:
+            typed = ""
+        elif key.isdigit():
+            typed += key.decode()

@@ -1,0 +1,76 @@
+"""The command line at a terminal, with somebody who reads what stands there and types."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_SECONDS = 120
+_OWN_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+BACKGROUND = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], process_group=0).returncode)"
+"""Runs a command in the background of its terminal."""
+
+
+class Screen:
+    """What stands on the terminal, and the keyboard."""
+
+    def __init__(self, handle: int, process: subprocess.Popen[bytes]) -> None:
+        self.text = ""
+        self._handle = handle
+        self._process = process
+
+    def until(self, words: str, times: int = 1) -> None:
+        """Wait until something stands there so many times."""
+        end = time.monotonic() + _SECONDS
+        while self.text.count(words) < times:
+            assert self._more(end), f"{words!r} did not come: {self.text}"
+
+    def type(self, keys: str) -> None:
+        os.write(self._handle, keys.encode())
+
+    def end(self) -> int:
+        """Return the exit code, with all that was written."""
+        while self._more(time.monotonic() + _SECONDS):
+            pass
+        code = self._process.wait(_SECONDS)
+        assert "Traceback" not in self.text, self.text
+        return code
+
+    def _more(self, end: float) -> bool:
+        ready, _, _ = select.select([self._handle], [], [], max(0.0, end - time.monotonic()))
+        try:
+            read = os.read(self._handle, 65536) if ready else b""
+        except OSError:  # Linux, once nobody holds the other side
+            read = b""
+        self.text += read.decode(errors="replace")
+        return bool(read)
+
+
+@contextmanager
+def at_terminal(folder: Path, *words: str, env: Mapping[str, str], wrapped: str = "") -> Iterator[Screen]:
+    """Run ``ivs-reconciler`` at a terminal of its own; ``wrapped`` is a Python program that runs it."""
+    ours, theirs = pty.openpty()
+    program = [*(("-c", wrapped) if wrapped else ()), "-m", "reconciler", *words]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OWN_TERMINAL, *program],
+        cwd=folder,
+        env={**os.environ, "TERM": "xterm", **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Screen(ours, process)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
