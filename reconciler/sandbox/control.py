@@ -24,6 +24,7 @@ from reconciler.sandbox.operations.kinds import KINDS
 from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
+from reconciler.sandbox.shapes import strangers
 from reconciler.sandbox.store import FORMAT
 from reconciler.sandbox.wire import Request, json_bytes
 from reconciler.sandbox.world import Lag
@@ -56,12 +57,27 @@ class Control(StreamControl):
             raise ControlError(f"{arn!r} is not the ARN of an IVS resource")
         caller = Caller("someone-else", parts[4], parts[3], "someone-else", "ivs")
         members = {name: value for name, value in changes.items() if name != "tags"}
+        operation = f"Update{kind.member[0].upper()}{kind.member[1:]}"
+        self._must_know(operation, kind.type, members)
         if members:
-            operation = f"Update{kind.member[0].upper()}{kind.member[1:]}"
             self._act(caller, f"/{operation}", {"arn": arn, **members})
         if "tags" in changes:
             self._act(caller, f"/tags/{quote(arn, safe='')}", {"tags": changes["tags"]})
         return {"arn": arn, "changed": sorted(changes)}
+
+    def _must_know(self, operation: str, what: str, members: JsonDict) -> None:
+        """Refuse members that the service would pass over, so that a misspelt one is not taken for a change."""
+        model = self._parts.model
+        found = model.operations.get(operation)
+        if found is None:
+            if members:
+                raise ControlError(f"no operation of the service changes {', '.join(members)} of a {what}; its tags can be changed: tags.NAME=VALUE")
+            return
+        root = model.shapes[found.input or ""]
+        settable = {**root, "members": {name: reference for name, reference in root["members"].items() if name != "arn"}}
+        unknown = [f"no member {name} of a {what} can be changed; there are {', '.join(known)}" for name, known in strangers(model.shapes, settable, members)]
+        if unknown:
+            raise ControlError("; ".join(unknown))
 
     def _act(self, caller: Caller, path: str, body: JsonDict) -> None:
         answer = self._engine.handle(Request("POST", path, body=json_bytes(body)), caller=caller)

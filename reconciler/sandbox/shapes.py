@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,20 @@ def validators(shapes: Mapping[str, JsonDict]) -> dict[str, Validator]:
     for name in shapes:
         table[name] = _validator(name, shapes, table)
     return table
+
+
+def strangers(shapes: Mapping[str, JsonDict], shape: JsonDict, value: object, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield the members of a value that a shape does not have, each with those that it has; a service passes over them in silence."""
+    if shape["type"] == "structure" and isinstance(value, dict):
+        members = shape["members"]
+        for name, inner in value.items():
+            if name in members:
+                yield from strangers(shapes, shapes[members[name]["shape"]], inner, f"{path}{name}.")
+            else:
+                yield f"{path}{name}", sorted(members)
+    elif shape["type"] == "list" and isinstance(value, list):
+        for inner in value:
+            yield from strangers(shapes, shapes[shape["member"]["shape"]], inner, path)
 
 
 def violation_text(problems: list[str]) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,31 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
     assert main(["sandbox", "quota", "channels", "--endpoint", sandbox.endpoint_url]) == 0
     assert json.loads(capsys.readouterr().out.partition("}\n")[2]) == {"name": "channels", "value": 7}
     assert main(["sandbox", "quota", "nonsense", "--endpoint", sandbox.endpoint_url]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("latencymode=NORMAL", "no member latencymode of a channel can be changed; there are "),
+        ("arn=arn:aws:ivs:us-west-2:123456789012:channel/other", "no member arn of a channel can be changed; there are "),
+        ('multitrackInputConfiguration={"bogus": 1}', "no member multitrackInputConfiguration.bogus of a channel can be changed; there are enabled, "),
+    ],
+)
+def test_a_change_of_what_the_service_does_not_know_is_refused(sandbox: Sandbox, ivs: Any, change: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arn = ivs.create_channel(name="stage")["channel"]["arn"]
+    assert main(["sandbox", "drift", arn, "latencyMode=NORMAL", change, "--endpoint", sandbox.endpoint_url]) == 1
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.startswith(said)
+    assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "LOW", "nothing of a wrong call is carried out"
+
+
+def test_what_can_only_be_tagged_is_told_apart(sandbox: Sandbox, ivs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arn = ivs.create_channel(name="stage")["streamKey"]["arn"]
+    assert main(["sandbox", "drift", arn, "value=x", "--endpoint", sandbox.endpoint_url]) == 1
+    assert "no operation of the service changes value of a stream-key; its tags can be changed: tags.NAME=VALUE" in capsys.readouterr().err
+    assert main(["sandbox", "drift", arn, "tags.a=b", "--endpoint", sandbox.endpoint_url]) == 0
+    assert ivs.list_tags_for_resource(resourceArn=arn)["tags"] == {"a": "b"}
 
 
 @pytest.mark.parametrize(
