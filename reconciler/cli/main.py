@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from reconciler import __version__
 from reconciler.cli import apply, comment, diff, drift, iam_policy, plan, rotate, run, sandbox, schema, show, status, unlock, validate
-from reconciler.cli.options import HelpWithTable, Parser, Verbs, context_of, global_options
+from reconciler.cli.options import HelpWithTable, Parser, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError
 
 _INTERRUPTED = 130
@@ -38,12 +38,10 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
-    parser.register("action", "parsers", Verbs)
     subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     subparsers.asked = asked
-    for room in (validate, plan, apply, show, status, drift, diff, comment, run, rotate, unlock, iam_policy, schema):
+    for room in (validate, plan, apply, show, status, drift, diff, comment, run, rotate, unlock, iam_policy, schema, sandbox):
         room.add_parser(subparsers, common)
-    sandbox.add_parser(subparsers)
     return parser
 
 

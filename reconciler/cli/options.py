@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Help, **options})
+        self.register("action", "parsers", Verbs)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the complaint, and leave."""
@@ -47,10 +48,27 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Complain of an unknown option here, so that the usage shown is that of the verb it was given to."""
+        args = sys.argv[1:] if args is None else args
+        self._must_know_options_before_the_verb(args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self._refuse(unknown)
         return found, unknown
+
+    def _must_know_options_before_the_verb(self, args: Any) -> None:
+        """Name an unknown option that stands before the verb: argparse would take what follows it for the verb, and complain of that."""
+        verbs = next((action.choices for action in self._actions if isinstance(action, Verbs)), {})
+        for word in args if verbs else ():
+            if word in verbs:
+                return
+            if word.startswith("--") and not any(option.startswith(word.partition("=")[0]) for option in self._option_string_actions):
+                self._refuse([word])
+
+    def _refuse(self, unknown: list[str]) -> NoReturn:
+        from difflib import get_close_matches
+
+        near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1, cutoff=0.8)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it
@@ -69,6 +87,13 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
         self._choices_actions.append(self._ChoicesPseudoAction(name, (), options.get("help")))
         self._name_parser_map[name] = unasked = _Unasked()
         return unasked
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        """Let the verb read the rest; what adds up is added to what stood before the verb, not put in its place."""
+        before = {name: namespace.__dict__.pop(name) for name in ("target", "verbose") if name in namespace}
+        super().__call__(parser, namespace, values, option_string)
+        for name, value in before.items():
+            setattr(namespace, name, value + getattr(namespace, name, type(value)()))
 
 
 class _Unasked:

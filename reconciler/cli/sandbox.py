@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reconciler.cli.options import Parser, Subparsers, global_options
 from reconciler.cli.sandbox_verbs import DEFAULT_PORT, add_verbs, fail, pair
 
 if TYPE_CHECKING:
@@ -18,21 +19,23 @@ if TYPE_CHECKING:
 _HIGHEST_PORT = 65_535
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Add `sandbox` with its verbs to the command line."""
     sandbox = subparsers.add_parser(
         "sandbox",
+        parents=[common],
         help="an Amazon IVS control plane on your machine",
         description="An Amazon IVS control plane on your machine, for any AWS client.",
     )
     verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
-    _add_serve(verbs)
-    add_verbs(verbs)
+    _add_serve(verbs, common)
+    add_verbs(verbs, common)
 
 
-def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = verbs.add_parser(
         "serve",
+        parents=[common],
         help="serve until interrupted",
         description="Serve the Amazon IVS control plane until interrupted (Ctrl-C or SIGTERM).",
     )
@@ -92,8 +95,8 @@ def serve(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verbs alone, without the rest of the command line."""
-    parser = argparse.ArgumentParser(prog="ivs-reconciler")
-    add_parser(parser.add_subparsers(dest="command", metavar="COMMAND", required=True))
+    parser = Parser(prog="ivs-reconciler")
+    add_parser(parser.add_subparsers(dest="command", metavar="COMMAND", required=True), global_options())
     args = parser.parse_args(argv)
     return int(args.run(args))
 

@@ -9,6 +9,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
+
+from reconciler.cli.options import Subparsers
 
 DEFAULT_PORT = 4599
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
@@ -16,17 +19,19 @@ EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "trun
 
 Ask = Callable[..., object]
 Run = Callable[[argparse.Namespace, Ask], object]
+Adding = Callable[[str, str, Run], argparse.ArgumentParser]
+"""Adds a verb with its name, its help line and what it runs."""
 
 
-def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     """Add the verbs to the command line."""
     for add in (_add_streams, _add_drift, _add_faults, _add_records):
-        add(verbs)
+        add(partial(_verb, verbs, common))
 
 
-def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: Run) -> argparse.ArgumentParser:
+def _verb(verbs: Subparsers, common: argparse.ArgumentParser, name: str, text: str, run: Run) -> argparse.ArgumentParser:
     """Add a verb that talks to a running sandbox."""
-    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser: argparse.ArgumentParser = verbs.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument(
         "--endpoint",
         default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
@@ -37,29 +42,29 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
     return parser
 
 
-def _add_streams(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    live = _verb(verbs, "live", "start a stream on a channel; without an ARN list what is on air", _live)
+def _add_streams(verb: Adding) -> None:
+    live = verb("live", "start a stream on a channel; without an ARN list what is on air", _live)
     live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN", help="the channel to put on air (default: list what is)")
     live.add_argument("--viewers", type=int, default=0, metavar="N", help="how many watch (default %(default)s)")
     live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="of the stream (default %(default)s)")
-    offline = _verb(verbs, "offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
+    offline = verb("offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
     offline.add_argument("arn", metavar="CHANNEL_ARN")
-    health = _verb(verbs, "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
+    health = verb("health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
     health.add_argument("arn", metavar="CHANNEL_ARN")
     health.add_argument("health", choices=HEALTHS)
-    viewers = _verb(verbs, "viewers", "change how many watch a stream", lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers))
+    viewers = verb("viewers", "change how many watch a stream", lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers))
     viewers.add_argument("arn", metavar="CHANNEL_ARN")
     viewers.add_argument("viewers", type=int)
 
 
-def _add_drift(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    drift = _verb(verbs, "drift", "change a resource behind everybody's back, as the user someone-else", _drift)
+def _add_drift(verb: Adding) -> None:
+    drift = verb("drift", "change a resource behind everybody's back, as the user someone-else", _drift)
     drift.add_argument("arn", metavar="ARN")
     drift.add_argument("changes", nargs="+", metavar="MEMBER=VALUE", help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x")
 
 
-def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    faults = _verb(verbs, "faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
+def _add_faults(verb: Adding) -> None:
+    faults = verb("faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
     faults.add_argument("effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear")
     faults.add_argument(
         "--operation",
@@ -82,29 +87,29 @@ def _add_faults(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     faults.add_argument("--region", help="only calls in this region")
 
 
-def _add_records(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    calls = _verb(verbs, "calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
+def _add_records(verb: Adding) -> None:
+    calls = verb("calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
     calls.add_argument("--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)")
     calls.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
-    events = _verb(verbs, "events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
+    events = verb("events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
     events.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
-    lag = _verb(verbs, "lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
+    lag = verb("lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
     lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)")
     lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)")
-    quota = _verb(verbs, "quota", "show resource quotas, or change one", _quota)
+    quota = verb("quota", "show resource quotas, or change one", _quota)
     quota.add_argument("name", nargs="?")
     quota.add_argument("value", nargs="?", type=int)
     quota.add_argument("--account", default="", help="of this account alone, with --region")
     quota.add_argument("--region", default="", help="in this region alone, with --account")
-    rates = _verb(verbs, "rates", "switch call-rate quotas on or off, or set some of them", _rates)
+    rates = verb("rates", "switch call-rate quotas on or off, or set some of them", _rates)
     rates.add_argument("rates", nargs="+", metavar="on|off|OPERATION=RATE", help="documented rates, none, or documented ones with these changed")
     rates.add_argument("--burst", type=float, help="how many calls may come at once (default: the rate)")
     rates.add_argument("--windows", action="store_true", help="count anew at every whole second")
-    assume = _verb(verbs, "assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume)
+    assume = verb("assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume)
     assume.add_argument("name", nargs="?", metavar="NAME")
     assume.add_argument("option", nargs="?", metavar="ANSWER")
-    _verb(verbs, "reset", "empty the sandbox, and undo what was set while it ran", lambda args, ask: ask("reset"))  # noqa: ARG005
-    _verb(verbs, "follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
+    verb("reset", "empty the sandbox, and undo what was set while it ran", lambda args, ask: ask("reset"))  # noqa: ARG005
+    verb("follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
 
 
 def _talk(args: argparse.Namespace, run: Run) -> int:

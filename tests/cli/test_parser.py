@@ -50,6 +50,28 @@ def test_a_verb_is_found_after_global_options(name: str) -> None:
     assert left.value.code == 1
 
 
+LEAVES = [(name,) for name in WHOLE if name != "sandbox"] + [("sandbox", name) for name in verbs(WHOLE["sandbox"])]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_a_global_option_may_stand_before_and_after_every_verb(path: tuple[str, ...]) -> None:
+    parser = build_parser()
+    for name in path:
+        parser = verbs(parser)[name]
+    text = parser.format_help()
+    for option in ("-C DIR", "--config FILE", "--target NAME", "--log-format", "--verbose", "--no-color"):
+        assert option in text
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_what_stands_before_and_after_a_verb_adds_up(place: int) -> None:
+    words = ["sandbox", "reset"]
+    words[place:place] = ["-v", "-t", "a", "-C", "x"]
+    args = build_parser(asked=words).parse_args([*words, "-v", "-t", "b"])
+    assert (args.verbose, args.target, args.directory) == (2, ["a", "b"], "x")
+    assert build_parser(asked=["plan"]).parse_args(["-t", "a", "plan", "-t", "b"]).target == ["a", "b"]
+
+
 @pytest.mark.parametrize("words", [["plan", "--no-such"], ["-t", "dev", "plan", "--no-such"], ["sandbox", "serve", "--no-such"]])
 def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
@@ -59,6 +81,20 @@ def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(words: list[s
     said = capsys.readouterr().err
     assert said.startswith(f"usage: ivs-reconciler {verb} ")
     assert said.endswith(f"ivs-reconciler {verb}: unrecognized arguments: --no-such; see ivs-reconciler {verb} --help\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--log-level", "debug", "plan"], "ivs-reconciler: unrecognized arguments: --log-level; see ivs-reconciler --help"),
+        (["sandbox", "--log-level=debug", "serve"], "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug; see ivs-reconciler sandbox --help"),
+        (["apply", "--auto-aprove"], "unrecognized arguments: --auto-aprove; did you mean --auto-approve?; see ivs-reconciler apply --help"),
+    ],
+)
+def test_an_unknown_option_is_named_and_not_what_follows_it(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(asked=words).parse_args(words)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "x"])

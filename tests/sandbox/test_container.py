@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import json
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from reconciler.cli import sandbox as verbs
+from reconciler.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "sandbox"
@@ -92,9 +91,7 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
 
 
 def test_its_command_is_one_that_ours_understands_and_its_port_the_one_it_shows() -> None:
-    parser = argparse.ArgumentParser()
-    verbs.add_parser(parser.add_subparsers())
-    args = parser.parse_args(serve_arguments())
+    args = build_parser().parse_args(serve_arguments())
     assert (args.host, str(args.port), args.db) == ("0.0.0.0", last_stage()["EXPOSE"], "/data/sandbox.db")
 
 
@@ -134,9 +131,7 @@ def test_the_composition_is_read_only_without_capabilities_and_for_this_machine(
     assert set(found["volumes"]) == {"state"}
     assert (FOLDER / service["build"]["context"]).resolve() == ROOT
     assert (ROOT / service["build"]["dockerfile"]) == FOLDER / "Dockerfile"
-    parser = argparse.ArgumentParser()
-    verbs.add_parser(parser.add_subparsers())
-    assert parser.parse_args([*json.loads(last_stage()["ENTRYPOINT"])[1:], *service["command"]]).quotas is True
+    assert build_parser().parse_args([*json.loads(last_stage()["ENTRYPOINT"])[1:], *service["command"]]).quotas is True
 
 
 def test_the_page_beside_it_builds_that_file_and_runs_it_as_tightly() -> None:
