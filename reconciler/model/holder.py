@@ -14,7 +14,7 @@ _FORMAT = "1.0"
 class Holder:
     """One run that holds a lock, or held it: ``released`` says that it let go of it in order.
 
-    ``who`` is a person or a role, ``url`` where the run can be looked at. The lock is not to be respected after ``expires``, which the holder keeps moving on.
+    ``who`` is a person or a role, ``url`` where the run can be looked at, and ``mark`` tells its process from another of that number. The lock is not to be respected after ``expires``, which the holder keeps moving on.
     """
 
     run: str
@@ -26,6 +26,7 @@ class Holder:
     expires: float
     url: str = ""
     released: bool = False
+    mark: str = ""
 
     def held_at(self, now: float) -> bool:
         """Whether the lock is to be respected."""
@@ -62,6 +63,7 @@ def from_json(content: object) -> Holder:
             expires=float(facts["expires"]),
             url=str(facts.get("url", "")),
             released=bool(facts.get("released", False)),
+            mark=str(facts.get("mark", "")),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError("not a lock of this program") from error

@@ -55,7 +55,10 @@ class Journal:
             size = os.fstat(self._handle).st_size
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
                 os.write(self._handle, b"\n")  # the last line was cut; the next one is not to be lost with it
-        self._write({"event": "run", "at": _now(), "account": account, "pid": os.getpid(), "host": socket.gethostname()}, lasting=True)
+        from reconciler.pipeline.process import mark_of  # noqa: PLC0415 - a plan reads journals and writes none
+
+        pid = os.getpid()
+        self._write({"event": "run", "at": _now(), "account": account, "pid": pid, "host": socket.gethostname(), "mark": mark_of(pid)}, lasting=True)
 
     def before(self, address: Address, operation: str) -> None:
         """Write down that a step's first call is about to leave."""
@@ -114,6 +117,7 @@ class LastRun:
     ended: bool = False
     pid: int = 0
     host: str = ""
+    mark: str = ""
     under_way: dict[tuple[Address, str], None] = field(default_factory=dict)
     made: set[Address] = field(default_factory=set)
     removed: set[Address] = field(default_factory=set)
@@ -121,15 +125,9 @@ class LastRun:
     @property
     def running(self) -> bool:
         """Whether it may still be going on, on this machine."""
-        if self.ended or self.host != socket.gethostname() or self.pid in (0, os.getpid()):
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-        return True
+        from reconciler.pipeline.process import Fate, fate_of  # noqa: PLC0415 - most runs come to their end
+
+        return not self.ended and self.pid != os.getpid() and fate_of(self.host, self.pid, self.mark) is Fate.THERE
 
 
 def last_run(root: Path, target: str) -> LastRun | None:
@@ -190,7 +188,7 @@ def _in_full(text: str) -> LastRun | None:
 
 
 def _begun(line: Mapping[str, Any]) -> LastRun:
-    return LastRun(started=str(line["at"]), account=str(line.get("account", "")), pid=int(line["pid"]), host=str(line["host"]))
+    return LastRun(started=str(line["at"]), account=str(line.get("account", "")), pid=int(line["pid"]), host=str(line["host"]), mark=str(line.get("mark", "")))
 
 
 def _note(run: LastRun, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:

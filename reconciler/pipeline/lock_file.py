@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -12,16 +11,18 @@ from pathlib import Path
 
 from reconciler.errors import UsageError
 from reconciler.model.holder import Holder, from_json, to_json
+from reconciler.pipeline.flock import locked
 
 _MOST = 65_536
 
 
 class FileDoor:
-    """The file at a path. A token names one state of it."""
+    """The file at a path. A token names one state of it. ``patience`` is how many seconds another process may have it open for."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, patience: float = 30.0) -> None:
         self.where = f"the lock file {path}"
         self._path = Path(path)
+        self._patience = patience
 
     def read(self) -> tuple[Holder | None, str]:
         """Return who holds or held it, and the token of what was read. Raises ``UsageError``."""
@@ -67,7 +68,11 @@ class FileDoor:
         except OSError as error:
             raise UsageError(f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written") from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not locked(handle, self._patience):
+                raise UsageError(
+                    f"{self.where} is being read or written by another process for more than {self._patience:g} seconds, which takes no time; "
+                    "look for one that is stopped, or name a file on a disk of this machine"
+                )
             yield handle
         except OSError as error:
             raise UsageError(f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); name a file on a disk of this machine") from None

@@ -24,6 +24,7 @@ from reconciler.live.lock_s3 import S3Door
 from reconciler.model.holder import Holder, moment
 from reconciler.model.target import FileLock, S3Lock, Target
 from reconciler.pipeline.lock_file import FileDoor
+from reconciler.pipeline.process import Fate, fate_of, mark_of
 
 LEASE_SECONDS = 120.0
 """How long a lock is to be respected without a sign of life."""
@@ -75,20 +76,13 @@ def this_run(command: str, now: float, environment: Mapping[str, str] = os.envir
     except (OSError, KeyError):
         user = f"user {os.getuid()}"
     who = environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user
-    return Holder(uuid.uuid4().hex[:12], who, socket.gethostname(), os.getpid(), command, now, now + LEASE_SECONDS, _run_url(environment))
+    pid = os.getpid()
+    return Holder(uuid.uuid4().hex[:12], who, socket.gethostname(), pid, command, now, now + LEASE_SECONDS, _run_url(environment), mark=mark_of(pid))
 
 
 def is_dead(holder: Holder) -> bool:
-    """Whether the holder was a process of this machine that is not there any more."""
-    if holder.host != socket.gethostname() or holder.pid <= 0 or holder.pid == os.getpid():
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Whether the holder was a process of this machine that is not there any more. One that cannot be told is respected until its lock expires."""
+    return fate_of(holder.host, holder.pid, holder.mark) is Fate.GONE
 
 
 @contextlib.contextmanager

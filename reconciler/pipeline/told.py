@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ from reconciler.errors import UsageError
 from reconciler.plan.news import NOTHING, Known
 
 _FORMAT = "1.0"
+
+PATIENCE_SECONDS = 120.0
+"""How long a run waits for another that tells: messages take seconds, and one that is not sent is sent by the next run."""
+
+_LONGEST_NAME = 200
 
 
 class FileMemory:
@@ -65,15 +71,28 @@ class FileMemory:
 
 
 @contextlib.contextmanager
-def file_memory(path: Path, stack: str) -> Iterator[FileMemory]:
-    """Open the memory for one run; another run waits until this one is done. Raises ``UsageError`` where it cannot be kept."""
-    import fcntl  # noqa: PLC0415 - only those who notify lock anything
+def file_memory(path: Path, stack: str, *, patience: float = PATIENCE_SECONDS) -> Iterator[FileMemory]:
+    """Open the memory for one run; another run waits until this one is done, and gives up after ``patience`` seconds.
+
+    Raises ``UsageError`` where it cannot be kept, or another run does not come to its end.
+    """
+    from reconciler.pipeline.flock import locked  # noqa: PLC0415 - only those who notify lock anything
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("a", encoding="utf-8")
+        lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state") from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not locked(lock.fileno(), patience):
+            lock.seek(0)
+            holder = lock.read(_LONGEST_NAME).strip()
+            raise UsageError(
+                f"{path}: another run has been telling for more than {patience:g} seconds{f' ({holder})' if holder.isprintable() and holder else ''}; "
+                "what stands is told by the next run; end that one if it is stuck"
+            )
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
         yield FileMemory(path, stack)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +125,23 @@ def test_the_file_keeps_what_each_channel_was_told(tmp_path: Path) -> None:
                 assert len(told((OPS,), (look,), memory, OPS_URL=ops.url)) == messages
     assert "latencyMode" not in path.read_text(encoding="utf-8")
     assert sorted(item.name for item in path.parent.iterdir()) == ["state.json", "state.json.lock"]
+
+
+def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    script = (
+        "import pathlib, sys; from reconciler.pipeline.told import file_memory\n"
+        "with file_memory(pathlib.Path(sys.argv[1]), 'acme'):\n    print('up', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UsageError) as caught, file_memory(path, "acme", patience=0.2):
+            pytest.fail("two tell")
+        assert f"another run has been telling for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})" in str(caught.value)
+        other.kill()
+    with file_memory(path, "acme", patience=60):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,18 @@ def test_of_many_at_once_one_gets_it(target: Target) -> None:
         assert sum(pool.map(take, range(6))) == 1
 
 
+def test_a_lock_file_that_another_process_keeps_open_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    script = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-S", "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UsageError, match=r"by another process for more than 0\.2 seconds.*look for one that is stopped"):
+            FileDoor(str(path), patience=0.2).read()
+        other.kill()
+    assert FileDoor(str(path)).read() == (None, "")
+
+
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
     target = Target("prod", "us-west-2", lock=FileLock(str(tmp_path / "lock.json")))
