@@ -39,9 +39,10 @@ class Problem(NamedTuple):
 
 
 class ReconcilerError(Exception):
-    """The root of every error this program raises on purpose."""
+    """The root of every error this program raises on purpose. ``word`` tells programs which sort it is."""
 
     exit_code = ExitCode.ERROR
+    word = "error"
 
 
 class UsageError(ReconcilerError):
@@ -113,11 +114,16 @@ class PlanRefused(ReconcilerError):
     """A person decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
 
     exit_code = ExitCode.REFUSED
+    word = "refused"
 
 
 class LockHeld(PlanRefused):
     """Somebody else applies to the target now: wait, or release the lock. Nothing was changed."""
 
+    word = "locked"
+
 
 class StalePlan(PlanRefused):
     """Live state or the spec moved since the plan was made, or the plan was applied before: plan again."""
+
+    word = "stale"

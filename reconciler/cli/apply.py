@@ -33,11 +33,18 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
-    from reconciler.errors import UsageError
+    from reconciler.cli import applying
     from reconciler.log import configure
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
+    with applying.told(args):
+        return _apply(args, context)
+
+
+def _apply(args: argparse.Namespace, context: Context) -> int:
+    from reconciler.errors import UsageError
+
     if args.base and not args.require_commit:
         raise UsageError("--base goes with --require-commit; add it, or leave both out")
     if args.require_commit and not args.plan_file:

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,7 @@ from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
 from reconciler.cli.plan import show_duration, show_plan, tell
 from reconciler.cli.watching import watcher
-from reconciler.errors import ExitCode, PlanRefused
+from reconciler.errors import ExitCode, PlanRefused, ReconcilerError
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import Watch, Work, carry_out
 from reconciler.pipeline.interrupt import stoppable
@@ -30,6 +30,22 @@ from reconciler.plan.codec import to_json
 from reconciler.report.text import Paint, ansi, plain, render_result
 
 _STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
+
+
+@contextmanager
+def told(args: argparse.Namespace) -> Iterator[None]:
+    """With ``--format json``, begin with the version of the format, and end with the reason where the run ends without a result."""
+    if args.format != "json":
+        yield
+        return
+    _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
+    try:
+        yield
+    except ReconcilerError as error:
+        sort = "refused" if error.exit_code is ExitCode.REFUSED else "error"
+        with suppress(OSError):  # a reader that has gone does not change how the run ended
+            _line({"type": sort, "code": error.word, "message": str(error), "exitCode": int(error.exit_code)})
+        raise
 
 
 def must_be_able_to_ask(args: argparse.Namespace) -> None:
@@ -63,7 +79,6 @@ def show_ask_run(
     """Show the plan, refuse or ask, run every target, report; returns the exit code. ``lost`` are the events of locks that may be lost meanwhile."""
     plan = replace(plan, targets=tuple(target for target, _ in work))
     if args.format == "json":
-        _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
         _line({"type": "plan", "plan": to_json(plan)})
     else:
         show_plan(plan, "text", context)

@@ -42,6 +42,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
+    from reconciler.cli import applying
+
+    # What a rotation has in common with an apply, it does as an apply that was acknowledged nothing.
+    with applying.told(args):
+        return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
+
+
+def _rotate(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
@@ -55,8 +63,6 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.plan.actions import PlanOptions
     from reconciler.plan.delivery import Rotate
 
-    # What a rotation has in common with an apply, it does as an apply that was acknowledged nothing.
-    args = argparse.Namespace(**{**no_allowances(), **vars(args)})
     context = context_of(args)
     configure(context.log_format, context.verbosity)
     project, targets = project_of(context)

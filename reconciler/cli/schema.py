@@ -1,4 +1,4 @@
-"""``schema``: the JSON Schemas of the project file, the spec files, the plan file and the drift report."""
+"""``schema``: the JSON Schemas of the project file, the spec files, the plan file, the drift report and the events of an apply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAMES = ("project", "spec", "plan", "drift")
+_NAMES = ("project", "spec", "plan", "drift", "events")
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -34,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from reconciler.apply.events_schema import events_schema
     from reconciler.plan.schema import plan_schema
     from reconciler.report.drift_schema import drift_schema
     from reconciler.spec.schema import schemas
 
-    documents: dict[str, object] = {**schemas(), "plan.schema.json": plan_schema(), "drift.schema.json": drift_schema()}
+    others = {"plan.schema.json": plan_schema(), "drift.schema.json": drift_schema(), "events.schema.json": events_schema()}
+    documents: dict[str, object] = {**schemas(), **others}
     texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
     if args.write:
         folder = Path(args.write)

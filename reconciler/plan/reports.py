@@ -22,7 +22,7 @@ def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
 
 def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
     """Return the stack and what became of each target, from the lines of ``apply --format json``. Raises ``DamagedPlanError``."""
-    stack = ""
+    stack = ended = ""
     results = []
     for number, line in enumerate(lines, 1):
         node = Node(line, f"line {number}")
@@ -33,6 +33,10 @@ def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
             stack = node.node("plan").text("stack")
         elif sort == "result" and node.has("target"):
             results.append(_result(node))
+        elif sort in ("refused", "error"):
+            ended = node.text("message")
+    if ended and not results:
+        raise DamagedPlanError(f"nothing was applied: {ended}")
     if not stack:
         raise DamagedPlanError("the line with the plan is missing")
     return stack, tuple(results)
