@@ -99,7 +99,9 @@ class Log:
             if _SETTINGS.writer is None:
                 _SETTINGS.writer = _open()
             # Every level goes through one method: the level is chosen above and travels as a value.
-            _SETTINGS.writer.msg(event, level=level.name.lower(), room=self._name, **{**dict(_BOUND.get()), **facts})
+            # A line that cannot be written, because a disk is full or a reader gone, is no reason to stop work.
+            with contextlib.suppress(OSError):
+                _SETTINGS.writer.msg(event, level=level.name.lower(), room=self._name, **{**dict(_BOUND.get()), **facts})
 
 
 def get(name: str) -> Log:

@@ -6,9 +6,11 @@ What is decided is decided in the plan; here a person is asked and the executor 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -18,6 +20,7 @@ from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.guarding import refusals
 from reconciler.cli.options import Context
+from reconciler.cli.output import outlasted
 from reconciler.cli.plan import show_duration, show_plan, tell
 from reconciler.cli.watching import watcher
 from reconciler.errors import ExitCode, PlanRefused, ReconcilerError
@@ -102,14 +105,20 @@ def show_ask_run(
         raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
     if before_first_call:
         before_first_call()
-    with stoppable(_STOPPING) as stop:
-        results = carry_out(work, project, watch, stop=stop, lost=lost)
-    return ExitCode.OK if all(result.complete for result in results) else ExitCode.INCOMPLETE
+    with outlasted() as failures, stoppable(_STOPPING) as stop:
+        results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+    complete = all(result.complete for result in results)
+    if failures:
+        counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
+        end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        _warn(f"the {args.command} went on to its end ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}")
+    return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def _agreed(plan: Plan) -> bool:

@@ -66,25 +66,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)
+    code = 0
     try:
         code = int(args.run(args))
         sys.stdout.flush()
-        return code
     except ReconcilerError as error:
         _complain(error, colored=context_of(args).colored(sys.stderr))
         return int(error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing, and keep the interpreter from complaining at exit.
         _silence_stdout()
-        return int(ExitCode.ERROR)
+        return code or int(ExitCode.ERROR)
     except OSError as error:
         # What a verb reads and writes, it answers for itself; what is left is the output, such as a full disk behind a redirection.
         _silence_stdout()
-        sys.stderr.write(f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n")
-        return int(ExitCode.ERROR)
+        _say(f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n")
+        return code or int(ExitCode.ERROR)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; nothing more was started\n")
+        _say("stopped; nothing more was started\n")
         return _INTERRUPTED
+    return code
 
 
 def _open_missing_streams() -> None:
@@ -96,9 +97,22 @@ def _open_missing_streams() -> None:
 
 
 def _silence_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from reconciler.cli.output import silence
+
+    silence(sys.stdout)
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
     text = str(error)
-    sys.stderr.write(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
+    _say(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
+
+
+def _say(text: str) -> None:
+    """Write to stderr; where that cannot be, the exit code has to do."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        from reconciler.cli.output import silence
+
+        silence(sys.stderr)

@@ -123,7 +123,7 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
                 if lost and fingerprint(_again(revision, survey).plan) != run.plan_id:
                     return replace(run, ending=Ending.REFUSED, message="somebody else applied just before the lock was taken; the next look plans anew")
                 work = [(survey.plan, survey)]
-                results = carry_out(work, revision.project, _Silent(), stop=tools.stop, lost=lost, sleep=tools.sleep, clock=tools.monotonic)
+                results = carry_out(work, revision.project, _Silent(), stop=tools.stop, lost=lost, sleep=tools.sleep, clock=tools.monotonic, note=_forgotten)
         except PlanRefused as error:
             return replace(run, ending=Ending.REFUSED, message=str(error))
         except ReconcilerError as error:
@@ -166,6 +166,10 @@ def _clock_of(tools: Tools) -> Time:
 
 def _warn(text: str) -> None:
     _LOG.warning("lock", reason=text)
+
+
+def _forgotten(text: str) -> None:
+    _LOG.warning("not remembered", reason=text)
 
 
 def _report(revision: Revision, survey: Survey) -> DriftReport:

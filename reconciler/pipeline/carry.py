@@ -47,15 +47,16 @@ def carry_out(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     draw: Callable[[], float] = random.random,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> tuple[ApplyResult, ...]:
-    """Carry out every plan that is not empty and return what became of each.
+    """Carry out every plan that is not empty and return what became of each. ``note`` is told what cannot be remembered of it; no apply fails of that.
 
     Once ``stop`` is set, calls in flight finish and no more start; so it is for a target whose event in ``lost`` is set, because its lock was lost.
     """
     root = Path(project.root)
     results: list[ApplyResult] = []
     for plan, survey in work:
-        result = None
+        result, trouble = None, ""
         if plan.is_empty:
             settle(root, plan.name, plan.account_id)
         else:
@@ -67,7 +68,11 @@ def carry_out(
                 read_at=survey.read_at,
                 clock=clock,
             )
-            with Journal(root, plan.name, plan.account_id) as journal, watch.watching(plan) as on_event:
+            journal = Journal(root, plan.name, plan.account_id)
+            trouble = journal.trouble
+            if trouble:
+                note(f"{plan.name}: no journal is kept ({trouble}); should this apply not come to its end, the next run cannot tell where it was")
+            with journal, watch.watching(plan) as on_event:
 
                 def told(event: Event, journal: Journal = journal, on_event: Callable[[Event], None] = on_event) -> None:
                     journal.event(event)
@@ -89,5 +94,9 @@ def carry_out(
             result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)
             results.append(result)
-        remember(root, project.stack, plan, survey.live, result, survey.desired)
+            if journal.trouble and not trouble:
+                note(f"{plan.name}: the journal of this apply has gaps ({journal.trouble})")
+        forgotten = remember(root, project.stack, plan, survey.live, result, survey.desired)
+        if forgotten and result is not None:
+            note(f"{plan.name}: what stands now is not remembered ({forgotten}); drift cannot tell what is deleted outside from what was never applied")
     return tuple(results)

@@ -22,7 +22,8 @@ def stoppable(said: str = "") -> Iterator[threading.Event]:
         stop.set()
         signal.signal(number, previous[number])
         if said:
-            sys.stderr.write(said)
+            with contextlib.suppress(OSError):
+                sys.stderr.write(said)
 
     for number in previous:
         signal.signal(number, request)

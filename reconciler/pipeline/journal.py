@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
-from reconciler.pipeline.record import FOLDER, made_folder, safe_name
+from reconciler.pipeline.record import FOLDER, made_folder, safe_name, why_not
 from reconciler.plan.actions import Result
 
 if TYPE_CHECKING:
@@ -37,24 +37,32 @@ _DELETES = {kind.delete for kind in KINDS.values()}
 
 
 class Journal:
-    """The journal of one run of one target. Safe to share between threads; a disk that cannot be written to is passed over."""
+    """The journal of one run of one target. Safe to share between threads.
+
+    A disk that cannot be written to stops nothing; ``trouble`` says then what was the matter first.
+    """
 
     def __init__(self, root: Path, target: str, account: str) -> None:
         self._run = uuid.uuid4().hex[:12]
+        self.trouble = ""
+        self._path = _path(root, target)
+        self._cut = False
         self._handle: int | None = None
         self._lock = threading.Lock()
         self._flush = threading.Lock()
         self._written = 0
         self._flushed = 0
-        path = _path(root, target)
-        with contextlib.suppress(OSError):
+        path = self._path
+        try:
             made_folder(root)
             if path.exists() and path.stat().st_size > _LARGEST:
                 path.replace(path.with_suffix(".old"))
             self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             size = os.fstat(self._handle).st_size
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
-                os.write(self._handle, b"\n")  # the last line was cut; the next one is not to be lost with it
+                self._cut = True
+        except OSError as error:
+            self._failed(error)
         from reconciler.pipeline.process import mark_of  # noqa: PLC0415 - a plan reads journals and writes none
 
         pid = os.getpid()
@@ -89,14 +97,21 @@ class Journal:
     def _write(self, content: Mapping[str, object], *, lasting: bool) -> None:
         if self._handle is None:
             return
-        line = json.dumps({"run": self._run, **content}, separators=(",", ":")) + "\n"
-        with contextlib.suppress(OSError):
+        line = (json.dumps({"run": self._run, **content}, separators=(",", ":")) + "\n").encode()
+        try:
             with self._lock:
-                os.write(self._handle, line.encode())
+                # Where the last line was cut, the next one is not to be lost with it.
+                data = b"\n" + line if self._cut else line
+                self._cut = os.write(self._handle, data) < len(data)
                 self._written += 1
                 ticket = self._written
             if lasting:
                 self._last(self._handle, ticket)
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        self.trouble = self.trouble or why_not(self._path, error)
 
     def _last(self, handle: int, ticket: int) -> None:
         """Return when this line is on the disk; whoever waits meanwhile is served by the next flush, all at once."""

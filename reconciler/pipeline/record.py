@@ -25,8 +25,8 @@ FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
 
 
-def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState | None = None) -> None:
-    """Write down what stands after an apply, and what it was applied as. A folder that cannot be written is passed over: nothing depends on the record."""
+def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState | None = None) -> str:
+    """Write down what stands after an apply, and what it was applied as; return why not, where that cannot be written. No apply fails of it."""
     standing = standing_in(live, stack)
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
@@ -44,12 +44,17 @@ def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: 
         "addresses": sorted(map(str, standing)),
         "applied": _applied(root, stack, plan, live, result, desired) if desired is not None else {},
     }
-    with contextlib.suppress(OSError):
+    path = _path(root, plan.name)
+    scratch = path.with_suffix(".new")
+    try:
         made_folder(root)
-        path = _path(root, plan.name)
-        scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         scratch.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        return why_not(path, error)
+    return ""
 
 
 def remembered(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
@@ -130,8 +135,13 @@ def made_folder(root: Path) -> None:
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
-    if not ignore.exists():
+    if not ignore.exists() or not ignore.stat().st_size:
         ignore.write_text("*\n", encoding="utf-8")
+
+
+def why_not(path: Path, error: OSError) -> str:
+    """Return why a file is not written, as a part of a sentence."""
+    return f"{FOLDER}/{path.name}: {(error.strerror or 'unknown').lower()}"
 
 
 def safe_name(target: str) -> str:

@@ -51,8 +51,12 @@ def claim(path: Path, plan: Plan) -> None:
         return
     except OSError:
         return  # A folder that cannot be written holds no mark; live state still tells.
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream)
+    except OSError:
+        # Nothing was applied yet, and an empty mark would say that it was.
+        mark.unlink(missing_ok=True)
 
 
 def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:

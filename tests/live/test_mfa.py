@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.at_terminal import BACKGROUND, at_terminal
+from tests.cli.at_terminal import BACKGROUND, at_terminal
 from tests.live.authority import CANARY, Authority, authority
 from tests.live.bench import ROLE, STATIC_KEYS, Bench
 

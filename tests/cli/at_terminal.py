@@ -54,8 +54,8 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(folder: Path, *words: str, env: Mapping[str, str], wrapped: str = "") -> Iterator[Screen]:
-    """Run ``ivs-reconciler`` at a terminal of its own; ``wrapped`` is a Python program that runs it."""
+def at_terminal(folder: Path, *words: str, env: Mapping[str, str], wrapped: str = "", stdout: int | None = None) -> Iterator[Screen]:
+    """Run ``ivs-reconciler`` at a terminal of its own; ``wrapped`` is a Python program that runs it, ``stdout`` is where its report goes instead."""
     ours, theirs = pty.openpty()
     program = [*(("-c", wrapped) if wrapped else ()), "-m", "reconciler", *words]
     process = subprocess.Popen(
@@ -63,7 +63,7 @@ def at_terminal(folder: Path, *words: str, env: Mapping[str, str], wrapped: str 
         cwd=folder,
         env={**os.environ, "TERM": "xterm", **env},
         stdin=theirs,
-        stdout=theirs,
+        stdout=theirs if stdout is None else stdout,
         stderr=theirs,
         start_new_session=True,
     )
