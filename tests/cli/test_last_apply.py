@@ -115,7 +115,7 @@ def test_the_journal_holds_no_property_no_tag_and_no_secret(applied: Path) -> No
     rewrite(applied, {**SPEC, "channels": {"c00": {"streamKey": {}, "name": "telling-name", "tags": {"telling": "tag"}}}})
     assert run(applied, "apply", "--auto-approve").code == 0
     text = (applied / ".ivs-reconciler" / "journal-dev.jsonl").read_text(encoding="utf-8")
-    allowed = {"run", "event", "at", "account", "pid", "host", "address", "operation", "outcome", "requestId", "code"}
+    allowed = {"run", "event", "at", "account", "pid", "host", "mark", "address", "operation", "outcome", "requestId", "code"}
     lines = [json.loads(line) for line in text.splitlines()]
     assert {key for line in lines for key in line} <= allowed
     assert [line["event"] for line in lines if line["event"] in ("run", "end")] == ["run", "end"] * 2
