@@ -5,6 +5,7 @@ So a run looks at what carries the address's tags and was not there when its pla
 
 - The lowest ARN stays, for every run that looks.
 - A run deletes only what it made itself and knows that it made: its own, when another stays.
+  It knows its own by the answer to its create, and where that was lost, by the number of the try that the create wrote on it.
 - Whoever made the one that would stay waits for the other's maker. If nothing moves, that maker is not there any more, and the run withdraws its own.
 - A run goes on looking until the list shows what it did itself: its create, or its delete. What others did before is shown by then too.
   So of two runs, the one that acted last sees everything and leaves exactly one.
@@ -19,7 +20,7 @@ from typing import TypeAlias
 
 from reconciler.apply.lookout import Sighting
 from reconciler.model.address import Address
-from reconciler.model.tags import comparable
+from reconciler.model.tags import ATTEMPT, comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ class Claim:
     """One address that this run makes a resource for.
 
     ``tags`` are what the create gave it; a resource whose tags have become others is somebody's by now and is not withdrawn.
-    ``mine`` is the ARN that AWS answered this run's create with; ``None`` while that is not known.
+    ``number`` is what this run's creates write on what they make; empty where they write none.
+    ``mine`` is the ARN that AWS answered this run's create with, or that carries its number; ``None`` while that is not known.
+    ``uncertain`` says that a create was sent whose answer was lost, so that one of this run's may appear.
     ``withdrawn`` are those that this run made and deleted again. ``held`` says that AWS refused such a delete.
     ``since`` is when what claims the address last changed.
     """
@@ -71,7 +74,9 @@ class Claim:
     address: Address
     tags: dict[str, str]
     since: float
+    number: str = ""
     mine: str | None = None
+    uncertain: bool = False
     withdrawn: set[str] = field(default_factory=set)
     held: bool = False
     seen: frozenset[tuple[str, str]] = frozenset()
@@ -81,6 +86,14 @@ class Claim:
         seen = frozenset((sighting.arn, sighting.state) for sighting in sightings)
         if seen != self.seen:
             self.seen, self.since = seen, now
+        if self.mine is None:
+            self.mine = next((sighting.arn for sighting in sightings if self.made_by_me(sighting)), None)
+
+    def made_by_me(self, sighting: Sighting) -> bool:
+        """Whether this run made it and has not deleted it again."""
+        if sighting.arn in self.withdrawn:
+            return False
+        return sighting.arn == self.mine or (self.number != "" and sighting.tags.get(ATTEMPT) == self.number)
 
     def took_back(self, arn: str, now: float) -> None:
         """Take note that this run deleted what it had made."""
@@ -106,6 +119,8 @@ def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verd
         return _among(claim, there, patient=patient)
     if patient and ghost:
         return Wait("the list still shows what was just deleted")
+    if there and patient and claim.uncertain and claim.number and claim.mine is None:
+        return Wait("another apply made it, and what this one sent may still appear")
     if there:
         return Keep(there[0].arn)
     if patient and not claim.withdrawn:
@@ -114,11 +129,16 @@ def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verd
 
 
 def _among(claim: Claim, there: Sequence[Sighting], *, patient: bool) -> Verdict:
-    own = next((sighting for sighting in there if sighting.arn == claim.mine), None)
-    may_go = own is not None and not claim.held and comparable(own.tags) == claim.tags
-    first = min(there, key=lambda sighting: sighting.arn)
-    if own is not None and may_go and own is not first:
-        return Withdraw(own.arn)
+    first = min(there, key=_arn)
+    own = [sighting for sighting in there if claim.made_by_me(sighting)]
+    may_go = [] if claim.held else [sighting for sighting in own if comparable(sighting.tags) == claim.tags]
+    spare = max((sighting for sighting in may_go if sighting is not first), key=_arn, default=None)
+    if spare is not None:
+        return Withdraw(spare.arn)
     if patient:
         return Wait("another apply made the same resource, and one of them has to go")
-    return Withdraw(own.arn) if own is not None and may_go else Stuck(tuple(there))
+    return Withdraw(may_go[0].arn) if may_go else Stuck(tuple(there))
+
+
+def _arn(sighting: Sighting) -> str:
+    return sighting.arn

@@ -93,7 +93,7 @@ class _Closing:
         """Return the calls that follow from a verdict."""
         match verdict:
             case Keep(arn):
-                return self._taken_over(made, arn) if arn != made.claim.mine else None
+                return self._taken_over(made, arn) if arn != made.arn else None
             case Withdraw(arn):
                 return self._withdrawn(made, arn)
             case Absent():
@@ -116,7 +116,8 @@ class _Closing:
         return work
 
     def _taken_over(self, made: Made, arn: str) -> Callable[[], None]:
-        settlement = Settlement(made, said=f"another apply made it too: {arn} stays, and what this one made was withdrawn")
+        why = "it was made twice" if arn == made.claim.mine else "another apply made it too"
+        settlement = Settlement(made, said=f"{why}: {arn} stays, and the other was withdrawn")
         self._settled.append(settlement)
 
         def work() -> None:

@@ -16,7 +16,7 @@ from reconciler.apply.takeover import UNREADABLE, bound_to, complete_tags, found
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
-from reconciler.model.tags import SPEC, STACK
+from reconciler.model.tags import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK
 
 FRESH_SECONDS = 30.0
 """How old the plan's reading may be when a create is sent without another look."""
@@ -29,14 +29,18 @@ _ROUNDS = 8
 
 _LONGEST_PAUSE = 8.0
 _QUOTA = "ServiceQuotaExceededException"
+_NUMBERED = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
+"""The kinds of which two may be made where one is meant. A channel has one stream key, and a public key is imported once."""
+
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a run made of a kind that is checked for rivals only at its end: the claim, and how to make it again."""
+    """What a run made of a kind that is checked for rivals only at its end: the claim, the ARN it went on with, and how to make it again."""
 
     claim: Claim
+    arn: str
     attempt: Attempt
     parameters: Mapping[str, object]
 
@@ -57,7 +61,6 @@ class Creation:
     claim: Claim
     bound: dict[Address, Bound]
     sends: int = 0
-    uncertain: bool = False
     said: str = ""
     """What a person should know of how it went, when it did not go straight."""
 
@@ -66,12 +69,15 @@ class Creation:
         """Begin."""
         tags = parameters.get("tags")
         claim = Claim(attempt.address, dict(tags) if isinstance(tags, Mapping) else {}, attempt.context.clock())
+        if kind.name in _NUMBERED and len(claim.tags) < MAX_TAGS_WITH_ATTEMPT:
+            claim.number = f"{int(attempt.context.draw() * 16**12):012x}"
         return cls(attempt, kind, parameters, lookout, claim, {})
 
     @property
     def deferred(self) -> Made | None:
         """What is still to be held against rivals at the end of the run."""
-        return Made(self.claim, self.attempt, self.parameters) if self.kind.name is KindName.CHANNEL and self.claim.mine else None
+        mine = self.claim.mine
+        return Made(self.claim, mine, self.attempt, self.parameters) if self.kind.name is KindName.CHANNEL and mine else None
 
     def run(self) -> Mapping[Address, Bound]:
         """Make it and return the ARNs that the step brings. Raises ``AwsError`` and ``StoppedError``."""
@@ -98,7 +104,7 @@ class Creation:
         """Send the create once, and see what came of it: nothing is bound when it has to be sent again."""
         self.sends += 1
         try:
-            answer = self.attempt.call(self.kind.create, self.parameters)
+            answer = self.attempt.call(self.kind.create, self._numbered())
             self._bind(answer.data)
         except AwsError as error:
             self.attempt.note(error)
@@ -108,11 +114,15 @@ class Creation:
         if self.kind.name is not KindName.CHANNEL:
             self._settle(None)
 
+    def _numbered(self) -> Mapping[str, object]:
+        """Return the parameters of the plan, with the number of this try among the tags."""
+        return {**self.parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.number}} if self.claim.number else self.parameters
+
     def _failed(self, error: AwsError) -> None:
         now = self._now()
         self.claim.since = now
         if error.ambiguous or error.code == UNREADABLE:
-            self.uncertain = True
+            self.claim.uncertain = True
             self._settle(error)
         elif error.code == CONFLICT and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
             # A public key cannot be imported twice: an import of ours whose answer was lost holds it, or another apply's.
@@ -165,15 +175,17 @@ class Creation:
                     return
 
     def _keep(self, seen: Sighting | None, arn: str) -> None:
-        if arn == self.claim.mine:
+        mine = arn == self.claim.mine
+        if mine and self.bound:
             return
         if seen is not None and seen.tags.get(SPEC) != self.claim.tags.get(SPEC):
             raise self.attempt.error(f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere")
         if seen is not None:
             complete_tags(self.attempt, seen, self.claim.tags)
-        self.claim.mine = None
+        if not mine:
+            self.claim.mine = None
         self.bound.update(bound_to(self.attempt, self.lookout, arn))
-        lost = self.uncertain and not self.claim.withdrawn
+        lost = mine or (self.claim.uncertain and not self.claim.number and not self.claim.withdrawn)
         self.said = f"its answer was lost; it is there as {arn}" if lost else f"another apply made it meanwhile: {arn}"
 
     def _again(self, lost: AwsError | None) -> None:

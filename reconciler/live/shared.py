@@ -8,7 +8,7 @@ from sys import intern
 from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, Shape
 from reconciler.model.normalise import canonical
-from reconciler.model.tags import comparable
+from reconciler.model.tags import ATTEMPT, comparable
 from reconciler.model.values import Value
 
 _FIELDS = {
@@ -53,7 +53,7 @@ class Shared:
         """Return the tags that are compared."""
         if self._ignore_tags:
             raw = comparable(raw, self._ignore_tags)
-        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:"}
+        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
 
 
 def _hashable(value: object) -> object:

@@ -19,6 +19,8 @@ DELIVERED = PREFIX + "delivered"
 """On a stream key: the sink that has its value, written last; or ``WAITING``."""
 RETIRES = PREFIX + "retires"
 """On a playback key pair that was replaced: until when it is kept."""
+ATTEMPT = PREFIX + "attempt"
+"""On what a create made: the number of the try that made it, by which a run knows its own where the answer was lost. It is no part of the spec and compared with nothing."""
 WAITING = "waiting"
 OWNERSHIP = frozenset({STACK, ID, SPEC, PROTECT})
 OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
@@ -26,15 +28,20 @@ OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
 MAX_TAGS = 50
 """User tags that the service allows on one resource."""
 
+MAX_TAGS_WITH_ATTEMPT = 40
+"""Tags that a resource may have and still carry ``ATTEMPT``, so that it never takes the place of one that somebody needs."""
+
 MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 """User tags that a spec may give one resource: the service's limit less our own."""
 
 
 def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
-    """Return the tags that take part in comparisons: no ``aws:`` tags, none that match an ignored pattern."""
+    """Return the tags that take part in comparisons: no ``aws:`` tags, no number of a try, none that match an ignored pattern."""
     patterns = tuple(ignore)
     if not patterns:
-        return {key: value for key, value in tags.items() if not key.startswith("aws:")}
+        return {key: value for key, value in tags.items() if not key.startswith("aws:") and key != ATTEMPT}
     return {
-        key: value for key, value in tags.items() if not key.startswith("aws:") and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
+        key: value
+        for key, value in tags.items()
+        if not key.startswith("aws:") and key != ATTEMPT and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
     }

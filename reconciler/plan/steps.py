@@ -14,7 +14,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Kind
 from reconciler.model.normalise import default_of
 from reconciler.model.resource import LiveResource
-from reconciler.model.tags import RETIRES
+from reconciler.model.tags import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Reason, ReplaceOrder, Step, Until, Verb
 from reconciler.plan.delivery import at_birth, handing_over, noted
@@ -96,6 +96,8 @@ def _tagging(draft: Draft, arn: Value) -> Iterator[Step]:
     changed = [(unescape(change.path.removeprefix(_TAGS)), change) for change in draft.changes if change.path.startswith(_TAGS)]
     removed = tuple(key for key, change in changed if change.absent_after)
     written: dict[str, Value] = {key: change.after for key, change in changed if not change.absent_after}
+    if draft.desired is not None and len(draft.desired.tags) >= MAX_TAGS_WITH_ATTEMPT and any(change.absent_before for _, change in changed):
+        removed += (ATTEMPT,)  # gives its place to another; to remove what is not there is no error
     if removed:
         yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": removed})
     if written:
