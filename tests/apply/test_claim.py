@@ -11,6 +11,7 @@ from reconciler.apply.lookout import Sighting
 from reconciler.model.address import Address, KindName
 
 TAGS = {"ivs-reconciler:stack": "acme", "ivs-reconciler:id": "a"}
+NUMBER = "0123456789ab"
 
 
 def seen(*arns: str, **more: object) -> tuple[Sighting, ...]:
@@ -80,3 +81,46 @@ def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(there: set[str
 def test_of_two_makers_who_see_both_exactly_one_withdraws(order: list[str]) -> None:
     verdicts = [judge(claim(mine), seen("x", "y"), patient=True) for mine in order]
     assert sum(isinstance(verdict, Withdraw) for verdict in verdicts) == 1
+
+
+def looked(claim: Claim, *sightings: Sighting, patient: bool = True) -> Verdict:
+    claim.notice(sightings, 1.0)
+    return judge(claim, sightings, patient=patient)
+
+
+def numbered(arn: str, number: str = NUMBER) -> Sighting:
+    return seen(arn, **{"ivs-reconciler:attempt": number})[0]
+
+
+def unanswered(*, withdrawn: tuple[str, ...] = ()) -> Claim:
+    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER, uncertain=True, withdrawn=set(withdrawn))
+
+
+def test_a_run_whose_answer_was_lost_knows_its_own_by_its_number() -> None:
+    assert looked(unanswered(), numbered("x")) == Keep("x")
+    assert looked(unanswered(), numbered("x", "another"), numbered("y")) == Withdraw("y")
+    assert isinstance(looked(unanswered(), numbered("x"), numbered("y", "another")), Wait)
+    assert looked(unanswered(), numbered("x"), numbered("y", "another"), patient=False) == Withdraw("x")
+
+
+def test_anothers_is_believed_only_once_the_own_would_be_shown() -> None:
+    assert isinstance(looked(unanswered(), numbered("x", "another")), Wait)
+    assert looked(unanswered(), numbered("x", "another"), patient=False) == Keep("x")
+    refused = Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER)
+    assert looked(refused, numbered("x", "another")) == Keep("x")
+
+
+def test_what_a_run_made_twice_goes_down_to_the_lowest() -> None:
+    claim = unanswered()
+    claim.made("y", 0.0)
+    assert looked(claim, numbered("x"), numbered("y")) == Withdraw("y")
+    claim.took_back("y", 2.0)
+    assert isinstance(looked(claim, numbered("x"), numbered("y")), Wait)
+    assert looked(claim, numbered("x")) == Keep("x")
+    assert claim.mine == "x"
+
+
+def test_a_number_says_nothing_about_what_was_withdrawn() -> None:
+    claim = unanswered(withdrawn=("y",))
+    assert isinstance(looked(claim, numbered("y")), Wait)
+    assert claim.mine is None
