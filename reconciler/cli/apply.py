@@ -72,6 +72,10 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         lost = stack.enter_context(applying.locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
+        if options.only or options.exclude:
+            from reconciler.pipeline.scope import must_name_something
+
+            must_name_something(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]

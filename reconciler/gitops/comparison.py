@@ -16,6 +16,7 @@ from reconciler.model.target import Project, Target
 from reconciler.pipeline.loading import load_desired_states
 from reconciler.plan.actions import Base, Plan, PlanOptions, TargetPlan
 from reconciler.plan.between import EMPTY, plan_between
+from reconciler.plan.scope import misspelt
 from reconciler.spec.project import DEFAULT_NAME, load_project
 
 
@@ -51,6 +52,10 @@ def compare_revisions(
         before = _read(directory, config, base, names, lenient=True)
     if problems or after is None:
         raise SpecError(tuple(problems))
+    addresses = {address for side in (before, after) if side for state in side.states.values() for address in state.resources}
+    wrong = misspelt(options.only, options.exclude, addresses, "no address of either revision")
+    if wrong:
+        raise UsageError("\n".join(wrong))
     targets: list[TargetPlan] = []
     for name, desired in after.states.items():
         target = after.project.targets[name]
