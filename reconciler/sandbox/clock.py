@@ -6,6 +6,7 @@ bucket refilling, a stream ending) asks a `Clock`, so a test with a `VirtualCloc
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Protocol
@@ -65,7 +66,7 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> None:
         """Move on; going back would undo due-times already acted upon."""
-        if seconds < 0:
-            raise ValueError("a clock cannot be advanced by a negative time")
+        if not 0 <= seconds < math.inf:
+            raise ValueError("a clock is advanced by a number of seconds, and not by a negative one")
         with self._lock:
             self._now += seconds

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from reconciler.sandbox import events, journal
 from reconciler.sandbox.clock import VirtualClock
-from reconciler.sandbox.control_streams import MAX_LIMIT, ControlError, StreamControl
+from reconciler.sandbox.control_streams import MAX_LIMIT, ControlError, StreamControl, counted
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import STANDING, Fault, Subject
 from reconciler.sandbox.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
@@ -26,7 +26,7 @@ from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.settings import RESOURCE_QUOTAS, quota, set_quota
 from reconciler.sandbox.shapes import strangers
 from reconciler.sandbox.store import FORMAT
-from reconciler.sandbox.wire import Request, json_bytes
+from reconciler.sandbox.wire import Request, is_number, json_bytes
 from reconciler.sandbox.world import Lag
 
 # Raised when an operation goes or changes its meaning; new operations and arguments do not count.
@@ -115,8 +115,8 @@ class Control(StreamControl):
 
     def set_lag(self, create: float = 0.0, delete: float = 0.0) -> JsonDict:
         """Seconds until a create shows in reads, and until a delete stops showing."""
-        if create < 0 or delete < 0:
-            raise ControlError("a lag cannot be negative")
+        if not (is_number(create) and is_number(delete) and create >= 0 and delete >= 0):
+            raise ControlError("a lag is a number of seconds, and not negative")
         self._parts.lag = Lag(create, delete)
         return {"create": create, "delete": delete}
 
@@ -136,8 +136,6 @@ class Control(StreamControl):
 
         With an account and a region it is theirs alone, else everybody's who has none of their own.
         """
-        if value < 0:
-            raise ControlError("a quota cannot be negative")
         with self._writing() as connection:
             try:
                 set_quota(connection, name, value, account, region)
@@ -191,7 +189,7 @@ class Control(StreamControl):
                 operation=operation,
                 account=account,
                 region=region,
-                limit=min(limit, journal.KEPT),
+                limit=counted(limit, journal.KEPT),
             )
 
     def clear_calls(self) -> JsonDict:
@@ -204,7 +202,7 @@ class Control(StreamControl):
     def events(self, limit: int = 100) -> list[JsonDict]:
         """Events as EventBridge would deliver them, newest first."""
         with self._parts.store.transaction(write=False) as connection:
-            return events.latest(connection, self._parts.clock.now(), min(limit, MAX_LIMIT))
+            return events.latest(connection, self._parts.clock.now(), counted(limit, MAX_LIMIT))
 
     def advance(self, seconds: float) -> JsonDict:
         """Move a virtual clock on."""
@@ -232,7 +230,7 @@ class Control(StreamControl):
         with self._parts.store.transaction(write=False) as connection:
             rows = connection.execute(
                 "SELECT kind, name, arn, document FROM resources WHERE gone_from IS NULL ORDER BY seq DESC LIMIT ?",
-                (min(limit, MAX_LIMIT),),
+                (counted(limit, MAX_LIMIT),),
             ).fetchall()
         return [
             {"kind": kind, "name": name, "arn": arn, "state": document.get("state", ""), "tags": document.get("tags", {})}

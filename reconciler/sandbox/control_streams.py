@@ -20,6 +20,13 @@ class ControlError(ValueError):
     """What was asked of the sandbox is not possible; the text says why."""
 
 
+def counted(limit: int, most: int) -> int:
+    """Return how many to answer."""
+    if limit < 1:
+        raise ControlError("a limit is 1 or more")
+    return min(limit, most)
+
+
 class StreamControl:
     """Start, starve, watch and end streams, in whichever account and region."""
 

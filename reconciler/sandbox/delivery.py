@@ -5,18 +5,20 @@ Both read the log by position, so they also carry what another process on the sa
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
+import sqlite3
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from reconciler.sandbox import events
 from reconciler.sandbox.clock import Clock
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import Request, Response
+from reconciler.sandbox.wire import Request, Response, position
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -29,12 +31,12 @@ POST_TIMEOUT = 5.0
 
 def follow(store: Store, clock: Clock, request: Request, stopping: threading.Event) -> Response:
     """Answer with the events from now on (or after the browser's last one), without end."""
-    last = request.headers.get("last-event-id", "")
-    position = int(last) if last.isdecimal() else last_position(store)
+    last = position(request.headers.get("last-event-id", ""))
+    start = last_position(store) if last is None else last
     return Response(
         200,
         (("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")),
-        stream=_parts(store, clock, position, stopping),
+        stream=_parts(store, clock, start, stopping),
     )
 
 
@@ -44,23 +46,23 @@ def last_position(store: Store) -> int:
         return events.last_position(connection)
 
 
-def pending(store: Store, clock: Clock, position: int) -> list[tuple[int, JsonDict]]:
+def pending(store: Store, clock: Clock, start: int) -> list[tuple[int, JsonDict]]:
     """Return the next events of the log whose time has come.
 
     One that was logged ahead of its time holds back those logged after it, so that none is skipped.
     """
     with store.transaction(write=False) as connection:
-        return events.after(connection, position, clock.now(), BATCH)
+        return events.after(connection, start, clock.now(), BATCH)
 
 
-def _parts(store: Store, clock: Clock, position: int, stopping: threading.Event) -> Iterator[bytes]:
+def _parts(store: Store, clock: Clock, start: int, stopping: threading.Event) -> Iterator[bytes]:
     yield b"retry: 1000\n\n"
     quiet = 0.0
     while not stopping.is_set():
-        found = pending(store, clock, position)
+        found = pending(store, clock, start)
         for reached, event in found:
-            position = reached
-            yield f"id: {position}\nevent: {event['detail-type']}\ndata: {json.dumps(event)}\n\n".encode()
+            start = reached
+            yield f"id: {reached}\nevent: {event['detail-type']}\ndata: {json.dumps(event)}\n\n".encode()
         if found:
             quiet = 0.0
             continue
@@ -72,13 +74,24 @@ def _parts(store: Store, clock: Clock, position: int, stopping: threading.Event)
             yield b": still here\n\n"
 
 
+def _refuse_bad_url(url: str) -> None:
+    """Refuse at once what no event could ever be posted to."""
+    try:
+        parts = urlsplit(url)
+        possible = parts.scheme in ("http", "https") and bool(parts.hostname)
+        http.client.HTTPConnection(parts.hostname or "", parts.port)
+    except (ValueError, http.client.InvalidURL):
+        possible = False
+    if not possible:
+        raise ValueError(f"events can be posted to http and https URLs only, not to {url!r}")
+
+
 class Poster:
     """A thread that posts each event to a URL as JSON; what fails is tried again three times."""
 
     def __init__(self, store: Store, clock: Clock, url: str) -> None:
         """Post what is logged from now on."""
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"events can be posted to http and https URLs only, not to {url!r}")
+        _refuse_bad_url(url)
         self._store, self._clock, self._url = store, clock, url
         self._position = last_position(store)
         self._stopping = threading.Event()
@@ -96,8 +109,13 @@ class Poster:
         self._post_pending()
 
     def _post_pending(self) -> None:
-        for position, event in pending(self._store, self._clock, self._position):
-            self._position = position
+        try:
+            found = pending(self._store, self._clock, self._position)
+        except sqlite3.Error as error:
+            log.warning("events cannot be read: %s", error)
+            return
+        for reached, event in found:
+            self._position = reached
             self._post(event)
 
     def _post(self, event: JsonDict) -> None:
@@ -110,6 +128,6 @@ class Poster:
             try:
                 with urllib.request.urlopen(request, timeout=POST_TIMEOUT):  # noqa: S310
                     return
-            except (urllib.error.URLError, OSError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 log.warning("event not delivered (attempt %d): %s", attempt + 1, type(error).__name__)
                 self._stopping.wait(POLL_SECONDS * 2**attempt)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -21,7 +23,9 @@ from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.server import SandboxHTTPServer, serve
 from reconciler.sandbox.settings import Settings
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import Request, Response
+from reconciler.sandbox.wire import JSON_TYPE, Request, Response, is_number, json_bytes
+
+log = logging.getLogger("reconciler.sandbox")
 
 AUTH_MODES = ("any", "strict")
 DRAIN_SECONDS = 5.0
@@ -69,6 +73,8 @@ class Sandbox:
         keys = access_keys(accounts)
         if auth not in AUTH_MODES:
             raise ValueError(f"auth {auth!r} is not one of {', '.join(AUTH_MODES)}")
+        if not (is_number(settle_seconds) and is_number(stop_seconds) and settle_seconds >= 0 and stop_seconds >= 0):
+            raise ValueError("settle_seconds and stop_seconds are numbers of seconds, and not negative")
         if auth == "strict" and not any(key.secret for key in keys.values()):
             raise ValueError("auth='strict' needs accounts with secrets to verify signatures with")
         self._address = (host, port)
@@ -132,7 +138,11 @@ class Sandbox:
             self._thread = None
         if self._poster is not None:
             self._poster.stop()
-        self.control.flush()
+        try:
+            self.control.flush()
+        except sqlite3.Error as error:
+            # The last records of reads and refusals, on a disk that is full: no reason to fail at the end.
+            log.warning("the last records of calls could not be stored: %s", error)
         self._store.close()
 
     def attach(self, target: Any) -> Callable[[], None]:
@@ -143,8 +153,19 @@ class Sandbox:
         return inproc.attach(target, self.handle)
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
-        """Answer one request, whatever brought it."""
-        if request.method == "GET" and request.path == "/" and not request.headers.get("authorization"):
+        """Answer one request, whatever brought it and whatever goes wrong."""
+        try:
+            return self._handle(request, source_ip)
+        except sqlite3.Error as error:
+            log.error("the state cannot be used: %s", error)  # noqa: TRY400 - where in our code says nothing
+            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"the state cannot be used: {error}"}))
+        except Exception:
+            # The outer door of the page and of the control API, as the engine has one: a connection that just ends says nothing.
+            log.exception("the sandbox itself failed")
+            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": "an internal error occurred; the log says more"}))
+
+    def _handle(self, request: Request, source_ip: str) -> Response:
+        if request.method in ("GET", "HEAD") and request.path == "/" and not request.headers.get("authorization"):
             return page.answer(self.control, request, str(self._store.path or "memory"))
         if request.path == "/favicon.ico":
             return Response(204)

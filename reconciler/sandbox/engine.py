@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.operations.context import Call
 from reconciler.sandbox.operations.registry import HANDLERS, is_write
-from reconciler.sandbox.refusals import asked_error, subject_of
+from reconciler.sandbox.refusals import asked_error, subject_of, unauthenticated
 from reconciler.sandbox.routing import Router
 from reconciler.sandbox.services import neighbours
 from reconciler.sandbox.services.neighbours import Neighbour
@@ -108,6 +109,10 @@ class Engine:
             answer = self._answer(attempt)
         except ApiError as error:
             answer = self._refuse(attempt, error)
+        except sqlite3.Error as error:
+            log.error("request %s: the state cannot be used: %s", attempt.request_id, error)  # noqa: TRY400 - where in our code says nothing
+            text = f"The sandbox cannot use its state ({error}); request id {attempt.request_id}"
+            answer = self._refuse(attempt, ApiError("InternalServerException", text))
         except Exception:
             # The one place that may catch everything: a dropped connection would make SDKs resend.
             log.exception("request %s: the sandbox itself failed", attempt.request_id)
@@ -146,10 +151,13 @@ class Engine:
         parts, now = self.parts, self.parts.clock.now()
         if attempt.trusted:
             return
-        if parts.strict:
-            verify(attempt.request, parts.keys, attempt.service, now)
-        elif attempt.caller.access_key in parts.keys:
-            refuse_expired(parts.keys[attempt.caller.access_key], now)
+        try:
+            if parts.strict:
+                verify(attempt.request, parts.keys, attempt.service, now)
+            elif attempt.caller.access_key in parts.keys:
+                refuse_expired(parts.keys[attempt.caller.access_key], now)
+        except ApiError as error:
+            raise unauthenticated(attempt.service, error) from None
 
     def _ask(self, attempt: _Attempt, neighbour: Neighbour) -> Response:
         """Let a neighbouring service answer; it may look into the record of calls."""

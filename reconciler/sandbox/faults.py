@@ -18,11 +18,14 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from reconciler.sandbox.wire import is_number
+
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 STANDING = ("deny", "expire", "skew")
 REFUSALS = ("throttle", "error", *STANDING)
 MOMENTS = ("before", "after")
 MAX_DELAY = 300.0
+_CODE = re.compile(r"[!-~]{1,200}")
 _ARNS = re.compile(r"arn:aws[a-z-]*:[^\s\"\\,]+")
 
 
@@ -90,6 +93,13 @@ class Fault:
         texts = (self.effect, self.operation, self.when, self.code, self.message, self.account, self.region, self.access_key, self.arn)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("names, codes and texts are strings")
+        counts = (self.times, self.skip, self.every, self.status)
+        if not all(count is None or type(count) is int for count in counts) or None in (self.skip, self.every):
+            raise TypeError("times, skip, every and status are whole numbers")
+        if not _CODE.fullmatch(self.code):
+            raise ValueError("a code is one word of ASCII letters, digits and signs")
+        if not is_number(self.probability) or not 0 <= self.probability <= 1:
+            raise ValueError("probability lies between 0 and 1")
         if self.effect not in EFFECTS:
             raise ValueError(f"effect {self.effect!r} is not one of {', '.join(EFFECTS)}")
         if self.when not in MOMENTS:
@@ -100,7 +110,7 @@ class Fault:
             raise ValueError("only an answer can be truncated: use when=after")
         if self.every < 1 or self.skip < 0 or (self.times is not None and self.times < 1):
             raise ValueError("every and times are at least 1, skip at least 0")
-        if not 0 <= self.seconds <= MAX_DELAY:
+        if not is_number(self.seconds) or not 0 <= self.seconds <= MAX_DELAY:
             raise ValueError(f"seconds lies between 0 and {MAX_DELAY:.0f}")
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError("status lies between 400 and 599")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from reconciler.sandbox.wire import Request
+from reconciler.sandbox.wire import Request, is_number
 
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-west-2"
@@ -35,9 +35,13 @@ class AccessKey:
     expires: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could never be an account."""
+        """Refuse what could never be an account, or a caller."""
+        if not all(isinstance(text, str) for text in (self.account, self.secret, self.user, self.session_token)):
+            raise TypeError("account, secret, user and session_token are texts")
         if not _ACCOUNT.fullmatch(self.account):
             raise ValueError(f"an account is 12 digits, not {self.account!r}")
+        if self.expires is not None and not is_number(self.expires):
+            raise TypeError("expires is an instant, in epoch seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def credential_scope(request: Request) -> tuple[str, ...]:
     if found:
         return tuple(found.group(1).split("/"))
     if "X-Amz-Credential=" in request.query:
-        return tuple(parse_qs(request.query)["X-Amz-Credential"][0].split("/"))
+        return tuple(parse_qs(request.query).get("X-Amz-Credential", [""])[0].split("/"))
     return ()
 
 

@@ -16,7 +16,7 @@ from reconciler.sandbox.assumptions import Assumptions
 from reconciler.sandbox.clock import Clock
 from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import ApiError
+from reconciler.sandbox.wire import ApiError, is_number
 
 DEFAULT_RATE = 5.0
 # UpdateAdConfiguration and the slate operations have no published rate: 3, as their siblings.
@@ -106,7 +106,7 @@ class RateLimiter:
         burst: the capacity of every bucket (default: its rate, at least 1).
         windows: buckets are filled at every whole second, and not in between.
         """
-        if burst is not None and burst < 1:
+        if burst is not None and not (is_number(burst) and burst >= 1):
             raise ValueError("a burst is 1 call or more")
         table = _table(rates)
         with self._lock:
@@ -155,8 +155,10 @@ class RateLimiter:
 
 
 def _table(rates: Mapping[str, float] | bool) -> dict[str, float] | None:
+    if not isinstance(rates, bool | Mapping):
+        raise TypeError("rates are true, false, or numbers by operation")
     given = {} if isinstance(rates, bool) else dict(rates)
-    if any(rate <= 0 for rate in given.values()):
+    if not all(is_number(rate) and rate > 0 for rate in given.values()):
         raise ValueError("a call rate is more than 0 a second")
     unknown = [name for name in given if name not in HANDLERS and name != "*"]
     if unknown:

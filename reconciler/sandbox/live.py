@@ -12,6 +12,7 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.context import ALPHANUMERIC
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import quota
+from reconciler.sandbox.wire import is_number
 from reconciler.sandbox.world import Row, World
 
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
@@ -118,8 +119,8 @@ def set_viewers(world: World, session: Session, viewers: int) -> None:
 def _check(viewers: int, health: str) -> None:
     if health not in HEALTHS:
         raise NotPossibleError(f"health {health!r} is not one of {', '.join(HEALTHS)}")
-    if viewers < -1:
-        raise NotPossibleError("viewers cannot be negative (-1 alone means the count timed out)")
+    if not is_number(viewers) or viewers < -1:
+        raise NotPossibleError("viewers is a count that can be, and not negative (-1 alone means the count timed out)")
 
 
 def _snapshot(channel: JsonDict) -> JsonDict:

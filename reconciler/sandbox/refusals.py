@@ -40,6 +40,14 @@ _CODES: Mapping[tuple[str, str], tuple[str, int]] = {
     ("cloudtrail", "expire"): ("ExpiredTokenException", 400),
     ("cloudtrail", "skew"): ("InvalidSignatureException", 400),
 }
+# What the front's refusals are called where a signature is for STS, which speaks an older protocol.
+_STS_CODES: Mapping[str, str] = {
+    "ExpiredTokenException": "ExpiredToken",
+    "IncompleteSignatureException": "IncompleteSignature",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+    "MissingAuthenticationTokenException": "MissingAuthenticationToken",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+}
 _ANYTHING = "*"
 # These take no resource (Service Authorization Reference).
 _WITHOUT_RESOURCE = frozenset({"ListAdConfigurations", "ListPlaybackRestrictionPolicies", "UpdateAdConfiguration"})
@@ -63,6 +71,13 @@ def subject_of(service: str, operation: str, caller: Caller, request: Request) -
         resource=_resource(service, operation, caller, request, document),
         also=("TagResource",) if tagging else (),
     )
+
+
+def unauthenticated(service: str, error: ApiError) -> ApiError:
+    """Return the refusal of a signature as the service that was called puts it."""
+    if service == "sts":
+        return ApiError(_STS_CODES[error.code], error.message, status=403)
+    return error if service == "ivs" else ApiError(error.code, error.message, status=400)
 
 
 def asked_error(fault: Fault, subject: Subject, caller: Caller, request: Request, now: float) -> ApiError:

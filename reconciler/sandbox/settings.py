@@ -23,6 +23,9 @@ class ResourceQuota:
     code: str = ""
 
 
+# The largest number of anything that may be allowed: SQLite counts further, but nobody needs to.
+MOST = 1_000_000_000_000
+
 # User guide: service quotas; codes from the AWS General Reference. The failover slate quota is
 # published nowhere: the one of its sibling, the ad configuration, is assumed.
 RESOURCE_QUOTAS: Mapping[str, ResourceQuota] = {
@@ -67,6 +70,8 @@ def set_quota(connection: sqlite3.Connection, name: str, value: int, account: st
     """Change a resource quota, as AWS Support would: of one account in one region, or (both empty) of everybody."""
     if name not in RESOURCE_QUOTAS:
         raise ValueError(f"no quota {name!r}; there are {', '.join(RESOURCE_QUOTAS)}")
+    if not 0 <= value <= MOST:
+        raise ValueError(f"a quota lies between 0 and {MOST:,}")
     if bool(account) != bool(region):
         raise ValueError("a quota is of an account in a region: give both, or neither")
     connection.execute(

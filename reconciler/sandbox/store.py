@@ -139,6 +139,8 @@ class Store:
             raise StoreError(f"{path}: cannot be opened ({error.strerror})") from error
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
+        # Looked at before anything is changed: a file of something else is to stay as it is.
+        self._refuse_unknown(connection)
         if self.path is not None:
             _use_write_ahead_log(connection)
         connection.execute("BEGIN IMMEDIATE")
@@ -150,22 +152,29 @@ class Store:
             raise
 
     def _check_or_create(self, connection: sqlite3.Connection) -> None:
+        version = self._refuse_unknown(connection)
+        if version is None:
+            _execute(connection, _SCHEMA)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            version = 1
+        for step in range(version + 1, FORMAT + 1):
+            _execute(connection, _ADDED[step])
+            connection.execute(f"PRAGMA user_version = {step}")
+
+    def _refuse_unknown(self, connection: sqlite3.Connection) -> int | None:
+        """Return the format of the file, None of an empty one; refuse what this sandbox cannot have written."""
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (mark,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if not tables:
-            _execute(connection, _SCHEMA)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            mark, version = APPLICATION_ID, 1
-        if mark != APPLICATION_ID:
+        if not tables and mark in (0, APPLICATION_ID):
+            return None
+        if mark != APPLICATION_ID or version < 1:
             raise StoreError(f"{self.path}: a database of something else, not of the sandbox")
         if version > FORMAT:
             raise StoreError(
                 f"{self.path}: written by a newer sandbox (format {version}; this one knows up to {FORMAT}); update ivs-reconciler or use another file"
             )
-        for step in range(version + 1, FORMAT + 1):
-            _execute(connection, _ADDED[step])
-            connection.execute(f"PRAGMA user_version = {step}")
+        return int(version)
 
 
 def _execute(connection: sqlite3.Connection, statements: str) -> None:

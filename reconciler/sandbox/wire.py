@@ -11,8 +11,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeGuard
 
 JSON_TYPE = "application/json"
+
+# Beyond every instant and count that means anything, and well inside what SQLite and `float` can hold.
+_MOST = 1 << 53
 
 _EXPOSED = (
     "Access-Control-Allow-Origin,Access-Control-Expose-Headers,Cache-Control,Content-Length,"
@@ -87,6 +91,16 @@ class Response:
     disruption: Disruption | None = None
     hold: float = 0.0
     stream: Iterator[bytes] | None = None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of JSON is a number that can be counted with: JSON's true is none, nor is what Python reads as NaN or infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
+
+
+def position(text: str) -> int | None:
+    """Return the place in a log that a text names, if it names one."""
+    return int(text) if len(text) < 16 and text.isascii() and text.isdecimal() else None
 
 
 class ApiError(Exception):

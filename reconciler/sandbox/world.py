@@ -21,6 +21,7 @@ from reconciler.sandbox.model import JsonDict
 
 _COLUMNS = "seq, arn, kind, parent, document"
 _SPACE = 1 << 32
+_DIGITS = 18
 
 
 class BadTokenError(Exception):
@@ -248,6 +249,8 @@ def decode_position(token: str, listing: str) -> tuple[int, int]:
     try:
         after, salt, digest = base64.b64decode(token, b"-_", validate=True).decode().split(":")
         if digest != _digest(listing):
+            raise BadTokenError
+        if max(len(after), len(salt)) > _DIGITS:
             raise BadTokenError
         return int(after), int(salt)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:

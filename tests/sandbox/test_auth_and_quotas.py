@@ -50,7 +50,16 @@ def test_a_wrong_secret_is_an_invalid_signature(client: Any) -> None:
 
 def test_an_unknown_key_is_an_unrecognized_client(client: Any) -> None:
     assert refusal(client(key="AKIDNOBODY").list_channels) == (403, "UnrecognizedClientException")
-    assert refusal(client("sts", key="AKIDNOBODY").get_caller_identity) == (403, "UnrecognizedClientException")
+
+
+def test_the_neighbours_refuse_signatures_in_their_own_words(client: Any) -> None:
+    for key, secret, ours, theirs in (
+        ("AKIDNOBODY", "any", "UnrecognizedClientException", "InvalidClientTokenId"),
+        ("AKIDALICE", "guessed", "InvalidSignatureException", "SignatureDoesNotMatch"),
+    ):
+        assert refusal(client("sts", key=key, secret=secret).get_caller_identity) == (403, theirs)
+        assert refusal(client("service-quotas", key=key, secret=secret).list_services) == (400, ours)
+        assert refusal(client("cloudtrail", key=key, secret=secret).lookup_events) == (400, ours)
 
 
 def test_no_signature_is_a_missing_token(client: Any) -> None:

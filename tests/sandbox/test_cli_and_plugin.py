@@ -111,6 +111,11 @@ def test_what_can_only_be_tagged_is_told_apart(sandbox: Sandbox, ivs: Any, capsy
         ["--bucket", "x"],
         ["--accounts", "/nowhere/accounts.json"],
         ["--post-events", "ftp://x"],
+        ["--post-events", "http://["],
+        ["--post-events", "http://host:port/"],
+        ["--post-events", "http://"],
+        ["--settle-seconds", "nan"],
+        ["--stop-seconds", "-1"],
         ["--host", "256.0.0.1"],
     ],
 )
@@ -121,7 +126,14 @@ def test_a_server_that_cannot_start_says_why(arguments: list[str], capsys: pytes
 
 def test_accounts_come_from_a_file_and_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "accounts.json"
-    for content in ("[]", '{"AKID": "12"}', '{"AKID": {"account": "123456789012", "colour": "red"}}', "{"):
+    for content in (
+        "[]",
+        '{"AKID": "12"}',
+        '{"AKID": 5}',
+        '{"AKID": {"account": "123456789012", "expires": "soon"}}',
+        '{"AKID": {"account": "123456789012", "colour": "red"}}',
+        "{",
+    ):
         file.write_text(content)
         assert main(["sandbox", "serve", "--port", "0", "--accounts", str(file)]) == 1
         assert capsys.readouterr().err.startswith("the sandbox cannot start: ")

@@ -63,6 +63,10 @@ def test_cloudtrail_tells_who_changed_what(ivs: Any, client: Any, sandbox: Sandb
     (failed,) = look("EventName", "DeleteChannel")
     assert json.loads(failed["CloudTrailEvent"])["errorCode"] == "ResourceNotFoundException"
     assert look("EventSource", "ec2.amazonaws.com") == []
+    (create,) = look("EventName", "CreateChannel")
+    shown = json.loads(create["CloudTrailEvent"])["responseElements"]
+    assert shown["streamKey"].keys() == {"arn", "channelArn", "tags"}
+    assert shown["channel"]["srt"].keys() == {"endpoint"}
     assert client("cloudtrail", key="999988887777").lookup_events()["Events"] == []
 
 
@@ -84,6 +88,8 @@ def test_cloudtrail_pages_and_bounds_time(ivs: Any, client: Any, sandbox: Sandbo
     [
         ({"MaxResults": 51}, "InvalidMaxResultsException"),
         ({"NextToken": "x"}, "InvalidNextTokenException"),
+        ({"NextToken": "9" * 30}, "InvalidNextTokenException"),
+        ({"StartTime": 2, "EndTime": 1}, "InvalidTimeRangeException"),
         ({"LookupAttributes": [{"AttributeKey": "Nonsense", "AttributeValue": "x"}]}, "InvalidLookupAttributesException"),
     ],
 )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from reconciler.sandbox import Sandbox, StoreError
 from reconciler.sandbox.store import FORMAT, Store
+from reconciler.sandbox.wire import Request
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +67,11 @@ def test_what_is_not_a_sandbox_database_is_refused_and_left_alone(tmp_path: Path
     connection.execute("CREATE TABLE theirs (x)")
     connection.commit()
     connection.close()
+    before = other.read_bytes()
     with pytest.raises(StoreError, match="a database of something else"):
         Sandbox(other)
+    assert other.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["notes.txt", "other.db"]
     with pytest.raises(StoreError, match="cannot be opened"):
         Sandbox(tmp_path)
 
@@ -90,6 +95,48 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     with store.transaction(write=False) as connection:
         assert connection.execute("SELECT count(*) FROM settings").fetchone() == (0,)
     store.close()
+
+
+def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_stop_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    code = (
+        "import resource, signal, sys; from reconciler.cli.sandbox import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
+        f"sys.exit(main(['sandbox', 'serve', '--port', '0', '--db', {str(file)!r}]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    endpoint = process.stdout.readline().split(" on ")[1].split(" ")[0]
+    answered: list[str] = []
+    texts: list[str] = []
+    while not texts:
+        try:
+            answered.append(post(endpoint, "CreateChannel", {"name": "x" * 100})["channel"]["arn"])
+        except urllib.error.HTTPError as error:
+            texts.append(json.loads(error.read())["message"])
+    assert "The sandbox cannot use its state (" in texts[0]
+    assert len(post(endpoint, "ListChannels", {})["channels"]) == len(answered)
+    process.terminate()
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "the state cannot be used" in log
+    assert "Traceback" not in log
+    store = Store(file)
+    with store.transaction(write=False) as connection:
+        assert {arn for (arn,) in connection.execute("SELECT arn FROM resources WHERE kind = 'channel'")} == set(answered)
+    store.close()
+
+
+def test_a_state_that_cannot_be_used_is_an_answer_on_every_path_and_never_an_exception() -> None:
+    sandbox = Sandbox(serve=False)
+    sandbox.stop()
+    for request in (Request("POST", "/CreateChannel"), Request("GET", "/"), Request("POST", "/_sandbox/reset", "", {"content-type": "application/json"})):
+        answer = sandbox.handle(request)
+        assert answer.status == 500
+        assert b"closed database" in answer.body
 
 
 def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:

@@ -187,12 +187,16 @@ def test_events_can_be_followed_by_server_sent_events(channel: str, sandbox: San
     assert names(data) == ["Session Created", "Stream Start"]
 
 
-def test_events_are_posted_to_a_url(session: Any) -> None:
+def test_events_are_posted_to_a_url_again_if_its_answer_is_nonsense(session: Any) -> None:
     arrived: list[dict[str, Any]] = []
+    nonsense = [b"this is no answer\r\n\r\n"]
     enough = threading.Event()
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            if nonsense:
+                self.wfile.write(nonsense.pop())
+                return
             arrived.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()

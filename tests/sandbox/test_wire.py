@@ -126,6 +126,19 @@ def test_a_client_that_asks_to_go_on_is_told_to(sandbox: Sandbox) -> None:
         assert b"streamKey" in b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+@pytest.mark.parametrize("query", ["X-Amz-Credential=", "notX-Amz-Credential=1/2/3/4/5", "X-Amz-Credential=a"])
+def test_an_odd_credential_in_the_address_is_the_default_caller_and_no_broken_connection(raw: http.client.HTTPConnection, query: str) -> None:
+    raw.request("POST", f"/ListChannels?{query}", b"{}")
+    answer = raw.getresponse()
+    assert (answer.status, answer.read()) == (200, b'{"channels":[]}')
+
+
+def test_the_page_answers_head_as_health_checks_ask(raw: http.client.HTTPConnection) -> None:
+    raw.request("HEAD", "/")
+    answer = raw.getresponse()
+    assert (answer.status, answer.headers["Content-Type"], answer.read()) == (200, "text/html; charset=utf-8", b"")
+
+
 def test_a_chunked_body_is_understood(raw: http.client.HTTPConnection) -> None:
     raw.request("POST", "/CreateChannel", iter([b'{"name":', b' "chunks"}']), {"Authorization": CREDENTIAL}, encode_chunked=True)
     assert json.loads(raw.getresponse().read())["channel"]["name"] == "chunks"

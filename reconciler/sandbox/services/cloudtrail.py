@@ -10,12 +10,14 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from reconciler.sandbox import journal
 from reconciler.sandbox.identity import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.projections import iso8601
-from reconciler.sandbox.wire import ApiError
+from reconciler.sandbox.shapes import MASK
+from reconciler.sandbox.wire import ApiError, is_number, position
 
 EVENT_SOURCE = "ivs.amazonaws.com"
 MAX_RESULTS = 50
@@ -34,8 +36,11 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
     """Return matching events, newest first, a page at a time."""
     wanted = _filter(request.get("LookupAttributes") or [])
     size = request.get("MaxResults", MAX_RESULTS)
-    if not isinstance(size, int) or not 1 <= size <= MAX_RESULTS:
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_RESULTS:
         raise ApiError("InvalidMaxResultsException", f"MaxResults is between 1 and {MAX_RESULTS}")
+    since, until = _seconds(request.get("StartTime"), 0.0), _seconds(request.get("EndTime"), 1e12)
+    if since > until:
+        raise ApiError("InvalidTimeRangeException", "The start time is after the end time.")
     before = _position(request.get("NextToken"))
     found: list[JsonDict] = []
     while True:
@@ -44,8 +49,8 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
             service="ivs",
             account=caller.account,
             region=caller.region,
-            since=_seconds(request.get("StartTime"), 0.0),
-            until=_seconds(request.get("EndTime"), 1e12),
+            since=since,
+            until=until,
             limit=BATCH,
             before=before,
         )
@@ -60,9 +65,11 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
             return {"Events": found}
 
 
-def _filter(attributes: list[JsonDict]) -> Callable[[JsonDict], bool]:
+def _filter(attributes: object) -> Callable[[JsonDict], bool]:
     if not attributes:
         return lambda _event: True
+    if not isinstance(attributes, list) or not all(isinstance(each, dict) for each in attributes):
+        raise ApiError("SerializationException", "LookupAttributes is a list of structures.")
     if len(attributes) > 1:
         raise ApiError("InvalidLookupAttributesException", "You can only specify one lookup attribute.")
     key, value = attributes[0].get("AttributeKey"), attributes[0].get("AttributeValue")
@@ -95,8 +102,8 @@ def _event(record: JsonDict) -> JsonDict:
         "awsRegion": record["region"],
         "sourceIPAddress": record["source_ip"],
         "userAgent": record["user_agent"],
-        "requestParameters": record["parameters"],
-        "responseElements": record["result"],
+        "requestParameters": _without_secrets(record["parameters"]),
+        "responseElements": _without_secrets(record["result"]),
         "requestID": record["request_id"],
         "eventID": event_id,
         "readOnly": record["read_only"],
@@ -120,6 +127,13 @@ def _event(record: JsonDict) -> JsonDict:
     }
 
 
+def _without_secrets(value: Any) -> Any:
+    """Leave out what the record masks: CloudTrail shows no such member (user guide: CloudTrail)."""
+    if not isinstance(value, dict):
+        return value
+    return {member: _without_secrets(given) for member, given in value.items() if given != MASK}
+
+
 def _resources(record: JsonDict) -> list[JsonDict]:
     """Name the resources a call was about: in its parameters, or made by it."""
     parameters, result = record["parameters"] or {}, record["result"] or {}
@@ -132,14 +146,15 @@ def _resources(record: JsonDict) -> list[JsonDict]:
 def _position(token: str | None) -> int | None:
     if not token:
         return None
-    if not str(token).isdecimal():
+    place = position(str(token))
+    if place is None:
         raise ApiError("InvalidNextTokenException", "The token is not valid.")
-    return int(token)
+    return place
 
 
 def _seconds(value: object, default: float) -> float:
     if value is None:
         return default
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not is_number(value):
         raise ApiError("InvalidTimeRangeException", "The time range is not valid.")
-    return float(value)
+    return value
