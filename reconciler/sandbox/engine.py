@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from reconciler.sandbox import projections, shapes
 from reconciler.sandbox.clock import Clock
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject
-from reconciler.sandbox.identity import AccessKey, Caller, identify
+from reconciler.sandbox.identity import AccessKey, Caller, identifier
 from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.operations.context import Call
-from reconciler.sandbox.operations.registry import HANDLERS, is_write
+from reconciler.sandbox.operations.registry import is_write
+from reconciler.sandbox.prepared import Prepared, prepare
 from reconciler.sandbox.refusals import asked_error, subject_of, unauthenticated
 from reconciler.sandbox.routing import Router
 from reconciler.sandbox.services import neighbours
@@ -31,13 +32,12 @@ from reconciler.sandbox.sigv4 import refuse_expired, verify
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
-    FRONT_HEADERS,
     ApiError,
     Disruption,
     Request,
     Response,
     error_response,
-    json_response,
+    json_bytes,
     new_request_id,
 )
 from reconciler.sandbox.world import Lag, World
@@ -87,23 +87,16 @@ class Engine:
         """Compile the model; everything that can fail fails here and not in a request."""
         self.parts = parts
         self._router = Router(parts.model)
-        self._validators = shapes.validators(parts.model.shapes)
-        self._serialisers = projections.serialisers(parts.model.shapes)
-        self._maskers = projections.maskers(parts.model.shapes)
+        self._prepared = prepare(parts.model)
+        self._identify = identifier(parts.keys)
         self._statuses = {**COMMON_ERRORS, **parts.model.errors}
-        # The answers that carry the front's headers as modelled members: the batch operations.
-        self._fronted = frozenset(
-            operation.name
-            for operation in parts.model.operations.values()
-            if operation.output and any("location" in m for m in parts.model.shapes[operation.output]["members"].values())
-        )
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1", *, caller: Caller | None = None) -> Response:
         """Answer one request; whatever goes wrong inside is an answer, never an exception.
 
         A `caller` given here is taken as verified: that is how the control API acts as somebody.
         """
-        who = caller or identify(request, self.parts.keys)
+        who = caller or self._identify(request)
         attempt = _Attempt(request, source_ip, new_request_id(), who, trusted=caller is not None)
         try:
             answer = self._answer(attempt)
@@ -171,46 +164,29 @@ class Engine:
 
     def _work(self, attempt: _Attempt, operation: Operation) -> Response:
         """Validate, do the work and serialise its answer inside one transaction."""
-        parts, caller = self.parts, attempt.caller
-        handler = HANDLERS.get(operation.name)
-        if handler is None:
+        parts, caller, prepared = self.parts, attempt.caller, self._prepared[operation.name]
+        if prepared.handler is None:
             raise ApiError(
                 "UnknownOperationException",
                 f"{operation.name} is in the installed service model, but this sandbox does not know it yet",
             )
-        cleaned = self._validate(operation, attempt.request)
+        cleaned = _validated(prepared, self._router.input_of(operation, attempt.request))
         if operation.input is not None:
-            attempt.parameters = self._maskers[operation.input](cleaned)
-        write = is_write(operation.name)
-        with parts.store.transaction(write=write) as connection:
+            attempt.parameters = prepared.mask_input(cleaned)
+        with parts.store.transaction(write=prepared.write) as connection:
             world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
             call = Call(operation.name, caller, world, parts.settings, parts.rng)
-            result = handler(call, cleaned)
-            body = self._serialisers[operation.output](result) if operation.output else {}
-            if parts.settings.assume["unset-members"] == "absent":
-                body = projections.without_unset(body)
-            if write:
-                made = self._maskers[operation.output](result) if operation.output else None
-                parts.journal.write(connection, self._record(attempt, operation.status, result=made))
-        if not write:
-            parts.journal.defer(self._record(attempt, operation.status))
-        if operation.status == 204:
-            return Response(204, (("x-amzn-RequestId", attempt.request_id),))
-        answer = json_response(operation.status, body, attempt.request_id)
-        if operation.name in self._fronted:
-            return Response(answer.status, (*answer.headers, *FRONT_HEADERS), answer.body)
-        return answer
-
-    def _validate(self, operation: Operation, request: Request) -> JsonDict:
-        """Return the cleaned input of a call, or all its violations at once."""
-        document = self._router.input_of(operation, request)
-        if operation.input is None:
-            return {}
-        problems: list[str] = []
-        cleaned: JsonDict = self._validators[operation.input](document, "", problems)
-        if problems:
-            raise ApiError("ValidationException", shapes.violation_text(problems))
-        return cleaned
+            result = prepared.handler(call, cleaned)
+            body = prepared.serialise(result)
+            if prepared.write:
+                made = prepared.mask_output(result) if operation.output else None
+                parts.journal.write(connection, self._record(attempt, prepared.status, result=made))
+        if not prepared.write:
+            parts.journal.defer(self._record(attempt, prepared.status))
+        if parts.settings.assume["unset-members"] == "absent":
+            body = projections.without_unset(body)
+        headers = (*prepared.headers, ("x-amzn-RequestId", attempt.request_id))
+        return Response(prepared.status, headers, b"" if prepared.status == 204 else json_bytes(body))
 
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
         """Answer with an error, and record it."""
@@ -273,6 +249,15 @@ class Engine:
             parameters=attempt.parameters,
             result=result,
         )
+
+
+def _validated(prepared: Prepared, document: JsonDict) -> JsonDict:
+    """Return the cleaned input of a call, or all its violations at once."""
+    problems: list[str] = []
+    cleaned: JsonDict = prepared.validate(document, "", problems)
+    if problems:
+        raise ApiError("ValidationException", shapes.violation_text(problems))
+    return cleaned
 
 
 def _disrupted(fault: Fault, answer: Response) -> Response:

@@ -6,8 +6,9 @@ else belong to the default account. Nothing is verified here; see `sigv4`.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -67,25 +68,32 @@ def access_keys(accounts: Mapping[str, str | AccessKey] | None) -> dict[str, Acc
 
 def credential_scope(request: Request) -> tuple[str, ...]:
     """Access key, date, region, service, terminator as the request claims them; may be empty."""
+    credential = _credential(request)
+    return tuple(credential.split("/")) if credential else ()
+
+
+def identifier(keys: Mapping[str, AccessKey]) -> Callable[[Request], Caller]:
+    """Return what tells a request's caller, taken at their word, and remembers whom it has seen."""
+
+    @functools.lru_cache(maxsize=1024)
+    def known(credential: str, host: str) -> Caller:
+        return _caller(credential.split("/"), host, keys)
+
+    return lambda request: known(_credential(request), request.headers.get("host", ""))
+
+
+def _credential(request: Request) -> str:
     found = _CREDENTIAL.search(request.headers.get("authorization", ""))
     if found:
-        return tuple(found.group(1).split("/"))
+        return found.group(1)
     if "X-Amz-Credential=" in request.query:
-        return tuple(parse_qs(request.query).get("X-Amz-Credential", [""])[0].split("/"))
-    return ()
+        return parse_qs(request.query).get("X-Amz-Credential", [""])[0]
+    return ""
 
 
-def _region_of_host(request: Request) -> str:
-    """Return the region in the service's own host name, in either style, where a proxy passes it on; else the default."""
-    found = _HOST.match(request.headers.get("host", ""))
-    return found.group(1) if found else DEFAULT_REGION
-
-
-def identify(request: Request, keys: Mapping[str, AccessKey]) -> Caller:
-    """Return the caller, taken at their word."""
-    scope = credential_scope(request)
-    access_key = scope[0] if scope else ""
-    region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else _region_of_host(request)
+def _caller(scope: list[str], host: str, keys: Mapping[str, AccessKey]) -> Caller:
+    access_key = scope[0]
+    region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else _region_of_host(host)
     service = scope[3] if len(scope) > 3 else ""
     known = keys.get(access_key)
     if known is not None:
@@ -93,3 +101,9 @@ def identify(request: Request, keys: Mapping[str, AccessKey]) -> Caller:
     if _ACCOUNT.fullmatch(access_key):
         return Caller(access_key, access_key, region, service=service)
     return Caller(access_key, DEFAULT_ACCOUNT, region, service=service)
+
+
+def _region_of_host(host: str) -> str:
+    """Return the region in the service's own host name, in either style, where a proxy passes it on; else the default."""
+    found = _HOST.match(host)
+    return found.group(1) if found else DEFAULT_REGION

@@ -15,12 +15,13 @@ from typing import Any
 
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
+from reconciler.sandbox.wire import json_text
 
 KEPT = 20_000
 TRIM_EVERY = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallRecord:
     """One call as it was answered; `status` is None when the caller got no answer."""
 
@@ -44,7 +45,7 @@ class CallRecord:
 
     def to_json(self) -> str:
         """Return the record as text; by hand, since `asdict` would copy the documents deeply."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return json_text({name: getattr(self, name) for name in self.__slots__})
 
 
 class Journal:

@@ -16,6 +16,13 @@ MAX_BODY = 1024 * 1024
 TAGS_PATH = "/tags/"
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 class Router:
     """The routes of a model: a dictionary, and the one template the model has."""
 
@@ -74,7 +81,7 @@ def parse_body(request: Request) -> JsonDict:
     if not body.strip():
         return {}
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = _decode(body.decode())
     except (ValueError, RecursionError):
         raise ApiError("SerializationException", "The request body is not valid JSON") from None
     if not isinstance(document, dict):
@@ -105,7 +112,3 @@ def gzip_answer(body: bytes, headers: Mapping[str, str]) -> bytes | None:
     if len(body) < 1024 or "gzip" not in headers.get("accept-encoding", ""):
         return None
     return gzip.compress(body, compresslevel=1, mtime=0)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -8,6 +8,7 @@ All are compiled at start: compiled lazily they raced under threads.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -165,6 +166,7 @@ def _map_validator(shape: JsonDict, key: Validator, item: Validator) -> Validato
 def _string_validator(shape: JsonDict) -> Validator:
     least, most = shape.get("min"), shape.get("max")
     pattern, enum = shape.get("pattern"), shape.get("enum")
+    shortest, longest = least or 0, most or sys.maxsize
     matches = text_matcher(pattern) if pattern else None
     secret = bool(shape.get("sensitive"))
 
@@ -175,12 +177,16 @@ def _string_validator(shape: JsonDict) -> Validator:
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             problems.append(_wrong_type(path, "a string of Unicode characters"))
             return ""
+        matching = matches is None or matches(value)
+        known = enum is None or value in enum
+        if matching and known and shortest <= len(value) <= longest:
+            return value
         shown = f"'{MASK}'" if secret else quoted(value)
         _check_length(value, path, problems, least, most, shown)
-        if matches is not None and not matches(value):
+        if not matching:
             rule = f"Member must satisfy regular expression pattern: {pattern}"
             problems.append(_constraint(shown, path, rule))
-        if enum is not None and value not in enum:
+        if not known:
             rule = f"Member must satisfy enum value set: [{', '.join(enum)}]"
             problems.append(_constraint(shown, path, rule))
         return value

@@ -13,9 +13,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 APPLICATION_ID = 0x49565342
 FORMAT = 2
@@ -79,6 +78,37 @@ class StoreError(RuntimeError):
     """The file cannot be used as the sandbox's state; the text says why."""
 
 
+class Transaction:
+    """What `with` enters and leaves; a class, as a generator would take longer than a small transaction itself."""
+
+    __slots__ = ("_begin", "_connection", "_lock")
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.RLock, begin: str) -> None:
+        """Nothing happens yet."""
+        self._connection, self._lock, self._begin = connection, lock, begin
+
+    def __enter__(self) -> sqlite3.Connection:
+        """Wait for everybody else, and begin."""
+        self._lock.acquire()
+        try:
+            self._connection.execute(self._begin)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Commit; or undo, where something went wrong, be it the commit."""
+        connection = self._connection
+        try:
+            if kind is None:
+                connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._lock.release()
+
+
 class Store:
     """One open database. Transactions of one process run one at a time."""
 
@@ -93,19 +123,9 @@ class Store:
         with self._lock:
             self._connection.close()
 
-    @contextmanager
-    def transaction(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, write: bool) -> Transaction:
         """One transaction; an exception inside undoes it whole."""
-        with self._lock:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def clear(self) -> None:
         """Remove every resource, session, event, call record and setting."""

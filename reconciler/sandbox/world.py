@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.wire import json_text
 
 _COLUMNS = "seq, arn, kind, parent, document"
 _SPACE = 1 << 32
@@ -28,7 +29,7 @@ class BadTokenError(Exception):
     """A page token that this listing did not hand out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One stored resource."""
 
@@ -55,7 +56,7 @@ class Lag:
     delete: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
     """One account and region at one instant."""
 
@@ -85,7 +86,7 @@ class World:
                 document.get("name", ""),
                 parent,
                 self.now + self.lag.create,
-                json.dumps(document),
+                json_text(document),
             ),
         )
         self._count(kind, 1)
@@ -95,7 +96,7 @@ class World:
         """Store the resource anew; links stay as they are unless given."""
         self.connection.execute(
             "UPDATE resources SET name = ?, document = ? WHERE seq = ?",
-            (document.get("name", ""), json.dumps(document), row.seq),
+            (document.get("name", ""), json_text(document), row.seq),
         )
         if links is not None:
             self.connection.execute("DELETE FROM links WHERE seq = ?", (row.seq,))

@@ -18,7 +18,7 @@ ALPHANUMERIC = string.ascii_letters + string.digits
 _LETTERS = bytes(ord(ALPHANUMERIC[byte % len(ALPHANUMERIC)]) for byte in range(256))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One validated call inside its transaction."""
 
