@@ -179,7 +179,7 @@ class Engine:
             result = prepared.handler(call, cleaned)
             body = prepared.serialise(result)
             if prepared.write:
-                made = prepared.mask_output(result) if operation.output else None
+                made = prepared.mask_output(body) if operation.output else None
                 parts.journal.write(connection, self._record(attempt, prepared.status, result=made))
         if not prepared.write:
             parts.journal.defer(self._record(attempt, prepared.status))

@@ -2,7 +2,8 @@
 
 A serialiser projects a stored document onto an output shape: members the shape does not have are
 dropped, so private notes in a document never leave, and members a newer model adds appear unasked.
-A masker does the same for logs and records, and replaces what the model calls sensitive.
+A masker makes of what a validator or a serialiser returned what may be recorded: what the model calls
+sensitive is replaced. It copies only what leads to that, and never changes what it was given.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from reconciler.sandbox.shapes import MASK
 Projection = Callable[[Any], Any]
 # Scalars that need no work are many: a None in their place spares a call for each.
 _AsIs = Projection | None
+_Members = tuple[tuple[str, _AsIs], ...]
 
 
 def serialisers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
     """One serialiser for each shape."""
-    return _compiled(shapes, _serialise_scalar)
+    return _compiled(shapes, _serialise_scalar, _cut)
 
 
 def maskers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
     """One masker for each shape; its result is fit for logs and records."""
-    return _compiled(shapes, _mask_scalar)
+    return _compiled(shapes, _mask_scalar, _hide)
 
 
 def iso8601(seconds: float) -> str:
@@ -47,10 +49,14 @@ def _pruned(value: Any) -> Any:
     return {member: given if member == "tags" else _pruned(given) for member, given in value.items() if given not in ("", {})}
 
 
-def _compiled(shapes: Mapping[str, JsonDict], scalar: Callable[[JsonDict], _AsIs]) -> dict[str, Projection]:
+def _compiled(
+    shapes: Mapping[str, JsonDict],
+    scalar: Callable[[JsonDict], _AsIs],
+    structure: Callable[[_Members], _AsIs],
+) -> dict[str, Projection]:
     table: dict[str, _AsIs] = {}
     for name in shapes:
-        _projection(name, shapes, table, scalar)
+        _projection(name, shapes, table, scalar, structure)
     return {name: project or _same for name, project in table.items()}
 
 
@@ -59,6 +65,7 @@ def _projection(
     shapes: Mapping[str, JsonDict],
     table: dict[str, _AsIs],
     scalar: Callable[[JsonDict], _AsIs],
+    structure: Callable[[_Members], _AsIs],
 ) -> _AsIs:
     if name in table:
         return table[name]
@@ -67,15 +74,15 @@ def _projection(
     match shape["type"]:
         case "structure":
             members = tuple(
-                (member, _projection(reference["shape"], shapes, table, scalar))
+                (member, _projection(reference["shape"], shapes, table, scalar, structure))
                 for member, reference in shape["members"].items()
                 if reference.get("location") not in ("header", "statusCode")
             )
-            table[name] = _structure(members)
+            table[name] = structure(members)
         case "list":
-            table[name] = _list(_projection(shape["member"]["shape"], shapes, table, scalar))
+            table[name] = _list(_projection(shape["member"]["shape"], shapes, table, scalar, structure))
         case "map":
-            table[name] = _map(_projection(shape["value"]["shape"], shapes, table, scalar))
+            table[name] = _map(_projection(shape["value"]["shape"], shapes, table, scalar, structure))
         case _:
             table[name] = scalar(shape)
     return table[name]
@@ -91,7 +98,9 @@ def _later(name: str, table: Mapping[str, _AsIs]) -> Projection:
     return project
 
 
-def _structure(members: tuple[tuple[str, _AsIs], ...]) -> Projection:
+def _cut(members: _Members) -> _AsIs:
+    """Take over the members of the shape, and those only."""
+
     def project(value: Any) -> Any:
         get = value.get
         return {member: given if inner is None else inner(given) for member, inner in members if (given := get(member)) is not None}
@@ -99,12 +108,22 @@ def _structure(members: tuple[tuple[str, _AsIs], ...]) -> Projection:
     return project
 
 
-def _list(item: _AsIs) -> Projection:
-    return list if item is None else lambda value: [item(each) for each in value]
+def _hide(members: _Members) -> _AsIs:
+    """Replace the members that are, or hold, something to be replaced."""
+    concerned = tuple((member, inner) for member, inner in members if inner is not None)
+
+    def project(value: Any) -> Any:
+        return {**value, **{member: inner(value[member]) for member, inner in concerned if member in value}}
+
+    return project if concerned else None
 
 
-def _map(entry: _AsIs) -> Projection:
-    return dict if entry is None else lambda value: {key: entry(each) for key, each in value.items()}
+def _list(item: _AsIs) -> _AsIs:
+    return None if item is None else lambda value: [item(each) for each in value]
+
+
+def _map(entry: _AsIs) -> _AsIs:
+    return None if entry is None else lambda value: {key: entry(each) for key, each in value.items()}
 
 
 def _serialise_scalar(shape: JsonDict) -> _AsIs:
@@ -114,7 +133,8 @@ def _serialise_scalar(shape: JsonDict) -> _AsIs:
 def _mask_scalar(shape: JsonDict) -> _AsIs:
     if shape.get("sensitive"):
         return lambda _value: MASK
-    return _serialise_scalar(shape)
+    # A validator makes seconds of a timestamp, a serialiser text.
+    return (lambda value: value if isinstance(value, str) else iso8601(value)) if shape["type"] == "timestamp" else None
 
 
 def _same(value: Any) -> Any:

@@ -165,7 +165,7 @@ def _map_validator(shape: JsonDict, key: Validator, item: Validator) -> Validato
 
 def _string_validator(shape: JsonDict) -> Validator:
     least, most = shape.get("min"), shape.get("max")
-    pattern, enum = shape.get("pattern"), shape.get("enum")
+    pattern, enum = shape.get("pattern"), shape.get("enum", ())
     shortest, longest = least or 0, most or sys.maxsize
     matches = text_matcher(pattern) if pattern else None
     secret = bool(shape.get("sensitive"))
@@ -178,7 +178,7 @@ def _string_validator(shape: JsonDict) -> Validator:
             problems.append(_wrong_type(path, "a string of Unicode characters"))
             return ""
         matching = matches is None or matches(value)
-        known = enum is None or value in enum
+        known = not enum or value in enum
         if matching and known and shortest <= len(value) <= longest:
             return value
         shown = f"'{MASK}'" if secret else quoted(value)
