@@ -6,13 +6,13 @@ the machine does; processor times, of client and server together, much less.
 
 Most of a call through boto3 is boto3. The third server does nothing at all (`static_responder`): its column is the
 floor below which no server can come through boto3. The same creates are therefore also sent by a client that costs
-next to nothing, the standard library's.
+next to nothing, the standard library's; and by several clients at once, which shows what a server can do.
+
+moto's server ends the connection after every answer, as it does for its users; connecting again is part of its cost.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import socket
 import statistics
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.crowd import WARM_UP, client, crowd, plain
 from bench.measure import table
 
 CREATES = 5_000
@@ -36,9 +37,9 @@ BATCHES = 100
 STARTS = 5
 SIZES = (100, 1_000, 5_000, 20_000)
 LISTED = 40_000
-WARM_UP = 50
+CLIENTS = 4
+CROWDED = 2_000
 NAMES = ("sandbox", "moto", "floor")
-AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Figures:
     create: float
     create_cpu: float
     plain_create: float
+    crowded: float
+    crowded_plain: float
     get: float
     get_cpu: float
     page: float
@@ -88,6 +91,8 @@ def main() -> None:
         ("  processor time", lambda figures: figures.create_cpu, ""),
         (f"{CREATES:,} creates through boto3, s", lambda figures: figures.create * CREATES / 1000, "0.25"),
         (f"{CREATES:,} creates, plain client, s", lambda figures: figures.plain_create * CREATES / 1000, "0.25"),
+        (f"create, {CLIENTS} boto3 clients at once, ms", lambda figures: figures.crowded, ""),
+        (f"create, {CLIENTS} plain clients at once, ms", lambda figures: figures.crowded_plain, ""),
         ("list page of 100, ms", lambda figures: figures.page, ""),
         ("batch of 50, ms", lambda figures: figures.batch, ""),
         ("memory empty, MB", lambda figures: figures.rss_empty, ""),
@@ -129,6 +134,8 @@ def measure(name: str, command: list[str]) -> Figures:
     with served(command) as server:
         plain_create = plainly(server.url)
     with served(command) as server:
+        crowded, crowded_plain = (crowd(server.url, kind, CLIENTS, CROWDED) for kind in ("boto3", "plain"))
+    with served(command) as server:
         ivs = client(server.url)
         empty = server.rss()
         arns = [ivs.create_channel(name=f"warm{number}")["channel"]["arn"] for number in range(WARM_UP)]
@@ -144,6 +151,8 @@ def measure(name: str, command: list[str]) -> Figures:
             create=create * 1000,
             create_cpu=create_cpu * 1000,
             plain_create=plain_create * 1000,
+            crowded=crowded * 1000,
+            crowded_plain=crowded_plain * 1000,
             get=get,
             get_cpu=get_cpu * 1000,
             page=each(PAGES, lambda _: ivs.list_channels(maxResults=100)) if real else 0.0,
@@ -155,22 +164,13 @@ def measure(name: str, command: list[str]) -> Figures:
 
 def plainly(url: str) -> float:
     """Return the seconds a create takes that the standard library's client sends."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"))
-    headers = {"Content-Type": "application/json", "Authorization": AUTHORIZATION}
-
-    def create(number: int) -> None:
-        connection.request("POST", "/CreateChannel", json.dumps({"name": f"c{number}", "tags": {"bench": "yes"}}).encode(), headers)
-        answer = connection.getresponse()
-        json.loads(answer.read())["channel"]
-
+    create = plain(url)
     for number in range(WARM_UP):
         create(number)
     began = time.perf_counter()
     for number in range(CREATES):
         create(number)
-    taken = (time.perf_counter() - began) / CREATES
-    connection.close()
-    return taken
+    return (time.perf_counter() - began) / CREATES
 
 
 def each(times: int, call: Callable[[int], Any]) -> float:
@@ -245,20 +245,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def client(url: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "ivs",
-        endpoint_url=url,
-        region_name="us-west-2",
-        aws_access_key_id="123456789012",
-        aws_secret_access_key="bench",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 if __name__ == "__main__":

@@ -141,14 +141,14 @@ class Engine:
 
     def _authenticate(self, attempt: _Attempt) -> None:
         """Verify the signature in strict mode; otherwise only a configured expiry is looked at."""
-        parts, now = self.parts, self.parts.clock.now()
+        parts = self.parts
         if attempt.trusted:
             return
         try:
             if parts.strict:
-                verify(attempt.request, parts.keys, attempt.service, now)
+                verify(attempt.request, parts.keys, attempt.service, parts.clock.now())
             elif attempt.caller.access_key in parts.keys:
-                refuse_expired(parts.keys[attempt.caller.access_key], now)
+                refuse_expired(parts.keys[attempt.caller.access_key], parts.clock.now())
         except ApiError as error:
             raise unauthenticated(attempt.service, error) from None
 

@@ -6,9 +6,9 @@ gives the lines to an e-mail parser, which takes longer than everything else abo
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from reconciler.sandbox.routing import MAX_BODY
 from reconciler.sandbox.wire import Request
@@ -19,6 +19,18 @@ MAX_FIELDS = 100
 MAX_HEAD = 65_536
 _CHUNK_LINE = 64
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Connection(Protocol):
+    """What of a socket is needed here."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Wait for something, and return it; nothing once the other side has ended."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it."""
+        ...
 
 
 class RefusedError(Exception):
@@ -41,7 +53,7 @@ class Received:
 class Reader:
     """The requests of one connection, one after another."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Nothing is read before it is asked for."""
         self._connection = connection
         self._buffer = bytearray()

@@ -175,7 +175,7 @@ class _Connection(socketserver.BaseRequestHandler):
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
     """Return an answer's head, to go out in one write with its body."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nServer: ivs-sandbox\r\nDate: {_date(int(time.time()))}\r\n{lines}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nDate: {_date(int(time.time()))}\r\n{lines}\r\n".encode("latin-1")
 
 
 def serve(server: SandboxHTTPServer) -> threading.Thread:

@@ -79,7 +79,7 @@ class StoreError(RuntimeError):
 
 
 class Transaction:
-    """What `with` enters and leaves; a class, as a generator would take longer than a small transaction itself."""
+    """What `with` enters and leaves; a generator would take longer than a small transaction itself."""
 
     __slots__ = ("_begin", "_connection", "_lock")
 
@@ -91,7 +91,8 @@ class Transaction:
         """Wait for everybody else, and begin."""
         self._lock.acquire()
         try:
-            self._connection.execute(self._begin)
+            if self._begin:
+                self._connection.execute(self._begin)
         except BaseException:
             self._lock.release()
             raise
@@ -101,7 +102,7 @@ class Transaction:
         """Commit; or undo, where something went wrong, be it the commit."""
         connection = self._connection
         try:
-            if kind is None:
+            if kind is None and self._begin:
                 connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -116,6 +117,7 @@ class Store:
         """Open or create the file; without a path the state lives in memory only."""
         self.path = None if path is None else Path(path)
         self._lock = threading.RLock()
+        self._begin_read = "BEGIN" if self.path else ""
         self._connection = self._open()
 
     def close(self) -> None:
@@ -124,8 +126,11 @@ class Store:
             self._connection.close()
 
     def transaction(self, *, write: bool) -> Transaction:
-        """One transaction; an exception inside undoes it whole."""
-        return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else "BEGIN")
+        """One transaction; an exception inside undoes it whole.
+
+        A read of what is in memory needs none: nobody else can write while it holds the lock.
+        """
+        return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else self._begin_read)
 
     def clear(self) -> None:
         """Remove every resource, session, event, call record and setting."""
