@@ -135,16 +135,31 @@ def _mask(key: str, value: object) -> object:
     return value
 
 
+def _shown(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep what others wrote from moving a terminal's cursor or beginning a line of its own (a structlog processor)."""
+    from reconciler.text import harmless  # noqa: PLC0415  # likewise
+
+    return {key: harmless(value) if isinstance(value, str) else value for key, value in line.items()}
+
+
+def _json(line: object, **options: Any) -> str:
+    import json  # noqa: PLC0415  # likewise
+
+    from reconciler.text import harmless_json  # noqa: PLC0415
+
+    return harmless_json(json.dumps(line, ensure_ascii=False, **options))
+
+
 def _open() -> Any:  # a structlog logger
     """Set up structlog for the chosen look and return its logger."""
     import structlog  # noqa: PLC0415  # dear to import, and most runs write no line
 
     stream = _SETTINGS.stream or sys.stderr
     console = _SETTINGS.format is Format.CONSOLE or (_SETTINGS.format is Format.AUTO and stream.isatty())
-    last: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer(ensure_ascii=False)
+    last: list[Any] = [_shown, structlog.dev.ConsoleRenderer(colors=stream.isatty())] if console else [structlog.processors.JSONRenderer(serializer=_json)]
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
-        processors=[masked, structlog.processors.TimeStamper(fmt="iso", utc=True), last],
+        processors=[masked, structlog.processors.TimeStamper(fmt="iso", utc=True), *last],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=False,
     )

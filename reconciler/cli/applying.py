@@ -31,6 +31,7 @@ from reconciler.pipeline.recall import expected, explained
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
 from reconciler.report.text import Paint, ansi, plain, render_result
+from reconciler.text import harmless_json, harmless_lines
 
 _STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
 
@@ -117,7 +118,7 @@ def show_ask_run(
 
 def _warn(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{harmless_lines(text)}\n")
         sys.stderr.flush()
 
 
@@ -185,5 +186,5 @@ def _counts(result: ApplyResult) -> dict[str, object]:
 
 
 def _line(content: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stdout.write(harmless_json(json.dumps(content, ensure_ascii=False)) + "\n")
     sys.stdout.flush()

@@ -154,6 +154,7 @@ def _notify(project: Project, targets: Sequence[Target], reports: Sequence[Drift
     """Tell every channel what is new to it. What fails is said and changes nothing else."""
     from reconciler.pipeline.notify import Unread, look_of, tell
     from reconciler.pipeline.told import file_memory
+    from reconciler.text import harmless_lines
 
     found = {report.name: report for report in reports}
     looks = [look_of(target, found[target.name]) if target.name in found else Unread(target, missed[target.name]) for target in targets]
@@ -161,10 +162,10 @@ def _notify(project: Project, targets: Sequence[Target], reports: Sequence[Drift
         with file_memory(state, project.stack) as memory:
             tellings = tell(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
     except UsageError as error:
-        sys.stderr.write(f"nobody was told: {error}\n")
+        sys.stderr.write(f"nobody was told: {harmless_lines(str(error))}\n")
         return
     for telling in tellings:
-        sys.stderr.write(f"{telling}\n")
+        sys.stderr.write(f"{harmless_lines(str(telling))}\n")
 
 
 def _measure(args: argparse.Namespace, context: Context, project: Project, targets: Sequence[Target], reports: Sequence[DriftReport], tally: Tally) -> None:
@@ -182,8 +183,9 @@ def _show(view: str, context: Context, project: Project, reports: tuple[DriftRep
         import json
 
         from reconciler.report.drift_json import drift_json
+        from reconciler.text import harmless_json
 
-        sys.stdout.write(json.dumps(drift_json(project.stack, reports, missed), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(harmless_json(json.dumps(drift_json(project.stack, reports, missed), indent=2, ensure_ascii=False)) + "\n")
     elif view == "markdown":
         from reconciler.report import markdown_drift
 

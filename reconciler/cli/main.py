@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -62,6 +63,9 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see ``ExitCode``)."""
     _open_missing_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr is by itself: a character that a terminal or a file cannot take is shown, and ends nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
@@ -103,7 +107,9 @@ def _silence_stdout() -> None:
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    text = str(error)
+    from reconciler.text import harmless_lines
+
+    text = harmless_lines(str(error))
     _say(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
     from reconciler.cli.guarding import refusals
     from reconciler.plan.codec import dumps
+    from reconciler.text import harmless_lines
 
     context = context_of(args)
     made = make_plan(args, context)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise failures[0]
     refused = refusals(plan, made.project.guardrails, args, made.remembered)
     for message in refused:
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{harmless_lines(message)}\n")
     if refused:
         return ExitCode.REFUSED
     changes = any(not target.is_empty for target in plan.targets)
@@ -161,14 +162,18 @@ def show_duration(plan: Plan, project: Project) -> None:
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings of the spec to stderr, each once."""
+    from reconciler.text import harmless
+
     for warning in dict.fromkeys(warnings):
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(f"warning: {harmless(warning)}\n")
 
 
 def tell(notes: Iterable[str]) -> None:
     """Write what a person may want to know of the last apply to stderr."""
+    from reconciler.text import harmless
+
     for note in notes:
-        sys.stderr.write(f"note: {note}\n")
+        sys.stderr.write(f"note: {harmless(note)}\n")
 
 
 def write_new(path: Path, text: str) -> None:
@@ -181,7 +186,7 @@ def write_new(path: Path, text: str) -> None:
 
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

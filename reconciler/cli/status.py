@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
         import json
 
         from reconciler.report.status import status_json
+        from reconciler.text import harmless_json
 
-        sys.stdout.write(json.dumps(status_json(project.stack, found), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(harmless_json(json.dumps(status_json(project.stack, found), indent=2, ensure_ascii=False)) + "\n")
     else:
         from reconciler.report.status import render_status
         from reconciler.report.text import ansi, plain

@@ -11,6 +11,7 @@ from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.actions import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import duration_words
+from reconciler.text import harmless
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -46,7 +47,7 @@ def waiting_words(event: Event) -> str | None:
     """Return what a channel on air lets an apply wait for; other waits are short, and not worth a line."""
     if not isinstance(event, StepWaiting) or event.operation != "ListStreams":
         return None
-    return f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most"
+    return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
 
 
 class Watcher(Protocol):
@@ -105,7 +106,7 @@ class Lines:
         """Return the line of one outcome."""
         word, tone = _MARKS[outcome.result]
         said = f": {outcome.message}" if outcome.message else ""
-        return f"  {paint(word, tone)}  {outcome.verb.value} {outcome.address}{said}"
+        return f"  {paint(word, tone)}  {harmless(f'{outcome.verb.value} {outcome.address}{said}')}"
 
 
 class Bar:

@@ -13,7 +13,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.parsers import ResponseParserError, ResponseParserFactory, RestJSONParser
+from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory, RestJSONParser
+
+from reconciler.text import whole
 
 
 class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
@@ -21,10 +23,32 @@ class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botoco
 
     def create_parser(self, protocol_name: str) -> object:
         """Return our parser for REST-JSON, botocore's for the rest."""
-        return _PlainParser() if protocol_name == "rest-json" else super().create_parser(protocol_name)
+        match protocol_name:
+            case "rest-json":
+                return _PlainParser()
+            case "json":
+                return _WholeJson()
+            case _:
+                return super().create_parser(protocol_name)
 
 
-class _PlainParser(RestJSONParser):  # type: ignore[misc]
+class _Whole:
+    """Reads the JSON of errors, and of protocols that are botocore's, without halves of characters."""
+
+    def _parse_body_as_json(self, body: bytes) -> Any:
+        """Return what a body says, as botocore's method of this name does; what is no JSON is a message."""
+        try:
+            said = _read(body) if body else {}
+        except ValueError:
+            said = {"message": body.decode(errors="replace")}
+        return said if isinstance(said, dict) else {}
+
+
+class _WholeJson(_Whole, JSONParser):  # type: ignore[misc]
+    """botocore's parser of the protocol ``json``."""
+
+
+class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
     """Parses successes plainly and errors as botocore does."""
 
     def parse(self, response: Mapping[str, Any], shape: object) -> dict[str, Any]:
@@ -35,7 +59,7 @@ class _PlainParser(RestJSONParser):  # type: ignore[misc]
             return parsed
         body = response["body"]
         try:
-            answer = json.loads(body) if body else {}
+            answer = _read(body) if body else {}
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
@@ -43,6 +67,13 @@ class _PlainParser(RestJSONParser):  # type: ignore[misc]
         headers = response["headers"]
         answer["ResponseMetadata"] = {"RequestId": headers.get("x-amzn-requestid", ""), "HTTPStatusCode": status}
         return answer
+
+
+def _read(body: bytes) -> Any:
+    """Return what the JSON says, whole text. Raises ``ValueError``."""
+    answer = json.loads(body)
+    # Halves of characters are written as escapes, or as bytes that begin with 0xED, which few texts have.
+    return whole(answer) if b"\\ud" in body or b"\\uD" in body or b"\xed" in body else answer
 
 
 def _holds_object(body: bytes) -> bool:

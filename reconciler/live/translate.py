@@ -19,6 +19,7 @@ from reconciler.errors import AwsError
 from reconciler.live.credentials import CredentialsUnavailable, NoCode, Wanted
 from reconciler.live.retries import THROTTLES
 from reconciler.live.unreadable import DENIED_CODES
+from reconciler.text import harmless
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
 """Everything that botocore raises for a call that failed."""
@@ -139,8 +140,8 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     details = _mapping(response.get("Error"))
     metadata = _mapping(response.get("ResponseMetadata"))
     status = _int(metadata.get("HTTPStatusCode"))
-    code = str(details.get("Code") or "") or (f"HTTP{status}" if status else "Unknown")
-    request_id = str(metadata.get("RequestId") or "")
+    code = harmless(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
+    request_id = harmless(str(metadata.get("RequestId") or ""))
     # The service model calls the message exceptionMessage; botocore looks for message alone.
     text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
     if code.isdigit():
@@ -271,6 +272,7 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 
 def _shorten(text: str) -> str:
+    text = harmless(text)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.text import harmless
+
 _FORMAT = "1.0"
 
 
@@ -34,7 +36,7 @@ class Holder:
 
     def __str__(self) -> str:
         place = self.url or f"process {self.pid}"
-        return f"{self.who} on {self.host} ({self.command}, since {moment(self.since)}, {place})"
+        return harmless(f"{self.who} on {self.host} ({self.command}, since {moment(self.since)}, {place})")
 
 
 def moment(seconds: float) -> str:

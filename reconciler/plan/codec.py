@@ -16,6 +16,7 @@ from reconciler.model.sink import sink_to_json
 from reconciler.model.values import Value, thaw
 from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, OnAir, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
+from reconciler.text import harmless_json
 
 _NOT_COVERED = ("createdAt", "gitCommit", "gitTree", "base", "fingerprint")
 
@@ -38,7 +39,7 @@ def to_json(plan: Plan) -> dict[str, object]:
 
 def dumps(plan: Plan) -> str:
     """Return the plan as the text of a plan file: the same plan gives the same text."""
-    return json.dumps(to_json(plan), indent=2, ensure_ascii=False) + "\n"
+    return harmless_json(json.dumps(to_json(plan), indent=2, ensure_ascii=False)) + "\n"
 
 
 def fingerprint(target: TargetPlan) -> str:
@@ -71,7 +72,7 @@ def _where(content: object, written: Mapping[str, object]) -> str:
 
 def _digest(content: Mapping[str, object]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _origin(plan: Plan) -> dict[str, object]:

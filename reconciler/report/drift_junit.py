@@ -24,7 +24,7 @@ from reconciler.report.drift_words import (
     shows_changes,
 )
 from reconciler.report.markdown_text import diff_lines
-from reconciler.report.words import harmless
+from reconciler.text import harmless
 
 
 def render_drift(reports: Sequence[DriftReport], *, stack: str, at: str, failed: Mapping[str, str] | None = None) -> str:
@@ -42,7 +42,7 @@ def _report(report: DriftReport, stack: str, at: str) -> str:
     cases = [_case(report.name, stack, str(address), _outcome(findings)) for address, findings in sorted(found.items())]
     cases += [_case(report.name, stack, f"read {number}", _error(line)) for number, line in enumerate(report.unread, 1)]
     facts = {"stack": stack, "account": report.account_id, "region": report.region}
-    return _Suite(report.name, facts, cases, "\n".join(_said(report))).render(at)
+    return _Suite(report.name, facts, cases, _text(_said(report))).render(at)
 
 
 def _said(report: DriftReport) -> Iterable[str]:
@@ -61,12 +61,12 @@ def _outcome(findings: Sequence[Finding]) -> str:
     if not findings:
         return ""
     failures = [finding for finding in findings if finding.is_drift]
-    text = "\n\n".join("\n".join(_lines(finding)) for finding in findings)
+    text = "\n\n".join(_text(_lines(finding)) for finding in findings)
     first = (failures or findings)[0]
     message = f"{first.address} {HEADS[first.standing]}: {first.explanation}"
     if not failures:
         return f"<skipped message={_quoted(f'{message}{_fields(first)}')}/>"
-    return f"<failure type={_quoted(first.standing.value)} message={_quoted(message)}>{_text(text)}</failure>"
+    return f"<failure type={_quoted(first.standing.value)} message={_quoted(message)}>{text}</failure>"
 
 
 def _fields(finding: Finding) -> str:
@@ -110,7 +110,7 @@ class _Suite:
         cases = "".join(f"  {case}\n" for case in self._cases)
         return (
             f'<testsuite id="?"{head}>\n  <properties>{facts}</properties>\n{cases}'
-            f"  <system-out>{_text(self._said)}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
+            f"  <system-out>{self._said}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
         )
 
 
@@ -120,12 +120,12 @@ def _case(target: str, stack: str, name: str, outcome: str) -> str:
 
 
 def _error(message: str) -> str:
-    return f'<error type="unreadable" message={_quoted(message.partition(chr(10))[0])}>{_text(message)}</error>'
+    return f'<error type="unreadable" message={_quoted(message.partition(chr(10))[0])}>{_text(message.split(chr(10)))}</error>'
 
 
 def _quoted(text: str) -> str:
     return f'"{escape(harmless(text), quote=True)}"'
 
 
-def _text(text: str) -> str:
-    return "\n".join(escape(harmless(line), quote=False) for line in text.split("\n"))
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(escape(harmless(line), quote=False) for line in lines)

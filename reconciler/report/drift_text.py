@@ -8,7 +8,8 @@ from reconciler.plan.actions import FieldChange
 from reconciler.plan.drift import DriftReport, Finding, Standing
 from reconciler.report.drift_words import blame_words, defaults_head, defaults_words, ignored_head, ignored_words, left_out
 from reconciler.report.text import Paint, plain
-from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value
+from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value
+from reconciler.text import harmless
 
 _FOREIGN_LIMIT = 20
 _HEADS = {

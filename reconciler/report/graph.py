@@ -14,7 +14,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Action, TargetPlan, Verb
-from reconciler.report.words import harmless, symbol
+from reconciler.report.words import symbol
+from reconciler.text import harmless
 
 COLOURS: Mapping[Verb, str] = {
     Verb.CREATE: "#1a7f37",

@@ -17,7 +17,8 @@ from reconciler.model.kinds import KINDS
 from reconciler.plan.actions import TargetPlan, Verb
 from reconciler.report.graph import edges
 from reconciler.report.notable import tally
-from reconciler.report.words import harmless, plural, symbol
+from reconciler.report.words import plural, symbol
+from reconciler.text import harmless
 
 MAX_NODES = 60
 MAX_EDGES = 150

@@ -12,7 +12,7 @@ import hashlib
 from html import escape
 
 from reconciler.report.html_style import STYLE
-from reconciler.report.words import harmless
+from reconciler.text import harmless
 
 SCRIPT = """
 (() => {

@@ -12,7 +12,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Value
 from reconciler.plan.actions import FieldChange, Step
-from reconciler.report.words import harmless, is_own_record, members, path_words, plural, show_text, show_value, until_words
+from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value, until_words
+from reconciler.text import harmless
 
 _KEPT_SHOWN = 12
 _PATHS_SHOWN = 4

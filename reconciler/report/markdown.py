@@ -16,7 +16,8 @@ from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, 
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.notable import Notice, notables, notice_of, tally
-from reconciler.report.words import broadcast_words, harmless, is_own_record, on_air_words, origin_of, path_words, plural, summary_words, symbol, title_of, will
+from reconciler.report.words import broadcast_words, is_own_record, on_air_words, origin_of, path_words, plural, summary_words, symbol, title_of, will
+from reconciler.text import harmless
 
 _WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}

@@ -12,7 +12,8 @@ from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
 from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, blame_words, counted, defaults_words, headline, ignored_words, shows_changes
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
-from reconciler.report.words import harmless, is_own_record, path_words, plural, show_text
+from reconciler.report.words import is_own_record, path_words, plural, show_text
+from reconciler.text import harmless
 
 _MARKS: Mapping[Standing, str] = {
     Standing.DRIFT: "!",

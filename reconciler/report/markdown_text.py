@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from reconciler.model.values import Value
 from reconciler.plan.actions import FieldChange
-from reconciler.report.words import harmless, is_own_record, members, path_words, show_text, show_value
+from reconciler.report.words import is_own_record, members, path_words, show_text, show_value
+from reconciler.text import harmless
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")

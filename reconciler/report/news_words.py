@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from reconciler.model.notification import Topic
 from reconciler.plan.news import Item, News
-from reconciler.report.words import harmless, joined, path_words, plural
+from reconciler.report.words import joined, path_words, plural
+from reconciler.text import harmless
 
 _LINES = 20
 _ITEMS = 200

@@ -12,7 +12,6 @@ from reconciler.plan.actions import Action, ApplyResult, FieldChange, Outcome, P
 from reconciler.plan.stopping import STOP
 from reconciler.report.words import (
     broadcast_words,
-    harmless,
     is_own_record,
     members,
     on_air_words,
@@ -26,6 +25,7 @@ from reconciler.report.words import (
     until_words,
     will,
 )
+from reconciler.text import harmless
 
 Paint = Callable[[str, str], str]
 """Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
@@ -77,7 +77,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     lines += _on_air(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
-    lines += ["", *(f"  note: {note}" for note in target.notes)] if target.notes else []
+    lines += ["", *(f"  note: {harmless(note)}" for note in target.notes)] if target.notes else []
     lines.append("")
     if target.is_empty:
         counts = f"{plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
@@ -108,16 +108,16 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
 
 def _action(action: Action, paint: Paint, *, calls: bool) -> Iterable[str]:
     tone = _TONES[action.verb]
-    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(str(action.address), 'bold')} {will(action)}"
-    yield f"        {paint(action.explanation, 'dim')}"
+    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(harmless(str(action.address)), 'bold')} {will(action)}"
+    yield f"        {paint(harmless(action.explanation), 'dim')}"
     if action.arn:
-        yield f"        {paint(action.arn, 'dim')}"
+        yield f"        {paint(harmless(action.arn), 'dim')}"
     if action.blocked:
-        yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {action.blocked.message}"
+        yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {harmless(action.blocked.message)}"
     for warning in action.warnings:
-        yield f"        {paint('warning', 'bad')}: {warning}"
+        yield f"        {paint('warning', 'bad')}: {harmless(warning)}"
     shown = [change for change in action.changes if not is_own_record(change)]
-    width = max((len(path_words(change.path)) for change in shown), default=0)
+    width = max((len(harmless(path_words(change.path))) for change in shown), default=0)
     for change in shown:
         yield from _change(change, width, paint)
     # Whoever lets a broadcast be ended sees each call of it.
@@ -127,7 +127,7 @@ def _action(action: Action, paint: Paint, *, calls: bool) -> Iterable[str]:
 
 
 def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
-    name = path_words(change.path).ljust(width)
+    name = harmless(path_words(change.path)).ljust(width)
     if change.absent_before:
         yield f"        {paint('+', 'good')} {name}  {show_value(change.after)}"
     elif change.absent_after:
@@ -141,8 +141,8 @@ def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
 
 
 def _call(step: Step) -> str:
-    shown = ", ".join(f"{key}: {_short(show_value(value))}" for key, value in step.parameters.items())
-    return f"{step.operation}({shown}){until_words(step)}"
+    shown = ", ".join(f"{harmless(key)}: {_short(show_value(value))}" for key, value in step.parameters.items())
+    return f"{step.operation}({shown}){harmless(until_words(step))}"
 
 
 def _short(text: str, limit: int = 200) -> str:
@@ -153,7 +153,7 @@ def _on_air(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.on_air:
         return []
     lines = ["", f"  {paint('on air', 'bad')}: {on_air_words(target.on_air)}"]
-    lines += [f"      {channel.address}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]]
+    lines += [f"      {harmless(str(channel.address))}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]]
     if len(target.on_air) > _LIST_LIMIT:
         lines.append(f"      … and {len(target.on_air) - _LIST_LIMIT:,} more")
     return lines
@@ -166,8 +166,8 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     head = f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
     lines = ["", f"{head} (--prune, or prune: true on the target):"]
     for orphan in target.orphans[:_LIST_LIMIT]:
-        arn = f"  {paint(orphan.arn, 'dim')}" if orphan.arn else ""
-        lines.append(f"      {orphan.address}{arn}{'  (protected)' if orphan.protected else ''}")
+        arn = f"  {paint(harmless(orphan.arn), 'dim')}" if orphan.arn else ""
+        lines.append(f"      {harmless(str(orphan.address))}{arn}{'  (protected)' if orphan.protected else ''}")
     if len(target.orphans) > _LIST_LIMIT:
         lines.append(f"      … and {len(target.orphans) - _LIST_LIMIT:,} more")
     return lines
@@ -176,12 +176,13 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
 def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
     lines: list[str] = []
     for duplicate in target.duplicates:
-        lines += ["", f"  {paint('duplicate', 'bad')} {duplicate.address}: {plural(len(duplicate.others) + 1, 'live resource')} claim it"]
-        lines.append(f"      kept   {duplicate.kept}")
-        lines += [f"      other  {arn}" for arn in duplicate.others]
+        lines += ["", f"  {paint('duplicate', 'bad')} {harmless(str(duplicate.address))}: {plural(len(duplicate.others) + 1, 'live resource')} claim it"]
+        lines.append(f"      kept   {harmless(duplicate.kept)}")
+        lines += [f"      other  {harmless(arn)}" for arn in duplicate.others]
     return lines
 
 
 def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
-    yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {outcome.verb.value} {outcome.address}: {outcome.message}{request}"
+    said = harmless(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
+    yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {said}"

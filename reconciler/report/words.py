@@ -6,12 +6,12 @@ Everything here takes values and returns text. User text is made harmless for a 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.actions import Action, FieldChange, OnAir, Plan, ReplaceOrder, Step, Summary, Verb
 from reconciler.plan.estimate import Expected
+from reconciler.text import harmless
 
 SYMBOLS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -74,17 +74,6 @@ def show_value(value: Value) -> str:
 def show_text(text: str) -> str:
     """Return text in quotes, with everything that is not printable escaped."""
     return harmless(json.dumps(text, ensure_ascii=False))
-
-
-def harmless(text: str) -> str:
-    """Return text on one line, without quotes, with everything that is not printable escaped."""
-    return text if text.isascii() and text.isprintable() else "".join(_harmless(char) for char in text)
-
-
-def _harmless(char: str) -> str:
-    # Category C holds control, format (among them the direction overrides), surrogate and unassigned characters.
-    # The two separators end a line in some readers.
-    return f"\\u{ord(char):04x}" if unicodedata.category(char).startswith(("C", "Zl", "Zp")) else char
 
 
 def path_words(path: str) -> str:

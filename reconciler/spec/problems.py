@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
+from reconciler.text import harmless
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -46,7 +47,8 @@ class Problems:
     def add(self, name: str, mark: tuple[int, int] | None, what: str, hint: str = "", *, address: str = "") -> None:
         """Note a problem in the file ``name``; ``mark`` is line and column, both from 1, or ``None`` for the file as a whole."""
         line, column = mark or (0, 0)
-        where = f"{name}:{line}:{column}" if mark else name
+        # Whoever sends a change names the files of it.
+        where = f"{harmless(name)}:{line}:{column}" if mark else harmless(name)
         self._found[name, line, column, address, what] = Problem(where, address, what, hint)
 
     def __len__(self) -> int:
