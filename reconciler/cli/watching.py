@@ -29,6 +29,9 @@ _SAY_AGAIN_SECONDS = 60.0
 
 _WORTH_SAYING_SECONDS = 10.0
 
+_LONG_WAIT_SECONDS = 5.0
+"""How long a step waits before somebody who looks on is told why."""
+
 
 def local_now() -> datetime:
     """Return the wall clock, with its zone."""
@@ -43,11 +46,21 @@ def forecast_words(forecast: Forecast, now: datetime) -> str:
     return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, ends {day}{end:%H:%M:%S} ({duration_words(coming.seconds)})"
 
 
-def waiting_words(event: Event) -> str | None:
-    """Return what a channel on air lets an apply wait for; other waits are short, and not worth a line."""
-    if not isinstance(event, StepWaiting) or event.operation != "ListStreams":
-        return None
-    return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
+class Waits:
+    """Says what an apply waits for: a channel on air at once, and anything else once it has lasted, a single time for each step."""
+
+    def __init__(self) -> None:
+        self._lasted: dict[str, float] = {}
+
+    def words(self, event: Event) -> str | None:
+        """Return what is worth a line, or ``None``."""
+        if not isinstance(event, StepWaiting):
+            return None
+        if event.operation == "ListStreams":
+            return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
+        before = self._lasted.get(event.step, 0.0)
+        self._lasted[event.step] = before + event.seconds
+        return harmless(f"{event.address}: {event.operation}: {event.why}") if before < _LONG_WAIT_SECONDS <= self._lasted[event.step] else None
 
 
 class Watcher(Protocol):
@@ -86,6 +99,7 @@ class Lines:
         self._stdout = stdout
         self._paint = paint
         self._now = now
+        self._waits = Waits()
         self._said_at = -_SAY_AGAIN_SECONDS
 
     def event(self, event: Event) -> None:
@@ -93,7 +107,7 @@ class Lines:
         if isinstance(event, ActionFinished):
             self._stdout.write(self.line(event.outcome, self._paint) + "\n")
             self._stdout.flush()
-        elif (words := waiting_words(event)) is not None:
+        elif (words := self._waits.words(event)) is not None:
             self._stdout.write(f"  {self._paint('waiting', 'note')}  {words}\n")
             self._stdout.flush()
         elif isinstance(event, Forecast) and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS and event.expected.seconds >= _WORTH_SAYING_SECONDS:
@@ -117,13 +131,14 @@ class Bar:
         self._task = task
         self._lines = lines
         self._same_terminal = same_terminal
+        self._waits = Waits()
 
     def event(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, Forecast):
             self._progress.update(self._task, narrow=forecast_words(event, local_now()))
             return
-        if (words := waiting_words(event)) is not None and self._same_terminal:
+        if self._same_terminal and (words := self._waits.words(event)) is not None:
             self._progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
             return
         if not isinstance(event, ActionFinished):

@@ -23,9 +23,9 @@ def vanished(report: DriftReport, applied: Collection[Address] | None) -> tuple[
     for kind in KINDS:
         stood = {address for address in applied or () if address.kind is kind}
         if len(stood) >= LEAST and stood <= missing:
-            title = KINDS[kind].title
+            titles = KINDS[kind].titles
             refusals.append(
-                f"all {len(stood):,} {title}s that were applied from here are gone at once; if they are really deleted, apply by hand; "
+                f"all {len(stood):,} {titles} that were applied from here are gone at once; if they are really deleted, apply by hand; "
                 "if not, see whether the credentials may still list them"
             )
     return tuple(refusals)

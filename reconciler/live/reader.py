@@ -18,6 +18,7 @@ from typing import Any
 
 from reconciler.errors import AwsError
 from reconciler.live.answer import ReadCalls as ReadCalls  # the seam that callers of this module fill
+from reconciler.live.last_streams import last_streams
 from reconciler.live.listing import Item, items
 from reconciler.live.request import ReadRequest as ReadRequest
 from reconciler.live.request import in_full, speaks_of_stream_key
@@ -71,7 +72,8 @@ class _Reading:
             kinds = sorted((kind for kind in KINDS.values() if kind is not STREAM_KEY), key=lambda kind: kind.name is not KindName.CHANNEL)
             listings = {kind.name: self._pool.submit(self._list, kind) for kind in kinds}
             resources, closed = self._gather(listings)
-            return LiveState(account_id, region, resources, closed)
+            seen, hidden = last_streams(self._calls, resources[KindName.CHANNEL], self._request.stack)
+            return LiveState(account_id, region, resources, closed, seen, hidden)
         finally:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)

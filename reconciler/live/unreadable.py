@@ -25,8 +25,15 @@ def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
     if needed:
         return None
     if error.code in _UNKNOWN_CODES or error.status == 501:
-        return f"{kind.title}s are not known here ({error.code}), and no spec needs them: {error}"
+        return f"{kind.titles} are not known here ({error.code}), and no spec needs them: {error}"
     return None
+
+
+def denied(error: AwsError) -> str:
+    """Return which permission is missing. Raises the error again where none is."""
+    if error.code not in DENIED_CODES:
+        raise error
+    return _explained(error)
 
 
 def joined(errors: Sequence[AwsError]) -> AwsError:

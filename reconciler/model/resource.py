@@ -95,17 +95,31 @@ class Stream:
         return f"on air since {self.started_at} with {viewers}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LastStream:
+    """A channel's latest broadcast. The greater of two is that of the channel in use: a running one, then the later one."""
+
+    running: bool
+    started_at: str
+
+    def __str__(self) -> str:
+        return f"on air since {self.started_at}" if self.running else f"on air last, at {self.started_at}"
+
+
 @dataclass(frozen=True, slots=True)
 class LiveState:
     """What AWS reports of one account and region.
 
     ``unreadable`` gives, for a kind that could not be listed, AWS's reason; nothing may be concluded about such a kind.
+    ``last_streams`` gives, by ARN, the last broadcast of channels that share an address; ``streams_hidden`` is AWS's reason where that could not be seen.
     """
 
     account_id: str
     region: str
     resources: Mapping[KindName, tuple[LiveResource, ...]]
     unreadable: Mapping[KindName, str] = field(default_factory=dict)
+    last_streams: Mapping[str, LastStream] = field(default_factory=dict)
+    streams_hidden: str = ""
 
     def of(self, kind: KindName) -> tuple[LiveResource, ...]:
         """Return the resources of one kind, in ARN order."""

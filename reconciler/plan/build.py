@@ -48,7 +48,7 @@ def build_plan(
     Raises ``UsageError`` for a consent that names nothing it could apply to.
     """
     owned = classify(desired, live, options, adopt)
-    kept, choices = settle(desired, owned)
+    kept, choices = settle(desired, owned, live.last_streams)
     scene = Scene(desired, live, options, owned, kept, choices, limits, rotate, now)
     drafts = decide(scene)
     leaving = removals(scene, drafts)

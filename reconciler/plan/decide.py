@@ -18,7 +18,7 @@ from reconciler.plan import stream_keys
 from reconciler.plan.actions import Blocked, Reason, Verb
 from reconciler.plan.draft import Bindings, Draft, Scene
 from reconciler.plan.duplicates import has_failed
-from reconciler.plan.reasons import is_protected, names_of, tag_changes, why_update
+from reconciler.plan.reasons import RECORDS, is_protected, names_of, tag_changes, why_update
 
 
 def decide(scene: Scene) -> tuple[Draft, ...]:
@@ -48,11 +48,17 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
         return _create(scene, resource, wanted, bindings) if consent is None else _adopt(scene, resource, consent, wanted, bindings)
     if resource.ignore:
         wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
+    untold = _untold(scene, live, wanted, bindings) if scene.live.unreadable else {}
+    if untold:
+        wanted = {**wanted, **untold}
     if wanted == live.properties and live.tags == resource.tags and not has_failed(live):
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
     tags = tag_changes(scene, live, resource)
+    if untold:
+        # Our record of the applied spec would say more than is known.
+        tags = tuple(change for change in tags if change.path not in RECORDS)
     if has_failed(live):
         return _replace(
             scene, resource, live, wanted, (*fields, *tags), Reason.CREATE_FAILED, f"IVS gave up making it (state {live.state}); it has to be made anew"
@@ -73,6 +79,9 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
         wanted=wanted,
         changes=(*fields, *tags),
         blocked=_missing(wanted, bindings),
+        warnings=(f"{', '.join(untold)} cannot be compared with the spec, because what it should refer to could not be read; it stays as it is",)
+        if untold
+        else (),
     )
 
 
@@ -81,8 +90,8 @@ def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value]
     blocked = _missing(wanted, bindings)
     explanation = "it is in the spec and not in the account"
     if kind.name in scene.live.unreadable:
-        explanation = "it is in the spec; whether it is in the account is not known"
-        blocked = Blocked("unreadable", f"{kind.title}s could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again")
+        explanation = "it is in the spec; whether it is in the account is not known; what refers to something of its kind stays as it is"
+        blocked = Blocked("unreadable", f"{kind.titles} could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again")
     return Draft(
         resource.address,
         Verb.CREATE,
@@ -162,6 +171,15 @@ def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[st
     """Put the ARN in the place of each reference to something that stays."""
     known = {name: arn for name, value in properties.items() if isinstance(value, Ref) and isinstance(arn := bindings.get(value.address), str)}
     return {**properties, **known} if known else properties
+
+
+def _untold(scene: Scene, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings) -> dict[str, Value]:
+    """Return the references, as they are, of which nobody can tell whether they are as the spec says, because what they should name could not be read."""
+    return {
+        name: live.properties[name]
+        for name, value in wanted.items()
+        if isinstance(value, Ref) and value.address.kind in scene.live.unreadable and bindings.get(value.address) is None and name in live.properties
+    }
 
 
 def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:

@@ -94,7 +94,7 @@ def _unread(desired: DesiredState, live: LiveState) -> Iterable[str]:
     counts = Counter(address.kind for address in desired.resources)
     for kind, why in live.unreadable.items():
         if counts[kind]:
-            yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title}{'' if counts[kind] == 1 else 's'} of the spec, which could not be read: {why}"
+            yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} of the spec, which could not be read: {why}"
 
 
 def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from reconciler.diff import effective
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
-from reconciler.model.resource import DesiredState, LiveResource
-from reconciler.model.tags import RETIRES
+from reconciler.model.resource import DesiredState, LastStream, LiveResource
+from reconciler.model.tags import RETIRES, STACK
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Reason
 from reconciler.plan.ownership import Ownership
@@ -21,13 +21,14 @@ from reconciler.plan.ownership import Ownership
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The resource that is kept, and each other with the reason why it may go."""
+    """The resource that is kept, and each other with the reason why it may go. ``why`` says what of its use spoke for the one kept."""
 
     kept: LiveResource
     others: tuple[tuple[LiveResource, Reason], ...] = ()
+    why: str = ""
 
 
-def settle(desired: DesiredState, owned: Ownership) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
+def settle(desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
     """Return the one live resource meant by each managed address, and the choice made where there were several."""
     kept: dict[Address, LiveResource] = {}
     choices: dict[Address, Choice] = {}
@@ -36,16 +37,26 @@ def settle(desired: DesiredState, owned: Ownership) -> tuple[dict[Address, LiveR
         if len(group) == 1:
             kept[address] = group[0]
             continue
-        choices[address] = _choose(address, group, desired, owned, kept)
+        choices[address] = _choose(address, group, desired, owned, kept, last_streams)
         kept[address] = choices[address].kept
     return kept, choices
 
 
-def _choose(address: Address, group: tuple[LiveResource, ...], desired: DesiredState, owned: Ownership, settled: Mapping[Address, LiveResource]) -> Choice:
+def _choose(
+    address: Address,
+    group: tuple[LiveResource, ...],
+    desired: DesiredState,
+    owned: Ownership,
+    settled: Mapping[Address, LiveResource],
+    last_streams: Mapping[str, LastStream],
+) -> Choice:
     """Choose one of the resources that claim an address.
 
-    A kind that can be updated keeps the one most channels use, since a difference can be mended; the others keep one that already matches.
+    A kind that can be updated keeps the one in use, since a difference can be mended; the others keep one that already matches.
+    What is in use is what most channels refer to, and of channels the one that was on air last; then the one whose stream key we tagged, which was done with.
+    The service tells nobody how old a resource is.
     """
+    in_order = sorted({last_streams[one.arn] for one in group if one.arn in last_streams}, reverse=True)
     can_update = KINDS[address.kind].update is not None
     spec = desired.resources.get(address)
     wanted: Mapping[str, Value] = {}
@@ -58,8 +69,13 @@ def _choose(address: Address, group: tuple[LiveResource, ...], desired: DesiredS
     def rank(resource: LiveResource) -> tuple[object, ...]:
         used = -len(owned.users.get(resource.arn, ()))
         unlike = not matches(resource)
+        last = last_streams.get(resource.arn)
+        off_air = len(in_order) if last is None else in_order.index(last)
+        keyless = not any(key.tags.get(STACK) == desired.stack for key in owned.keys.get(resource.arn, ()))
         return (
-            (has_failed(resource), used, unlike, resource.arn) if can_update else (unlike, has_failed(resource), RETIRES in resource.tags, used, resource.arn)
+            (has_failed(resource), used, off_air, unlike, keyless, resource.arn)
+            if can_update
+            else (unlike, has_failed(resource), RETIRES in resource.tags, used, resource.arn)
         )
 
     kept, *others = sorted(group, key=rank)
@@ -69,6 +85,7 @@ def _choose(address: Address, group: tuple[LiveResource, ...], desired: DesiredS
         tuple(
             (other, Reason.SUPERSEDED if replaced and not matches(other) else Reason.DUPLICATE) for other in sorted(others, key=lambda resource: resource.arn)
         ),
+        str(last_streams.get(kept.arn, "")),
     )
 
 

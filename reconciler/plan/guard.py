@@ -43,7 +43,7 @@ def check(plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected:
     total = sum(plan.managed.values())
     if plan.desired_count == 0 and total and not allow.empty:
         refusals.append(
-            f"the spec has no resources, but this stack manages {_count(total, 'resource')} here; check the path of the specs, or rerun with --allow-empty"
+            f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')} here; check the path of the specs, or rerun with --allow-empty"
         )
     refusals += _over(plan, _is_delete, "deleted", "--allow-deletes", guardrails.max_deletes, guardrails.max_delete_percent, allow.deletes)
     refusals += _over(plan, _is_update, "updated", "--allow-updates", guardrails.max_updates, guardrails.max_update_percent, allow.updates)
@@ -66,7 +66,7 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
         if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
             shown = "none" if not plan.managed.get(kind.name) else f"only {plan.managed[kind.name]:,}"
             said.append(
-                f"{_count(stood, kind.title)} of this stack stood here after the last apply, the list now shows {shown}, and {absent:,} would be made anew"
+                f"{_count(stood, kind.title, kind.titles)} of this stack stood here after the last apply, the list now shows {shown}, and {absent:,} would be made anew"
             )
     return said
 
@@ -76,7 +76,7 @@ def _over(plan: TargetPlan, counts: Callable[[Action], bool], done: str, flag: s
     over = {kind: found[kind] for kind in KINDS if found[kind] > (allowed or 0) and _limits(found[kind], plan.managed, kind, limit, percent)}
     most = max(over.values(), default=0)
     return [
-        f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title)} would be {done} "
+        f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title, 'managed ' + KINDS[kind].titles)} would be {done} "
         f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or rerun with {flag} {most}"
         for kind, count in over.items()
     ]
@@ -100,5 +100,5 @@ def _is_update(action: Action) -> bool:
     return action.reason is Reason.ROTATION_DUE or (action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

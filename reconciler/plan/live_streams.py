@@ -53,10 +53,14 @@ class LiveRules:
 
 @dataclass(frozen=True, slots=True)
 class Broadcasts:
-    """The running broadcasts by the ARN of their channel, and the stream keys of the channels whose broadcast may be ended."""
+    """The running broadcasts by the ARN of their channel, and the stream keys of the channels whose broadcast may be ended.
+
+    ``hidden`` gives, for a channel whose stream keys the caller may not see, AWS's reason.
+    """
 
     streams: Mapping[str, Stream]
     keys: Mapping[str, tuple[LiveResource, ...]] = field(default_factory=dict)
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 def needs_streams(plan: TargetPlan) -> bool:
@@ -98,7 +102,7 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
                 changed[index] = waiting(action, stream, rules.deadline, _TOUCHING)
             else:
                 blocks[index] = Blocked("live", f"{stream}; {_advice(address, rules)}")
-        elif obstacle := _obstacle(action, rules) or _strange_key(action, broadcasts.keys.get(stream.channel_arn, ())):
+        elif obstacle := _obstacle(action, rules) or _keys_in_the_way(action, stream.channel_arn, broadcasts):
             blocks[index] = Blocked(obstacle.code, f"{stream}; {obstacle.message}")
         elif stream.channel_arn not in stopping:
             stopping.append(stream.channel_arn)
@@ -113,6 +117,14 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
         on_air=tuple(sorted(on_air.values(), key=lambda channel: (channel.address, channel.arn))),
         wait_live=rules.wait_seconds,
     )
+
+
+def without_streams(plan: TargetPlan, why: str) -> TargetPlan:
+    """Return the plan for a caller who may not see what is on air: what might disturb a broadcast is held back, and the rest goes on."""
+    said = f"whether the channel is on air could not be seen ({why}); see to that, then plan again"
+    blocks = {index: Blocked("unreadable", said) for index, action in enumerate(plan.actions) if _channel(action) and _touches(action)}
+    actions = hold(plan.actions, blocks)
+    return replace(plan, actions=actions, summary=counted(plan.summary, actions))
 
 
 def _seen(address: Address, stream: Stream) -> OnAir:
@@ -140,7 +152,12 @@ def _channel(action: Action) -> str:
 
 def _disturbs(action: Action, streams: Mapping[str, Stream]) -> bool:
     """Whether an action would disturb a running broadcast and nothing is planned about that yet."""
-    if _channel(action) not in streams or not any(step.operation in _TOUCHING for step in action.steps):
+    return _channel(action) in streams and _touches(action)
+
+
+def _touches(action: Action) -> bool:
+    """Whether an action touches what a broadcast needs, and nothing is planned about the broadcast yet."""
+    if not any(step.operation in _TOUCHING for step in action.steps):
         return False
     return not any(step.operation == STOP or (step.operation == IS_LIVE and step.until) for step in action.steps)
 
@@ -161,7 +178,11 @@ def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
     return None
 
 
-def _strange_key(action: Action, keys: tuple[LiveResource, ...]) -> Blocked | None:
+def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked | None:
+    """Return why the broadcast is not ended although the caller asked for it: its stream key cannot be seen, or is another stack's."""
+    if arn in broadcasts.hidden:
+        return Blocked("unreadable", f"its stream key has to be known to end it, and could not be read ({broadcasts.hidden[arn]})")
+    keys = broadcasts.keys.get(arn, ())
     ours = action.observed.tags.get(STACK) if action.observed else None
     strange = next((key for key in keys if key.tags.get(STACK, ours) != ours), None)
     if strange is None:

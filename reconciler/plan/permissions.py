@@ -85,7 +85,7 @@ def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     # Every kind is listed, wanted or not: what left the spec is found that way, and a kind that is refused is left alone.
     reads = [kind.list for kind in KINDS.values() if kind is not STREAM_KEY]
-    reads += ["BatchGetChannel", "ListStreams", RECORDING_CONFIGURATION.get, KINDS[KindName.PLAYBACK_KEY_PAIR].get]
+    reads += ["BatchGetChannel", "ListStreams", "ListStreamSessions", RECORDING_CONFIGURATION.get, KINDS[KindName.PLAYBACK_KEY_PAIR].get]
     if _has(places, KindName.STREAM_KEY):
         reads.append(STREAM_KEY.list)
     yield _allow("Look", reads, "*", regions)

@@ -8,16 +8,17 @@ from reconciler.model.tags import PROTECT, SPEC, comparable
 from reconciler.plan.actions import Reason
 from reconciler.plan.draft import Scene
 
-_RECORDS = frozenset({"/tags/" + escape(SPEC)})
+RECORDS = frozenset({"/tags/" + escape(SPEC)})
+"""Our own record of the spec that was last applied, as a path."""
 
 
 def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
     """Return the reason of an update in place, and its sentence."""
     if fields:
         return Reason.PROPERTIES_DIFFER, f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec"
-    if all(change.path in _RECORDS for change in tags):
+    if all(change.path in RECORDS for change in tags):
         return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
-    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in _RECORDS]
+    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
     return Reason.TAGS_DIFFER, f"only tags differ from the spec: {', '.join(keys)}"
 
 

@@ -134,14 +134,19 @@ def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) 
         return due
     if reason is Reason.SUPERSEDED:
         return _delete(address, other, reason, f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address"), ""
-    title = KINDS[address.kind].title
+    choice = scene.choices[address]
+    claim = f"{address}: {KINDS[address.kind].title} {other.arn} claims the same address as {kept.arn}"
     if not scene.options.prune:
-        return None, f"{address}: {title} {other.arn} claims the same address as {kept.arn} and is left alone; grant prune to delete it"
+        used = f", which was {choice.why}," if choice.why else ""
+        return None, f"{claim}{used} and is left alone; grant prune to delete it"
+    if address.kind is KindName.CHANNEL and scene.live.streams_hidden:
+        return None, f"{claim} and is left alone, because which of them was on air last could not be seen ({scene.live.streams_hidden})"
     if is_protected(other):
-        return None, f"{address}: {title} {other.arn} claims the same address as {kept.arn} and is protected; change its {ID} tag by hand if it is wanted"
+        return None, f"{claim} and is protected; change its {ID} tag by hand if it is wanted"
     differing = compare(address.kind, kept.properties, other.properties)
     unlike = f"; it differs in {names_of(differing)}" if differing else ""
-    return _delete(address, other, reason, f"{kept.arn} is the one that is kept for this address, and prune is granted{unlike}"), ""
+    used = f", because it was {choice.why}" if choice.why else ""
+    return _delete(address, other, reason, f"{kept.arn} is the one that is kept for this address{used}, and prune is granted{unlike}"), ""
 
 
 def _delete(address: Address, live: LiveResource, reason: Reason, explanation: str) -> Draft:

@@ -83,7 +83,7 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
         addresses = list(_of(resources, kind))
         if len(addresses) > most:
             lines.append(
-                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].title}s are more than the default quota of {most:,}; ask AWS to raise it first"
+                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} are more than the default quota of {most:,}; ask AWS to raise it first"
             )
     return tuple(lines)
 

@@ -179,3 +179,39 @@ def test_a_flag_that_means_nothing_is_refused(stage: Stage, words: tuple[str, st
 
 def test_a_named_channel_that_nobody_knows_is_noted(stage: Stage) -> None:
     assert "no channel matches --stop-live channel/mian" in stage.run("plan", "--stop-live", "channel/mian").out
+
+
+def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage: Stage) -> None:
+    there = stage.ivs.get_channel(arn=stage.main)["channel"]
+    twins = [stage.ivs.create_channel(name="main", latencyMode="LOW", tags=there["tags"])["channel"]["arn"] for _ in range(2)]
+    rewrite(stage.folder, spec("LOW"))
+    stage.sandbox.control.deny("ListStreamSessions")
+    blind = stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2")
+    assert "the permission ivs:ListStreamSessions is missing" in blind.out
+    stage.sandbox.control.clear_faults()
+    stage.sandbox.control.go_offline(stage.main)
+    seen = stage.run("plan", "--prune", "--allow-deletes", "2")
+    assert seen.out.count(f"{stage.main} is the one that is kept for this address, because it was on air") == 2
+    assert stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2").code == 0
+    standing = {channel["arn"] for channel in stage.ivs.list_channels()["channels"]}
+    assert stage.main in standing
+    assert standing.isdisjoint(twins)
+
+
+def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> None:
+    rewrite(stage.folder, spec("NORMAL", main={"streamKey": {"tags": {"encoder": "roof"}}, "tags": {"team": "video"}}, side={}, fresh={}))
+    stage.sandbox.control.deny("ListStreams")
+    planned = stage.run("plan")
+    assert planned.code == 1
+    assert planned.err.count("the permission ivs:ListStreams is missing") == 2
+    applied = stage.run("apply", "--auto-approve")
+    assert applied.code == 4
+    assert "done  create channel/fresh" in applied.out
+    assert "done  update stream-key/main" in applied.out
+    assert "blocked  update channel/side: whether the channel is on air could not be seen" in applied.out
+    assert stage.modes() == {"main": "LOW", "side": "LOW", "fresh": "NORMAL"}
+    stage.sandbox.control.clear_faults()
+    stage.sandbox.control.deny("ListStreamKeys")
+    stopped = stage.run("plan", "--stop-live", "channel/main")
+    assert stopped.code == 1
+    assert "ivs:ListStreamKeys" in stopped.err

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import yaml
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import QUOTAS, Applied
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
+from reconciler.model.resource import DesiredResource, DesiredState, LastStream, LiveResource, LiveState, Stream
 from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import ID, PREFIX, SPEC, STACK
 from reconciler.model.target import Guardrails, OnLive
@@ -121,7 +122,9 @@ class Case:
             if address in self.specs and "properties" in given and given.get("spec") != "before":
                 tags.setdefault(SPEC, self.specs[address].digest)
             resources.append(of(spec, changed=_values(given.get("changed", {})), tags=tags, suffix=given.get("suffix", ""), state=given.get("state")))
-        return live(*resources, unreadable={KindName(kind): why for kind, why in content.get("unreadable", {}).items()})
+        found = live(*resources, unreadable={KindName(kind): why for kind, why in content.get("unreadable", {}).items()})
+        last = {_arns(arn): LastStream(since["running"], since["at"]) for arn, since in content.get("lastStreams", {}).items()}
+        return replace(found, last_streams=last, streams_hidden=content.get("streamsHidden", ""))
 
 
 def read_cases() -> list[Any]:

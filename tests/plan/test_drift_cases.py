@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from reconciler.model.address import Address
 from reconciler.model.normalise import canonical
-from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.resource import DesiredState
 from reconciler.model.tags import PREFIX
 from reconciler.plan.applied import Applied
 from reconciler.plan.drift import DriftReport, Standing, classify
@@ -80,6 +81,8 @@ def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
     assert [f"{each.standing} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes] == expected.get("ignored", [])
     assert [str(ignore) for ignore in case.ignores if ignore not in met] == expected.get("unmet", [])
     assert all(any(text in note for note in report.notes) for text in expected.get("notes", [])), report.notes
+    if "unchanged" in expected:
+        assert report.unchanged == expected["unchanged"]
     if "defaults" in expected:
         assert report.defaults == expected["defaults"]
 
@@ -98,7 +101,5 @@ def test_no_change_of_a_resource_is_told_twice_and_none_is_lost(case: DriftCase)
 @pytest.mark.parametrize("case", ALL)
 def test_the_order_in_which_things_came_does_not_show(case: DriftCase) -> None:
     turned = DesiredState(case.desired.stack, dict(reversed(list(case.desired.resources.items()))), case.desired.digest, case.desired.ignore_tags)
-    live = LiveState(
-        case.live.account_id, case.live.region, {kind: tuple(reversed(group)) for kind, group in case.live.resources.items()}, case.live.unreadable
-    )
+    live = replace(case.live, resources={kind: tuple(reversed(group)) for kind, group in case.live.resources.items()})
     assert case.classified(turned, live) == case.classified()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.apply import ActionFinished, Event, Forecast, StepFinished, events_json
+from reconciler.apply import ActionFinished, Event, Forecast, StepFinished, StepWaiting, events_json
 from reconciler.cli.watching import Lines
 from reconciler.model.address import Address
 from reconciler.model.rates import pace_of
@@ -101,3 +101,12 @@ def test_a_log_hears_what_is_left_once_a_minute() -> None:
     said = out.getvalue().splitlines()
     assert said[:3] == ["  4,321 CreateChannel left at 4.95/s, ends 2026-11-25 00:04:33 (15 min)"] * 3
     assert said[3:] == ["  done  create channel/a"]
+
+
+def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
+    out = io.StringIO()
+    lines = Lines(out, plain)
+    for _ in range(8):
+        lines.event(StepWaiting(Address.parse("channel/a"), "channel/a#1", "CreateChannel", 2.0, "the list may show what was just made a little late"))
+    lines.event(StepWaiting(Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "what was just made is not found yet"))
+    assert out.getvalue() == "  waiting  channel/a: CreateChannel: the list may show what was just made a little late\n"
