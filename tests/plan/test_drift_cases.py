@@ -11,7 +11,7 @@ import yaml
 
 from reconciler.model.address import Address
 from reconciler.model.normalise import canonical
-from reconciler.model.resource import DesiredState
+from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.tags import PREFIX
 from reconciler.plan.applied import Applied
 from reconciler.plan.drift import DriftReport, Standing, classify
