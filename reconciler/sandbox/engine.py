@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.sandbox import projections, shapes
+from reconciler.sandbox.assumptions import Assumptions
 from reconciler.sandbox.clock import Clock
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject
 from reconciler.sandbox.identity import AccessKey, Caller, identifier
@@ -22,6 +23,7 @@ from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.operations.context import Call
 from reconciler.sandbox.operations.registry import is_write
+from reconciler.sandbox.operations.rules import RULES
 from reconciler.sandbox.prepared import Prepared, prepare
 from reconciler.sandbox.refusals import asked_error, subject_of, unauthenticated
 from reconciler.sandbox.routing import Router
@@ -170,7 +172,7 @@ class Engine:
                 "UnknownOperationException",
                 f"{operation.name} is in the installed service model, but this sandbox does not know it yet",
             )
-        cleaned = _validated(prepared, self._router.input_of(operation, attempt.request))
+        cleaned = _validated(prepared, self._router.input_of(operation, attempt.request), parts.settings.assume)
         if operation.input is not None:
             attempt.parameters = prepared.mask_input(cleaned)
         with parts.store.transaction(write=prepared.write) as connection:
@@ -251,11 +253,14 @@ class Engine:
         )
 
 
-def _validated(prepared: Prepared, document: JsonDict) -> JsonDict:
+def _validated(prepared: Prepared, document: JsonDict, assume: Assumptions) -> JsonDict:
     """Return the cleaned input of a call, or all its violations at once."""
     problems: list[str] = []
     cleaned: JsonDict = prepared.validate(document, "", problems)
     if problems:
+        # All at once: also what the members break together, as far as the request alone can tell.
+        rule = RULES.get(prepared.name)
+        problems += rule(assume, cleaned) if rule else []
         raise ApiError("ValidationException", shapes.violation_text(problems))
     return cleaned
 

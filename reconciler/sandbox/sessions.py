@@ -16,6 +16,8 @@ from reconciler.sandbox.world import World, decode_position, decode_token, encod
 
 _COLUMNS = "seq, stream_id, channel, started, ended, document"
 _LIVE = "(ended IS NULL OR ended > ?)"
+# How long sessions can be looked up (user guide: stream health).
+KEPT_SECONDS = 60 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ def live_session(world: World, channel: str) -> Session | None:
 
 
 def session_of(world: World, channel: str, stream_id: str) -> Session | None:
-    """One session of a channel; without an id the latest."""
+    """One session of a channel, of the last 60 days; without an id the latest."""
     found = world.connection.execute(
-        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND (? = '' OR stream_id = ?) ORDER BY seq DESC LIMIT 1",
-        (channel, stream_id, stream_id),
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND (? = '' OR stream_id = ?) AND {_LIVE} ORDER BY seq DESC LIMIT 1",
+        (channel, stream_id, stream_id, world.now - KEPT_SECONDS),
     ).fetchone()
     return None if found is None else _session(found)
 
@@ -74,12 +76,12 @@ def page_of_live(world: World, size: int, token: str, health: str, salt: int = 0
 
 
 def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[list[Session], str]:
-    """Sessions of a channel, newest first."""
+    """Sessions of a channel in the last 60 days, newest first."""
     listing = f"sessions/{channel}"
     before = decode_token(token, listing) or 1 << 62
     found = world.connection.execute(
-        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
-        (channel, before, size + 1),
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND seq < ? AND {_LIVE} ORDER BY seq DESC LIMIT ?",
+        (channel, before, world.now - KEPT_SECONDS, size + 1),
     ).fetchall()
     return _page(found, size, listing)
 

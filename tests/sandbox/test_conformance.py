@@ -210,3 +210,39 @@ def test_an_operation_that_only_a_newer_model_has_is_refused_clearly() -> None:
         answer = Engine(parts).handle(Request("POST", "/MakeCoffee", body=b"{}"))
         assert (answer.status, code_of(answer)) == (404, "UnknownOperationException")
         assert "MakeCoffee is in the installed service model" in json.loads(answer.body)["message"]
+
+
+# Requests that break several rules the model cannot say, with how many; the second number is with a bad member of the model's more.
+BROKEN_RULES: list[tuple[str, dict[str, Any], int]] = [
+    ("CreateChannel", {"tags": {"aws:a": "", "AWS:b": ""}, "type": "BASIC", "preset": "HIGHER_BANDWIDTH_DELIVERY"}, 3),
+    ("CreateChannel", {"type": "BASIC", "multitrackInputConfiguration": {"enabled": True}}, 4),
+    ("CreateChannel", {"adConfigurationArn": f"{ARN}ad-configuration/a", "containerFormat": "FRAGMENTED_MP4", "tags": {"aws:a": ""}}, 2),
+    (
+        "CreateRecordingConfiguration",
+        {
+            "destinationConfiguration": {},
+            "thumbnailConfiguration": {"recordingMode": "DISABLED", "targetIntervalSeconds": 5},
+            "renditionConfiguration": {"renditionSelection": "CUSTOM"},
+            "tags": {"aws:a": ""},
+        },
+        4,
+    ),
+    ("CreatePlaybackRestrictionPolicy", {"allowedCountries": ["XX"] * 201, "allowedOrigins": ["https://a.example"] * 6, "tags": {"aws:a": ""}}, 4),
+    ("CreateAdConfiguration", {"mediaTailorPlaybackConfigurations": [{}, {}], "tags": {"aws:a": ""}}, 3),
+    ("ImportPlaybackKeyPair", {"publicKeyMaterial": "not a key", "tags": {"aws:a": ""}}, 2),
+    ("TagResource", {"resourceArn": f"{ARN}channel/absent", "tags": {"aws:a": "", "aws:b": ""}}, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "members", "count"), BROKEN_RULES, ids=[f"{name} {number}" for number, (name, _, _) in enumerate(BROKEN_RULES)])
+def test_all_rules_that_a_request_breaks_come_in_one_answer_with_the_models_constraints(quiet: Sandbox, name: str, members: dict[str, Any], count: int) -> None:
+    bad = {"tags": {**members.get("tags", {}), "bad*key": ""}} if name == "TagResource" else {"name": "a b"}
+    answers = [send(quiet, MODEL.operations[name], request) for request in (members, {**members, **bad})]
+    if name == "TagResource":
+        # Alone, the rule is looked at once the resource is found.
+        assert code_of(answers.pop(0)) == "ResourceNotFoundException"
+    texts = [json.loads(answer.body)["message"] for answer in answers]
+    assert [code_of(answer) for answer in answers] == ["ValidationException"] * len(answers)
+    assert texts[-1].startswith(f"{count + 1} validation errors detected: ")
+    if len(texts) == 2:
+        assert texts[0].startswith(f"{count} validation errors detected: ")

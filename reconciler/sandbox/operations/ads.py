@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from reconciler.sandbox.lifecycle import pending, settled
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, conflict, validation
+from reconciler.sandbox.operations.context import Call, conflict, refuse
 from reconciler.sandbox.operations.kinds import AD, SLATE, new_tags
+from reconciler.sandbox.operations.rules import ad_problems, tag_problems
 
 POST_ROLL_DEFAULT: JsonDict = {"enabled": False, "durationSeconds": 15}
 SLATE_DEFAULTS: JsonDict = {
@@ -18,15 +19,14 @@ SLATE_DEFAULTS: JsonDict = {
 
 def create_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Make an ad configuration; the order of its MediaTailor configurations matters and is kept."""
-    tags = new_tags(request)
-    refuse_empty_entries(request)
+    refuse(ad_problems(call.settings.assume, request))
     call.refuse_over_quota(AD.quota, call.world.count(AD.type))
     configuration = {
         "name": "",
         "postRollConfiguration": POST_ROLL_DEFAULT,
         **request,
         "arn": call.new_arn(AD.type),
-        "tags": tags,
+        "tags": new_tags(request),
     }
     call.world.insert(AD.type, configuration["arn"], configuration)
     return {"adConfiguration": configuration}
@@ -35,24 +35,17 @@ def create_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
 def update_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Members not given stay (API reference: UpdateAdConfiguration)."""
     row = call.find(request["arn"])
-    refuse_empty_entries(request)
+    refuse(ad_problems(call.settings.assume, request))
     configuration = {**row.document, **request}
     call.world.replace(row, configuration)
     return {"adConfiguration": configuration}
 
 
-def refuse_empty_entries(request: JsonDict) -> None:
-    """Refuse entries without an ARN: such a one names nothing, though the model would allow it (assumed)."""
-    for entry in request.get("mediaTailorPlaybackConfigurations", []):
-        if not entry.get("playbackConfigurationArn"):
-            raise validation("mediaTailorPlaybackConfigurations: playbackConfigurationArn is required")
-
-
 def create_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Make a slate in state CREATING, which is CREATED (not ACTIVE: service model) a little later."""
-    tags = new_tags(request)
+    refuse(tag_problems(call.settings.assume, request))
     call.refuse_over_quota(SLATE.quota, call.world.count(SLATE.type))
-    slate = {**SLATE_DEFAULTS, **request, "arn": call.new_arn(SLATE.type), "tags": tags}
+    slate = {**SLATE_DEFAULTS, **request, "arn": call.new_arn(SLATE.type), "tags": new_tags(request)}
     due = call.world.now + call.settings.settle_seconds
     stored = pending(slate, state="CREATING", then="CREATED", at=due)
     call.world.insert(SLATE.type, slate["arn"], stored)

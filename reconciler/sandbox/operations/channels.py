@@ -1,4 +1,4 @@
-"""Channel operations and the rules between a channel's members."""
+"""Channel operations."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ import hashlib
 
 from reconciler.sandbox.lifecycle import settled
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, conflict, not_found, validation
+from reconciler.sandbox.operations.context import Call, conflict, not_found, refuse, validation
 from reconciler.sandbox.operations.kinds import CHANNEL, STREAM_KEY, new_tags, page_of
+from reconciler.sandbox.operations.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
 from reconciler.sandbox.sessions import live_session
 
-# What a channel made with no member given answers (observed on the real service by others, and in
-# AWS's own examples): policy and resolution are shown even while multitrack input is off.
-DEFAULTS: JsonDict = {
-    "name": "",
-    "latencyMode": "LOW",
-    "type": "STANDARD",
-    "authorized": False,
-    "insecureIngest": False,
-    "containerFormat": "TS",
-    "recordingConfigurationArn": "",
-    "playbackRestrictionPolicyArn": "",
-    "adConfigurationArn": "",
-    "failoverSlateConfigurationArn": "",
-}
-MULTITRACK_DEFAULTS: JsonDict = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
 REFERENCES = (
     "recordingConfigurationArn",
     "playbackRestrictionPolicyArn",
@@ -42,13 +28,13 @@ FILTERS = {
 
 def create_channel(call: Call, request: JsonDict) -> JsonDict:
     """Make a channel and its stream key; the key is born untagged even if the channel is tagged."""
-    tags = new_tags(request)
-    body = merge(call, {**DEFAULTS, "multitrackInputConfiguration": MULTITRACK_DEFAULTS}, request)
-    refuse_bad_combination(call, body, request)
+    assume = call.settings.assume
+    body = merged_channel(assume, CHANNEL_DEFAULTS, request)
+    refuse([*tag_problems(assume, request), *channel_problems(assume, body, request)])
     refuse_bad_references(call, request)
     call.refuse_over_quota(CHANNEL.quota, call.world.count(CHANNEL.type))
     arn = call.new_arn(CHANNEL.type)
-    channel = {"arn": arn, **body, **endpoints(call, arn), "tags": tags}
+    channel = {"arn": arn, **body, **endpoints(call, arn), "tags": new_tags(request)}
     call.world.insert(CHANNEL.type, arn, channel, links=links(channel))
     return {"channel": channel, "streamKey": insert_stream_key(call, arn, {})}
 
@@ -56,10 +42,8 @@ def create_channel(call: Call, request: JsonDict) -> JsonDict:
 def update_channel(call: Call, request: JsonDict) -> JsonDict:
     """Members not given stay; a live channel cannot be updated (service model: UpdateChannel)."""
     row = call.find(request["arn"])
-    if request.get("adConfigurationArn") == "" and call.assumes("empty-ad-reference") == "refused":
-        raise validation("adConfigurationArn: an ad configuration cannot be detached")
-    body = merge(call, row.document, request)
-    refuse_bad_combination(call, body, request)
+    body = merged_channel(call.settings.assume, row.document, request)
+    refuse(channel_problems(call.settings.assume, body, request))
     refuse_bad_references(call, request)
     refuse_live_update(call, row.arn)
     call.world.replace(row, body, links=links(body))
@@ -112,47 +96,6 @@ def batch_code(call: Call, status: str) -> str:
     It is an HTTP status in the only example AWS prints, so it is here (assumed).
     """
     return status if call.assumes("batch-code") == "status" else {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
-
-
-def merge(call: Call, present: JsonDict, request: JsonDict) -> JsonDict:
-    """Return the state after a request: `type` and `preset` move together, multitrack input by member.
-
-    Presets exist for ADVANCED types only and default to HIGHER_BANDWIDTH_DELIVERY there (service
-    model); that a change of type resets them is assumed. So is that absent members of the multitrack
-    object keep their stored values.
-    """
-    given = {key: value for key, value in request.items() if key not in ("arn", "tags")}
-    body = {**present, **given}
-    multitrack = request.get("multitrackInputConfiguration", {})
-    kept = present["multitrackInputConfiguration"] if call.assumes("multitrack-update") == "kept" or not multitrack else MULTITRACK_DEFAULTS
-    body["multitrackInputConfiguration"] = {**kept, **multitrack}
-    if not body["type"].startswith("ADVANCED"):
-        body["preset"] = ""
-    elif not body.get("preset"):
-        body["preset"] = "HIGHER_BANDWIDTH_DELIVERY"
-    return body
-
-
-def refuse_bad_combination(call: Call, body: JsonDict, request: JsonDict) -> None:
-    """Apply the rules between members, judged on the state the request would lead to."""
-    multitrack = body["multitrackInputConfiguration"]
-    problems = []
-    if request.get("preset") and not body["type"].startswith("ADVANCED") and call.assumes("idle-preset") == "refused":
-        problems.append("preset can only be set for the types ADVANCED_SD and ADVANCED_HD")
-    if multitrack["enabled"]:
-        if body["type"] != "STANDARD":
-            problems.append("multitrackInputConfiguration can only be enabled for type STANDARD")
-        if body["containerFormat"] != "FRAGMENTED_MP4":
-            problems.append("multitrack input requires containerFormat FRAGMENTED_MP4")
-        given = request.get("multitrackInputConfiguration", {})
-        if given.get("enabled") and "arn" not in request:
-            problems += [
-                f"multitrackInputConfiguration.{member} is required when enabled is true" for member in ("policy", "maximumResolution") if member not in given
-            ]
-    if body.get("adConfigurationArn") and body["containerFormat"] == "FRAGMENTED_MP4":
-        problems.append("adConfigurationArn cannot be combined with containerFormat FRAGMENTED_MP4")
-    if problems:
-        raise validation("; ".join(problems))
 
 
 def refuse_bad_references(call: Call, request: JsonDict) -> None:

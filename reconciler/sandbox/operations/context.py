@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reconciler.sandbox.identity import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.settings import Settings, quota
+from reconciler.sandbox.shapes import violation_text
 from reconciler.sandbox.wire import ApiError
 from reconciler.sandbox.world import Row, World
 
@@ -76,6 +77,12 @@ Handler = Callable[[Call, JsonDict], JsonDict]
 def validation(text: str) -> ApiError:
     """Return the error for a broken rule between members."""
     return ApiError("ValidationException", text)
+
+
+def refuse(problems: list[str]) -> None:
+    """Refuse a request that breaks rules, with all of them in one answer."""
+    if problems:
+        raise validation(problems[0] if len(problems) == 1 else violation_text(problems))
 
 
 def conflict(text: str) -> ApiError:

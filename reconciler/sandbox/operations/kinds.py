@@ -10,8 +10,6 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.context import Call, Handler, conflict, validation
 from reconciler.sandbox.world import BadTokenError, Page, new_salt
 
-MAX_TAGS = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -150,15 +148,4 @@ def salt(call: Call) -> int:
 
 def new_tags(request: JsonDict) -> dict[str, str]:
     """Return the tags of a create call."""
-    tags: dict[str, str] = request.get("tags", {})
-    check_tags(tags)
-    return dict(tags)
-
-
-def check_tags(tags: Mapping[str, str]) -> None:
-    """`aws:` is reserved and 50 is the limit (Tag Editor guide); system tags do not count."""
-    reserved = [key for key in tags if key.lower().startswith("aws:")]
-    if reserved:
-        raise validation(f"Tag keys may not begin with the reserved prefix aws: {reserved[0][:128]}")
-    if len(tags) > MAX_TAGS:
-        raise validation(f"A resource may have at most {MAX_TAGS} tags")
+    return dict(request.get("tags", {}))

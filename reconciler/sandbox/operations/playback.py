@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, conflict, validation
-from reconciler.sandbox.operations.countries import COUNTRIES
+from reconciler.sandbox.operations.context import Call, conflict, refuse
 from reconciler.sandbox.operations.kinds import KEY_PAIR, POLICY, new_tags
-from reconciler.sandbox.pem import BadKeyError, fingerprint
-
-MAX_COUNTRIES = 200
-MAX_ORIGINS = 5
+from reconciler.sandbox.operations.rules import key_problems, policy_problems
+from reconciler.sandbox.pem import fingerprint
 
 
 def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
     """One public key is imported once only: a second time conflicts, even with a full quota."""
-    tags = new_tags(request)
-    try:
-        mark = fingerprint(request["publicKeyMaterial"])
-    except BadKeyError as error:
-        raise validation(f"publicKeyMaterial: {error}") from None
+    refuse(key_problems(call.settings.assume, request))
+    mark = fingerprint(request["publicKeyMaterial"])
     present = call.world.all(KEY_PAIR.type)
     if call.assumes("duplicate-key") == "quota":
         call.refuse_over_quota(KEY_PAIR.quota, len(present))
     if any(row.document["fingerprint"] == mark for row in present):
         raise conflict(f"A playback key pair with fingerprint {mark} already exists")
     call.refuse_over_quota(KEY_PAIR.quota, len(present))
-    pair: JsonDict = {"arn": call.new_arn(KEY_PAIR.type), "fingerprint": mark, "tags": tags}
+    pair: JsonDict = {"arn": call.new_arn(KEY_PAIR.type), "fingerprint": mark, "tags": new_tags(request)}
     # A nameless key pair answers without a name (user guide: creating a key pair).
     if "name" in request:
         pair["name"] = request["name"]
@@ -35,8 +29,7 @@ def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
 
 def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
     """Make a policy; empty lists allow everything."""
-    tags = new_tags(request)
-    refuse_bad_lists(request)
+    refuse(policy_problems(call.settings.assume, request))
     call.refuse_over_quota(POLICY.quota, call.world.count(POLICY.type))
     policy = {
         "name": "",
@@ -45,7 +38,7 @@ def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDic
         "enableStrictOriginEnforcement": False,
         **in_order(call, request),
         "arn": call.new_arn(POLICY.type),
-        "tags": tags,
+        "tags": new_tags(request),
     }
     call.world.insert(POLICY.type, policy["arn"], policy)
     return {"playbackRestrictionPolicy": policy}
@@ -54,7 +47,7 @@ def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDic
 def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
     """Members not given stay; lists are replaced whole, and an empty one clears (assumed)."""
     row = call.find(request["arn"])
-    refuse_bad_lists(request)
+    refuse(policy_problems(call.settings.assume, request))
     if call.assumes("empty-lists") == "ignored":
         request = {member: value for member, value in request.items() if value != []}
     policy = {**row.document, **in_order(call, request)}
@@ -67,15 +60,3 @@ def in_order(call: Call, members: JsonDict) -> JsonDict:
     if call.assumes("set-order") == "kept":
         return members
     return {member: sorted(value) if isinstance(value, list) else value for member, value in members.items()}
-
-
-def refuse_bad_lists(request: JsonDict) -> None:
-    """Sizes from the user guide's quotas; unknown or lower-case countries are refused (assumed)."""
-    countries = request.get("allowedCountries", [])
-    unknown = [country for country in countries if country not in COUNTRIES]
-    if unknown:
-        raise validation(f"allowedCountries: {', '.join(unknown[:5])} is not an ISO 3166-1 alpha-2 country code")
-    if len(countries) > MAX_COUNTRIES:
-        raise validation(f"allowedCountries: at most {MAX_COUNTRIES} countries are allowed")
-    if len(request.get("allowedOrigins", [])) > MAX_ORIGINS:
-        raise validation(f"allowedOrigins: at most {MAX_ORIGINS} origins are allowed")

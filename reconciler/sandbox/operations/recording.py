@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from reconciler.sandbox.lifecycle import pending
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, validation
+from reconciler.sandbox.operations.context import Call, refuse
 from reconciler.sandbox.operations.kinds import RECORDING, new_tags
 from reconciler.sandbox.operations.playback import in_order
+from reconciler.sandbox.operations.rules import recording_problems
 
 # In us-east-1 a bucket of another region is accepted and the configuration then fails; elsewhere
 # the call itself fails (service model: CreateRecordingConfiguration, "known issue").
@@ -19,13 +20,12 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
 
     A bucket whose name contains "create-failed" makes the creation fail anywhere, for rehearsals.
     """
-    tags = new_tags(request)
-    thumbnails = thumbnail_configuration(request.get("thumbnailConfiguration", {}))
-    renditions = rendition_configuration(request.get("renditionConfiguration", {}))
-    bucket = bucket_name(request)
+    problems = recording_problems(call.settings.assume, request)
+    bucket = str(request["destinationConfiguration"].get("s3", {}).get("bucketName", ""))
     usable = bucket_is_usable(call, bucket)
-    if not usable and call.world.region != LENIENT_REGION:
-        raise validation(f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account")
+    if bucket and not usable and call.world.region != LENIENT_REGION:
+        problems.append(f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account")
+    refuse(problems)
     call.refuse_over_quota(RECORDING.quota, call.world.count(RECORDING.type))
     final = "ACTIVE" if usable and FAILS_BY_NAME not in bucket else "CREATE_FAILED"
     configuration = {
@@ -33,22 +33,14 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
         "arn": call.new_arn(RECORDING.type),
         "name": request.get("name", ""),
         "recordingReconnectWindowSeconds": request.get("recordingReconnectWindowSeconds", 0),
-        "thumbnailConfiguration": in_order(call, thumbnails),
-        "renditionConfiguration": in_order(call, renditions),
-        "tags": tags,
+        "thumbnailConfiguration": in_order(call, thumbnail_configuration(request.get("thumbnailConfiguration", {}))),
+        "renditionConfiguration": in_order(call, {"renditionSelection": "ALL", **request.get("renditionConfiguration", {})}),
+        "tags": new_tags(request),
     }
     due = call.world.now + call.settings.settle_seconds
     stored = pending(configuration, state="CREATING", then=final, at=due)
     call.world.insert(RECORDING.type, configuration["arn"], stored)
     return {"recordingConfiguration": stored}
-
-
-def bucket_name(request: JsonDict) -> str:
-    """Return the bucket; exactly one destination must be given, and S3 is the only one there is."""
-    s3 = request["destinationConfiguration"].get("s3")
-    if s3 is None:
-        raise validation("destinationConfiguration must hold exactly one destination: s3")
-    return str(s3["bucketName"])
 
 
 def bucket_is_usable(call: Call, bucket: str) -> bool:
@@ -60,19 +52,9 @@ def bucket_is_usable(call: Call, bucket: str) -> bool:
 
 
 def thumbnail_configuration(given: JsonDict) -> JsonDict:
-    """Defaults filled in (service model); an interval without thumbnails is refused (assumed)."""
+    """Fill the defaults in (service model)."""
     mode = given.get("recordingMode", "INTERVAL")
-    if mode == "DISABLED" and "targetIntervalSeconds" in given:
-        raise validation("thumbnailConfiguration.targetIntervalSeconds can only be set when recordingMode is INTERVAL")
     filled = {**given, "recordingMode": mode, "storage": given.get("storage", ["SEQUENTIAL"])}
     if mode == "INTERVAL":
         filled.setdefault("targetIntervalSeconds", 60)
     return filled
-
-
-def rendition_configuration(given: JsonDict) -> JsonDict:
-    """Fill the default in: CUSTOM needs renditions (service model); without CUSTOM they mean nothing and are kept."""
-    selection = given.get("renditionSelection", "ALL")
-    if selection == "CUSTOM" and not given.get("renditions"):
-        raise validation("renditionConfiguration.renditions is required when renditionSelection is CUSTOM")
-    return {**given, "renditionSelection": selection}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.channels import batch, insert_stream_key
-from reconciler.sandbox.operations.context import Call
+from reconciler.sandbox.operations.context import Call, refuse
 from reconciler.sandbox.operations.kinds import STREAM_KEY, new_tags, page_of
+from reconciler.sandbox.operations.rules import tag_problems
 
 
 def create_stream_key(call: Call, request: JsonDict) -> JsonDict:
     """Fails with 402 while the channel has a key: the quota is one (user guide: service quotas)."""
-    tags = new_tags(request)
+    refuse(tag_problems(call.settings.assume, request))
     channel = call.find(request["channelArn"])
     call.refuse_over_quota(STREAM_KEY.quota, len(call.world.children(channel.arn)))
-    return {"streamKey": insert_stream_key(call, channel.arn, tags)}
+    return {"streamKey": insert_stream_key(call, channel.arn, new_tags(request))}
 
 
 def list_stream_keys(call: Call, request: JsonDict) -> JsonDict:

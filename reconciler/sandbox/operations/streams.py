@@ -5,14 +5,14 @@ from __future__ import annotations
 from reconciler.sandbox import events, live, sessions
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.operations.channels import batch_code
-from reconciler.sandbox.operations.context import Call, conflict, not_found, validation
+from reconciler.sandbox.operations.context import Call, conflict, not_found, refuse, validation
 from reconciler.sandbox.operations.kinds import salt
+from reconciler.sandbox.operations.rules import metadata_problems
 from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.wire import ApiError
 from reconciler.sandbox.world import BadTokenError
 
 PAGE = 100
-MAX_METADATA_BYTES = 1024
 METADATA_RATE = 5
 
 
@@ -47,8 +47,7 @@ def stop_stream(call: Call, request: JsonDict) -> JsonDict:
 def put_metadata(call: Call, request: JsonDict) -> JsonDict:
     """At most 1 KB (of UTF-8, assumed) and 5 a second for each channel (user guide: quotas)."""
     channel = call.find(request["channelArn"])
-    if len(request["metadata"].encode()) > MAX_METADATA_BYTES:
-        raise validation("Metadata size exceeds payload limit")
+    refuse(metadata_problems(call.settings.assume, request))
     session = on_air(call, channel.arn)
     bucket = session.document.get("~metadata", {"tokens": METADATA_RATE, "at": call.world.now})
     refill = max(0.0, call.world.now - bucket["at"]) * METADATA_RATE

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, not_found, validation
-from reconciler.sandbox.operations.kinds import KINDS, check_tags
+from reconciler.sandbox.operations.context import Call, not_found, refuse, validation
+from reconciler.sandbox.operations.kinds import KINDS
+from reconciler.sandbox.operations.rules import tag_problems, too_many_tags
 from reconciler.sandbox.world import Row
 
 
@@ -12,8 +13,7 @@ def tag_resource(call: Call, request: JsonDict) -> JsonDict:
     """Add and overwrite; tags not named stay. The limit counts after the merge (assumed)."""
     row = target(request["resourceArn"], call.world.find(request["resourceArn"]))
     tags = {**row.document.get("tags", {}), **request["tags"]}
-    check_tags(request["tags"])
-    check_tags({key: value for key, value in tags.items() if not key.startswith("aws:")})
+    refuse([*tag_problems(call.settings.assume, request), *too_many_tags(tags)])
     call.world.replace(row, {**row.document, "tags": tags})
     return {}
 
@@ -21,7 +21,7 @@ def tag_resource(call: Call, request: JsonDict) -> JsonDict:
 def untag_resource(call: Call, request: JsonDict) -> JsonDict:
     """Remove; keys that are not there are fine (assumed)."""
     row = target(request["resourceArn"], call.world.find(request["resourceArn"]))
-    check_tags(dict.fromkeys(request["tagKeys"], ""))
+    refuse(tag_problems(call.settings.assume, request))
     present = row.document.get("tags", {})
     tags = {key: value for key, value in present.items() if key not in request["tagKeys"]}
     call.world.replace(row, {**row.document, "tags": tags})

@@ -1,0 +1,166 @@
+"""The rules between and beyond the members of a request that the service model cannot say.
+
+Each takes a request, which the model's shapes may have found faulty already, and returns all it breaks:
+a request is answered with all its violations at once. What depends on what exists is not here; the
+state of a channel is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from reconciler.sandbox.assumptions import Assumptions
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.operations.countries import COUNTRIES
+from reconciler.sandbox.pem import BadKeyError, fingerprint
+
+MAX_TAGS = 50
+MAX_COUNTRIES = 200
+MAX_ORIGINS = 5
+MAX_METADATA_BYTES = 1024
+
+# What a channel made with no member given answers (observed on the real service by others, and in
+# AWS's own examples): policy and resolution are shown even while multitrack input is off.
+MULTITRACK_DEFAULTS: JsonDict = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
+CHANNEL_DEFAULTS: JsonDict = {
+    "name": "",
+    "latencyMode": "LOW",
+    "type": "STANDARD",
+    "authorized": False,
+    "insecureIngest": False,
+    "containerFormat": "TS",
+    "recordingConfigurationArn": "",
+    "playbackRestrictionPolicyArn": "",
+    "adConfigurationArn": "",
+    "failoverSlateConfigurationArn": "",
+    "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
+}
+
+Rule = Callable[[Assumptions, JsonDict], list[str]]
+
+
+def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
+    """Return what is wrong with tags to add or to remove: `aws:` is reserved (Tag Editor guide)."""
+    keys = [*request.get("tags", {}), *request.get("tagKeys", [])]
+    return [f"Tag keys may not begin with the reserved prefix aws: {key[:128]}" for key in keys if key.lower().startswith("aws:")]
+
+
+def too_many_tags(tags: Mapping[str, str]) -> list[str]:
+    """50 is the limit; system tags do not count (Tag Editor guide)."""
+    count = sum(not key.startswith("aws:") for key in tags)
+    return [f"A resource may have at most {MAX_TAGS} tags"] if count > MAX_TAGS else []
+
+
+def merged_channel(assume: Assumptions, present: JsonDict, request: JsonDict) -> JsonDict:
+    """Return the state after a request: `type` and `preset` move together, multitrack input by member.
+
+    Presets exist for ADVANCED types only and default to HIGHER_BANDWIDTH_DELIVERY there (service
+    model); that a change of type resets them is assumed. So is that absent members of the multitrack
+    object keep their stored values.
+    """
+    given = {key: value for key, value in request.items() if key not in ("arn", "tags")}
+    body = {**present, **given}
+    multitrack = request.get("multitrackInputConfiguration", {})
+    kept = present["multitrackInputConfiguration"] if assume["multitrack-update"] == "kept" or not multitrack else MULTITRACK_DEFAULTS
+    body["multitrackInputConfiguration"] = {**kept, **multitrack}
+    if not body["type"].startswith("ADVANCED"):
+        body["preset"] = ""
+    elif not body.get("preset"):
+        body["preset"] = "HIGHER_BANDWIDTH_DELIVERY"
+    return body
+
+
+def channel_problems(assume: Assumptions, body: JsonDict, request: JsonDict) -> list[str]:
+    """Return what is wrong with a channel's members together, judged on the state the request would lead to."""
+    multitrack = body["multitrackInputConfiguration"]
+    problems = []
+    if request.get("preset") and not body["type"].startswith("ADVANCED") and assume["idle-preset"] == "refused":
+        problems.append("preset can only be set for the types ADVANCED_SD and ADVANCED_HD")
+    if multitrack["enabled"]:
+        if body["type"] != "STANDARD":
+            problems.append("multitrackInputConfiguration can only be enabled for type STANDARD")
+        if body["containerFormat"] != "FRAGMENTED_MP4":
+            problems.append("multitrack input requires containerFormat FRAGMENTED_MP4")
+        given = request.get("multitrackInputConfiguration", {})
+        if given.get("enabled") and "arn" not in request:
+            problems += [
+                f"multitrackInputConfiguration.{member} is required when enabled is true" for member in ("policy", "maximumResolution") if member not in given
+            ]
+    if body.get("adConfigurationArn") and body["containerFormat"] == "FRAGMENTED_MP4":
+        problems.append("adConfigurationArn cannot be combined with containerFormat FRAGMENTED_MP4")
+    if "arn" in request and request.get("adConfigurationArn") == "" and assume["empty-ad-reference"] == "refused":
+        problems.append("adConfigurationArn: an ad configuration cannot be detached")
+    return problems
+
+
+def new_channel_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Return what is wrong with a channel to be made."""
+    return [*tag_problems(assume, request), *channel_problems(assume, merged_channel(assume, CHANNEL_DEFAULTS, request), request)]
+
+
+def recording_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Exactly one destination; CUSTOM needs renditions (service model); an interval without thumbnails is refused (assumed)."""
+    problems = tag_problems(assume, request)
+    thumbnails, renditions = request.get("thumbnailConfiguration", {}), request.get("renditionConfiguration", {})
+    if "destinationConfiguration" in request and "s3" not in request["destinationConfiguration"]:
+        problems.append("destinationConfiguration must hold exactly one destination: s3")
+    if thumbnails.get("recordingMode") == "DISABLED" and "targetIntervalSeconds" in thumbnails:
+        problems.append("thumbnailConfiguration.targetIntervalSeconds can only be set when recordingMode is INTERVAL")
+    if renditions.get("renditionSelection") == "CUSTOM" and not renditions.get("renditions"):
+        problems.append("renditionConfiguration.renditions is required when renditionSelection is CUSTOM")
+    return problems
+
+
+def key_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Return why what was given is no public key that can be imported."""
+    problems = tag_problems(assume, request)
+    try:
+        fingerprint(request.get("publicKeyMaterial", ""))
+    except BadKeyError as error:
+        problems += [f"publicKeyMaterial: {error}"] if "publicKeyMaterial" in request else []
+    return problems
+
+
+def policy_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Sizes from the user guide's quotas; unknown or lower-case countries are refused (assumed)."""
+    problems = tag_problems(assume, request)
+    countries = request.get("allowedCountries", [])
+    unknown = [country for country in countries if country not in COUNTRIES and len(country) == 2]
+    if unknown:
+        problems.append(f"allowedCountries: {', '.join(unknown[:5])} is not an ISO 3166-1 alpha-2 country code")
+    if len(countries) > MAX_COUNTRIES:
+        problems.append(f"allowedCountries: at most {MAX_COUNTRIES} countries are allowed")
+    if len(request.get("allowedOrigins", [])) > MAX_ORIGINS:
+        problems.append(f"allowedOrigins: at most {MAX_ORIGINS} origins are allowed")
+    return problems
+
+
+def ad_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Refuse entries without an ARN: such a one names nothing, though the model would allow it (assumed)."""
+    return tag_problems(assume, request) + [
+        f"mediaTailorPlaybackConfigurations.{place}.member.playbackConfigurationArn is required"
+        for place, entry in enumerate(request.get("mediaTailorPlaybackConfigurations", []), start=1)
+        if "playbackConfigurationArn" not in entry
+    ]
+
+
+def metadata_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
+    """At most 1 KB, of UTF-8 (assumed)."""
+    return ["Metadata size exceeds payload limit"] if len(request.get("metadata", "").encode()) > MAX_METADATA_BYTES else []
+
+
+# By operation; the others have none. What an update would lead to is looked at once the resource is found.
+RULES: Mapping[str, Rule] = {
+    "CreateAdConfiguration": ad_problems,
+    "CreateChannel": new_channel_problems,
+    "CreateFailoverSlateConfiguration": tag_problems,
+    "CreatePlaybackRestrictionPolicy": policy_problems,
+    "CreateRecordingConfiguration": recording_problems,
+    "CreateStreamKey": tag_problems,
+    "ImportPlaybackKeyPair": key_problems,
+    "PutMetadata": metadata_problems,
+    "TagResource": tag_problems,
+    "UntagResource": tag_problems,
+    "UpdateAdConfiguration": ad_problems,
+    "UpdatePlaybackRestrictionPolicy": policy_problems,
+}
