@@ -170,10 +170,11 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 def _report(snapshot: Snapshot) -> int:
     from reconciler.gitops.state import Ending
+    from reconciler.text import harmless, harmless_lines
 
     repository = snapshot.repository
     if repository.trouble is not None:
-        sys.stderr.write(f"{repository.message}\n")
+        sys.stderr.write(f"{harmless_lines(repository.message)}\n")
     if repository.commit:
         sys.stdout.write(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n")
     endings = set()
@@ -185,7 +186,7 @@ def _report(snapshot: Snapshot) -> int:
         endings.add(one.ending)
         sys.stdout.write(f"{name}: {one.ending.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n")
         if one.message:
-            sys.stdout.write("".join(f"  {line}\n" for line in one.message.splitlines()))
+            sys.stdout.write("".join(f"  {harmless(line)}\n" for line in one.message.splitlines()))
     if repository.trouble is not None or endings & {Ending.FAILED, Ending.BAD_SPEC}:
         return ExitCode.ERROR
     order = {

@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
 
             sys.stdout.write(code_quality(problems, _folder(context)))
         case _:
+            from reconciler.text import harmless
+
             for warning in warnings:
-                sys.stdout.write(f"warning: {warning}\n")
+                sys.stdout.write(f"warning: {harmless(warning)}\n")
     if args.format in ("text", "github"):
         for name, count in counts.items():
             sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")
