@@ -222,7 +222,8 @@ class Creation:
                 found = self._key_there(channel, error, pause)
                 if found is not None:
                     complete_tags(self.attempt, found, self.claim.tags)
-                    self.bound[self.claim.address] = Bound(found.arn, self._now())
+                    # The step may be one of the channel's own: what it brings is a key all the same.
+                    self.bound.update((Address.parse(text), Bound(found.arn, self._now())) for text in self.attempt.step.binds)
                     self.said = f"the channel has it already: {found.arn}"
             if self.bound:
                 return self.bound

@@ -7,8 +7,6 @@ The embedded server has no such services: for its targets a file beside its own 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import random
 import threading
@@ -20,13 +18,15 @@ from typing import Any, Protocol
 from reconciler.errors import AwsError
 from reconciler.live.answer import Answer
 from reconciler.live.retries import Repeat, may_repeat, pause
+from reconciler.live.sink_files import to_file, to_stand_in
+from reconciler.live.unreadable import DENIED_CODES
 from reconciler.model.sink import Sink, Store
 
 NewClient = Callable[[str], Any]
 """Makes a boto3 client of a service, with the target's credentials and region. Raises botocore's errors."""
 
 _ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
-_STAND_IN = threading.Lock()
+_SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ssm"}
 _NOT_THERE = "ResourceNotFoundException"
 _THERE_ALREADY = "ResourceExistsException"
 
@@ -70,10 +70,10 @@ class Courier:
     def _opened(self, sink: Sink) -> Callable[[str], None]:
         """Return what takes a value; nothing is read from IVS before the way to the sink is open."""
         if sink.store is Store.FILE:
-            return lambda value: _to_file(Path(sink.name), value)
+            return lambda value: to_file(Path(sink.name), value)
         if self._sandbox is not None and not (os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")):
             stand_in = self._sandbox
-            return lambda value: _to_stand_in(stand_in, sink, value)
+            return lambda value: to_stand_in(stand_in, sink, value)
         client = self._client(sink)
         put = self._to_secret if sink.store is Store.SECRETS_MANAGER else self._to_parameter
         return lambda value: put(client, sink, value)
@@ -81,7 +81,7 @@ class Courier:
     def _client(self, sink: Sink) -> Any:
         from reconciler.live.translate import BOTO_ERRORS, to_aws_error
 
-        service = "secretsmanager" if sink.store is Store.SECRETS_MANAGER else "ssm"
+        service = _SERVICES[sink.store]
         # A boto3 session is not to be used by several threads at once; its clients are.
         with self._lock:
             if service not in self._clients:
@@ -94,24 +94,27 @@ class Courier:
             return self._clients[service]
 
     def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
-        """Put a new version of the secret; a secret that is named and not there is made."""
-        for _ in range(2):
+        """Put a new version of the secret; a secret that is named and not there is made.
+
+        To a caller who may write to named secrets only, AWS says of one that is not there that it is not allowed (seen by others): its ARN is not known yet.
+        """
+        key = {"KmsKeyId": sink.kms_key} if sink.kms_key else {}
+        about = {"Name": sink.name, "Description": "Stream key, written by ivs-reconciler", **key}
+        for again in (False, True):
             try:
                 self._send(sink, "PutSecretValue", value, lambda: client.put_secret_value(SecretId=sink.name, SecretString=value))
             except AwsError as error:
-                if error.code != _NOT_THERE or sink.name.startswith("arn:"):
+                denied = error.code in DENIED_CODES
+                if sink.name.startswith("arn:") or (denied and again) or not (denied or error.code == _NOT_THERE):
                     raise
+                first = error
             else:
                 return
-            key = {"KmsKeyId": sink.kms_key} if sink.kms_key else {}
             try:
-                self._send(
-                    sink,
-                    "CreateSecret",
-                    value,
-                    lambda key=key: client.create_secret(Name=sink.name, SecretString=value, Description="Stream key, written by ivs-reconciler", **key),  # type: ignore[misc]
-                )
+                self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **about))
             except AwsError as error:
+                if denied and error.code in DENIED_CODES:
+                    raise first from None
                 if error.code != _THERE_ALREADY:
                     raise
             else:
@@ -132,7 +135,7 @@ class Courier:
             try:
                 send()
             except BOTO_ERRORS as error:
-                failure = to_aws_error(error, operation, writes=True)
+                failure = to_aws_error(error, operation, writes=True, service=_SERVICES[sink.store])
             else:
                 return
             if not may_repeat(failure, Repeat.SAME, calls):
@@ -146,43 +149,3 @@ def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsEr
         text = f"{failure.code} (its text is left out, because it repeats the value)"
     head = "" if operation in text else f"{operation}: "
     return AwsError(f"{sink} did not take it: {head}{text}", operation=operation, code=failure.code, status=failure.status, request_id=failure.request_id)
-
-
-def _to_file(path: Path, value: str) -> None:
-    """Write a file that was not there and that only its owner can read."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise AwsError(f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0) from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(value + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        # Half a value is of no use, and would stand in the way of the next try.
-        path.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> AwsError:
-    return AwsError(f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another", code="FileUnwritable", calls=0)
-
-
-def _to_stand_in(path: Path, sink: Sink, value: str) -> None:
-    """Keep a value of an embedded server, which opens nothing, in a file beside it."""
-    scratch = path.with_name(path.name + ".new")
-    with _STAND_IN:
-        held: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError):
-            held = json.loads(path.read_text(encoding="utf-8"))
-        held[sink.mark] = value
-        try:
-            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(held, stream, indent=1)
-            scratch.replace(path)
-        except OSError as error:
-            raise AwsError(f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})", code="FileUnwritable", calls=0) from None

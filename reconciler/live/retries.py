@@ -25,9 +25,10 @@ THROTTLES = frozenset(
         "RequestLimitExceeded",
         "RequestThrottled",
         "SlowDown",
+        "TooManyUpdates",
     }
 )
-"""Error codes by which AWS services refuse a call for its rate; IVS's own is the first, with status 429."""
+"""Error codes by which AWS services refuse a call for its rate; IVS's own is the first, with status 429, and the last is Parameter Store's."""
 
 MAX_THROTTLED = 12
 """Requests sent for one call while AWS keeps refusing for the rate."""

@@ -42,6 +42,7 @@ CREDENTIAL_CODES = frozenset(
 )
 """Error codes by which AWS says that it does not accept who is calling (API reference, page "Common errors", and STS)."""
 
+_NAMES = {"ivs": "IVS", "secretsmanager": "Secrets Manager", "ssm": "Parameter Store"}
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
@@ -55,13 +56,16 @@ _SIGN_ON_ERRORS = (boto.SSOError, boto.TokenRetrievalError)
 _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
 
 
-def to_aws_error(error: Exception, operation: str, *, writes: bool) -> AwsError:
-    """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown."""
+def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
+    """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown.
+
+    ``service`` is the one that was called, as IAM knows it.
+    """
     if isinstance(error, CredentialsUnavailable):
         return _from_provider(error, operation)
     if isinstance(error, boto.ClientError):
-        return _from_answer(error, operation, writes=writes)
-    return _from_below(error, operation, writes=writes)
+        return _from_answer(error, operation, writes=writes, service=service)
+    return _from_below(error, operation, writes=writes, service=service)
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
@@ -135,7 +139,7 @@ def _sign_in(wanted: Wanted) -> str:
     return f"sign in again (aws sso login{profile}) and repeat"
 
 
-def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> AwsError:
+def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
     response: Mapping[str, object] = error.response
     details = _mapping(response.get("Error"))
     metadata = _mapping(response.get("ResponseMetadata"))
@@ -158,7 +162,7 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     elif text:
         message = text
     elif code in DENIED_CODES:
-        message = f"the caller is not allowed to perform ivs:{called}"
+        message = f"the caller is not allowed to perform {service}:{called}"
     else:
         message = f"AWS answered {called} with HTTP status {status} and no explanation"
     return AwsError(
@@ -172,12 +176,12 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool) -> Aw
     )
 
 
-def _from_below(error: Exception, operation: str, *, writes: bool) -> AwsError:
+def _from_below(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
     row = next((row for row in _ROWS if isinstance(error, row.types)), None)
     if row is None:
         return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
     return AwsError(
-        row.message.format(operation=operation, text=_text(error), endpoint=_endpoint(error)),
+        row.message.format(operation=operation, text=_text(error), endpoint=_endpoint(error), service=_NAMES.get(service, service)),
         operation=operation,
         code=row.code,
         retryable=row.fate is not _Fate.HOPELESS,
@@ -239,7 +243,7 @@ _ROWS = (
     ),
     _Row((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Fate.UNKNOWN),
     _Row((boto.HTTPClientError,), "ConnectionClosed", "{operation}: the connection broke before the answer was there", _Fate.UNKNOWN),
-    _Row((ResponseParserError,), "UnreadableAnswer", "{operation}: {text}; is the endpoint really that of IVS?", _Fate.UNKNOWN),
+    _Row((ResponseParserError,), "UnreadableAnswer", "{operation}: {text}; is the endpoint really that of {service}?", _Fate.UNKNOWN),
     _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
     _Row((boto.DataNotFoundError,), "UnknownService", "the installed botocore has no model of IVS; install botocore 1.44.5 or newer"),
 )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from reconciler.live.session import open_client, open_session
 from reconciler.model.sink import Sink, Store
 from reconciler.model.target import Target
 from reconciler.sandbox import Sandbox
+from tests.live.stores import Stores
 
 HERE = Target("here", "us-west-2", sandbox="not used", paced=False)
 VALUE = "sk_us-west-2_canary_Canary0123456789"
@@ -132,6 +136,77 @@ def test_a_file_is_its_owners_alone_and_never_written_over(tmp_path: Path) -> No
     assert path.read_text(encoding="utf-8") == "mine"
     with pytest.raises(AwsError, match=r"cannot be written \(no such file"):
         courier().deliver("arn", Sink(Store.FILE, str(tmp_path / "nowhere" / "key")))
+
+
+def _killed_in_the_middle_of_writing(path: Path) -> int:
+    """Write a file in a process that the system kills once a part of the value is on the disk; return the signal."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from reconciler.live.sink_files import to_file; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
+        "to_file(Path(sys.argv[1]), sys.argv[2])"
+    )
+    return subprocess.run([sys.executable, "-c", script, str(path), VALUE], check=False, timeout=120).returncode
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "key.txt"
+    assert _killed_in_the_middle_of_writing(path) == -signal.SIGXFSZ
+    assert list(tmp_path.iterdir()) == []
+    courier().deliver("arn", Sink(Store.FILE, str(path)))
+    assert path.read_text(encoding="utf-8") == VALUE + "\n"
+
+
+def test_values_that_are_handed_over_at_once_do_not_write_one_another_away(tmp_path: Path) -> None:
+    path = tmp_path / "dev.db.sinks.json"
+    script = (
+        "import sys; from pathlib import Path; from reconciler.live.sink_files import to_stand_in; from reconciler.model.sink import Sink, Store\n"
+        "for number in range(60): to_stand_in(Path(sys.argv[1]), Sink(Store.PARAMETER_STORE, f'/{sys.argv[2]}/{number}'), 'x')"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script, str(path), who]) for who in ("one", "two")]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(json.loads(path.read_text(encoding="utf-8"))) == 120
+
+
+def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets_by_name() -> None:
+    """AWS knows no ARN for it then, and says that the caller is not allowed."""
+    prefix = f"arn:aws:secretsmanager:{HERE.region}:123456789012:secret:"
+    stores = Stores(allowed=lambda _action, resource: resource.startswith(f"{prefix}acme/"))
+    there, other = Sink(Store.SECRETS_MANAGER, "acme/one"), Sink(Store.SECRETS_MANAGER, "other/one")
+    bearer = Courier(One(), stores.client, sleep=lambda _seconds: None)
+    bearer.deliver("arn", there)
+    assert stores.value_of(there) == VALUE
+    bearer.deliver("arn", there)
+    assert stores.calls == ["PutSecretValue", "CreateSecret", "PutSecretValue"]
+    with pytest.raises(AwsError, match="not authorized to perform: secretsmanager:PutSecretValue on resource: other/one"):
+        bearer.deliver("arn", other)
+    stores.allowed = lambda action, _resource: action == "secretsmanager:CreateSecret"
+    with pytest.raises(AwsError, match="secretsmanager:PutSecretValue on resource: arn:"):
+        bearer.deliver("arn", there)
+
+
+def test_a_new_secret_whose_answer_is_lost_is_written_to_and_not_made_twice() -> None:
+    prefix = f"arn:aws:secretsmanager:{HERE.region}:123456789012:secret:"
+    stores = Stores(allowed=lambda _action, resource: resource.startswith(prefix))
+    stores.add_fault("reset", operation="CreateSecret", when="after")
+    sink = Sink(Store.SECRETS_MANAGER, "acme/one")
+    Courier(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", sink)
+    assert stores.calls == ["PutSecretValue", "CreateSecret", "CreateSecret", "PutSecretValue"]
+    assert stores.value_of(sink) == VALUE
+
+
+@pytest.mark.parametrize(("code", "said"), [("AccessDeniedException", "is not allowed to perform ssm:PutParameter"), ("TooManyUpdates", None)])
+def test_a_refusal_without_words_names_the_service_and_a_busy_parameter_is_waited_for(code: str, said: str | None) -> None:
+    stores = Stores()
+    stores.add_fault("error", operation="PutParameter", code=code, message="")
+    sink = Sink(Store.PARAMETER_STORE, "/ivs/one")
+    bearer = Courier(One(), stores.client, sleep=lambda _seconds: None)
+    if said is None:
+        bearer.deliver("arn", sink)
+        assert stores.value_of(sink) == VALUE
+        return
+    with pytest.raises(AwsError, match=said):
+        bearer.deliver("arn", sink)
 
 
 def test_an_embedded_server_keeps_values_in_a_file_beside_its_own(tmp_path: Path) -> None:

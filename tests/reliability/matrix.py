@@ -9,24 +9,29 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.resource import DesiredResource, DesiredState
-from reconciler.model.tags import ID, STACK
+from reconciler.model.sink import Sink, Store
+from reconciler.model.tags import DELIVERED, ID, STACK
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import THIS_STACK, desired, refs, wanted
+from tests.live.stores import Stores
 from tests.reliability.world import World, key_pair, worlds_client
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- fault matrix: python -m tests.reliability.matrix --write -->", "<!-- end of fault matrix -->"
 
 PRUNE = PlanOptions(prune=True)
+SECRET = Sink(Store.SECRETS_MANAGER, "live/a")
+PARAMETER = Sink(Store.PARAMETER_STORE, "/live/a")
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,12 @@ class Fault:
     rule: dict[str, Any] = field(default_factory=dict)
     lag: bool = False
 
-    def arm(self, world: World, operation: str) -> None:
+    def arm(self, world: World, operation: str, *, at_the_store: bool) -> None:
         if self.lag:
             world.control.set_lag(create=12, delete=12)
-        else:
-            world.control.add_fault(self.effect, operation=operation, when=self.when, times=self.times, **self.rule)
+            return
+        place: Any = world.stores if at_the_store else world.control
+        place.add_fault(self.effect, operation=operation, when=self.when, times=self.times, **self.rule)
 
 
 FAULTS = (
@@ -58,7 +64,7 @@ FAULTS = (
     Fault("cut short", "truncate", "after"),
     Fault("503 page", "html"),
     Fault("lists lag", lag=True),
-    Fault("refused", "error", rule={"code": "AccessDeniedException", "status": 403}),
+    Fault("refused", "error", times=None, rule={"code": "AccessDeniedException", "status": 403}),
     Fault("down", "html", times=None),
     Fault("deaf", "reset", "after", times=None),
 )
@@ -76,6 +82,8 @@ class Row:
     after: tuple[DesiredResource, ...]
     prepare: Callable[[World], None] = lambda world: None
     options: PlanOptions = PRUNE
+    store: str = ""
+    """The call to a secret store that is meant; ``operation`` is the step that makes it."""
 
 
 _POLICY = "playback-restriction-policy"
@@ -100,6 +108,8 @@ def rows() -> Iterator[Row]:
     for kind in KINDS.values():
         yield from _rows_of(kind)
     yield from _replacements()
+    yield from _rotations()
+    yield from _stops()
 
 
 def _rows_of(kind: Kind) -> Iterator[Row]:
@@ -137,9 +147,46 @@ def _replacements() -> Iterator[Row]:
         yield Row(pair.name, f"replace at the quota: {step}", operation, (key_pair("a"), *full), (key_pair("a", "two"), *full))
 
 
+def _rotations() -> Iterator[Row]:
+    def key(rotation: str, sink: Sink | None = SECRET) -> tuple[DesiredResource, ...]:
+        return (wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=sink))
+
+    kind = KINDS[KindName.STREAM_KEY]
+    for step, operation in (("delete", kind.delete), ("create", kind.create), ("read the value", kind.get), ("note that it is there", "TagResource")):
+        yield Row(kind.name, f"rotation: {step}", operation, key("1"), key("2"))
+    yield Row(kind.name, "born with its channel: read the value", kind.get, (), key(""))
+    yield Row(kind.name, "hand-over: new secret", kind.get, key("1", None), key("2"), store="CreateSecret")
+    yield Row(kind.name, "hand-over: secret", kind.get, key("1"), key("2"), store="PutSecretValue")
+    yield Row(kind.name, "hand-over: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter")
+
+
+def _stops() -> Iterator[Row]:
+    def channel(latency: str) -> tuple[DesiredResource, ...]:
+        return (wanted("channel/a", {"latencyMode": latency}), wanted("stream-key/a", sink=SECRET))
+
+    options = replace(PRUNE, stop_live=("channel/a",))
+    steps = (
+        ("delete the key", "DeleteStreamKey"),
+        ("stop", "StopStream"),
+        ("wait", "ListStreams"),
+        ("change", "UpdateChannel"),
+        ("new key", "CreateStreamKey"),
+    )
+    for step, operation in (*steps, ("read the value", "GetStreamKey")):
+        yield Row(KindName.CHANNEL, f"on air: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
+
+
+def _our_channel(world: World) -> str:
+    (arn,) = (found["arn"] for found in world.everything() if found["kind"] == "channel" and found["tags"].get(STACK) == THIS_STACK)
+    return str(arn)
+
+
+def _on_air(world: World) -> None:
+    world.control.go_live(_our_channel(world), viewers=7)
+
+
 def _without_key(world: World) -> None:
-    (channel,) = (found["arn"] for found in world.everything() if found["kind"] == "channel" and found["tags"].get(STACK) == THIS_STACK)
-    for key in world.client.list_stream_keys(channelArn=channel)["streamKeys"]:
+    for key in world.client.list_stream_keys(channelArn=_our_channel(world))["streamKeys"]:
         world.client.delete_stream_key(arn=key["arn"])
 
 
@@ -148,15 +195,17 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self._client = worlds_client()
+        self._stores = Stores()
         self._root = root
 
     @contextmanager
     def world(self, **options: Any) -> Iterator[World]:
+        self._stores.reset()
         clock = VirtualClock()
         sandbox = Sandbox(serve=False, clock=clock, seed=7, settle_seconds=2, **options)
         detach = sandbox.attach(self._client)
         try:
-            yield World(sandbox, clock, self._client, self._root)
+            yield World(sandbox, clock, self._client, self._root, stores=self._stores)
         finally:
             detach()
             sandbox.stop()
@@ -170,15 +219,18 @@ class Bench:
             row.prepare(world)
             survey = world.survey(after, row.options)
             assert row.operation in [step.operation for action in survey.plan.actions for step in action.steps], "the plan does not hold the step"
-            fault.arm(world, row.operation)
+            fault.arm(world, row.store or row.operation, at_the_store=bool(row.store))
             result = world.carry_out(survey)
             assert result is not None
             said = _outcome(result)
-            kept = _nothing_doubled(world, after, result)
             world.control.clear_faults()
+            self._stores.clear_faults()
+            kept = _nothing_doubled(world, after, result, made_anew={KindName.STREAM_KEY} if row.options.stop_live else set())
+            no_value_is_stale(world, after)
             world.control.set_lag()
             world.clock.advance(31)
             _converges(world, after, row)
+            every_value_arrived(world, after)
             assert kept <= {found["arn"] for found in world.everything()}, "what was made before the failure was made anew instead of completed"
             assert _seen(world, foreign) == foreign, "somebody else's resource was touched"
             return said
@@ -204,16 +256,51 @@ def _outcome(result: ApplyResult) -> str:
     return "found" if found else "done"
 
 
-def _nothing_doubled(world: World, spec: DesiredState, result: ApplyResult) -> set[str]:
+def _nothing_doubled(world: World, spec: DesiredState, result: ApplyResult, made_anew: AbstractSet[KindName]) -> set[str]:
     """After the troubled apply: one of each, or, of a replacement that did not come to its end, the old one beside the new.
 
     Returns the ARNs that have to be there at the end too: what the troubled apply made or left standing of the spec, and does not replace.
+    ``made_anew`` are kinds that are replaced on the way of another's change.
     """
     halfway = {outcome.address for outcome in result.outcomes if outcome.result is not Result.DONE and outcome.verb.value == "replace"}
     for address, count in world.standing().items():
         assert count <= (2 if address in halfway else 1), f"{count} of {address}"
     staying = {address.id for address in spec.resources if address not in halfway and address.kind is not KindName.PLAYBACK_KEY_PAIR}
-    return {found["arn"] for found in world.everything() if found["tags"].get(STACK) == THIS_STACK and found["tags"][ID] in staying and not halfway}
+    passing = {KINDS[kind].arn_type for kind in made_anew}
+    return {
+        found["arn"]
+        for found in world.everything()
+        if found["tags"].get(STACK) == THIS_STACK and found["tags"][ID] in staying and not halfway and found["kind"] not in passing
+    }
+
+
+def no_value_is_stale(world: World, spec: DesiredState) -> None:
+    """What a sink holds is the value of the key that the channel has, or the key says that its value is still to come."""
+    for key, sink in _keys_with_sinks(world, spec):
+        if key["tags"].get(DELIVERED) == sink.mark:
+            _holds(world, sink, key["arn"])
+
+
+def every_value_arrived(world: World, spec: DesiredState) -> None:
+    """Every sink of the spec holds the value of its channel's one key, which says so."""
+    found = list(_keys_with_sinks(world, spec))
+    assert len(found) == sum(resource.sink is not None for resource in spec.resources.values())
+    for key, sink in found:
+        assert key["tags"].get(DELIVERED) == sink.mark
+        _holds(world, sink, key["arn"])
+
+
+def _keys_with_sinks(world: World, spec: DesiredState) -> Iterator[tuple[dict[str, Any], Sink]]:
+    for key in world.everything():
+        resource = spec.resources.get(Address(KindName.STREAM_KEY, key["tags"].get(ID, "a"))) if key["kind"] == "stream-key" else None
+        if resource is not None and resource.sink is not None and key["tags"].get(STACK) == THIS_STACK:
+            yield key, resource.sink
+
+
+def _holds(world: World, sink: Sink, arn: str) -> None:
+    assert world.stores is not None
+    value = world.client.get_stream_key(arn=arn)["streamKey"]["value"]
+    assert world.stores.value_of(sink) == value, f"{sink} does not hold the value of {arn}"
 
 
 def _converges(world: World, spec: DesiredState, row: Row) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 from reconciler.apply import Event
 from reconciler.live.connect import Connection
+from reconciler.live.courier import Courier
 from reconciler.live.gateway import Answer, IvsGateway
 from reconciler.live.session import open_client, open_session
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, STREAM_KEY
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Guardrails, Project, Target
@@ -27,6 +28,7 @@ from reconciler.plan.actions import ApplyResult, PlanOptions, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.spec.pem import read_public_key
 from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, wanted
+from tests.live.stores import Stores
 
 HERE = Target(name="here", region=REGION, account_id=ACCOUNT, sandbox="not used", paced=False)
 KEYS = Path(__file__).resolve().parent.parent / "scenarios" / "keys"
@@ -65,12 +67,18 @@ class Gated(IvsGateway):
         self._before(operation, parameters)
         return super().call(operation, parameters)
 
+    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+        self._before(STREAM_KEY.get, {"arn": arn})
+        return super().hand_over(arn, take)
+
 
 class World:
     """One account of a sandbox, and somebody who applies to it from a folder."""
 
-    def __init__(self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path) -> None:
+    def __init__(self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path, *, stores: Stores | None = None) -> None:
+        """``stores`` take the values of stream keys; without, nothing is handed over."""
         self.sandbox = sandbox
+        self.stores = stores
         self.clock = clock
         self.client = client
         self.root = root
@@ -85,7 +93,10 @@ class World:
         """Read and plan."""
         options = options or PlanOptions()
         gateway = Gated(self.client, before or (lambda _operation, _parameters: None), pacer=None, sleep=self.sleep, draw=self.draw)
-        connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests")
+        deliver = None
+        if self.stores is not None:
+            deliver = Courier(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
+        connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.monotonic()
         live = read_target(connection, spec, options, {})
         return Survey(HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began)
