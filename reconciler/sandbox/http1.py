@@ -17,7 +17,9 @@ from reconciler.sandbox.wire import Request
 DRAINED = 16 * MAX_BODY
 MAX_FIELDS = 100
 MAX_HEAD = 65_536
+_DIGITS = 15
 _CHUNK_LINE = 64
+_HEX = b"0123456789abcdefABCDEF"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -64,6 +66,8 @@ class Reader:
         if fields.get("expect", "").lower() == "100-continue":
             self._connection.sendall(_CONTINUE)
         body = self._body(fields)
+        if not target.startswith("/"):
+            target = _as_of_a_proxy(target, fields)
         path, _, query = target.partition("?")
         wish = fields.get("connection", "").lower()
         keep = wish != "close" if version == "HTTP/1.1" else wish == "keep-alive"
@@ -73,9 +77,13 @@ class Reader:
         """Return request line and fields, without the empty line that ends them."""
         buffer = self._buffer
         while True:
+            if buffer.startswith((b"\r", b"\n")):
+                # What an old client sends after a body belongs to no request.
+                del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
             end, mark = buffer.find(b"\r\n\r\n"), 4
-            if end < 0:
-                end, mark = buffer.find(b"\n\n"), 2
+            bare = buffer.find(b"\n\n", 0, end if end >= 0 else len(buffer))
+            if bare >= 0:
+                end, mark = bare, 2
             if end >= 0:
                 head = buffer[:end].decode("latin-1")
                 del buffer[: end + mark]
@@ -90,23 +98,30 @@ class Reader:
         length = fields.get("content-length") or "0"
         if not length.isdecimal():
             raise RefusedError(400)
-        if int(length) > DRAINED:
+        if len(length) > _DIGITS or int(length) > DRAINED:
             raise RefusedError(413)
         return self._take(int(length))
 
     def _chunks(self) -> bytes:
         """Read a chunked body; SDKs do not send one, curl may."""
-        whole = b""
-        try:
-            while size := int(self._line().split(b";")[0], 16):
-                if size < 0 or len(whole) + size > DRAINED:
-                    raise RefusedError(413)
-                whole += self._take(size)
-                self._line()
-            self._line()
-        except ValueError:
-            raise RefusedError(400) from None
-        return whole
+        whole = bytearray()
+        while size := self._chunk_size():
+            if len(whole) + size > DRAINED:
+                raise RefusedError(413)
+            whole += self._take(size)
+            if self._line(_CHUNK_LINE).strip():
+                raise RefusedError(400)
+        # Trailers are of no use here, but they are part of this request and not of the next.
+        for _ in range(MAX_FIELDS):
+            if not self._line(MAX_HEAD).strip():
+                return bytes(whole)
+        raise RefusedError(431)
+
+    def _chunk_size(self) -> int:
+        digits = self._line(_CHUNK_LINE).split(b";")[0].strip()
+        if not digits or digits.strip(_HEX):
+            raise RefusedError(400)
+        return int(digits, 16)
 
     def _take(self, length: int) -> bytes:
         buffer = self._buffer
@@ -116,9 +131,9 @@ class Reader:
         del buffer[:length]
         return taken
 
-    def _line(self) -> bytes:
+    def _line(self, longest: int) -> bytes:
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _CHUNK_LINE:
+            if len(self._buffer) > longest:
                 raise RefusedError(400)
             self._fill()
         return self._take(end + 1)
@@ -128,6 +143,16 @@ class Reader:
         if not received:
             raise EOFError
         self._buffer += received
+
+
+def _as_of_a_proxy(target: str, fields: dict[str, str]) -> str:
+    """Return path and query of a whole address, as clients send it to a proxy; its host is the one that counts."""
+    scheme, mark, rest = target.partition("://")
+    if mark and scheme.lower() in ("http", "https"):
+        host, slash, path = rest.partition("/")
+        fields["host"] = host
+        return slash + path or "/"
+    return target
 
 
 def parse_head(head: str) -> tuple[str, str, str, dict[str, str]]:
@@ -141,7 +166,7 @@ def parse_head(head: str) -> tuple[str, str, str, dict[str, str]]:
     fields = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon:
+        if not colon or name.endswith((" ", "\t")):
             raise RefusedError(400)
         fields[name.lower()] = value.strip()
     return words[0], words[1], words[2], fields

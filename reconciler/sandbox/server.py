@@ -21,7 +21,7 @@ from typing import Any
 
 from reconciler.sandbox.http1 import Reader, Received, RefusedError
 from reconciler.sandbox.routing import gzip_answer
-from reconciler.sandbox.wire import Disruption, Request, Response
+from reconciler.sandbox.wire import Disruption, Request, Response, error_response, new_request_id
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -29,7 +29,9 @@ Application = Callable[[Request, str], Response]
 
 _IDLE_SECONDS = 300
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_CLOSING = (("Content-Length", "0"), ("Connection", "close"))
+_LINGER_SECONDS = 1
+_LINGER_BYTES = 256 << 20
+_CLOSING: tuple[tuple[str, str], ...] = (("Content-Length", "0"), ("Connection", "close"))
 
 
 @functools.lru_cache(maxsize=2)
@@ -119,13 +121,26 @@ class _Connection(socketserver.BaseRequestHandler):
             except EOFError:
                 return
             except RefusedError as refused:
-                self.request.sendall(_head(refused.status, _CLOSING))
+                self._refuse(refused.status)
                 return
             server.enter()
             try:
                 going_on = self._send(server.application(received.request, address), received)
             finally:
                 server.leave()
+
+    def _refuse(self, status: int) -> None:
+        """Say what is wrong, and take what is still coming for a moment: closed at once, the client might see a reset instead."""
+        headers, body = _CLOSING, b""
+        if status == 413:
+            answer = error_response(status, "RequestEntityTooLargeException", "Request body is too large", new_request_id())
+            headers, body = (*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")), answer.body
+        self.request.sendall(_head(status, headers) + body)
+        self.request.shutdown(socket.SHUT_WR)
+        self.request.settimeout(_LINGER_SECONDS)
+        left = _LINGER_BYTES
+        while left > 0 and (piece := self.request.recv(65_536)):
+            left -= len(piece)
 
     def _send(self, answer: Response, received: Received) -> bool:
         """Send an answer, or break the connection as it asks; returns whether the connection goes on."""

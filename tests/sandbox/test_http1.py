@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox.http1 import DRAINED, MAX_FIELDS, Reader, RefusedError
+from tests.sandbox.helpers import refusal
 
 BODIES = st.binary(max_size=300)
 
@@ -63,6 +65,8 @@ def test_a_request_is_what_was_sent() -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", True),
         (b"\r\nGET / HTTP/1.1\r\n\r\n", True),
+        (b"\r\n\r\n\nGET / HTTP/1.1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\nContent-Length: 4\n\n\r\n\r\n", True),
         (b"GET / HTTP/1.1\nHost: here\n\n", True),
         (b"GET / HTTP/1.1\r\nConnection: Close\r\n\r\n", False),
         (b"GET / HTTP/1.0\r\n\r\n", False),
@@ -87,7 +91,12 @@ def test_a_connection_stays_as_the_client_wishes(head: bytes, stays: bool) -> No
         (b"GET / HTTP/1.1\r\na: " + b"b" * 200_000, 431),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100, 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}more\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * MAX_FIELDS, 431),
+        (b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nContent-Length : 2\r\n\r\n{}", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (DRAINED + 1), 413),
     ],
 )
@@ -95,6 +104,55 @@ def test_what_is_no_request_is_refused(stream: bytes, status: int) -> None:
     with pytest.raises(RefusedError) as refused:
         Reader(Arriving(stream)).next()
     assert refused.value.status == status
+
+
+TOKENS = st.sampled_from(
+    [
+        b"POST / HTTP/1.1",
+        b"\r\n",
+        b"\n",
+        b"\r\n\r\n",
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: 3",
+        b"Expect: 100-continue",
+        b"2\r\n{}",
+        b"0",
+        b"f",
+        b":",
+        b" ",
+    ]
+)
+
+
+@given(st.lists(TOKENS | st.binary(max_size=8), max_size=25))
+def test_no_bytes_whatever_are_more_than_refused(parts: list[bytes]) -> None:
+    reader = Reader(Arriving(*parts))
+    with pytest.raises((EOFError, RefusedError)):
+        list(iter(reader.next, None))
+
+
+def test_trailers_belong_to_their_request_and_not_to_the_next() -> None:
+    first = b"POST /one HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Checksum: some digest\r\nX-More: b\r\n\r\n"
+    reader = Reader(Arriving(first + announced(b"{}", "/two")))
+    assert [(found.request.path, found.request.body) for found in (reader.next(), reader.next())] == [("/one", b"{}"), ("/two", b"{}")]
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://ivs.eu-west-1.amazonaws.com/ListChannels?a=b", "/ListChannels", "ivs.eu-west-1.amazonaws.com"),
+        (b"HTTPS://ivs.eu-west-1.api.aws", "/", "ivs.eu-west-1.api.aws"),
+        (b"*", "*", "here"),
+    ],
+)
+def test_a_whole_address_is_taken_as_from_the_client_of_a_proxy(target: bytes, path: str, host: str) -> None:
+    request = Reader(Arriving(b"POST %s HTTP/1.1\r\nHost: here\r\n\r\n" % target)).next().request
+    assert (request.path, request.headers["host"]) == (path, host)
+
+
+def test_a_body_too_large_to_be_read_is_refused_as_the_service_does(ivs: Any) -> None:
+    arn = ivs.create_channel()["channel"]["arn"]
+    assert refusal(ivs.put_metadata, channelArn=arn, metadata="x" * (DRAINED + 1)) == (413, "RequestEntityTooLargeException")
 
 
 def test_a_body_is_waited_for_only_after_the_client_was_told_to_send_it() -> None:
