@@ -137,13 +137,13 @@ def test_in_the_background_of_a_terminal_it_is_an_error_too(bench: Bench) -> Non
 
 
 def test_a_session_that_ends_before_the_apply_does_says_so_with_4(bench: Bench, tmp_path: Path) -> None:
-    with authority(12, codes=["808182"]) as giver:
+    with authority(20, codes=["808182"]) as giver:
         prepared(bench, giver)
         with at_terminal(bench.folder, "apply", env=bench.env) as screen:
             screen.until(QUESTION)
             screen.type("808182\r")
             screen.until("Only 'yes' is taken as yes")
-            time.sleep(8)
+            time.sleep(16)
             screen.type("yes\n")
             assert screen.end() == 4, screen.text
     assert bench.names() == []
