@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, context_of, project_of
+from reconciler.cli.options import Subparsers, add_format, add_globs, context_of, project_of
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         default=[],
         help="for this run, only count differences of this field, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; may be repeated",
     )
+    add_globs(parser.add_argument_group("scope"))
     parser.add_argument("--prometheus", metavar="FILE", help="write metrics to FILE, for the text file collector of a node exporter")
     group = parser.add_argument_group("who did it")
     group.add_argument("--blame", action="store_true", help="ask CloudTrail who changed, deleted or doubled what; needs cloudtrail:LookupEvents")
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     configure(context.log_format, context.verbosity)
     ignores = tuple(map(Ignore.parse, args.ignore))
     days = _blame_days(args)
+    scope = PlanOptions(only=tuple(args.only), exclude=tuple(args.exclude))
+    _must_be_whole(args)
     project, targets = project_of(context)
     state = _state(args, context, project)
     tally = Tally()
@@ -83,13 +86,17 @@ def run(args: argparse.Namespace) -> int:
         reading(sys.stderr) as progress,
         surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures, missed=missed, opening=tally.opening) as surveys,
     ):
-        reports = _without([drift_of(project, survey, expand=context.verbosity > 0) for survey in surveys], ignores)
+        if args.only or args.exclude:
+            from reconciler.pipeline.scope import must_name_something
+
+            must_name_something(scope, desired, surveys)
+        reports = _without([drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores)
         if days:
             from reconciler.pipeline.blaming import with_blame
 
             reports = tuple(with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True))
     if reports or args.format in ("json", "junit"):
-        _show(args.format, context, project, reports, {name: str(error) for name, error in missed.items()})
+        _show(args, context, project, reports, {name: str(error) for name, error in missed.items()})
         sys.stdout.flush()
     if state is not None:
         _notify(project, targets, reports, missed, state, args.link or "")
@@ -100,6 +107,13 @@ def run(args: argparse.Namespace) -> int:
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
+
+
+def _must_be_whole(args: argparse.Namespace) -> None:
+    """Refuse to tell of a part what is believed of the whole: what is left out would be told as resolved, and measured as in sync."""
+    whole = [flag for flag, given in (("--notify", args.notify), ("--prometheus", args.prometheus)) if given]
+    if whole and (args.only or args.exclude):
+        raise UsageError(f"{' and '.join(whole)} speak of whole targets; leave out --only and --exclude, or run drift once for each")
 
 
 def _days(text: str) -> int:
@@ -178,14 +192,16 @@ def _measure(args: argparse.Namespace, context: Context, project: Project, targe
     write_metrics(context.directory / args.prometheus, [tally.sample(project.stack, target.name, found.get(target.name)) for target in targets])
 
 
-def _show(view: str, context: Context, project: Project, reports: tuple[DriftReport, ...], missed: Mapping[str, str]) -> None:
+def _show(args: argparse.Namespace, context: Context, project: Project, reports: tuple[DriftReport, ...], missed: Mapping[str, str]) -> None:
+    view = args.format
     if view == "json":
         import json
 
         from reconciler.report.drift_json import drift_json
         from reconciler.text import harmless_json
 
-        sys.stdout.write(harmless_json(json.dumps(drift_json(project.stack, reports, missed), indent=2, ensure_ascii=False)) + "\n")
+        content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
+        sys.stdout.write(harmless_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
     elif view == "markdown":
         from reconciler.report import markdown_drift
 

@@ -177,7 +177,12 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
     group.add_argument("--prune", action="store_true", help="allow deleting managed resources that left the spec")
     if adopt:
         group.add_argument("--adopt", action="store_true", help="take over an unowned live resource that has the kind and the name of a missing one")
-    group.add_argument("--only", metavar="GLOB", action="append", default=[], help="only addresses like this, and what they need; may be repeated")
+    add_globs(group, needs=", and what they need")
+
+
+def add_globs(group: argparse._ArgumentGroup, *, needs: str = "") -> None:  # argparse has no public name for a group
+    """Add the globs of addresses; ``needs`` says what is taken along."""
+    group.add_argument("--only", metavar="GLOB", action="append", default=[], help=f"only addresses like this{needs}; may be repeated")
     group.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated")
 
 

@@ -38,7 +38,7 @@ def post(forge: Forge, stack: str, said: Sequence[Piece], wish: Wish, tell: Call
         return
     for piece in said:
         if piece.unsure:
-            tell(f"{piece.target}: left as it is, because something could not be read")
+            tell(f"{piece.target}: left as it is, because not everything was looked at")
             continue
         mark = marker(stack, piece.target)
         done, entry = place(board, mark, piece.title, piece.whole(board.limit, size(mark) + 1), quiet=piece.quiet, always=wish.always)

@@ -40,7 +40,7 @@ class Report:
 class Piece:
     """What is said about one target. ``quiet``: there is nothing to look at. ``good``: nothing that should stop anybody.
 
-    ``unsure``: nothing was seen to look at, but not everything could be read, so that what was said before stands.
+    ``unsure``: nothing was seen to look at, but not everything was looked at, so that what was said before stands.
     ``whole`` gives the Markdown for a limit in bytes and what is to be kept free of it.
     """
 
@@ -127,7 +127,7 @@ def _of_drift(stack: str, report: DriftReport, setting: Setting) -> Piece:
     quiet = not report.drifted  # what waits to be applied is no reason to call anybody
     text = _under([f"## Drift of stack {code(stack)}"], render)
     # A report that leaves something out is no news of anything being resolved.
-    unsure = quiet and bool(report.unread)
+    unsure = quiet and report.is_partial
     return Piece(report.name, f"Drift in {stack}, {report.name}", counts, quiet, not report.drifted and not report.unread, text, unsure)
 
 

@@ -59,7 +59,7 @@ def classify(
         for arn in duplicate.others
         if arn not in known and duplicate.address in desired.resources
     ]
-    unread = tuple(_unread(desired, live))
+    unread = tuple(unread_of(desired.resources, live))
     report = DriftReport(
         name=plan.name,
         account_id=plan.account_id,
@@ -90,8 +90,9 @@ def _known(action: Action, live: LiveState) -> Action | None:
     return replace(action, changes=changes) if changes or not action.changes else None
 
 
-def _unread(desired: DesiredState, live: LiveState) -> Iterable[str]:
-    counts = Counter(address.kind for address in desired.resources)
+def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
+    """Say of which kinds some addresses of the spec could not be read, a line a kind."""
+    counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
             yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} of the spec, which could not be read: {why}"

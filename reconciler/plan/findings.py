@@ -101,6 +101,7 @@ class DriftReport:
     ``unread`` says, a line a kind, what the spec has and the caller may not read: nothing is said about such resources.
     ``addresses`` are all that the spec has; ``defaults`` counts the fields that are at the service's default and that the spec does not name;
     ``default_fields`` names them where somebody asked.
+    ``only`` and ``exclude`` are globs of addresses that the caller looked at, or left out: nothing is said about the rest.
     """
 
     name: str
@@ -119,6 +120,13 @@ class DriftReport:
     deletes_due: bool = False
     unread: tuple[str, ...] = ()
     default_fields: tuple[AtDefault, ...] = ()
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something was not looked at, because it could not be read or was not asked for."""
+        return bool(self.unread or self.only or self.exclude)
 
     @property
     def ignored_differences(self) -> int:

@@ -6,6 +6,7 @@ Members that are not known are passed over, since later versions may add some.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reconciler.model.address import Address, KindName
 from reconciler.plan.actions import ApplyResult, FieldChange, Outcome, Result, Verb
@@ -17,7 +18,9 @@ def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
     """Return the stack and the reports of ``drift --format json``. Raises ``DamagedPlanError``."""
     node = Node(content, "")
     _version(node)
-    return node.text("stack"), tuple(_report(target) for target in node.nodes("targets"))
+    options = node.node("options") if node.has("options") else None
+    only, exclude = (options.texts("only"), options.texts("exclude")) if options else ((), ())
+    return node.text("stack"), tuple(replace(_report(target), only=only, exclude=exclude) for target in node.nodes("targets"))
 
 
 def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:

@@ -16,27 +16,38 @@ from reconciler.plan.actions import PlanOptions, TargetPlan, Verb
 from reconciler.plan.hold import counted, hold, names_replaced
 
 
+def included(options: PlanOptions, address: Address) -> bool:
+    """Whether ``--only`` lets an address in."""
+    return not options.only or any(fnmatchcase(str(address), glob) for glob in options.only)
+
+
+def excluded(options: PlanOptions, address: Address) -> bool:
+    """Whether ``--exclude`` leaves an address out."""
+    return any(fnmatchcase(str(address), glob) for glob in options.exclude)
+
+
+def wanted(options: PlanOptions, address: Address) -> bool:
+    """Whether both let an address in."""
+    return included(options, address) and not excluded(options, address)
+
+
 def select(plan: TargetPlan, options: PlanOptions, desired: Iterable[Address]) -> TargetPlan:
     """Return the part of the plan that the options select; ``desired`` are the addresses of the spec."""
     if not options.only and not options.exclude:
         return plan
     desired = tuple(desired)
 
-    def included(address: Address) -> bool:
-        return not options.only or any(fnmatchcase(str(address), glob) for glob in options.only)
-
-    def excluded(address: Address) -> bool:
-        return any(fnmatchcase(str(address), glob) for glob in options.exclude)
-
-    chosen = {index for index, action in enumerate(plan.actions) if included(action.address) and not excluded(action.address)}
+    chosen = {index for index, action in enumerate(plan.actions) if wanted(options, action.address)}
     notes: list[str] = []
     if options.only:
         for index, needed_by in _needs(plan, chosen).items():
             address = plan.actions[index].address
-            if not excluded(address):
+            if not excluded(options, address):
                 chosen.add(index)
                 notes.append(f"{address} is taken along, because {needed_by} needs it")
-    dropped = {index: "is excluded" if excluded(action.address) else "is not selected" for index, action in enumerate(plan.actions) if index not in chosen}
+    dropped = {
+        index: "is excluded" if excluded(options, action.address) else "is not selected" for index, action in enumerate(plan.actions) if index not in chosen
+    }
     actions = hold(plan.actions, {}, dropped)
     touched = {action.address for action in plan.actions if action.verb is not Verb.DELETE}
     known = {*desired, *(action.address for action in plan.actions), *(orphan.address for orphan in plan.orphans)}
@@ -48,14 +59,14 @@ def select(plan: TargetPlan, options: PlanOptions, desired: Iterable[Address]) -
     ]
     if dropped:
         notes.append(f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} left out by --only or --exclude")
-    orphans = tuple(orphan for orphan in plan.orphans if included(orphan.address) and not excluded(orphan.address))
-    unchanged = sum(included(address) and not excluded(address) and address not in touched for address in desired)
+    orphans = tuple(orphan for orphan in plan.orphans if wanted(options, orphan.address))
+    unchanged = sum(wanted(options, address) and address not in touched for address in desired)
     return replace(
         plan,
         actions=actions,
         summary=counted(replace(plan.summary, unchanged=unchanged, orphaned=len(orphans)), actions),
         orphans=orphans,
-        duplicates=tuple(duplicate for duplicate in plan.duplicates if included(duplicate.address) and not excluded(duplicate.address)),
+        duplicates=tuple(duplicate for duplicate in plan.duplicates if wanted(options, duplicate.address)),
         notes=(*plan.notes, *notes),
     )
 

@@ -9,11 +9,14 @@ from reconciler.plan.actions import FieldChange
 from reconciler.plan.findings import Blame, DriftReport
 
 
-def drift_json(stack: str, reports: tuple[DriftReport, ...], failed: Mapping[str, str] | None = None) -> dict[str, object]:
-    """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why."""
+def drift_json(
+    stack: str, reports: tuple[DriftReport, ...], failed: Mapping[str, str] | None = None, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why; ``only`` and ``exclude`` what was asked for."""
     return {
         "formatVersion": "1.0",
         "stack": stack,
+        "options": {"only": list(only), "exclude": list(exclude)},
         "drifted": any(report.drifted for report in reports),
         "pending": any(report.pending for report in reports),
         "targets": [_target(report) for report in reports],

@@ -25,11 +25,13 @@ def drift_schema() -> dict[str, object]:
             {
                 "formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"},
                 "stack": _TEXT,
+                "options": {**object_of({"only": _TEXTS, "exclude": _TEXTS}), "description": "Globs of addresses: nothing is said about what they leave out."},
                 "drifted": {**_FLAG, "description": "Something changed outside, is missing or stands twice."},
                 "pending": {**_FLAG, "description": "Merged changes wait to be applied."},
                 "targets": list_of({"$ref": "#/$defs/target"}),
                 "failed": {**list_of(object_of({"name": _TEXT, "message": _TEXT})), "description": "Targets that could not be read."},
-            }
+            },
+            optional=("options",),
         ),
         "$defs": {"target": _target(), "finding": _finding(), "change": _change(), "blame": _blame()},
     }

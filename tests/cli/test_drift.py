@@ -82,6 +82,52 @@ def test_a_wish_that_says_nothing_is_refused_before_anything_is_read(folder: Pat
     assert "write ADDRESS:PATH" in shown.err
 
 
+def test_a_part_is_told_with_the_counts_and_the_exit_code_of_the_part(folder: Path, repository_root: Path) -> None:
+    def part(*words: str) -> tuple[int, dict[str, Any]]:
+        ran = run(folder, "drift", "--format", "json", *words)
+        jsonschema.validate(ran.json, schema(repository_root))
+        (target,) = ran.json["targets"]
+        return ran.code, target
+
+    code, policy = part("--only", "playback-restriction-policy/*")
+    assert code == 5, "what is drift elsewhere is not of this part"
+    assert [one["address"] for one in policy["findings"]] == ["playback-restriction-policy/eu"]
+    assert (policy["managed"], policy["unchanged"], policy["foreign"], policy["drifted"], policy["pending"]) == (1, 0, [], False, True)
+    assert any("(--only playback-restriction-policy/*); 3 findings are left out" in note for note in policy["notes"])
+    code, key = part("--only", "stream-key/main")
+    assert (code, key["findings"], key["managed"], key["unchanged"], key["defaults"]) == (0, [], 1, 1, 0)
+    code, rest = part("--exclude", "channel/main", "--exclude", "channel/side")
+    assert code == 2
+    assert {one["address"] for one in rest["findings"]} == {"channel/third", "playback-restriction-policy/eu"}
+    assert [one["name"] for one in rest["foreign"]] == ["theirs"]
+    _, whole = part("-v")
+    _, named = part("-v", "--only", "channel/main")
+    assert named["defaultFields"] == [one for one in whole["defaultFields"] if one["address"] == "channel/main"]
+    assert named["defaults"] == sum(len(one["fields"]) for one in named["defaultFields"]) < whole["defaults"]
+
+
+@pytest.mark.parametrize("view", ["text", "markdown", "html", "junit"])
+def test_every_view_says_that_it_is_of_a_part(folder: Path, view: str) -> None:
+    shown = run(folder, "drift", "--only", "channel/side", "--format", view)
+    assert shown.code == 2
+    assert "channel/side" in shown.out
+    assert "this is of a part of the target" in shown.out
+    assert "playback-restriction-policy/eu" not in shown.out
+
+
+@pytest.mark.parametrize("wish", ["--only", "--exclude"])
+def test_a_part_that_is_misspelt_is_no_calm(folder: Path, wish: str) -> None:
+    shown = run(folder, "drift", wish, "channel/mian")
+    assert (shown.code, shown.out) == (1, "")
+    assert "did you mean channel/main or" in shown.err
+
+
+def test_a_part_is_neither_told_nor_measured_as_the_whole(folder: Path, tmp_path: Path) -> None:
+    shown = run(folder, "drift", "--only", "channel/main", "--notify", "--prometheus", str(tmp_path / "m.prom"))
+    assert (shown.code, shown.out) == (1, "")
+    assert shown.err == "--notify and --prometheus speak of whole targets; leave out --only and --exclude, or run drift once for each\n"
+
+
 @pytest.mark.parametrize("view", ["text", "markdown", "html", "junit"])
 def test_defaults_are_a_count_until_somebody_asks(folder: Path, view: str) -> None:
     short, long = run(folder, "drift", "--format", view), run(folder, "drift", "--format", view, "-v")
