@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reconciler.errors import UsageError
+from reconciler.errors import PlanRefused, UsageError
 from reconciler.plan.actions import ApplyResult, Plan, Result, TargetPlan
 from reconciler.plan.codec import from_json
 from reconciler.plan.decode import DamagedPlanError
 from reconciler.plan.drift import DriftReport
-from reconciler.plan.reports import read_drift, read_events
+from reconciler.plan.reports import read_drift, read_events, sort_of
 from reconciler.report.drift_words import counted, headline
 from reconciler.report.markdown import render_result, render_target
 from reconciler.report.markdown_drift import render_drift
@@ -73,6 +73,10 @@ def read_report(path: Path) -> Report:
         raise UsageError(f"{path}: not a report (it is no text); name what plan --out, drift or apply --format json wrote") from None
     try:
         return _parsed(text)
+    except (UsageError, PlanRefused) as error:
+        sort = sort_of(text)
+        what = f"{sort}, which cannot be commented; name what plan --out, drift or apply --format json wrote" if sort else str(error)
+        raise type(error)(f"{path}: {what}") from None
     except DamagedPlanError as error:
         raise UsageError(f"{path}: not a report that can be shown: {error}") from None
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.errors import StalePlan, UsageError
+from reconciler.errors import PlanRefused, StalePlan, UsageError
 from reconciler.model.target import Guardrails, Project
 from reconciler.pipeline.air import heeding_streams
 from reconciler.pipeline.survey import Survey
@@ -24,13 +24,25 @@ from reconciler.plan.stale import moved
 
 def load_plan(path: Path) -> Plan:
     """Read a saved plan. Raises ``UsageError`` where the file is missing, is no plan, or was changed by hand."""
+    text = ""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return from_json(json.loads(text))
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved") from None
+    except (UsageError, PlanRefused) as error:
+        raise _strange(path, text) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE") from None
-    return from_json(content)
+        raise _strange(path, text) or UsageError(f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE") from None
+
+
+def _strange(path: Path, text: str) -> UsageError | None:
+    """Return the error that names another output of ours for what it is, and says what shows it."""
+    from reconciler.plan.reports import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is no plan needs it
+
+    sort = sort_of(text)
+    shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "make one with plan --out FILE"
+    return UsageError(f"{path}: {sort}, and not a saved plan; {shown}") if sort else None
 
 
 def claim(path: Path, plan: Plan) -> None:

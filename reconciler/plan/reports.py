@@ -5,6 +5,7 @@ Members that are not known are passed over, since later versions may add some.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.plan.actions import ApplyResult, FieldChange, Outcome, Result, Verb
 from reconciler.plan.decode import DamagedPlanError, Node
 from reconciler.plan.findings import Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
+
+EVENTS, DRIFT = "the events of an apply", "a drift report"
 
 
 def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
@@ -43,6 +46,21 @@ def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
     if not stack:
         raise DamagedPlanError("the line with the plan is missing")
     return stack, tuple(results)
+
+
+def sort_of(text: str) -> str:
+    """Say which output of ours a text is that is no plan; empty where it is none that is known."""
+    if text.startswith('{"type"'):
+        return EVENTS
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    sorts = {"drifted": DRIFT, "problems": "what validate found", "fingerprints": "the mark of a plan that was applied", "$schema": "a JSON Schema"}
+    known = next((sort for key, sort in sorts.items() if key in content), "")
+    return known or ("what status counted" if {"stack", "targets"} <= content.keys() and "options" not in content else "")
 
 
 def _version(node: Node) -> None:

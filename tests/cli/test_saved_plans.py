@@ -119,3 +119,57 @@ def test_a_plan_of_another_account_is_refused(folder: Path) -> None:
     project = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
     (folder / "ivs-reconciler.yaml").write_text(project.replace("123456789012", "210987654321"), encoding="utf-8")
     assert run(folder, "apply", "p.json", "--auto-approve").code == 3
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of everything that is printed and is no plan."""
+    folder = stack(tmp_path_factory.mktemp("others") / "repo", SPEC)
+    for name, words in {
+        "events": ("apply", "--auto-approve", "--format", "json"),
+        "drift": ("drift", "--format", "json"),
+        "status": ("status", "--format", "json"),
+        "validate": ("validate", "--format", "json"),
+        "schema": ("schema", "plan"),
+        "text": ("plan",),
+    }.items():
+        (folder / f"{name}.json").write_text(run(folder, *words).out, encoding="utf-8")
+    (folder / "object.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("events", "the events of an apply, and not a saved plan; comment --dry-run --plan events.json shows it"),
+        ("drift", "a drift report, and not a saved plan; comment --dry-run --plan drift.json shows it"),
+        ("status", "what status counted, and not a saved plan; make one with plan --out FILE"),
+        ("validate", "what validate found, and not a saved plan; make one with plan --out FILE"),
+        ("schema", "a JSON Schema, and not a saved plan; make one with plan --out FILE"),
+        ("text", "not a saved plan (it is not JSON); make one with plan --out FILE"),
+        ("object", "not a usable plan: /formatVersion is missing; make one with plan --out FILE"),
+    ],
+)
+@pytest.mark.parametrize("words", [("show",), ("apply", "--auto-approve")])
+def test_another_output_of_ours_is_named_for_what_it_is(others: Path, words: tuple[str, ...], name: str, said: str) -> None:
+    shown = run(others, *words, f"{name}.json")
+    assert (shown.code, shown.out, shown.err) == (1, "", f"{name}.json: {said}\n")
+
+
+def test_what_is_said_to_show_them_does(others: Path) -> None:
+    for name, title in (("drift", "## Drift of stack `acme-live`"), ("events", "## Apply of stack `acme-live`")):
+        shown = run(others, "comment", "--dry-run", "--plan", f"{name}.json")
+        assert (shown.code, shown.err) == (0, "")
+        assert title in shown.out
+    refused = run(others, "comment", "--dry-run", "--plan", "status.json")
+    assert refused.code == 1
+    assert refused.err == "status.json: what status counted, which cannot be commented; name what plan --out, drift or apply --format json wrote\n"
+
+
+def test_a_plan_that_was_changed_by_hand_is_named_by_its_file(folder: Path) -> None:
+    path = save(folder)
+    path.write_text(path.read_text(encoding="utf-8").replace("and not in the account", "and nowhere"), encoding="utf-8")
+    for words in (("show",), ("comment", "--dry-run", "--plan")):
+        shown = run(folder, *words, "p.json")
+        assert shown.code == 3
+        assert shown.err.startswith("p.json: ")
