@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.model.address import Address
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, STREAM_KEY
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project
 from reconciler.pipeline.journal import last_run
@@ -51,6 +51,8 @@ def explained(project: Project, survey: Survey) -> tuple[str, ...]:
 
 
 def _said(address: Address, operation: str, survey: Survey) -> str:
+    if operation == STREAM_KEY.get:
+        return f"handing over the value of the stream key of {Address(KindName.CHANNEL, address.id)}"
     arns = _arns(address, survey)
     if operation != KINDS[address.kind].create:
         return f"{operation} for {address}" + ("" if arns else ", which is not there")

@@ -27,6 +27,7 @@ from reconciler.plan.remove import Removals, held, removals
 from reconciler.plan.replace import arrange, holders, slots
 from reconciler.plan.select import select
 from reconciler.plan.steps import steps_for
+from reconciler.plan.stream_keys import waiting_notes
 
 _NOBODY: Mapping[Address, str] = MappingProxyType({})
 
@@ -66,7 +67,7 @@ def build_plan(
         desired_count=len(desired.resources),
         orphans=tuple(sorted(leaving.orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
         duplicates=tuple(sorted(leaving.duplicates, key=lambda duplicate: str(duplicate.address))),
-        notes=(*sorted(owned.notes), *sorted(leaving.notes)),
+        notes=(*sorted(owned.notes), *sorted(leaving.notes), *sorted(waiting_notes(scene))),
     )
     return select(plan, options, desired.resources)
 

@@ -8,13 +8,13 @@ A key that is this stack's and was made for another label than the spec's is mad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from reconciler.diff import FieldChange, additions, escape
-from reconciler.model.address import KindName
+from reconciler.model.address import Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.sink import Sink
-from reconciler.model.tags import DELIVERED, STACK
+from reconciler.model.tags import DELIVERED, ID, STACK
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Blocked, Reason, ReplaceOrder, Verb
 from reconciler.plan.delivery import delivery_due, rotation_due, sinks_of, waits, where_to
@@ -139,6 +139,21 @@ def _tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) ->
 
 def _and_handed_over(deliver: tuple[Sink, ...]) -> str:
     return f", and {where_to(deliver)}" if deliver else ""
+
+
+def waiting_notes(scene: Scene) -> Iterator[str]:
+    """Name the keys whose value waits and which nobody has named a place for: an apply has nothing to do about them."""
+    for keys in scene.owned.keys.values():
+        for key in keys:
+            if not waits(key) or key.tags.get(STACK) != scene.desired.stack:
+                continue
+            address = Address(KindName.STREAM_KEY, key.tags.get(ID, ""))
+            resource = scene.desired.resources.get(address)
+            if resource is not None and not sinks_of(resource, scene.rotate):
+                yield (
+                    f"{address}: it was made by a rotation that did not come to its end, and whether anybody has its value is not known; "
+                    f"name a sink in the spec and apply, or run rotate stream-key {address} --to-file PATH; neither makes another key"
+                )
 
 
 def meant(scene: Scene, channel_arn: str) -> tuple[LiveResource | None, str]:
