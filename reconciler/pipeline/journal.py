@@ -33,7 +33,7 @@ _LARGEST = 512 * 1024
 """Bytes of a journal before the next run begins a new one; the one before is kept beside it."""
 
 _CREATES = {kind.create: name for name, kind in KINDS.items()}
-_DELETES = {kind.delete for kind in KINDS.values()}
+_DELETES = {kind.delete: name for name, kind in KINDS.items()}
 
 
 class Journal:
@@ -216,7 +216,7 @@ def _note(run: LastRun, event: object, address: Address, operation: str, line: M
         if _CREATES.get(operation) is address.kind:
             run.made.add(address)
             run.removed.discard(address)
-        elif operation in _DELETES and address not in run.made:
+        elif _DELETES.get(operation) is address.kind and address not in run.made:
             run.removed.add(address)
 
 

@@ -62,7 +62,7 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
             resource.address,
             Verb.CREATE,
             Reason.NOT_IN_ACCOUNT,
-            f"its channel has no stream key{_and_handed_over(deliver)}",
+            f"its channel has no stream key, and {where_to(deliver)}",
             desired=resource,
             wanted=wanted,
             changes=additions(KindName.STREAM_KEY, wanted, resource.tags),

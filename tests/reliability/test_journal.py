@@ -57,6 +57,15 @@ def test_a_run_that_came_to_its_end_says_so_and_the_last_one_counts(tmp_path: Pa
     assert (found.ended, found.under_way, found.made, found.removed) == (True, {}, set(), set())
 
 
+def test_a_key_that_a_channels_own_steps_delete_is_not_the_channel(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "prod", "123456789012")
+    journal.before(A, "DeleteStreamKey")
+    journal.event(done(A, "DeleteStreamKey"))
+    found = last_run(tmp_path, "prod")
+    assert found is not None
+    assert found.removed == set()
+
+
 def test_lines_that_are_cut_or_not_understood_are_passed_over(tmp_path: Path) -> None:
     with Journal(tmp_path, "prod", "123456789012") as journal:
         journal.before(A, "CreateChannel")
