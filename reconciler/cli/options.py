@@ -137,11 +137,11 @@ def context_of(args: argparse.Namespace) -> Context:
     )
 
 
-def project_of(context: Context) -> tuple[Project, tuple[Target, ...]]:
-    """Read the project file that a call means, and the targets it asks for. Raises ``SpecError`` and ``UsageError``."""
+def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project, tuple[Target, ...]]:
+    """Read the project file that a call means, and the targets it asks for; messages name files from the current folder, or below ``prefix``. Raises ``SpecError`` and ``UsageError``."""
     from reconciler.pipeline.loading import load_targets
 
-    return load_targets(context.directory, context.config, context.targets)
+    return load_targets(context.directory, context.config, context.targets, prefix=prefix)
 
 
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     try:
-        project, targets = project_of(context)
+        project, targets = project_of(context, prefix=_folder(context) if args.format in ("github", "gitlab") else None)
         desired = load_desired_states(project, targets)
         counts = {name: len(state.resources) for name, state in desired.items()}
         warnings = tuple(dict.fromkeys(warning for state in desired.values() for warning in state.warnings))
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
         case "github":
             from reconciler.report.problems import workflow_commands
 
-            sys.stdout.write(workflow_commands(problems, warnings, _folder(context)))
+            sys.stdout.write(workflow_commands(problems, warnings))
         case "gitlab":
             from reconciler.report.problems import code_quality
 
-            sys.stdout.write(code_quality(problems, _folder(context)))
+            sys.stdout.write(code_quality(problems))
         case _:
             from reconciler.text import harmless
 
@@ -74,7 +74,7 @@ def _folder(context: Context) -> str:
 
     folder = os.path.realpath((context.directory / (context.config or "_")).parent)
     path = os.path.relpath(folder, os.path.realpath(top_of(context.directory) or "."))
-    return "" if path == "." else Path(path).as_posix()
+    return "" if path == "." else f"{Path(path).as_posix()}/"
 
 
 def _print_json(problems: tuple[Problem, ...], warnings: tuple[str, ...], resources: dict[str, int]) -> None:

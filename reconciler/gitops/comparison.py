@@ -10,14 +10,14 @@ from pathlib import Path
 
 from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.gitops.repository import tree_of
-from reconciler.gitops.revisions import Revision, compared, laid_out
+from reconciler.gitops.revisions import Revision, compared, inside_repository, laid_out
 from reconciler.model.resource import DesiredState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.loading import load_desired_states
 from reconciler.plan.actions import Base, Plan, PlanOptions, TargetPlan
 from reconciler.plan.between import EMPTY, plan_between
 from reconciler.plan.scope import misspelt
-from reconciler.spec.project import DEFAULT_NAME, load_project
+from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,14 @@ def compare_revisions(
     with _noted(problems):
         after = _read(directory, config, head, names)
         if after is None and head is not None:
-            problems[Problem(f"{head.name}:{config or DEFAULT_NAME}", "", "no such project file in this revision", "check the revision, or --config")] = None
+            problems[
+                Problem(
+                    f"{head.name}:{inside_repository(directory, config or DEFAULT_NAME)}",
+                    "",
+                    "no such project file in this revision",
+                    "check the revision, or --config",
+                )
+            ] = None
     with _noted(problems):
         before = _read(directory, config, base, names, lenient=True)
     if problems or after is None:
@@ -78,10 +85,14 @@ def compare_revisions(
 def _read(directory: Path, config: str | None, revision: Revision | None, names: tuple[str, ...], *, lenient: bool = False) -> _Side | None:
     """Read one side; ``lenient`` passes over a target that it lacks. Problems say which revision they are in."""
     if revision is None:
-        return _side(load_project(directory, config), names, lenient=lenient)
+        return _side(load_project(directory, config, prefix=prefix_of(directory, config)), names, lenient=lenient)
     try:
         with laid_out(directory, config or DEFAULT_NAME, revision) as root:
-            return None if root is None else _side(load_project(root, Path(config or DEFAULT_NAME).name), names, lenient=lenient)
+            if root is None:
+                return None
+            name = Path(config or DEFAULT_NAME).name
+            prefix = prefix_of(str(inside_repository(directory, config or DEFAULT_NAME).parent), name)
+            return _side(load_project(root, name, prefix=prefix), names, lenient=lenient)
     except SpecError as error:
         raise SpecError(tuple(_in_revision(problem, revision) for problem in error.problems)) from None
 

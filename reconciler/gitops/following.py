@@ -59,7 +59,7 @@ class Follower:
 
     def _read(self, commit: Commit) -> Revision:
         with self._source.files(commit) as folder:
-            return load_revision(folder, commit, config=self._config, memory=self._memory)
+            return load_revision(folder, commit, config=self._config, memory=self._memory, place=self._source.path)
 
 
 def repository_after(before: RepositoryState, fetched: Fetched, revision: Revision | None, now: float) -> RepositoryState:

@@ -119,7 +119,7 @@ _TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "inte
 def read_options(path: Path) -> Options:
     """Read a settings file. Paths in it start from its folder. Raises ``SpecError`` with every problem, each with its place."""
     try:
-        source = load(path.name, path.read_bytes())
+        source = load(str(path), path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file of settings for the controller") from None
     problems = Problems()
@@ -128,10 +128,10 @@ def read_options(path: Path) -> Options:
     raw = source.documents[0] if source.documents else None
     content = raw.get("controller") if isinstance(raw, dict) and len(raw) == 1 else None
     if not isinstance(content, dict):
-        problems.add(path.name, None, "is not a settings file of the controller", "begin with controller: and put everything below it")
+        problems.add(str(path), None, "is not a settings file of the controller", "begin with controller: and put everything below it")
         problems.raise_any()
         content = {}
-    reader = _Reader(problems, path.name, source.mark)
+    reader = _Reader(problems, str(path), source.mark)
     found = reader.read(content)
     problems.raise_any()
     return replace(Options(), **placed(found, path.parent))

@@ -17,7 +17,7 @@ from reconciler.gitops.source import Commit
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import FileLock, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
-from reconciler.spec.project import DEFAULT_NAME, load_project
+from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Revision:
         return self.project.targets.get(name)
 
 
-def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: Path) -> Revision:
-    """Read the project and every target's spec from a folder that holds the commit's files.
+def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: Path, place: str = "") -> Revision:
+    """Read the project and every target's spec from a folder that holds the commit's files; ``place`` is where that folder is in the repository.
 
     State files of the embedded server and of locks, which are relative to the project file, are put under ``memory``: the folder of a commit does not last.
     Raises ``GitError`` where there is no project to work with.
@@ -46,7 +46,7 @@ def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: P
     if not path.is_file():
         raise GitError(f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; correct the path, or push the file", Trouble.NO_PROJECT)
     try:
-        project = load_project(folder, config)
+        project = load_project(folder, config, prefix=prefix_of(place, config))
     except SpecError as error:
         raise GitError(f"commit {commit.short}: {error}", Trouble.NO_PROJECT) from None
     desired: dict[str, DesiredState] = {}

@@ -75,7 +75,7 @@ def laid_out(folder: Path, config: str, revision: Revision) -> Iterator[Path | N
 
     ``config`` is the project file, relative to ``folder``. Raises ``UsageError`` for what cannot be laid out.
     """
-    inside = _inside_repository(folder, config)
+    inside = inside_repository(folder, config)
     tree = revision.commit + "^{tree}" if inside.parent == PurePosixPath() else f"{revision.commit}:{inside.parent}"
     found = asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", tree)
     blobs = list(_listed(folder, found, revision)) if found else []
@@ -94,7 +94,8 @@ def laid_out(folder: Path, config: str, revision: Revision) -> Iterator[Path | N
         yield root
 
 
-def _inside_repository(folder: Path, config: str) -> PurePosixPath:
+def inside_repository(folder: Path, config: str) -> PurePosixPath:
+    """Return the path of the project file from the top of the repository. Raises ``UsageError``."""
     top = asked(folder, "rev-parse", "--show-toplevel")
     if top is None:
         raise UsageError(f"{folder}: git finds no work tree that it may read here; go to a clone, or name it with -C")

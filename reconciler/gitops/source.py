@@ -43,7 +43,7 @@ class Source:
 
     def __init__(self, folder: Path, remote: Remote, path: str = "", *, timeout: float = 120.0, stop: threading.Event | None = None) -> None:
         self.remote = remote
-        self._path = path.strip("/")
+        self.path = path.strip("/")
         self._mirror = folder / "mirror.git"
         self._scratch = folder / "tree"
         self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
@@ -92,10 +92,10 @@ class Source:
     @contextlib.contextmanager
     def files(self, commit: Commit) -> Iterator[Path]:
         """Write the project's folder as of a commit, and take it away afterwards. Raises ``GitError`` where the commit has no such folder."""
-        place = f"{commit.id}:{self._path}" if self._path else f"{commit.id}^{{tree}}"
+        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
         kind = self._git.run("cat-file", "-t", place)
         if kind.stdout.strip() != "tree":
-            raise GitError(f"commit {commit.short} has no folder {self._path!r}; correct the path, or push the folder", Trouble.NO_PROJECT)
+            raise GitError(f"commit {commit.short} has no folder {self.path!r}; correct the path, or push the folder", Trouble.NO_PROJECT)
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
         handle, index = tempfile.mkstemp(dir=self._mirror, prefix="index-")

@@ -110,7 +110,8 @@ class Guardrails:
 class Project:
     """A project file, validated.
 
-    ``root`` is the folder that relative paths start from; ``default_channel`` is the ``defaults.channel`` block as written (API field names).
+    ``root`` is the folder that relative paths start from, and ``prefix`` what messages put before such a path: that folder as whoever reads them sees it.
+    ``default_channel`` is the ``defaults.channel`` block as written (API field names).
     """
 
     path: str
@@ -124,3 +125,4 @@ class Project:
     guardrails: Guardrails
     notifications: tuple[Channel, ...] = ()
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
+    prefix: str = ""

@@ -1,6 +1,6 @@
 """Problems of a spec where a forge shows them: beside the line, in the change that brings them.
 
-Comes in: problems, and what the project's folder is called from the top of the repository. Goes out: workflow commands for GitHub Actions, or a code quality report for GitLab.
+Comes in: problems, whose files are named from the top of the repository. Goes out: workflow commands for GitHub Actions, or a code quality report for GitLab.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ def place_of(problem: Problem) -> tuple[str, int, int]:
     return problem.where, 0, 0
 
 
-def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str], folder: str) -> str:
-    """Return workflow commands, a line each. ``folder`` is the project's, from the top of the repository, or empty."""
-    return "".join((*(_error(problem, folder) for problem in problems), *(f"::warning::{_data(warning)}\n" for warning in warnings)))
+def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str]) -> str:
+    """Return workflow commands, a line each."""
+    return "".join((*(_error(problem) for problem in problems), *(f"::warning::{_data(warning)}\n" for warning in warnings)))
 
 
-def code_quality(problems: Iterable[Problem], folder: str) -> str:
+def code_quality(problems: Iterable[Problem]) -> str:
     """Return a code quality report, as GitLab reads it from a job's artefacts."""
-    return json.dumps([_finding(problem, folder) for problem in problems], indent=2, ensure_ascii=False) + "\n"
+    return json.dumps([_finding(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
 
 
-def _error(problem: Problem, folder: str) -> str:
+def _error(problem: Problem) -> str:
     file, line, column = place_of(problem)
-    place = [f"file={_property(_joined(folder, file))}"] + ([f"line={line}", f"col={column}"] if line else [])
+    place = [f"file={_property(file)}"] + ([f"line={line}", f"col={column}"] if line else [])
     return f"::error {','.join(place)}::{_data(_words(problem))}\n"
 
 
-def _finding(problem: Problem, folder: str) -> dict[str, object]:
-    file, line, _ = place_of(problem)
-    path, words = _joined(folder, file), _words(problem)
+def _finding(problem: Problem) -> dict[str, object]:
+    path, line, _ = place_of(problem)
+    words = _words(problem)
     # GitLab tells findings that are new from those that were there by this; a line number would make all of them new.
     digest = hashlib.sha256(f"{path}\0{problem.address}\0{problem.what}".encode()).hexdigest()
     return {
@@ -52,10 +52,6 @@ def _finding(problem: Problem, folder: str) -> dict[str, object]:
 
 def _words(problem: Problem) -> str:
     return str(problem._replace(where=""))
-
-
-def _joined(folder: str, file: str) -> str:
-    return f"{folder}/{file}" if folder else file
 
 
 def _data(text: str) -> str:

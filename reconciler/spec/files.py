@@ -37,9 +37,9 @@ def project_source(project: Project) -> Source:
     """Read the project file again, to find a place in it."""
     path = Path(project.path)
     try:
-        return load(path.name, path.read_bytes())
+        return load(project.prefix + path.name, path.read_bytes())
     except OSError:
-        return Source(path.name, b"")
+        return Source(project.prefix + path.name, b"")
 
 
 def read_specs(project: Project, target: Target, problems: Problems) -> tuple[list[Source], bool]:
@@ -55,10 +55,10 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
         try:
             data = read_inside(project.root, name, most=LARGEST, trusted=trusted)
         except Unreadable as error:
-            problems.add(name, None, error.what, error.hint)
+            problems.add(project.prefix + name, None, error.what, error.hint)
             complete = False
             continue
-        source = load(name, data, cache)
+        source = load(project.prefix + name, data, cache)
         source.report(problems)
         sources.append(source)
         complete = complete and source.whole

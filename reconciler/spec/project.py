@@ -24,13 +24,13 @@ DEFAULT_SPECS = ("specs/**/*.yaml",)
 _AWS_ONLY = ("roleArn", "externalId", "profile", "endpointUrl")
 
 
-def load_project(directory: Path, config: str | None = None) -> Project:
-    """Read the project file of a folder: ``config``, or ``ivs-reconciler.yaml``.
+def load_project(directory: Path, config: str | None = None, *, prefix: str = "") -> Project:
+    """Read the project file of a folder: ``config``, or ``ivs-reconciler.yaml``. ``prefix`` is what messages put before the names of its files.
 
     Raises ``SpecError`` with every problem of the file.
     """
     path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links, and names would no longer be the user's
-    source = load(path.name, _read(path, named=config is not None))
+    source = load(prefix + path.name, _read(path, prefix, named=config is not None))
     problems = Problems()
     source.report(problems)
     problems.raise_any()
@@ -45,10 +45,16 @@ def load_project(directory: Path, config: str | None = None) -> Project:
     for fault in _faults(raw if raw is not None else {}):
         problems.add(source.name, source.mark(fault.path, at_key=fault.at_key), fault.what, fault.hint)
     problems.raise_any()
-    return _project(path, raw)
+    return _project(path, prefix, raw)
 
 
-def _read(path: Path, *, named: bool) -> bytes:
+def prefix_of(directory: str | Path, config: str | None) -> str:
+    """Return the folder of the project file as it was given, for ``prefix``: empty where it is the current one."""
+    folder = (Path(directory) / (config or DEFAULT_NAME)).parent.as_posix()
+    return "" if folder == "." else folder.rstrip("/") + "/"
+
+
+def _read(path: Path, prefix: str, *, named: bool) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -58,7 +64,7 @@ def _read(path: Path, *, named: bool) -> bytes:
         what, hint = "is a folder", "name the project file in it"
     except OSError as error:
         what, hint = f"cannot be read: {(error.strerror or 'unknown').lower()}", "allow the file to be read"
-    raise SpecError((Problem(path.name, "", what, hint),))
+    raise SpecError((Problem(prefix + path.name, "", what, hint),))
 
 
 def _faults(raw: object) -> Iterator[Fault]:
@@ -156,7 +162,7 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         yield fault.below(prefix)
 
 
-def _project(path: Path, raw: Mapping[str, Any]) -> Project:
+def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
     root = path.parent
     defaults = raw.get("defaults") or {}
     channel = {key: value for key, value in (defaults.get("channel") or {}).items() if value is not None}
@@ -173,6 +179,7 @@ def _project(path: Path, raw: Mapping[str, Any]) -> Project:
         guardrails=_guardrails(raw.get("guardrails") or {}),
         default_stream_key={key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None},
         notifications=channels_of(raw.get("notifications") or {}),
+        prefix=prefix,
     )
 
 

@@ -53,15 +53,15 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
         read_options(path)
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] + ": " + line.split(": ")[1] for line in lines] == [
-        "controller.yaml:2:3: controller.intervall",
-        "controller.yaml:3:13: controller.interval",
-        "controller.yaml:4:9: controller.mode",
-        "controller.yaml:5:21: controller.repository.url",
-        "controller.yaml:5:24: controller.repository.brunch",
-        "controller.yaml:7:25: controller.targets.prod.every",
-        "controller.yaml:8:5: controller.targets.dev",
-        "controller.yaml:9:21: controller.retention.days",
-        "controller.yaml:10:18: controller.jitterPercent",
+        f"{path}:2:3: controller.intervall",
+        f"{path}:3:13: controller.interval",
+        f"{path}:4:9: controller.mode",
+        f"{path}:5:21: controller.repository.url",
+        f"{path}:5:24: controller.repository.brunch",
+        f"{path}:7:25: controller.targets.prod.every",
+        f"{path}:8:5: controller.targets.dev",
+        f"{path}:9:21: controller.retention.days",
+        f"{path}:10:18: controller.jitterPercent",
     ]
     assert 'did you mean "interval"?' in lines[0]
     assert 'did you mean "branch"?' in lines[4]

@@ -54,17 +54,17 @@ def test_gitlab_gets_a_code_quality_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("evil", ["a\n::add-mask::x", "a\r\n::set-env name=PATH::x", "%0A::error::x"])
 def test_text_of_a_spec_is_no_workflow_command(evil: str) -> None:
-    text = workflow_commands([Problem(f"specs/{evil},b:c.yaml:3:4", "channel/x", evil, evil)], [evil], "")
+    text = workflow_commands([Problem(f"specs/{evil},b:c.yaml:3:4", "channel/x", evil, evil)], [evil])
     lines = text.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("::error file=specs/a" if evil.startswith("a") else "::error file=specs/%25")
     head = lines[0].removeprefix("::error ").partition("::")[0]
     assert [part.partition("=")[0] for part in head.split(",")] == ["file", "line", "col"]
-    json.loads(code_quality([Problem(evil, "", evil)], ""))
+    json.loads(code_quality([Problem(evil, "", evil)]))
 
 
 def test_a_problem_without_a_line_is_one_of_its_file() -> None:
     assert (
-        workflow_commands([Problem("ivs-reconciler.yaml", "", "is a folder", "name the file")], (), "a/b")
+        workflow_commands([Problem("a/b/ivs-reconciler.yaml", "", "is a folder", "name the file")], ())
         == "::error file=a/b/ivs-reconciler.yaml::is a folder; name the file\n"
     )
