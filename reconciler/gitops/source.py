@@ -1,13 +1,14 @@
 """Follows one branch: a bare, shallow mirror that is fetched when the branch has moved, and the files of one commit at a time.
 
 Force pushes are followed like any other.
-What was last followed is remembered in the mirror, so that a restart without the forge goes on from there.
+What was last followed is remembered in the mirror, so that a restart without the forge goes on from there; it is remembered of this repository and branch, and of no other.
 A branch that vanished or a head that nobody listed has signed is an error and leaves the last good commit in place.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 
 from reconciler.gitops.git import Git, GitError, Remote, Trouble, last_words, shown
 
-_FOLLOWED = "refs/followed/head"
 _NO_SUCH_REF = 2
 
 
@@ -46,6 +46,8 @@ class Source:
         self.path = path.strip("/")
         self._mirror = folder / "mirror.git"
         self._scratch = folder / "tree"
+        # A folder that was another repository's must not have its commit taken for one of ours.
+        self._followed = f"refs/followed/{hashlib.sha256(f'{remote.url} {remote.branch}'.encode()).hexdigest()[:20]}"
         self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
 
     def open(self) -> Commit | None:
@@ -59,7 +61,7 @@ class Source:
             self._mirror.mkdir(parents=True, exist_ok=True)
             try:
                 self._git.ask("init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
-                done = self._git.run("rev-parse", "--verify", "--quiet", f"{_FOLLOWED}^{{commit}}")
+                done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
                 if done.returncode:
                     return None
                 return self._described(done.stdout.strip())
@@ -87,7 +89,7 @@ class Source:
 
     def follow(self, commit: Commit) -> None:
         """Remember a commit that turned out to be one to work with."""
-        self._git.ask("update-ref", _FOLLOWED, commit.id)
+        self._git.ask("update-ref", self._followed, commit.id)
 
     @contextlib.contextmanager
     def files(self, commit: Commit) -> Iterator[Path]:

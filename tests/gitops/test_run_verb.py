@@ -107,6 +107,14 @@ def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert controller.end() == 0
 
 
+def test_a_mistyped_repository_is_not_the_one_of_last_time(tmp_path: Path, repo: Repo) -> None:
+    assert run(tmp_path, "run", "--repo", str(repo.folder), "--once", env=CREDENTIALS).code == 5
+    for words in (("--repo", f"{repo.folder}-typo"), ("--repo", str(repo.folder), "--branch", "mian")):
+        ran = run(tmp_path, "run", *words, "--once", "--mode", "apply", env=CREDENTIALS)
+        assert (ran.code, ran.out) == (1, "")
+        assert "cannot be reached" in ran.err or "has no branch 'mian'" in ran.err
+
+
 def test_without_secrets_nothing_is_listened_to(tmp_path: Path, repo: Repo) -> None:
     with running(tmp_path, "--repo", str(repo.folder), *QUICK) as controller:
         body = b"{}"

@@ -190,6 +190,16 @@ def test_what_was_followed_is_known_after_a_restart(tmp_path: Path, repo: Repo) 
     assert Source(tmp_path / "state", Remote(str(repo.folder))).open() == commit
 
 
+def test_what_was_followed_is_of_that_repository_and_branch_alone(tmp_path: Path, repo: Repo) -> None:
+    first = source(tmp_path, repo.folder)
+    first.follow(first.fetch())
+    for url, more in ((tmp_path / "served" / "typo", {}), (repo.folder, {"branch": "release"})):
+        assert Source(tmp_path / "state", Remote(str(url), **more), timeout=60).open() is None  # type: ignore[arg-type]
+    found = Source(tmp_path / "state", Remote(str(repo.folder)), timeout=60).open()
+    assert found is not None
+    assert found.id == repo.head
+
+
 def test_only_commits_signed_by_a_listed_key_are_followed(tmp_path: Path, repo: Repo) -> None:
     listed, stranger = ssh_key(tmp_path / "listed"), ssh_key(tmp_path / "stranger")
     signers = tmp_path / "signers"
