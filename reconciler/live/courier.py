@@ -114,6 +114,8 @@ class Courier:
                 self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **about))
             except AwsError as error:
                 if denied and error.code in DENIED_CODES:
+                    # It may be there or not; whoever reads this knows which of the two permissions is meant.
+                    first.args = (f"{first}; and if it is not there: {_without(sink, error)}",)
                     raise first from None
                 if error.code != _THERE_ALREADY:
                     raise
@@ -141,6 +143,10 @@ class Courier:
             if not may_repeat(failure, Repeat.SAME, calls):
                 raise _refused(sink, operation, failure, value) from None
             self._sleep(pause(calls, self._draw()))
+
+
+def _without(sink: Sink, error: AwsError) -> str:
+    return str(error).removeprefix(f"{sink} did not take it: ")
 
 
 def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:

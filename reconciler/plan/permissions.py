@@ -127,7 +127,7 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     if STREAM_KEY in kinds or wishes.stop_live:
         yield _allow("ReplaceKeys", [STREAM_KEY.delete], _arns(places, KindName.STREAM_KEY))
     if wishes.stop_live:
-        yield _allow("StopBroadcasts", ["StopStream", "GetStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None)
+        yield _allow("StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None)
     yield from _recording(places, kinds)
     yield from _handing_over(places)
     yield from _locks(places)

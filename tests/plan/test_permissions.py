@@ -17,11 +17,13 @@ from reconciler.model.resource import DesiredState
 from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import S3Lock, Target
-from reconciler.plan.actions import PlanOptions
+from reconciler.plan.actions import ApplyResult, PlanOptions, Result
 from reconciler.plan.permissions import MOST_CHARACTERS, Place, Policy, Wishes, apply_policy, plan_policy
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, refs, wanted
 from tests.cli.support import run, stack
+from tests.live.stores import Stores
+from tests.reliability.matrix import every_value_arrived
 from tests.reliability.world import World, key_pair, worlds_client
 
 TARGET = Target("prod", REGION, account_id=ACCOUNT)
@@ -123,16 +125,21 @@ def world(tmp_path: Path) -> Any:
     client = worlds_client()
     sandbox = Sandbox(serve=False, clock=clock, seed=9, settle_seconds=1)
     detach = sandbox.attach(client)
-    yield World(sandbox, clock, client, tmp_path)
+    yield World(sandbox, clock, client, tmp_path, stores=Stores())
     detach()
     sandbox.stop()
 
 
 def apply_under(world: World, spec: DesiredState, policy: Policy, options: PlanOptions | None = None) -> Judge:
     judge = Judge(world, policy)
+    if world.stores is not None:
+        world.stores.calls.clear()
+        world.stores.allowed = lambda action, resource: allowed(policy, action, resource, {})
     survey = world.survey(spec, options, before=judge)
-    world.carry_out(survey)
+    result = world.carry_out(survey)
     assert judge.refused == []
+    assert result is None or result.complete, result
+    judge.used |= set(world.stores.calls if world.stores is not None else ())
     return judge
 
 
@@ -227,6 +234,60 @@ def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None
     assert allowed(policy, "ivs:GetStreamKey", f"arn:aws:ivs:{REGION}:{ACCOUNT}:stream-key/x", {})
     everywhere = {action for statement in _statements(apply_policy([Place(TARGET, everything())], Wishes())) for action in statement["Action"]}
     assert not any(action.startswith(("secretsmanager:", "ssm:", "kms:")) or action == "ivs:GetStreamKey" for action in everywhere)
+
+
+def with_sinks(rotation: str, *, secret: Sink | None = None, latency: str = "LOW") -> DesiredState:
+    """Make a spec with a sink of every sort."""
+    secret = secret or Sink(Store.SECRETS_MANAGER, "acme/one", "alias/own")
+    parameter = Sink(Store.PARAMETER_STORE, "/ivs/two", "1234abcd-12ab-34cd-56ef-1234567890ab")
+    return desired(
+        wanted("channel/a", {"latencyMode": latency}),
+        wanted("channel/b"),
+        wanted("stream-key/a", sink=secret, rotation=rotation),
+        wanted("stream-key/b", sink=parameter, rotation=rotation),
+    )
+
+
+def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
+    used: set[str] = set()
+    for spec in (with_sinks("1"), with_sinks("2")):
+        used |= apply_under(world, spec, apply_policy([Place(TARGET, spec)], Wishes())).used
+        every_value_arrived(world, spec)
+    assert {"GetStreamKey", "DeleteStreamKey", "CreateStreamKey", "PutSecretValue", "CreateSecret", "PutParameter"} <= used
+    assert world.stores is not None
+    world.stores.allowed = lambda _action, _resource: True
+    secret = Sink(Store.SECRETS_MANAGER, world.stores.client("secretsmanager").describe_secret(SecretId="acme/one")["ARN"])
+    spec = with_sinks("3", secret=secret)
+    policy = apply_policy([Place(TARGET, spec)], Wishes())
+    assert "CreateSecret" not in apply_under(world, spec, policy).used
+    assert not any("secretsmanager:CreateSecret" in statement["Action"] for statement in _statements(policy))
+    every_value_arrived(world, spec)
+
+
+@pytest.mark.parametrize("missing", ["secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "ssm:PutParameter", "kms:GenerateDataKey"])
+def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(world: World, missing: str) -> None:
+    """The policy holds nothing that is not used: without any one of them, something cannot be carried out, and the next apply can."""
+    specs = (with_sinks("1"), with_sinks("2"))
+    policy = apply_policy([Place(TARGET, specs[0])], Wishes())
+    assert world.stores is not None
+    world.stores.allowed = lambda action, resource: action != missing and allowed(policy, action, resource, {})
+    failed = [outcome for spec in specs for outcome in (world.apply(spec) or ApplyResult("here", ())).outcomes if outcome.result is Result.FAILED]
+    assert failed
+    assert all(missing in outcome.message and "waits: correct that and apply again" in outcome.message for outcome in failed)
+    apply_under(world, specs[1], policy)
+    every_value_arrived(world, specs[1])
+
+
+def test_every_call_that_ends_a_broadcast_is_allowed_and_nothing_more(world: World) -> None:
+    before, after = with_sinks("1"), with_sinks("1", latency="NORMAL")
+    apply_under(world, before, apply_policy([Place(TARGET, before)], Wishes()))
+    (channel,) = [found["arn"] for found in world.everything() if found["tags"].get(ID) == "a" and found["kind"] == "channel"]
+    world.control.go_live(channel)
+    policy = apply_policy([Place(TARGET, after)], Wishes(stop_live=True))
+    used = apply_under(world, after, policy, PlanOptions(stop_live=("channel/a",))).used
+    every_value_arrived(world, after)
+    stopping = next(statement for statement in _statements(policy) if statement["Sid"] == "StopBroadcasts")
+    assert set(stopping["Action"]) <= {f"ivs:{operation}" for operation in used}
 
 
 def test_thousands_of_parameters_are_allowed_by_what_they_begin_with() -> None:
