@@ -14,7 +14,7 @@ from reconciler.diff import FieldChange, additions, escape
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.sink import Sink
-from reconciler.model.tags import DELIVERED, ID, STACK
+from reconciler.model.tags import DELIVERED, ID, ROTATION, STACK
 from reconciler.model.values import Ref, Value
 from reconciler.plan.actions import Blocked, Reason, ReplaceOrder, Verb
 from reconciler.plan.delivery import delivery_due, rotation_due, sinks_of, waits, where_to
@@ -56,7 +56,7 @@ def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft
 def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) -> Draft | None:
     wanted = {"channelArn": channel_arn}
     deliver = sinks_of(resource, scene.rotate)
-    live, owner = meant(scene, channel_arn)
+    live, owner = meant(scene, resource, channel_arn)
     if live is None:
         return Draft(
             resource.address,
@@ -156,13 +156,17 @@ def waiting_notes(scene: Scene) -> Iterator[str]:
                 )
 
 
-def meant(scene: Scene, channel_arn: str) -> tuple[LiveResource | None, str]:
-    """Return the key of a channel and the stack it belongs to: ours before nobody's before another stack's, then by ARN."""
-    stack = scene.desired.stack
+def meant(scene: Scene, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
+    """Return the key of a channel and the stack it belongs to: ours before nobody's before another stack's.
 
-    def rank(key: LiveResource) -> tuple[int, str]:
+    A channel has one key at most, so that of several one is the key and the others were deleted a moment ago and are still shown:
+    the one with the spec's label was made after those with another, and one whose value waits after those whose value does not.
+    """
+    stack, label = scene.desired.stack, resource.tags.get(ROTATION)
+
+    def rank(key: LiveResource) -> tuple[int, bool, bool, str]:
         owner = key.tags.get(STACK, "")
-        return (0 if owner == stack else 1 if not owner else 2, key.arn)
+        return (0 if owner == stack else 1 if not owner else 2, key.tags.get(ROTATION) != label, not waits(key), key.arn)
 
     keys = scene.owned.keys.get(channel_arn, ())
     if not keys:

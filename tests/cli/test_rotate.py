@@ -264,6 +264,21 @@ def test_stopped_after_any_step_a_rotation_goes_on_and_makes_one_key(world: Worl
     assert sum(call["operation"] == "CreateStreamKey" for call in world.control.calls(limit=1000)) == 1
 
 
+def test_a_key_that_is_gone_and_still_listed_is_not_taken_for_the_new_one(world: World) -> None:
+    """Whichever of the two is listed first: which key is which is told by tags."""
+    world.carry_out(surveyed(world, keys("0", SINK)))
+    for label in map(str, range(1, 7)):
+        world.clock.advance(60)
+        world.control.set_lag(delete=20)
+        stop = threading.Event()
+        world.carry_out(surveyed(world, keys(label, SINK)), stop=stop, screen=Stopping(2, stop))
+        result = world.carry_out(surveyed(world, keys(label, SINK)))
+        assert result is not None
+        assert result.complete, result
+        world.control.set_lag()
+        assert surveyed(world, keys(label, SINK)).plan.is_empty
+
+
 @pytest.mark.parametrize("effect", ["reset", "error", "truncate"])
 @pytest.mark.parametrize("lag", [0, 20])
 def test_a_create_whose_answer_is_lost_is_found_again_and_not_the_key_that_was_deleted(world: World, effect: str, lag: int) -> None:
