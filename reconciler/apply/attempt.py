@@ -71,7 +71,7 @@ class Context:
 
     ``off_air`` holds the channels whose broadcast was seen to end, and is written like ``bound``.
     ``before`` is told of each step in its worker, before its first call leaves. ``draw`` gives random numbers from 0 to 1.
-    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
+    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``; ``channels`` says whose key it was, by the key's ARN.
     """
 
     calls: WriteCalls
@@ -85,6 +85,7 @@ class Context:
     before: Callable[[Address, str], None] = _nobody
     draw: Callable[[], float] = lambda: 0.5
     deliver: Callable[[str, Sink], Answer] | None = None
+    channels: dict[str, str] = field(default_factory=dict)
 
 
 class StoppedError(Exception):

@@ -51,7 +51,7 @@ class Lookout:
 
     def __init__(self, listing: Listing, stack: str, known: Iterable[str], *, read_at: float, clock: Callable[[], float]) -> None:
         self._listing = listing
-        self._stack = stack
+        self.stack = stack
         self._known = frozenset(known)
         self._read_at = read_at
         self._clock = clock
@@ -91,7 +91,7 @@ class Lookout:
         found: dict[str, list[Sighting]] = {}
         for item in self._listing(kind, {}):
             seen = _sighting(item)
-            if seen.arn not in self._known and seen.tags.get(STACK) == self._stack and ID in seen.tags:
+            if seen.arn not in self._known and seen.tags.get(STACK) == self.stack and ID in seen.tags:
                 found.setdefault(seen.tags[ID], []).append(seen)
         return {identifier: tuple(sorted(group, key=_arn)) for identifier, group in found.items()}
 

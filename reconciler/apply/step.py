@@ -16,7 +16,7 @@ from reconciler.apply.attempt import LAG_SECONDS as LAG_SECONDS
 from reconciler.apply.attempt import Attempt, Bound, Context, StoppedError, passing, pauses
 from reconciler.apply.attempt import WriteCalls as WriteCalls
 from reconciler.apply.create import Creation, Made, kind_made_by
-from reconciler.apply.deliver import hand_over
+from reconciler.apply.deliver import hand_over, superseded
 from reconciler.apply.events import StepStarted
 from reconciler.apply.takeover import found_in
 from reconciler.errors import AwsError
@@ -80,7 +80,10 @@ def _run(attempt: Attempt) -> Settled:
         return Settled(attempt.outcome(Result.DONE))
     kind = kind_made_by(step.operation)
     if kind is None or context.lookout is None:
-        bound = _send(attempt, parameters)
+        try:
+            bound = _send(attempt, parameters)
+        except AwsError as error:
+            raise superseded(attempt, parameters, error) from None
         return Settled(attempt.outcome(Result.DONE), bound)
     creation = Creation.of(attempt, kind, parameters, context.lookout)
     bound = creation.run()

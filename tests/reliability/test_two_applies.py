@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import AwsError
+from reconciler.model.resource import DesiredState
+from reconciler.model.sink import Sink, Store
 from reconciler.pipeline.survey import Survey
 from reconciler.plan.actions import ApplyResult, PlanOptions
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import desired, refs, wanted
+from tests.live.stores import Stores
 from tests.reliability.interleave import Turnstile
+from tests.reliability.matrix import every_value_arrived
 from tests.reliability.world import World, key_pair, worlds_client
 
 SPEC = desired(
@@ -106,3 +110,36 @@ def test_one_of_everything_stands_when_answers_are_lost_too(seed: int, tmp_path:
     world.apply(SPEC)
     assert world.standing() == dict.fromkeys(SPEC.resources, 1), said
     assert world.survey(SPEC, PlanOptions(prune=True)).plan.actions == (), said
+
+
+def test_a_value_that_comes_late_does_not_pass_for_that_of_the_key_that_is_there(tmp_path: Path) -> None:
+    """While one apply hands a value over, another one makes the next key, for a newer spec, and hands its value over first."""
+    sink = Sink(Store.SECRETS_MANAGER, "acme/a")
+
+    def spec(label: str) -> DesiredState:
+        return desired(wanted("channel/a"), wanted("stream-key/a", rotation=label, sink=sink))
+
+    clock = VirtualClock()
+    client = worlds_client()
+    with Sandbox(serve=False, clock=clock, seed=3) as sandbox:
+        sandbox.attach(client)
+        stores = Stores()
+        world = World(sandbox, clock, client, tmp_path, stores=stores)
+        world.apply(spec("1"))
+        newer: list[ApplyResult | None] = []
+
+        def first_the_other(_action: str, _resource: str) -> bool:
+            if not newer:
+                newer.append(None)
+                newer[0] = world.apply(spec("3"))
+            return True
+
+        stores.allowed = first_the_other
+        older = world.apply(spec("2"))
+        assert newer[0] is not None
+        assert newer[0].complete
+        assert older is not None
+        assert "is gone: another apply deleted it while its value was handed over to secretsManager:acme/a; the value of" in older.outcomes[0].message
+        world.apply(spec("3"))
+        every_value_arrived(world, spec("3"))
+        assert world.survey(spec("3")).plan.is_empty
