@@ -15,7 +15,6 @@ from typing import Any
 
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import json_text
 
 KEPT = 20_000
 TRIM_EVERY = 500
@@ -45,7 +44,7 @@ class CallRecord:
 
     def to_json(self) -> str:
         """Return the record as text; by hand, since `asdict` would copy the documents deeply."""
-        return json_text({name: getattr(self, name) for name in self.__slots__})
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 class Journal:
