@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
 from reconciler.sandbox.identity import Caller
 from reconciler.sandbox.wire import ApiError, Request, Response
