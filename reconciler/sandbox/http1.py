@@ -18,6 +18,7 @@ DRAINED = 16 * MAX_BODY
 MAX_FIELDS = 100
 MAX_HEAD = 65_536
 _DIGITS = 15
+_PIECE = 16_384
 _CHUNK_LINE = 64
 _HEX = b"0123456789abcdefABCDEF"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -139,7 +140,7 @@ class Reader:
         return self._take(end + 1)
 
     def _fill(self) -> None:
-        received = self._connection.recv(MAX_HEAD)
+        received = self._connection.recv(_PIECE)
         if not received:
             raise EOFError
         self._buffer += received

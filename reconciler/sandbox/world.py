@@ -21,6 +21,8 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.wire import json_text
 
 _COLUMNS = "seq, arn, kind, parent, document"
+_FIND = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND gone_from IS NULL"
+_SEE = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)"
 _SPACE = 1 << 32
 _DIGITS = 18
 
@@ -119,18 +121,12 @@ class World:
 
     def find(self, arn: str) -> Row | None:
         """Return the resource as it truly is, in this account and region."""
-        found = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND gone_from IS NULL",
-            (arn, self.account, self.region),
-        ).fetchone()
+        found = self.connection.execute(_FIND, (arn, self.account, self.region)).fetchone()
         return None if found is None else _row(found)
 
     def see(self, arn: str) -> Row | None:
         """Return the resource as a reader is shown it."""
-        found = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)",
-            (arn, self.account, self.region, self.now, self.now),
-        ).fetchone()
+        found = self.connection.execute(_SEE, (arn, self.account, self.region, self.now, self.now)).fetchone()
         return None if found is None else _row(found)
 
     def children(self, parent: str) -> list[Row]:
