@@ -1,8 +1,9 @@
 """The sandbox beside moto's server: calls through boto3, 5,000 creates, memory, start-up; and cost per listed item.
 
-Both servers run in processes of their own and are asked by the same client, one call after another over a connection
-that is kept where the server keeps it; they are compared as ratios of one run. Wall times suffer from whatever else
-the machine does; processor times, of client and server together, much less.
+The servers run in processes of their own and are asked by the same clients, over a connection that is kept where the
+server keeps it. They take turns, round by round, and a ratio is the median of the rounds' ratios: what made the machine
+slow for one made it slow for the other. Wall times suffer all the same from whatever else the machine does; processor
+times, of client and server together, much less.
 
 Most of a call through boto3 is boto3. The third server does nothing at all (`static_responder`): its column is the
 floor below which no server can come through boto3. The same creates are therefore also sent by a client that costs
@@ -13,7 +14,7 @@ moto's server ends the connection after every answer, as it does for its users; 
 
 from __future__ import annotations
 
-import os
+import functools
 import socket
 import statistics
 import subprocess
@@ -21,24 +22,24 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.crowd import WARM_UP, client, crowd, plain
+from bench.crowd import WARM_UP, client, crowd
 from bench.measure import table
 
+ROUNDS = 10
 CREATES = 5_000
-GETS = 1_000
-PAGES = 40
+GETS = 5_000
+PAGES = 50
 BATCHES = 100
 STARTS = 5
 SIZES = (100, 1_000, 5_000, 20_000)
 LISTED = 40_000
 CLIENTS = 4
-CROWDED = 2_000
+CROWDED = 1_000
 NAMES = ("sandbox", "moto", "floor")
 
 
@@ -46,6 +47,7 @@ NAMES = ("sandbox", "moto", "floor")
 class Running:
     """A server that answers, and the seconds it took to."""
 
+    name: str
     url: str
     process: int
     ready: float
@@ -56,61 +58,59 @@ class Running:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
     def cpu(self) -> float:
-        """Return the processor seconds that it and this process have used."""
-        fields = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + time.process_time()
+        """Return the processor seconds that it and this process have used; a process number says, in this form, its clock."""
+        return time.clock_gettime((~self.process << 3) | 2) + time.process_time()
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one server did."""
-
-    ready: float
-    create: float
-    create_cpu: float
-    plain_create: float
-    crowded: float
-    crowded_plain: float
-    get: float
-    get_cpu: float
-    page: float
-    batch: float
-    rss_empty: float
-    rss_full: float
+# What was measured on each server, round by round.
+Measured = dict[str, list[float]]
 
 
 def main() -> None:
     """Measure and print."""
-    results = {name: measure(name, command) for name, command in commands().items()}
+    found = commands()
     rows: list[tuple[str, ...]] = [("", *NAMES, "sandbox / moto", "floor / moto", "aim")]
-    for title, pick, aim in (
-        (f"ready to serve, best of {STARTS}, s", lambda figures: figures.ready, "under 0.25 s"),
-        ("get through boto3, ms", lambda figures: figures.get, "0.33"),
-        ("  processor time", lambda figures: figures.get_cpu, ""),
-        ("create through boto3, ms", lambda figures: figures.create, ""),
-        ("  processor time", lambda figures: figures.create_cpu, ""),
-        (f"{CREATES:,} creates through boto3, s", lambda figures: figures.create * CREATES / 1000, "0.25"),
-        (f"{CREATES:,} creates, plain client, s", lambda figures: figures.plain_create * CREATES / 1000, "0.25"),
-        (f"create, {CLIENTS} boto3 clients at once, ms", lambda figures: figures.crowded, ""),
-        (f"create, {CLIENTS} plain clients at once, ms", lambda figures: figures.crowded_plain, ""),
-        ("list page of 100, ms", lambda figures: figures.page, ""),
-        ("batch of 50, ms", lambda figures: figures.batch, ""),
-        ("memory empty, MB", lambda figures: figures.rss_empty, ""),
-        (f"memory at {CREATES:,} channels, MB", lambda figures: figures.rss_full, "under 60 MB"),
-    ):
-        rows.append(row(title, pick, results, aim))
+    rows.append(row("ready to serve, best, s", starts(found), "under 0.25 s", min))
+    with running(found) as servers:
+        create, create_cpu, get, get_cpu, page, batch, empty, full = calls(servers)
+    with running(found) as servers:
+        alone = in_turn(servers, lambda server, _: crowd(server.url, "plain", 1, CREATES // ROUNDS) * 1000)
+    with running(found) as servers:
+        boto3s = in_turn(servers, lambda server, _: crowd(server.url, "boto3", CLIENTS, CROWDED) * 1000)
+        plains = in_turn(servers, lambda server, _: crowd(server.url, "plain", CLIENTS, CROWDED) * 1000)
+    rows += [
+        row("get through boto3, ms", get, "0.33"),
+        row("  processor time", get_cpu, ""),
+        row("create through boto3, ms", create, ""),
+        row("  processor time", create_cpu, ""),
+        row(f"{CREATES:,} creates through boto3, s", create, "0.25", total),
+        row(f"{CREATES:,} creates, plain client, s", alone, "0.25", total),
+        row(f"create, {CLIENTS} boto3 clients at once, ms", boto3s, ""),
+        row(f"create, {CLIENTS} plain clients at once, ms", plains, ""),
+        row("list page of 100, ms", page, ""),
+        row("batch of 50, ms", batch, ""),
+        row("memory empty, MB", empty, ""),
+        row(f"memory at {CREATES:,} channels, MB", full, "under 60 MB"),
+    ]
     sys.stdout.write(table("sandbox: against moto's server, and against one that does nothing", rows) + "\n")
     sys.stdout.write(table("sandbox: listing cost per item", listing()) + "\n")
 
 
-def row(title: str, pick: Callable[[Figures], float], results: Mapping[str, Figures], aim: str) -> tuple[str, ...]:
-    """Return one line of the table; what was not measured is 0 and shown as a dash."""
-    values = {name: pick(results[name]) if name in results else 0.0 for name in NAMES}
+def total(rounds: Sequence[float]) -> float:
+    """Return the seconds of all creates, from the milliseconds of one in each round."""
+    return sum(rounds) / len(rounds) * CREATES / 1000
+
+
+def row(title: str, measured: Measured, aim: str, shown: Callable[[Sequence[float]], float] = statistics.median) -> tuple[str, ...]:
+    """Return one line of the table; what was not measured is shown as a dash."""
 
     def ratio(name: str) -> str:
-        return f"{values[name] / values['moto']:.2f}" if values[name] and values["moto"] else "-"
+        if name not in measured or "moto" not in measured:
+            return "-"
+        return f"{statistics.median(ours / theirs for ours, theirs in zip(measured[name], measured['moto'], strict=True)):.2f}"
 
-    return (title, *(f"{value:.2f}" if value else "-" for value in values.values()), ratio("sandbox"), ratio("floor"), aim)
+    values = (f"{shown(measured[name]):.2f}" if name in measured else "-" for name in NAMES)
+    return (title, *values, ratio("sandbox"), ratio("floor"), aim)
 
 
 def commands() -> dict[str, list[str]]:
@@ -125,62 +125,68 @@ def commands() -> dict[str, list[str]]:
     return found
 
 
-def measure(name: str, command: list[str]) -> Figures:
-    """Put one server through everything; the one that does nothing is only called."""
-    ready = []
+def starts(found: Mapping[str, list[str]]) -> Measured:
+    """Return the seconds until each server answers; the one that does nothing need not be asked."""
+    ready: Measured = {name: [] for name in found if name != "floor"}
     for _ in range(STARTS):
-        with served(command) as server:
-            ready.append(server.ready)
-    with served(command) as server:
-        plain_create = plainly(server.url)
-    with served(command) as server:
-        crowded, crowded_plain = (crowd(server.url, kind, CLIENTS, CROWDED) for kind in ("boto3", "plain"))
-    with served(command) as server:
-        ivs = client(server.url)
-        empty = server.rss()
-        arns = [ivs.create_channel(name=f"warm{number}")["channel"]["arn"] for number in range(WARM_UP)]
-        began, used = time.perf_counter(), server.cpu()
-        arns += [ivs.create_channel(name=f"c{number}", tags={"bench": "yes"})["channel"]["arn"] for number in range(CREATES)]
-        create, create_cpu = (time.perf_counter() - began) / CREATES, (server.cpu() - used) / CREATES
-        used = server.cpu()
-        get = each(GETS, lambda number: ivs.get_channel(arn=arns[number * 7 % CREATES]))
-        get_cpu = (server.cpu() - used) / GETS
-        real = name != "floor"
-        return Figures(
-            ready=min(ready) if real else 0.0,
-            create=create * 1000,
-            create_cpu=create_cpu * 1000,
-            plain_create=plain_create * 1000,
-            crowded=crowded * 1000,
-            crowded_plain=crowded_plain * 1000,
-            get=get,
-            get_cpu=get_cpu * 1000,
-            page=each(PAGES, lambda _: ivs.list_channels(maxResults=100)) if real else 0.0,
-            batch=each(BATCHES, lambda number: ivs.batch_get_channel(arns=arns[number * 50 % CREATES :][:50])) if real else 0.0,
-            rss_empty=empty if real else 0.0,
-            rss_full=server.rss() if real else 0.0,
-        )
+        for name, rounds in ready.items():
+            with served(name, found[name]) as server:
+                rounds.append(server.ready)
+    return ready
 
 
-def plainly(url: str) -> float:
-    """Return the seconds a create takes that the standard library's client sends."""
-    create = plain(url)
-    for number in range(WARM_UP):
-        create(number)
+def calls(servers: Mapping[str, Running]) -> tuple[Measured, ...]:
+    """Call every operation through boto3: create and get with their processor times, a page, a batch; and the memory before and after."""
+    clients = {name: client(server.url) for name, server in servers.items()}
+    arns: dict[str, list[str]] = {name: [] for name in servers}
+    real = {name: server for name, server in servers.items() if name != "floor"}
+    spent: dict[str, Measured] = {what: {name: [] for name in servers} for what in ("create", "get")}
+    taken: dict[str, Measured] = {what: {name: [] for name in servers} for what in ("create", "get")}
+
+    def create(name: str, number: int) -> None:
+        arns[name].append(clients[name].create_channel(name=f"c{number}", tags={"bench": "yes"})["channel"]["arn"])
+
+    def get(name: str, number: int) -> None:
+        clients[name].get_channel(arn=arns[name][number * 7 % len(arns[name])])
+
+    for name in servers:
+        for number in range(WARM_UP):
+            create(name, number)
+    empty = {name: [server.rss()] for name, server in real.items()}
+    for round_ in range(ROUNDS):
+        for what, call, times in (("create", create, CREATES // ROUNDS), ("get", get, GETS // ROUNDS)):
+            for name, server in servers.items():
+                used = server.cpu()
+                taken[what][name].append(each(functools.partial(call, name), round_, times))
+                spent[what][name].append((server.cpu() - used) / times * 1000)
+
+    def page(server: Running, round_: int) -> float:
+        return each(lambda _: clients[server.name].list_channels(maxResults=100), round_, PAGES // ROUNDS)
+
+    def batch(server: Running, round_: int) -> float:
+        known = arns[server.name]
+        return each(lambda number: clients[server.name].batch_get_channel(arns=known[number * 50 % CREATES :][:50]), round_, BATCHES // ROUNDS)
+
+    listed = in_turn(real, page), in_turn(real, batch)
+    full = {name: [server.rss()] for name, server in real.items()}
+    return taken["create"], spent["create"], taken["get"], spent["get"], *listed, empty, full
+
+
+def in_turn(servers: Mapping[str, Running], measure: Callable[[Running, int], float], rounds: int = ROUNDS) -> Measured:
+    """Measure the servers one after another, round by round."""
+    measured: Measured = {name: [] for name in servers}
+    for round_ in range(rounds):
+        for name, server in servers.items():
+            measured[name].append(measure(server, round_))
+    return measured
+
+
+def each(call: Callable[[int], object], round_: int, times: int) -> float:
+    """Return the milliseconds of a call, a round of which is made; each call of all rounds has its own number."""
     began = time.perf_counter()
-    for number in range(CREATES):
-        create(number)
-    return (time.perf_counter() - began) / CREATES
-
-
-def each(times: int, call: Callable[[int], Any]) -> float:
-    """Return the median milliseconds of a call."""
-    taken = []
-    for number in range(times):
-        began = time.perf_counter()
+    for number in range(round_ * times, (round_ + 1) * times):
         call(number)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
+    return (time.perf_counter() - began) / times * 1000
 
 
 def listing() -> list[tuple[str, ...]]:
@@ -191,7 +197,7 @@ def listing() -> list[tuple[str, ...]]:
     """
     rows: list[tuple[str, ...]] = [("channels", "us per item, best", "processor us per item", "ratio to the smallest")]
     first = 0.0
-    with served(commands()["sandbox"]) as server:
+    with served("sandbox", commands()["sandbox"]) as server:
         ivs = client(server.url)
         made = 0
         for size in SIZES:
@@ -212,7 +218,14 @@ def listing() -> list[tuple[str, ...]]:
 
 
 @contextmanager
-def served(command: list[str]) -> Iterator[Running]:
+def running(found: Mapping[str, list[str]]) -> Iterator[dict[str, Running]]:
+    """Run all servers at once; those that are not asked sleep."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(served(name, command)) for name, command in found.items()}
+
+
+@contextmanager
+def served(name: str, command: list[str]) -> Iterator[Running]:
     """Run a server in a process of its own until it answers, and end it after."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -220,7 +233,7 @@ def served(command: list[str]) -> Iterator[Running]:
     with subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait(port, process)
-            yield Running(url, process.pid, time.perf_counter() - began)
+            yield Running(name, url, process.pid, time.perf_counter() - began)
         finally:
             process.terminate()
             process.wait(10)

@@ -27,7 +27,9 @@ CHANNEL = {
 }
 STREAM_KEY = {"arn": f"{ARN}:stream-key/abcdefABCDEF", "value": "x" * 56, "channelArn": CHANNEL["arn"], "tags": {}}
 BODY = json.dumps({"channel": CHANNEL, "streamKey": STREAM_KEY}).encode()
-HEAD = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+# As many fields as the sandbox sends: each costs the client something.
+FIELDS = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\nx-amzn-RequestId: 00000000-0000-4000-a000-000000000000"
+HEAD = f"HTTP/1.1 200 OK\r\n{FIELDS}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
 
 
 def main(port: int) -> None:
