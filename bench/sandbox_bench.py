@@ -153,8 +153,8 @@ def calls(servers: Mapping[str, Running]) -> tuple[Measured, ...]:
         for number in range(WARM_UP):
             create(name, number)
     empty = {name: [server.rss()] for name, server in real.items()}
-    for round_ in range(ROUNDS):
-        for what, call, times in (("create", create, CREATES // ROUNDS), ("get", get, GETS // ROUNDS)):
+    for what, call, times in (("create", create, CREATES // ROUNDS), ("get", get, GETS // ROUNDS)):
+        for round_ in range(ROUNDS):
             for name, server in servers.items():
                 used = server.cpu()
                 taken[what][name].append(each(functools.partial(call, name), round_, times))
