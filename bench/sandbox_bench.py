@@ -153,11 +153,11 @@ def calls(servers: Mapping[str, Running]) -> tuple[Measured, ...]:
         for number in range(WARM_UP):
             create(name, number)
     empty = {name: [server.rss()] for name, server in real.items()}
-    for what, call, times in (("create", create, CREATES // ROUNDS), ("get", get, GETS // ROUNDS)):
+    for what, call, times, of in (("create", create, CREATES // ROUNDS, statistics.mean), ("get", get, GETS // ROUNDS, statistics.median)):
         for round_ in range(ROUNDS):
             for name, server in servers.items():
                 used = server.cpu()
-                taken[what][name].append(each(functools.partial(call, name), round_, times))
+                taken[what][name].append(each(functools.partial(call, name), round_, times, of))
                 spent[what][name].append((server.cpu() - used) / times * 1000)
 
     def page(server: Running, round_: int) -> float:
@@ -181,12 +181,14 @@ def in_turn(servers: Mapping[str, Running], measure: Callable[[Running, int], fl
     return measured
 
 
-def each(call: Callable[[int], object], round_: int, times: int) -> float:
-    """Return the milliseconds of a call, a round of which is made; each call of all rounds has its own number."""
-    began = time.perf_counter()
+def each(call: Callable[[int], object], round_: int, times: int, of: Callable[[Sequence[float]], float] = statistics.median) -> float:
+    """Return the median (or the mean) milliseconds of a round's calls; each call of all rounds has its own number."""
+    taken = []
     for number in range(round_ * times, (round_ + 1) * times):
+        began = time.perf_counter()
         call(number)
-    return (time.perf_counter() - began) / times * 1000
+        taken.append(time.perf_counter() - began)
+    return of(taken) * 1000
 
 
 def listing() -> list[tuple[str, ...]]:

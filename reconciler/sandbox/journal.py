@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.sandbox.identity import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
 
@@ -28,10 +29,7 @@ class CallRecord:
     request_id: str
     service: str
     operation: str
-    account: str
-    region: str
-    user: str
-    access_key: str
+    caller: Caller
     source_ip: str
     user_agent: str
     read_only: bool
@@ -44,7 +42,27 @@ class CallRecord:
 
     def to_json(self) -> str:
         """Return the record as text; by hand, since `asdict` would copy the documents deeply."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return json.dumps(
+            {
+                "time": self.time,
+                "request_id": self.request_id,
+                "service": self.service,
+                "operation": self.operation,
+                "account": self.caller.account,
+                "region": self.caller.region,
+                "user": self.caller.arn,
+                "access_key": self.caller.access_key,
+                "source_ip": self.source_ip,
+                "user_agent": self.user_agent,
+                "read_only": self.read_only,
+                "status": self.status,
+                "error_code": self.error_code,
+                "error_message": self.error_message,
+                "fault": self.fault,
+                "parameters": self.parameters,
+                "result": self.result,
+            }
+        )
 
 
 class Journal:
@@ -70,7 +88,7 @@ class Journal:
             records.append(record)
         connection.executemany(
             "INSERT INTO calls (time, account, region, operation, document) VALUES (?, ?, ?, ?, ?)",
-            [(each.time, each.account, each.region, each.operation, each.to_json()) for each in records],
+            [(each.time, each.caller.account, each.caller.region, each.operation, each.to_json()) for each in records],
         )
         self._written += len(records)
         if self._written >= TRIM_EVERY:

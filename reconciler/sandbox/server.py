@@ -28,6 +28,7 @@ log = logging.getLogger("reconciler.sandbox")
 Application = Callable[[Request, str], Response]
 
 _IDLE_SECONDS = 300
+_LOOK_SECONDS = 0.01
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _LINGER_SECONDS = 1
 _LINGER_BYTES = 256 << 20
@@ -50,9 +51,10 @@ class SandboxHTTPServer(socketserver.ThreadingTCPServer):
         """Bind and listen; port 0 takes a free one."""
         self.application = application
         self.stopping = threading.Event()
+        # The connections with a request that has begun and is not answered yet.
+        self.busy: set[_Connection] = set()
         self._open: set[socket.socket] = set()
-        self._busy = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         super().__init__(address, _Connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
@@ -64,32 +66,23 @@ class SandboxHTTPServer(socketserver.ThreadingTCPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Remember each connection, so that stopping can end those that idle."""
         connection, address = super().get_request()
-        with self._changed:
+        with self._lock:
             self._open.add(connection)
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
         """Forget a connection that is over."""
-        with self._changed:
+        with self._lock:
             self._open.discard(request)
         super().shutdown_request(request)
-
-    def enter(self) -> None:
-        """Note that a request has begun."""
-        with self._changed:
-            self._busy += 1
-
-    def leave(self) -> None:
-        """Note that a request has been answered."""
-        with self._changed:
-            self._busy -= 1
-            self._changed.notify_all()
 
     def drain(self, seconds: float) -> None:
         """Let requests that have begun be answered, then end all connections."""
         self.stopping.set()
-        with self._changed:
-            self._changed.wait_for(lambda: self._busy == 0, timeout=seconds)
+        deadline = time.monotonic() + seconds
+        while self.busy and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        with self._lock:
             connections = list(self._open)
         for connection in connections:
             try:
@@ -123,11 +116,11 @@ class _Connection(socketserver.BaseRequestHandler):
             except RefusedError as refused:
                 self._refuse(refused.status)
                 return
-            server.enter()
+            server.busy.add(self)
             try:
                 going_on = self._send(server.application(received.request, address), received)
             finally:
-                server.leave()
+                server.busy.discard(self)
 
     def _refuse(self, status: int) -> None:
         """Say what is wrong, and take what is still coming for a moment: closed at once, the client might see a reset instead."""

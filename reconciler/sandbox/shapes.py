@@ -125,8 +125,8 @@ def _structure_validator(shape: JsonDict, shapes: Mapping[str, JsonDict], table:
             problems.append(_wrong_type(path, "a structure"))
             return {}
         prefix = f"{path}." if path else ""
-        missing = (member for member in required if value.get(member) is None)
-        problems.extend(_constraint("null", prefix + member, "Member must not be null") for member in missing)
+        missing = [member for member in required if value.get(member) is None]
+        problems.extend([_constraint("null", prefix + member, "Member must not be null") for member in missing])
         cleaned = {}
         for member, given in value.items():
             check = members.get(member)
