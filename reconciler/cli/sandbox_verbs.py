@@ -163,7 +163,7 @@ def _quota(args: argparse.Namespace, ask: Ask) -> object:
 def _rates(args: argparse.Namespace, ask: Ask) -> object:
     rates: object = args.rates == ["on"]
     if args.rates not in (["on"], ["off"]):
-        rates = {name: float(value) for name, value in map(pair, args.rates)}
+        rates = {name: _number(name, value) for name, value in map(pair, args.rates)}
     return ask("set_rates", rates=rates, burst=args.burst, windows=args.windows)
 
 
@@ -212,6 +212,13 @@ def _drift(args: argparse.Namespace, ask: Ask) -> object:
     if tags:
         changes["tags"] = tags
     return ask("drift", arn=args.arn, changes=changes)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a number of calls a second") from None
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -120,7 +120,7 @@ def _check(viewers: int, health: str) -> None:
     if health not in HEALTHS:
         raise NotPossibleError(f"health {health!r} is not one of {', '.join(HEALTHS)}")
     if not is_number(viewers) or viewers < -1:
-        raise NotPossibleError("viewers is a count that can be, and not negative (-1 alone means the count timed out)")
+        raise NotPossibleError("viewers is how many watch, or -1 where the count timed out")
 
 
 def _snapshot(channel: JsonDict) -> JsonDict:

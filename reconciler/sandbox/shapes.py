@@ -56,7 +56,7 @@ def violation_text(problems: list[str]) -> str:
 def quoted(value: object) -> str:
     """Return a value for an error message: shortened, and never what could be a credential."""
     text = str(value)
-    if text.startswith("sk_") or "PRIVATE KEY" in text:
+    if "sk_" in text or "PRIVATE KEY" in text:
         return f"'{MASK}'"
     return f"'{text[:80]}…'" if len(text) > 80 else f"'{text}'"
 

@@ -35,6 +35,8 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
             "IncompleteSignatureException",
             "Authorization header requires Credential, SignedHeaders and Signature parameters",
         )
+    if "host" not in signed.group(1).split(";"):
+        raise ApiError("InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     key = keys.get(scope[0])
     if key is None or not key.secret:
         raise _unrecognized()

@@ -183,8 +183,9 @@ class World:
         if parent:
             where, values = "parent = ? AND kind = ?", [parent, kind]
         elif linked:
-            source = "links JOIN resources USING (seq)"
-            where, values = "target = ? AND kind = ?", [linked, kind]
+            # CROSS keeps SQLite at few links instead of many resources; an ARN may be asked for from another world.
+            source = "links CROSS JOIN resources USING (seq)"
+            where, values = "target = ? AND +account = ? AND +region = ? AND +kind = ?", [linked, self.account, self.region, kind]
         elif name and prefix:
             where = "account = ? AND region = ? AND kind = ? AND substr(name, 1, ?) = ?"
             values = [self.account, self.region, kind, len(name), name]

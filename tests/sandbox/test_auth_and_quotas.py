@@ -10,6 +10,9 @@ import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox, VirtualClock
 from reconciler.sandbox.control import ControlError
+from reconciler.sandbox.limits import DEFAULT_RATE, RATES
+from reconciler.sandbox.operations.registry import HANDLERS
+from reconciler.sandbox.wire import Request
 from tests.sandbox.helpers import PUBLIC_KEY, message, refusal
 
 ALICE = AccessKey("111122223333", secret="alices-secret", user="alice")
@@ -60,6 +63,13 @@ def test_the_neighbours_refuse_signatures_in_their_own_words(client: Any) -> Non
         assert refusal(client("sts", key=key, secret=secret).get_caller_identity) == (403, theirs)
         assert refusal(client("service-quotas", key=key, secret=secret).list_services) == (400, ours)
         assert refusal(client("cloudtrail", key=key, secret=secret).lookup_events) == (400, ours)
+
+
+def test_a_signature_that_leaves_the_host_out_is_invalid(sandbox: Sandbox) -> None:
+    header = "AWS4-HMAC-SHA256 Credential=AKIDALICE/20260101/us-west-2/ivs/aws4_request, SignedHeaders=x-amz-date, Signature=" + "0" * 64
+    answer = sandbox.handle(Request("POST", "/ListChannels", "", {"authorization": header, "x-amz-date": "20260101T000000Z"}))
+    assert answer.status == 403
+    assert b"'Host' or ':authority' must be a 'SignedHeader'" in answer.body
 
 
 def test_no_signature_is_a_missing_token(client: Any) -> None:
@@ -147,6 +157,22 @@ def test_a_burst_and_the_way_of_counting_can_be_set(session: Any) -> None:
             ivs.list_channels()
         with pytest.raises(ControlError, match="1 call or more"):
             limited.control.set_rates(True, burst=0)
+
+
+def test_the_table_of_call_rates_is_the_documented_one() -> None:
+    kinds = ("AdConfiguration", "PlaybackKeyPair", "RecordingConfiguration", "FailoverSlateConfiguration")
+    special = {
+        "InsertAdBreak": 1,
+        "BatchStartViewerSessionRevocation": 2,
+        "StartViewerSessionRevocation": 10,
+        "TagResource": 10,
+        "UntagResource": 10,
+        "ListTagsForResource": 10,
+        "PutMetadata": 155,
+    }
+    for operation in HANDLERS:
+        wanted = special.get(operation, 3 if any(kind in operation for kind in kinds) else 5)
+        assert RATES.get(operation, DEFAULT_RATE) == wanted, operation
 
 
 @pytest.mark.parametrize(("operation", "rate"), [("list_recording_configurations", 3), ("list_channels", 5)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import pytest
 
 from reconciler.cli import sandbox_verbs as cli
 from reconciler.cli.sandbox import main
-from reconciler.sandbox import Sandbox
+from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import faults as fault_rules
 from reconciler.sandbox import live as live_streams
+from reconciler.sandbox.wire import Request
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +55,32 @@ def test_other_projects_get_fixtures_from_the_plugin(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_plugin_is_found_wherever_the_project_is_installed() -> None:
+    (found,) = importlib.metadata.entry_points(group="pytest11", name="ivs_sandbox")
+    assert found.value == "reconciler.sandbox.pytest_plugin"
+
+
+def test_events_are_printed_as_they_come_until_the_server_goes() -> None:
+    with Sandbox(clock=VirtualClock()) as sandbox:
+        command = [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "follow", "--endpoint", sandbox.endpoint_url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            made = sandbox.handle(Request("POST", "/CreateChannel"))
+            arn = json.loads(made.body)["channel"]["arn"]
+            lines: list[str] = []
+            reader = threading.Thread(target=lambda: lines.append(following.stdout.readline() if following.stdout else ""))
+            reader.start()
+            deadline = time.monotonic() + 30
+            while not lines and time.monotonic() < deadline:
+                # Only what comes after it has begun to listen is printed.
+                sandbox.control.go_live(arn)
+                sandbox.control.go_offline(arn)
+                reader.join(0.3)
+            sandbox.stop()
+            assert following.wait(30) == 0
+    assert json.loads(lines[0])["resources"] == [arn]
+
+
 def test_the_verbs_and_the_server_agree_on_effects_and_healths() -> None:
     assert cli.EFFECTS == fault_rules.EFFECTS
     assert cli.HEALTHS == live_streams.HEALTHS
@@ -73,6 +103,8 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
     assert main(["sandbox", "quota", "channels", "--endpoint", sandbox.endpoint_url]) == 0
     assert json.loads(capsys.readouterr().out.partition("}\n")[2]) == {"name": "channels", "value": 7}
     assert main(["sandbox", "quota", "nonsense", "--endpoint", sandbox.endpoint_url]) == 1
+    assert main(["sandbox", "rates", "GetChannel=fast", "--endpoint", sandbox.endpoint_url]) == 1
+    assert capsys.readouterr().err.endswith("GetChannel: 'fast' is not a number of calls a second\n")
 
 
 @pytest.mark.parametrize(
