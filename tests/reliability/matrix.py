@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import DELIVERED, ID, STACK
+from reconciler.model.values import thaw
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import THIS_STACK, desired, refs, wanted
@@ -48,6 +51,7 @@ class Fault:
     def arm(self, world: World, operation: str, *, at_the_store: bool) -> None:
         if self.lag:
             world.control.set_lag(create=12, delete=12)
+        if not self.effect:
             return
         place: Any = world.stores if at_the_store else world.control
         place.add_fault(self.effect, operation=operation, when=self.when, times=self.times, **self.rule)
@@ -64,6 +68,7 @@ FAULTS = (
     Fault("cut short", "truncate", "after"),
     Fault("503 page", "html"),
     Fault("lists lag", lag=True),
+    Fault("reset after, lists lag", "reset", "after", lag=True),
     Fault("refused", "error", times=None, rule={"code": "AccessDeniedException", "status": 403}),
     Fault("down", "html", times=None),
     Fault("deaf", "reset", "after", times=None),
@@ -86,7 +91,7 @@ class Row:
     """The call to a secret store that is meant; ``operation`` is the step that makes it."""
 
 
-_POLICY = "playback-restriction-policy"
+_CREATES = {kind.create for kind in KINDS.values()}
 _CHANGES: dict[KindName, dict[str, object]] = {
     KindName.FAILOVER_SLATE_CONFIGURATION: {"minSlateDisplaySeconds": 5},
     KindName.PLAYBACK_RESTRICTION_POLICY: {"allowedCountries": ["DE"]},
@@ -110,6 +115,7 @@ def rows() -> Iterator[Row]:
     yield from _replacements()
     yield from _rotations()
     yield from _stops()
+    yield from _half_made()
 
 
 def _rows_of(kind: Kind) -> Iterator[Row]:
@@ -174,6 +180,26 @@ def _stops() -> Iterator[Row]:
     )
     for step, operation in (*steps, ("read the value", "GetStreamKey")):
         yield Row(KindName.CHANNEL, f"on air: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
+    old, new = ((wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=SECRET)) for rotation in ("1", "2"))
+    for step, operation in steps[1:3]:
+        yield Row(KindName.STREAM_KEY, f"rotation on air: {step}", operation, old, new, _on_air, options)
+
+
+def _half_made() -> Iterator[Row]:
+    """Yield a channel's waits for what somebody else, or an apply that was killed, has only begun to make."""
+    for name, reference in (
+        (KindName.RECORDING_CONFIGURATION, "recordingConfigurationArn"),
+        (KindName.FAILOVER_SLATE_CONFIGURATION, "failoverSlateConfigurationArn"),
+    ):
+        kind, (used,) = KINDS[name], _one(name)
+        after = (used, wanted("channel/a", refs(**{reference: str(used.address)})))
+        yield Row(KindName.CHANNEL, f"wait for its {kind.title}", kind.get, (), after, partial(_begun, used))
+
+
+def _begun(resource: DesiredResource, world: World) -> None:
+    properties = {name: thaw(value) for name, value in resource.properties.items()}
+    method = {operation: name for name, operation in world.client.meta.method_to_api_mapping.items()}[KINDS[resource.address.kind].create]
+    getattr(world.client, method)(**properties, tags=dict(resource.tags))
 
 
 def _our_channel(world: World) -> str:
@@ -220,9 +246,11 @@ class Bench:
             survey = world.survey(after, row.options)
             assert row.operation in [step.operation for action in survey.plan.actions for step in action.steps], "the plan does not hold the step"
             fault.arm(world, row.store or row.operation, at_the_store=bool(row.store))
+            world.control.clear_calls()
             result = world.carry_out(survey)
             assert result is not None
             said = _outcome(result)
+            _nothing_made_twice(world)
             world.control.clear_faults()
             self._stores.clear_faults()
             kept = _nothing_doubled(world, after, result, made_anew={KindName.STREAM_KEY} if row.options.stop_live else set())
@@ -254,6 +282,16 @@ def _outcome(result: ApplyResult) -> str:
         return "next apply"
     found = any(outcome.message for outcome in result.outcomes)
     return "found" if found else "done"
+
+
+def _nothing_made_twice(world: World) -> None:
+    """No create was carried out a second time, not even to be taken back afterwards."""
+    made = Counter(
+        (call["operation"], call["parameters"].get("tags", {}).get(ID, ""))
+        for call in world.control.calls(limit=1000)
+        if call["operation"] in _CREATES and (call["status"] == 200 or call["fault"].endswith(" after"))
+    )
+    assert all(count == 1 for count in made.values()), made
 
 
 def _nothing_doubled(world: World, spec: DesiredState, result: ApplyResult, made_anew: AbstractSet[KindName]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.kinds import KINDS
+from tests.plan.case import read_cases
 from tests.reliability.matrix import FAULTS, Bench, Row, rows, shown, table
 
 
@@ -25,6 +26,14 @@ def test_the_page_shows_no_step_that_there_is_not() -> None:
     lines = shown().splitlines()[2:]
     assert len(lines) == len(named) == len(list(rows()))
     assert all(any(line.startswith(name) for name in named) for line in lines)
+
+
+def test_every_step_that_any_case_of_the_planner_holds_is_there() -> None:
+    meant = {(row.kind, row.operation) for row in rows()}
+    plans = [case.values[0].plan() for case in read_cases()]
+    held = {(action.kind, step.operation) for plan in plans for action in plan.actions for step in action.steps}
+    assert len(held) > 30
+    assert held <= meant, held - meant
 
 
 def test_every_kind_is_there_with_every_call_it_has() -> None:
