@@ -53,12 +53,16 @@ def explained(project: Project, survey: Survey) -> tuple[str, ...]:
 def _said(address: Address, operation: str, survey: Survey) -> str:
     if operation == STREAM_KEY.get:
         return f"handing over the value of the stream key of {Address(KindName.CHANNEL, address.id)}"
+    if operation in (STREAM_KEY.create, STREAM_KEY.delete):
+        address = Address(KindName.STREAM_KEY, address.id)  # the channel's own steps replace its key when a broadcast is ended
     arns = _arns(address, survey)
     if operation != KINDS[address.kind].create:
         return f"{operation} for {address}" + ("" if arns else ", which is not there")
     if not arns:
         return f"{operation} for {address}, which is not there"
-    return f"{operation} for {address}, which is there as {' and '.join(arns)}"
+    desired = survey.desired.resources.get(address)
+    unheard = address.kind is KindName.STREAM_KEY and desired is not None and desired.sink is None
+    return f"{operation} for {address}, which is there as {' and '.join(arns)}" + (" and has a value that its encoder needs" if unheard else "")
 
 
 def _arns(address: Address, survey: Survey) -> list[str]:

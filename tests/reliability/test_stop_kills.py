@@ -100,6 +100,18 @@ def test_killed_at_each_call_an_apply_that_may_not_stop_anything_says_what_is_le
         stage.in_the_end()
 
 
+def test_a_key_that_nobody_was_told_of_is_spoken_of_once_more(stage: Stage) -> None:
+    rewrite(stage.folder, {"channels": {"main": {"latencyMode": "LOW", "streamKey": {}}}})
+    assert stage.front.run(stage.folder, "apply", "--auto-approve").code == 0
+    rewrite(stage.folder, {"channels": {"main": {"latencyMode": "NORMAL", "streamKey": {}}}})
+    stage.front.sandbox.control.go_live(stage.arn)
+    assert stage.front.killed_at(CALLS.index("CreateStreamKey"), stage.folder, *STOP) == "CreateStreamKey"
+    (key,) = stage.keys()
+    for verb in ("plan", "drift"):
+        ran = stage.front.run(stage.folder, verb)
+        assert f"CreateStreamKey for stream-key/main, which is there as {key['arn']} and has a value that its encoder needs" in ran.out + ran.err
+
+
 def test_killed_at_random_moments_the_channel_is_changed_and_has_its_key(stage: Stage) -> None:
     rng = random.Random(5)
     kills = 0
