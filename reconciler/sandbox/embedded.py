@@ -119,7 +119,12 @@ class Sandbox:
     def start(self) -> Sandbox:
         """Listen and serve from a background thread."""
         if self._serve and self._http is None:
-            self._http = SandboxHTTPServer(self._address, self.handle)
+            host, port = self._address
+            try:
+                self._http = SandboxHTTPServer(self._address, self.handle)
+            except OSError as error:
+                # Without this nobody learns which port is meant.
+                raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
             self._thread = serve(self._http)
         return self
 
@@ -176,8 +181,12 @@ class Sandbox:
         return self._engine.handle(request, source_ip)
 
     def __enter__(self) -> Self:
-        """Start."""
-        self.start()
+        """Start; what cannot start is stopped, as nobody else would."""
+        try:
+            self.start()
+        except OSError:
+            self.stop()
+            raise
         return self
 
     def __exit__(

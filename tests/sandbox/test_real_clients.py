@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.sandbox import Sandbox
+from reconciler.sandbox import Sandbox, VirtualClock
 
 HERE = Path(__file__).parent
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-west-2", "AWS_REGION": "us-west-2"}
@@ -56,16 +57,17 @@ data "aws_ivs_stream_key" "stage" {
 """
 
 
-def test_every_command_of_the_aws_command_line_works(sandbox: Sandbox) -> None:
+def test_every_command_of_the_aws_command_line_works_and_is_signed_as_aws_wants_it() -> None:
     pytest.importorskip("awscli")
-    done = subprocess.run(
-        [sys.executable, str(HERE / "aws_commands.py"), sandbox.endpoint_url],
-        env={**os.environ, **CREDENTIALS},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with Sandbox(auth="strict", accounts=_accounts(), clock=VirtualClock(time.time()), settle_seconds=10, stop_seconds=3) as sandbox:
+        done = subprocess.run(
+            [sys.executable, str(HERE / "aws_commands.py"), sandbox.endpoint_url],
+            env={**os.environ, **CREDENTIALS},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     lines = done.stdout.splitlines()
     assert [line for line in lines if not line.endswith(" 0")] == [], done.stderr
     assert done.returncode == 0, done.stderr

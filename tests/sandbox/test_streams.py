@@ -187,6 +187,22 @@ def test_events_can_be_followed_by_server_sent_events(channel: str, sandbox: San
     assert names(data) == ["Session Created", "Stream Start"]
 
 
+def test_a_follower_that_comes_back_gets_what_it_missed_and_nothing_twice(channel: str, sandbox: Sandbox) -> None:
+    sandbox.control.go_live(channel)
+    request = urllib.request.Request(f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": "1"})
+    with urllib.request.urlopen(request, timeout=10) as stream:
+        lines = [stream.readline() for _ in range(5)]
+    assert lines[2:4] == [b"id: 2\n", b"event: IVS Stream State Change\n"]
+    assert json.loads(lines[4].removeprefix(b"data: "))["detail"]["event_name"] == "Stream Start"
+    for nonsense in ("x", "-1", "9" * 30):
+        request = urllib.request.Request(f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": nonsense})
+        with urllib.request.urlopen(request, timeout=10) as stream:
+            assert [stream.readline() for _ in range(2)] == [b"retry: 1000\n", b"\n"]
+            sandbox.control.go_offline(channel)
+            assert stream.readline().startswith(b"id: ")
+        sandbox.control.go_live(channel)
+
+
 def test_events_are_posted_to_a_url_again_if_its_answer_is_nonsense(session: Any) -> None:
     arrived: list[dict[str, Any]] = []
     nonsense = [b"this is no answer\r\n\r\n"]
