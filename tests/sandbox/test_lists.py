@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from reconciler.sandbox import Sandbox
+from reconciler.sandbox import Sandbox, VirtualClock
+from reconciler.sandbox.wire import Request
 from tests.sandbox.helpers import refusal
 
 BAD = (400, "ValidationException")
@@ -62,6 +64,37 @@ def test_filters_match_exactly_and_two_of_them_conflict(ivs: Any) -> None:
     assert names(filterByRecordingConfigurationArn="arn:aws:ivs:us-west-2:123456789012:recording-configuration/absent") == []
     assert names(filterByName="", filterByAdConfigurationArn="") == ["stage", "stage-b"]
     assert refusal(ivs.list_channels, filterByName="stage", filterByPlaybackRestrictionPolicyArn=policy) == (409, "ConflictException")
+
+
+def test_the_other_account_wide_lists_and_sessions_have_pages_of_100_too() -> None:
+    media = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/ads"}]
+    many = dict.fromkeys(("recording-configurations", "ad-configurations", "failover-slate-configurations", "concurrent-streams"), 200)
+    with Sandbox(serve=False, clock=VirtualClock(), limits=many) as sandbox:
+
+        def ask(operation: str, **members: Any) -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(sandbox.handle(Request("POST", f"/{operation}", body=json.dumps(members).encode())).body)
+            return found
+
+        channel = ""
+        for _ in range(101):
+            ask("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "vod"}})
+            ask("CreateAdConfiguration", mediaTailorPlaybackConfigurations=media)
+            ask("CreateFailoverSlateConfiguration")
+            channel = ask("CreateChannel")["channel"]["arn"]
+            sandbox.control.go_live(channel)
+        for _ in range(100):
+            sandbox.control.go_offline(channel)
+            sandbox.control.go_live(channel)
+        for operation, member, of in (
+            ("ListRecordingConfigurations", "recordingConfigurations", {}),
+            ("ListAdConfigurations", "adConfigurations", {}),
+            ("ListFailoverSlateConfigurations", "failoverSlateConfigurations", {}),
+            ("ListStreams", "streams", {}),
+            ("ListStreamSessions", "streamSessions", {"channelArn": channel}),
+        ):
+            first = ask(operation, **of)
+            assert len(first[member]) == 100
+            assert len(ask(operation, nextToken=first["nextToken"], **of)[member]) == 1
 
 
 @pytest.mark.parametrize("token", ["AAAA", "0", "Zm9v", "MTow", "====", "a" * 1025])

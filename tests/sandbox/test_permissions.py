@@ -96,6 +96,10 @@ def test_the_neighbours_deny_throttle_and_expire_in_codes_of_their_own(client: A
     sandbox.control.add_fault("expire", operation="sts:*,cloudtrail:*")
     assert refusal(sts.get_caller_identity) == (403, "ExpiredToken")
     assert refusal(trail.lookup_events) == (400, "ExpiredTokenException")
+    sandbox.control.clear_faults()
+    sandbox.control.add_fault("skew", operation="sts:*,cloudtrail:*")
+    assert refusal(sts.get_caller_identity) == (403, "SignatureDoesNotMatch")
+    assert refusal(trail.lookup_events) == (400, "InvalidSignatureException")
     quotas.list_service_quotas(ServiceCode="ivs")
 
 

@@ -155,6 +155,13 @@ def test_nobody_streams_to_a_channel_without_a_key_but_a_running_stream_goes_on(
         sandbox.control.go_live(channel)
 
 
+def test_a_count_of_viewers_that_timed_out_is_minus_one(ivs: Any, channel: str, sandbox: Sandbox) -> None:
+    sandbox.control.go_live(channel, viewers=-1)
+    assert ivs.get_stream(channelArn=channel)["stream"]["viewerCount"] == -1
+    with pytest.raises(ControlError, match="-1 where the count timed out"):
+        sandbox.control.set_viewers(channel, -2)
+
+
 def test_impossible_wishes_are_refused_in_words(ivs: Any, channel: str, sandbox: Sandbox) -> None:
     with pytest.raises(ControlError, match="not a channel ARN"):
         sandbox.control.go_live("nonsense")

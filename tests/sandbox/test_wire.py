@@ -126,7 +126,7 @@ def test_a_client_that_asks_to_go_on_is_told_to(sandbox: Sandbox) -> None:
         assert b"streamKey" in b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-@pytest.mark.parametrize("query", ["X-Amz-Credential=", "notX-Amz-Credential=1/2/3/4/5", "X-Amz-Credential=a"])
+@pytest.mark.parametrize("query", ["X-Amz-Credential=", "notX-Amz-Credential=1/2/3/4/5", "X-Amz-Credential=a", "X-Amz-Credential=a/b"])
 def test_an_odd_credential_in_the_address_is_the_default_caller_and_no_broken_connection(raw: http.client.HTTPConnection, query: str) -> None:
     raw.request("POST", f"/ListChannels?{query}", b"{}")
     answer = raw.getresponse()
