@@ -20,6 +20,18 @@ class ExitCode(IntEnum):
     REFUSED = 3
     INCOMPLETE = 4
     PENDING = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which stops a run as Ctrl-C does: what is held is let go, such as a lock."""
+
+
+def stopped_by(stop: KeyboardInterrupt) -> tuple[ExitCode, str]:
+    """Return the exit code of a run that a signal ended, and what there is to say."""
+    code = ExitCode.TERMINATED if isinstance(stop, Terminated) else ExitCode.INTERRUPTED
+    return code, str(stop.args[0]) if stop.args else "stopped; nothing more was started"
 
 
 class Problem(NamedTuple):

@@ -13,13 +13,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 PATIENCE_SECONDS = 300.0
 """How long an answer is waited for. A build server may give a terminal and nobody at it."""
 
 _WIDTH = 78
 _SCREEN = threading.Lock()
+_ASKING: list[Callable[[], None]] = []
+"""What leaves the terminal as it was, while a question stands there."""
+
 _ENTER, _ERASE, _ERASE_ALL, _INTERRUPT, _END = b"\r\n", b"\x7f\x08", b"\x15", b"\x03", b"\x04"
 
 
@@ -78,8 +82,20 @@ def _terminal() -> Iterator[int]:
             termios.tcsetattr(handle, termios.TCSAFLUSH, ours)
         except (OSError, termios.error):
             raise NobodyAnswers("there is no terminal to ask at") from None
-        stack.callback(termios.tcsetattr, handle, termios.TCSAFLUSH, before)
+        restore = partial(termios.tcsetattr, handle, termios.TCSAFLUSH, before)
+        # Forgotten only once it is done, so that a process that ends meanwhile does it too.
+        stack.callback(_ASKING.clear)
+        _ASKING.append(restore)
+        stack.callback(restore)
         yield handle
+
+
+def leave() -> None:
+    """Leave the terminal as it was, where a question stands there: for a process that ends without waiting for whoever asked."""
+    for restore in tuple(_ASKING):
+        with contextlib.suppress(Exception):  # closed meanwhile, because the question has ended by itself
+            restore()
+            sys.stderr.write("\n")
 
 
 def _line(handle: int, until: float) -> str:

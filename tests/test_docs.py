@@ -37,7 +37,7 @@ def test_the_readme_names_every_verb_and_no_other() -> None:
 
 def test_the_exit_codes_in_the_readme_are_those_of_the_program() -> None:
     table = README.partition("| Exit code | Means |")[2].partition("\n\n")[0]
-    assert {int(number) for number in re.findall(r"^\| (\d) \|", table, re.MULTILINE)} == set(map(int, ExitCode))
+    assert {int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(map(int, ExitCode))
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))

@@ -31,7 +31,7 @@ def events_schema() -> dict[str, object]:
             _ending(("refused", "locked", "stale"), 3),
             "The last line where nothing was changed, because a person decides, somebody else applies, or things moved.",
         ),
-        "error": (_ending(("error",), 1), "The last line where the run ended with an error."),
+        "error": (_ending(("error", "stopped"), 1, 130, 143), "The last line where the run ended with an error, or was stopped by a signal."),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -92,11 +92,11 @@ def _result() -> dict[str, object]:
     )
 
 
-def _ending(codes: tuple[str, ...], exit_code: int) -> dict[str, object]:
+def _ending(codes: tuple[str, ...], *exit_codes: int) -> dict[str, object]:
     return object_of(
         {
             "code": {"enum": codes},
             "message": {**_TEXT, "description": "Why, and what to do next; as stderr has it."},
-            "exitCode": {"const": exit_code},
+            "exitCode": {"enum": exit_codes},
         }
     )

@@ -23,7 +23,7 @@ from reconciler.cli.options import Context
 from reconciler.cli.output import outlasted
 from reconciler.cli.plan import show_duration, show_plan, tell
 from reconciler.cli.watching import watcher
-from reconciler.errors import ExitCode, PlanRefused, ReconcilerError
+from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
 from reconciler.model.target import Project, Target
 from reconciler.pipeline.carry import Watch, Work, carry_out
 from reconciler.pipeline.interrupt import stoppable
@@ -34,6 +34,7 @@ from reconciler.report.text import Paint, ansi, plain, render_result
 from reconciler.text import harmless_json, harmless_lines
 
 _STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
+_STOPPED = "stopped at once; calls in flight may have been carried out, and the next plan says where this ended"
 
 
 @contextmanager
@@ -47,9 +48,17 @@ def told(args: argparse.Namespace) -> Iterator[None]:
         yield
     except ReconcilerError as error:
         sort = "refused" if error.exit_code is ExitCode.REFUSED else "error"
-        with suppress(OSError):  # a reader that has gone does not change how the run ended
-            _line({"type": sort, "code": error.word, "message": str(error), "exitCode": int(error.exit_code)})
+        _ended(sort, error.word, str(error), error.exit_code)
         raise
+    except KeyboardInterrupt as stop:
+        code, why = stopped_by(stop)
+        _ended("error", "stopped", why, code)
+        raise
+
+
+def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
+    with suppress(OSError):  # a reader that has gone does not change how the run ended
+        _line({"type": sort, "code": word, "message": message, "exitCode": int(code)})
 
 
 def must_be_able_to_ask(args: argparse.Namespace) -> None:
@@ -106,8 +115,11 @@ def show_ask_run(
         raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
     if before_first_call:
         before_first_call()
-    with outlasted() as failures, stoppable(_STOPPING) as stop:
-        results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+    try:
+        with outlasted() as failures, stoppable(_STOPPING) as stop:
+            results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(_STOPPED) from None
     complete = all(result.complete for result in results)
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)

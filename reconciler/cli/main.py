@@ -7,15 +7,13 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
 from reconciler.cli import apply, comment, diff, drift, iam_policy, plan, rotate, run, sandbox, schema, show, status, unlock, validate
 from reconciler.cli.options import HelpWithTable, Parser, context_of, global_options
-from reconciler.errors import ExitCode, ReconcilerError
-
-_INTERRUPTED = 130
+from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
 _EPILOG = """\
 exit codes:
@@ -25,6 +23,7 @@ exit codes:
   3  refused, and nothing was changed: stale plan, guardrail, lock held, live channel
   4  an apply ended incomplete; the report says what is done, failed, not attempted, blocked
   5  drift: no drift, but merged changes are not applied yet
+  130, 143  stopped by Ctrl-C, by SIGTERM; an apply that is stopped once lets calls in flight finish and ends with 4
 """
 
 
@@ -51,7 +50,7 @@ def entry() -> NoReturn:
 
     Everything is written, closed and stopped by then; taking a large plan apart, object by object, before leaving would be a sixth of a quick run.
     """
-    code = main()
+    code = main(started=_heed_sigterm)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -60,8 +59,20 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (see ``ExitCode``)."""
+def _heed_sigterm() -> None:
+    """Let SIGTERM end a run as Ctrl-C does; by itself it would leave locks held and half a file behind."""
+    import signal
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        del number, frame
+        raise Terminated
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
+
+
+def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lambda: None) -> int:
+    """Run the command line; returns the exit code (see ``ExitCode``). ``started`` is called once it is known which verb is run."""
     _open_missing_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As stderr is by itself: a character that a terminal or a file cannot take is shown, and ends nothing.
@@ -72,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(200_000, 20, 20)
     code = 0
     try:
+        started()
         code = int(args.run(args))
         sys.stdout.flush()
     except ReconcilerError as error:
@@ -86,9 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         _say(f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n")
         return code or int(ExitCode.ERROR)
-    except KeyboardInterrupt:
-        _say("stopped; nothing more was started\n")
-        return _INTERRUPTED
+    except KeyboardInterrupt as stop:
+        if asking := sys.modules.get("reconciler.terminal"):
+            asking.leave()
+        exit_code, why = stopped_by(stop)
+        _say(f"{why}\n")
+        return int(exit_code)
     return code
 
 

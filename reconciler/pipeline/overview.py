@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from reconciler.errors import AwsError
 from reconciler.live.connect import connect
 from reconciler.live.overview import read_overview
 from reconciler.model.overview import Overview
 from reconciler.model.target import Target
-from reconciler.pipeline.survey import Opening, failure_of
-
-_TARGETS_AT_ONCE = 8
+from reconciler.pipeline.survey import Opening, failure_of, for_each
 
 
 def overviews(stack: str, targets: tuple[Target, ...], *, opening: Opening = connect) -> tuple[tuple[Overview, ...], AwsError | None]:
@@ -24,6 +20,5 @@ def overviews(stack: str, targets: tuple[Target, ...], *, opening: Opening = con
         except AwsError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target") as pool:
-        found = list(pool.map(read, targets))
+    found = for_each(targets, read)
     return tuple(one for one in found if isinstance(one, Overview)), failure_of(targets, found)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from reconciler.errors import AwsError
 from reconciler.live.connect import Connection, connect
@@ -31,6 +32,8 @@ from reconciler.plan.live_streams import LiveRules
 from reconciler.plan.quota import must_ask, with_quotas
 
 _TARGETS_AT_ONCE = 8
+
+T = TypeVar("T")
 
 Progress = Callable[[str, int, Expected | None], None]
 """Told the name of a target, how many calls were made for it so far, and how long those take that the spec lets expect; ``None`` where no pace is kept."""
@@ -84,8 +87,7 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
             except AwsError as error:
                 return error
 
-        with ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target") as pool:
-            found = list(pool.map(survey, targets))
+        found = for_each(targets, survey)
         failed = failure_of(targets, found)
         if failed is not None:
             if failures is None:
@@ -94,6 +96,18 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
         if missed is not None:
             missed.update((target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError))
         yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def for_each(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
+    """Look at all targets at the same time and return what was found, in their order. Whoever interrupts it does not wait for what is under way."""
+    pool = ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target")
+    try:
+        found = list(pool.map(look, targets))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return found
 
 
 def failure_of(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:

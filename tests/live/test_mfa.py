@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
 import termios
@@ -85,10 +88,23 @@ def test_whoever_does_not_answer_can_leave_and_has_the_terminal_back(bench: Benc
     assert giver.forms == []
 
 
+def test_sigterm_leaves_the_terminal_as_it_was_too(bench: Bench) -> None:
+    with authority() as giver:
+        prepared(bench, giver)
+        with at_terminal(bench.folder, "plan", env=bench.env, wrapped=KEEPER) as screen:
+            screen.until(QUESTION)
+            (started,) = re.findall(r"process (\d+)", screen.text)
+            os.kill(int(started), signal.SIGTERM)
+            assert screen.end() == 143, screen.text
+    assert "echo again: True" in screen.text
+
+
 KEEPER = f"""
 import signal, subprocess, sys, termios
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-code = subprocess.run([sys.executable, *sys.argv[1:]], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)).returncode
+process = subprocess.Popen([sys.executable, *sys.argv[1:]], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+print("process", process.pid, flush=True)
+code = process.wait()
 flags = termios.tcgetattr(0)[3]
 print("echo again:", all(flags & flag for flag in ({termios.ECHO}, {termios.ICANON}, {termios.ISIG})))
 sys.exit(code)

@@ -1,0 +1,105 @@
+"""Ctrl-C and SIGTERM: a run that only looks ends at once, holds nothing any more, and its exit code says which it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from reconciler.cli.main import build_parser
+from reconciler.errors import ExitCode
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, REGION, run, stack
+
+CHANNELS = 150
+KEYS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+def project(folder: Path, sandbox: Sandbox, rates: str, channels: int = CHANNELS) -> Path:
+    target = {"endpointUrl": sandbox.endpoint_url, "rateLimits": rates, "lock": {"file": "dev.lock"}, "region": REGION, "accountId": ACCOUNT}
+    return stack(folder, {"channels": {f"c{number:03}": {"streamKey": {}} for number in range(channels)}}, targets={"dev": target})
+
+
+def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+    # A shell without job control starts what it puts in the background with SIGINT ignored, and so may whoever runs these tests.
+    return subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *words],
+        cwd=folder,
+        env={**os.environ, **KEYS},
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - nothing else runs in this moment
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("verb", [("plan",), ("drift",), ("apply", "--auto-approve")])
+def test_whoever_stops_a_read_does_not_wait_for_its_end(tmp_path: Path, sandbox: Sandbox, verb: tuple[str, ...], number: int, code: int) -> None:
+    folder = project(tmp_path / "repo", sandbox, "off")
+    assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
+    project(tmp_path / "repo", sandbox, "aws")
+    sandbox.control.clear_calls()
+
+    def looked() -> int:
+        return len(sandbox.control.calls(operation="ListStreamKeys", limit=CHANNELS))
+
+    with started(folder, *verb) as process:
+        until(lambda: looked() > 2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert err.endswith("stopped; nothing more was started\n")
+    assert looked() < CHANNELS, "at the published rate the rest would have taken half a minute"
+    if verb[0] == "apply":
+        assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_an_apply_that_is_stopped_twice_says_what_is_not_known(tmp_path: Path, sandbox: Sandbox, number: int, code: int) -> None:
+    folder = project(tmp_path / "repo", sandbox, "off", channels=1)
+    sandbox.control.add_fault("hang", operation="CreateChannel", seconds=60)
+    with (tmp_path / "events").open("w", encoding="utf-8") as file, started(folder, "apply", "--auto-approve", "--format", "json", out=file) as process:
+        until(lambda: "step_started" in (tmp_path / "events").read_text(encoding="utf-8"))
+        process.send_signal(number)
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("stopping: "):
+            pass
+        process.send_signal(number)
+        err = process.stderr.read()
+        assert process.wait(60) == code
+    assert err == "stopped at once; calls in flight may have been carried out, and the next plan says where this ended\n"
+    last = json.loads((tmp_path / "events").read_text(encoding="utf-8").splitlines()[-1])
+    assert last == {"type": "error", "code": "stopped", "message": err.strip(), "exitCode": code}
+    assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True
+    sandbox.control.clear_faults()
+    assert "did not come to its end" in run(folder, "plan", env=KEYS).err
+
+
+def test_the_help_names_every_exit_code() -> None:
+    table = build_parser().format_help().partition("exit codes:")[2]
+    for code in ExitCode:
+        assert re.search(rf"\b{int(code)}\b", table)
