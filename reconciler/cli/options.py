@@ -240,7 +240,7 @@ def _duration(text: str) -> int:
     try:
         return seconds_of(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _channel(text: str) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 from reconciler.errors import UsageError
 from reconciler.gitops.git import scheme_of
 from reconciler.gitops.state import Mode
+from reconciler.model.target import seconds_of
 from reconciler.spec.loader import load
 from reconciler.spec.problems import KeyPath, Problems, dotted, shown, suggestion
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
+_LONGEST_DAYS = 366
+"""How far apart looks may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,7 @@ class Options:
 
 def duration(value: object) -> float:
     """Return seconds from ``90``, ``90s``, ``10m``, ``6h`` or ``1d``. Raises ``ValueError``."""
-    found = _DURATION.fullmatch(str(value)) if not isinstance(value, bool) else None
-    if not found or not int(found[1]):
-        raise ValueError("is not a time; write one such as 90s, 10m or 6h")
-    return float(int(found[1]) * _UNITS[found[2] or "s"])
+    return float(seconds_of(str(value), days=_LONGEST_DAYS))
 
 
 def mode_named(value: object) -> Mode:

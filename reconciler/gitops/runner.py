@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from reconciler import log
 from reconciler.apply import Event
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.gitops.revision import Revision
 from reconciler.gitops.state import Ending, Mode, OnAir, Run
-from reconciler.gitops.vanished import vanished
 from reconciler.live.connect import Connection
 from reconciler.live.gateway import OnRequest
 from reconciler.live.reader import read_streams
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import KindName
 from reconciler.model.resource import LiveState
 from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Project, Target
@@ -31,7 +29,7 @@ from reconciler.pipeline.carry import carry_out
 from reconciler.pipeline.drifting import drift_of
 from reconciler.pipeline.locking import Time, holding
 from reconciler.pipeline.notify import Look, Unread, look_of
-from reconciler.pipeline.record import remembered
+from reconciler.pipeline.recall import expected
 from reconciler.pipeline.survey import Survey, plan_target, read_target, surveyed, whole_plan
 from reconciler.plan.actions import ApplyResult, PlanOptions, Result, TargetPlan
 from reconciler.plan.codec import fingerprint
@@ -107,9 +105,7 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         plan = whole_plan(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=made)
         if not survey.plan.is_empty:
             run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
-        refused = check(survey.plan, revision.project.guardrails, Allowances())
-        if run.report is not None:
-            refused += vanished(run.report, _applied(revision, survey))
+        refused = check(survey.plan, revision.project.guardrails, Allowances(), expected(revision.project, survey))
         if refused:
             return replace(run, ending=Ending.REFUSED, message="\n".join(refused))
         if run.mode is Mode.PLAN:
@@ -174,10 +170,6 @@ def _forgotten(text: str) -> None:
 
 def _report(revision: Revision, survey: Survey) -> DriftReport:
     return drift_of(revision.project, survey)
-
-
-def _applied(revision: Revision, survey: Survey) -> frozenset[Address] | None:
-    return remembered(Path(revision.project.root), revision.project.stack, survey.target.name, survey.live)
 
 
 def _found(run: Run, report: DriftReport, plan: TargetPlan) -> Run:

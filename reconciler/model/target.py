@@ -25,17 +25,20 @@ DEFAULT_ACCOUNT = "123456789012"
 """The account of an embedded server when the target names none."""
 
 
-_DURATION = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-LONGEST_WAIT = 24 * 3600
+_DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
+DAY = 86_400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
-def seconds_of(text: str) -> int:
-    """Read a length of time such as ``90s``, ``30m`` or ``2h``. Raises ``ValueError`` saying how to write one."""
+def seconds_of(text: str, *, days: int = 1) -> int:
+    """Read a length of time such as ``90s``, ``30m``, ``2h`` or ``1d``, up to so many days; a number alone is seconds.
+
+    Raises ``ValueError`` with what follows the text in a message.
+    """
     found = _DURATION.fullmatch(text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 0 < seconds <= LONGEST_WAIT:
-        raise ValueError(f"{text!r} is not a length of time up to a day; write it like 90s, 30m or 2h")
+    seconds = int(found[1]) * _UNITS[found[2] or "s"] if found else 0
+    if not 0 < seconds <= days * DAY:
+        raise ValueError(f"is not a length of time up to {'a day' if days == 1 else f'{days} days'}; write it like 90s, 30m or 2h")
     return seconds
 
 

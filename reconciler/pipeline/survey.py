@@ -101,12 +101,12 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
 def for_each(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
     """Look at all targets at the same time and return what was found, in their order. Whoever interrupts it does not wait for what is under way."""
     pool = ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target")
+    over = False
     try:
         found = list(pool.map(look, targets))
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+        over = True
+    finally:
+        pool.shutdown(wait=over, cancel_futures=not over)
     return found
 
 

@@ -7,6 +7,7 @@ Every public method of `Control` is also `POST /_sandbox/<name>` with its argume
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -225,7 +226,7 @@ class Control(StreamControl):
         return dict(rows)
 
     def inventory(self, limit: int = 100) -> list[JsonDict]:
-        """Return the newest resources of all accounts and regions: kind, name, ARN, state, tags."""
+        """Return the newest resources of all accounts and regions: kind, name, ARN, state, tags, and a digest of all else, which tells whether it changed."""
         now = self._parts.clock.now()
         with self._parts.store.transaction(write=False) as connection:
             rows = connection.execute(
@@ -233,7 +234,7 @@ class Control(StreamControl):
                 (counted(limit, MAX_LIMIT),),
             ).fetchall()
         return [
-            {"kind": kind, "name": name, "arn": arn, "state": document.get("state", ""), "tags": document.get("tags", {})}
+            {"kind": kind, "name": name, "arn": arn, "state": document.get("state", ""), "tags": document.get("tags", {}), "digest": _digest(document)}
             for kind, name, arn, document in ((*row[:3], settled(json.loads(row[3]), now)) for row in rows)
         ]
 
@@ -252,3 +253,9 @@ class Control(StreamControl):
         """Store the records that still wait in memory."""
         self._parts.journal.flush(self._parts.store)
         return {}
+
+
+def _digest(document: JsonDict) -> str:
+    """Return a short digest of what a resource is beside its tags; secrets are part of it and cannot be read from it."""
+    rest = {name: value for name, value in document.items() if name != "tags"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]

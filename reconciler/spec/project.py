@@ -101,9 +101,8 @@ def _live_faults(guardrails: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(deadline, str):
         try:
             seconds_of(deadline)
-        except ValueError:
-            what = f"guardrails.liveDeadline {shown(deadline)} is not a length of time up to a day"
-            yield Fault(("guardrails", "liveDeadline"), what, "write it like 90s, 30m or 2h")
+        except ValueError as error:
+            yield Fault(("guardrails", "liveDeadline"), f"guardrails.liveDeadline {shown(deadline)} {error}")
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.resource import DesiredResource, digest_of
 from reconciler.model.sink import Sink, Store
 from reconciler.model.tags import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC
-from reconciler.model.target import Target
+from reconciler.model.target import Target, seconds_of
 from reconciler.spec.entries import Entry
 from reconciler.spec.problems import Fault, Problems, shown
 from reconciler.spec.tag_rules import count_fault
@@ -24,6 +24,9 @@ SAMPLE = {"stack": "stack", "target": "target", "region": "region", "id": "id"}
 """What placeholders are filled with where a name is judged that is not any one key's."""
 
 _LONGEST = 240
+_LONGEST_OVERLAP_DAYS = 9_999
+"""What the pattern of an overlap lets through."""
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]+")
 _PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+")
@@ -96,8 +99,8 @@ def care_of(entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str],
 
 def overlap_of(entry: Entry) -> int:
     """Return for how many seconds a key pair stays beside the one that replaces it."""
-    text = str((entry.body.get("rotation") or {}).get("overlap") or "0d")
-    return int(text[:-1]) * (86_400 if text.endswith("d") else 3_600)
+    text = str((entry.body.get("rotation") or {}).get("overlap") or "")
+    return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
 
 
 def with_care(key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems) -> DesiredResource:

@@ -280,8 +280,39 @@ def test_a_list_that_comes_back_empty_does_not_create_everything_anew(tmp_path: 
         world.sandboxes["dev"].control.clear_calls()
         world.pass_time(700)
         assert (world.last().ending, world.last().drifted) == (Ending.REFUSED, 2)
-        assert "all 2 channels that were applied from here are gone at once" in world.last().message
+        said = "2 channels of this stack stood here after the last apply, the list now shows none, and 2 would be made anew"
+        assert said in world.last().message
+        assert "--believe-empty" in world.last().message, "what a person may say who knows better"
         assert "CreateChannel" not in world.operations()
+
+
+def test_a_spec_that_lost_one_of_them_does_not_make_an_empty_list_more_credible(tmp_path: Path) -> None:
+    spec: dict[str, object] = {"channels": {name: {} for name in ("one", "two", "three")}}
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
+        world.settle()
+        for channel in ivs.list_channels()["channels"]:
+            ivs.delete_channel(arn=channel["arn"])
+        world.repo.commit({"specs/dev.yaml": {"channels": {"one": {}, "two": {}}}})
+        world.settle()
+        assert world.last().ending is Ending.REFUSED
+        assert "3 channels of this stack stood here after the last apply" in world.last().message
+        assert ivs.list_channels()["channels"] == []
+
+
+def test_most_of_many_are_not_believed_to_be_gone_and_stream_keys_are(tmp_path: Path) -> None:
+    spec: dict[str, object] = {"channels": {f"c{number:02}": {"streamKey": {}} for number in range(12)}}
+    with World(tmp_path, pace=Pace(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
+        world.settle()
+        arns = {channel["name"]: channel["arn"] for channel in ivs.list_channels()["channels"]}
+        for arn in arns.values():
+            ivs.delete_stream_key(arn=ivs.list_stream_keys(channelArn=arn)["streamKeys"][0]["arn"])
+        world.pass_time(700)
+        assert (world.last().drifted, world.last().pending) == (0, 0), "channels without keys are nothing unusual, and get them again"
+        for name in list(arns)[:7]:
+            ivs.delete_channel(arn=arns[name])
+        world.pass_time(700)
+        assert world.last().ending is Ending.REFUSED
+        assert "the list now shows only 5, and 7 would be made anew" in world.last().message
 
 
 def test_one_lost_resource_of_several_is_made_again(tmp_path: Path) -> None:

@@ -80,14 +80,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_options(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), (45, 45)])
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), (45, 45), ("366d", 31_622_400)])
 def test_times(text: object, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "1.5h", "5 m", "soon", True, None, "1w"])
+@pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "1.5h", "5 m", "soon", True, None, "1w", "367d", "١s"])
 def test_what_is_no_time(text: object) -> None:
-    with pytest.raises(ValueError, match="is not a time"):
+    with pytest.raises(ValueError, match="is not a length of time up to 366 days"):
         duration(text)
 
 

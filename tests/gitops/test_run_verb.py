@@ -281,7 +281,7 @@ def test_once_ends_as_drift_does(tmp_path: Path, repo: Repo, sandbox: Sandbox) -
         ((), "no repository is named"),
         (("--repo", "https://u:p@h/x"), "holds a user name or password"),
         (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, apply"),
-        (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a time"),
+        (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a length of time"),
         (("--repo", ".", "--listen", "everywhere"), "is not an address to listen at"),
         (("--repo", ".", "--config-file", "nowhere.yaml"), "name a file of settings"),
         (("--repo", ".", "--github-secret-file", "nowhere"), "cannot be read"),

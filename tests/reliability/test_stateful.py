@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from reconciler.errors import AwsError
+from reconciler.model.address import KindName
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.tags import ID, PROTECT, STACK
 from reconciler.plan.actions import ApplyResult, PlanOptions
@@ -30,6 +31,7 @@ from tests.reliability.world import World, key_pair, worlds_client
 
 CLIENT = worlds_client()
 IDS = ("a", "b", "c")
+LABELS = ("", "1", "2")
 PRUNE = PlanOptions(prune=True)
 EFFECTS = ("throttle", "error", "reset", "hang", "html", "truncate")
 OPERATIONS = ("Create*", "Update*", "Delete*", "TagResource", "UntagResource", "List*", "Get*", "BatchGetChannel", "ImportPlaybackKeyPair", "*")
@@ -49,7 +51,7 @@ def specs(draw: Callable[..., Any]) -> DesiredState:
     if key is not None:
         resources.append(key_pair("web", key))
     for name in IDS:
-        if not draw(st.booleans()):
+        if not draw(st.sampled_from((True, True, True, False))):
             continue
         properties: dict[str, Any] = {"latencyMode": draw(st.sampled_from(("LOW", "NORMAL")))}
         if recording is not None and draw(st.booleans()):
@@ -59,8 +61,12 @@ def specs(draw: Callable[..., Any]) -> DesiredState:
         protect = name == "a" and draw(st.booleans())
         resources.append(wanted(f"channel/{name}", properties, tags=draw(st.sampled_from(({}, {"team": "video"}, {"team": "news"}))), protect=protect))
         if draw(st.booleans()):
-            resources.append(wanted(f"stream-key/{name}", protect=protect))
+            resources.append(wanted(f"stream-key/{name}", protect=protect, rotation=draw(st.sampled_from(LABELS))))
     return desired(*resources)
+
+
+CHANGE = st.one_of(specs(), st.none())
+"""What a merge brings before an apply, if there was one."""
 
 
 class Account(RuleBasedStateMachine):
@@ -79,6 +85,7 @@ class Account(RuleBasedStateMachine):
         self.spec = desired()
         self.foreign: dict[str, Any] = {}
         self.on_air: dict[str, Any] = {}
+        self.keys: dict[str, set[str]] = {}
         self.kept: dict[str, Any] = {}
         self.trouble = False
 
@@ -102,16 +109,20 @@ class Account(RuleBasedStateMachine):
 
     # What happens.
 
-    @initialize()
-    def somebody_elses(self) -> None:
+    @initialize(spec=specs())
+    def somebody_elses(self, spec: DesiredState) -> None:
+        self.spec = spec
         CLIENT.create_channel(name="a")
         CLIENT.create_channel(name="b", tags={STACK: "other", "ivs-reconciler:id": "b"})
         CLIENT.create_playback_restriction_policy(name="theirs")
         self.foreign = self.standing()
 
-    @rule(spec=specs())
-    def the_spec_changes(self, spec: DesiredState) -> None:
-        self.spec = spec
+    @rule(label=st.sampled_from(LABELS))
+    def keys_are_due_for_rotation(self, label: str) -> None:
+        protected = {address.id for address, resource in self.spec.resources.items() if resource.protect}
+        keys = [address for address in self.spec.resources if address.kind is KindName.STREAM_KEY]
+        made_anew = [wanted(str(address), protect=address.id in protected, rotation=label) for address in keys]
+        self.spec = desired(*(resource for address, resource in self.spec.resources.items() if address not in keys), *made_anew)
 
     @rule(effect=st.sampled_from(EFFECTS), operation=st.sampled_from(OPERATIONS), when=st.sampled_from(("before", "after")), times=st.integers(1, 4))
     def calls_will_fail(self, effect: str, operation: str, when: str, times: int) -> None:
@@ -123,7 +134,7 @@ class Account(RuleBasedStateMachine):
         self.sandbox.control.set_lag(create=create, delete=delete)
         self.trouble = True
 
-    @rule(which=st.integers(0, 5), what=st.sampled_from(("latency", "tag", "untag", "delete")))
+    @rule(which=st.integers(0, 5), what=st.sampled_from(("latency", "tag", "untag", "delete", "key", "copy", "policies")))
     def a_colleague_changes_something(self, which: int, what: str) -> None:
         arn = self.one_of_the_channels(which)
         if arn is None or arn in self.on_air or (what == "delete" and arn in self.kept):
@@ -135,17 +146,28 @@ class Account(RuleBasedStateMachine):
             CLIENT.tag_resource(resourceArn=arn, tags={"team": "console"})
         elif what == "untag":
             CLIENT.untag_resource(resourceArn=arn, tagKeys=["team"])
-        else:
+        elif what == "key":
+            for key in CLIENT.list_stream_keys(channelArn=arn)["streamKeys"]:
+                CLIENT.delete_stream_key(arn=key["arn"])
+        elif what == "copy" and self.ours()[arn]["tags"].get(PROTECT) != "true":
+            there = CLIENT.get_channel(arn=arn)["channel"]
+            CLIENT.create_channel(name=there["name"], latencyMode=there["latencyMode"], tags=there["tags"])
+        elif what == "policies":
+            for policy in (found for found in self.ours() if ":playback-restriction-policy/" in found):
+                CLIENT.update_playback_restriction_policy(arn=policy, allowedCountries=["US"])
+        elif what == "delete":
             CLIENT.delete_channel(arn=arn)
 
     @rule(which=st.integers(0, 5))
     def a_channel_goes_on_air(self, which: int) -> None:
-        arn = self.one_of_the_channels(which)
         self.calm_down()
-        if arn is None or arn in self.on_air or not CLIENT.list_stream_keys(channelArn=arn)["streamKeys"]:
+        arn = self.one_of_the_channels(which)
+        keys = {key["arn"] for key in CLIENT.list_stream_keys(channelArn=arn)["streamKeys"]} if arn else set()
+        if arn is None or arn in self.on_air or not keys:
             return
         self.sandbox.control.go_live(arn, viewers=7)
-        self.on_air[arn] = self.fields_of(arn)
+        self.keys[arn] = keys
+        self.on_air[arn] = self.needed_on_air(arn)
 
     @rule()
     def broadcasts_end(self) -> None:
@@ -154,13 +176,15 @@ class Account(RuleBasedStateMachine):
         self.on_air.clear()
         self.clock.advance(3)
 
-    @rule(who=st.integers(0, 1), prune=st.booleans())
-    def somebody_applies(self, who: int, prune: bool) -> None:
+    @rule(who=st.integers(0, 1), prune=st.booleans(), spec=CHANGE)
+    def somebody_applies(self, who: int, prune: bool, spec: DesiredState | None) -> None:
+        self.spec = spec or self.spec
         self.note_protected()
         self.applied(who, PlanOptions(prune=prune))
 
-    @rule(prune=st.booleans())
-    def both_apply_at_once(self, prune: bool) -> None:
+    @rule(prune=st.booleans(), spec=CHANGE)
+    def both_apply_at_once(self, prune: bool, spec: DesiredState | None) -> None:
+        self.spec = spec or self.spec
         self.note_protected()
         together = threading.Barrier(2, timeout=60)
 
@@ -213,10 +237,10 @@ class Account(RuleBasedStateMachine):
         self.sandbox.control.set_lag()
         self.trouble = False
 
-    def fields_of(self, arn: str) -> Any:
-        found = dict(self.standing()[arn])
-        found.pop("tags", None)
-        return found
+    def needed_on_air(self, channel: str) -> Any:
+        """Return what a broadcast needs: the channel as it is, and its stream key."""
+        there = self.standing()
+        return there[channel]["digest"], self.keys[channel] & there.keys()
 
     def note_protected(self) -> None:
         """Remember what stands protected now, and shall whatever an apply does."""
@@ -235,8 +259,8 @@ class Account(RuleBasedStateMachine):
 
     @invariant()
     def what_is_on_air_is_left_alone(self) -> None:
-        for arn, fields in self.on_air.items():
-            assert self.fields_of(arn) == fields
+        for arn, needed in self.on_air.items():
+            assert self.needed_on_air(arn) == needed
 
 
 @pytest.mark.slow
