@@ -142,21 +142,15 @@ def _shown(_logger: object, _method: str, line: MutableMapping[str, Any]) -> Mut
     return {key: harmless(value) if isinstance(value, str) else value for key, value in line.items()}
 
 
-def _json(line: object, **options: Any) -> str:
-    import json  # noqa: PLC0415  # likewise
-
-    from reconciler.text import harmless_json  # noqa: PLC0415
-
-    return harmless_json(json.dumps(line, ensure_ascii=False, **options))
-
-
 def _open() -> Any:  # a structlog logger
     """Set up structlog for the chosen look and return its logger."""
     import structlog  # noqa: PLC0415  # dear to import, and most runs write no line
 
+    from reconciler.text import shown_json  # noqa: PLC0415  # likewise
+
     stream = _SETTINGS.stream or sys.stderr
     console = _SETTINGS.format is Format.CONSOLE or (_SETTINGS.format is Format.AUTO and stream.isatty())
-    last: list[Any] = [_shown, structlog.dev.ConsoleRenderer(colors=stream.isatty())] if console else [structlog.processors.JSONRenderer(serializer=_json)]
+    last: list[Any] = [_shown, structlog.dev.ConsoleRenderer(colors=stream.isatty())] if console else [structlog.processors.JSONRenderer(serializer=shown_json)]
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[masked, structlog.processors.TimeStamper(fmt="iso", utc=True), *last],

@@ -5,7 +5,9 @@ Names, tags and error messages may hold anything: what moves a terminal's cursor
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """What JSON lets stand as it is, and a terminal or an editor obeys, or cannot show."""
@@ -24,6 +26,11 @@ def harmless_lines(text: str) -> str:
 def harmless_json(text: str) -> str:
     """Return JSON that says the same, with what is obeyed or not shown written as JSON's own escapes."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def shown_json(value: object, **options: Any) -> str:
+    """Return a value as JSON that is harmless to show; ``options`` are those of ``json.dumps``."""
+    return harmless_json(json.dumps(value, ensure_ascii=False, **options))
 
 
 def _harmless(char: str) -> str:

@@ -62,6 +62,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.progress import reading
     from reconciler.gitops.repository import head_commit
     from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.scope import must_name_something
     from reconciler.pipeline.survey import surveyed, whole_plan
 
     options = plan_options_of(args)
@@ -72,10 +73,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         lost = stack.enter_context(applying.locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
-        if options.only or options.exclude:
-            from reconciler.pipeline.scope import must_name_something
-
-            must_name_something(options, desired, surveys)
+        must_name_something(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]

@@ -6,8 +6,6 @@ What is decided is decided in the plan; here a person is asked and the executor 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import sys
 import threading
 from collections import Counter
@@ -31,7 +29,7 @@ from reconciler.pipeline.recall import expected, explained
 from reconciler.plan.actions import ApplyResult, Plan, TargetPlan
 from reconciler.plan.codec import to_json
 from reconciler.report.text import Paint, ansi, plain, render_result
-from reconciler.text import harmless_json, harmless_lines
+from reconciler.text import harmless_lines, shown_json
 
 _STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
 _STOPPED = "stopped at once; calls in flight may have been carried out, and the next plan says where this ended"
@@ -129,7 +127,7 @@ def show_ask_run(
 
 
 def _warn(text: str) -> None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         sys.stderr.write(f"{harmless_lines(text)}\n")
         sys.stderr.flush()
 
@@ -198,5 +196,5 @@ def _counts(result: ApplyResult) -> dict[str, object]:
 
 
 def _line(content: dict[str, object]) -> None:
-    sys.stdout.write(harmless_json(json.dumps(content, ensure_ascii=False)) + "\n")
+    sys.stdout.write(shown_json(content) + "\n")
     sys.stdout.flush()

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.log import configure
     from reconciler.pipeline.drifting import drift_of
     from reconciler.pipeline.loading import load_desired_states
+    from reconciler.pipeline.scope import must_name_something
     from reconciler.pipeline.survey import surveyed
     from reconciler.pipeline.tally import Tally
     from reconciler.plan.actions import PlanOptions
@@ -86,10 +87,7 @@ def run(args: argparse.Namespace) -> int:
         reading(sys.stderr) as progress,
         surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures, missed=missed, opening=tally.opening) as surveys,
     ):
-        if args.only or args.exclude:
-            from reconciler.pipeline.scope import must_name_something
-
-            must_name_something(scope, desired, surveys)
+        must_name_something(scope, desired, surveys)
         reports = _without([drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores)
         if days:
             from reconciler.pipeline.blaming import with_blame
@@ -195,13 +193,11 @@ def _measure(args: argparse.Namespace, context: Context, project: Project, targe
 def _show(args: argparse.Namespace, context: Context, project: Project, reports: tuple[DriftReport, ...], missed: Mapping[str, str]) -> None:
     view = args.format
     if view == "json":
-        import json
-
         from reconciler.report.drift_json import drift_json
-        from reconciler.text import harmless_json
+        from reconciler.text import shown_json
 
         content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
-        sys.stdout.write(harmless_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
+        sys.stdout.write(shown_json(content, indent=2) + "\n")
     elif view == "markdown":
         from reconciler.report import markdown_drift
 

@@ -105,6 +105,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     from reconciler.log import configure
     from reconciler.pipeline.loading import load_desired_states
     from reconciler.pipeline.recall import expected, explained
+    from reconciler.pipeline.scope import must_name_something
     from reconciler.pipeline.survey import surveyed, whole_plan
 
     configure(context.log_format, context.verbosity)
@@ -113,10 +114,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     desired = load_desired_states(project, targets)
     failures: list[AwsError] = []
     with reading(sys.stderr) as progress, surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
-        if options.only or options.exclude:
-            from reconciler.pipeline.scope import must_name_something
-
-            must_name_something(options, desired, surveys)
+        must_name_something(options, desired, surveys)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         remembered = {survey.target.name: expected(project, survey) for survey in surveys}
         notes = tuple(note for survey in surveys for note in explained(project, survey))

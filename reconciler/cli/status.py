@@ -34,12 +34,10 @@ def run(args: argparse.Namespace) -> int:
     if failure is not None and not found:
         raise failure
     if args.format == "json":
-        import json
-
         from reconciler.report.status import status_json
-        from reconciler.text import harmless_json
+        from reconciler.text import shown_json
 
-        sys.stdout.write(harmless_json(json.dumps(status_json(project.stack, found), indent=2, ensure_ascii=False)) + "\n")
+        sys.stdout.write(shown_json(status_json(project.stack, found), indent=2) + "\n")
     else:
         from reconciler.report.status import render_status
         from reconciler.report.text import ansi, plain

@@ -57,19 +57,26 @@ class Wanted(NamedTuple):
     session: str = ""
 
 
-class Guarded:
+class Around:
+    """Credentials as botocore takes them, around others: everything is theirs but what a subclass does in its own way."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._credentials, name)
+
+
+class Guarded(Around):
     """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
 
     def __init__(self, credentials: Any, wanted: Wanted) -> None:
-        self._credentials = credentials
+        super().__init__(credentials)
         self._wanted = wanted
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials that are good now, renewed if need be; botocore signs with these."""
         return _guarded(self._credentials.get_frozen_credentials, self._wanted)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._credentials, name)
 
 
 class GuardedProviders:

@@ -6,6 +6,7 @@ The service remembers sessions for 60 days (user guide, stream health); one that
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,11 +35,9 @@ def last_streams(calls: ReadCalls, channels: Iterable[LiveResource], stack: str)
 
 
 def _sharing(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResource]:
-    claims: dict[str, list[LiveResource]] = {}
-    for channel in channels:
-        if channel.tags.get(STACK) == stack and ID in channel.tags:
-            claims.setdefault(channel.tags[ID], []).append(channel)
-    return (channel for group in claims.values() if len(group) > 1 for channel in group)
+    ours = [channel for channel in channels if channel.tags.get(STACK) == stack and ID in channel.tags]
+    claims = Counter(channel.tags[ID] for channel in ours)
+    return (channel for channel in ours if claims[channel.tags[ID]] > 1)
 
 
 def _sessions(data: Mapping[str, Any]) -> list[LastStream]:

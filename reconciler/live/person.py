@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from reconciler import terminal
-from reconciler.live.credentials import CredentialsUnavailable, NoCode, Wanted
+from reconciler.live.credentials import Around, CredentialsUnavailable, NoCode, Wanted
 
 _DIGITS = 6
 _LAST_SECONDS = 5
@@ -49,11 +49,11 @@ def asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
         return found
 
 
-class _AskedOnce:
+class _AskedOnce(Around):
     """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
 
     def __init__(self, credentials: Any, wanted: Wanted) -> None:
-        self._credentials = credentials
+        super().__init__(credentials)
         self._wanted = wanted
         self._turn = threading.Lock()
         self._failure: Exception | None = None
@@ -74,15 +74,12 @@ class _AskedOnce:
         """Whether it failed long enough ago to ask anew."""
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._credentials, name)
 
-
-class InTurn:
+class InTurn(Around):
     """Credentials of a sign-on: the first to renew goes alone."""
 
     def __init__(self, credentials: Any, session: str) -> None:
-        self._credentials = credentials
+        super().__init__(credentials)
         self._session = session
 
     def get_frozen_credentials(self) -> Any:
@@ -100,9 +97,6 @@ class InTurn:
 
     def _in_peace(self) -> bool:
         return not self._credentials.refresh_needed() or time.monotonic() < _RENEWED.get(self._session, -_TRUST_SECONDS) + _TRUST_SECONDS
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._credentials, name)
 
 
 _LOCK = threading.Lock()

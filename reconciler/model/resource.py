@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json.encoder
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.sink import Sink
+from reconciler.model.tags import ID, STACK
 from reconciler.model.values import Ref, Value, thaw
 
 
@@ -124,6 +125,13 @@ class LiveState:
     def of(self, kind: KindName) -> tuple[LiveResource, ...]:
         """Return the resources of one kind, in ARN order."""
         return self.resources.get(kind, ())
+
+    def claims(self, stack: str) -> Iterator[tuple[Address, LiveResource]]:
+        """Yield each resource that carries a stack's tag and an id, with the address it claims; several may claim one."""
+        for kind, resources in self.resources.items():
+            for resource in resources:
+                if resource.tags.get(STACK) == stack and ID in resource.tags:
+                    yield Address(kind, resource.tags[ID]), resource
 
 
 def digest_of(value: Mapping[str, Value]) -> str:

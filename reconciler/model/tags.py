@@ -37,11 +37,8 @@ MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 
 def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
     """Return the tags that take part in comparisons: no ``aws:`` tags, no number of a try, none that match an ignored pattern."""
+    kept = {key: value for key, value in tags.items() if not key.startswith("aws:") and key != ATTEMPT}
     patterns = tuple(ignore)
     if not patterns:
-        return {key: value for key, value in tags.items() if not key.startswith("aws:") and key != ATTEMPT}
-    return {
-        key: value
-        for key, value in tags.items()
-        if not key.startswith("aws:") and key != ATTEMPT and (key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns))
-    }
+        return kept
+    return {key: value for key, value in kept.items() if key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns)}

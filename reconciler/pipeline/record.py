@@ -16,7 +16,7 @@ from typing import Any
 
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
-from reconciler.model.tags import ID, SPEC, STACK
+from reconciler.model.tags import SPEC
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.actions import ApplyResult, Result, TargetPlan, Verb
 from reconciler.plan.applied import Applied
@@ -93,7 +93,7 @@ def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any
 def _applied(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState) -> dict[str, object]:
     """Return what each resource that carries a known digest was applied as: the spec's now, or the one remembered from before."""
     before = last_applied(root, stack, plan.name, live)
-    now = {Address(kind, each.tags[ID]): each for kind, group in live.resources.items() for each in group if each.tags.get(STACK) == stack and ID in each.tags}
+    now = dict(live.claims(stack))
     done = {
         outcome.address: outcome.arn or ""
         for outcome in (result.outcomes if result else ())
@@ -122,12 +122,7 @@ def _entry(applied: Applied) -> dict[str, object]:
 
 def standing_in(live: LiveState, stack: str) -> set[Address]:
     """Return the addresses that the stack's live resources carry."""
-    return {
-        Address(kind, resource.tags[ID])
-        for kind, resources in live.resources.items()
-        for resource in resources
-        if resource.tags.get(STACK) == stack and ID in resource.tags
-    }
+    return {address for address, _ in live.claims(stack)}
 
 
 def made_folder(root: Path) -> None:

@@ -16,7 +16,7 @@ from reconciler.model.sink import sink_to_json
 from reconciler.model.values import Value, thaw
 from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, OnAir, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
-from reconciler.text import harmless_json
+from reconciler.text import shown_json
 
 _NOT_COVERED = ("createdAt", "gitCommit", "gitTree", "base", "fingerprint")
 
@@ -39,7 +39,7 @@ def to_json(plan: Plan) -> dict[str, object]:
 
 def dumps(plan: Plan) -> str:
     """Return the plan as the text of a plan file: the same plan gives the same text."""
-    return harmless_json(json.dumps(to_json(plan), indent=2, ensure_ascii=False)) + "\n"
+    return shown_json(to_json(plan), indent=2) + "\n"
 
 
 def fingerprint(target: TargetPlan) -> str:

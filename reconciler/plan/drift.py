@@ -18,7 +18,7 @@ from types import MappingProxyType
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
-from reconciler.model.tags import ID, SPEC, STACK
+from reconciler.model.tags import SPEC, STACK
 from reconciler.model.values import Ref
 from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
 from reconciler.plan.applied import Applied, changed_outside
@@ -123,12 +123,7 @@ class _Scene:
         self.records = records
         self.fresh = not any(plan.managed.values())
         self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
-        self.arns = {
-            Address(kind, resource.tags[ID]): resource.arn
-            for kind, resources in live.resources.items()
-            for resource in resources
-            if resource.tags.get(STACK) == desired.stack and ID in resource.tags and resource.arn not in self.leftovers
-        }
+        self.arns = {address: resource.arn for address, resource in live.claims(desired.stack) if resource.arn not in self.leftovers}
         self.owned = frozenset(self.arns.values())
         self.made: dict[Address, str] = {}
         self.new: set[Address] = set()

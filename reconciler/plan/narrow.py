@@ -6,12 +6,9 @@ Foreign resources have no address, so ``--only`` leaves them out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from reconciler.model.address import Address
 from reconciler.model.resource import LiveState
-from reconciler.model.tags import ID, STACK
 from reconciler.plan.actions import PlanOptions, TargetPlan, Verb
 from reconciler.plan.drift import unread_of
 from reconciler.plan.findings import DriftReport
@@ -28,7 +25,7 @@ def narrowed(report: DriftReport, plan: TargetPlan, live: LiveState, stack: str,
     part = replace(
         report,
         foreign=() if scope.only else report.foreign,
-        managed=sum(wanted(scope, address) for address in _managed(live, stack)),
+        managed=sum(wanted(scope, address) for address, _ in live.claims(stack)),
         unchanged=sum(address not in touched for address in addresses),
         notes=(*(note for note in report.notes if note not in report.unread), _said(scope, len(report.findings) - len(findings)), *unread),
         addresses=addresses,
@@ -40,13 +37,6 @@ def narrowed(report: DriftReport, plan: TargetPlan, live: LiveState, stack: str,
         exclude=scope.exclude,
     )
     return part.with_findings(findings, ())
-
-
-def _managed(live: LiveState, stack: str) -> Iterator[Address]:
-    for kind, resources in live.resources.items():
-        for resource in resources:
-            if resource.tags.get(STACK) == stack and ID in resource.tags:
-                yield Address(kind, resource.tags[ID])
 
 
 def _said(scope: PlanOptions, left: int) -> str:

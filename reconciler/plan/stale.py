@@ -13,7 +13,7 @@ from reconciler.diff import compare, compare_tags
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
-from reconciler.model.tags import ID, SPEC, STACK
+from reconciler.model.tags import SPEC
 from reconciler.model.values import Value, thaw
 from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
 from reconciler.plan.ownership import users_of
@@ -24,12 +24,7 @@ _OWN_PARAMETERS = ("arn", "resourceArn")
 def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
     """Return what moved since the plan was made, a line for each resource and field; nothing when the plan still holds."""
     by_arn = {resource.arn: resource for kind in KINDS for resource in live.of(kind)}
-    by_address = {
-        Address(kind, resource.tags[ID]): resource
-        for kind in KINDS
-        for resource in live.of(kind)
-        if resource.tags.get(STACK) == desired.stack and ID in resource.tags
-    }
+    by_address = dict(live.claims(desired.stack))
     lines = [*_account(saved, live), *_spec(saved, desired, by_address)]
     for action in saved.actions:
         if action.blocked is None:

@@ -21,10 +21,9 @@ from reconciler.model.tags import DELIVERED
 from reconciler.pipeline.survey import Survey, plan_target
 from reconciler.plan.actions import PlanOptions, Result
 from reconciler.plan.delivery import NOTHING, Rotate
-from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import desired, wanted
 from tests.cli.support import arn_of, outside, rewrite, run, stack
-from tests.reliability.world import HERE, Screen, World, worlds_client
+from tests.reliability.world import HERE, Screen, World, one_world
 
 TO_PARAMETER = {"parameterStore": {"name": "/ivs/{stack}/{target}/{id}"}}
 
@@ -194,13 +193,8 @@ def test_a_spec_that_cannot_be_is_refused_with_its_place(tmp_path: Path, channel
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    clock = VirtualClock()
-    client = worlds_client()
-    sandbox = Sandbox(serve=False, clock=clock, seed=9)
-    detach = sandbox.attach(client)
-    yield World(sandbox, clock, client, tmp_path)
-    detach()
-    sandbox.stop()
+    with one_world(tmp_path, seed=9) as world:
+        yield world
 
 
 def keys(rotation: str = "", sink: Sink | None = None) -> DesiredState:

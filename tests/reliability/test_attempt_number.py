@@ -11,9 +11,8 @@ from reconciler.model.address import KindName
 from reconciler.model.tags import ATTEMPT, MAX_TAGS, MAX_TAGS_WITH_ATTEMPT, OWNERSHIP
 from reconciler.plan.actions import PlanOptions
 from reconciler.plan.drift import classify
-from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import desired, wanted
-from tests.reliability.world import World, key_pair, worlds_client
+from tests.reliability.world import World, key_pair, one_world
 
 OF_ALL_KINDS = desired(
     wanted("recording-configuration/archive", {"destinationConfiguration": {"s3": {"bucketName": "acme-archive"}}}),
@@ -31,16 +30,10 @@ OF_ALL_KINDS = desired(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    clock = VirtualClock()
-    client = worlds_client()
-    sandbox = Sandbox(serve=False, clock=clock, seed=5)
-    detach = sandbox.attach(client)
     numbers = iter(range(1, 100))
-    world = World(sandbox, clock, client, tmp_path)
-    world.draw = lambda: next(numbers) / 100
-    yield world
-    detach()
-    sandbox.stop()
+    with one_world(tmp_path, seed=5) as world:
+        world.draw = lambda: next(numbers) / 100
+        yield world
 
 
 def tagged(count: int) -> dict[str, str]:

@@ -16,9 +16,8 @@ from reconciler.pipeline.survey import Survey, plan_target, whole_plan
 from reconciler.plan.actions import PlanOptions
 from reconciler.plan.codec import dumps
 from reconciler.plan.drift import classify
-from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import desired
-from tests.reliability.world import HERE, World, key_pair, worlds_client
+from tests.reliability.world import HERE, World, key_pair, one_world
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
 WEEK = 7 * 86_400
@@ -26,13 +25,8 @@ WEEK = 7 * 86_400
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    clock = VirtualClock()
-    client = worlds_client()
-    sandbox = Sandbox(serve=False, clock=clock, seed=9)
-    detach = sandbox.attach(client)
-    yield World(sandbox, clock, client, tmp_path)
-    detach()
-    sandbox.stop()
+    with one_world(tmp_path, seed=9) as world:
+        yield world
 
 
 def spec(key: str) -> DesiredState:

@@ -143,9 +143,22 @@ def worlds_client() -> Any:
     return open_client(open_session(HERE, url), "ivs", HERE, url, 4)
 
 
+@contextmanager
+def one_world(root: Path, seed: int) -> Iterator[World]:
+    """Make a world with an account and a client of its own, and let it go."""
+    clock, client = VirtualClock(), worlds_client()
+    sandbox = Sandbox(serve=False, clock=clock, seed=seed)
+    detach = sandbox.attach(client)
+    try:
+        yield World(sandbox, clock, client, root)
+    finally:
+        detach()
+        sandbox.stop()
+
+
 def spec_of(*resources: DesiredResource) -> DesiredState:
     """Make a desired state."""
     return desired(*resources)
 
 
-__all__ = ["KindName", "World", "key_pair", "spec_of", "worlds_client"]
+__all__ = ["KindName", "World", "key_pair", "one_world", "spec_of", "worlds_client"]

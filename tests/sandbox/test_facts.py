@@ -6,15 +6,14 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import yaml
 
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
-from reconciler.sandbox.wire import Request, Response
-from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY
+from reconciler.sandbox.wire import Response
+from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY, request_for
 
 CASES = [
     (path.stem, case)
@@ -108,13 +107,7 @@ class Runner:
         self.check(step, body)
 
     def ask(self, operation: str, members: dict[str, Any], account: str, region: str) -> Response:
-        found = MODEL.operations[operation]
-        path, query = found.path, ""
-        if "{resourceArn}" in path:
-            path = f"/tags/{quote(members.pop('resourceArn'), safe='')}"
-            query = "&".join(f"tagKeys={quote(key)}" for key in members.pop("tagKeys", []))
-        scope = f"AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/ivs/aws4_request, SignedHeaders=host, Signature=0"
-        return self.sandbox.handle(Request(found.method, path, query, {"authorization": scope}, json.dumps(members).encode()))
+        return self.sandbox.handle(request_for(MODEL.operations[operation], members, account, region))
 
     def check(self, step: dict[str, Any], found: Any) -> None:
         for path, wanted in step.get("is", {}).items():

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
-from reconciler.sandbox.wire import Request, Response
-from tests.sandbox.helpers import PUBLIC_KEY
+from reconciler.sandbox.wire import Response
+from tests.sandbox.helpers import PUBLIC_KEY, request_for
 
 MODEL = service_model.load()
 OURS, THEIRS, ELSEWHERE = ("123456789012", "us-west-2"), ("999988887777", "us-west-2"), ("123456789012", "eu-west-1")
@@ -29,13 +28,7 @@ REQUIRED: dict[str, Any] = {
 
 
 def ask(sandbox: Sandbox, world: tuple[str, str], operation_name: str, /, **members: Any) -> Response:
-    operation = MODEL.operations[operation_name]
-    path, query = operation.path, ""
-    if "{resourceArn}" in path:
-        path = f"/tags/{quote(members.pop('resourceArn'), safe='')}"
-        query = "&".join(f"tagKeys={quote(key)}" for key in members.pop("tagKeys", []))
-    scope = f"AWS4-HMAC-SHA256 Credential={world[0]}/20260101/{world[1]}/ivs/aws4_request, SignedHeaders=host, Signature=0"
-    return sandbox.handle(Request(operation.method, path, query, {"authorization": scope}, json.dumps(members).encode()))
+    return sandbox.handle(request_for(MODEL.operations[operation_name], members, *world))
 
 
 @pytest.fixture(scope="module")
