@@ -192,7 +192,9 @@ def _in_full(text: str) -> LastRun | None:
         try:
             name, event = str(line["run"]), line["event"]
             if event == "run":
-                runs[name] = _begun(line)
+                begun = _begun(line)
+                runs.pop(name, None)  # a run that begins again is the last one, wherever it stood before
+                runs[name] = begun
             elif name in runs and event == "end":
                 runs[name].ended = True
             elif name in runs:

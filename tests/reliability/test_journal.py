@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.apply import StepFinished
@@ -131,6 +131,15 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=8), st.sampled_from(["", "\n"]))
+@example(
+    [
+        '{"run":"b","event":"run","at":"2","account":"1","pid":2,"host":"h"}',
+        '{"run":"a","event":"run","at":"1","account":"1","pid":1,"host":"h"}',
+        '{"run":"b","event":"run","at":"2","account":"1","pid":2,"host":"h"}',
+        '{"run":"b","event":"end","at":"3"}',
+    ],
+    "",
+)
 def test_the_end_found_quickly_is_the_end_found_line_by_line(lines: list[str], last: str) -> None:
     text = "\n".join(lines) + last
     quick, full = _come_to_its_end(text), _in_full(text)
