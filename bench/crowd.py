@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+)
 WARM_UP = 50
 
 Create = Callable[[int], None]
@@ -23,7 +25,9 @@ Create = Callable[[int], None]
 def crowd(url: str, kind: str, clients: int, creates: int) -> float:
     """Return the seconds from the first call to the last, divided by the number of creates; all clients together make that many."""
     command = [sys.executable, "-m", "bench.crowd", url, kind, str(creates // clients)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(clients)
+    ]
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
@@ -57,7 +61,9 @@ def plain(url: str) -> Create:
     headers = {"Content-Type": "application/json", "Authorization": AUTHORIZATION}
 
     def create(number: int) -> None:
-        connection.request("POST", "/CreateChannel", json.dumps({"name": f"c{number}", "tags": {"bench": "yes"}}).encode(), headers)
+        connection.request(
+            "POST", "/CreateChannel", json.dumps({"name": f"c{number}", "tags": {"bench": "yes"}}).encode(), headers
+        )
         answer = connection.getresponse()
         json.loads(answer.read())["channel"]
 

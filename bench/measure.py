@@ -25,11 +25,22 @@ class Cost:
     output: str
 
 
-def run(command: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None, expect: int | None = 0) -> Cost:
+def run(
+    command: Sequence[str],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    expect: int | None = 0,
+) -> Cost:
     """Run a command once. Raises ``RuntimeError`` with its output when it ends with another code than expected."""
     began = time.perf_counter()
     with subprocess.Popen(
-        list(command), cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        list(command),
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
         output = process.stdout.read().decode(errors="replace")

@@ -47,8 +47,20 @@ def main(rounds: int = 5, *, large: bool = True) -> None:
                 f"In-sync plan of {SMALL:,} beside octoDNS on {SMALL:,} records (medians of {rounds} pairs)",
                 [
                     ("", "plan", "octoDNS", "ratio", "goal"),
-                    ("CPU seconds", f"{cpu:.2f}", f"{other:.2f}", f"{paired(plan, octodns, lambda cost: cost.cpu):.3f}", "0.25"),
-                    ("peak memory MB", f"{rss:.0f}", f"{other_rss:.0f}", f"{paired(plan, octodns, lambda cost: cost.rss):.2f}", "1.2"),
+                    (
+                        "CPU seconds",
+                        f"{cpu:.2f}",
+                        f"{other:.2f}",
+                        f"{paired(plan, octodns, lambda cost: cost.cpu):.3f}",
+                        "0.25",
+                    ),
+                    (
+                        "peak memory MB",
+                        f"{rss:.0f}",
+                        f"{other_rss:.0f}",
+                        f"{paired(plan, octodns, lambda cost: cost.rss):.2f}",
+                        "1.2",
+                    ),
                 ],
             )
         )
@@ -56,8 +68,16 @@ def main(rounds: int = 5, *, large: bool = True) -> None:
             write_stack(stack, LARGE, server.url)
             run([tool, "apply", "--auto-approve"], folder=stack, environment=ENVIRONMENT)
             big = run([tool, "plan", "--detailed-exitcode"], folder=stack, environment=ENVIRONMENT)
-            rows = [("", f"{SMALL:,}", f"{LARGE:,}", "ratio", "goal"), ("CPU seconds", f"{cpu:.2f}", f"{big.cpu:.2f}", f"{big.cpu / cpu:.1f}", "8")]
-            print(table("Growth of an in-sync plan", [*rows, ("peak memory MB", f"{rss:.0f}", f"{big.rss:.0f}", f"{big.rss / rss:.1f}", "")]))
+            rows = [
+                ("", f"{SMALL:,}", f"{LARGE:,}", "ratio", "goal"),
+                ("CPU seconds", f"{cpu:.2f}", f"{big.cpu:.2f}", f"{big.cpu / cpu:.1f}", "8"),
+            ]
+            print(
+                table(
+                    "Growth of an in-sync plan",
+                    [*rows, ("peak memory MB", f"{rss:.0f}", f"{big.rss:.0f}", f"{big.rss / rss:.1f}", "")],
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,11 @@ SCENARIOS = (
     Scenario("bucket of 3", burst=3),
     Scenario("bucket of 5", burst=5),
     Scenario("one-second windows", windows=True),
-    Scenario("three operations at once", ("ListChannels", "ListRecordingConfigurations", "ListPlaybackRestrictionPolicies"), goal=0.97),
+    Scenario(
+        "three operations at once",
+        ("ListChannels", "ListRecordingConfigurations", "ListPlaybackRestrictionPolicies"),
+        goal=0.97,
+    ),
     Scenario("another client takes 40 %, bucket of 5", stubborn=2.0, goal=0.90, throttled=0.06),
     Scenario("another client takes 40 %, bucket of 2", burst=2, stubborn=2.0, goal=0.90, throttled=0.06),
     Scenario("two of ours, each with its own pacer", second=True, goal=0.95, throttled=0.12),
@@ -82,7 +86,12 @@ def measure(scenario: Scenario) -> tuple[str, ...]:
                 stack.enter_context(running([lambda: stubborn(server, scenario.stubborn, until)]))
             pacers = [Pacer(clock=time.monotonic, sleep=time.sleep) for _ in range(2 if scenario.second else 1)]
             gateways = [gateway(server, pacer) for pacer in pacers]
-            workers = [worker(one, operation, until) for one in gateways for operation in scenario.operations for _ in range(WORKERS)]
+            workers = [
+                worker(one, operation, until)
+                for one in gateways
+                for operation in scenario.operations
+                for _ in range(WORKERS)
+            ]
             stack.enter_context(running(workers))
         calls = [call for call in server.control("calls", limit=1_000_000) if call["operation"] in scenario.operations]
     mine = [call for call in calls if call["access_key"] == OURS]
@@ -91,7 +100,14 @@ def measure(scenario: Scenario) -> tuple[str, ...]:
     span = max(good) - min(good)
     used = (len(good) - len(scenario.operations)) / span / allowed
     bad = sum(call["status"] == 429 for call in mine) / len(mine)
-    return (scenario.title, f"{allowed:g}", f"{used:.1%}", f"{scenario.goal:.0%}", f"{bad:.1%}", f"{scenario.throttled:.0%}")
+    return (
+        scenario.title,
+        f"{allowed:g}",
+        f"{used:.1%}",
+        f"{scenario.goal:.0%}",
+        f"{bad:.1%}",
+        f"{scenario.throttled:.0%}",
+    )
 
 
 def an_apply(channels: int = 150) -> tuple[str, ...]:
@@ -102,7 +118,10 @@ def an_apply(channels: int = 150) -> tuple[str, ...]:
         folder = Path(name)
         write_stack(folder, channels, server.url)
         project = folder / "ivs-reconciler.yaml"
-        project.write_text(project.read_text(encoding="utf-8").replace("{region: us-west-2,", "{region: us-west-2, rateLimits: aws,"), encoding="utf-8")
+        project.write_text(
+            project.read_text(encoding="utf-8").replace("{region: us-west-2,", "{region: us-west-2, rateLimits: aws,"),
+            encoding="utf-8",
+        )
         run([tool, "apply", "--auto-approve"], folder=folder, environment=ENVIRONMENT)
         calls = server.control("calls", limit=1_000_000)
     good = [call["time"] for call in calls if call["operation"] == "CreateChannel" and call["status"] == 200]

@@ -101,7 +101,9 @@ def total(rounds: Sequence[float]) -> float:
     return sum(rounds) / len(rounds) * CREATES / 1000
 
 
-def row(title: str, measured: Measured, aim: str, shown: Callable[[Sequence[float]], float] = statistics.median) -> tuple[str, ...]:
+def row(
+    title: str, measured: Measured, aim: str, shown: Callable[[Sequence[float]], float] = statistics.median
+) -> tuple[str, ...]:
     """Return one line of the table; what was not measured is shown as a dash."""
 
     def ratio(name: str) -> str:
@@ -153,7 +155,10 @@ def calls(servers: Mapping[str, Running]) -> tuple[Measured, ...]:
         for number in range(WARM_UP):
             create(name, number)
     empty = {name: [server.rss()] for name, server in real.items()}
-    for what, call, times, of in (("create", create, CREATES // ROUNDS, statistics.mean), ("get", get, GETS // ROUNDS, statistics.median)):
+    for what, call, times, of in (
+        ("create", create, CREATES // ROUNDS, statistics.mean),
+        ("get", get, GETS // ROUNDS, statistics.median),
+    ):
         for round_ in range(ROUNDS):
             for name, server in servers.items():
                 used = server.cpu()
@@ -165,7 +170,11 @@ def calls(servers: Mapping[str, Running]) -> tuple[Measured, ...]:
 
     def batch(server: Running, round_: int) -> float:
         known = arns[server.name]
-        return each(lambda number: clients[server.name].batch_get_channel(arns=known[number * 50 % CREATES :][:50]), round_, BATCHES // ROUNDS)
+        return each(
+            lambda number: clients[server.name].batch_get_channel(arns=known[number * 50 % CREATES :][:50]),
+            round_,
+            BATCHES // ROUNDS,
+        )
 
     listed = in_turn(real, page), in_turn(real, batch)
     full = {name: [server.rss()] for name, server in real.items()}
@@ -181,7 +190,9 @@ def in_turn(servers: Mapping[str, Running], measure: Callable[[Running, int], fl
     return measured
 
 
-def each(call: Callable[[int], object], round_: int, times: int, of: Callable[[Sequence[float]], float] = statistics.median) -> float:
+def each(
+    call: Callable[[int], object], round_: int, times: int, of: Callable[[Sequence[float]], float] = statistics.median
+) -> float:
     """Return the median (or the mean) milliseconds of a round's calls; each call of all rounds has its own number."""
     taken = []
     for number in range(round_ * times, (round_ + 1) * times):

@@ -21,7 +21,9 @@ class Server:
 
     def control(self, name: str, **members: object) -> Any:
         """Call the control interface."""
-        request = urllib.request.Request(f"{self.url}/_sandbox/{name}", json.dumps(members).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.url}/_sandbox/{name}", json.dumps(members).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 

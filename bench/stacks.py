@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true", "NO_COLOR": "1"}
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "123456789012",
+    "AWS_SECRET_ACCESS_KEY": "any",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_COLOR": "1",
+}
 
 
 def write_stack(folder: Path, channels: int, url: str, *, latency: str = "LOW", files: int = 1) -> None:
@@ -18,7 +23,8 @@ def write_stack(folder: Path, channels: int, url: str, *, latency: str = "LOW", 
         encoding="utf-8",
     )
     (folder / "specs" / "shared.yaml").write_text(
-        "recordingConfigurations:\n  archive:\n    destinationConfiguration: {s3: {bucketName: acme-vod}}\n", encoding="utf-8"
+        "recordingConfigurations:\n  archive:\n    destinationConfiguration: {s3: {bucketName: acme-vod}}\n",
+        encoding="utf-8",
     )
     each = -(-channels // files)
     for part in range(files):
@@ -37,14 +43,18 @@ def write_stack(folder: Path, channels: int, url: str, *, latency: str = "LOW", 
 def write_zone(folder: Path, records: int) -> Path:
     """Write an octoDNS configuration whose source and target hold the same zone; returns the configuration's path."""
     zone = "---\n" + "".join(
-        f"r{number:06d}:\n  ttl: 300\n  type: A\n  value: 10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}\n" for number in range(records)
+        f"r{number:06d}:\n  ttl: 300\n  type: A\n  value: 10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}\n"
+        for number in range(records)
     )
     for side in ("source", "target"):
         (folder / side).mkdir(parents=True, exist_ok=True)
         (folder / side / "example.com.yaml").write_text(zone, encoding="utf-8")
     path = folder / "octodns.yaml"
     providers = "".join(
-        f"  {side}: {{class: octodns.provider.yaml.YamlProvider, directory: {folder / side}, default_ttl: 300}}\n" for side in ("source", "target")
+        f"  {side}: {{class: octodns.provider.yaml.YamlProvider, directory: {folder / side}, default_ttl: 300}}\n"
+        for side in ("source", "target")
     )
-    path.write_text(f"providers:\n{providers}zones:\n  example.com.: {{sources: [source], targets: [target]}}\n", encoding="utf-8")
+    path.write_text(
+        f"providers:\n{providers}zones:\n  example.com.: {{sources: [source], targets: [target]}}\n", encoding="utf-8"
+    )
     return path

@@ -35,7 +35,13 @@ def main(rounds: int = 7) -> None:
     for name, runs in costs.items():
         wall = median(runs, lambda cost: cost.wall)
         rows.append(
-            (name, f"{wall:.3f}", f"{median(runs, lambda cost: cost.rss):.0f}", f"{paired(runs, base, lambda cost: cost.wall):.2f}", goals.get(name, ""))
+            (
+                name,
+                f"{wall:.3f}",
+                f"{median(runs, lambda cost: cost.rss):.0f}",
+                f"{paired(runs, base, lambda cost: cost.wall):.2f}",
+                goals.get(name, ""),
+            )
         )
     print(table(f"Start-up (medians of {rounds} pairs)", rows))
 

@@ -15,7 +15,9 @@ _READS = ("List", "Get", "BatchGet")
 
 
 def writes(server: Server) -> Counter[str]:
-    return Counter({operation: count for operation, count in server.calls().items() if not operation.startswith(_READS)})
+    return Counter(
+        {operation: count for operation, count in server.calls().items() if not operation.startswith(_READS)}
+    )
 
 
 def main(channels: int = 300) -> None:

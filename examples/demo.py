@@ -43,7 +43,11 @@ class Demo:
         """Do what a colleague does in the console: make a private channel public and change its latency."""
         with Sandbox(db=self.folder / ".sandbox" / "studio.db") as sandbox:
             ivs = boto3.client(
-                "ivs", endpoint_url=sandbox.endpoint_url, region_name="us-west-2", aws_access_key_id="123456789012", aws_secret_access_key="demo"
+                "ivs",
+                endpoint_url=sandbox.endpoint_url,
+                region_name="us-west-2",
+                aws_access_key_id="123456789012",
+                aws_secret_access_key="demo",
             )
             channel = ivs.list_channels(filterByName=CHANNEL)["channels"][0]
             ivs.update_channel(arn=channel["arn"], authorized=False, latencyMode="NORMAL")
@@ -73,7 +77,9 @@ def main() -> None:
     demo.say("Put it right.")
     demo.run("apply", "--auto-approve", expect=0)
     demo.run("drift", expect=0)
-    demo.say(f"That was the product. The spec is in {args.folder.name}/, the commands are: .venv/bin/ivs-reconciler --help")
+    demo.say(
+        f"That was the product. The spec is in {args.folder.name}/, the commands are: .venv/bin/ivs-reconciler --help"
+    )
 
 
 if __name__ == "__main__":

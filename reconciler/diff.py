@@ -72,7 +72,9 @@ def compare(
     return tuple(changes)
 
 
-def effective(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]) -> Mapping[str, Value]:
+def effective(
+    kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
+) -> Mapping[str, Value]:
     """Return what the resource shall be: the desired properties, with those that are ignored as they are live."""
     if not ignore:
         return desired
@@ -80,12 +82,16 @@ def effective(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, V
     result.update((name, value) for name, value in live.items() if name in ignore)
     chosen = result.get("preset") if kind is KindName.CHANNEL and "preset" not in ignore else None
     # The type that stays may take no preset, or take the wanted one by itself.
-    if chosen is not None and (result.get("type") not in ADVANCED_TYPES or chosen == default_preset(result.get("type"))):
+    if chosen is not None and (
+        result.get("type") not in ADVANCED_TYPES or chosen == default_preset(result.get("type"))
+    ):
         del result["preset"]
     return result
 
 
-def compare_tags(live_tags: Mapping[str, str], desired_tags: Mapping[str, str], ignore: frozenset[str] = frozenset()) -> tuple[FieldChange, ...]:
+def compare_tags(
+    live_tags: Mapping[str, str], desired_tags: Mapping[str, str], ignore: frozenset[str] = frozenset()
+) -> tuple[FieldChange, ...]:
     """Return the tags that differ, in the order of their keys.
 
     ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one; the tags that say whose a resource is are compared whatever it holds.
@@ -97,14 +103,18 @@ def compare_tags(live_tags: Mapping[str, str], desired_tags: Mapping[str, str], 
         before, after = live_tags.get(key), desired_tags.get(key)
         if before == after or (key not in OWN and ("tags" in ignore or f"tags/{key}" in ignore)):
             continue
-        changes.append(FieldChange("/tags/" + escape(key), before, after, absent_before=before is None, absent_after=after is None))
+        changes.append(
+            FieldChange("/tags/" + escape(key), before, after, absent_before=before is None, absent_after=after is None)
+        )
     return tuple(changes)
 
 
 def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str, str]) -> tuple[FieldChange, ...]:
     """Return the properties and tags of a resource that is not there yet, as changes from nothing."""
     changes = [
-        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True) for field in KINDS[kind].fields if field.name in properties
+        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True)
+        for field in KINDS[kind].fields
+        if field.name in properties
     ]
     changes += [FieldChange("/tags/" + escape(key), None, tags[key], absent_before=True) for key in sorted(tags)]
     return tuple(changes)

@@ -101,7 +101,9 @@ class Log:
             # Every level goes through one method: the level is chosen above and travels as a value.
             # A line that cannot be written, because a disk is full or a reader gone, is no reason to stop work.
             with contextlib.suppress(OSError):
-                _SETTINGS.writer.msg(event, level=level.name.lower(), room=self._name, **{**dict(_BOUND.get()), **facts})
+                _SETTINGS.writer.msg(
+                    event, level=level.name.lower(), room=self._name, **{**dict(_BOUND.get()), **facts}
+                )
 
 
 def get(name: str) -> Log:
@@ -150,7 +152,11 @@ def _open() -> Any:  # a structlog logger
 
     stream = _SETTINGS.stream or sys.stderr
     console = _SETTINGS.format is Format.CONSOLE or (_SETTINGS.format is Format.AUTO and stream.isatty())
-    last: list[Any] = [_shown, structlog.dev.ConsoleRenderer(colors=stream.isatty())] if console else [structlog.processors.JSONRenderer(serializer=shown_json)]
+    last: list[Any] = (
+        [_shown, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if console
+        else [structlog.processors.JSONRenderer(serializer=shown_json)]
+    )
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[masked, structlog.processors.TimeStamper(fmt="iso", utc=True), *last],

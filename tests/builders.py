@@ -50,7 +50,8 @@ def wanted(
         given.setdefault("destinationConfiguration", {"s3": {"bucketName": "vod"}})
     if parsed.kind is KindName.AD_CONFIGURATION:
         given.setdefault(
-            "mediaTailorPlaybackConfigurations", [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/one"}]
+            "mediaTailorPlaybackConfigurations",
+            [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/one"}],
         )
     if parsed.kind is KindName.PLAYBACK_KEY_PAIR:
         given.setdefault("fingerprint", f"fp-of-{parsed.id}")
@@ -61,7 +62,15 @@ def wanted(
     digest = digest_of({"properties": settled, "tags": user_tags, **care})
     own = {STACK: stack, ID: parsed.id, SPEC: digest} | ({PROTECT: "true"} if protect else {}) | care
     return DesiredResource(
-        parsed, settled, {**user_tags, **own}, digest, protect=protect, ignore=frozenset(ignore), public_key=public_key, sink=sink, overlap=overlap
+        parsed,
+        settled,
+        {**user_tags, **own},
+        digest,
+        protect=protect,
+        ignore=frozenset(ignore),
+        public_key=public_key,
+        sink=sink,
+        overlap=overlap,
     )
 
 
@@ -97,7 +106,13 @@ def of(
     )
 
 
-def unowned(address: str, properties: Mapping[str, object] | None = None, *, tags: Mapping[str, str] | None = None, complete: bool = True) -> LiveResource:
+def unowned(
+    address: str,
+    properties: Mapping[str, object] | None = None,
+    *,
+    tags: Mapping[str, str] | None = None,
+    complete: bool = True,
+) -> LiveResource:
     """Make a live resource that is not ours: without a stack tag, or with the one in ``tags``."""
     like = of(wanted(address, properties), suffix="-unowned")
     return LiveResource(like.kind, like.arn, like.properties, dict(tags or {}), like.state, complete)
@@ -109,7 +124,10 @@ def live(*resources: LiveResource, unreadable: Mapping[KindName, str] | None = N
     for resource in resources:
         by_kind.setdefault(resource.kind, []).append(resource)
     return LiveState(
-        ACCOUNT, REGION, {kind: tuple(sorted(group, key=lambda resource: resource.arn)) for kind, group in by_kind.items()}, dict(unreadable or {})
+        ACCOUNT,
+        REGION,
+        {kind: tuple(sorted(group, key=lambda resource: resource.arn)) for kind, group in by_kind.items()},
+        dict(unreadable or {}),
     )
 
 

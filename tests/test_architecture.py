@@ -20,7 +20,11 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 def test_no_test_patches_anything() -> None:
     forbidden = re.compile(r"monkeypatch\.setattr|mock\.patch|\bpatch\(|\bMagicMock\b|\bMock\(")
-    found = [str(path) for path in TESTS if path.name != "test_architecture.py" and forbidden.search(path.read_text(encoding="utf-8"))]
+    found = [
+        str(path)
+        for path in TESTS
+        if path.name != "test_architecture.py" and forbidden.search(path.read_text(encoding="utf-8"))
+    ]
     assert found == []
 
 
@@ -29,7 +33,11 @@ def test_exceptions_of_any_kind_are_caught_only_at_the_outer_doors() -> None:
     found = []
     for path in SOURCES:
         name = str(path.relative_to(ROOT))
-        for node in (found for found in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(found, ast.ExceptHandler)):
+        for node in (
+            found
+            for found in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(found, ast.ExceptHandler)
+        ):
             broad = node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
             if broad and not name.startswith(allowed):
                 found.append(f"{name}:{node.lineno}")
@@ -41,5 +49,9 @@ def test_asking_for_help_imports_no_heavy_package() -> None:
     import sys
 
     script = "import sys; from reconciler.cli.main import build_parser; build_parser(); print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+    )
     assert not loaded & {"boto3", "botocore", "pydantic", "yaml", "deepdiff", "structlog", "rich"}

@@ -76,7 +76,9 @@ def test_the_makefile_has_every_target_that_is_promised() -> None:
 
 
 def test_the_project_names_no_path_of_a_machine_and_no_registry() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     home = re.compile(r"/(?:root|home/[a-z]+|Users/[A-Za-z]+)/")
     found = []
     for name in listed:

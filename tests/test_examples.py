@@ -10,7 +10,9 @@ import pytest
 
 from tests.cli.support import run
 
-EXAMPLES = sorted(path.parent for path in (Path(__file__).resolve().parent.parent / "examples").glob("*/ivs-reconciler.yaml"))
+EXAMPLES = sorted(
+    path.parent for path in (Path(__file__).resolve().parent.parent / "examples").glob("*/ivs-reconciler.yaml")
+)
 
 
 def test_there_are_three_examples() -> None:

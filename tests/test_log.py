@@ -28,7 +28,14 @@ def test_a_line_is_json_where_there_is_no_terminal() -> None:
     log.get("apply").info("step", operation="CreateChannel", request_id="r-1", seconds=0.2)
     (line,) = lines(stream)
     assert line.pop("timestamp")
-    assert line == {"event": "step", "level": "info", "room": "apply", "operation": "CreateChannel", "request_id": "r-1", "seconds": 0.2}
+    assert line == {
+        "event": "step",
+        "level": "info",
+        "room": "apply",
+        "operation": "CreateChannel",
+        "request_id": "r-1",
+        "seconds": 0.2,
+    }
 
 
 def test_a_console_line_is_for_people() -> None:
@@ -39,7 +46,9 @@ def test_a_console_line_is_for_people() -> None:
     assert not stream.getvalue().startswith("{")
 
 
-@pytest.mark.parametrize(("verbosity", "said"), [(0, ["w", "e"]), (1, ["i", "w", "e"]), (2, ["d", "i", "w", "e"]), (9, ["d", "i", "w", "e"])])
+@pytest.mark.parametrize(
+    ("verbosity", "said"), [(0, ["w", "e"]), (1, ["i", "w", "e"]), (2, ["d", "i", "w", "e"]), (9, ["d", "i", "w", "e"])]
+)
 def test_verbosity_chooses_the_levels(verbosity: int, said: list[str]) -> None:
     stream = io.StringIO()
     log.configure("json", verbosity, stream=stream)
@@ -65,7 +74,10 @@ def test_what_looks_like_a_secret_is_masked_at_any_depth() -> None:
     assert "sk_" not in stream.getvalue()
     (line,) = lines(stream)
     assert line["publicKeyMaterial"] == "PEM"
-    assert line["nested"] == {"srt": {"passphrase": "***", "endpoint": "e"}, "streamKeys": [{"value": "***", "arn": "a"}]}
+    assert line["nested"] == {
+        "srt": {"passphrase": "***", "endpoint": "e"},
+        "streamKeys": [{"value": "***", "arn": "a"}],
+    }
 
 
 def test_an_unknown_format_is_refused() -> None:

@@ -15,7 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- transcript: make demo -->", "<!-- end of transcript -->"
 _MASKS = (
-    (re.compile(r"(:(?:channel|stream-key|playback-key|[a-z-]+-configuration|[a-z-]+-policy)/)[A-Za-z0-9]{12}\b"), r"\1…"),
+    (
+        re.compile(r"(:(?:channel|stream-key|playback-key|[a-z-]+-configuration|[a-z-]+-policy)/)[A-Za-z0-9]{12}\b"),
+        r"\1…",
+    ),
     (re.compile(r"\d+\.\d s\)"), "… s)"),
     (re.compile(r"\d+ calls?, "), "… calls, "),
 )
@@ -25,7 +28,9 @@ def run_demo() -> str:
     """Run the demonstration and return what it prints."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, str(ROOT / "examples" / "demo.py"), "--plain", "--folder", str(Path(name) / ".demo")]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.strip("\n")
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.strip(
+            "\n"
+        )
 
 
 def shown() -> str:

@@ -9,4 +9,15 @@ from reconciler.apply.events import ActionFinished, Event, Forecast, StepFinishe
 from reconciler.apply.lookout import Lookout
 from reconciler.apply.run import execute
 
-__all__ = ["ActionFinished", "Event", "Forecast", "Lookout", "StepFinished", "StepStarted", "StepWaiting", "WriteCalls", "events_json", "execute"]
+__all__ = [
+    "ActionFinished",
+    "Event",
+    "Forecast",
+    "Lookout",
+    "StepFinished",
+    "StepStarted",
+    "StepWaiting",
+    "WriteCalls",
+    "events_json",
+    "execute",
+]

@@ -116,7 +116,15 @@ class Air:
             if not parked.told and parked.arn in look.streams:
                 parked.told = True
                 left = max(0.0, parked.deadline - now)
-                self._context.tell(StepWaiting(parked.address, parked.step.id, parked.step.operation, round(left, 1), str(look.streams[parked.arn])))
+                self._context.tell(
+                    StepWaiting(
+                        parked.address,
+                        parked.step.id,
+                        parked.step.operation,
+                        round(left, 1),
+                        str(look.streams[parked.arn]),
+                    )
+                )
         if self._parked and not self._looking:
             soonest = min(parked.deadline for parked in self._parked) - now
             self._look(max(_LEAST_PAUSE, min(pause, soonest)))
@@ -135,15 +143,29 @@ class Air:
             return self._said(parked, Result.DONE, "", now)
         if now < parked.deadline:
             return None
-        seen = str(look.streams[parked.arn]) if parked.arn in look.streams else f"what is on air could not be seen: {look.error}"
+        seen = (
+            str(look.streams[parked.arn])
+            if parked.arn in look.streams
+            else f"what is on air could not be seen: {look.error}"
+        )
         waited = f"{now - parked.since:.0f} seconds"
         if parked.ending:
-            return self._said(parked, Result.FAILED, f"{seen}; still so {waited} after it was stopped; apply again to go on from here", now)
+            return self._said(
+                parked,
+                Result.FAILED,
+                f"{seen}; still so {waited} after it was stopped; apply again to go on from here",
+                now,
+            )
         return self._said(
-            parked, Result.BLOCKED, f"{seen}; still so after {waited}, which is as long as this apply waits; apply again when the stream has ended", now
+            parked,
+            Result.BLOCKED,
+            f"{seen}; still so after {waited}, which is as long as this apply waits; apply again when the stream has ended",
+            now,
         )
 
-    def _said(self, parked: Parked, result: Result, message: str, now: float, error: AwsError | None = None) -> StepOutcome:
+    def _said(
+        self, parked: Parked, result: Result, message: str, now: float, error: AwsError | None = None
+    ) -> StepOutcome:
         return StepOutcome(
             parked.step.id,
             parked.step.operation,
@@ -191,7 +213,9 @@ def _streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict[str, S
         page = data.get("streams")
         if not isinstance(page, list):
             raise AwsError(
-                "ListStreams: the answer holds no list 'streams'; nothing can be concluded from it", operation="ListStreams", code="UnreadableAnswer"
+                "ListStreams: the answer holds no list 'streams'; nothing can be concluded from it",
+                operation="ListStreams",
+                code="UnreadableAnswer",
             )
         found.update((stream.channel_arn, stream) for stream in map(Stream.of, page))
         following = str(data.get("nextToken") or "")

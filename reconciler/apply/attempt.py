@@ -105,7 +105,16 @@ class Attempt:
 
     def outcome(self, result: Result, *, code: str = "", message: str = "") -> StepOutcome:
         """Return what became of it."""
-        return StepOutcome(self.step.id, self.step.operation, result, self.sent, self.context.clock() - self.began, self.request_id, code, message)
+        return StepOutcome(
+            self.step.id,
+            self.step.operation,
+            result,
+            self.sent,
+            self.context.clock() - self.began,
+            self.request_id,
+            code,
+            message,
+        )
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
         """Send one call and count it. Raises ``AwsError``, uncounted."""
@@ -135,7 +144,9 @@ class Attempt:
                 bound = self.context.bound.get(value.address)
                 if bound is None:
                     raise AwsError(
-                        f"the ARN of {value.address} is not known, because no step before brought it; plan again", code="UnresolvedReference", calls=0
+                        f"the ARN of {value.address} is not known, because no step before brought it; plan again",
+                        code="UnresolvedReference",
+                        calls=0,
                     )
                 return bound.arn
             case tuple():
@@ -164,9 +175,16 @@ def passing(attempt: Attempt, error: AwsError) -> str | None:
     step = attempt.step
     if error.code == CONFLICT and step.operation in _DELETES and step.after and now - attempt.began < IN_USE_SECONDS:
         return "it is still in use"
-    if error.code == CONFLICT and attempt.sent + error.calls > 1 and step.operation in _SETTLING and now - attempt.began < IN_USE_SECONDS:
+    if (
+        error.code == CONFLICT
+        and attempt.sent + error.calls > 1
+        and step.operation in _SETTLING
+        and now - attempt.began < IN_USE_SECONDS
+    ):
         return "the same change, sent before and not answered, is still being carried out"
-    if error.code == NOT_FOUND and any(now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(step.parameters)):
+    if error.code == NOT_FOUND and any(
+        now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(step.parameters)
+    ):
         return "what was just made is not found yet"
     return None
 

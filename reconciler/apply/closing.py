@@ -79,7 +79,9 @@ class _Closing:
                 self._moved = now()
         # While other claims still move, the other apply is alive: nobody withdraws what it is still busy with.
         patient = now() - self._moved < LAG_SECONDS
-        judged = [(made, judge(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open]
+        judged = [
+            (made, judge(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open
+        ]
         self._open = [made for made, verdict in judged if isinstance(verdict, Wait | Withdraw)]
         due = [work for made, verdict in judged if (work := self._work(made, verdict)) is not None]
         if due:
@@ -143,10 +145,17 @@ class _Closing:
                 self._settled.append(Settlement(made, dict(bound), creation.said))
             else:
                 self._open.append(creation.deferred)
-                self._settled.append(Settlement(creation.deferred, dict(bound), "another apply made and withdrew it; it was made again"))
+                self._settled.append(
+                    Settlement(creation.deferred, dict(bound), "another apply made and withdrew it; it was made again")
+                )
 
         return work
 
     def _stuck(self, made: Made, candidates: tuple[Sighting, ...]) -> None:
-        said = undecided(None, "several resources claim this address, and none of them is this apply's to delete", candidates, made.claim)
+        said = undecided(
+            None,
+            "several resources claim this address, and none of them is this apply's to delete",
+            candidates,
+            made.claim,
+        )
         self._settled.append(Settlement(made, failure=made.attempt.error(said, "Ambiguous")))

@@ -77,7 +77,11 @@ class Creation:
     def deferred(self) -> Made | None:
         """What is still to be held against rivals at the end of the run."""
         mine = self.claim.mine
-        return Made(self.claim, mine, self.attempt, self.parameters) if self.kind.name is KindName.CHANNEL and mine else None
+        return (
+            Made(self.claim, mine, self.attempt, self.parameters)
+            if self.kind.name is KindName.CHANNEL and mine
+            else None
+        )
 
     def run(self) -> Mapping[Address, Bound]:
         """Make it and return the ARNs that the step brings. Raises ``AwsError`` and ``StoppedError``."""
@@ -116,7 +120,11 @@ class Creation:
 
     def _numbered(self) -> Mapping[str, object]:
         """Return the parameters of the plan, with the number of this try among the tags."""
-        return {**self.parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.number}} if self.claim.number else self.parameters
+        return (
+            {**self.parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.number}}
+            if self.claim.number
+            else self.parameters
+        )
 
     def _failed(self, error: AwsError) -> None:
         now = self._now()
@@ -129,7 +137,11 @@ class Creation:
             self._settle(error)
         elif error.code == _QUOTA and self._claims(quiet=True):
             self._settle(error)  # what another apply made took the last place
-        elif error.code == _QUOTA and now - self.attempt.began < LAG_SECONDS and (self.kind.quota or self._others_at_work()):
+        elif (
+            error.code == _QUOTA
+            and now - self.attempt.began < LAG_SECONDS
+            and (self.kind.quota or self._others_at_work())
+        ):
             self.attempt.pause(self._jittered(2.0), "another apply may hold places of the quota that it will give back")
         elif why := passing(self.attempt, error):
             self.sends -= 1
@@ -171,7 +183,11 @@ class Creation:
                 case Withdraw():
                     self.attempt.pause(self._jittered(pause), "what has to go cannot be deleted yet")
                 case Stuck(candidates):
-                    self._give_up(lost, "several resources claim this address, and it cannot be told which one is meant", candidates)
+                    self._give_up(
+                        lost,
+                        "several resources claim this address, and it cannot be told which one is meant",
+                        candidates,
+                    )
                     return
 
     def _keep(self, seen: Sighting | None, arn: str) -> None:
@@ -179,7 +195,9 @@ class Creation:
         if mine and self.bound:
             return
         if seen is not None and seen.tags.get(SPEC) != self.claim.tags.get(SPEC):
-            raise self.attempt.error(f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere")
+            raise self.attempt.error(
+                f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere"
+            )
         if seen is not None:
             complete_tags(self.attempt, seen, self.claim.tags)
         if not mine:
@@ -192,9 +210,14 @@ class Creation:
         if lost is not None and not (lost.ambiguous or lost.code == UNREADABLE):
             raise uncounted(lost)
         if lost is not None and self.sends >= _SENDS:
-            raise self.attempt.error(f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code)
+            raise self.attempt.error(
+                f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code
+            )
         if self.sends >= _ROUNDS:
-            raise self.attempt.error("another apply keeps making and withdrawing the same resource; let one of them end, then apply again", "Contended")
+            raise self.attempt.error(
+                "another apply keeps making and withdrawing the same resource; let one of them end, then apply again",
+                "Contended",
+            )
         if self.claim.withdrawn:
             self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
         self.claim.seen = frozenset()
@@ -223,7 +246,9 @@ class Creation:
                 if found is not None:
                     complete_tags(self.attempt, found, self.claim.tags)
                     # The step may be one of the channel's own: what it brings is a key all the same.
-                    self.bound.update((Address.parse(text), Bound(found.arn, self._now())) for text in self.attempt.step.binds)
+                    self.bound.update(
+                        (Address.parse(text), Bound(found.arn, self._now())) for text in self.attempt.step.binds
+                    )
                     self.said = f"the channel has it already: {found.arn}"
             if self.bound:
                 return self.bound
@@ -238,7 +263,10 @@ class Creation:
                 keys = self.lookout.keys_of(self.kind, channel)
             except AwsError as failure:
                 if self._now() - began >= LAG_SECONDS:
-                    raise self.attempt.error(undecided(error, f"and its channel's keys could not be listed: {failure}", (), self.claim), error.code) from None
+                    raise self.attempt.error(
+                        undecided(error, f"and its channel's keys could not be listed: {failure}", (), self.claim),
+                        error.code,
+                    ) from None
             if keys:
                 if keys[0].tags.get(STACK, self.claim.tags.get(STACK)) != self.claim.tags.get(STACK):
                     raise uncounted(error)
@@ -274,7 +302,9 @@ class Creation:
         return any(seen.arn not in ours for group in found.values() for seen in group)
 
     def _bind(self, data: Mapping[str, object]) -> None:
-        found = {Address.parse(text): found_in(self.attempt, data, path) for text, path in self.attempt.step.binds.items()}
+        found = {
+            Address.parse(text): found_in(self.attempt, data, path) for text, path in self.attempt.step.binds.items()
+        }
         self.bound.update((address, Bound(arn, self._now())) for address, arn in found.items())
 
     def _now(self) -> float:

@@ -25,9 +25,13 @@ def hand_over(attempt: Attempt, arn: str, sink: Sink) -> None:
             if fresh and (why := passing(attempt, error)):
                 attempt.pause(pause, why)
                 continue
-            again = "repeat the rotation with another file" if sink.store is Store.FILE else "correct that and apply again"
+            again = (
+                "repeat the rotation with another file" if sink.store is Store.FILE else "correct that and apply again"
+            )
             said = f"{error}; the value of {arn} waits: {again}, which hands it over and makes no other key"
-            raise AwsError(said, operation=error.operation, code=error.code, request_id=error.request_id, calls=0) from None
+            raise AwsError(
+                said, operation=error.operation, code=error.code, request_id=error.request_id, calls=0
+            ) from None
         attempt.sent += answer.calls
         attempt.request_id = answer.request_id
         key = answer.data.get(STREAM_KEY.member)
@@ -44,17 +48,29 @@ def superseded(attempt: Attempt, parameters: Mapping[str, object], error: AwsErr
     """
     tags, arn = parameters.get("tags"), str(parameters.get("resourceArn"))
     channel, lookout = attempt.context.channels.get(arn), attempt.context.lookout
-    if error.code != NOT_FOUND or not isinstance(tags, Mapping) or DELIVERED not in tags or not channel or lookout is None:
+    if (
+        error.code != NOT_FOUND
+        or not isinstance(tags, Mapping)
+        or DELIVERED not in tags
+        or not channel
+        or lookout is None
+    ):
         return error
     attempt.note(error)
     head = f"{arn} is gone: another apply deleted it while its value was handed over to {tags[DELIVERED]}"
     try:
-        ours = [key for key in lookout.keys_of(STREAM_KEY, channel) if key.arn != arn and key.tags.get(STACK) == lookout.stack]
+        ours = [
+            key
+            for key in lookout.keys_of(STREAM_KEY, channel)
+            if key.arn != arn and key.tags.get(STACK) == lookout.stack
+        ]
         for key in ours:
             attempt.call("TagResource", {"resourceArn": key.arn, "tags": {DELIVERED: WAITING}})
     except AwsError as failure:
         attempt.note(failure)
-        said = f"{head}, which may hold the wrong value now ({failure}); rotate the key once more when no other apply runs"
+        said = (
+            f"{head}, which may hold the wrong value now ({failure}); rotate the key once more when no other apply runs"
+        )
         return attempt.error(said, error.code)
     if not ours:
         return attempt.error(f"{head}; apply again", error.code)

@@ -62,7 +62,12 @@ def events_json(event: Event) -> dict[str, object]:
     """Return an event as a JSON object; ``type`` says which it is. A reader skips types it does not know."""
     match event:
         case StepStarted():
-            return {"type": "step_started", "address": str(event.address), "step": event.step, "operation": event.operation}
+            return {
+                "type": "step_started",
+                "address": str(event.address),
+                "step": event.step,
+                "operation": event.operation,
+            }
         case StepWaiting():
             return {
                 "type": "step_waiting",

@@ -20,7 +20,10 @@ def events_schema() -> dict[str, object]:
     """Return the schema of format 1. A later 1.x may add types and keys, so what is not named here is allowed."""
     sorts = {
         "version": (_version(), "The first line."),
-        "plan": (object_of({"plan": {"type": "object", "description": "As plan.schema.json describes it."}}), "What is carried out, or refused."),
+        "plan": (
+            object_of({"plan": {"type": "object", "description": "As plan.schema.json describes it."}}),
+            "What is carried out, or refused.",
+        ),
         "step_started": (_step({}), "A call is about to be sent."),
         "step_waiting": (_step({"seconds": _SECONDS, "why": _TEXT}), "A step looks again later."),
         "step_finished": (_step_finished(), "A step is settled."),
@@ -31,7 +34,10 @@ def events_schema() -> dict[str, object]:
             _ending(("refused", "locked", "stale"), 3),
             "The last line where nothing was changed, because a person decides, somebody else applies, or things moved.",
         ),
-        "error": (_ending(("error", "stopped"), 1, 130, 143), "The last line where the run ended with an error, or was stopped by a signal."),
+        "error": (
+            _ending(("error", "stopped"), 1, 130, 143),
+            "The last line where the run ended with an error, or was stopped by a signal.",
+        ),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,13 +45,16 @@ def events_schema() -> dict[str, object]:
         "description": "One line of what apply and rotate print with --format json. A reader skips types that it does not know. Holds no secret.",
         **object_of({"type": _TEXT}),
         "allOf": [
-            {"if": {"properties": {"type": {"const": sort}}}, "then": {**schema, "description": description}} for sort, (schema, description) in sorts.items()
+            {"if": {"properties": {"type": {"const": sort}}}, "then": {**schema, "description": description}}
+            for sort, (schema, description) in sorts.items()
         ],
     }
 
 
 def _version() -> dict[str, object]:
-    return object_of({"formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"}, "program": _TEXT, "version": _TEXT})
+    return object_of(
+        {"formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"}, "program": _TEXT, "version": _TEXT}
+    )
 
 
 def _step(more: dict[str, object]) -> dict[str, object]:
@@ -53,7 +62,16 @@ def _step(more: dict[str, object]) -> dict[str, object]:
 
 
 def _step_finished() -> dict[str, object]:
-    return _step({"outcome": _RESULT, "calls": _COUNT, "seconds": _SECONDS, "requestId": _TEXT_OR_NULL, "code": _TEXT_OR_NULL, "message": _TEXT_OR_NULL})
+    return _step(
+        {
+            "outcome": _RESULT,
+            "calls": _COUNT,
+            "seconds": _SECONDS,
+            "requestId": _TEXT_OR_NULL,
+            "code": _TEXT_OR_NULL,
+            "message": _TEXT_OR_NULL,
+        }
+    )
 
 
 def _action_finished() -> dict[str, object]:
@@ -61,7 +79,14 @@ def _action_finished() -> dict[str, object]:
 
 
 def _outcome() -> dict[str, object]:
-    return {"address": _ADDRESS, "action": _VERB, "outcome": _RESULT, "arn": _TEXT_OR_NULL, "requestId": _TEXT_OR_NULL, "message": _TEXT_OR_NULL}
+    return {
+        "address": _ADDRESS,
+        "action": _VERB,
+        "outcome": _RESULT,
+        "arn": _TEXT_OR_NULL,
+        "requestId": _TEXT_OR_NULL,
+        "message": _TEXT_OR_NULL,
+    }
 
 
 def _forecast() -> dict[str, object]:
@@ -81,7 +106,10 @@ def _forecast() -> dict[str, object]:
 def _result() -> dict[str, object]:
     return object_of(
         {
-            "complete": {**_FLAG, "description": "False where something failed, was blocked or not attempted: exit code 4."},
+            "complete": {
+                **_FLAG,
+                "description": "False where something failed, was blocked or not attempted: exit code 4.",
+            },
             "target": _TEXT,
             "interrupted": _FLAG,
             "calls": _COUNT,

@@ -32,7 +32,9 @@ class Graph:
     def __init__(self, plan: TargetPlan) -> None:
         self._actions = plan.actions
         self._steps: dict[str, Step] = {step.id: step for action in plan.actions for step in action.steps}
-        self._action_of: dict[str, int] = {step.id: index for index, action in enumerate(plan.actions) for step in action.steps}
+        self._action_of: dict[str, int] = {
+            step.id: index for index, action in enumerate(plan.actions) for step in action.steps
+        }
         self._settled: dict[str, StepOutcome] = {}
         self._outcomes: list[Outcome | None] = [None] * len(plan.actions)
         self._arns: dict[int, str] = {}
@@ -46,7 +48,9 @@ class Graph:
                 self._followers.setdefault(name, []).append(step.id)
                 if name not in self._steps:
                     # No plan of ours has such a step; running it all the same could be the wrong order.
-                    self._astray.append(_not_attempted(step, f"it waits for {name}, which is no step of this plan; plan again"))
+                    self._astray.append(
+                        _not_attempted(step, f"it waits for {name}, which is no step of this plan; plan again")
+                    )
 
     def start(self) -> News:
         """Return what may run at once, and what is settled before anything runs: actions that are blocked or have no steps, and what waits for them."""
@@ -55,9 +59,17 @@ class Graph:
             if not action.steps:
                 self._finish(index, action, news)
             elif action.blocked is not None:
-                self._settle((StepOutcome(step.id, step.operation, Result.BLOCKED, message=action.blocked.message) for step in action.steps), news)
+                self._settle(
+                    (
+                        StepOutcome(step.id, step.operation, Result.BLOCKED, message=action.blocked.message)
+                        for step in action.steps
+                    ),
+                    news,
+                )
         self._settle(self._astray, news)
-        news.ready = [step for step in self._steps.values() if not self._waiting[step.id] and step.id not in self._settled]
+        news.ready = [
+            step for step in self._steps.values() if not self._waiting[step.id] and step.id not in self._settled
+        ]
         return news
 
     def settle(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> News:
@@ -74,7 +86,9 @@ class Graph:
         """Settle what can never become ready: steps that wait for one another in a circle."""
         news = News()
         left = [step for step in self._steps.values() if step.id not in self._settled]
-        self._settle([_not_attempted(step, "its steps wait for one another in a circle; plan again") for step in left], news)
+        self._settle(
+            [_not_attempted(step, "its steps wait for one another in a circle; plan again") for step in left], news
+        )
         return news
 
     def amend(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> tuple[Outcome, ...]:
@@ -90,7 +104,9 @@ class Graph:
 
     def naming(self, address: Address) -> tuple[Step, ...]:
         """Return the steps that name the ARN of this address, which an earlier step brings."""
-        return tuple(step for step in self._steps.values() if any(value == Ref(address) for value in step.parameters.values()))
+        return tuple(
+            step for step in self._steps.values() if any(value == Ref(address) for value in step.parameters.values())
+        )
 
     def action(self, step: str) -> Action:
         """Return the action of a step."""
@@ -133,7 +149,9 @@ class Graph:
         return StepOutcome(name, self._steps[name].operation, result, message=message)
 
     def _finish(self, index: int, action: Action, news: News) -> None:
-        outcome = _outcome(action, tuple(self._settled[step.id] for step in action.steps), self._arns.get(index, action.arn))
+        outcome = _outcome(
+            action, tuple(self._settled[step.id] for step in action.steps), self._arns.get(index, action.arn)
+        )
         self._outcomes[index] = outcome
         news.finished.append(outcome)
 
@@ -149,11 +167,15 @@ def _outcome(action: Action, steps: tuple[StepOutcome, ...], arn: str | None) ->
     if action.blocked is not None:
         return Outcome(action.address, action.verb, Result.BLOCKED, action.blocked.message, arn=arn, steps=steps)
     if failed is not None:
-        said = failed.message if failed.message.startswith(failed.operation) else f"{failed.operation}: {failed.message}"
+        said = (
+            failed.message if failed.message.startswith(failed.operation) else f"{failed.operation}: {failed.message}"
+        )
         message = _with_done(said, steps)
         return Outcome(action.address, action.verb, Result.FAILED, message, failed.request_id, arn, steps)
     if skipped is not None:
-        return Outcome(action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps)
+        return Outcome(
+            action.address, action.verb, skipped.result, _with_done(skipped.message, steps), arn=arn, steps=steps
+        )
     said = "; ".join(step.message for step in steps if step.message)
     return Outcome(action.address, action.verb, Result.DONE, said, steps[-1].request_id if steps else "", arn, steps)
 

@@ -49,7 +49,9 @@ class Lookout:
     ``known`` are the ARNs that were there when the plan was read, which began at ``read_at`` by ``clock``.
     """
 
-    def __init__(self, listing: Listing, stack: str, known: Iterable[str], *, read_at: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, listing: Listing, stack: str, known: Iterable[str], *, read_at: float, clock: Callable[[], float]
+    ) -> None:
         self._listing = listing
         self.stack = stack
         self._known = frozenset(known)
@@ -77,7 +79,16 @@ class Lookout:
 
     def keys_of(self, kind: Kind, channel_arn: str) -> tuple[Sighting, ...]:
         """Return the stream keys of a channel that were not there when the plan was read, anybody's. Raises ``AwsError``."""
-        return tuple(sorted((seen for seen in map(_sighting, self._listing(kind, {"channelArn": channel_arn})) if seen.arn not in self._known), key=_arn))
+        return tuple(
+            sorted(
+                (
+                    seen
+                    for seen in map(_sighting, self._listing(kind, {"channelArn": channel_arn}))
+                    if seen.arn not in self._known
+                ),
+                key=_arn,
+            )
+        )
 
     def age(self, kind: KindName) -> float:
         """Return how many seconds ago this kind was last looked at, or read for the plan."""
@@ -101,7 +112,9 @@ class Lookout:
 
 
 def _sighting(item: Mapping[str, Any]) -> Sighting:
-    return Sighting(str(item["arn"]), str(item.get("name") or ""), dict(item.get("tags") or {}), str(item.get("state") or ""))
+    return Sighting(
+        str(item["arn"]), str(item.get("name") or ""), dict(item.get("tags") or {}), str(item.get("state") or "")
+    )
 
 
 def _arn(seen: Sighting) -> str:

@@ -67,9 +67,21 @@ def execute(  # noqa: PLR0913 - each is one seam, and named
     finally:
         # Also when the caller's thread is interrupted: what was not sent stays unsent.
         run.close()
-    result = ApplyResult(plan.name, run.graph.outcomes(), interrupted=run.interrupted, calls=run.sent, seconds=clock() - began)
-    counts = {kind.value.replace(" ", "_"): sum(outcome.result is kind for outcome in result.outcomes) for kind in Result}
-    _LOG.info("apply", target=plan.name, account=plan.account_id, region=plan.region, calls=result.calls, seconds=round(result.seconds, 3), **counts)
+    result = ApplyResult(
+        plan.name, run.graph.outcomes(), interrupted=run.interrupted, calls=run.sent, seconds=clock() - began
+    )
+    counts = {
+        kind.value.replace(" ", "_"): sum(outcome.result is kind for outcome in result.outcomes) for kind in Result
+    }
+    _LOG.info(
+        "apply",
+        target=plan.name,
+        account=plan.account_id,
+        region=plan.region,
+        calls=result.calls,
+        seconds=round(result.seconds, 3),
+        **counts,
+    )
     return result
 
 
@@ -77,7 +89,13 @@ class _Run:
     """One apply of one target."""
 
     def __init__(
-        self, graph: Graph, context: Context, inbox: SimpleQueue[Event | Look | Future[Settled]], on_event: Callable[[Event], None], *, wait_live: float
+        self,
+        graph: Graph,
+        context: Context,
+        inbox: SimpleQueue[Event | Look | Future[Settled]],
+        on_event: Callable[[Event], None],
+        *,
+        wait_live: float,
     ) -> None:
         self.graph = graph
         self.sent = 0
@@ -113,12 +131,17 @@ class _Run:
             self._context.bound.update(settled.bound)
             if settled.made is not None:
                 self._made.append(settled.made)
-            self._follow(self.graph.settle(settled.outcome, {address: bound.arn for address, bound in settled.bound.items()}))
+            self._follow(
+                self.graph.settle(settled.outcome, {address: bound.arn for address, bound in settled.bound.items()})
+            )
         self._follow(self.graph.give_up())
         if self._context.lookout is not None and self._made:
             before = sum(made.attempt.sent for made in self._made)
             settlements = close(self._made, self._context, self._context.lookout)
-            attempts = {id(made.attempt): made.attempt for made in (*self._made, *(settlement.made for settlement in settlements))}
+            attempts = {
+                id(made.attempt): made.attempt
+                for made in (*self._made, *(settlement.made for settlement in settlements))
+            }
             self.sent += sum(attempt.sent for attempt in attempts.values()) - before
             for settlement in settlements:
                 self._amend(settlement)
@@ -154,12 +177,18 @@ class _Run:
         attempt = settlement.made.attempt
         outcomes: list[StepOutcome] = []
         if settlement.failure is not None:
-            outcomes.append(attempt.outcome(Result.FAILED, code=settlement.failure.code, message=str(settlement.failure)))
+            outcomes.append(
+                attempt.outcome(Result.FAILED, code=settlement.failure.code, message=str(settlement.failure))
+            )
         else:
             self._context.bound.update(settlement.bound)
             outcomes.append(attempt.outcome(Result.DONE, message=settlement.said))
             born = settlement.bound.keys() - {attempt.address}
-            outcomes += [run_step(step, address, self._context).outcome for address in born for step in self.graph.naming(address)]
+            outcomes += [
+                run_step(step, address, self._context).outcome
+                for address in born
+                for step in self.graph.naming(address)
+            ]
         arns = {address: bound.arn for address, bound in settlement.bound.items()}
         self.sent += sum(outcome.calls for outcome in outcomes[1:])
         for outcome in outcomes:
@@ -196,7 +225,17 @@ class _Run:
         seconds = None if step.until is None else step.until.seconds
         deadline = self._air_deadline if seconds is None else now + seconds
         self._under_way += 1
-        self._air.park(Parked(step, action.address, arn, now, deadline, again=again, ending=any(one.operation == STOP for one in action.steps)))
+        self._air.park(
+            Parked(
+                step,
+                action.address,
+                arn,
+                now,
+                deadline,
+                again=again,
+                ending=any(one.operation == STOP for one in action.steps),
+            )
+        )
 
     def _send(self, step: Step, address: Address) -> None:
         if step.until is not None and step.until.absent:

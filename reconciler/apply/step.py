@@ -53,7 +53,10 @@ class Settled:
 def run_step(step: Step, address: Address, context: Context) -> Settled:
     """Run one step to its end."""
     if context.stop.is_set():
-        return Settled(StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message="the apply was stopped before it"), stopped=True)
+        return Settled(
+            StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message="the apply was stopped before it"),
+            stopped=True,
+        )
     context.tell(StepStarted(address, step.id, step.operation))
     attempt = Attempt(step, address, context, context.clock())
     try:
@@ -95,7 +98,9 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
         try:
             answer = attempt.call(attempt.step.operation, parameters)
         except AwsError as error:
-            if (error.code == _NOT_FOUND and attempt.step.operation in _DELETES) or (error.code == _NOT_LIVE and attempt.step.operation == STOP):
+            if (error.code == _NOT_FOUND and attempt.step.operation in _DELETES) or (
+                error.code == _NOT_LIVE and attempt.step.operation == STOP
+            ):
                 attempt.note(error)
                 return {}  # gone is what was wanted
             why = in_the_way(attempt, parameters, error) or passing(attempt, error)
@@ -104,7 +109,10 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
             attempt.note(error)
             attempt.pause(pause, why)
         else:
-            return {Address.parse(text): Bound(found_in(attempt, answer.data, path), attempt.context.clock()) for text, path in attempt.step.binds.items()}
+            return {
+                Address.parse(text): Bound(found_in(attempt, answer.data, path), attempt.context.clock())
+                for text, path in attempt.step.binds.items()
+            }
     raise AssertionError("pauses never end")
 
 

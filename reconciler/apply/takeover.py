@@ -24,7 +24,9 @@ def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     if not isinstance(found, str):
-        raise attempt.error(f"AWS carried it out, but the answer holds no {path}; plan again to find what was made", UNREADABLE)
+        raise attempt.error(
+            f"AWS carried it out, but the answer holds no {path}; plan again to find what was made", UNREADABLE
+        )
     return found
 
 

@@ -6,7 +6,18 @@ import argparse
 import contextlib
 import sys
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_patience, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import (
+    Context,
+    Subparsers,
+    add_allowances,
+    add_format,
+    add_live,
+    add_patience,
+    add_scope,
+    context_of,
+    plan_options_of,
+    project_of,
+)
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -17,11 +28,22 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="make the account equal to the spec",
         description="Carry out a saved plan; or plan, show the plan, ask, and carry it out.",
     )
-    parser.add_argument("plan_file", metavar="PLANFILE", nargs="?", help="what plan --out saved; refused when anything it touches has moved since")
     parser.add_argument(
-        "--require-commit", action="store_true", help="refuse a saved plan when the checked-out commit or its base is another than it was made for"
+        "plan_file",
+        metavar="PLANFILE",
+        nargs="?",
+        help="what plan --out saved; refused when anything it touches has moved since",
     )
-    parser.add_argument("--base", metavar="REV", help="where the base is now, for --require-commit (default: the name that plan --base was given)")
+    parser.add_argument(
+        "--require-commit",
+        action="store_true",
+        help="refuse a saved plan when the checked-out commit or its base is another than it was made for",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="REV",
+        help="where the base is now, for --require-commit (default: the name that plan --base was given)",
+    )
     parser.add_argument("--auto-approve", action="store_true", help="do not ask")
     add_patience(parser)
     add_format(parser, "text", "json")
@@ -105,7 +127,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         if value
     ]
     if given:
-        raise UsageError(f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE")
+        raise UsageError(
+            f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE"
+        )
     path = context.directory / Path(args.plan_file)
     plan = restricted(load_plan(path), context.targets)
     project, targets = project_of(context)
@@ -122,7 +146,20 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             surveys = stack.enter_context(surveyed(project, targets, plan.options, desired=desired, progress=progress))
         moved = moved_since(plan, surveys)
         if moved:
-            raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *(f"  {line}" for line in moved), "plan again"]))
+            raise StalePlan(
+                "\n".join(
+                    [
+                        "plan refused: it is stale, because since it was made",
+                        *(f"  {line}" for line in moved),
+                        "plan again",
+                    ]
+                )
+            )
         by_name = {survey.target.name: survey for survey in surveys}
-        work = [(target, by_name[target.name]) for target in blocked_now(counted_from(plan, datetime.now(UTC)), surveys, project.guardrails)]
-        return applying.show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))
+        work = [
+            (target, by_name[target.name])
+            for target in blocked_now(counted_from(plan, datetime.now(UTC)), surveys, project.guardrails)
+        ]
+        return applying.show_ask_run(
+            plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan)
+        )

@@ -70,7 +70,9 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
         raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; {review}add --auto-approve")
 
 
-def locked(args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply") -> AbstractContextManager[Mapping[str, threading.Event]]:
+def locked(
+    args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
+) -> AbstractContextManager[Mapping[str, threading.Event]]:
     """Hold the locks of these targets, from before they are read until the report is out. Raises ``LockHeld``."""
     from reconciler.pipeline.locking import holding
 
@@ -96,7 +98,9 @@ def show_ask_run(
         show_duration(plan, project)
         sys.stdout.flush()
     tell(note for _, survey in work for note in explained(project, survey))
-    refused = refusals(plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work})
+    refused = refusals(
+        plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work}
+    )
     if refused:
         raise PlanRefused("\n".join([*refused, "nothing was changed"]))
     paint = ansi if context.colored(sys.stdout) else plain
@@ -108,7 +112,9 @@ def show_ask_run(
         return ExitCode.OK
     due = [action for target in plan.targets for action in target.actions if action.blocked is None]
     if not due:
-        raise PlanRefused(f"{args.command} refused: every action is blocked, for the reasons above; nothing was changed")
+        raise PlanRefused(
+            f"{args.command} refused: every action is blocked, for the reasons above; nothing was changed"
+        )
     if not args.auto_approve and not _agreed(plan):
         raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
     if before_first_call:
@@ -122,7 +128,9 @@ def show_ask_run(
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        _warn(f"the {args.command} went on to its end ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}")
+        _warn(
+            f"the {args.command} went on to its end ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
+        )
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
 
 
@@ -133,7 +141,9 @@ def _warn(text: str) -> None:
 
 
 def _agreed(plan: Plan) -> bool:
-    where = ", ".join(f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty)
+    where = ", ".join(
+        f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
+    )
     sys.stderr.write(f"\nApply these changes to {where}? Only 'yes' is taken as yes: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
@@ -149,7 +159,15 @@ class _JsonLines:
 
     def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
         """Print the end of one target's apply."""
-        _line({"type": "result", "target": plan.name, "complete": result.complete, "interrupted": result.interrupted, **_counts(result)})
+        _line(
+            {
+                "type": "result",
+                "target": plan.name,
+                "complete": result.complete,
+                "interrupted": result.interrupted,
+                **_counts(result),
+            }
+        )
 
 
 class _Screen:
@@ -174,7 +192,9 @@ class _Screen:
 def _expected_end(event: Event) -> dict[str, object]:
     if not isinstance(event, Forecast):
         return {}
-    return {"expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {
+        "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    }
 
 
 def _counts(result: ApplyResult) -> dict[str, object]:

@@ -7,7 +7,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import (
+    Context,
+    Subparsers,
+    add_allowances,
+    add_scope,
+    context_of,
+    plan_options_of,
+    project_of,
+)
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -36,23 +44,41 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_argument_group("what is put there").add_mutually_exclusive_group()
-    source.add_argument("--plan", metavar="FILE", help="a saved plan, a drift report, or the events of an apply (--format json); default: plan now")
-    source.add_argument("--diff", metavar="BASE..HEAD", help="the difference of two revisions, which needs no credentials")
+    source.add_argument(
+        "--plan",
+        metavar="FILE",
+        help="a saved plan, a drift report, or the events of an apply (--format json); default: plan now",
+    )
+    source.add_argument(
+        "--diff", metavar="BASE..HEAD", help="the difference of two revisions, which needs no credentials"
+    )
     how = parser.add_argument_group("how")
-    how.add_argument("--issue", action="store_true", help="use an issue in place of a comment: opened, updated, and closed once there is nothing to say")
-    how.add_argument("--always", action="store_true", help="comment also where nothing changes and there was no comment")
+    how.add_argument(
+        "--issue",
+        action="store_true",
+        help="use an issue in place of a comment: opened, updated, and closed once there is nothing to say",
+    )
+    how.add_argument(
+        "--always", action="store_true", help="comment also where nothing changes and there was no comment"
+    )
     how.add_argument("--status", action="store_true", help="set a status on the head commit too")
     how.add_argument("--artifact-url", metavar="URL", help="where the whole report is (default: the run)")
     how.add_argument("--dry-run", action="store_true", help="print the text and ask no forge")
     where = parser.add_argument_group("where, for what the surroundings do not tell")
     where.add_argument("--provider", choices=("github", "gitlab"), help="the forge")
     where.add_argument("--repository", metavar="NAME", help="owner/name, or GitLab's path or number of a project")
-    where.add_argument("--number", metavar="N", type=int, help="the pull or merge request (default: the one of the commit)")
+    where.add_argument(
+        "--number", metavar="N", type=int, help="the pull or merge request (default: the one of the commit)"
+    )
     where.add_argument("--commit", metavar="SHA", help="its newest commit")
     where.add_argument("--base-commit", metavar="SHA", help="the commit that it is to be merged into")
     where.add_argument("--api-url", metavar="URL", help="the API of a server of your own")
     where.add_argument("--token-env", metavar="NAME", help="the environment variable with the token")
-    where.add_argument("--author", metavar="LOGIN", help="whose comments are ours, where the token cannot tell (GitHub apps: name[bot])")
+    where.add_argument(
+        "--author",
+        metavar="LOGIN",
+        help="whose comments are ours, where the token cannot tell (GitHub apps: name[bot])",
+    )
     parser.set_defaults(base=None)
     add_scope(parser)
     add_allowances(parser)
@@ -71,12 +97,18 @@ def run(args: argparse.Namespace) -> int:
     around = surroundings(os.environ)
     # Asked for first: a missing client or token is said before minutes are spent on a plan.
     forge = None if args.dry_run else open_forge(_access(args, around))
-    head, base, run_url = args.commit or around.head, args.base_commit or around.base, args.artifact_url or around.run_url
+    head, base, run_url = (
+        args.commit or around.head,
+        args.base_commit or around.base,
+        args.artifact_url or around.run_url,
+    )
     number = args.number or around.number
     report, refusals = _report(args, context)
     head = head or (report.plan.git_commit or "" if report.plan else "")
     if forge and not args.issue and number is None and not head:
-        raise UsageError("no pull or merge request is known here; give its --number, or the --commit that it brought in")
+        raise UsageError(
+            "no pull or merge request is known here; give its --number, or the --commit that it brought in"
+        )
     said = pieces(report, context.targets, Setting(head, base, run_url, refusals))
     if forge is None:
         for piece in said:
@@ -90,7 +122,9 @@ def run(args: argparse.Namespace) -> int:
     except ForgeRefused as error:
         left = summarise(said, around.summary)
         sys.stdout.write(left)
-        raise ForgeRefused(f"{error}; the text is {'above' if left else 'in the summary of the job'}", status=error.status) from None
+        raise ForgeRefused(
+            f"{error}; the text is {'above' if left else 'in the summary of the job'}", status=error.status
+        ) from None
     return ExitCode.OK
 
 
@@ -118,7 +152,9 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
     if args.diff:
         from reconciler.gitops.comparison import compare_revisions
 
-        plan, _ = compare_revisions(context.directory, context.config, args.diff, context.targets, plan_options_of(args))
+        plan, _ = compare_revisions(
+            context.directory, context.config, args.diff, context.targets, plan_options_of(args)
+        )
         return Report(plan.stack, plan), {}
     if args.plan:
         report = read_report(context.directory / args.plan)
@@ -131,7 +167,9 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
     return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context, made.remembered)
 
 
-def _refusals(plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
+def _refusals(
+    plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]
+) -> dict[str, tuple[str, ...]]:
     """Return what the guardrails say, where the project is at hand; a saved plan may have travelled without it."""
     from reconciler.cli.guarding import refusals_of
     from reconciler.errors import SpecError
@@ -140,4 +178,7 @@ def _refusals(plan: Plan, args: argparse.Namespace, context: Context, remembered
         project, _ = project_of(context._replace(targets=()))
     except SpecError:
         return {}
-    return {target.name: refusals_of(target, project.guardrails, args, remembered.get(target.name, frozenset())) for target in plan.targets}
+    return {
+        target.name: refusals_of(target, project.guardrails, args, remembered.get(target.name, frozenset()))
+        for target in plan.targets
+    }

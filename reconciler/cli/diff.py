@@ -17,7 +17,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Compare the desired state of two git revisions, as a plan. No account is asked, nothing is checked out, and nothing of a revision is run.",
         epilog="BASE..HEAD compares the two; BASE...HEAD begins where they parted, as a pull request does; BASE alone is compared with the files at hand.",
     )
-    parser.add_argument("revisions", metavar="BASE..HEAD", help="two commits, branches or tags; a side left empty is HEAD")
+    parser.add_argument(
+        "revisions", metavar="BASE..HEAD", help="two commits, branches or tags; a side left empty is HEAD"
+    )
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are differences")
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser, adopt=False)
@@ -30,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.gitops.comparison import compare_revisions
 
     context = context_of(args)
-    plan, warnings = compare_revisions(context.directory, context.config, args.revisions, context.targets, plan_options_of(args))
+    plan, warnings = compare_revisions(
+        context.directory, context.config, args.revisions, context.targets, plan_options_of(args)
+    )
     show_plan(plan, args.format, context)
     warn(warnings)
     different = any(target.actions or target.orphans for target in plan.targets)

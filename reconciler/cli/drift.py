@@ -42,14 +42,33 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="for this run, only count differences of this field, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; may be repeated",
     )
     add_globs(parser.add_argument_group("scope"))
-    parser.add_argument("--prometheus", metavar="FILE", help="write metrics to FILE, for the text file collector of a node exporter")
+    parser.add_argument(
+        "--prometheus", metavar="FILE", help="write metrics to FILE, for the text file collector of a node exporter"
+    )
     group = parser.add_argument_group("who did it")
-    group.add_argument("--blame", action="store_true", help="ask CloudTrail who changed, deleted or doubled what; needs cloudtrail:LookupEvents")
-    group.add_argument("--blame-days", metavar="N", type=_days, help=f"how far to look back, at most {_MOST_DAYS} days (default: {_DAYS})")
+    group.add_argument(
+        "--blame",
+        action="store_true",
+        help="ask CloudTrail who changed, deleted or doubled what; needs cloudtrail:LookupEvents",
+    )
+    group.add_argument(
+        "--blame-days",
+        metavar="N",
+        type=_days,
+        help=f"how far to look back, at most {_MOST_DAYS} days (default: {_DAYS})",
+    )
     group = parser.add_argument_group("telling people")
-    group.add_argument("--notify", action="store_true", help="tell the channels that the project file names what is new and what was resolved, once")
+    group.add_argument(
+        "--notify",
+        action="store_true",
+        help="tell the channels that the project file names what is new and what was resolved, once",
+    )
     group.add_argument("--link", metavar="URL", help="where the whole report is, for the messages")
-    group.add_argument("--state", metavar="FILE", help="where to remember what was told (default: .ivs-reconciler/told.json beside the project file)")
+    group.add_argument(
+        "--state",
+        metavar="FILE",
+        help="where to remember what was told (default: .ivs-reconciler/told.json beside the project file)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,14 +104,27 @@ def run(args: argparse.Namespace) -> int:
     reports: tuple[DriftReport, ...] = ()
     with (
         reading(sys.stderr) as progress,
-        surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, failures=failures, missed=missed, opening=tally.opening) as surveys,
+        surveyed(
+            project,
+            targets,
+            PlanOptions(),
+            desired=desired,
+            progress=progress,
+            failures=failures,
+            missed=missed,
+            opening=tally.opening,
+        ) as surveys,
     ):
         must_name_something(scope, desired, surveys)
-        reports = _without([drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores)
+        reports = _without(
+            [drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
+        )
         if days:
             from reconciler.pipeline.blaming import with_blame
 
-            reports = tuple(with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True))
+            reports = tuple(
+                with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True)
+            )
     if reports or args.format in ("json", "junit"):
         _show(args, context, project, reports, {name: str(error) for name, error in missed.items()})
         sys.stdout.flush()
@@ -111,12 +143,16 @@ def _must_be_whole(args: argparse.Namespace) -> None:
     """Refuse to tell of a part what is believed of the whole: what is left out would be told as resolved, and measured as in sync."""
     whole = [flag for flag, given in (("--notify", args.notify), ("--prometheus", args.prometheus)) if given]
     if whole and (args.only or args.exclude):
-        raise UsageError(f"{' and '.join(whole)} speak of whole targets; leave out --only and --exclude, or run drift once for each")
+        raise UsageError(
+            f"{' and '.join(whole)} speak of whole targets; leave out --only and --exclude, or run drift once for each"
+        )
 
 
 def _days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_DAYS and len(text) <= 2):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to {_MOST_DAYS}, which is how long CloudTrail keeps its history")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of days from 1 to {_MOST_DAYS}, which is how long CloudTrail keeps its history"
+        )
     return int(text)
 
 
@@ -146,7 +182,9 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
         try:
             made_folder(Path(project.root))
         except OSError as error:
-            raise UsageError(f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state") from None
+            raise UsageError(
+                f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state"
+            ) from None
     FileMemory(path, project.stack)  # one that is something else is refused now, and not after minutes of reading
     return path
 
@@ -162,14 +200,24 @@ def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tup
     return tuple(report for report, _ in done)
 
 
-def _notify(project: Project, targets: Sequence[Target], reports: Sequence[DriftReport], missed: Mapping[str, AwsError], state: Path, link: str) -> None:
+def _notify(
+    project: Project,
+    targets: Sequence[Target],
+    reports: Sequence[DriftReport],
+    missed: Mapping[str, AwsError],
+    state: Path,
+    link: str,
+) -> None:
     """Tell every channel what is new to it. What fails is said and changes nothing else."""
     from reconciler.pipeline.notify import Unread, look_of, tell
     from reconciler.pipeline.told import file_memory
     from reconciler.text import harmless_lines
 
     found = {report.name: report for report in reports}
-    looks = [look_of(target, found[target.name]) if target.name in found else Unread(target, missed[target.name]) for target in targets]
+    looks = [
+        look_of(target, found[target.name]) if target.name in found else Unread(target, missed[target.name])
+        for target in targets
+    ]
     try:
         with file_memory(state, project.stack) as memory:
             tellings = tell(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
@@ -180,17 +228,33 @@ def _notify(project: Project, targets: Sequence[Target], reports: Sequence[Drift
         sys.stderr.write(f"{harmless_lines(str(telling))}\n")
 
 
-def _measure(args: argparse.Namespace, context: Context, project: Project, targets: Sequence[Target], reports: Sequence[DriftReport], tally: Tally) -> None:
+def _measure(
+    args: argparse.Namespace,
+    context: Context,
+    project: Project,
+    targets: Sequence[Target],
+    reports: Sequence[DriftReport],
+    tally: Tally,
+) -> None:
     """Write the metrics where they are asked for; a target without a report has failed."""
     if not args.prometheus:
         return
     from reconciler.pipeline.tally import write_metrics
 
     found = {report.name: report for report in reports}
-    write_metrics(context.directory / args.prometheus, [tally.sample(project.stack, target.name, found.get(target.name)) for target in targets])
+    write_metrics(
+        context.directory / args.prometheus,
+        [tally.sample(project.stack, target.name, found.get(target.name)) for target in targets],
+    )
 
 
-def _show(args: argparse.Namespace, context: Context, project: Project, reports: tuple[DriftReport, ...], missed: Mapping[str, str]) -> None:
+def _show(
+    args: argparse.Namespace,
+    context: Context,
+    project: Project,
+    reports: tuple[DriftReport, ...],
+    missed: Mapping[str, str],
+) -> None:
     view = args.format
     if view == "json":
         from reconciler.report.drift_json import drift_json
@@ -211,7 +275,11 @@ def _show(args: argparse.Namespace, context: Context, project: Project, reports:
 
         from reconciler.report import drift_junit
 
-        sys.stdout.write(drift_junit.render_drift(reports, stack=project.stack, at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), failed=missed))
+        sys.stdout.write(
+            drift_junit.render_drift(
+                reports, stack=project.stack, at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), failed=missed
+            )
+        )
     else:
         from reconciler.report.drift_text import render_drift
         from reconciler.report.text import ansi, plain

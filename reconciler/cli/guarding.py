@@ -11,7 +11,9 @@ from reconciler.plan.actions import Plan, TargetPlan
 from reconciler.plan.guard import Allowances, check
 
 
-def refusals(plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]) -> list[str]:
+def refusals(
+    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]
+) -> list[str]:
     """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
 
     ``remembered`` are, by target, the addresses that stood there after the last apply.
@@ -23,7 +25,11 @@ def refusals(plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remem
     ]
 
 
-def refusals_of(target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]) -> tuple[str, ...]:
+def refusals_of(
+    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]
+) -> tuple[str, ...]:
     """Return the guardrails' refusals of one target."""
-    allow = Allowances(deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty)
+    allow = Allowances(
+        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty
+    )
     return check(target, guardrails, allow, remembered)

@@ -23,9 +23,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="{plan,apply}",
         help="plan: for plan and drift, read-only; apply: for apply, what plan needs included",
     )
-    parser.add_argument("--prune", action="store_true", help="allow deleting managed resources of kinds that the spec has none of")
+    parser.add_argument(
+        "--prune", action="store_true", help="allow deleting managed resources of kinds that the spec has none of"
+    )
     parser.add_argument("--stop-live", action="store_true", help="allow ending broadcasts, as apply --stop-live does")
-    parser.add_argument("--blame", action="store_true", help="allow asking CloudTrail who changed something, as drift --blame does")
+    parser.add_argument(
+        "--blame", action="store_true", help="allow asking CloudTrail who changed something, as drift --blame does"
+    )
     parser.set_defaults(run=run)
 
 
@@ -46,5 +50,7 @@ def run(args: argparse.Namespace) -> int:
     policy = plan_policy(places, wishes) if args.purpose == "plan" else apply_policy(places, wishes)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):
-        sys.stderr.write("note: a target without accountId is allowed in whatever account the policy is attached in; write accountId to narrow it\n")
+        sys.stderr.write(
+            "note: a target without accountId is allowed in whatever account the policy is attached in; write accountId to narrow it\n"
+        )
     return ExitCode.OK

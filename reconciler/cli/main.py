@@ -11,7 +11,22 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.cli import apply, comment, diff, drift, iam_policy, plan, rotate, run, sandbox, schema, show, status, unlock, validate
+from reconciler.cli import (
+    apply,
+    comment,
+    diff,
+    drift,
+    iam_policy,
+    plan,
+    rotate,
+    run,
+    sandbox,
+    schema,
+    show,
+    status,
+    unlock,
+    validate,
+)
 from reconciler.cli.options import HelpWithTable, Parser, context_of, global_options
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
@@ -40,7 +55,22 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
     subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     subparsers.asked = asked
-    for room in (validate, plan, apply, show, status, drift, diff, comment, run, rotate, unlock, iam_policy, schema, sandbox):
+    for room in (
+        validate,
+        plan,
+        apply,
+        show,
+        status,
+        drift,
+        diff,
+        comment,
+        run,
+        rotate,
+        unlock,
+        iam_policy,
+        schema,
+        sandbox,
+    ):
         room.add_parser(subparsers, common)
     return parser
 
@@ -96,7 +126,9 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     except OSError as error:
         # What a verb reads and writes, it answers for itself; what is left is the output, such as a full disk behind a redirection.
         _silence_stdout()
-        _say(f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n")
+        _say(
+            f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n"
+        )
         return code or int(ExitCode.ERROR)
     except KeyboardInterrupt as stop:
         if asking := sys.modules.get("reconciler.terminal"):

@@ -61,7 +61,9 @@ class Parser(argparse.ArgumentParser):
         for word in args if verbs else ():
             if word in verbs:
                 return
-            if word.startswith("--") and not any(option.startswith(word.partition("=")[0]) for option in self._option_string_actions):
+            if word.startswith("--") and not any(
+                option.startswith(word.partition("=")[0]) for option in self._option_string_actions
+            ):
                 self._refuse([word])
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
@@ -88,7 +90,13 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
         self._name_parser_map[name] = unasked = _Unasked()
         return unasked
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         """Let the verb read the rest; what adds up is added to what stood before the verb, not put in its place."""
         before = {name: namespace.__dict__.pop(name) for name in ("target", "verbose") if name in namespace}
         super().__call__(parser, namespace, values, option_string)
@@ -122,7 +130,12 @@ class Context(NamedTuple):
 
     def colored(self, stream: TextIO) -> bool:
         """Whether to colour what goes to a stream: a terminal, unless ``--no-color`` or the ``NO_COLOR`` convention says no."""
-        return not self.no_color and not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
+        return (
+            not self.no_color
+            and not os.environ.get("NO_COLOR")
+            and stream.isatty()
+            and os.environ.get("TERM") != "dumb"
+        )
 
 
 def context_of(args: argparse.Namespace) -> Context:
@@ -163,10 +176,18 @@ def global_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("global options")
     group.add_argument("-C", dest="directory", metavar="DIR", help="work as if started in DIR")
-    group.add_argument("--config", metavar="FILE", help="the project file, relative to DIR (default: ivs-reconciler.yaml)")
-    group.add_argument("-t", "--target", metavar="NAME", action="append", help="only this target; may be repeated (default: all)")
-    group.add_argument("--log-format", choices=("auto", "console", "json"), help="how logs look on stderr (default: auto, by terminal)")
-    group.add_argument("-v", "--verbose", action="count", help="say more: the AWS calls of a plan, and logs; twice for still more")
+    group.add_argument(
+        "--config", metavar="FILE", help="the project file, relative to DIR (default: ivs-reconciler.yaml)"
+    )
+    group.add_argument(
+        "-t", "--target", metavar="NAME", action="append", help="only this target; may be repeated (default: all)"
+    )
+    group.add_argument(
+        "--log-format", choices=("auto", "console", "json"), help="how logs look on stderr (default: auto, by terminal)"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", help="say more: the AWS calls of a plan, and logs; twice for still more"
+    )
     group.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR in the environment does the same)")
     return parser
 
@@ -176,20 +197,33 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
     group = parser.add_argument_group("scope and permissions")
     group.add_argument("--prune", action="store_true", help="allow deleting managed resources that left the spec")
     if adopt:
-        group.add_argument("--adopt", action="store_true", help="take over an unowned live resource that has the kind and the name of a missing one")
+        group.add_argument(
+            "--adopt",
+            action="store_true",
+            help="take over an unowned live resource that has the kind and the name of a missing one",
+        )
     add_globs(group, needs=", and what they need")
 
 
 def add_globs(group: argparse._ArgumentGroup, *, needs: str = "") -> None:  # argparse has no public name for a group
     """Add the globs of addresses; ``needs`` says what is taken along."""
-    group.add_argument("--only", metavar="GLOB", action="append", default=[], help=f"only addresses like this{needs}; may be repeated")
-    group.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated")
+    group.add_argument(
+        "--only", metavar="GLOB", action="append", default=[], help=f"only addresses like this{needs}; may be repeated"
+    )
+    group.add_argument(
+        "--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated"
+    )
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:
     """Add what may be done about channels on air."""
     group = parser.add_argument_group("channels on air")
-    group.add_argument("--wait-live", metavar="TIME", type=_duration, help="wait this long (such as 30m) for broadcasts that stand in the way to end")
+    group.add_argument(
+        "--wait-live",
+        metavar="TIME",
+        type=_duration,
+        help="wait this long (such as 30m) for broadcasts that stand in the way to end",
+    )
     group.add_argument(
         "--stop-live",
         metavar="ADDRESS",
@@ -203,17 +237,31 @@ def add_live(parser: argparse.ArgumentParser) -> None:
 def add_allowances(parser: argparse.ArgumentParser) -> None:
     """Add the acknowledgements that let one run pass a guardrail."""
     group = parser.add_argument_group("acknowledgements, for this run alone")
-    group.add_argument("--allow-deletes", metavar="N", type=_count, help="let a plan delete up to N resources of a kind")
-    group.add_argument("--allow-updates", metavar="N", type=_count, help="let a plan update up to N resources of a kind")
-    group.add_argument("--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some")
     group.add_argument(
-        "--believe-empty", action="store_true", help="believe a list that shows none, or few, of the resources that stood there after the last apply"
+        "--allow-deletes", metavar="N", type=_count, help="let a plan delete up to N resources of a kind"
+    )
+    group.add_argument(
+        "--allow-updates", metavar="N", type=_count, help="let a plan update up to N resources of a kind"
+    )
+    group.add_argument(
+        "--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some"
+    )
+    group.add_argument(
+        "--believe-empty",
+        action="store_true",
+        help="believe a list that shows none, or few, of the resources that stood there after the last apply",
     )
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
     """Add how long to wait for a lock that somebody else holds."""
-    parser.add_argument("--lock-timeout", metavar="TIME", type=_duration, default=0.0, help="wait so long for a lock that somebody else holds, such as 10m")
+    parser.add_argument(
+        "--lock-timeout",
+        metavar="TIME",
+        type=_duration,
+        default=0.0,
+        help="wait so long for a lock that somebody else holds, such as 10m",
+    )
 
 
 def no_allowances() -> dict[str, Any]:
@@ -225,7 +273,9 @@ def no_allowances() -> dict[str, Any]:
 
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Add ``--format``; the first is the default."""
-    parser.add_argument("--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})")
+    parser.add_argument(
+        "--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})"
+    )
 
 
 def _count(text: str) -> int:
@@ -245,7 +295,9 @@ def _duration(text: str) -> int:
 
 def _channel(text: str) -> str:
     if not text.startswith("channel/") or not text.removeprefix("channel/").replace("-", "").replace("_", "").isalnum():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the address of one channel; write it like channel/main-stage")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the address of one channel; write it like channel/main-stage"
+        )
     return text
 
 

@@ -6,7 +6,17 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.cli.options import Context, Subparsers, add_allowances, add_format, add_live, add_scope, context_of, plan_options_of, project_of
+from reconciler.cli.options import (
+    Context,
+    Subparsers,
+    add_allowances,
+    add_format,
+    add_live,
+    add_scope,
+    context_of,
+    plan_options_of,
+    project_of,
+)
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -31,7 +41,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="save the plan, for apply and show")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
-    parser.add_argument("--base", metavar="REV", help="what the checked-out commit is to be merged into; apply --require-commit holds the plan to it")
+    parser.add_argument(
+        "--base",
+        metavar="REV",
+        help="what the checked-out commit is to be merged into; apply --require-commit holds the plan to it",
+    )
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)
     add_live(parser)
@@ -113,7 +127,10 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     project, targets = project_of(context)
     desired = load_desired_states(project, targets)
     failures: list[AwsError] = []
-    with reading(sys.stderr) as progress, surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys:
+    with (
+        reading(sys.stderr) as progress,
+        surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys,
+    ):
         must_name_something(options, desired, surveys)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         remembered = {survey.target.name: expected(project, survey) for survey in surveys}
@@ -121,7 +138,14 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     if failures and not plan.targets:
         raise failures[0]
     plan = with_origin(plan, Path(project.root), args.base)
-    return Made(plan, project, tuple(warning for state in desired.values() for warning in state.warnings), failures, remembered, notes)
+    return Made(
+        plan,
+        project,
+        tuple(warning for state in desired.values() for warning in state.warnings),
+        failures,
+        remembered,
+        notes,
+    )
 
 
 def show_plan(plan: Plan, view: str, context: Context) -> None:
@@ -191,4 +215,6 @@ def write_new(path: Path, text: str) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        raise UsageError(f"{path}: the plan cannot be saved ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written") from None
+        raise UsageError(
+            f"{path}: the plan cannot be saved ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written"
+        ) from None

@@ -29,10 +29,18 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "A rotation that was interrupted is brought to its end; no second key is made.",
     )
     parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what is made anew")
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="+", help="a stream key, such as stream-key/main-stage, or its channel")
-    parser.add_argument("--to-file", metavar="PATH", help="write the value of one key into this file too, which must not be there yet (mode 0600)")
     parser.add_argument(
-        "--even-live", action="store_true", help="also while the channel is on air: the broadcast goes on, but cannot be resumed with the old key"
+        "addresses", metavar="ADDRESS", nargs="+", help="a stream key, such as stream-key/main-stage, or its channel"
+    )
+    parser.add_argument(
+        "--to-file",
+        metavar="PATH",
+        help="write the value of one key into this file too, which must not be there yet (mode 0600)",
+    )
+    parser.add_argument(
+        "--even-live",
+        action="store_true",
+        help="also while the channel is on air: the broadcast goes on, but cannot be resumed with the old key",
     )
     parser.add_argument("--auto-approve", action="store_true", help="do not ask")
     add_patience(parser)
@@ -81,10 +89,14 @@ def _rotate(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(applying.locked(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate))
+            surveys = stack.enter_context(
+                surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
+            )
         surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
         plan = whole_plan(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
-        return applying.show_ask_run(plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost)
+        return applying.show_ask_run(
+            plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
+        )
 
 
 def _addresses(words: list[str]) -> tuple[Address, ...]:
@@ -135,8 +147,14 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
         if any(needed not in own for step in action.steps for needed in step.after):
             raise UsageError(f"{action.address}: its channel is not there yet, or about to be replaced; apply first")
     left = len(plan.actions) - len(actions)
-    notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due too; apply carries them out",) if left else ()
-    return replace(plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes)
+    notes = (
+        (f"{left:,} other {'action is' if left == 1 else 'actions are'} due too; apply carries them out",)
+        if left
+        else ()
+    )
+    return replace(
+        plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes
+    )
 
 
 def _advised(action: Action) -> Action:
@@ -146,7 +164,11 @@ def _advised(action: Action) -> Action:
     if action.blocked is None or action.blocked.code != "live":
         return action
     return replace(
-        action, blocked=replace(action.blocked, message=f"{action.blocked.message}; or add --even-live: the broadcast goes on, with a key that is gone")
+        action,
+        blocked=replace(
+            action.blocked,
+            message=f"{action.blocked.message}; or add --even-live: the broadcast goes on, with a key that is gone",
+        ),
     )
 
 
@@ -163,5 +185,7 @@ def _file(path: Path) -> Sink:
         raise UsageError(f"{path.parent}: no such folder; make it, or name another file for --to-file")
     tree = work_tree_of(path.parent)
     if tree is not None and not ignores(tree, path):
-        raise UsageError(f"{path}: lies in the git work tree {tree}, which does not ignore it, so that it might be committed; name a file outside of it")
+        raise UsageError(
+            f"{path}: lies in the git work tree {tree}, which does not ignore it, so that it might be committed; name a file outside of it"
+        )
     return Sink(Store.FILE, str(path))

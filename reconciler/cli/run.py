@@ -21,16 +21,36 @@ _TEXTS = {
     "branch": ("branch", "NAME", "the branch to follow (default: main)"),
     "path": ("path", "DIR", "the folder in the repository that holds the project file (default: its root)"),
     "username": ("username", "NAME", "the user that goes with the token (default: x-access-token)"),
-    "token-file": ("token_file", "FILE", "holds the token for an https repository (default: IVS_RECONCILER_GIT_TOKEN in the environment)"),
+    "token-file": (
+        "token_file",
+        "FILE",
+        "holds the token for an https repository (default: IVS_RECONCILER_GIT_TOKEN in the environment)",
+    ),
     "ssh-key": ("ssh_key", "FILE", "the private key for an ssh repository"),
     "known-hosts": ("known_hosts", "FILE", "the host keys that an ssh repository may have"),
-    "verify-signatures": ("allowed_signers", "ALLOWED_SIGNERS", "follow only commits signed by a key in this file (as ssh-keygen(1) describes it)"),
+    "verify-signatures": (
+        "allowed_signers",
+        "ALLOWED_SIGNERS",
+        "follow only commits signed by a key in this file (as ssh-keygen(1) describes it)",
+    ),
     "state": ("state", "DIR", "where mirror and history are kept (default: controller-state)"),
     "listen": ("listen", "HOST:PORT", "where to serve (default: 127.0.0.1:8080)"),
     "public-url": ("pages", "URL", "where people reach the status page; notifications link to it"),
-    "control-token-file": ("control_token_file", "FILE", "holds the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)"),
-    "github-secret-file": ("github_secret_file", "FILE", "holds the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)"),
-    "gitlab-token-file": ("gitlab_token_file", "FILE", "holds the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)"),
+    "control-token-file": (
+        "control_token_file",
+        "FILE",
+        "holds the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
+    ),
+    "github-secret-file": (
+        "github_secret_file",
+        "FILE",
+        "holds the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)",
+    ),
+    "gitlab-token-file": (
+        "gitlab_token_file",
+        "FILE",
+        "holds the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)",
+    ),
 }
 _NUMBERS = {
     "fetch-interval": ("fetch_interval", "TIME", "how often the branch is asked about (default: 60s)"),
@@ -50,18 +70,34 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Follow a branch of a git repository and look at every target on a schedule. "
         "A target is observed, which changes nothing, unless --mode says otherwise. --config and --target mean the project file in the repository.",
     )
-    parser.add_argument("--config-file", metavar="FILE", help="settings of the controller as YAML, below controller:; options given here win over it")
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="settings of the controller as YAML, below controller:; options given here win over it",
+    )
     group = parser.add_argument_group("where and how")
     for name, (_, metavar, text) in {**_TEXTS, **_NUMBERS}.items():
         group.add_argument(f"--{name}", metavar=metavar, help=text)
     group.add_argument(
-        "--mode", metavar="[TARGET=]MODE", action="append", default=[], help="observe (default), plan or apply, for all targets or one; may be repeated"
+        "--mode",
+        metavar="[TARGET=]MODE",
+        action="append",
+        default=[],
+        help="observe (default), plan or apply, for all targets or one; may be repeated",
     )
     group.add_argument(
-        "--interval", metavar="[TARGET=]TIME", action="append", default=[], help="how often targets are looked at (default: 10m); may be repeated"
+        "--interval",
+        metavar="[TARGET=]TIME",
+        action="append",
+        default=[],
+        help="how often targets are looked at (default: 10m); may be repeated",
     )
     acts = parser.add_argument_group("instead of running on").add_mutually_exclusive_group()
-    acts.add_argument("--once", action="store_true", help="fetch, look at every target once, say how they stand, and end as drift does")
+    acts.add_argument(
+        "--once",
+        action="store_true",
+        help="fetch, look at every target once, say how they stand, and end as drift does",
+    )
     for name, text in (
         ("suspend", "leave a target alone until it is resumed"),
         ("resume", "go on with a suspended target"),
@@ -99,7 +135,10 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
     for name, (attribute, _, _) in _NUMBERS.items():
         if (text := getattr(args, name.replace("-", "_"))) is not None:
             found[attribute] = _read(f"--{name}", text, readers.get(name, count))
-    for flag, one, many, read in (("mode", "mode", "modes", mode_named), ("interval", "interval", "intervals", duration)):
+    for flag, one, many, read in (
+        ("mode", "mode", "modes", mode_named),
+        ("interval", "interval", "intervals", duration),
+    ):
         for word in getattr(args, flag):
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
@@ -147,7 +186,9 @@ def _once(context: Context, folder: Path, options: Options) -> int:
     with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, nobody, pages=options.pages)
-        controller = service.controller_of(options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0)
+        controller = service.controller_of(
+            options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0
+        )
         done = threading.Event()
 
         def seen() -> bool:
@@ -164,7 +205,9 @@ def _once(context: Context, folder: Path, options: Options) -> int:
         raise UsageError("stopped before every target was looked at")
     unknown = [name for name in context.targets if name not in snapshot.states]
     if unknown and snapshot.repository.commit:
-        raise UsageError(f"the project has no target {', '.join(map(repr, unknown))} at commit {snapshot.repository.commit.short}")
+        raise UsageError(
+            f"the project has no target {', '.join(map(repr, unknown))} at commit {snapshot.repository.commit.short}"
+        )
     return _report(snapshot)
 
 
@@ -184,7 +227,9 @@ def _report(snapshot: Snapshot) -> int:
             continue
         one = state.last
         endings.add(one.ending)
-        sys.stdout.write(f"{name}: {one.ending.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n")
+        sys.stdout.write(
+            f"{name}: {one.ending.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n"
+        )
         if one.message:
             sys.stdout.write("".join(f"  {harmless(line)}\n" for line in one.message.splitlines()))
     if repository.trouble is not None or endings & {Ending.FAILED, Ending.BAD_SPEC}:
@@ -204,7 +249,9 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
     try:
         from reconciler.gitops.web.metrics import Metrics
     except ImportError:
-        raise UsageError("run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]") from None
+        raise UsageError(
+            "run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]"
+        ) from None
     from reconciler.gitops.web.routes import Routes
     from reconciler.gitops.web.server import address_of, listen
     from reconciler.pipeline.interrupt import stoppable
@@ -214,7 +261,9 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
     with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, metrics, pages=options.pages)
-        controller = service.controller_of(options, folder, store, metrics, tools, config=context.config, targets=context.targets)
+        controller = service.controller_of(
+            options, folder, store, metrics, tools, config=context.config, targets=context.targets
+        )
         server = listen(options.listen, Routes(controller, store, secrets, metrics.expose(controller.snapshot)))
         sys.stderr.write(f"serving on {address_of(server)}\n")
         service.run_until_stopped(controller, stop)

@@ -39,7 +39,9 @@ def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
         help="serve until interrupted",
         description="Serve the Amazon IVS control plane until interrupted (Ctrl-C or SIGTERM).",
     )
-    parser.add_argument("--port", type=_port, metavar="PORT", default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, metavar="PORT", default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s: this machine only)")
     parser.add_argument("--db", metavar="FILE", help="keep the state in this SQLite file (default: in memory)")
     parser.add_argument("--quotas", action="store_true", help="answer 429 above AWS's documented call rates")
@@ -50,10 +52,22 @@ def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="NAME=COUNT",
         help="change a resource quota, such as channels=50000 (repeatable)",
     )
-    parser.add_argument("--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)")
-    parser.add_argument("--accounts", metavar="FILE", help="JSON: access key id to account id, or to {account, secret, user, session_token}")
-    parser.add_argument("--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)")
-    parser.add_argument("--strict-buckets", action="store_true", help="buckets that --bucket does not name exist nowhere (default: everywhere)")
+    parser.add_argument(
+        "--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)"
+    )
+    parser.add_argument(
+        "--accounts",
+        metavar="FILE",
+        help="JSON: access key id to account id, or to {account, secret, user, session_token}",
+    )
+    parser.add_argument(
+        "--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)"
+    )
+    parser.add_argument(
+        "--strict-buckets",
+        action="store_true",
+        help="buckets that --bucket does not name exist nowhere (default: everywhere)",
+    )
     parser.add_argument(
         "--assume",
         action="append",
@@ -61,8 +75,20 @@ def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="NAME=ANSWER",
         help="answer an open question about the service otherwise, such as list-order=shuffled (repeatable; the verb assume lists them)",
     )
-    parser.add_argument("--settle-seconds", type=float, default=2.0, metavar="SECONDS", help="how long CREATING lasts (default %(default)s)")
-    parser.add_argument("--stop-seconds", type=float, default=2.0, metavar="SECONDS", help="how long a stopped stream lingers (default %(default)s)")
+    parser.add_argument(
+        "--settle-seconds",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long CREATING lasts (default %(default)s)",
+    )
+    parser.add_argument(
+        "--stop-seconds",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long a stopped stream lingers (default %(default)s)",
+    )
     parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
 
@@ -83,7 +109,9 @@ def serve(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     where = args.db or "memory"
-    sys.stdout.write(f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\nuse it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url}\n")
+    sys.stdout.write(
+        f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\nuse it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url}\n"
+    )
     sys.stdout.flush()
     # A wait without a timeout would keep the signal handler from running on some platforms.
     while not stopping.wait(0.5):

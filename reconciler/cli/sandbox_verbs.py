@@ -29,9 +29,13 @@ def add_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
         add(partial(_verb, verbs, common))
 
 
-def _verb(verbs: Subparsers, common: argparse.ArgumentParser, name: str, text: str, run: Run) -> argparse.ArgumentParser:
+def _verb(
+    verbs: Subparsers, common: argparse.ArgumentParser, name: str, text: str, run: Run
+) -> argparse.ArgumentParser:
     """Add a verb that talks to a running sandbox."""
-    parser: argparse.ArgumentParser = verbs.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
     parser.add_argument(
         "--endpoint",
         default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
@@ -49,10 +53,16 @@ def _add_streams(verb: Adding) -> None:
     live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="of the stream (default %(default)s)")
     offline = verb("offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
     offline.add_argument("arn", metavar="CHANNEL_ARN")
-    health = verb("health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health))
+    health = verb(
+        "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health)
+    )
     health.add_argument("arn", metavar="CHANNEL_ARN")
     health.add_argument("health", choices=HEALTHS)
-    viewers = verb("viewers", "change how many watch a stream", lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers))
+    viewers = verb(
+        "viewers",
+        "change how many watch a stream",
+        lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers),
+    )
     viewers.add_argument("arn", metavar="CHANNEL_ARN")
     viewers.add_argument("viewers", type=int)
 
@@ -60,20 +70,31 @@ def _add_streams(verb: Adding) -> None:
 def _add_drift(verb: Adding) -> None:
     drift = verb("drift", "change a resource behind everybody's back, as the user someone-else", _drift)
     drift.add_argument("arn", metavar="ARN")
-    drift.add_argument("changes", nargs="+", metavar="MEMBER=VALUE", help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x")
+    drift.add_argument(
+        "changes",
+        nargs="+",
+        metavar="MEMBER=VALUE",
+        help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x",
+    )
 
 
 def _add_faults(verb: Adding) -> None:
     faults = verb("faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
-    faults.add_argument("effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear")
+    faults.add_argument(
+        "effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear"
+    )
     faults.add_argument(
         "--operation",
         action="append",
         metavar="NAME",
         help="name or pattern, such as Create* or servicequotas:* (repeatable; default: every call)",
     )
-    faults.add_argument("--when", choices=("before", "after"), help="before or after the work was done (default before)")
-    faults.add_argument("--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)")
+    faults.add_argument(
+        "--when", choices=("before", "after"), help="before or after the work was done (default before)"
+    )
+    faults.add_argument(
+        "--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)"
+    )
     faults.add_argument("--skip", type=int, help="let so many calls pass first")
     faults.add_argument("--every", type=int, help="then hit every so-many-th")
     faults.add_argument("--probability", type=float, help="hit each call with this chance, 0 to 1")
@@ -88,28 +109,54 @@ def _add_faults(verb: Adding) -> None:
 
 
 def _add_records(verb: Adding) -> None:
-    calls = verb("calls", "show recorded calls, newest first", lambda args, ask: ask("calls", operation=args.operation, limit=args.limit))
-    calls.add_argument("--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)")
+    calls = verb(
+        "calls",
+        "show recorded calls, newest first",
+        lambda args, ask: ask("calls", operation=args.operation, limit=args.limit),
+    )
+    calls.add_argument(
+        "--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)"
+    )
     calls.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
-    events = verb("events", "show events as EventBridge would deliver them, newest first", lambda args, ask: ask("events", limit=args.limit))
+    events = verb(
+        "events",
+        "show events as EventBridge would deliver them, newest first",
+        lambda args, ask: ask("events", limit=args.limit),
+    )
     events.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
-    lag = verb("lag", "delay when creates and deletes show", lambda args, ask: ask("set_lag", create=args.create, delete=args.delete))
-    lag.add_argument("--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)")
-    lag.add_argument("--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)")
+    lag = verb(
+        "lag",
+        "delay when creates and deletes show",
+        lambda args, ask: ask("set_lag", create=args.create, delete=args.delete),
+    )
+    lag.add_argument(
+        "--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)"
+    )
+    lag.add_argument(
+        "--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)"
+    )
     quota = verb("quota", "show resource quotas, or change one", _quota)
     quota.add_argument("name", nargs="?")
     quota.add_argument("value", nargs="?", type=int)
     quota.add_argument("--account", default="", help="of this account alone, with --region")
     quota.add_argument("--region", default="", help="in this region alone, with --account")
     rates = verb("rates", "switch call-rate quotas on or off, or set some of them", _rates)
-    rates.add_argument("rates", nargs="+", metavar="on|off|OPERATION=RATE", help="documented rates, none, or documented ones with these changed")
+    rates.add_argument(
+        "rates",
+        nargs="+",
+        metavar="on|off|OPERATION=RATE",
+        help="documented rates, none, or documented ones with these changed",
+    )
     rates.add_argument("--burst", type=float, help="how many calls may come at once (default: the rate)")
     rates.add_argument("--windows", action="store_true", help="count anew at every whole second")
-    assume = verb("assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume)
+    assume = verb(
+        "assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume
+    )
     assume.add_argument("name", nargs="?", metavar="NAME")
     assume.add_argument("option", nargs="?", metavar="ANSWER")
     verb("reset", "empty the sandbox, and undo what was set while it ran", lambda args, ask: ask("reset"))  # noqa: ARG005
-    verb("follow", "print events as they come, one JSON object a line", lambda args, ask: None).set_defaults(run=_follow)  # noqa: ARG005
+    follow = verb("follow", "print events as they come, one JSON object a line", lambda args, ask: None)  # noqa: ARG005
+    follow.set_defaults(run=_follow)
 
 
 def _talk(args: argparse.Namespace, run: Run) -> int:
@@ -187,7 +234,21 @@ def _faults(args: argparse.Namespace, ask: Ask) -> object:
         return ask("faults")
     if args.effect == "clear":
         return ask("clear_faults", operation=operation)
-    names = ("effect", "when", "skip", "every", "probability", "code", "message", "status", "seconds", "arn", "account", "access_key", "region")
+    names = (
+        "effect",
+        "when",
+        "skip",
+        "every",
+        "probability",
+        "code",
+        "message",
+        "status",
+        "seconds",
+        "arn",
+        "account",
+        "access_key",
+        "region",
+    )
     rule = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if operation:
         rule["operation"] = operation

@@ -25,7 +25,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("name", nargs="?", choices=_NAMES, help="which one to print (default: all, as one object)")
     parser.add_argument("--write", metavar="DIR", help="write them to DIR instead")
-    parser.add_argument("--check", metavar="DIR", help="compare them with DIR instead; exit with 1 where one is not fresh")
+    parser.add_argument(
+        "--check", metavar="DIR", help="compare them with DIR instead; exit with 1 where one is not fresh"
+    )
     parser.set_defaults(run=run)
 
 
@@ -39,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.report.drift_schema import drift_schema
     from reconciler.spec.schema import schemas
 
-    others = {"plan.schema.json": plan_schema(), "drift.schema.json": drift_schema(), "events.schema.json": events_schema()}
+    others = {
+        "plan.schema.json": plan_schema(),
+        "drift.schema.json": drift_schema(),
+        "events.schema.json": events_schema(),
+    }
     documents: dict[str, object] = {**schemas(), **others}
     texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
     if args.write:
@@ -51,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         stale = [name for name, text in texts.items() if not _is(Path(args.check) / name, text)]
         if stale:
-            raise UsageError(f"{args.check}: not fresh: {', '.join(stale)}; write them anew with: ivs-reconciler schema --write {args.check}")
+            raise UsageError(
+                f"{args.check}: not fresh: {', '.join(stale)}; write them anew with: ivs-reconciler schema --write {args.check}"
+            )
         return ExitCode.OK
     if args.name:
         sys.stdout.write(texts[f"{args.name}.schema.json"])

@@ -10,7 +10,9 @@ from reconciler.errors import ExitCode
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Add the verb."""
-    parser = subparsers.add_parser("show", parents=[common], help="show a saved plan", description="Show a saved plan. Nothing else is read.")
+    parser = subparsers.add_parser(
+        "show", parents=[common], help="show a saved plan", description="Show a saved plan. Nothing else is read."
+    )
     parser.add_argument("plan_file", metavar="PLANFILE", help="what plan --out saved")
     add_format(parser, "text", "json", "markdown", "html")
     parser.set_defaults(run=run)

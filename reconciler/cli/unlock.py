@@ -22,7 +22,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="show who holds the lock of a target, and release it",
         description="Show who holds the locks of the targets asked for, and release them. A lock that is still held is released only after a question, or with --force.",
     )
-    parser.add_argument("--force", action="store_true", help="release a lock that is still held, without a question, and one that cannot be understood")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="release a lock that is still held, without a question, and one that cannot be understood",
+    )
     parser.set_defaults(run=run)
 
 
@@ -77,7 +81,9 @@ def _release(name: str, door: Door, *, force: bool) -> bool:
 def _agreed(name: str, door: Door, holder: Holder) -> bool:
     from reconciler.model.holder import moment
 
-    sys.stderr.write(f"{name}: {door.where} is held by {holder}; it expires at {moment(holder.expires)} unless it is renewed\n")
+    sys.stderr.write(
+        f"{name}: {door.where} is held by {holder}; it expires at {moment(holder.expires)} unless it is renewed\n"
+    )
     if not sys.stdin.isatty():
         sys.stderr.write("not released: there is no terminal to ask at; if that run is surely over, add --force\n")
         return False

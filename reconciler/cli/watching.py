@@ -60,7 +60,11 @@ class Waits:
             return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
         before = self._lasted.get(event.step, 0.0)
         self._lasted[event.step] = before + event.seconds
-        return harmless(f"{event.address}: {event.operation}: {event.why}") if before < _LONG_WAIT_SECONDS <= self._lasted[event.step] else None
+        return (
+            harmless(f"{event.address}: {event.operation}: {event.why}")
+            if before < _LONG_WAIT_SECONDS <= self._lasted[event.step]
+            else None
+        )
 
 
 class Watcher(Protocol):
@@ -89,7 +93,12 @@ def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> I
         TextColumn("{task.fields[narrow]}"),
     )
     with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
-        yield Bar(progress, progress.add_task(plan.name, total=len(plan.actions), narrow=""), Lines(stdout, paint), same_terminal=stdout.isatty())
+        yield Bar(
+            progress,
+            progress.add_task(plan.name, total=len(plan.actions), narrow=""),
+            Lines(stdout, paint),
+            same_terminal=stdout.isatty(),
+        )
 
 
 class Lines:
@@ -110,7 +119,11 @@ class Lines:
         elif (words := self._waits.words(event)) is not None:
             self._stdout.write(f"  {self._paint('waiting', 'note')}  {words}\n")
             self._stdout.flush()
-        elif isinstance(event, Forecast) and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS and event.expected.seconds >= _WORTH_SAYING_SECONDS:
+        elif (
+            isinstance(event, Forecast)
+            and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS
+            and event.expected.seconds >= _WORTH_SAYING_SECONDS
+        ):
             self._said_at = event.elapsed
             self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
             self._stdout.flush()
@@ -145,7 +158,9 @@ class Bar:
             self._lines.event(event)
             return
         if self._same_terminal:
-            self._progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(
+                Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True
+            )
         else:
             self._lines.event(event)
         self._progress.advance(self._task)

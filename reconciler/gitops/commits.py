@@ -24,7 +24,9 @@ def with_origin(plan: Plan, root: Path, base: str | None) -> Plan:
     if base:
         commit = commit_of(root, base)
         if commit is None:
-            raise UsageError(f"--base {base} stands for no commit in this clone; fetch it first (a shallow clone lacks most)")
+            raise UsageError(
+                f"--base {base} stands for no commit in this clone; fetch it first (a shallow clone lacks most)"
+            )
         found = Base(base, commit)
     return replace(plan, git_tree=tree_of(root, plan.git_commit), base=found)
 
@@ -35,12 +37,18 @@ def must_be_current(plan: Plan, root: Path, base: str | None) -> None:
     ``base`` names where the base is now; the plan knows the name it was made with.
     """
     if plan.git_commit is None:
-        raise StalePlan("plan refused: it does not say which commit it is of, because it was made outside a git repository; plan again in a clone")
+        raise StalePlan(
+            "plan refused: it does not say which commit it is of, because it was made outside a git repository; plan again in a clone"
+        )
     if plan.base is None and base:
-        raise StalePlan(f"plan refused: it was made without a base to hold {base} against; plan again with --base {base}")
+        raise StalePlan(
+            f"plan refused: it was made without a base to hold {base} against; plan again with --base {base}"
+        )
     head = head_commit(root)
     if head is None:
-        raise StalePlan(f"plan refused: {root} is not in a git repository with a commit, so nothing says that {plan.git_commit} is at hand")
+        raise StalePlan(
+            f"plan refused: {root} is not in a git repository with a commit, so nothing says that {plan.git_commit} is at hand"
+        )
     moved = []
     same_files = plan.git_tree is not None and tree_of(root, head) == plan.git_tree
     fits = head == plan.git_commit or (same_files and (plan.base is None or holds(root, plan.base.commit, head)))
@@ -51,7 +59,9 @@ def must_be_current(plan: Plan, root: Path, base: str | None) -> None:
         now = commit_of(root, name)
         if now is None:
             moved.append(f"  the base {name} stands for no commit here; fetch it")
-        elif now != plan.base.commit and not (fits and now == head):  # the merge itself moves the base, to what is checked out
+        elif now != plan.base.commit and not (
+            fits and now == head
+        ):  # the merge itself moves the base, to what is checked out
             moved.append(f"  the base moved: {name} is at {now}, and the plan was made for {plan.base.commit}")
     if moved:
         raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *moved, "plan again"]))

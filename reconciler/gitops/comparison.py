@@ -34,7 +34,13 @@ class _Side:
 
 
 def compare_revisions(
-    directory: Path, config: str | None, words: str, names: tuple[str, ...], options: PlanOptions, *, now: datetime | None = None
+    directory: Path,
+    config: str | None,
+    words: str,
+    names: tuple[str, ...],
+    options: PlanOptions,
+    *,
+    now: datetime | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return what the second revision would change where the first is applied, and the warnings of the second's spec.
 
@@ -59,7 +65,9 @@ def compare_revisions(
         before = _read(directory, config, base, names, lenient=True)
     if problems or after is None:
         raise SpecError(tuple(problems))
-    addresses = {address for side in (before, after) if side for state in side.states.values() for address in state.resources}
+    addresses = {
+        address for side in (before, after) if side for state in side.states.values() for address in state.resources
+    }
     wrong = misspelt(options.only, options.exclude, addresses, "no address of either revision")
     if wrong:
         raise UsageError("\n".join(wrong))
@@ -67,7 +75,9 @@ def compare_revisions(
     for name, desired in after.states.items():
         target = after.project.targets[name]
         known, notes = _before(before, target)
-        targets.append(plan_between(known, desired, options, target, notes=(*notes, *_gone(before, after, first=not targets))))
+        targets.append(
+            plan_between(known, desired, options, target, notes=(*notes, *_gone(before, after, first=not targets)))
+        )
     plan = Plan(
         stack=after.project.stack,
         created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -82,7 +92,9 @@ def compare_revisions(
     return plan, tuple(dict.fromkeys(after.warnings))
 
 
-def _read(directory: Path, config: str | None, revision: Revision | None, names: tuple[str, ...], *, lenient: bool = False) -> _Side | None:
+def _read(
+    directory: Path, config: str | None, revision: Revision | None, names: tuple[str, ...], *, lenient: bool = False
+) -> _Side | None:
     """Read one side; ``lenient`` passes over a target that it lacks. Problems say which revision they are in."""
     if revision is None:
         return _side(load_project(directory, config, prefix=prefix_of(directory, config)), names, lenient=lenient)
@@ -119,7 +131,9 @@ def _before(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str
         return EMPTY, ("the first revision has no such target, so everything is new",)
     if (known.region, known.account_id) != (target.region, target.account_id):
         was, now = (f"account {one.account_id or 'not stated'}, region {one.region}" for one in (known, target))
-        return EMPTY, (f"the target means another place now ({now}; it was {was}), so everything is new there, and what is in the old place stays",)
+        return EMPTY, (
+            f"the target means another place now ({now}; it was {was}), so everything is new there, and what is in the old place stays",
+        )
     return side.states[target.name], ()
 
 

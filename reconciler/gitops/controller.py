@@ -203,9 +203,16 @@ class Controller:
                 continue
             repository = repository_after(self._repository, each, self._revision, now)
             if each.trouble is not None:
-                _LOG.warning("branch not followed", trouble=each.trouble.trouble.value, message=str(each.trouble), failures=repository.failures)
+                _LOG.warning(
+                    "branch not followed",
+                    trouble=each.trouble.trouble.value,
+                    message=str(each.trouble),
+                    failures=repository.failures,
+                )
             self._repository = repository
-            self._fetch_at = now if self._fetch_again else schedule.next_fetch(repository, self._settings.pace, self._draw())
+            self._fetch_at = (
+                now if self._fetch_again else schedule.next_fetch(repository, self._settings.pace, self._draw())
+            )
             self._observer.fetched(repository)
 
     def _adopt(self, revision: Revision, now: float) -> None:
@@ -224,7 +231,13 @@ class Controller:
         self._revision = revision
         self._states = {name: schedule.on_new_commit(state, now, self._draw()) for name, state in states.items()}
         self._repository = replace(self._repository, commit=revision.commit)
-        _LOG.info("commit", commit=revision.commit.id, verified=revision.commit.verified, targets=len(names), unreadable=sorted(revision.problems))
+        _LOG.info(
+            "commit",
+            commit=revision.commit.id,
+            verified=revision.commit.verified,
+            targets=len(names),
+            unreadable=sorted(revision.problems),
+        )
 
     # Looking at targets
 
@@ -257,7 +270,16 @@ class Controller:
         run = (
             future.result()
             if error is None
-            else Run(name, mode, revision.commit.id, now, Ending.FAILED, message=fault_of(error), looked=False, stack=revision.project.stack)
+            else Run(
+                name,
+                mode,
+                revision.commit.id,
+                now,
+                Ending.FAILED,
+                message=fault_of(error),
+                looked=False,
+                stack=revision.project.stack,
+            )
         )
         before = self._states.get(name)
         if run is None or before is None:

@@ -43,7 +43,16 @@ def result_json(result: ApplyResult) -> str:
                 "requestId": outcome.request_id,
                 "arn": outcome.arn,
                 "steps": [
-                    [step.step, step.operation, step.result.value, step.calls, round(step.seconds, 3), step.request_id, step.error_code, step.message]
+                    [
+                        step.step,
+                        step.operation,
+                        step.result.value,
+                        step.calls,
+                        round(step.seconds, 3),
+                        step.request_id,
+                        step.error_code,
+                        step.message,
+                    ]
                     for step in outcome.steps
                 ],
             }
@@ -68,7 +77,9 @@ def read_result(target: str, text: str) -> ApplyResult:
         )
         for each in content["outcomes"]
     )
-    return ApplyResult(target, outcomes, interrupted=content["interrupted"], calls=content["calls"], seconds=content["seconds"])
+    return ApplyResult(
+        target, outcomes, interrupted=content["interrupted"], calls=content["calls"], seconds=content["seconds"]
+    )
 
 
 def _finding(finding: Finding) -> Mapping[str, object]:
@@ -77,7 +88,10 @@ def _finding(finding: Finding) -> Mapping[str, object]:
         "standing": finding.standing.value,
         "explanation": finding.explanation,
         "arn": finding.arn,
-        "changes": [[change.path, thaw(change.before), thaw(change.after), change.absent_before, change.absent_after] for change in finding.changes],
+        "changes": [
+            [change.path, thaw(change.before), thaw(change.after), change.absent_before, change.absent_after]
+            for change in finding.changes
+        ],
     }
 
 
@@ -86,4 +100,10 @@ def _read_finding(content: Mapping[str, Any]) -> Finding:
         FieldChange(path, freeze(before), freeze(after), absent_before=no_before, absent_after=no_after)
         for path, before, after, no_before, no_after in content["changes"]
     )
-    return Finding(Address.parse(content["address"]), Standing(content["standing"]), content["explanation"], content["arn"], changes)
+    return Finding(
+        Address.parse(content["address"]),
+        Standing(content["standing"]),
+        content["explanation"],
+        content["arn"],
+        changes,
+    )

@@ -62,7 +62,9 @@ class Follower:
             return load_revision(folder, commit, config=self._config, memory=self._memory, place=self._source.path)
 
 
-def repository_after(before: RepositoryState, fetched: Fetched, revision: Revision | None, now: float) -> RepositoryState:
+def repository_after(
+    before: RepositoryState, fetched: Fetched, revision: Revision | None, now: float
+) -> RepositoryState:
     """Return what is known of the branch after an attempt to fetch. ``revision`` is what is worked with from now on."""
     state = replace(before, commit=revision.commit if revision else None, tried_at=now)
     if fetched.trouble is None:

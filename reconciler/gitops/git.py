@@ -25,7 +25,18 @@ from reconciler.gitops.secret import Secret
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
-_PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
+_PASSED_ON = (
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+)
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$IVS_RECONCILER_GIT_USER" "$IVS_RECONCILER_GIT_TOKEN"; }; f'
 _LONGEST = 400
 _PATIENCE = 0.25
@@ -71,14 +82,22 @@ def check_remote(remote: Remote) -> None:
     scheme = scheme_of(remote.url)
     parts = urlsplit(remote.url) if "://" in remote.url else None
     if remote.url.startswith("-") or not remote.url.strip() or scheme not in _SCHEMES:
-        raise UsageError(f"the repository {shown(remote.url)} cannot be followed; give an https or ssh address, or the path of a folder")
+        raise UsageError(
+            f"the repository {shown(remote.url)} cannot be followed; give an https or ssh address, or the path of a folder"
+        )
     if parts and (parts.password is not None or (scheme in ("https", "http") and parts.username is not None)):
-        raise UsageError("the repository's address holds a user name or password; take it out and give the token in a file or in the environment")
+        raise UsageError(
+            "the repository's address holds a user name or password; take it out and give the token in a file or in the environment"
+        )
     if scheme == "http" and remote.token and parts and (parts.hostname or "") not in ("localhost", "127.0.0.1", "::1"):
         raise UsageError("a token would travel readable over http; give an https address")
     if re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|[/.]$|\.lock$|^$", remote.branch):
         raise UsageError(f"{remote.branch!r} is not the name of a branch")
-    for name, path in (("SSH key", remote.ssh_key), ("known hosts", remote.known_hosts), ("allowed signers", remote.allowed_signers)):
+    for name, path in (
+        ("SSH key", remote.ssh_key),
+        ("known hosts", remote.known_hosts),
+        ("allowed signers", remote.allowed_signers),
+    ):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"the file of {name}, {path}, cannot be read; name one that can")
     if scheme == "ssh" and not remote.known_hosts:
@@ -104,14 +123,18 @@ def shown(url: str) -> str:
 class Git:
     """Git in one bare repository, with the ways to one remote."""
 
-    def __init__(self, folder: Path, remote: Remote, *, timeout: float = 120.0, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, folder: Path, remote: Remote, *, timeout: float = 120.0, stop: threading.Event | None = None
+    ) -> None:
         self._stop = stop or threading.Event()
         self._checked = False
         self._folder = folder
         self._remote = remote
         self._timeout = timeout
 
-    def run(self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run git and return what it said, whatever its exit code. ``network`` gives it the credentials. Raises ``GitError`` when it takes too long or is missing."""
         try:
             token = self._remote.token.read() if network else ""
@@ -131,7 +154,9 @@ class Git:
                 start_new_session=True,
             )
         except OSError as error:
-            raise GitError(f"git cannot be started ({(error.strerror or 'unknown').lower()}); install it where PATH leads") from None
+            raise GitError(
+                f"git cannot be started ({(error.strerror or 'unknown').lower()}); install it where PATH leads"
+            ) from None
         end = time.monotonic() + self._timeout
         while True:
             try:
@@ -144,7 +169,11 @@ class Git:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                why = "was not waited for, because the controller stops" if self._stop.is_set() else f"did not answer within {self._timeout:.0f} s"
+                why = (
+                    "was not waited for, because the controller stops"
+                    if self._stop.is_set()
+                    else f"did not answer within {self._timeout:.0f} s"
+                )
                 raise GitError(f"{shown(self._remote.url)} {why}") from None
         return subprocess.CompletedProcess(words, process.returncode, out, _clean(err, token))
 
@@ -155,7 +184,9 @@ class Git:
         said = self.ask("version")
         found = re.search(r"(\d+)\.(\d+)", said)
         if not found or (int(found[1]), int(found[2])) < _OLDEST:
-            raise GitError(f"git {'.'.join(map(str, _OLDEST))} or newer is needed, and this is {said!r}; install a newer one")
+            raise GitError(
+                f"git {'.'.join(map(str, _OLDEST))} or newer is needed, and this is {said!r}; install a newer one"
+            )
         self._checked = True
 
     def ask(self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None) -> str:
@@ -230,7 +261,13 @@ def ssh_command(remote: Remote) -> Sequence[str]:
         "ServerAliveInterval": "15",
     }
     key = ["-i", str(Path(remote.ssh_key).absolute())] if remote.ssh_key else []
-    return ["ssh", "-F", os.devnull, *key, *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+    return [
+        "ssh",
+        "-F",
+        os.devnull,
+        *key,
+        *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
+    ]
 
 
 def _clean(text: str, token: str) -> str:

@@ -110,7 +110,18 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("webhooks", "githubSecretFile"): ("github_secret_file", _text),
     ("webhooks", "gitlabTokenFile"): ("gitlab_token_file", _text),
 }
-PATHS = frozenset({"state", "token_file", "ssh_key", "known_hosts", "allowed_signers", "control_token_file", "github_secret_file", "gitlab_token_file"})
+PATHS = frozenset(
+    {
+        "state",
+        "token_file",
+        "ssh_key",
+        "known_hosts",
+        "allowed_signers",
+        "control_token_file",
+        "github_secret_file",
+        "gitlab_token_file",
+    }
+)
 _TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "interval": ("intervals", duration)}
 
 
@@ -119,14 +130,21 @@ def read_options(path: Path) -> Options:
     try:
         source = load(str(path), path.read_bytes())
     except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file of settings for the controller") from None
+        raise UsageError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file of settings for the controller"
+        ) from None
     problems = Problems()
     source.report(problems)
     problems.raise_any()
     raw = source.documents[0] if source.documents else None
     content = raw.get("controller") if isinstance(raw, dict) and len(raw) == 1 else None
     if not isinstance(content, dict):
-        problems.add(str(path), None, "is not a settings file of the controller", "begin with controller: and put everything below it")
+        problems.add(
+            str(path),
+            None,
+            "is not a settings file of the controller",
+            "begin with controller: and put everything below it",
+        )
         problems.raise_any()
         content = {}
     reader = _Reader(problems, str(path), source.mark)
@@ -194,7 +212,12 @@ class _Reader:
             self._say(path, f"{shown(value)} {error}", "")
 
     def _unknown(self, path: KeyPath, known: list[str]) -> None:
-        self._say(path, "is not a setting", suggestion(str(path[-1]), known, otherwise=f"the settings here are {', '.join(known)}"), at_key=True)
+        self._say(
+            path,
+            "is not a setting",
+            suggestion(str(path[-1]), known, otherwise=f"the settings here are {', '.join(known)}"),
+            at_key=True,
+        )
 
     def _say(self, path: KeyPath, what: str, hint: str, *, at_key: bool = False) -> None:
         whole = ("controller", *path)

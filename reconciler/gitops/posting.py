@@ -41,18 +41,31 @@ def post(forge: Forge, stack: str, said: Sequence[Piece], wish: Wish, tell: Call
             tell(f"{piece.target}: left as it is, because not everything was looked at")
             continue
         mark = marker(stack, piece.target)
-        done, entry = place(board, mark, piece.title, piece.whole(board.limit, size(mark) + 1), quiet=piece.quiet, always=wish.always)
+        done, entry = place(
+            board, mark, piece.title, piece.whole(board.limit, size(mark) + 1), quiet=piece.quiet, always=wish.always
+        )
         thing = "issue" if wish.issue else "comment"
-        tell(f"{piece.target}: {thing} {done.value}{f': {entry.url}' if entry else ''}" if done is not Placed.NOTHING else f"{piece.target}: {done.value}")
+        tell(
+            f"{piece.target}: {thing} {done.value}{f': {entry.url}' if entry else ''}"
+            if done is not Placed.NOTHING
+            else f"{piece.target}: {done.value}"
+        )
     if wish.status and wish.head:
         for piece in said:
-            status = Status("success" if piece.good else "failure", f"ivs-reconciler/{stack}/{piece.target}", piece.counts, wish.run_url)
+            status = Status(
+                "success" if piece.good else "failure",
+                f"ivs-reconciler/{stack}/{piece.target}",
+                piece.counts,
+                wish.run_url,
+            )
             tell(f"{piece.target}: status {'set' if forge.set_status(wish.head, status) else 'unchanged'}")
 
 
 def summarise(said: Sequence[Piece], path: str) -> str:
     """Add the text to a job's summary, and return what is left to be printed: all of it where there is no summary."""
-    text = "\n".join(piece.whole(SUMMARY_LIMIT // max(len(said), 1), 0).rstrip() + "\n" for piece in said if not piece.quiet)
+    text = "\n".join(
+        piece.whole(SUMMARY_LIMIT // max(len(said), 1), 0).rstrip() + "\n" for piece in said if not piece.quiet
+    )
     if not path:
         return text
     try:
@@ -71,6 +84,8 @@ def _comments(forge: Forge, wish: Wish, tell: Callable[[str], None]) -> Board | 
             tell(f"no pull or merge request brought in {wish.head}, so there is nothing to comment on")
             return None
     elif wish.current and wish.head and (newest := forge.head_of(number)) != wish.head:
-        tell(f"number {number} is at {newest} by now, and this is about {wish.head}: left to the run for the newer commit")
+        tell(
+            f"number {number} is at {newest} by now, and this is about {wish.head}: left to the run for the newer commit"
+        )
         return None
     return forge.comments(number)

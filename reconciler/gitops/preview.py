@@ -68,19 +68,29 @@ def read_report(path: Path) -> Report:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name what plan --out, drift or apply --format json wrote") from None
+        raise UsageError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; name what plan --out, drift or apply --format json wrote"
+        ) from None
     except ValueError:
-        raise UsageError(f"{path}: not a report (it is no text); name what plan --out, drift or apply --format json wrote") from None
+        raise UsageError(
+            f"{path}: not a report (it is no text); name what plan --out, drift or apply --format json wrote"
+        ) from None
     try:
         return _parsed(text)
     except (UsageError, PlanRefused) as error:
         sort = sort_of(text)
-        what = f"{sort}, which cannot be commented; name what plan --out, drift or apply --format json wrote" if sort else str(error)
+        what = (
+            f"{sort}, which cannot be commented; name what plan --out, drift or apply --format json wrote"
+            if sort
+            else str(error)
+        )
         raise type(error)(f"{path}: {what}") from None
     except DamagedPlanError as error:
         raise UsageError(f"{path}: not a report that can be shown: {error}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{path}: not a report (it is not JSON); name what plan --out, drift or apply --format json wrote") from None
+        raise UsageError(
+            f"{path}: not a report (it is not JSON); name what plan --out, drift or apply --format json wrote"
+        ) from None
 
 
 def _parsed(text: str) -> Report:
@@ -107,7 +117,9 @@ def pieces(report: Report, names: Sequence[str], setting: Setting) -> tuple[Piec
         found = [_of_drift(report.stack, drift, setting) for drift in report.drift]
     unknown = [name for name in names if name not in {piece.target for piece in found}]
     if unknown:
-        raise UsageError(f"the report holds no target {', '.join(map(repr, unknown))}; it holds {', '.join(piece.target for piece in found) or 'none'}")
+        raise UsageError(
+            f"the report holds no target {', '.join(map(repr, unknown))}; it holds {', '.join(piece.target for piece in found) or 'none'}"
+        )
     return tuple(piece for piece in found if not names or piece.target in names)
 
 
@@ -118,11 +130,16 @@ def _of_plan(plan: Plan, target: TargetPlan, setting: Setting) -> Piece:
     if setting.head and plan.git_commit and plan.git_commit != setting.head:
         facts["Planned from"] = plan.git_commit
     refusals = setting.refusals.get(target.name, ())
-    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *(f"**An apply would be refused:** {prose(refusal)}" for refusal in refusals)]
+    head = [
+        f"## {title_of(plan)} for stack {code(plan.stack)}",
+        *(f"**An apply would be refused:** {prose(refusal)}" for refusal in refusals),
+    ]
     quiet = target.is_empty and not refusals and not (plan.of_revisions and target.orphans)
     counts = "no changes" if target.is_empty else summary_words(target.summary)
     render = partial(render_target, target, artefact_url=setting.artefact_url or None, facts=facts)
-    return Piece(target.name, f"Plan for {plan.stack}, {target.name}", counts, quiet, not refusals, _under(head, render))
+    return Piece(
+        target.name, f"Plan for {plan.stack}, {target.name}", counts, quiet, not refusals, _under(head, render)
+    )
 
 
 def _of_drift(stack: str, report: DriftReport, setting: Setting) -> Piece:
@@ -132,7 +149,15 @@ def _of_drift(stack: str, report: DriftReport, setting: Setting) -> Piece:
     text = _under([f"## Drift of stack {code(stack)}"], render)
     # A report that leaves something out is no news of anything being resolved.
     unsure = quiet and report.is_partial
-    return Piece(report.name, f"Drift in {stack}, {report.name}", counts, quiet, not report.drifted and not report.unread, text, unsure)
+    return Piece(
+        report.name,
+        f"Drift in {stack}, {report.name}",
+        counts,
+        quiet,
+        not report.drifted and not report.unread,
+        text,
+        unsure,
+    )
 
 
 def _of_result(stack: str, result: ApplyResult, setting: Setting) -> Piece:
@@ -140,7 +165,14 @@ def _of_result(stack: str, result: ApplyResult, setting: Setting) -> Piece:
     counts = f"{done:,} of {plural(len(result.outcomes), 'action')} done"
     render = partial(render_result, result, artefact_url=setting.artefact_url or None, facts=_commits(setting))
     quiet = not result.outcomes
-    return Piece(result.name, f"Apply of {stack}, {result.name}", counts, quiet, result.complete, _under([f"## Apply of stack {code(stack)}"], render))
+    return Piece(
+        result.name,
+        f"Apply of {stack}, {result.name}",
+        counts,
+        quiet,
+        result.complete,
+        _under([f"## Apply of stack {code(stack)}"], render),
+    )
 
 
 def _commits(setting: Setting) -> dict[str, str]:

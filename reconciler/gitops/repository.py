@@ -66,4 +66,10 @@ def asked(folder: Path, *words: str, bare: bool = False) -> str | None:
 
 def quiet_environment() -> dict[str, str]:
     """Return the environment for a git that asks nobody, fetches nothing, and takes no object for another."""
-    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0"}
+    return {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }

@@ -42,9 +42,14 @@ def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: P
     """
     path = folder / (config or DEFAULT_NAME)
     if not _is_inside(path, folder):
-        raise GitError(f"commit {commit.short}: the project file is a link that leads out of the repository", Trouble.NO_PROJECT)
+        raise GitError(
+            f"commit {commit.short}: the project file is a link that leads out of the repository", Trouble.NO_PROJECT
+        )
     if not path.is_file():
-        raise GitError(f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; correct the path, or push the file", Trouble.NO_PROJECT)
+        raise GitError(
+            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; correct the path, or push the file",
+            Trouble.NO_PROJECT,
+        )
     try:
         project = load_project(folder, config, prefix=prefix_of(place, config))
     except SpecError as error:
@@ -61,7 +66,12 @@ def load_revision(folder: Path, commit: Commit, *, config: str | None, memory: P
     targets = {name: _lasting(target, folder, memory) for name, target in project.targets.items()}
     # Waiting for a broadcast to end is what the schedule does: the next look finds the channel off air, and no worker or lock is held meanwhile.
     guardrails = replace(project.guardrails, on_live=OnLive.BLOCK)
-    return Revision(commit, replace(project, path=path.name, root=str(memory), targets=targets, guardrails=guardrails), desired, problems)
+    return Revision(
+        commit,
+        replace(project, path=path.name, root=str(memory), targets=targets, guardrails=guardrails),
+        desired,
+        problems,
+    )
 
 
 def _lasting(target: Target, folder: Path, memory: Path) -> Target:

@@ -52,7 +52,9 @@ def compared(folder: Path, words: str) -> tuple[Revision, Revision | None]:
         base, head = find(folder, first or "HEAD"), find(folder, second or "HEAD")
         parted = asked(folder, "merge-base", base.commit, head.commit)
         if not parted:
-            raise UsageError(f"{words}: the two have no common commit in this clone; fetch the whole history (git fetch --unshallow), or write .. for ...")
+            raise UsageError(
+                f"{words}: the two have no common commit in this clone; fetch the whole history (git fetch --unshallow), or write .. for ..."
+            )
         return Revision(base.name, parted), head
     first, dots, second = words.partition("..")
     base = find(folder, first or "HEAD")
@@ -66,7 +68,9 @@ def find(folder: Path, name: str) -> Revision:
         return Revision(name, commit)
     if asked(folder, "rev-parse", "--git-dir") is None:
         raise UsageError(f"{folder}: git finds no repository that it may read here; go to a clone, or name it with -C")
-    raise UsageError(f"{name!r} stands for no commit in this clone; check the name, or fetch it first (a shallow clone lacks most)")
+    raise UsageError(
+        f"{name!r} stands for no commit in this clone; check the name, or fetch it first (a shallow clone lacks most)"
+    )
 
 
 @contextmanager
@@ -90,7 +94,9 @@ def laid_out(folder: Path, config: str, revision: Revision) -> Iterator[Path | N
         try:
             _write(folder, blobs, root, revision)
         except OSError as error:
-            raise UsageError(f"{revision.name}: its files cannot be laid out in {root.parent} ({(error.strerror or 'unknown').lower()})") from None
+            raise UsageError(
+                f"{revision.name}: its files cannot be laid out in {root.parent} ({(error.strerror or 'unknown').lower()})"
+            ) from None
         yield root
 
 
@@ -114,7 +120,9 @@ def _listed(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
         if mode == _SUBMODULE:
             continue
         if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
-            raise UsageError(f"{revision.name}: its tree holds {path!r}, a name that git itself would not check out; nothing of it is read")
+            raise UsageError(
+                f"{revision.name}: its tree holds {path!r}, a name that git itself would not check out; nothing of it is read"
+            )
         blob = _Blob(mode, identity, int(size) if size.isdigit() else 0, path)
         total += blob.size if blob.size <= LARGEST else 0
         if count >= MOST_FILES or total > LARGEST_TREE:
@@ -178,7 +186,9 @@ class _Reader:
         self._ask.flush()
         head = self._answer.readline().split()
         if len(head) != 3 or head[1] != b"blob":
-            raise UsageError(f"{revision.name}: this clone lacks the content of {blob.path!r}; fetch it whole, without a filter")
+            raise UsageError(
+                f"{revision.name}: this clone lacks the content of {blob.path!r}; fetch it whole, without a filter"
+            )
         content = self._answer.read(int(head[2]))
         self._answer.read(1)
         return content

@@ -97,7 +97,9 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         progress=unless_stopping,
         opening=lambda each: tools.connect(each, counted),
     ) as (survey,):
-        run = replace(run, looked=True, account_id=survey.plan.account_id, region=survey.plan.region, on_air=_on_air(survey))
+        run = replace(
+            run, looked=True, account_id=survey.plan.account_id, region=survey.plan.region, on_air=_on_air(survey)
+        )
         run = _found(run, _report(revision, survey), survey.plan)
         if run.mode is Mode.OBSERVE:
             return run
@@ -115,11 +117,27 @@ def _looked(revision: Revision, run: Run, tools: Tools, counted: OnRequest) -> R
         try:
             # A plan that changes nothing needs no lock; carrying it out only remembers what stands.
             locked = () if survey.plan.is_empty else (target,)
-            with log.bound(target=run.target, commit=run.commit, plan=run.plan_id), holding(locked, "run", say=_warn, clock=_clock_of(tools)) as lost:
+            with (
+                log.bound(target=run.target, commit=run.commit, plan=run.plan_id),
+                holding(locked, "run", say=_warn, clock=_clock_of(tools)) as lost,
+            ):
                 if lost and fingerprint(_again(revision, survey).plan) != run.plan_id:
-                    return replace(run, ending=Ending.REFUSED, message="somebody else applied just before the lock was taken; the next look plans anew")
+                    return replace(
+                        run,
+                        ending=Ending.REFUSED,
+                        message="somebody else applied just before the lock was taken; the next look plans anew",
+                    )
                 work = [(survey.plan, survey)]
-                results = carry_out(work, revision.project, _Silent(), stop=tools.stop, lost=lost, sleep=tools.sleep, clock=tools.monotonic, note=_forgotten)
+                results = carry_out(
+                    work,
+                    revision.project,
+                    _Silent(),
+                    stop=tools.stop,
+                    lost=lost,
+                    sleep=tools.sleep,
+                    clock=tools.monotonic,
+                    note=_forgotten,
+                )
         except PlanRefused as error:
             return replace(run, ending=Ending.REFUSED, message=str(error))
         except ReconcilerError as error:
@@ -134,7 +152,9 @@ def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, 
     run = replace(run, result=result, done=counts[Result.DONE])
     if result.interrupted or tools.stop.is_set():
         ending = Ending.APPLIED if result.complete else Ending.INCOMPLETE
-        return replace(run, ending=ending, message="" if result.complete else "stopped on request; what is left is planned anew")
+        return replace(
+            run, ending=ending, message="" if result.complete else "stopped on request; what is left is planned anew"
+        )
     left = _again(revision, survey)
     plan = left.plan
     run = _found(run, _report(revision, left), plan)
@@ -146,14 +166,22 @@ def _carried(revision: Revision, run: Run, survey: Survey, result: ApplyResult, 
         return replace(run, ending=Ending.APPLIED, message="")
     if all(action.blocked for action in plan.actions):
         return replace(run, ending=Ending.BLOCKED, message=_blocked(plan))
-    return replace(run, ending=Ending.INCOMPLETE, message=f"{len(plan.actions):,} actions are due again right after the apply")
+    return replace(
+        run, ending=Ending.INCOMPLETE, message=f"{len(plan.actions):,} actions are due again right after the apply"
+    )
 
 
 def _again(revision: Revision, survey: Survey) -> Survey:
     """Read and plan once more, over the same connection."""
     target, desired, connection = survey.target, survey.desired, survey.connection
     live = read_target(connection, desired, _OPTIONS, {})
-    return Survey(target, desired, live, plan_target(revision.project, target, desired, live, _OPTIONS, connection, {}), connection)
+    return Survey(
+        target,
+        desired,
+        live,
+        plan_target(revision.project, target, desired, live, _OPTIONS, connection, {}),
+        connection,
+    )
 
 
 def _clock_of(tools: Tools) -> Time:
@@ -200,12 +228,20 @@ def _on_air(survey: Survey) -> tuple[OnAir, ...]:
     if not names:
         return ()
     streams = read_streams(survey.connection.gateway)
-    found = (OnAir(names[arn], arn, stream.started_at, stream.viewers, stream.health) for arn, stream in streams.items() if arn in names)
+    found = (
+        OnAir(names[arn], arn, stream.started_at, stream.viewers, stream.health)
+        for arn, stream in streams.items()
+        if arn in names
+    )
     return tuple(sorted(found, key=lambda each: (-each.viewers, each.name)))
 
 
 def _channels(live: LiveState, stack: str) -> dict[str, str]:
-    return {channel.arn: channel.tags.get(ID, channel.name) for channel in live.of(KindName.CHANNEL) if channel.tags.get(STACK) == stack}
+    return {
+        channel.arn: channel.tags.get(ID, channel.name)
+        for channel in live.of(KindName.CHANNEL)
+        if channel.tags.get(STACK) == stack
+    }
 
 
 class _Silent:

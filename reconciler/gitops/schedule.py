@@ -40,13 +40,20 @@ class Pace:
 
 def due(states: Iterable[TargetState], now: float, *, running: frozenset[str]) -> tuple[str, ...]:
     """Return the targets to look at now, the longest overdue first. A suspended one is never among them."""
-    ready = [state for state in states if not state.suspended and state.name not in running and (state.asked or state.due <= now)]
+    ready = [
+        state
+        for state in states
+        if not state.suspended and state.name not in running and (state.asked or state.due <= now)
+    ]
     return tuple(state.name for state in sorted(ready, key=lambda state: (not state.asked, state.due, state.name)))
 
 
 def next_at(states: Iterable[TargetState], now: float, *, running: frozenset[str]) -> float:
     """Return when the next target is due, or an hour from now when none is."""
-    return min((state.due for state in states if not state.suspended and state.name not in running), default=now + LONGEST_RETRY)
+    return min(
+        (state.due for state in states if not state.suspended and state.name not in running),
+        default=now + LONGEST_RETRY,
+    )
 
 
 def after(state: TargetState, run: Run, pace: Pace, now: float, draw: float) -> TargetState:

@@ -75,7 +75,9 @@ def store_in(folder: Path, options: Options) -> Store:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the state folder {folder} cannot be made ({(error.strerror or 'unknown').lower()}); name another with --state") from None
+        raise UsageError(
+            f"the state folder {folder} cannot be made ({(error.strerror or 'unknown').lower()}); name another with --state"
+        ) from None
     return Store(folder / "controller.db", keep_days=options.keep_days, keep_runs=options.keep_runs)
 
 
@@ -87,7 +89,9 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"another controller works in {folder}; stop it, or give this one a folder of its own with --state") from None
+            raise UsageError(
+                f"another controller works in {folder}; stop it, or give this one a folder of its own with --state"
+            ) from None
         yield
 
 
@@ -103,7 +107,9 @@ def controller_of(
     draw: Callable[[], float] = random.random,
 ) -> Controller:
     """Return a controller made of the real parts."""
-    pace = Pace(options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes)
+    pace = Pace(
+        options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes
+    )
     return Controller(
         Source(folder, remote_of(options), options.path, stop=tools.stop),
         store,
@@ -130,7 +136,9 @@ def tools_of(stop: threading.Event, store: Store, observer: Everyone, *, pages: 
     )
 
 
-def run_until_stopped(controller: Controller, stop: threading.Event, *, until: Callable[[], bool] = lambda: False) -> None:
+def run_until_stopped(
+    controller: Controller, stop: threading.Event, *, until: Callable[[], bool] = lambda: False
+) -> None:
     """Step until somebody wants to stop or ``until`` is true; then let calls in flight finish."""
     while not stop.is_set() and not until():
         wait = controller.step() - time.time()

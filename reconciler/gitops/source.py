@@ -41,7 +41,15 @@ class Commit:
 class Source:
     """One branch of one repository, mirrored under a folder of the controller's. Not to be shared between threads."""
 
-    def __init__(self, folder: Path, remote: Remote, path: str = "", *, timeout: float = 120.0, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        remote: Remote,
+        path: str = "",
+        *,
+        timeout: float = 120.0,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.remote = remote
         self.path = path.strip("/")
         self._mirror = folder / "mirror.git"
@@ -78,12 +86,27 @@ class Source:
         url, ref = self.remote.url, f"refs/heads/{self.remote.branch}"
         done = self._git.run("ls-remote", "--exit-code", "--", url, ref, network=True)
         if done.returncode == _NO_SUCH_REF:
-            raise GitError(f"{shown(url)} has no branch {self.remote.branch!r} (any more); nothing is applied until it is there", Trouble.NO_BRANCH)
+            raise GitError(
+                f"{shown(url)} has no branch {self.remote.branch!r} (any more); nothing is applied until it is there",
+                Trouble.NO_BRANCH,
+            )
         if done.returncode:
-            raise GitError(f"{shown(url)} cannot be reached; check the address and the credentials (git says: {last_words(done.stderr)})")
+            raise GitError(
+                f"{shown(url)} cannot be reached; check the address and the credentials (git says: {last_words(done.stderr)})"
+            )
         head = done.stdout.split()[0]
         if not self._holds(head):
-            self._git.ask("fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", url, f"+{ref}:refs/fetched/head", network=True)
+            self._git.ask(
+                "fetch",
+                "--quiet",
+                "--depth=1",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--",
+                url,
+                f"+{ref}:refs/fetched/head",
+                network=True,
+            )
             head = self._git.ask("rev-parse", "--verify", "refs/fetched/head^{commit}")
         return self._described(head)
 
@@ -97,7 +120,10 @@ class Source:
         place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
         kind = self._git.run("cat-file", "-t", place)
         if kind.stdout.strip() != "tree":
-            raise GitError(f"commit {commit.short} has no folder {self.path!r}; correct the path, or push the folder", Trouble.NO_PROJECT)
+            raise GitError(
+                f"commit {commit.short} has no folder {self.path!r}; correct the path, or push the folder",
+                Trouble.NO_PROJECT,
+            )
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
         handle, index = tempfile.mkstemp(dir=self._mirror, prefix="index-")
@@ -106,7 +132,11 @@ class Source:
         try:
             self._git.ask("read-tree", f"--index-output={index}", place, extra={"GIT_INDEX_FILE": index})
             self._git.ask(
-                "checkout-index", "--all", "--quiet", f"--prefix={self._scratch}/", extra={"GIT_INDEX_FILE": index, "GIT_WORK_TREE": str(self._scratch)}
+                "checkout-index",
+                "--all",
+                "--quiet",
+                f"--prefix={self._scratch}/",
+                extra={"GIT_INDEX_FILE": index, "GIT_WORK_TREE": str(self._scratch)},
             )
             yield self._scratch
         finally:
@@ -123,8 +153,13 @@ class Source:
             done = self._git.run("verify-commit", "--raw", commit)
             if done.returncode:
                 why = last_words(done.stderr) if done.stderr.strip() else "it carries no signature"
-                raise GitError(f"commit {commit[:10]} is not signed by a listed key ({why}); it is not followed", Trouble.UNVERIFIED)
+                raise GitError(
+                    f"commit {commit[:10]} is not signed by a listed key ({why}); it is not followed",
+                    Trouble.UNVERIFIED,
+                )
             verified = True
-        words = self._git.ask("show", "--no-patch", "--no-show-signature", "--encoding=UTF-8", "--format=%s%x00%an%x00%cI", commit).split("\0")
+        words = self._git.ask(
+            "show", "--no-patch", "--no-show-signature", "--encoding=UTF-8", "--format=%s%x00%an%x00%cI", commit
+        ).split("\0")
         subject, author, at = (*words, "", "", "")[:3]
         return Commit(commit, subject[:200], author[:100], at, verified)

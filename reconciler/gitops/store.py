@@ -64,12 +64,16 @@ class Store:
             self._db.execute("PRAGMA synchronous=FULL")
             self._prepare(path)
         except sqlite3.DatabaseError as error:
-            raise UsageError(f"the state file {path} cannot be used: {error}; name another folder, or move this file away") from None
+            raise UsageError(
+                f"the state file {path} cannot be used: {error}; name another folder, or move this file away"
+            ) from None
 
     def _prepare(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, FORMAT_VERSION):
-            raise UsageError(f"the state file {path} is of format {version}, and this program knows {FORMAT_VERSION}; use a newer program, or another folder")
+            raise UsageError(
+                f"the state file {path} is of format {version}, and this program knows {FORMAT_VERSION}; use a newer program, or another folder"
+            )
         if version == 0:
             with contextlib.suppress(sqlite3.OperationalError):  # another process made it in this very moment
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
@@ -100,7 +104,9 @@ class Store:
 
     def states(self, names: Iterator[str] | tuple[str, ...]) -> dict[str, TargetState]:
         """Return how these targets stand, in the order given; one never seen before is due at once."""
-        rows = self._rows("SELECT name, due, failures, suspended, asked, last_success, commit_id, detail, last_run, known_run FROM targets")
+        rows = self._rows(
+            "SELECT name, due, failures, suspended, asked, last_success, commit_id, detail, last_run, known_run FROM targets"
+        )
         latest = "SELECT last_run FROM targets UNION SELECT known_run FROM targets"
         runs = {row[0]: _run(row) for row in self._rows(f"SELECT {_RUN} FROM runs WHERE id IN ({latest})")}  # noqa: S608
         found = {str(row[0]): _state(row, runs) for row in rows}
@@ -108,19 +114,28 @@ class Store:
 
     def flags(self) -> Mapping[str, tuple[bool, bool]]:
         """Return for each target whether it is suspended and whether somebody asked for a look."""
-        return {str(name): (bool(suspended), bool(asked)) for name, suspended, asked in self._rows("SELECT name, suspended, asked FROM targets")}
+        return {
+            str(name): (bool(suspended), bool(asked))
+            for name, suspended, asked in self._rows("SELECT name, suspended, asked FROM targets")
+        }
 
     def suspend(self, name: str, *, suspended: bool) -> None:
         """Stop looking at a target, or go on with it at once."""
         with self._writing() as db:
-            db.execute("INSERT INTO targets (name, suspended) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET suspended = excluded.suspended", (name, suspended))
+            db.execute(
+                "INSERT INTO targets (name, suspended) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET suspended = excluded.suspended",
+                (name, suspended),
+            )
             if not suspended:
                 db.execute("UPDATE targets SET asked = 1 WHERE name = ?", (name,))
 
     def ask(self, name: str, *, asked: bool = True) -> None:
         """Want a look at a target as soon as may be, or note that it has begun."""
         with self._writing() as db:
-            db.execute("INSERT INTO targets (name, asked) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET asked = excluded.asked", (name, asked))
+            db.execute(
+                "INSERT INTO targets (name, asked) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET asked = excluded.asked",
+                (name, asked),
+            )
 
     def put(self, state: TargetState) -> None:
         """Keep when a target is due; what it looked like last stays."""
@@ -144,7 +159,10 @@ class Store:
             _put(db, state)
             db.execute("UPDATE targets SET last_run = ? WHERE name = ?", (number, run.target))
             if run.looked:
-                db.execute("UPDATE targets SET known_run = ?, detail = ? WHERE name = ?", (number, _packed(detail.dumps(run)), run.target))
+                db.execute(
+                    "UPDATE targets SET known_run = ?, detail = ? WHERE name = ?",
+                    (number, _packed(detail.dumps(run)), run.target),
+                )
             self._forget(db, run)
         return int(number or 0)
 
@@ -155,11 +173,17 @@ class Store:
         db.execute(f"DELETE FROM runs WHERE started < ? AND {latest}", (run.started - days,))  # noqa: S608
         beyond = "id <= (SELECT id FROM runs WHERE target = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"
         db.execute(f"DELETE FROM runs WHERE target = ? AND {beyond} AND {latest}", (run.target, run.target, count))  # noqa: S608
-        db.execute("DELETE FROM plans WHERE target = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.plan_id = plans.id)", (run.target,))
+        db.execute(
+            "DELETE FROM plans WHERE target = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.plan_id = plans.id)",
+            (run.target,),
+        )
         newest = "SELECT id FROM plans WHERE target = ? ORDER BY seen DESC, rowid DESC LIMIT ?"
         db.execute(f"DELETE FROM plans WHERE target = ? AND id NOT IN ({newest})", (run.target, run.target, _PLANS))  # noqa: S608
         newest = "SELECT id FROM runs WHERE target = ? AND result IS NOT NULL ORDER BY id DESC LIMIT ?"
-        db.execute(f"UPDATE runs SET result = NULL WHERE target = ? AND result IS NOT NULL AND id NOT IN ({newest})", (run.target, run.target, _PLANS))  # noqa: S608
+        db.execute(
+            f"UPDATE runs SET result = NULL WHERE target = ? AND result IS NOT NULL AND id NOT IN ({newest})",  # noqa: S608
+            (run.target, run.target, _PLANS),
+        )
 
     def runs(self, target: str, limit: int = 50) -> list[tuple[int, Run]]:
         """Return a target's runs, the newest first, with their numbers."""
@@ -182,7 +206,8 @@ class Store:
             "WHERE target = ? AND looked = 1 AND started >= ? AND started < ? GROUP BY span ORDER BY span"
         )
         return [
-            (since + _int(span) * width, _int(drifted), _int(pending)) for span, drifted, pending in self._rows(question, since, width, target, since, until)
+            (since + _int(span) * width, _int(drifted), _int(pending))
+            for span, drifted, pending in self._rows(question, since, width, target, since, until)
         ]
 
     def plan(self, target: str, plan_id: str) -> Plan | None:
@@ -200,7 +225,9 @@ class Store:
     def write_note(self, key: str, value: str) -> None:
         """Keep a note."""
         with self._writing() as db:
-            db.execute("INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+            db.execute(
+                "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+            )
 
 
 class StoreError(ReconcilerError):
@@ -218,7 +245,16 @@ def _put(db: sqlite3.Connection, state: TargetState) -> None:
 
 def _state(row: tuple[object, ...], runs: Mapping[object, Run]) -> TargetState:
     name, due, failures, suspended, asked, success, commit, packed, last, known_run = row
-    state = TargetState(str(name), _float(due), _int(failures), bool(suspended), bool(asked), _float(success), str(commit), runs.get(last))
+    state = TargetState(
+        str(name),
+        _float(due),
+        _int(failures),
+        bool(suspended),
+        bool(asked),
+        _float(success),
+        str(commit),
+        runs.get(last),
+    )
     known = runs.get(known_run)
     if known is None or not isinstance(packed, bytes):
         return state

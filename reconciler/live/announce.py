@@ -26,7 +26,9 @@ _LONGEST = 256 * 1024 - 4096
 """Bytes: both services take 256 KB, names and attributes included (SNS and EventBridge API references)."""
 
 
-def publish(channel: Channel, *, subject: str, text: str, identity: str, group: str, sleep: Callable[[float], None] = time.sleep) -> None:
+def publish(
+    channel: Channel, *, subject: str, text: str, identity: str, group: str, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Publish a text to the channel's topic. ``group`` keeps the messages of one target in order where the topic has an order. Raises ``AwsError``."""
     parameters: dict[str, object] = {
         "TopicArn": channel.arn,
@@ -39,24 +41,41 @@ def publish(channel: Channel, *, subject: str, text: str, identity: str, group: 
     _call(channel, "sns", "Publish", parameters, sleep)
 
 
-def put_event(channel: Channel, *, detail: str, resources: tuple[str, ...], sleep: Callable[[float], None] = time.sleep) -> None:
+def put_event(
+    channel: Channel, *, detail: str, resources: tuple[str, ...], sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Put one event on the channel's bus. Raises ``AwsError``, also where AWS took the call and refused the event."""
-    entry = {"Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": detail, "EventBusName": channel.arn, "Resources": list(resources)}
+    entry = {
+        "Source": SOURCE,
+        "DetailType": DETAIL_TYPE,
+        "Detail": detail,
+        "EventBusName": channel.arn,
+        "Resources": list(resources),
+    }
     answer = _call(channel, "events", "PutEvents", {"Entries": [entry]}, sleep)
     entries = answer.data.get("Entries")
     refused = entries[0] if answer.data.get("FailedEntryCount") and isinstance(entries, list) and entries else None
     if isinstance(refused, Mapping):
         code = str(refused.get("ErrorCode") or "")
-        raise AwsError(f"the event was refused: {refused.get('ErrorMessage') or code}", operation="PutEvents", code=code, request_id=answer.request_id)
+        raise AwsError(
+            f"the event was refused: {refused.get('ErrorMessage') or code}",
+            operation="PutEvents",
+            code=code,
+            request_id=answer.request_id,
+        )
 
 
-def _call(channel: Channel, service: str, operation: str, parameters: Mapping[str, object], sleep: Callable[[float], None]) -> Answer:
+def _call(
+    channel: Channel, service: str, operation: str, parameters: Mapping[str, object], sleep: Callable[[float], None]
+) -> Answer:
     from reconciler.live.gateway import IvsGateway
     from reconciler.live.session import open_client, open_session
     from reconciler.live.translate import BOTO_ERRORS, to_aws_error
 
     # The ARN says the region; nothing else of a target plays a part.
-    place = Target(name=channel.name, region=channel.arn.split(":")[3], profile=channel.profile, role_arn=channel.role_arn)
+    place = Target(
+        name=channel.name, region=channel.arn.split(":")[3], profile=channel.profile, role_arn=channel.role_arn
+    )
     try:
         client = open_client(open_session(place, None), service, place, None, 1)
     except BOTO_ERRORS as error:

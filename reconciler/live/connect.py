@@ -68,9 +68,13 @@ def connect(
     from reconciler.live.translate import BOTO_ERRORS, to_aws_error
 
     if target.region not in HOME_REGIONS:
-        raise UsageError(f"target {target.name}: IVS has no control plane in the region {target.region!r}; the regions are {', '.join(HOME_REGIONS)}")
+        raise UsageError(
+            f"target {target.name}: IVS has no control plane in the region {target.region!r}; the regions are {', '.join(HOME_REGIONS)}"
+        )
     with ExitStack() as stack:
-        endpoint = target.endpoint_url if target.sandbox is None else stack.enter_context(_embedded(Path(target.sandbox)))
+        endpoint = (
+            target.endpoint_url if target.sandbox is None else stack.enter_context(_embedded(Path(target.sandbox)))
+        )
         try:
             session = open_session(target, endpoint)
             sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
@@ -91,19 +95,30 @@ def connect(
 
         def quotas() -> Applied:
             asked = endpoint or _neighbour(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
-            return read_quotas(open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10))
+            return read_quotas(
+                open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
+            )
 
         def trail(operations: Sequence[str], since: datetime) -> Trail:
             from reconciler.live.trail import PACERS, read_trail
 
-            client = open_client(session, "cloudtrail", target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1)
+            client = open_client(
+                session, "cloudtrail", target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
+            )
             with closing(client):
                 own = PACERS.of(account_id, target.region, client.meta.endpoint_url) if target.paced else None
-                return read_trail(IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request), operations, since, datetime.now(UTC))
+                return read_trail(
+                    IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request),
+                    operations,
+                    since,
+                    datetime.now(UTC),
+                )
 
         gateway = IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
-        courier = Courier(gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep)
+        courier = Courier(
+            gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep
+        )
         stack.callback(courier.close)
         yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail)
 
@@ -116,9 +131,7 @@ def _caller(sts: IvsGateway) -> tuple[str, str]:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
         if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _redirected():
-            hint = (
-                "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
-            )
+            hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
             error.args = (f"{error}; {hint}",)
         raise
     return str(identity["Account"]), str(identity["Arn"])
@@ -146,8 +159,12 @@ def _embedded(path: Path) -> Iterator[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         sandbox = Sandbox(db=path)
     except OSError as error:
-        raise UsageError(f"the folder of the sandbox state {path} cannot be made: {error.strerror or error}; name another in the target") from None
+        raise UsageError(
+            f"the folder of the sandbox state {path} cannot be made: {error.strerror or error}; name another in the target"
+        ) from None
     except StoreError as error:
-        raise UsageError(f"the sandbox state {path} cannot be used: {error}; name another file in the target, or remove this one") from None
+        raise UsageError(
+            f"the sandbox state {path} cannot be used: {error}; name another file in the target, or remove this one"
+        ) from None
     with sandbox as server:
         yield server.endpoint_url

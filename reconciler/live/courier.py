@@ -71,7 +71,9 @@ class Courier:
         """Return what takes a value; nothing is read from IVS before the way to the sink is open."""
         if sink.store is Store.FILE:
             return lambda value: to_file(Path(sink.name), value)
-        if self._sandbox is not None and not (os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")):
+        if self._sandbox is not None and not (
+            os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")
+        ):
             stand_in = self._sandbox
             return lambda value: to_stand_in(stand_in, sink, value)
         client = self._client(sink)
@@ -90,7 +92,11 @@ class Courier:
                 except BOTO_ERRORS as error:
                     raise to_aws_error(error, service, writes=False) from None
                 except ValueError as error:
-                    raise AwsError(f"{sink} cannot be reached: {error}; correct {_ENDPOINTS[sink.store]}", code="BadEndpoint", calls=0) from None
+                    raise AwsError(
+                        f"{sink} cannot be reached: {error}; correct {_ENDPOINTS[sink.store]}",
+                        code="BadEndpoint",
+                        calls=0,
+                    ) from None
             return self._clients[service]
 
     def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
@@ -102,7 +108,12 @@ class Courier:
         about = {"Name": sink.name, "Description": "Stream key, written by ivs-reconciler", **key}
         for again in (False, True):
             try:
-                self._send(sink, "PutSecretValue", value, lambda: client.put_secret_value(SecretId=sink.name, SecretString=value))
+                self._send(
+                    sink,
+                    "PutSecretValue",
+                    value,
+                    lambda: client.put_secret_value(SecretId=sink.name, SecretString=value),
+                )
             except AwsError as error:
                 denied = error.code in DENIED_CODES
                 if sink.name.startswith("arn:") or (denied and again) or not (denied or error.code == _NOT_THERE):
@@ -121,11 +132,19 @@ class Courier:
                     raise
             else:
                 return
-        raise AwsError(f"{sink} is neither there nor can it be made: somebody else makes and deletes it at the same time; apply again", code=_NOT_THERE)
+        raise AwsError(
+            f"{sink} is neither there nor can it be made: somebody else makes and deletes it at the same time; apply again",
+            code=_NOT_THERE,
+        )
 
     def _to_parameter(self, client: Any, sink: Sink, value: str) -> None:
         key = {"KeyId": sink.kms_key} if sink.kms_key else {}
-        self._send(sink, "PutParameter", value, lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key))
+        self._send(
+            sink,
+            "PutParameter",
+            value,
+            lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key),
+        )
 
     def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
         """Send, again where time may help: written twice, a value is the same."""
@@ -154,4 +173,10 @@ def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsEr
     if value in text:
         text = f"{failure.code} (its text is left out, because it repeats the value)"
     head = "" if operation in text else f"{operation}: "
-    return AwsError(f"{sink} did not take it: {head}{text}", operation=operation, code=failure.code, status=failure.status, request_id=failure.request_id)
+    return AwsError(
+        f"{sink} did not take it: {head}{text}",
+        operation=operation,
+        code=failure.code,
+        status=failure.status,
+        request_id=failure.request_id,
+    )

@@ -49,7 +49,9 @@ class IvsGateway:
         from reconciler.live.shortcut import Shortcut  # with botocore, which is long loaded when there is a client
 
         self._client = client
-        self._methods: Mapping[str, str] = {operation: method for method, operation in client.meta.method_to_api_mapping.items()}
+        self._methods: Mapping[str, str] = {
+            operation: method for method, operation in client.meta.method_to_api_mapping.items()
+        }
         self._shortcut = Shortcut(client)  # registers itself with the client
         self._pacer = pacer
         self._sleep = sleep
@@ -67,7 +69,12 @@ class IvsGateway:
         found: list[str] = []
         answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
         if not found:
-            raise AwsError(f"{STREAM_KEY.get}: the answer for {arn} holds no value", operation=STREAM_KEY.get, code="UnreadableAnswer", calls=answer.calls)
+            raise AwsError(
+                f"{STREAM_KEY.get}: the answer for {arn} holds no value",
+                operation=STREAM_KEY.get,
+                code="UnreadableAnswer",
+                calls=answer.calls,
+            )
         take(found.pop())
         return answer
 
@@ -92,7 +99,14 @@ class IvsGateway:
                     raise
                 # The pacer has slowed everybody down already; a longer wait for each refusal would leave the rate unused.
                 seconds = pause(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
-                _LOG.info("request repeated", operation=operation, code=error.code, request_id=error.request_id, requests=calls, wait=round(seconds, 3))
+                _LOG.info(
+                    "request repeated",
+                    operation=operation,
+                    code=error.code,
+                    request_id=error.request_id,
+                    requests=calls,
+                    wait=round(seconds, 3),
+                )
             else:
                 if self._on_request is not None:
                     self._on_request(operation, None)
@@ -105,13 +119,17 @@ class IvsGateway:
         """Return the present pace of an operation in calls a second, or ``None`` where no rate has to be kept."""
         return None if self._pacer is None else self._pacer.rate(operation)
 
-    def _send(self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None) -> tuple[dict[str, object], str]:
+    def _send(
+        self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
+    ) -> tuple[dict[str, object], str]:
         from reconciler.live.translate import BOTO_ERRORS, to_aws_error  # likewise
 
         method = self._methods.get(operation)
         if method is None:
             raise AwsError(
-                f"the installed botocore does not know the IVS operation {operation}; install a newer one", operation=operation, code="UnknownOperation"
+                f"the installed botocore does not know the IVS operation {operation}; install a newer one",
+                operation=operation,
+                code="UnknownOperation",
             )
         data: dict[str, Any] | None
         try:

@@ -21,7 +21,9 @@ _PAGE = 100
 """Sessions looked at for each channel. Their order is documented nowhere; a channel with more of them is in use, whichever these are."""
 
 
-def last_streams(calls: ReadCalls, channels: Iterable[LiveResource], stack: str) -> tuple[Mapping[str, LastStream], str]:
+def last_streams(
+    calls: ReadCalls, channels: Iterable[LiveResource], stack: str
+) -> tuple[Mapping[str, LastStream], str]:
     """Return the last broadcast of each channel that shares its address, and why they could not be seen where they could not. Raises ``AwsError``."""
     found: dict[str, LastStream] = {}
     for channel in _sharing(channels, stack):
@@ -41,4 +43,7 @@ def _sharing(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResou
 
 
 def _sessions(data: Mapping[str, Any]) -> list[LastStream]:
-    return [LastStream(not item.get("endTime"), str(item.get("startTime") or "")) for item in data.get("streamSessions") or ()]
+    return [
+        LastStream(not item.get("endTime"), str(item.get("startTime") or ""))
+        for item in data.get("streamSessions") or ()
+    ]

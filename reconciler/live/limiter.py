@@ -62,7 +62,9 @@ class _Lane:
 class Pacer:
     """Spaces the calls of each operation. Safe to share between threads."""
 
-    def __init__(self, *, clock: Callable[[], float], sleep: Callable[[float], None], rates: Mapping[str, float] = RATES) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], sleep: Callable[[float], None], rates: Mapping[str, float] = RATES
+    ) -> None:
         self._clock = clock
         self._sleep = sleep
         self._rates = rates
@@ -122,7 +124,13 @@ class Pacer:
 class Pacers:
     """One pacer for each place that counts calls: an account and a region of one service address. Safe to share between threads."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep, rates: Mapping[str, float] = RATES) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        rates: Mapping[str, float] = RATES,
+    ) -> None:
         self._clock = clock
         self._sleep = sleep
         self._rates = rates

@@ -18,7 +18,14 @@ Item = Mapping[str, Any]
 """One resource as an answer holds it."""
 
 
-def items(calls: ReadCalls, operation: str, members: str, page_size: int, parameters: Mapping[str, object], stop: threading.Event) -> Iterator[list[Item]]:
+def items(
+    calls: ReadCalls,
+    operation: str,
+    members: str,
+    page_size: int,
+    parameters: Mapping[str, object],
+    stop: threading.Event,
+) -> Iterator[list[Item]]:
     """Yield the items of each page, each ARN once.
 
     A token that AWS does not take any more starts the list over, once; items seen before are not repeated then.
@@ -45,21 +52,31 @@ def items(calls: ReadCalls, operation: str, members: str, page_size: int, parame
         token = str(following)
         if token in used:
             raise AwsError(
-                f"{operation}: AWS gave the same page token twice, so the list would never end; try again later", operation=operation, code="RepeatedToken"
+                f"{operation}: AWS gave the same page token twice, so the list would never end; try again later",
+                operation=operation,
+                code="RepeatedToken",
             )
         used.add(token)
 
 
 def whole_list(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
     """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
-    return (item for page in items(calls, kind.list, kind.members, kind.page_size, parameters, threading.Event()) for item in page)
+    return (
+        item
+        for page in items(calls, kind.list, kind.members, kind.page_size, parameters, threading.Event())
+        for item in page
+    )
 
 
 def _fresh(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
     """Return the page's items that were on no page before: items move between pages while a list is read."""
     page = data.get(members)
     if not isinstance(page, list):
-        raise AwsError(f"{operation}: the answer holds no list {members!r}; nothing can be concluded from it", operation=operation, code="UnreadableAnswer")
+        raise AwsError(
+            f"{operation}: the answer holds no list {members!r}; nothing can be concluded from it",
+            operation=operation,
+            code="UnreadableAnswer",
+        )
     fresh = []
     for item in page:
         key = str(item.get("arn") or item.get("channelArn"))

@@ -40,7 +40,8 @@ class S3Door:
             return from_json(json.loads(data)), token
         except (ValueError, RecursionError):
             raise AwsError(
-                f"{self.where} holds something else than a lock; name another key, or release it with unlock --force", operation="GetObject"
+                f"{self.where} holds something else than a lock; name another key, or release it with unlock --force",
+                operation="GetObject",
             ) from None
 
     def write(self, holder: Holder, token: str) -> str | None:
@@ -92,7 +93,9 @@ class S3Door:
         except BOTO_ERRORS as error:
             failure = to_aws_error(error, operation, writes=writes)
             if failure.code not in _MISSING | _CHANGED:
-                failure.args = (f"{self.where} cannot be used: {failure}; allow s3:GetObject and s3:PutObject on it, or correct lock in the target",)
+                failure.args = (
+                    f"{self.where} cannot be used: {failure}; allow s3:GetObject and s3:PutObject on it, or correct lock in the target",
+                )
             raise failure from None
 
     def _client(self) -> Any:
@@ -103,5 +106,7 @@ class S3Door:
 
             session = open_session(self._target, self._target.endpoint_url)
             # The endpoint of IVS is not that of S3; boto3 finds that, AWS_ENDPOINT_URL_S3 included.
-            self._made = open_client(session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1)
+            self._made = open_client(
+                session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
+            )
         return self._made

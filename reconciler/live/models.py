@@ -19,7 +19,11 @@ from botocore.loaders import JSONFileLoader, Loader
 def service_models() -> Loader:
     """Return a loader that looks where ``AWS_DATA_PATH`` says, and then where botocore has its own models."""
     places = os.environ.get("AWS_DATA_PATH")
-    folders = [os.path.expanduser(os.path.expandvars(place)) for place in places.split(os.pathsep)] if places is not None else None  # noqa: PTH111 - as botocore reads it
+    folders = (
+        [os.path.expanduser(os.path.expandvars(place)) for place in places.split(os.pathsep)]  # noqa: PTH111 - as botocore reads it
+        if places is not None
+        else None
+    )
     return _Models(extra_search_paths=folders, file_loader=_Files())
 
 

@@ -24,7 +24,9 @@ from reconciler.model.tags import ID, STACK
 _WORKERS = 4
 
 
-def read_overview(calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str) -> Overview:
+def read_overview(
+    calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str
+) -> Overview:
     """Read what there is. Raises ``AwsError``; failures of several lists come as one."""
     kinds = [CHANNEL, *(kind for kind in KINDS.values() if kind not in (CHANNEL, STREAM_KEY))]
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="overview") as pool:
@@ -36,7 +38,11 @@ def read_overview(calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *
     failures = [one for one in (*found.values(), streams) if isinstance(one, AwsError)]
     if failures:
         raise joined(failures)
-    notes = [f"the quotas that apply are not known ({applied.why_not}); shown are the documented defaults"] if applied.why_not else []
+    notes = (
+        [f"the quotas that apply are not known ({applied.why_not}); shown are the documented defaults"]
+        if applied.why_not
+        else []
+    )
     if isinstance(streams, str):
         notes.insert(0, f"what is on air is not known: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
@@ -68,7 +74,9 @@ def _count(kind: KindName, found: list[Item] | str | AwsError, stack: str) -> Ki
     return KindCount(kind, managed, len(found) - managed)
 
 
-def _broadcasts(streams: Mapping[str, Stream], channels: list[Item] | str | AwsError, stack: str) -> tuple[Broadcast, ...]:
+def _broadcasts(
+    streams: Mapping[str, Stream], channels: list[Item] | str | AwsError, stack: str
+) -> tuple[Broadcast, ...]:
     known = {str(item["arn"]): item for item in channels} if isinstance(channels, list) else {}
     found = (_broadcast(stream, known.get(arn, {}), stack) for arn, stream in streams.items())
     return tuple(sorted(found, key=lambda one: (-one.stream.viewers, one.stream.channel_arn)))
@@ -81,7 +89,11 @@ def _broadcast(stream: Stream, channel: Item, stack: str) -> Broadcast:
 
 
 def _used(counts: tuple[KindCount, ...], streams: object, applied: Applied) -> tuple[QuotaCount, ...]:
-    rows = [(KINDS[count.kind].titles, count.managed + count.others, QUOTAS[count.kind]) for count in counts if count.kind in QUOTAS and not count.unreadable]
+    rows = [
+        (KINDS[count.kind].titles, count.managed + count.others, QUOTAS[count.kind])
+        for count in counts
+        if count.kind in QUOTAS and not count.unreadable
+    ]
     if isinstance(streams, Mapping):
         rows.append(("concurrent streams", len(streams), CONCURRENT_STREAMS))
         rows.append(("concurrent views", sum(max(0, stream.viewers) for stream in streams.values()), CONCURRENT_VIEWS))

@@ -55,7 +55,9 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
         """Return the answer's members with ``ResponseMetadata``. Raises ``ResponseParserError`` for a success that is no JSON object."""
         status = int(response["status_code"])
         if status >= 300:
-            parsed: dict[str, Any] = super().parse(response if _holds_object(response["body"]) else {**response, "body": b""}, shape)
+            parsed: dict[str, Any] = super().parse(
+                response if _holds_object(response["body"]) else {**response, "body": b""}, shape
+            )
             return parsed
         body = response["body"]
         try:
@@ -63,7 +65,9 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ResponseParserError(f"the body of an answer with HTTP status {status} is not a JSON object, or was cut short")
+            raise ResponseParserError(
+                f"the body of an answer with HTTP status {status} is not a JSON object, or was cut short"
+            )
         headers = response["headers"]
         answer["ResponseMetadata"] = {"RequestId": headers.get("x-amzn-requestid", ""), "HTTPStatusCode": status}
         return answer

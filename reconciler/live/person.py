@@ -96,7 +96,10 @@ class InTurn(Around):
         return self._credentials.get_frozen_credentials()
 
     def _in_peace(self) -> bool:
-        return not self._credentials.refresh_needed() or time.monotonic() < _RENEWED.get(self._session, -_TRUST_SECONDS) + _TRUST_SECONDS
+        return (
+            not self._credentials.refresh_needed()
+            or time.monotonic() < _RENEWED.get(self._session, -_TRUST_SECONDS) + _TRUST_SECONDS
+        )
 
 
 _LOCK = threading.Lock()

@@ -21,9 +21,13 @@ def read_quotas(client: Any) -> Applied:  # boto3 builds its clients at run time
     try:
         with closing(client):
             for _ in range(_PAGES):
-                answer = client.list_service_quotas(ServiceCode=SERVICE, MaxResults=100, **({"NextToken": token} if token else {}))
+                answer = client.list_service_quotas(
+                    ServiceCode=SERVICE, MaxResults=100, **({"NextToken": token} if token else {})
+                )
                 found.update(
-                    (str(row["QuotaCode"]), int(row["Value"])) for row in answer.get("Quotas") or () if "QuotaCode" in row and row.get("Value") is not None
+                    (str(row["QuotaCode"]), int(row["Value"]))
+                    for row in answer.get("Quotas") or ()
+                    if "QuotaCode" in row and row.get("Value") is not None
                 )
                 token = str(answer.get("NextToken") or "")
                 if not token:

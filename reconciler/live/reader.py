@@ -50,9 +50,17 @@ def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
 def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
     """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
     shared = Shared(())
-    pages = items(calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, threading.Event())
+    pages = items(
+        calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, threading.Event()
+    )
     return tuple(
-        LiveResource(STREAM_KEY.name, str(item["arn"]), shared.properties(STREAM_KEY.name, item), shared.tags(item.get("tags") or {})) for item in _flat(pages)
+        LiveResource(
+            STREAM_KEY.name,
+            str(item["arn"]),
+            shared.properties(STREAM_KEY.name, item),
+            shared.tags(item.get("tags") or {}),
+        )
+        for item in _flat(pages)
     )
 
 
@@ -69,7 +77,10 @@ class _Reading:
     def run(self, account_id: str, region: str) -> LiveState:
         try:
             # The channels are the longest list, so they start first.
-            kinds = sorted((kind for kind in KINDS.values() if kind is not STREAM_KEY), key=lambda kind: kind.name is not KindName.CHANNEL)
+            kinds = sorted(
+                (kind for kind in KINDS.values() if kind is not STREAM_KEY),
+                key=lambda kind: kind.name is not KindName.CHANNEL,
+            )
             listings = {kind.name: self._pool.submit(self._list, kind) for kind in kinds}
             resources, closed = self._gather(listings)
             seen, hidden = last_streams(self._calls, resources[KindName.CHANNEL], self._request.stack)
@@ -78,7 +89,9 @@ class _Reading:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)
 
-    def _gather(self, listings: Mapping[KindName, Future[_Listing]]) -> tuple[dict[KindName, tuple[LiveResource, ...]], dict[KindName, str]]:
+    def _gather(
+        self, listings: Mapping[KindName, Future[_Listing]]
+    ) -> tuple[dict[KindName, tuple[LiveResource, ...]], dict[KindName, str]]:
         """Wait for everything and put it in order; no worker waits for another, so this cannot lock up."""
         found: dict[KindName, list[LiveResource]] = {kind: [] for kind in KINDS}
         closed: dict[KindName, str] = {}
@@ -105,7 +118,9 @@ class _Reading:
             raise joined(failures or denied)
         if KindName.CHANNEL not in closed:
             self._gather_stream_keys(channels, found[KindName.STREAM_KEY], closed)
-        return {kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()}, closed
+        return {
+            kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
+        }, closed
 
     def _gather_stream_keys(self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]) -> None:
         try:
@@ -148,7 +163,11 @@ class _Reading:
                 return []
             raise
         if kind.member not in data:
-            raise AwsError(f"{kind.get}: the answer for {arn} holds no {kind.member!r}", operation=kind.get, code="UnreadableAnswer")
+            raise AwsError(
+                f"{kind.get}: the answer for {arn} holds no {kind.member!r}",
+                operation=kind.get,
+                code="UnreadableAnswer",
+            )
         return [self._resource(kind, data[kind.member], complete=True)]
 
     def _batch(self, arns: list[str]) -> list[LiveResource]:
@@ -157,7 +176,11 @@ class _Reading:
         data: Mapping[str, Any] = self._calls.call("BatchGetChannel", {"arns": arns}).data
         resources = [self._resource(kind, item, complete=True) for item in data.get("channels") or []]
         refused = {str(error.get("arn")): error for error in data.get("errors") or []}
-        missing = set(arns) - {resource.arn for resource in resources} - {arn for arn, error in refused.items() if _vanished(error)}
+        missing = (
+            set(arns)
+            - {resource.arn for resource in resources}
+            - {arn for arn, error in refused.items() if _vanished(error)}
+        )
         if missing:
             # A channel that is there but could not be read must not look like one to be created.
             arn = min(missing)
@@ -173,7 +196,14 @@ class _Reading:
 
     def _stream_keys(self, channel_arn: str) -> list[LiveResource]:
         """List the stream keys of one channel; none when the channel vanished since it was listed."""
-        pages = items(self._calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, self._stop)
+        pages = items(
+            self._calls,
+            STREAM_KEY.list,
+            STREAM_KEY.members,
+            STREAM_KEY.page_size,
+            {"channelArn": channel_arn},
+            self._stop,
+        )
         try:
             return [self._resource(STREAM_KEY, item, complete=True) for item in _flat(pages)]
         except AwsError as error:

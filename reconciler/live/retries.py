@@ -56,7 +56,15 @@ class Repeat(Enum):
 _CLASSES: Mapping[str, Repeat] = {
     **{operation: Repeat.READ for kind in KINDS.values() for operation in (kind.get, kind.list)},
     **dict.fromkeys(
-        ("BatchGetChannel", "BatchGetStreamKey", "ListTagsForResource", "GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions"),
+        (
+            "BatchGetChannel",
+            "BatchGetStreamKey",
+            "ListTagsForResource",
+            "GetStream",
+            "ListStreams",
+            "GetStreamSession",
+            "ListStreamSessions",
+        ),
         Repeat.READ,
     ),
     **dict.fromkeys(("GetCallerIdentity", "AssumeRole", "LookupEvents"), Repeat.READ),

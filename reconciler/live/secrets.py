@@ -12,7 +12,9 @@ from typing import Any
 Path = tuple[str, ...]
 
 
-def dropped_paths(shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()) -> tuple[Path, ...]:  # a botocore shape
+def dropped_paths(
+    shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
+) -> tuple[Path, ...]:  # a botocore shape
     """Return the paths to drop from answers of this output shape. ``inside`` holds the shapes being walked, for a model that nests."""
     if shape is None or shape.name in inside:
         return ()

@@ -53,10 +53,17 @@ def open_client(
 
     Raises botocore's errors, and ``ValueError`` for a bad URL.
     """
-    return session.client(service, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, connections, read_seconds, connect_seconds))
+    return session.client(
+        service,
+        region_name=target.region,
+        endpoint_url=endpoint_url,
+        config=_config(target, connections, read_seconds, connect_seconds),
+    )
 
 
-def _config(target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS) -> Any:  # botocore has no types
+def _config(
+    target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS
+) -> Any:  # botocore has no types
     """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
     from botocore.config import Config
 
@@ -114,10 +121,18 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     source_credentials = source.get_credentials()
     if source_credentials is None:
         raise NoCredentialsError
-    create = functools.partial(source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1))
-    extra = {"RoleSessionName": SESSION_NAME, **({"ExternalId": target.external_id} if target.external_id is not None else {})}
+    create = functools.partial(
+        source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1)
+    )
+    extra = {
+        "RoleSessionName": SESSION_NAME,
+        **({"ExternalId": target.external_id} if target.external_id is not None else {}),
+    }
     fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
-    return Guarded(DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"), Wanted(role=str(target.role_arn)))
+    return Guarded(
+        DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"),
+        Wanted(role=str(target.role_arn)),
+    )
 
 
 class _Given:

@@ -24,7 +24,18 @@ from reconciler.live.signature import Credentials, Scope, signed_headers
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/, ]+/\d{8}/([^/, ]+)/([^/, ]+)/aws4_request, SignedHeaders=")
 
 _INVOCATION, _ATTEMPT = "amz-sdk-invocation-id", "amz-sdk-request"
-_KNOWN = frozenset({"authorization", "x-amz-date", "x-amz-security-token", "content-length", "content-type", "user-agent", _INVOCATION, _ATTEMPT})
+_KNOWN = frozenset(
+    {
+        "authorization",
+        "x-amz-date",
+        "x-amz-security-token",
+        "content-length",
+        "content-type",
+        "user-agent",
+        _INVOCATION,
+        _ATTEMPT,
+    }
+)
 _TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool}
 
 
@@ -82,9 +93,16 @@ class Shortcut:
         signed = signed_headers(pattern.scope, credentials, body, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         headers = {**signed, **pattern.headers, _INVOCATION: str(uuid.uuid4()), "Content-Length": str(len(body))}
         prepared = self._prepared("POST", pattern.url, self._headers(headers), body, False, {})
-        handled = (answer for _, answer in self._client.meta.events.emit(pattern.event, request=prepared) if answer is not None)
+        handled = (
+            answer for _, answer in self._client.meta.events.emit(pattern.event, request=prepared) if answer is not None
+        )
         response = next(handled, None) or self._http.send(prepared)
-        given = {"status_code": response.status_code, "headers": response.headers, "body": response.content, "context": {"operation_name": operation}}
+        given = {
+            "status_code": response.status_code,
+            "headers": response.headers,
+            "body": response.content,
+            "context": {"operation_name": operation},
+        }
         parsed: dict[str, Any] = self._parser.parse(given, pattern.output)
         if response.status_code >= 300:
             raise self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))(parsed, operation)
@@ -106,7 +124,9 @@ class Shortcut:
     def _pattern(self, operation: str, request: Any, event: str) -> _Pattern | None:
         service = self._client.meta.service_model
         model = service.operation_model(operation)
-        headers = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in request.headers.items()}
+        headers = {
+            name: value.decode() if isinstance(value, bytes) else str(value) for name, value in request.headers.items()
+        }
         written = _SCOPE.match(headers.get("Authorization", ""))
         if (
             written is None
@@ -117,11 +137,24 @@ class Shortcut:
         ):
             return None
         address = urlsplit(request.url)
-        scope = Scope(host=address.netloc, path=address.path, content_type="application/json", region=written.group(1), service=written.group(2))
+        scope = Scope(
+            host=address.netloc,
+            path=address.path,
+            content_type="application/json",
+            region=written.group(1),
+            service=written.group(2),
+        )
         credentials = self._credentials(scope)
-        if credentials is None or not signed_headers(scope, credentials, request.body, headers["X-Amz-Date"]).items() <= headers.items():
+        if (
+            credentials is None
+            or not signed_headers(scope, credentials, request.body, headers["X-Amz-Date"]).items() <= headers.items()
+        ):
             return None
-        members = {name: shape for name, shape in (model.input_shape.members if model.input_shape else {}).items() if _is_plain(name, shape)}
+        members = {
+            name: shape
+            for name, shape in (model.input_shape.members if model.input_shape else {}).items()
+            if _is_plain(name, shape)
+        }
         return _Pattern(
             url=request.url,
             scope=scope,
@@ -135,7 +168,11 @@ class Shortcut:
 
 def _is_plain(name: str, shape: Any) -> bool:
     """Whether a parameter is JSON as it stands, in the body, under its own name."""
-    return _item_of(shape).type_name in _TYPES and shape.serialization.get("location") is None and shape.serialization.get("name", name) == name
+    return (
+        _item_of(shape).type_name in _TYPES
+        and shape.serialization.get("location") is None
+        and shape.serialization.get("name", name) == name
+    )
 
 
 def _item_of(shape: Any) -> Any:

@@ -47,5 +47,7 @@ def signed_headers(scope: Scope, credentials: Credentials, body: bytes, moment: 
     made = {"Content-Type": scope.content_type, "X-Amz-Date": moment}
     if credentials.token:
         made["X-Amz-Security-Token"] = credentials.token
-    made["Authorization"] = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{where}, SignedHeaders={names}, Signature={signature}"
+    made["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{where}, SignedHeaders={names}, Signature={signature}"
+    )
     return made

@@ -23,7 +23,9 @@ def to_file(path: Path, value: str) -> None:
             return
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise AwsError(f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0) from None
+        raise AwsError(
+            f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0
+        ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
     try:
@@ -77,8 +79,16 @@ def to_stand_in(path: Path, sink: Sink, value: str) -> None:
                 json.dump(held, stream, indent=1)
             scratch.replace(path)
     except OSError as error:
-        raise AwsError(f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})", code="FileUnwritable", calls=0) from None
+        raise AwsError(
+            f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})",
+            code="FileUnwritable",
+            calls=0,
+        ) from None
 
 
 def _unwritable(path: Path, error: OSError) -> AwsError:
-    return AwsError(f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another", code="FileUnwritable", calls=0)
+    return AwsError(
+        f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another",
+        code="FileUnwritable",
+        calls=0,
+    )

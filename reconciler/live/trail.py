@@ -107,7 +107,9 @@ def _event(row: Mapping[str, Any]) -> Event | None:
         source=_source(detail, who),
         ours=_is_ours(detail, who),
         arns=frozenset(unquote(str(given[name])) for name in _NAMED if isinstance(given.get(name), str)),
-        made=frozenset(str(part["arn"]) for part in made.values() if isinstance(part, dict) and isinstance(part.get("arn"), str)),
+        made=frozenset(
+            str(part["arn"]) for part in made.values() if isinstance(part, dict) and isinstance(part.get("arn"), str)
+        ),
         fields=frozenset(_fields(given)) if given else None,
         owner=(named[0], named[1]) if isinstance(named[0], str) and isinstance(named[1], str) else None,
     )
@@ -134,7 +136,8 @@ def _source(detail: Mapping[str, Any], who: Mapping[str, Any]) -> str:
         return "the console"
     agent = f"{detail.get('userAgent') or ''} {who.get('invokedBy') or ''}".lower()
     return next(
-        (words for part, words in _CLIENTS if part in agent), "another AWS service" if agent.strip().endswith(".amazonaws.com") else "an unknown client"
+        (words for part, words in _CLIENTS if part in agent),
+        "another AWS service" if agent.strip().endswith(".amazonaws.com") else "an unknown client",
     )
 
 
@@ -148,7 +151,9 @@ def _why(error: AwsError) -> str:
     if error.code in DENIED_CODES:
         return f"the permission cloudtrail:{LOOKUP} is missing"
     return (
-        f"CloudTrail could not be asked ({error.code}: {error})" if error.code and error.code not in str(error) else f"CloudTrail could not be asked ({error})"
+        f"CloudTrail could not be asked ({error.code}: {error})"
+        if error.code and error.code not in str(error)
+        else f"CloudTrail could not be asked ({error})"
     )
 
 

@@ -181,7 +181,9 @@ def _from_below(error: Exception, operation: str, *, writes: bool, service: str 
     if row is None:
         return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
     return AwsError(
-        row.message.format(operation=operation, text=_text(error), endpoint=_endpoint(error), service=_NAMES.get(service, service)),
+        row.message.format(
+            operation=operation, text=_text(error), endpoint=_endpoint(error), service=_NAMES.get(service, service)
+        ),
         operation=operation,
         code=row.code,
         retryable=row.fate is not _Fate.HOPELESS,
@@ -232,9 +234,23 @@ _ROWS = (
         "the AWS credentials could not be obtained: {text}; " + _SIGN_IN,
     ),
     _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer came in time", _Fate.UNKNOWN),
-    _Row((boto.ConnectTimeoutError,), "ConnectTimeout", "{operation}: no connection in time to {endpoint}; check the network and proxy settings", _Fate.UNSENT),
-    _Row((boto.SSLError,), "SSLError", "{operation}: no trusted connection: {text}; check the clock, AWS_CA_BUNDLE and the endpoint"),
-    _Row((boto.ProxyConnectionError,), "ProxyConnectionError", "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY", _Fate.UNSENT),
+    _Row(
+        (boto.ConnectTimeoutError,),
+        "ConnectTimeout",
+        "{operation}: no connection in time to {endpoint}; check the network and proxy settings",
+        _Fate.UNSENT,
+    ),
+    _Row(
+        (boto.SSLError,),
+        "SSLError",
+        "{operation}: no trusted connection: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
+    ),
+    _Row(
+        (boto.ProxyConnectionError,),
+        "ProxyConnectionError",
+        "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY",
+        _Fate.UNSENT,
+    ),
     _Row(
         (boto.EndpointConnectionError,),
         "EndpointConnectionError",
@@ -242,10 +258,24 @@ _ROWS = (
         _Fate.UNSENT,
     ),
     _Row((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Fate.UNKNOWN),
-    _Row((boto.HTTPClientError,), "ConnectionClosed", "{operation}: the connection broke before the answer was there", _Fate.UNKNOWN),
-    _Row((ResponseParserError,), "UnreadableAnswer", "{operation}: {text}; is the endpoint really that of {service}?", _Fate.UNKNOWN),
+    _Row(
+        (boto.HTTPClientError,),
+        "ConnectionClosed",
+        "{operation}: the connection broke before the answer was there",
+        _Fate.UNKNOWN,
+    ),
+    _Row(
+        (ResponseParserError,),
+        "UnreadableAnswer",
+        "{operation}: {text}; is the endpoint really that of {service}?",
+        _Fate.UNKNOWN,
+    ),
     _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
-    _Row((boto.DataNotFoundError,), "UnknownService", "the installed botocore has no model of IVS; install botocore 1.44.5 or newer"),
+    _Row(
+        (boto.DataNotFoundError,),
+        "UnknownService",
+        "the installed botocore has no model of IVS; install botocore 1.44.5 or newer",
+    ),
 )
 
 
@@ -256,7 +286,10 @@ def _is_skew(code: str, text: str) -> bool:
 
 def masked(text: str) -> str:
     """Mask what looks like a key or a token: a program that gives credentials may print them where it complains."""
-    return _TOKEN.sub(lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0], text)
+    return _TOKEN.sub(
+        lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0],
+        text,
+    )
 
 
 def _said(code: str, text: str) -> str:

@@ -14,7 +14,9 @@ from reconciler.model.kinds import Kind
 
 DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 
-_UNKNOWN_CODES = frozenset({"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"})
+_UNKNOWN_CODES = frozenset(
+    {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
+)
 """How an installed botocore, an API front or an older endpoint says that it has no such operation."""
 
 

@@ -46,7 +46,12 @@ def moment(seconds: float) -> str:
 
 def to_json(holder: Holder) -> dict[str, object]:
     """Return the JSON form."""
-    return {"formatVersion": _FORMAT, **asdict(holder), "sinceTime": moment(holder.since), "expiresTime": moment(holder.expires)}
+    return {
+        "formatVersion": _FORMAT,
+        **asdict(holder),
+        "sinceTime": moment(holder.since),
+        "expiresTime": moment(holder.expires),
+    }
 
 
 def from_json(content: object) -> Holder:

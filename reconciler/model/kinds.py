@@ -286,7 +286,9 @@ KINDS: Mapping[KindName, Kind] = {
 }
 """Every kind, in the order of creation."""
 
-FIELDS: Mapping[KindName, Mapping[str, Field]] = {kind.name: {field.name: field for field in kind.fields} for kind in KINDS.values()}
+FIELDS: Mapping[KindName, Mapping[str, Field]] = {
+    kind.name: {field.name: field for field in kind.fields} for kind in KINDS.values()
+}
 
 ADVANCED_TYPES = frozenset({"ADVANCED_SD", "ADVANCED_HD"})
 """Channel types for which a preset may be chosen (service model)."""

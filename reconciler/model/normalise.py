@@ -15,7 +15,11 @@ from reconciler.model.values import Ref, Value, freeze
 
 _MULTITRACK_OFF: Mapping[str, Value] = {"enabled": False}
 _POST_ROLL_OFF: Mapping[str, Value] = {"enabled": False, "durationSeconds": 15}
-_THUMBNAILS: Mapping[str, Value] = {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60, "storage": ("SEQUENTIAL",)}
+_THUMBNAILS: Mapping[str, Value] = {
+    "recordingMode": "INTERVAL",
+    "targetIntervalSeconds": 60,
+    "storage": ("SEQUENTIAL",),
+}
 _RENDITIONS: Mapping[str, Value] = {"renditionSelection": "ALL"}
 
 
@@ -51,7 +55,9 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
 
 def expanded(kind: KindName, properties: Mapping[str, Value]) -> dict[str, Value]:
     """Return every field of the kind with its value, service defaults included, in the table's order."""
-    return {field.name: properties.get(field.name, default_of(kind, field.name, properties)) for field in KINDS[kind].fields}
+    return {
+        field.name: properties.get(field.name, default_of(kind, field.name, properties)) for field in KINDS[kind].fields
+    }
 
 
 def default_of(kind: KindName, name: str, properties: Mapping[str, Value]) -> Value:

@@ -89,10 +89,21 @@ class Stream:
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         """Read an item of ``ListStreams``."""
-        return cls(str(item["channelArn"]), str(item.get("startTime") or ""), int(item.get("viewerCount", -1)), str(item.get("health") or "UNKNOWN"))
+        return cls(
+            str(item["channelArn"]),
+            str(item.get("startTime") or ""),
+            int(item.get("viewerCount", -1)),
+            str(item.get("health") or "UNKNOWN"),
+        )
 
     def __str__(self) -> str:
-        viewers = "an unknown number of viewers" if self.viewers < 0 else "1 viewer" if self.viewers == 1 else f"{self.viewers:,} viewers"
+        viewers = (
+            "an unknown number of viewers"
+            if self.viewers < 0
+            else "1 viewer"
+            if self.viewers == 1
+            else f"{self.viewers:,} viewers"
+        )
         return f"on air since {self.started_at} with {viewers}"
 
 

@@ -41,4 +41,8 @@ def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str,
     patterns = tuple(ignore)
     if not patterns:
         return kept
-    return {key: value for key, value in kept.items() if key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns)}
+    return {
+        key: value
+        for key, value in kept.items()
+        if key in OWN or not any(fnmatchcase(key, pattern) for pattern in patterns)
+    }

@@ -10,7 +10,15 @@ from reconciler.live.reader import read_stream_keys, read_streams
 from reconciler.live.unreadable import denied
 from reconciler.model.resource import LiveResource
 from reconciler.plan.actions import TargetPlan
-from reconciler.plan.live_streams import Broadcasts, LiveRules, needs_streams, to_stop, with_streams, with_unknown_named, without_streams
+from reconciler.plan.live_streams import (
+    Broadcasts,
+    LiveRules,
+    needs_streams,
+    to_stop,
+    with_streams,
+    with_unknown_named,
+    without_streams,
+)
 
 
 def heeding_streams(plan: TargetPlan, rules: LiveRules, calls: ReadCalls) -> TargetPlan:

@@ -71,10 +71,14 @@ def carry_out(
             journal = Journal(root, plan.name, plan.account_id)
             trouble = journal.trouble
             if trouble:
-                note(f"{plan.name}: no journal is kept ({trouble}); should this apply not come to its end, the next run cannot tell where it was")
+                note(
+                    f"{plan.name}: no journal is kept ({trouble}); should this apply not come to its end, the next run cannot tell where it was"
+                )
             with journal, watch.watching(plan) as on_event:
 
-                def told(event: Event, journal: Journal = journal, on_event: Callable[[Event], None] = on_event) -> None:
+                def told(
+                    event: Event, journal: Journal = journal, on_event: Callable[[Event], None] = on_event
+                ) -> None:
                     journal.event(event)
                     on_event(event)
 
@@ -98,5 +102,7 @@ def carry_out(
                 note(f"{plan.name}: the journal of this apply has gaps ({journal.trouble})")
         forgotten = remember(root, project.stack, plan, survey.live, result, survey.desired)
         if forgotten and result is not None:
-            note(f"{plan.name}: what stands now is not remembered ({forgotten}); drift cannot tell what is deleted outside from what was never applied")
+            note(
+                f"{plan.name}: what stands now is not remembered ({forgotten}); drift cannot tell what is deleted outside from what was never applied"
+            )
     return tuple(results)

@@ -28,14 +28,21 @@ def drift_of(project: Project, survey: Survey, *, expand: bool = False, scope: P
     applied = remembered(root, project.stack, name, survey.live)
     records = {} if survey.plan.is_empty else last_applied(root, project.stack, name, survey.live)
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
-    doubts = (f"{found}: deleted outside, or the caller may not see them any more" for found in gone(survey.plan, expected(project, survey)))
+    doubts = (
+        f"{found}: deleted outside, or the caller may not see them any more"
+        for found in gone(survey.plan, expected(project, survey))
+    )
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
     report = replace(report, default_fields=fields)
     if partial:
         from reconciler.plan.narrow import narrowed  # noqa: PLC0415 - few ask for a part
 
         report = narrowed(report, survey.plan, survey.live, project.stack, scope)
-    return replace(report, notes=(*report.notes, *doubts, *explained(project, survey)), default_fields=report.default_fields if expand else ())
+    return replace(
+        report,
+        notes=(*report.notes, *doubts, *explained(project, survey)),
+        default_fields=report.default_fields if expand else (),
+    )
 
 
 def former_arns(project: Project, survey: Survey) -> dict[Address, str]:

@@ -9,7 +9,13 @@ from collections.abc import Callable
 _LOOK_SECONDS = 0.1
 
 
-def locked(handle: int, patience: float, *, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic) -> bool:
+def locked(
+    handle: int,
+    patience: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
     """Lock an open file against everybody else; ``False`` when somebody else kept it for so many seconds. It is free again once the file is closed. Raises ``OSError``."""
     until = clock() + patience
     while True:

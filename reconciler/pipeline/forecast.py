@@ -31,7 +31,9 @@ def forecasting(
         coming = expected(left, lambda operation: pace(operation) or 1.0)
         if coming is not None and now - told >= EVERY_SECONDS:
             told = now
-            on_event(Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began))
+            on_event(
+                Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began)
+            )
 
     def event(one: Event) -> None:
         on_event(one)
@@ -46,7 +48,13 @@ def forecasting(
 class Foreseen:
     """Passes calls on and tells how many there were and how long those take that are still to come, or ``None`` where no pace is kept."""
 
-    def __init__(self, calls: ReadCalls, coming: Counter[str], pace: Callable[[str], float | None], progress: Callable[[int, Expected | None], None]) -> None:
+    def __init__(
+        self,
+        calls: ReadCalls,
+        coming: Counter[str],
+        pace: Callable[[str], float | None],
+        progress: Callable[[int, Expected | None], None],
+    ) -> None:
         self._calls = calls
         self._coming = coming
         self._pace = pace

@@ -66,7 +66,17 @@ class Journal:
         from reconciler.pipeline.process import mark_of  # noqa: PLC0415 - a plan reads journals and writes none
 
         pid = os.getpid()
-        self._write({"event": "run", "at": _now(), "account": account, "pid": pid, "host": socket.gethostname(), "mark": mark_of(pid)}, lasting=True)
+        self._write(
+            {
+                "event": "run",
+                "at": _now(),
+                "account": account,
+                "pid": pid,
+                "host": socket.gethostname(),
+                "mark": mark_of(pid),
+            },
+            lasting=True,
+        )
 
     def before(self, address: Address, operation: str) -> None:
         """Write down that a step's first call is about to leave."""
@@ -79,14 +89,21 @@ class Journal:
         if isinstance(event, StepFinished) and event.outcome.calls:
             outcome = event.outcome
             facts = {"requestId": outcome.request_id, "code": outcome.error_code}
-            line = {"event": "done", "address": str(event.address), "operation": outcome.operation, "outcome": outcome.result.value}
+            line = {
+                "event": "done",
+                "address": str(event.address),
+                "operation": outcome.operation,
+                "outcome": outcome.result.value,
+            }
             self._write({**line, **{key: value for key, value in facts.items() if value}}, lasting=False)
 
     def __enter__(self) -> Self:
         """Begin."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Write down that the run came to its end, unless it was torn out of it."""
         if kind is None:
             self._write({"event": "end", "at": _now()}, lasting=True)
@@ -205,7 +222,13 @@ def _in_full(text: str) -> LastRun | None:
 
 
 def _begun(line: Mapping[str, Any]) -> LastRun:
-    return LastRun(started=str(line["at"]), account=str(line.get("account", "")), pid=int(line["pid"]), host=str(line["host"]), mark=str(line.get("mark", "")))
+    return LastRun(
+        started=str(line["at"]),
+        account=str(line.get("account", "")),
+        pid=int(line["pid"]),
+        host=str(line["host"]),
+        mark=str(line.get("mark", "")),
+    )
 
 
 def _note(run: LastRun, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:

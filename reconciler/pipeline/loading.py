@@ -11,7 +11,9 @@ from reconciler.spec.desired import load_desired
 from reconciler.spec.project import load_project, prefix_of
 
 
-def load_targets(directory: Path, config: str | None, names: tuple[str, ...], *, prefix: str | None = None) -> tuple[Project, tuple[Target, ...]]:
+def load_targets(
+    directory: Path, config: str | None, names: tuple[str, ...], *, prefix: str | None = None
+) -> tuple[Project, tuple[Target, ...]]:
     """Read the project file and pick the targets asked for; no name means all of them.
 
     Messages name files as they are found from the current folder, or below ``prefix``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
@@ -19,7 +21,9 @@ def load_targets(directory: Path, config: str | None, names: tuple[str, ...], *,
     project = load_project(directory, config, prefix=prefix_of(directory, config) if prefix is None else prefix)
     unknown = [name for name in names if name not in project.targets]
     if unknown:
-        raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
+        raise UsageError(
+            f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}"
+        )
     return project, tuple(target for name, target in project.targets.items() if not names or name in names)
 
 

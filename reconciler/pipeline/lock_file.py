@@ -53,7 +53,9 @@ class FileDoor:
         try:
             return from_json(json.loads(data)), self._token(data)
         except (ValueError, RecursionError):
-            raise UsageError(f"{self.where} holds something else than a lock; name another file, or release it with unlock --force") from None
+            raise UsageError(
+                f"{self.where} holds something else than a lock; name another file, or release it with unlock --force"
+            ) from None
 
     @staticmethod
     def _token(data: bytes) -> str:
@@ -66,7 +68,9 @@ class FileDoor:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise UsageError(f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written") from None
+            raise UsageError(
+                f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written"
+            ) from None
         try:
             if not locked(handle, self._patience):
                 raise UsageError(
@@ -75,6 +79,8 @@ class FileDoor:
                 )
             yield handle
         except OSError as error:
-            raise UsageError(f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); name a file on a disk of this machine") from None
+            raise UsageError(
+                f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); name a file on a disk of this machine"
+            ) from None
         finally:
             os.close(handle)

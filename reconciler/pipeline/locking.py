@@ -77,7 +77,17 @@ def this_run(command: str, now: float, environment: Mapping[str, str] = os.envir
         user = f"user {os.getuid()}"
     who = environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user
     pid = os.getpid()
-    return Holder(uuid.uuid4().hex[:12], who, socket.gethostname(), pid, command, now, now + LEASE_SECONDS, _run_url(environment), mark=mark_of(pid))
+    return Holder(
+        uuid.uuid4().hex[:12],
+        who,
+        socket.gethostname(),
+        pid,
+        command,
+        now,
+        now + LEASE_SECONDS,
+        _run_url(environment),
+        mark=mark_of(pid),
+    )
 
 
 def is_dead(holder: Holder) -> bool:
@@ -106,7 +116,9 @@ def holding(
         for target in sorted(targets, key=lambda target: target.name):
             door = door_of(target, sleep=clock.sleep)
             if door is not None:
-                held[target.name] = stack.enter_context(_held(target.name, door, this_run(command, clock.now()), patience, say, clock))
+                held[target.name] = stack.enter_context(
+                    _held(target.name, door, this_run(command, clock.now()), patience, say, clock)
+                )
         yield held
 
 
@@ -168,7 +180,9 @@ class _Lease:
         try:
             self.door.write(replace(self.holder, released=True), self.token)
         except (AwsError, UsageError) as error:
-            self.say(f"{self.name}: {self.door.where} could not be released ({error}); it expires at {moment(self.holder.expires)} by itself")
+            self.say(
+                f"{self.name}: {self.door.where} could not be released ({error}); it expires at {moment(self.holder.expires)} by itself"
+            )
 
     def _give_up(self, why: str) -> bool:
         self.lost.set()
@@ -177,7 +191,9 @@ class _Lease:
 
 
 @contextlib.contextmanager
-def _held(name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time) -> Iterator[threading.Event]:
+def _held(
+    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+) -> Iterator[threading.Event]:
     lease = _Lease(name, door, *_taken(name, door, holder, patience, say, clock), say, clock)
     keeper = threading.Thread(target=lease.keep, name=f"lock-{name}", daemon=True)
     keeper.start()
@@ -189,7 +205,9 @@ def _held(name: str, door: Door, holder: Holder, patience: float, say: Callable[
         lease.release()
 
 
-def _taken(name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time) -> tuple[Holder, str]:
+def _taken(
+    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+) -> tuple[Holder, str]:
     """Take the lock and return what was written. Raises ``LockHeld``."""
     until = clock.now() + patience
     told = False

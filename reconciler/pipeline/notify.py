@@ -97,27 +97,49 @@ def _news(stack: str, look: Look, known: Known, channel: Channel) -> News | None
 
 
 def _tell(
-    channel: Channel, found: News, memory: Memory, environment: Mapping[str, str], link: str, sleep: Callable[[float], None], now: Callable[[], datetime]
+    channel: Channel,
+    found: News,
+    memory: Memory,
+    environment: Mapping[str, str],
+    link: str,
+    sleep: Callable[[float], None],
+    now: Callable[[], datetime],
 ) -> Telling:
     made = message(found, channel.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
     try:
         send(channel, made, group=f"{found.stack}/{found.target}", environment=environment, sleep=sleep)
     except (PublishError, AwsError) as error:
-        failure = f"{error} ({error.code})" if isinstance(error, AwsError) and error.code and error.code not in str(error) else str(error)
+        failure = (
+            f"{error} ({error.code})"
+            if isinstance(error, AwsError) and error.code and error.code not in str(error)
+            else str(error)
+        )
         _LOG.warning("notification failed", channel=channel.name, target=found.target, id=made.id, why=failure)
         return Telling(channel.name, found.target, made.id, failure)
-    _LOG.info("notification sent", channel=channel.name, target=found.target, id=made.id, new=len(found.new), resolved=len(found.resolved))
+    _LOG.info(
+        "notification sent",
+        channel=channel.name,
+        target=found.target,
+        id=made.id,
+        new=len(found.new),
+        resolved=len(found.resolved),
+    )
     try:
         memory.keep(channel.name, found.target, found.known)
     except OSError as error:
         # It was told, and would be told again: that is worth a word.
         return Telling(
-            channel.name, found.target, made.id, f"sent, but that cannot be remembered ({(error.strerror or 'unknown').lower()}); it will be sent again"
+            channel.name,
+            found.target,
+            made.id,
+            f"sent, but that cannot be remembered ({(error.strerror or 'unknown').lower()}); it will be sent again",
         )
     return Telling(channel.name, found.target, made.id)
 
 
-def send(channel: Channel, made: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]) -> None:
+def send(
+    channel: Channel, made: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]
+) -> None:
     """Send one message to one channel. Raises ``PublishError`` or ``AwsError``; neither names a URL."""
     match channel.way:
         case Way.SLACK:

@@ -10,13 +10,22 @@ from reconciler.model.target import Target
 from reconciler.pipeline.survey import Opening, failure_of, for_each
 
 
-def overviews(stack: str, targets: tuple[Target, ...], *, opening: Opening = connect) -> tuple[tuple[Overview, ...], AwsError | None]:
+def overviews(
+    stack: str, targets: tuple[Target, ...], *, opening: Opening = connect
+) -> tuple[tuple[Overview, ...], AwsError | None]:
     """Return what could be read, and what failed, as one error with a line for each target."""
 
     def read(target: Target) -> Overview | AwsError:
         try:
             with opening(target) as connection:
-                return read_overview(connection.gateway, connection.quotas, stack, name=target.name, account_id=connection.account_id, region=connection.region)
+                return read_overview(
+                    connection.gateway,
+                    connection.quotas,
+                    stack,
+                    name=target.name,
+                    account_id=connection.account_id,
+                    region=connection.region,
+                )
         except AwsError as error:
             return error
 

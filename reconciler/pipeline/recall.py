@@ -41,7 +41,9 @@ def explained(project: Project, survey: Survey) -> tuple[str, ...]:
     if last is None or last.ended:
         return ()
     if last.running:
-        return (f"{name}: an apply from here, started {last.started}, is still running as process {last.pid}; what it makes meanwhile is not made twice",)
+        return (
+            f"{name}: an apply from here, started {last.started}, is still running as process {last.pid}; what it makes meanwhile is not made twice",
+        )
     head = f"{name}: the last apply, started {last.started}, did not come to its end"
     if not last.under_way:
         return (f"{head}; it was between two steps",)
@@ -54,7 +56,9 @@ def _said(address: Address, operation: str, survey: Survey) -> str:
     if operation == STREAM_KEY.get:
         return f"handing over the value of the stream key of {Address(KindName.CHANNEL, address.id)}"
     if operation in (STREAM_KEY.create, STREAM_KEY.delete):
-        address = Address(KindName.STREAM_KEY, address.id)  # the channel's own steps replace its key when a broadcast is ended
+        address = Address(
+            KindName.STREAM_KEY, address.id
+        )  # the channel's own steps replace its key when a broadcast is ended
     arns = _arns(address, survey)
     if operation != KINDS[address.kind].create:
         return f"{operation} for {address}" + ("" if arns else ", which is not there")
@@ -62,9 +66,15 @@ def _said(address: Address, operation: str, survey: Survey) -> str:
         return f"{operation} for {address}, which is not there"
     desired = survey.desired.resources.get(address)
     unheard = address.kind is KindName.STREAM_KEY and desired is not None and desired.sink is None
-    return f"{operation} for {address}, which is there as {' and '.join(arns)}" + (" and has a value that its encoder needs" if unheard else "")
+    return f"{operation} for {address}, which is there as {' and '.join(arns)}" + (
+        " and has a value that its encoder needs" if unheard else ""
+    )
 
 
 def _arns(address: Address, survey: Survey) -> list[str]:
     stack = survey.desired.stack
-    return [resource.arn for resource in survey.live.of(address.kind) if resource.tags.get(STACK) == stack and resource.tags.get(ID) == address.id]
+    return [
+        resource.arn
+        for resource in survey.live.of(address.kind)
+        if resource.tags.get(STACK) == stack and resource.tags.get(ID) == address.id
+    ]

@@ -25,7 +25,14 @@ FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
 
 
-def remember(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState | None = None) -> str:
+def remember(
+    root: Path,
+    stack: str,
+    plan: TargetPlan,
+    live: LiveState,
+    result: ApplyResult | None,
+    desired: DesiredState | None = None,
+) -> str:
     """Write down what stands after an apply, and what it was applied as; return why not, where that cannot be written. No apply fails of it."""
     standing = standing_in(live, stack)
     for outcome in result.outcomes if result else ():
@@ -70,7 +77,9 @@ def last_applied(root: Path, stack: str, target: str, live: LiveState) -> dict[A
         for address, one in _read(root, target, stack, live)["applied"].items():
             properties = freeze(one["properties"])
             if isinstance(properties, Mapping):
-                found[Address.parse(address)] = Applied(one["spec"], properties, dict(one["tags"]), one["arn"], frozenset(one["ignore"]))
+                found[Address.parse(address)] = Applied(
+                    one["spec"], properties, dict(one["tags"]), one["arn"], frozenset(one["ignore"])
+                )
     return found
 
 
@@ -85,12 +94,19 @@ def recorded(root: Path, stack: str, target: str, live: LiveState) -> frozenset[
 def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:
     """Return the record's content. Raises ``ValueError`` and its like where there is none for this stack, account and region."""
     content = json.loads(_path(root, target).read_text(encoding="utf-8"))
-    if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (_FORMAT, stack, live.account_id, live.region):
+    if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (
+        _FORMAT,
+        stack,
+        live.account_id,
+        live.region,
+    ):
         raise ValueError("a record of something else")
     return dict(content)
 
 
-def _applied(root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState) -> dict[str, object]:
+def _applied(
+    root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState
+) -> dict[str, object]:
     """Return what each resource that carries a known digest was applied as: the spec's now, or the one remembered from before."""
     before = last_applied(root, stack, plan.name, live)
     now = dict(live.claims(stack))

@@ -29,11 +29,15 @@ def load_plan(path: Path) -> Plan:
         text = path.read_text(encoding="utf-8")
         return from_json(json.loads(text))
     except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved") from None
+        raise UsageError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved"
+        ) from None
     except (UsageError, PlanRefused) as error:
         raise _strange(path, text) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError):
-        raise _strange(path, text) or UsageError(f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE") from None
+        raise _strange(path, text) or UsageError(
+            f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE"
+        ) from None
 
 
 def _strange(path: Path, text: str) -> UsageError | None:
@@ -52,12 +56,17 @@ def claim(path: Path, plan: Plan) -> None:
     It is a convenience: an apply also compares live state with what the plan saw, which refuses a second run wherever the file went.
     """
     mark = path.with_name(path.name + ".applied")
-    content = {"fingerprints": [fingerprint(target) for target in plan.targets], "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    content = {
+        "fingerprints": [fingerprint(target) for target in plan.targets],
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
     try:
         handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         if _belongs(mark, content["fingerprints"]):
-            raise StalePlan(f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again") from None
+            raise StalePlan(
+                f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again"
+            ) from None
         with contextlib.suppress(OSError):
             mark.write_text(json.dumps(content), encoding="utf-8")
         return
@@ -83,15 +92,21 @@ def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:
 def must_fit(plan: Plan, project: Project) -> None:
     """Raise ``StalePlan`` when the project is not the one the plan was made for."""
     if plan.of_revisions:
-        raise UsageError("this compares two revisions and saw no account, so it cannot be applied; make a plan with plan --out FILE")
+        raise UsageError(
+            "this compares two revisions and saw no account, so it cannot be applied; make a plan with plan --out FILE"
+        )
     if plan.stack != project.stack:
-        raise StalePlan(f"plan refused: it is of stack {plan.stack!r}, and {project.path} is of stack {project.stack!r}; plan again here")
+        raise StalePlan(
+            f"plan refused: it is of stack {plan.stack!r}, and {project.path} is of stack {project.stack!r}; plan again here"
+        )
     for target in plan.targets:
         current = project.targets.get(target.name)
         if current is None:
             raise StalePlan(f"plan refused: {project.path} has no target {target.name!r} any more; plan again")
         if current.region != target.region or current.account_id not in (None, target.account_id):
-            raise StalePlan(f"plan refused: target {target.name!r} now means another account or region than when the plan was made; plan again")
+            raise StalePlan(
+                f"plan refused: target {target.name!r} now means another account or region than when the plan was made; plan again"
+            )
 
 
 def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
@@ -101,7 +116,9 @@ def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
     for survey in surveys:
         target = saved[survey.target.name]
         if survey.live.account_id != target.account_id:
-            lines.append(f"{target.name}: the credentials are of account {survey.live.account_id}, the plan is of {target.account_id}")
+            lines.append(
+                f"{target.name}: the credentials are of account {survey.live.account_id}, the plan is of {target.account_id}"
+            )
             continue
         lines += [f"{target.name}: {line}" for line in moved(target, survey.desired, survey.live)]
     return lines

@@ -13,7 +13,11 @@ from reconciler.plan.actions import PlanOptions
 
 def must_name_something(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
     """Raise ``UsageError`` for globs that match nothing in any target. Where something could not be read, nobody can tell, and nothing is said."""
-    if not (options.only or options.exclude) or len(surveys) < len(desired) or any(survey.live.unreadable for survey in surveys):
+    if (
+        not (options.only or options.exclude)
+        or len(surveys) < len(desired)
+        or any(survey.live.unreadable for survey in surveys)
+    ):
         return
     from reconciler.plan.scope import misspelt  # noqa: PLC0415 - few ask for a part
 

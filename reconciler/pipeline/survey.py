@@ -81,7 +81,13 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
                 connection = stack.enter_context(opening(target))
                 wanted = desired[target.name]
                 began = time.monotonic()
-                live = read_target(connection, wanted, options, adopt or {}, progress and (lambda calls, left: progress(target.name, calls, left)))
+                live = read_target(
+                    connection,
+                    wanted,
+                    options,
+                    adopt or {},
+                    progress and (lambda calls, left: progress(target.name, calls, left)),
+                )
                 plan = plan_target(project, target, wanted, live, options, connection, adopt or {}, rotate=rotate)
                 return Survey(target, wanted, live, plan, connection, began)
             except AwsError as error:
@@ -94,7 +100,9 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
                 raise failed
             failures.append(failed)
         if missed is not None:
-            missed.update((target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError))
+            missed.update(
+                (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
+            )
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
@@ -117,14 +125,20 @@ def failure_of(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError
         return None
     lines = [f"{target.name}: {_in_full(failure)}" for target, failure in failures]
     first = failures[0][1]
-    return AwsError("\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id)
+    return AwsError(
+        "\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id
+    )
 
 
 def _in_full(failure: AwsError) -> str:
     """Return an error with what AWS Support would ask for, where its text does not say it already."""
     text = str(failure)
     head = f"{failure.operation}: " if failure.operation and failure.operation not in text else ""
-    facts = [fact for fact in (failure.code, failure.request_id and f"request {failure.request_id}") if fact and fact not in text]
+    facts = [
+        fact
+        for fact in (failure.code, failure.request_id and f"request {failure.request_id}")
+        if fact and fact not in text
+    ]
     return f"{head}{text}{f' ({chr(44).join(facts)})' if facts else ''}".replace(",request", ", request")
 
 
@@ -144,7 +158,9 @@ def read_target(
                 names.setdefault(address.kind, set()).add(name)
     request = ReadRequest(
         stack=desired.stack,
-        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind is KindName.STREAM_KEY),
+        stream_key_channels=frozenset(
+            address.id for address in desired.resources if address.kind is KindName.STREAM_KEY
+        ),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
@@ -180,12 +196,32 @@ def plan_target(
     if must_ask(plan):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
-            plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, limits=applied.limits, rotate=rotate, now=at)
-    plan = heeding_streams(plan, LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live), connection.gateway)
+            plan = build_plan(
+                desired,
+                live,
+                allowed,
+                target_name=target.name,
+                adopt=adopt,
+                limits=applied.limits,
+                rotate=rotate,
+                now=at,
+            )
+    plan = heeding_streams(
+        plan,
+        LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live),
+        connection.gateway,
+    )
     return with_quotas(plan, live, applied)
 
 
-def whole_plan(project: Project, surveys: tuple[Survey, ...], options: PlanOptions, *, git_commit: str | None, now: datetime | None = None) -> Plan:
+def whole_plan(
+    project: Project,
+    surveys: tuple[Survey, ...],
+    options: PlanOptions,
+    *,
+    git_commit: str | None,
+    now: datetime | None = None,
+) -> Plan:
     """Put the targets' plans together into the value that is shown, saved and applied."""
     return Plan(
         stack=project.stack,

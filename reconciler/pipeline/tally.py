@@ -27,7 +27,9 @@ from reconciler.report import metrics
 class Tally:
     """Counts the requests to each target, and how long they took. Safe to share between threads."""
 
-    def __init__(self, *, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._now = now
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -85,4 +87,6 @@ def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); name another file with --prometheus") from None
+        raise UsageError(
+            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); name another file with --prometheus"
+        ) from None

@@ -41,7 +41,9 @@ class FileMemory:
     def keep(self, channel: str, target: str, known: Known, /) -> None:
         """Remember what the channel was just told, on disk before this returns. Raises ``OSError``."""
         self._told[channel, target] = known
-        told = [{"channel": one, "target": other, **state.to_json()} for (one, other), state in sorted(self._told.items())]
+        told = [
+            {"channel": one, "target": other, **state.to_json()} for (one, other), state in sorted(self._told.items())
+        ]
         text = json.dumps({"formatVersion": _FORMAT, "stack": self._stack, "told": told}, indent=1) + "\n"
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         try:
@@ -58,12 +60,16 @@ class FileMemory:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             if content["formatVersion"] != _FORMAT or content["stack"] != self._stack:
-                raise UsageError(f"{self._path}: keeps what was told of another stack, or by a newer version; name another file with --state")
+                raise UsageError(
+                    f"{self._path}: keeps what was told of another stack, or by a newer version; name another file with --state"
+                )
             return {(one["channel"], one["target"]): Known.from_json(one) for one in content["told"]}
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise UsageError(f"{self._path}: cannot be read ({(error.strerror or 'unknown').lower()}); name another file with --state") from None
+            raise UsageError(
+                f"{self._path}: cannot be read ({(error.strerror or 'unknown').lower()}); name another file with --state"
+            ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self._path}: does not keep what was told; name another file with --state, or remove it, and what stands is told once more"
@@ -82,7 +88,9 @@ def file_memory(path: Path, stack: str, *, patience: float = PATIENCE_SECONDS) -
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state") from None
+        raise UsageError(
+            f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state"
+        ) from None
     with lock:
         if not locked(lock.fileno(), patience):
             lock.seek(0)

@@ -33,7 +33,9 @@ class Applied:
     ignore: frozenset[str] = frozenset()
 
 
-def changed_outside(action: Action, spec: DesiredResource, applied: Applied | None, arns: Mapping[Address, str]) -> tuple[FieldChange, ...] | None:
+def changed_outside(
+    action: Action, spec: DesiredResource, applied: Applied | None, arns: Mapping[Address, str]
+) -> tuple[FieldChange, ...] | None:
     """Return which of an action's changes were made outside since the last apply, or ``None`` where nobody can tell.
 
     ``arns`` gives the live resource of each address, which is what a recorded reference meant.
@@ -41,9 +43,15 @@ def changed_outside(action: Action, spec: DesiredResource, applied: Applied | No
     live = action.observed
     if applied is None or live is None or live.tags.get(SPEC) != applied.digest:
         return None
-    before = {name: arns.get(value.address, value) if isinstance(value, Ref) else value for name, value in applied.properties.items()}
+    before = {
+        name: arns.get(value.address, value) if isinstance(value, Ref) else value
+        for name, value in applied.properties.items()
+    }
     ignore = spec.ignore | applied.ignore
-    moved = (*compare(action.kind, live.properties, before, ignore=ignore), *compare_tags(live.tags, applied.tags, ignore))
+    moved = (
+        *compare(action.kind, live.properties, before, ignore=ignore),
+        *compare_tags(live.tags, applied.tags, ignore),
+    )
     paths = [change.path for change in moved]
     return tuple(change for change in action.changes if any(_meet(change.path, path) for path in paths))
 

@@ -22,7 +22,9 @@ EMPTY = DesiredState("", {}, "")
 """The spec where there was none: everything is new."""
 
 
-def plan_between(base: DesiredState, head: DesiredState, options: PlanOptions, target: Target, *, notes: tuple[str, ...] = ()) -> TargetPlan:
+def plan_between(
+    base: DesiredState, head: DesiredState, options: PlanOptions, target: Target, *, notes: tuple[str, ...] = ()
+) -> TargetPlan:
     """Return what would be done about one target if ``base`` were all there is and ``head`` were applied; ``notes`` come first among the plan's."""
     allowed = replace(options, prune=options.prune or target.prune)
     plan = build_plan(head, _as_live(base, head, target), allowed, target_name=target.name)
@@ -44,8 +46,14 @@ def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveStat
         key = Address(KindName.STREAM_KEY, address.id)
         if address.kind is KindName.CHANNEL and key in head.resources:
             known = base.resources.get(key)
-            resources[KindName.STREAM_KEY].append(_live(known) if known else LiveResource(key.kind, str(key), {"channelArn": str(address)}, {}))
-    return LiveState(target.account_id or "", target.region, {kind: tuple(sorted(found, key=_arn)) for kind, found in resources.items()})
+            resources[KindName.STREAM_KEY].append(
+                _live(known) if known else LiveResource(key.kind, str(key), {"channelArn": str(address)}, {})
+            )
+    return LiveState(
+        target.account_id or "",
+        target.region,
+        {kind: tuple(sorted(found, key=_arn)) for kind, found in resources.items()},
+    )
 
 
 def _live(resource: DesiredResource) -> LiveResource:
@@ -56,13 +64,19 @@ def _live(resource: DesiredResource) -> LiveResource:
 
 def _keys_left_alone(base: DesiredState, head: DesiredState) -> Iterator[str]:
     for address in sorted(base.resources):
-        if address.kind is KindName.STREAM_KEY and address not in head.resources and Address(KindName.CHANNEL, address.id) in head.resources:
+        if (
+            address.kind is KindName.STREAM_KEY
+            and address not in head.resources
+            and Address(KindName.CHANNEL, address.id) in head.resources
+        ):
             yield f"{address}: its streamKey line left the spec; the key itself stays as it is until its channel is deleted"
 
 
 def _bare(action: Action) -> Action:
     """Return the action without anything that speaks of an account."""
-    return replace(action, arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes))
+    return replace(
+        action, arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes)
+    )
 
 
 def _readable(change: FieldChange) -> FieldChange:

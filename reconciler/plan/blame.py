@@ -33,7 +33,9 @@ def operations_for(report: DriftReport) -> tuple[str, ...]:
 def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> DriftReport:
     """Return the report with a word on who did it for each finding that is drift. ``former`` are the ARNs that addresses had, where that is remembered."""
     scene = _Scene(trail, stack, former, days)
-    findings = tuple(replace(finding, blame=scene.blame(finding)) if finding.is_drift else finding for finding in report.findings)
+    findings = tuple(
+        replace(finding, blame=scene.blame(finding)) if finding.is_drift else finding for finding in report.findings
+    )
     return replace(report, findings=findings)
 
 
@@ -85,10 +87,14 @@ class _Scene:
                 arns = self._had(finding.address)
                 if not arns:
                     return self._unknown(finding)
-                deeds, own = _last(event for arn in arns for event in self._about.get(arn, ()) if self._ends(event, finding.address))
+                deeds, own = _last(
+                    event for arn in arns for event in self._about.get(arn, ()) if self._ends(event, finding.address)
+                )
             case _:
                 about = self._about.get(finding.arn or "", [])
-                deeds, own = _last(event for event in about if finding.arn in event.made or (event.fields or frozenset()) & _OWN_TAGS)
+                deeds, own = _last(
+                    event for event in about if finding.arn in event.made or (event.fields or frozenset()) & _OWN_TAGS
+                )
         return Blame(tuple(map(_deed, deeds)), self._remark(bool(deeds), own))
 
     def _had(self, address: Address) -> set[str]:
@@ -122,7 +128,9 @@ class _Scene:
             return self._with_gaps(f"only ivs-reconciler itself is named for it in the last {self._days} days")
         if self._trail.why_not:
             return self._with_gaps("")
-        return self._with_gaps(f"CloudTrail names nobody for it in the last {self._days} days; a call shows there some minutes later")
+        return self._with_gaps(
+            f"CloudTrail names nobody for it in the last {self._days} days; a call shows there some minutes later"
+        )
 
     def _with_gaps(self, remark: str) -> str:
         """Add what was not looked at."""
@@ -142,7 +150,11 @@ def _changes(finding: Finding, events: Sequence[Event]) -> tuple[list[Event], bo
     found: dict[str, Event] = {}
     for path in paths:
         tag = path.startswith("/tags/")
-        relevant = [event for event in events if event.operation in _TAGGING] if tag else [event for event in events if event.operation == update]
+        relevant = (
+            [event for event in events if event.operation in _TAGGING]
+            if tag
+            else [event for event in events if event.operation == update]
+        )
         if not path:
             relevant = list(events)
         since = max((event.at for event in relevant if event.ours), default="")

@@ -55,7 +55,9 @@ def build_plan(
     leaving = removals(scene, drafts)
     drafts, deletes = held(scene, drafts, leaving.deletes)
     drafts = arrange(scene, drafts, deletes)
-    actions = tuple(sorted((_action(draft, steps) for draft, steps in _with_steps(scene, (*drafts, *deletes))), key=action_key))
+    actions = tuple(
+        sorted((_action(draft, steps) for draft, steps in _with_steps(scene, (*drafts, *deletes))), key=action_key)
+    )
     plan = TargetPlan(
         name=target_name,
         account_id=live.account_id,
@@ -73,8 +75,18 @@ def build_plan(
 
 
 def _with_steps(scene: Scene, drafts: tuple[Draft, ...]) -> list[Planned]:
-    unsettled = {resource.arn: resource for kind in KINDS.values() if kind.ready for resource in scene.live.of(kind.name) if is_unsettled(resource)}
-    born = {channel_of(resource): address for address, resource in scene.desired.resources.items() if address.kind is KindName.STREAM_KEY}
+    unsettled = {
+        resource.arn: resource
+        for kind in KINDS.values()
+        if kind.ready
+        for resource in scene.live.of(kind.name)
+        if is_unsettled(resource)
+    }
+    born = {
+        channel_of(resource): address
+        for address, resource in scene.desired.resources.items()
+        if address.kind is KindName.STREAM_KEY
+    }
     numbers: Counter[Address] = Counter()
     planned: list[Planned] = []
     for draft in drafts:
@@ -109,5 +121,10 @@ def _summary(scene: Scene, drafts: tuple[Draft, ...], leaving: Removals, actions
         for address, resource in scene.kept.items()
         if address in desired
     )
-    rest = Summary(unchanged=len(desired) - len(drafts), foreign=len(scene.owned.foreign), orphaned=len(leaving.orphans), defaults=defaults)
+    rest = Summary(
+        unchanged=len(desired) - len(drafts),
+        foreign=len(scene.owned.foreign),
+        orphaned=len(leaving.orphans),
+        defaults=defaults,
+    )
     return counted(rest, actions)

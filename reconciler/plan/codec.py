@@ -14,7 +14,20 @@ from dataclasses import asdict
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.model.sink import sink_to_json
 from reconciler.model.values import Value, thaw
-from reconciler.plan.actions import Action, Blocked, Duplicate, FieldChange, Observed, OnAir, Orphan, Plan, PlanOptions, Step, TargetPlan, Until
+from reconciler.plan.actions import (
+    Action,
+    Blocked,
+    Duplicate,
+    FieldChange,
+    Observed,
+    OnAir,
+    Orphan,
+    Plan,
+    PlanOptions,
+    Step,
+    TargetPlan,
+    Until,
+)
 from reconciler.plan.decode import FORMAT_VERSION, DamagedPlanError, read_plan
 from reconciler.text import shown_json
 
@@ -56,7 +69,9 @@ def from_json(content: object) -> Plan:
     written = to_json(plan)
     # What was read has to be all there was: a key that reading passes over would escape the fingerprint.
     if content != json.loads(json.dumps(written)):
-        raise PlanRefused(f"the plan was changed after it was made ({_where(content, written)} does not match its fingerprint); plan again")
+        raise PlanRefused(
+            f"the plan was changed after it was made ({_where(content, written)} does not match its fingerprint); plan again"
+        )
     return plan
 
 
@@ -175,7 +190,11 @@ def _blocked(blocked: Blocked | None) -> dict[str, object] | None:
 def _observed(observed: Observed | None) -> dict[str, object] | None:
     if observed is None:
         return None
-    return {"properties": _object(observed.properties), "tags": dict(sorted(observed.tags.items())), "state": observed.state}
+    return {
+        "properties": _object(observed.properties),
+        "tags": dict(sorted(observed.tags.items())),
+        "state": observed.state,
+    }
 
 
 def _orphan(orphan: Orphan) -> dict[str, object]:
@@ -187,7 +206,13 @@ def _duplicate(duplicate: Duplicate) -> dict[str, object]:
 
 
 def _on_air(channel: OnAir) -> dict[str, object]:
-    return {"address": str(channel.address), "arn": channel.arn, "since": channel.since, "viewers": channel.viewers, "health": channel.health}
+    return {
+        "address": str(channel.address),
+        "arn": channel.arn,
+        "since": channel.since,
+        "viewers": channel.viewers,
+        "health": channel.health,
+    }
 
 
 def _object(values: Mapping[str, Value]) -> dict[str, object]:

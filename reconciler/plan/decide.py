@@ -31,7 +31,11 @@ def decide(scene: Scene) -> tuple[Draft, ...]:
     for name, resources in by_kind.items():
         resources.sort(key=lambda resource: resource.address.id)
         for resource in resources:
-            draft = stream_keys.decide(scene, resource, bindings) if name is KindName.STREAM_KEY else _decide(scene, resource, bindings)
+            draft = (
+                stream_keys.decide(scene, resource, bindings)
+                if name is KindName.STREAM_KEY
+                else _decide(scene, resource, bindings)
+            )
             if draft is not None:
                 drafts.append(draft)
                 bindings[resource.address] = draft.binding
@@ -45,7 +49,11 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
     wanted = _resolved(resource.properties, bindings)
     if live is None:
         consent = scene.owned.consents.get(resource.address)
-        return _create(scene, resource, wanted, bindings) if consent is None else _adopt(scene, resource, consent, wanted, bindings)
+        return (
+            _create(scene, resource, wanted, bindings)
+            if consent is None
+            else _adopt(scene, resource, consent, wanted, bindings)
+        )
     if resource.ignore:
         wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
     untold = _untold(scene, live, wanted, bindings) if scene.live.unreadable else {}
@@ -61,7 +69,13 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
         tags = tuple(change for change in tags if change.path not in RECORDS)
     if has_failed(live):
         return _replace(
-            scene, resource, live, wanted, (*fields, *tags), Reason.CREATE_FAILED, f"IVS gave up making it (state {live.state}); it has to be made anew"
+            scene,
+            resource,
+            live,
+            wanted,
+            (*fields, *tags),
+            Reason.CREATE_FAILED,
+            f"IVS gave up making it (state {live.state}); it has to be made anew",
         )
     if fields and kind.update is None:
         explanation = f"{names_of(fields)} cannot be changed in place: IVS has no operation that updates a {kind.title}"
@@ -79,7 +93,9 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
         wanted=wanted,
         changes=(*fields, *tags),
         blocked=_missing(wanted, bindings),
-        warnings=(f"{', '.join(untold)} cannot be compared with the spec, because what it should refer to could not be read; it stays as it is",)
+        warnings=(
+            f"{', '.join(untold)} cannot be compared with the spec, because what it should refer to could not be read; it stays as it is",
+        )
         if untold
         else (),
     )
@@ -91,7 +107,10 @@ def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value]
     explanation = "it is in the spec and not in the account"
     if kind.name in scene.live.unreadable:
         explanation = "it is in the spec; whether it is in the account is not known; what refers to something of its kind stays as it is"
-        blocked = Blocked("unreadable", f"{kind.titles} could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again")
+        blocked = Blocked(
+            "unreadable",
+            f"{kind.titles} could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again",
+        )
     return Draft(
         resource.address,
         Verb.CREATE,
@@ -104,7 +123,9 @@ def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value]
     )
 
 
-def _adopt(scene: Scene, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings) -> Draft:
+def _adopt(
+    scene: Scene, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
+) -> Draft:
     kind = KINDS[resource.address.kind]
     wanted = effective(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
@@ -115,9 +136,14 @@ def _adopt(scene: Scene, resource: DesiredResource, live: LiveResource, wanted: 
             f"{live.arn} belongs to another stack: it carries the tag {STACK}={live.tags[STACK]}; have that stack forget it (or remove the tag), then adopt it",
         )
     elif not live.complete:
-        blocked = Blocked("unreadable", f"{live.arn} is known from its list summary alone; it has to be read in full before it can be adopted")
+        blocked = Blocked(
+            "unreadable",
+            f"{live.arn} is known from its list summary alone; it has to be read in full before it can be adopted",
+        )
     elif has_failed(live):
-        blocked = Blocked("foreign", f"{live.arn} is in state {live.state} and of no use; delete it, and the spec's will be created")
+        blocked = Blocked(
+            "foreign", f"{live.arn} is in state {live.state} and of no use; delete it, and the spec's will be created"
+        )
     elif fields and kind.update is None:
         blocked = Blocked(
             "foreign",
@@ -147,9 +173,15 @@ def _replace(
 ) -> Draft:
     blocked = None
     if is_protected(live) or resource.protect:
-        blocked = Blocked("protected", f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it")
+        blocked = Blocked(
+            "protected",
+            f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it",
+        )
     elif KindName.CHANNEL in scene.live.unreadable and _is_referenced(KINDS[live.kind]):
-        blocked = Blocked("unreadable", f"channels could not be read ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it")
+        blocked = Blocked(
+            "unreadable",
+            f"channels could not be read ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it",
+        )
     return Draft(
         resource.address,
         Verb.REPLACE,
@@ -169,7 +201,11 @@ def _is_referenced(kind: Kind) -> bool:
 
 def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[str, Value]:
     """Put the ARN in the place of each reference to something that stays."""
-    known = {name: arn for name, value in properties.items() if isinstance(value, Ref) and isinstance(arn := bindings.get(value.address), str)}
+    known = {
+        name: arn
+        for name, value in properties.items()
+        if isinstance(value, Ref) and isinstance(arn := bindings.get(value.address), str)
+    }
     return {**properties, **known} if known else properties
 
 
@@ -178,7 +214,10 @@ def _untold(scene: Scene, live: LiveResource, wanted: Mapping[str, Value], bindi
     return {
         name: live.properties[name]
         for name, value in wanted.items()
-        if isinstance(value, Ref) and value.address.kind in scene.live.unreadable and bindings.get(value.address) is None and name in live.properties
+        if isinstance(value, Ref)
+        and value.address.kind in scene.live.unreadable
+        and bindings.get(value.address) is None
+        and name in live.properties
     }
 
 
@@ -187,7 +226,9 @@ def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
     lacking = [str(address) for address in _references(wanted) if bindings.get(address) is None]
     if not lacking:
         return None
-    return Blocked("depends", f"it refers to {', '.join(lacking)}, which will not be there to be used; see why that is blocked")
+    return Blocked(
+        "depends", f"it refers to {', '.join(lacking)}, which will not be there to be used; see why that is blocked"
+    )
 
 
 def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:

@@ -195,8 +195,12 @@ def _target(node: Node) -> TargetPlan:
         summary=Summary(**{field.name: summary.number(field.name) for field in fields(Summary)}),
         managed={KindName(kind): count for kind, count in managed.items() if isinstance(count, int)},
         desired_count=node.number("desired"),
-        orphans=tuple(Orphan(_address(item), item.text("arn"), item.flag("protected")) for item in node.nodes("orphans")),
-        duplicates=tuple(Duplicate(_address(item), item.text("kept"), item.texts("others")) for item in node.nodes("duplicates")),
+        orphans=tuple(
+            Orphan(_address(item), item.text("arn"), item.flag("protected")) for item in node.nodes("orphans")
+        ),
+        duplicates=tuple(
+            Duplicate(_address(item), item.text("kept"), item.texts("others")) for item in node.nodes("duplicates")
+        ),
         notes=node.texts("notes"),
         on_air=tuple(_on_air(item) for item in node.nodes("onAir")),
         wait_live=node.number("waitLive"),
@@ -223,7 +227,11 @@ def _on_air(node: Node) -> OnAir:
 
 
 def _action(node: Node) -> Action:
-    blocked, observed, order = node.optional_node("blocked"), node.optional_node("observed"), node.optional_text("order")
+    blocked, observed, order = (
+        node.optional_node("blocked"),
+        node.optional_node("observed"),
+        node.optional_text("order"),
+    )
     return Action(
         address=_address(node),
         verb=node.parsed("action", Verb),
@@ -232,7 +240,9 @@ def _action(node: Node) -> Action:
         arn=node.optional_text("arn"),
         changes=tuple(_change(change) for change in node.nodes("changes")),
         steps=tuple(_step(step) for step in node.nodes("steps")),
-        observed=None if observed is None else Observed(observed.values("properties"), observed.text_map("tags"), observed.optional_text("state")),
+        observed=None
+        if observed is None
+        else Observed(observed.values("properties"), observed.text_map("tags"), observed.optional_text("state")),
         order=None if order is None else node.parsed("order", ReplaceOrder),
         blocked=None if blocked is None else Blocked(blocked.text("code"), blocked.text("message")),
         warnings=node.texts("warnings"),
@@ -260,12 +270,22 @@ def _step(node: Node) -> Step:
         until=None if until is None else _until(until),
         deliver=None
         if deliver is None
-        else Sink(deliver.parsed("store", Store), deliver.text("name"), deliver.text("kmsKeyId") if deliver.has("kmsKeyId") else ""),
+        else Sink(
+            deliver.parsed("store", Store),
+            deliver.text("name"),
+            deliver.text("kmsKeyId") if deliver.has("kmsKeyId") else "",
+        ),
     )
 
 
 def _until(node: Node) -> Until:
-    return Until(node.text("member"), node.text("equals"), node.optional_text("failsOn"), node.flag("absent", default=False), node.optional_number("seconds"))
+    return Until(
+        node.text("member"),
+        node.text("equals"),
+        node.optional_text("failsOn"),
+        node.flag("absent", default=False),
+        node.optional_number("seconds"),
+    )
 
 
 def _address(node: Node) -> Address:

@@ -42,7 +42,9 @@ def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
     label, made_for = resource.tags.get(ROTATION), live.tags.get(ROTATION)
     if label is None or label == made_for:
         return ""
-    return f'the spec asks for rotation "{label}", and this key was made for ' + (f'"{made_for}"' if made_for else "none")
+    return f'the spec asks for rotation "{label}", and this key was made for ' + (
+        f'"{made_for}"' if made_for else "none"
+    )
 
 
 def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:

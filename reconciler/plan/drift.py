@@ -22,7 +22,9 @@ from reconciler.model.tags import SPEC, STACK
 from reconciler.model.values import Ref
 from reconciler.plan.actions import Action, FieldChange, Reason, TargetPlan, Verb
 from reconciler.plan.applied import Applied, changed_outside
-from reconciler.plan.findings import DriftReport as DriftReport  # what a report is made of stands there, and is found here too
+from reconciler.plan.findings import (
+    DriftReport as DriftReport,
+)  # what a report is made of stands there, and is found here too
 from reconciler.plan.findings import Finding as Finding
 from reconciler.plan.findings import Foreign as Foreign
 from reconciler.plan.findings import Standing as Standing
@@ -49,7 +51,12 @@ def classify(
         findings += found
         scene.note(action, found[-1].standing)
     findings += [
-        Finding(orphan.address, Standing.ORPHAN, "it left the spec, and prune is not granted" + (" (protected)" if orphan.protected else ""), orphan.arn)
+        Finding(
+            orphan.address,
+            Standing.ORPHAN,
+            "it left the spec, and prune is not granted" + (" (protected)" if orphan.protected else ""),
+            orphan.arn,
+        )
         for orphan in plan.orphans
     ]
     known = {finding.arn for finding in findings if finding.standing is Standing.DUPLICATE}
@@ -84,9 +91,15 @@ def _known(action: Action, live: LiveState) -> Action | None:
     """Return the action without what is only there because something could not be read, or ``None`` where nothing else is left of it."""
     if not live.unreadable:
         return action
-    if action.verb is Verb.CREATE and (action.kind in live.unreadable or (action.kind is KindName.STREAM_KEY and KindName.CHANNEL in live.unreadable)):
+    if action.verb is Verb.CREATE and (
+        action.kind in live.unreadable or (action.kind is KindName.STREAM_KEY and KindName.CHANNEL in live.unreadable)
+    ):
         return None
-    changes = tuple(change for change in action.changes if not (isinstance(change.after, Ref) and change.after.address.kind in live.unreadable))
+    changes = tuple(
+        change
+        for change in action.changes
+        if not (isinstance(change.after, Ref) and change.after.address.kind in live.unreadable)
+    )
     return replace(action, changes=changes) if changes or not action.changes else None
 
 
@@ -116,14 +129,23 @@ class _Scene:
     """
 
     def __init__(
-        self, plan: TargetPlan, desired: DesiredState, live: LiveState, applied: frozenset[Address] | None, records: Mapping[Address, Applied]
+        self,
+        plan: TargetPlan,
+        desired: DesiredState,
+        live: LiveState,
+        applied: frozenset[Address] | None,
+        records: Mapping[Address, Applied],
     ) -> None:
         self.desired = desired
         self.applied = applied
         self.records = records
         self.fresh = not any(plan.managed.values())
         self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
-        self.arns = {address: resource.arn for address, resource in live.claims(desired.stack) if resource.arn not in self.leftovers}
+        self.arns = {
+            address: resource.arn
+            for address, resource in live.claims(desired.stack)
+            if resource.arn not in self.leftovers
+        }
         self.owned = frozenset(self.arns.values())
         self.made: dict[Address, str] = {}
         self.new: set[Address] = set()
@@ -159,11 +181,25 @@ class _Scene:
 def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
     """Return what an action says; two findings where one resource was changed outside and by the spec, what is pending last."""
     match action.verb:
-        case Verb.CREATE | Verb.ADOPT if scene.is_new(action) and (action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL):
-            return (Finding(action.address, Standing.PENDING, "it is in the spec and was not applied yet", action.arn, action.changes),)
+        case Verb.CREATE | Verb.ADOPT if scene.is_new(action) and (
+            action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL
+        ):
+            return (
+                Finding(
+                    action.address,
+                    Standing.PENDING,
+                    "it is in the spec and was not applied yet",
+                    action.arn,
+                    action.changes,
+                ),
+            )
         case Verb.CREATE:
             gone = "it was applied and is gone"
-            explanation = gone if scene.applied is not None else "it is in the spec and not in the account: deleted outside, or never applied"
+            explanation = (
+                gone
+                if scene.applied is not None
+                else "it is in the spec and not in the account: deleted outside, or never applied"
+            )
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
             return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
@@ -171,7 +207,11 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
         case Verb.DELETE:
             standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE
-            return (Finding(action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED),)
+            return (
+                Finding(
+                    action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED
+                ),
+            )
         case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
             explanation = "the spec has a stream key and the channel's key is not taken over"
             return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
@@ -192,7 +232,9 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
     if recorded is not None and recorded != spec.digest:
         outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
         if outside is None:
-            explanation = "the spec changed since it was last applied; whether something was changed outside too cannot be told"
+            explanation = (
+                "the spec changed since it was last applied; whether something was changed outside too cannot be told"
+            )
             return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
@@ -200,14 +242,39 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
         pending = (Finding(action.address, Standing.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
             return pending
-        return (Finding(action.address, Standing.DRIFT, "it was changed outside, and the spec has changed too", action.arn, drifted), *pending)
+        return (
+            Finding(
+                action.address,
+                Standing.DRIFT,
+                "it was changed outside, and the spec has changed too",
+                action.arn,
+                drifted,
+            ),
+            *pending,
+        )
     if action.reason is Reason.CREATE_FAILED:
         return (Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes),)
     found = []
     if own or not following:
-        found.append(Finding(action.address, Standing.DRIFT, "it was changed outside, since the spec was last applied", action.arn, tuple(own)))
+        found.append(
+            Finding(
+                action.address,
+                Standing.DRIFT,
+                "it was changed outside, since the spec was last applied",
+                action.arn,
+                tuple(own),
+            )
+        )
     if following:
-        found.append(Finding(action.address, Standing.PENDING, "it waits for a replacement to be applied to its end", action.arn, tuple(following)))
+        found.append(
+            Finding(
+                action.address,
+                Standing.PENDING,
+                "it waits for a replacement to be applied to its end",
+                action.arn,
+                tuple(following),
+            )
+        )
     return tuple(found)
 
 

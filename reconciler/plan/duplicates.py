@@ -28,7 +28,9 @@ class Choice:
     why: str = ""
 
 
-def settle(desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
+def settle(
+    desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]
+) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
     """Return the one live resource meant by each managed address, and the choice made where there were several."""
     kept: dict[Address, LiveResource] = {}
     choices: dict[Address, Choice] = {}
@@ -64,7 +66,11 @@ def _choose(
         wanted = {name: _known(value, settled) for name, value in spec.properties.items()}
 
     def matches(resource: LiveResource) -> bool:
-        return spec is not None and not has_failed(resource) and effective(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
+        return (
+            spec is not None
+            and not has_failed(resource)
+            and effective(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
+        )
 
     def rank(resource: LiveResource) -> tuple[object, ...]:
         used = -len(owned.users.get(resource.arn, ()))
@@ -83,7 +89,8 @@ def _choose(
     return Choice(
         kept,
         tuple(
-            (other, Reason.SUPERSEDED if replaced and not matches(other) else Reason.DUPLICATE) for other in sorted(others, key=lambda resource: resource.arn)
+            (other, Reason.SUPERSEDED if replaced and not matches(other) else Reason.DUPLICATE)
+            for other in sorted(others, key=lambda resource: resource.arn)
         ),
         str(last_streams.get(kept.arn, "")),
     )
@@ -100,4 +107,7 @@ def has_failed(resource: LiveResource) -> bool:
 
 def is_unsettled(resource: LiveResource) -> bool:
     """Whether the service is still making or changing this resource."""
-    return resource.state is not None and resource.state not in (KINDS[resource.kind].ready, KINDS[resource.kind].failed)
+    return resource.state is not None and resource.state not in (
+        KINDS[resource.kind].ready,
+        KINDS[resource.kind].failed,
+    )

@@ -29,7 +29,11 @@ class Expected:
 
 def expected(calls: Mapping[str, int], pace: Callable[[str], float]) -> Expected | None:
     """Return how long these calls take, or ``None`` when there are none."""
-    found = [Expected(operation, count, pace(operation), count / pace(operation)) for operation, count in sorted(calls.items()) if count > 0]
+    found = [
+        Expected(operation, count, pace(operation), count / pace(operation))
+        for operation, count in sorted(calls.items())
+        if count > 0
+    ]
     return max(found, key=lambda one: one.seconds, default=None)
 
 

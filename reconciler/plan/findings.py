@@ -62,7 +62,9 @@ class Finding:
     @property
     def is_drift(self) -> bool:
         """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
-        return self.standing in (Standing.DRIFT, Standing.MISSING) or (self.standing is Standing.DUPLICATE and not self.wanted)
+        return self.standing in (Standing.DRIFT, Standing.MISSING) or (
+            self.standing is Standing.DUPLICATE and not self.wanted
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,11 @@ class DriftReport:
     def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
         """Return the report with other findings, and what was ignored for them. Deletes that are due stay due."""
         return replace(
-            self, findings=findings, drifted=any(finding.is_drift for finding in findings), pending=self._waits(findings), ignored=(*self.ignored, *ignored)
+            self,
+            findings=findings,
+            drifted=any(finding.is_drift for finding in findings),
+            pending=self._waits(findings),
+            ignored=(*self.ignored, *ignored),
         )
 
     def _waits(self, findings: Iterable[Finding]) -> bool:

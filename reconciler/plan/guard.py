@@ -34,19 +34,44 @@ class Allowances:
     believe_empty: bool = False
 
 
-def check(plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected: Collection[Address] = ()) -> tuple[str, ...]:
+def check(
+    plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected: Collection[Address] = ()
+) -> tuple[str, ...]:
     """Return why the plan must not be carried out as it is, one sentence for each limit; nothing when it may.
 
     ``expected`` are the addresses that are remembered to stand here.
     """
-    refusals = [] if allow.believe_empty else [f"{found}; check that the caller may see them, or rerun with --believe-empty" for found in gone(plan, expected)]
+    refusals = (
+        []
+        if allow.believe_empty
+        else [
+            f"{found}; check that the caller may see them, or rerun with --believe-empty"
+            for found in gone(plan, expected)
+        ]
+    )
     total = sum(plan.managed.values())
     if plan.desired_count == 0 and total and not allow.empty:
         refusals.append(
             f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')} here; check the path of the specs, or rerun with --allow-empty"
         )
-    refusals += _over(plan, _is_delete, "deleted", "--allow-deletes", guardrails.max_deletes, guardrails.max_delete_percent, allow.deletes)
-    refusals += _over(plan, _is_update, "updated", "--allow-updates", guardrails.max_updates, guardrails.max_update_percent, allow.updates)
+    refusals += _over(
+        plan,
+        _is_delete,
+        "deleted",
+        "--allow-deletes",
+        guardrails.max_deletes,
+        guardrails.max_delete_percent,
+        allow.deletes,
+    )
+    refusals += _over(
+        plan,
+        _is_update,
+        "updated",
+        "--allow-updates",
+        guardrails.max_updates,
+        guardrails.max_update_percent,
+        allow.updates,
+    )
     return (*refusals, *quota.refusals(plan.quotas))
 
 
@@ -57,7 +82,9 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     Stream keys are listed for each channel, and a channel without a key is nothing unusual.
     """
     said = []
-    missing = {action.address for action in plan.actions if action.verb is Verb.CREATE and action.blocked is None} & set(expected)
+    missing = {
+        action.address for action in plan.actions if action.verb is Verb.CREATE and action.blocked is None
+    } & set(expected)
     for kind in KINDS.values():
         absent = sum(address.kind is kind.name for address in missing)
         stood = sum(address.kind is kind.name for address in expected)
@@ -71,9 +98,21 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     return said
 
 
-def _over(plan: TargetPlan, counts: Callable[[Action], bool], done: str, flag: str, limit: int | None, percent: int | None, allowed: int | None) -> list[str]:
+def _over(
+    plan: TargetPlan,
+    counts: Callable[[Action], bool],
+    done: str,
+    flag: str,
+    limit: int | None,
+    percent: int | None,
+    allowed: int | None,
+) -> list[str]:
     found = Counter(action.kind for action in plan.actions if action.blocked is None and counts(action))
-    over = {kind: found[kind] for kind in KINDS if found[kind] > (allowed or 0) and _limits(found[kind], plan.managed, kind, limit, percent)}
+    over = {
+        kind: found[kind]
+        for kind in KINDS
+        if found[kind] > (allowed or 0) and _limits(found[kind], plan.managed, kind, limit, percent)
+    }
     most = max(over.values(), default=0)
     return [
         f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title, 'managed ' + KINDS[kind].titles)} would be {done} "
@@ -82,7 +121,9 @@ def _over(plan: TargetPlan, counts: Callable[[Action], bool], done: str, flag: s
     ]
 
 
-def _limits(count: int, managed: Mapping[KindName, int], kind: KindName, limit: int | None, percent: int | None) -> list[str]:
+def _limits(
+    count: int, managed: Mapping[KindName, int], kind: KindName, limit: int | None, percent: int | None
+) -> list[str]:
     """Return the limits that a count of one kind is over."""
     over = []
     if limit is not None and count > limit:
@@ -97,7 +138,9 @@ def _is_delete(action: Action) -> bool:
 
 
 def _is_update(action: Action) -> bool:
-    return action.reason is Reason.ROTATION_DUE or (action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER)
+    return action.reason is Reason.ROTATION_DUE or (
+        action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER
+    )
 
 
 def _count(number: int, one: str, many: str) -> str:

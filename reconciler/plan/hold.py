@@ -12,7 +12,9 @@ from dataclasses import replace
 from reconciler.plan.actions import Action, Blocked, ReplaceOrder, Step, Summary, Verb
 
 
-def hold(actions: tuple[Action, ...], blocks: Mapping[int, Blocked], dropped: Mapping[int, str] | None = None) -> tuple[Action, ...]:
+def hold(
+    actions: tuple[Action, ...], blocks: Mapping[int, Blocked], dropped: Mapping[int, str] | None = None
+) -> tuple[Action, ...]:
     """Block some actions, by their place, and leave others out altogether, and hold back whatever waits for them.
 
     ``dropped`` gives for each action left out the reason that its dependants are told.
@@ -50,9 +52,17 @@ def _without(action: Action, lost: str, why: str) -> Action:
     hit = [step for step in action.steps if lost in step.after]
     if not hit:
         return action
-    if action.verb is Verb.REPLACE and action.order is ReplaceOrder.CREATE_FIRST and all(names_replaced(action, step) for step in hit):
+    if (
+        action.verb is Verb.REPLACE
+        and action.order is ReplaceOrder.CREATE_FIRST
+        and all(names_replaced(action, step) for step in hit)
+    ):
         warning = f"{action.arn} stays after its replacement: its delete waits for {why}; a later plan deletes it"
-        return replace(action, steps=tuple(step for step in action.steps if not names_replaced(action, step)), warnings=(*action.warnings, warning))
+        return replace(
+            action,
+            steps=tuple(step for step in action.steps if not names_replaced(action, step)),
+            warnings=(*action.warnings, warning),
+        )
     return replace(action, steps=(), blocked=Blocked("depends", f"it waits for {why}"))
 
 

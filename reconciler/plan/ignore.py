@@ -33,14 +33,18 @@ class Ignore:
         """Read ``ADDRESS:PATH``. Raises ``UsageError``."""
         glob, colon, path = text.partition(":")
         if not colon or not glob or not path.startswith("/") or len(path) < 2 or path.endswith("/"):
-            raise UsageError(f"{text!r} does not say what to ignore; write ADDRESS:PATH, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'")
+            raise UsageError(
+                f"{text!r} does not say what to ignore; write ADDRESS:PATH, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'"
+            )
         return cls(glob, path)
 
     def takes(self, address: Address, change: FieldChange) -> bool:
         """Whether this wish is about a difference. Our own tags are meant only by their full path."""
         if not fnmatchcase(str(address), self.glob):
             return False
-        return change.path == self.path or (change.path.startswith(self.path + "/") and not change.path.startswith(_OWN))
+        return change.path == self.path or (
+            change.path.startswith(self.path + "/") and not change.path.startswith(_OWN)
+        )
 
 
 def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftReport, frozenset[Ignore]]:
@@ -54,7 +58,10 @@ def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftRepo
         if finding.standing not in (Standing.DRIFT, Standing.PENDING) or finding.arn is None:
             kept.append(finding)
             continue
-        takers = {change.path: [ignore for ignore in ignores if ignore.takes(finding.address, change)] for change in finding.changes}
+        takers = {
+            change.path: [ignore for ignore in ignores if ignore.takes(finding.address, change)]
+            for change in finding.changes
+        }
         out = tuple(change for change in finding.changes if takers[change.path])
         if not out:
             kept.append(finding)

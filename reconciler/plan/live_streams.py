@@ -38,7 +38,14 @@ class LiveRules:
     even_live: bool = False
 
     @classmethod
-    def of(cls, guardrails: Guardrails, options: PlanOptions, in_spec: Mapping[Address, DesiredResource], *, even_live: bool = False) -> LiveRules:
+    def of(
+        cls,
+        guardrails: Guardrails,
+        options: PlanOptions,
+        in_spec: Mapping[Address, DesiredResource],
+        *,
+        even_live: bool = False,
+    ) -> LiveRules:
         """Return the rules of one run: what the caller said, and else the project's. No project alone ends a broadcast."""
         on_live = guardrails.on_live if options.wait_live is None else OnLive.WAIT
         deadline = guardrails.live_deadline if options.wait_live is None else options.wait_live
@@ -79,7 +86,9 @@ def to_stop(plan: TargetPlan, streams: Mapping[str, Stream], rules: LiveRules) -
     """Return the ARNs of the channels whose broadcast is to be ended: their stream keys have to be known for that."""
     return tuple(
         dict.fromkeys(
-            _channel(action) for action in plan.actions if _disturbs(action, streams) and str(_address(action)) in rules.stop and not _obstacle(action, rules)
+            _channel(action)
+            for action in plan.actions
+            if _disturbs(action, streams) and str(_address(action)) in rules.stop and not _obstacle(action, rules)
         )
     )
 
@@ -95,7 +104,13 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
             continue
         stream, address = streams[_channel(action)], _address(action)
         if rules.even_live and action.reason is Reason.ROTATION_DUE:
-            changed[index] = replace(action, warnings=(*action.warnings, f"{stream}: the broadcast goes on, and no encoder can reconnect with the old key"))
+            changed[index] = replace(
+                action,
+                warnings=(
+                    *action.warnings,
+                    f"{stream}: the broadcast goes on, and no encoder can reconnect with the old key",
+                ),
+            )
             continue
         if str(address) not in rules.stop:
             if rules.on_live is OnLive.WAIT:
@@ -109,7 +124,9 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
     actions = hold(tuple(changed), blocks) if blocks else tuple(changed)
     for arn in stopping:
         actions = stopped(actions, streams[arn], broadcasts.keys.get(arn, ()), _TOUCHING, rules.sinks)
-    on_air = {arn: _seen(_address(action), streams[arn]) for action in plan.actions if (arn := _channel(action)) in streams}
+    on_air = {
+        arn: _seen(_address(action), streams[arn]) for action in plan.actions if (arn := _channel(action)) in streams
+    }
     return replace(
         plan,
         actions=actions,
@@ -122,7 +139,11 @@ def with_streams(plan: TargetPlan, broadcasts: Broadcasts, rules: LiveRules) -> 
 def without_streams(plan: TargetPlan, why: str) -> TargetPlan:
     """Return the plan for a caller who may not see what is on air: what might disturb a broadcast is held back, and the rest goes on."""
     said = f"whether the channel is on air could not be seen ({why}); see to that, then plan again"
-    blocks = {index: Blocked("unreadable", said) for index, action in enumerate(plan.actions) if _channel(action) and _touches(action)}
+    blocks = {
+        index: Blocked("unreadable", said)
+        for index, action in enumerate(plan.actions)
+        if _channel(action) and _touches(action)
+    }
     actions = hold(plan.actions, blocks)
     return replace(plan, actions=actions, summary=counted(plan.summary, actions))
 
@@ -165,9 +186,14 @@ def _touches(action: Action) -> bool:
 def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
     """Return why the broadcast is not ended although the caller asked for it."""
     if action.observed is not None and action.observed.tags.get(PROTECT) == "true":
-        return Blocked("protected", f"{action.address} is protected, and the broadcast of a protected channel is never ended; apply again when it is over")
+        return Blocked(
+            "protected",
+            f"{action.address} is protected, and the broadcast of a protected channel is never ended; apply again when it is over",
+        )
     if action.verb is Verb.ADOPT:
-        return Blocked("live", "it is not this stack's yet, and a foreign broadcast is never ended; adopt it when it is over")
+        return Blocked(
+            "live", "it is not this stack's yet, and a foreign broadcast is never ended; adopt it when it is over"
+        )
     restored = Address(KindName.STREAM_KEY, action.address.id) in rules.in_spec
     if action.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored:
         return Blocked(
@@ -181,13 +207,18 @@ def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
 def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked | None:
     """Return why the broadcast is not ended although the caller asked for it: its stream key cannot be seen, or is another stack's."""
     if arn in broadcasts.hidden:
-        return Blocked("unreadable", f"its stream key has to be known to end it, and could not be read ({broadcasts.hidden[arn]})")
+        return Blocked(
+            "unreadable", f"its stream key has to be known to end it, and could not be read ({broadcasts.hidden[arn]})"
+        )
     keys = broadcasts.keys.get(arn, ())
     ours = action.observed.tags.get(STACK) if action.observed else None
     strange = next((key for key in keys if key.tags.get(STACK, ours) != ours), None)
     if strange is None:
         return None
-    return Blocked("foreign", f"its stream key {strange.arn} belongs to stack {strange.tags[STACK]}, and nothing foreign is deleted to end a broadcast")
+    return Blocked(
+        "foreign",
+        f"its stream key {strange.arn} belongs to stack {strange.tags[STACK]}, and nothing foreign is deleted to end a broadcast",
+    )
 
 
 def _advice(address: Address, rules: LiveRules) -> str:

@@ -32,13 +32,23 @@ class Known:
 
     def to_json(self) -> dict[str, object]:
         """Return the state to keep."""
-        return {"formatVersion": _FORMAT, "told": self.told, "unreadable": self.unreadable, "findings": dict(sorted(self.findings.items()))}
+        return {
+            "formatVersion": _FORMAT,
+            "told": self.told,
+            "unreadable": self.unreadable,
+            "findings": dict(sorted(self.findings.items())),
+        }
 
     @classmethod
     def from_json(cls, content: object) -> Known:
         """Read a kept state. Raises ``ValueError`` for what is none."""
         match content:
-            case {"formatVersion": str(version), "told": int(told), "unreadable": str(unreadable), "findings": dict(findings)} if version == _FORMAT:
+            case {
+                "formatVersion": str(version),
+                "told": int(told),
+                "unreadable": str(unreadable),
+                "findings": dict(findings),
+            } if version == _FORMAT:
                 return cls({str(name): str(digest) for name, digest in findings.items()}, unreadable, told)
         raise ValueError("not a state of notifications")
 
@@ -108,7 +118,9 @@ def news(stack: str, report: DriftReport, known: Known, topics: frozenset[Topic]
     )
 
 
-def failure_news(stack: str, target: str, region: str, failure: AwsError, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS) -> News | None:
+def failure_news(
+    stack: str, target: str, region: str, failure: AwsError, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS
+) -> News | None:
     """Return what to tell about a target that could not be read, or ``None`` where that was told. AWS's code is what counts: its texts hold request ids."""
     code = failure.code or type(failure).__name__
     if Topic.UNREADABLE not in topics or known.unreadable == code:
@@ -132,12 +144,26 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
     found = []
     for finding in report.findings:
         topic = Topic(finding.standing.value)
-        name = f"{topic.value} {finding.address}" + (f" {finding.arn}" if finding.standing is Standing.DUPLICATE else "")
-        paths = tuple(change.path for change in finding.changes) if finding.standing in (Standing.DRIFT, Standing.PENDING) else ()
+        name = f"{topic.value} {finding.address}" + (
+            f" {finding.arn}" if finding.standing is Standing.DUPLICATE else ""
+        )
+        paths = (
+            tuple(change.path for change in finding.changes)
+            if finding.standing in (Standing.DRIFT, Standing.PENDING)
+            else ()
+        )
         who = tuple(dict.fromkeys(deed.who for deed in finding.blame.deeds)) if finding.blame else ()
         found.append((Item(name, topic, str(finding.address), finding.explanation, paths, who), _digest(finding)))
     found += [
-        (Item(f"{Topic.FOREIGN.value} {foreign.arn}", Topic.FOREIGN, foreign.arn, f"belongs to {foreign.owner or 'no stack'}"), foreign.owner)
+        (
+            Item(
+                f"{Topic.FOREIGN.value} {foreign.arn}",
+                Topic.FOREIGN,
+                foreign.arn,
+                f"belongs to {foreign.owner or 'no stack'}",
+            ),
+            foreign.owner,
+        )
         for foreign in report.foreign
     ]
     return found

@@ -46,7 +46,10 @@ def link(
     pressed: dict[str, str] = {}
     for kind, places in free.items():
         pressed |= _after_places([item for item in planned if item[0].address.kind is kind], places, edges, planned)
-    return [(_warned(draft, steps, pressed, limits), tuple(_later(step, edges) for step in steps)) for draft, steps in planned]
+    return [
+        (_warned(draft, steps, pressed, limits), tuple(_later(step, edges) for step in steps))
+        for draft, steps in planned
+    ]
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:
@@ -81,7 +84,9 @@ def in_order(actions: Iterable[Action]) -> tuple[Step, ...]:
                 heapq.heappush(ready, place[follower])
     if len(result) < len(steps):
         done = {step.id for step in result}
-        raise ValueError(f"steps wait for one another in a circle: {', '.join(step.id for step in steps if step.id not in done)}")
+        raise ValueError(
+            f"steps wait for one another in a circle: {', '.join(step.id for step in steps if step.id not in done)}"
+        )
     return tuple(result)
 
 
@@ -106,7 +111,11 @@ def _warned(draft: Draft, steps: tuple[Step, ...], pressed: Mapping[str, str], l
     if freed is None:
         return draft
     quota = f"the quota is {limits[draft.address.kind]:,} {KINDS[draft.address.kind].titles} and there is no place left for this one"
-    warning = f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}" if freed else f"{quota}; delete one first, or IVS will refuse"
+    warning = (
+        f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}"
+        if freed
+        else f"{quota}; delete one first, or IVS will refuse"
+    )
     return replace(draft, warnings=(*draft.warnings, warning))
 
 
@@ -159,7 +168,11 @@ def _after_places(planned: list[Planned], places: int, edges: Edges, everything:
     Return those that do, each with the delete, and those that find none at all, with nothing.
     """
     deletes = [step for draft, step in _deletes(planned) if draft.verb is Verb.DELETE]
-    first = [(draft, steps) for draft, steps in planned if draft.verb is Verb.REPLACE and draft.order is ReplaceOrder.CREATE_FIRST and steps]
+    first = [
+        (draft, steps)
+        for draft, steps in planned
+        if draft.verb is Verb.REPLACE and draft.order is ReplaceOrder.CREATE_FIRST and steps
+    ]
     # What a replacement does not let go of keeps its place beside the new one.
     makers = [step for draft, steps in planned if draft.verb is Verb.CREATE for step in steps if step.binds]
     makers += [step for draft, steps in first if not draft.lets_go for step in steps if step.binds]
@@ -208,4 +221,9 @@ class _Circles:
 
 
 def _deletes(planned: list[Planned]) -> list[tuple[Draft, Step]]:
-    return [(draft, step) for draft, steps in planned for step in steps if step.operation == KINDS[draft.address.kind].delete]
+    return [
+        (draft, step)
+        for draft, steps in planned
+        for step in steps
+        if step.operation == KINDS[draft.address.kind].delete
+    ]

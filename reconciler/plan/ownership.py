@@ -78,9 +78,13 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
     )
 
 
-def to_read(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> tuple[LiveResource, ...]:
+def to_read(
+    desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]
+) -> tuple[LiveResource, ...]:
     """Return the resources known from their list summary alone that a consent speaks of: the caller reads them in full before it plans."""
-    return tuple(resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete)
+    return tuple(
+        resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete
+    )
 
 
 def users_of(channels: Iterable[LiveResource]) -> dict[str, tuple[LiveResource, ...]]:
@@ -137,25 +141,43 @@ def _consents(
                 notes.append(
                     f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
                 )
-        consents.update((wanted[name][0], group[0]) for name, group in unowned.items() if len(group) == 1 and len(wanted.get(name, ())) == 1)
+        consents.update(
+            (wanted[name][0], group[0])
+            for name, group in unowned.items()
+            if len(group) == 1 and len(wanted.get(name, ())) == 1
+        )
     return consents
 
 
-def _named_by_arn(address: Address, arn: str, desired: DesiredState, live: LiveState, claims: Mapping[Address, tuple[LiveResource, ...]]) -> LiveResource:
+def _named_by_arn(
+    address: Address,
+    arn: str,
+    desired: DesiredState,
+    live: LiveState,
+    claims: Mapping[Address, tuple[LiveResource, ...]],
+) -> LiveResource:
     title = KINDS[address.kind].title
     if address.kind is KindName.STREAM_KEY:
-        raise UsageError(f"{address}: a stream key is taken over with its channel; adopt the channel and say streamKey in its spec")
+        raise UsageError(
+            f"{address}: a stream key is taken over with its channel; adopt the channel and say streamKey in its spec"
+        )
     if address not in desired.resources:
-        raise UsageError(f"{address}: nothing in the spec has this address; describe the {title} in the spec first, then adopt {arn}")
+        raise UsageError(
+            f"{address}: nothing in the spec has this address; describe the {title} in the spec first, then adopt {arn}"
+        )
     others = [resource.arn for resource in claims.get(address, ()) if resource.arn != arn]
     if others:
-        raise UsageError(f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own")
+        raise UsageError(
+            f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own"
+        )
     for resource in live.of(address.kind):
         if resource.arn != arn:
             continue
         identifier = resource.tags.get(ID, "")
         if resource.tags.get(STACK) == desired.stack and _VALID_ID.fullmatch(identifier) and identifier != address.id:
-            raise UsageError(f"{address}: this stack manages {arn} already as {address.kind}/{identifier}; leave it there, or rename that id in the spec")
+            raise UsageError(
+                f"{address}: this stack manages {arn} already as {address.kind}/{identifier}; leave it there, or rename that id in the spec"
+            )
         return resource
     raise UsageError(f"{address}: there is no {title} {arn} in account {live.account_id}, {live.region}; check the ARN")
 

@@ -67,7 +67,9 @@ def _policy(statements: Iterable[Statement]) -> Policy:
     policy: Policy = {"Version": "2012-10-17", "Statement": list(statements)}
     size = len("".join(json.dumps(policy, separators=(",", ":")).split()))
     if size > MOST_CHARACTERS:
-        raise UsageError(f"the policy has {size:,} characters, and IAM takes {MOST_CHARACTERS:,}; ask for fewer targets at a time with --target")
+        raise UsageError(
+            f"the policy has {size:,} characters, and IAM takes {MOST_CHARACTERS:,}; ask for fewer targets at a time with --target"
+        )
     return policy
 
 
@@ -78,14 +80,26 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
         return statement
     condition = statement.get("Condition")
     before = condition if isinstance(condition, Mapping) else {}
-    return {**statement, "Condition": {**before, "StringEquals": {**before.get("StringEquals", {}), "aws:RequestedRegion": list(regions)}}}
+    return {
+        **statement,
+        "Condition": {
+            **before,
+            "StringEquals": {**before.get("StringEquals", {}), "aws:RequestedRegion": list(regions)},
+        },
+    }
 
 
 def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     # Every kind is listed, wanted or not: what left the spec is found that way, and a kind that is refused is left alone.
     reads = [kind.list for kind in KINDS.values() if kind is not STREAM_KEY]
-    reads += ["BatchGetChannel", "ListStreams", "ListStreamSessions", RECORDING_CONFIGURATION.get, KINDS[KindName.PLAYBACK_KEY_PAIR].get]
+    reads += [
+        "BatchGetChannel",
+        "ListStreams",
+        "ListStreamSessions",
+        RECORDING_CONFIGURATION.get,
+        KINDS[KindName.PLAYBACK_KEY_PAIR].get,
+    ]
     if _has(places, KindName.STREAM_KEY):
         reads.append(STREAM_KEY.list)
     yield _allow("Look", reads, "*", regions)
@@ -103,7 +117,9 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     types = sorted({kind.name for kind in (*kinds, *going)}, key=list(KINDS).index)
     everywhere = [arn for name in types for arn in _arns(places, name)]
     # A channel is made together with its key, whether or not the spec speaks of it.
-    made = [kind.name for kind in kinds] + ([KindName.STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else [])
+    made = [kind.name for kind in kinds] + (
+        [KindName.STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else []
+    )
     makes = [arn for name in made for arn in _arns(places, name)]
     if kinds:
         yield _allow("Create", [kind.create for kind in kinds], makes, owning)
@@ -111,23 +127,34 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
         yield _allow("TagWhatIsNew", ["TagResource"], makes, {**owning, "Null": {_OWNED: "true"}})
     updates = [kind.update for kind in kinds if kind.update]
     if named := [update for update in updates if update not in _WITHOUT_RESOURCE]:
-        yield _allow("Update", named, [arn for kind in kinds if kind.update in named for arn in _arns(places, kind.name)], owned)
+        yield _allow(
+            "Update", named, [arn for kind in kinds if kind.update in named for arn in _arns(places, kind.name)], owned
+        )
     if unnamed := [update for update in updates if update in _WITHOUT_RESOURCE]:
         yield _allow("UpdateWhatNamesNoResource", unnamed, "*", regions)
     if everywhere:
         yield _allow("Tag", ["TagResource", "UntagResource"], everywhere, owned)
     deletes = [kind for kind in going if kind is not STREAM_KEY]
     if deletes:
-        yield _allow("Delete", [kind.delete for kind in deletes], [arn for kind in deletes for arn in _arns(places, kind.name)], owned)
+        yield _allow(
+            "Delete",
+            [kind.delete for kind in deletes],
+            [arn for kind in deletes for arn in _arns(places, kind.name)],
+            owned,
+        )
     if CHANNEL in going:
         # A channel's key goes with it, whether or not it was ever tagged.
         yield _allow("DeleteTheKeyOfAChannel", [CHANNEL.delete], _arns(places, KindName.STREAM_KEY))
-    if waits := [kind for kind in KINDS.values() if kind.name in types and kind.ready and kind is not RECORDING_CONFIGURATION]:
+    if waits := [
+        kind for kind in KINDS.values() if kind.name in types and kind.ready and kind is not RECORDING_CONFIGURATION
+    ]:
         yield _allow("Wait", [kind.get for kind in waits], [arn for kind in waits for arn in _arns(places, kind.name)])
     if STREAM_KEY in kinds or wishes.stop_live:
         yield _allow("ReplaceKeys", [STREAM_KEY.delete], _arns(places, KindName.STREAM_KEY))
     if wishes.stop_live:
-        yield _allow("StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None)
+        yield _allow(
+            "StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None
+        )
     yield from _recording(places, kinds)
     yield from _handing_over(places)
     yield from _locks(places)
@@ -154,7 +181,11 @@ def _recording(places: Sequence[Place], kinds: Sequence[object]) -> Iterator[Sta
 
 def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
     """Yield what handing values of stream keys over takes. A key born with its channel carries no tag until its value is where it belongs."""
-    sinks = [(place.target.region, place.target.account_id or "*", resource.sink) for place in places for resource in place.desired.resources.values()]
+    sinks = [
+        (place.target.region, place.target.account_id or "*", resource.sink)
+        for place in places
+        for resource in place.desired.resources.values()
+    ]
     found = [(region, account, sink) for region, account, sink in sinks if sink is not None]
     if found:
         yield _allow("ReadValuesToHandThemOver", [STREAM_KEY.get], _arns(places, KindName.STREAM_KEY))
@@ -175,8 +206,15 @@ def _locks(places: Sequence[Place]) -> Iterator[Statement]:
     }
 
 
-def _allow(sid: str, operations: Iterable[str], resources: object, condition: Mapping[str, object] | None = None) -> Statement:
-    statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(f"ivs:{operation}" for operation in operations), "Resource": resources}
+def _allow(
+    sid: str, operations: Iterable[str], resources: object, condition: Mapping[str, object] | None = None
+) -> Statement:
+    statement: Statement = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": sorted(f"ivs:{operation}" for operation in operations),
+        "Resource": resources,
+    }
     return {**statement, "Condition": dict(condition)} if condition else statement
 
 
@@ -184,7 +222,9 @@ def _arns(places: Sequence[Place], kind: KindName) -> list[str]:
     """Name a kind in every account. Several regions are told apart by a condition, which is shorter than naming each."""
     regions = {place.target.region for place in places}
     region = regions.pop() if len(regions) == 1 else "*"
-    return sorted({f"arn:aws:ivs:{region}:{place.target.account_id or '*'}:{KINDS[kind].arn_type}/*" for place in places})
+    return sorted(
+        {f"arn:aws:ivs:{region}:{place.target.account_id or '*'}:{KINDS[kind].arn_type}/*" for place in places}
+    )
 
 
 def _channels_and_keys(places: Sequence[Place]) -> list[str]:

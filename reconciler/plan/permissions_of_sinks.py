@@ -60,13 +60,20 @@ def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
     places: dict[str, set[str]] = {}
     for place, name in found:
         places.setdefault(place, set()).add(name)
-    return sorted(place + name for place, names in places.items() for name in (names if len(names) <= _MOST_NAMES else [_beginning(names) + "*"]))
+    return sorted(
+        place + name
+        for place, names in places.items()
+        for name in (names if len(names) <= _MOST_NAMES else [_beginning(names) + "*"])
+    )
 
 
 def _beginning(names: set[str]) -> str:
     """Return what all of these begin with."""
     first, last = min(names), max(names)
-    same = next((index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), min(len(first), len(last)))
+    same = next(
+        (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
+        min(len(first), len(last)),
+    )
     return first[:same]
 
 

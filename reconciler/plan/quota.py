@@ -21,7 +21,9 @@ _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
 
 def kinds_made(plan: TargetPlan) -> frozenset[KindName]:
     """Return the kinds with a quota of which the plan creates something."""
-    return frozenset(_MAKES[step.operation] for action in plan.actions for step in action.steps if step.operation in _MAKES)
+    return frozenset(
+        _MAKES[step.operation] for action in plan.actions for step in action.steps if step.operation in _MAKES
+    )
 
 
 def must_ask(plan: TargetPlan) -> bool:
@@ -41,10 +43,25 @@ def with_quotas(plan: TargetPlan, live: LiveState, applied: Applied) -> TargetPl
         quota = QUOTAS[kind]
         peak, after = peaks[kind]
         others = counts[kind] - plan.managed.get(kind, 0)
-        uses.append(QuotaUse(kind, counts[kind], others, peak, after, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota)))
+        uses.append(
+            QuotaUse(
+                kind,
+                counts[kind],
+                others,
+                peak,
+                after,
+                applied.value(quota),
+                quota.adjustable,
+                quota.code,
+                applied.is_applied(quota),
+            )
+        )
     notes = plan.notes
     if applied.why_not and any(use.adjustable for use in uses):
-        notes = (*notes, f"the quotas that apply are not known ({applied.why_not}), so the documented defaults are assumed")
+        notes = (
+            *notes,
+            f"the quotas that apply are not known ({applied.why_not}), so the documented defaults are assumed",
+        )
     return replace(plan, quotas=tuple(uses), notes=notes)
 
 
@@ -54,7 +71,13 @@ def recounted(plan: TargetPlan, live: LiveState) -> TargetPlan:
     counts = {kind: len(live.of(kind)) for kind in known if kind not in live.unreadable}
     peaks = _peaks(plan.actions, counts)
     uses = (
-        replace(use, now=counts[kind], others=max(0, counts[kind] - plan.managed.get(kind, 0)), peak=peaks[kind][0], after=peaks[kind][1])
+        replace(
+            use,
+            now=counts[kind],
+            others=max(0, counts[kind] - plan.managed.get(kind, 0)),
+            peak=peaks[kind][0],
+            after=peaks[kind][1],
+        )
         if kind in counts
         else use
         for kind, use in known.items()
@@ -73,10 +96,12 @@ def _refusal(use: QuotaUse) -> str:
     others = f", {use.others:,} of them not this stack's" if use.others else ""
     after = "" if use.after == use.peak else f", {use.after:,} in the end"
     source = "the applied quota" if use.applied else "the documented default"
-    more = f"AWS raises it on request: Service Quotas, ivs, {use.code}" if use.adjustable else "AWS does not raise it: delete some first"
-    return (
-        f"{there}{others}, and the plan makes {use.peak:,} of them{after}; the quota is {use.limit:,} ({source}); {more}; or leave something out with --exclude"
+    more = (
+        f"AWS raises it on request: Service Quotas, ivs, {use.code}"
+        if use.adjustable
+        else "AWS does not raise it: delete some first"
     )
+    return f"{there}{others}, and the plan makes {use.peak:,} of them{after}; the quota is {use.limit:,} ({source}); {more}; or leave something out with --exclude"
 
 
 def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[KindName, tuple[int, int]]:

@@ -15,7 +15,10 @@ RECORDS = frozenset({"/tags/" + escape(SPEC)})
 def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
     """Return the reason of an update in place, and its sentence."""
     if fields:
-        return Reason.PROPERTIES_DIFFER, f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec"
+        return (
+            Reason.PROPERTIES_DIFFER,
+            f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
+        )
     if all(change.path in RECORDS for change in tags):
         return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
     keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]

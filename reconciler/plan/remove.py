@@ -53,7 +53,11 @@ def removals(scene: Scene, drafts: Iterable[Draft]) -> Removals:
                 notes += [note] if note else []
     for address, key in _keys_without_spec(scene):
         _left_spec(scene, address, (key,), deletes, orphans)
-    duplicates = tuple(Duplicate(address, choice.kept.arn, others) for address, choice in scene.choices.items() if (others := _accidents(choice, deletes)))
+    duplicates = tuple(
+        Duplicate(address, choice.kept.arn, others)
+        for address, choice in scene.choices.items()
+        if (others := _accidents(choice, deletes))
+    )
     return Removals(tuple(deletes), tuple(orphans), duplicates, tuple(notes))
 
 
@@ -63,7 +67,9 @@ def _accidents(choice: Choice, due: Iterable[Draft]) -> tuple[str, ...]:
     return tuple(other.arn for other, _ in choice.others if not is_leftover(other) and other.arn not in retiring)
 
 
-def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tuple[tuple[Draft, ...], tuple[Draft, ...]]:
+def held(
+    scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]
+) -> tuple[tuple[Draft, ...], tuple[Draft, ...]]:
     """Keep what a channel does not let go of: a delete is blocked, a replacement leaves its delete half undone, and either says who holds on."""
     drafts, deletes = tuple(drafts), tuple(deletes)
     gone = {draft.live.arn for draft in deletes if draft.live and draft.blocked is None}
@@ -76,25 +82,49 @@ def held(scene: Scene, drafts: Iterable[Draft], deletes: Iterable[Draft]) -> tup
                 will_use.setdefault(arn, []).append(draft.address)
 
     def holders(live: LiveResource) -> list[LiveResource]:
-        return [user for user in scene.owned.users.get(live.arn, ()) if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))]
+        return [
+            user
+            for user in scene.owned.users.get(live.arn, ())
+            if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))
+        ]
 
     def checked(draft: Draft) -> Draft:
         live = draft.live
-        if live is None or draft.blocked or live.kind not in REFERENCED or draft.verb not in (Verb.DELETE, Verb.REPLACE):
+        if (
+            live is None
+            or draft.blocked
+            or live.kind not in REFERENCED
+            or draft.verb not in (Verb.DELETE, Verb.REPLACE)
+        ):
             return draft
         if draft.verb is Verb.DELETE and KindName.CHANNEL in scene.live.unreadable:
             why = scene.live.unreadable[KindName.CHANNEL]
-            return replace(draft, blocked=Blocked("unreadable", f"channels could not be read ({why}), so nobody knows which of them use it"))
+            return replace(
+                draft,
+                blocked=Blocked(
+                    "unreadable", f"channels could not be read ({why}), so nobody knows which of them use it"
+                ),
+            )
         holding, coming = holders(live), will_use.get(live.arn, ())
         if not holding and not coming:
             return draft
         said = "; ".join(
-            [_holding(scene, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding] or [f"{user} names its ARN" for user in coming]
+            [_holding(scene, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding]
+            or [f"{user} names its ARN" for user in coming]
         )
         if draft.verb is Verb.REPLACE:
-            return replace(draft, lets_go=False, warnings=(*draft.warnings, f"{live.arn} stays after its replacement, because it is still in use: {said}"))
+            return replace(
+                draft,
+                lets_go=False,
+                warnings=(
+                    *draft.warnings,
+                    f"{live.arn} stays after its replacement, because it is still in use: {said}",
+                ),
+            )
         strangers = any(user.tags.get(STACK) != scene.desired.stack for user in holding)
-        return replace(draft, blocked=Blocked("foreign" if strangers else "depends", f"{live.arn} is still in use: {said}"))
+        return replace(
+            draft, blocked=Blocked("foreign" if strangers else "depends", f"{live.arn} is still in use: {said}")
+        )
 
     return tuple(checked(draft) for draft in drafts), tuple(checked(draft) for draft in deletes)
 
@@ -114,11 +144,19 @@ def _holding(scene: Scene, channel: LiveResource, address: Address | None, draft
     if address is not None:
         return f"{address} keeps it, by its ARN or because the field is ignored"
     owner = channel.tags.get(STACK)
-    whose = "no stack's" if owner is None else "this stack's, and stays" if owner == scene.desired.stack else f"stack {owner}'s"
+    whose = (
+        "no stack's"
+        if owner is None
+        else "this stack's, and stays"
+        if owner == scene.desired.stack
+        else f"stack {owner}'s"
+    )
     return f"channel {channel.name or '(without a name)'} ({channel.arn}) is {whose}"
 
 
-def _left_spec(scene: Scene, address: Address, group: tuple[LiveResource, ...], deletes: list[Draft], orphans: list[Orphan]) -> None:
+def _left_spec(
+    scene: Scene, address: Address, group: tuple[LiveResource, ...], deletes: list[Draft], orphans: list[Orphan]
+) -> None:
     for live in group:
         protected = is_protected(live)
         if not scene.options.prune:
@@ -133,27 +171,42 @@ def _other(scene: Scene, address: Address, other: LiveResource, reason: Reason) 
     if (reason is Reason.SUPERSEDED or is_leftover(other)) and (due := leftover(scene, address, other)):
         return due
     if reason is Reason.SUPERSEDED:
-        return _delete(address, other, reason, f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address"), ""
+        return _delete(
+            address,
+            other,
+            reason,
+            f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address",
+        ), ""
     choice = scene.choices[address]
     claim = f"{address}: {KINDS[address.kind].title} {other.arn} claims the same address as {kept.arn}"
     if not scene.options.prune:
         used = f", which was {choice.why}," if choice.why else ""
         return None, f"{claim}{used} and is left alone; grant prune to delete it"
     if address.kind is KindName.CHANNEL and scene.live.streams_hidden:
-        return None, f"{claim} and is left alone, because which of them was on air last could not be seen ({scene.live.streams_hidden})"
+        return (
+            None,
+            f"{claim} and is left alone, because which of them was on air last could not be seen ({scene.live.streams_hidden})",
+        )
     if is_protected(other):
         return None, f"{claim} and is protected; change its {ID} tag by hand if it is wanted"
     differing = compare(address.kind, kept.properties, other.properties)
     unlike = f"; it differs in {names_of(differing)}" if differing else ""
     used = f", because it was {choice.why}" if choice.why else ""
-    return _delete(address, other, reason, f"{kept.arn} is the one that is kept for this address{used}, and prune is granted{unlike}"), ""
+    return _delete(
+        address,
+        other,
+        reason,
+        f"{kept.arn} is the one that is kept for this address{used}, and prune is granted{unlike}",
+    ), ""
 
 
 def _delete(address: Address, live: LiveResource, reason: Reason, explanation: str) -> Draft:
     blocked = None
     if is_protected(live):
         named = address if reason is Reason.LEFT_SPEC else live.arn
-        blocked = Blocked("protected", f"{named} is protected; put it back into the spec with protect: false, apply, then delete it")
+        blocked = Blocked(
+            "protected", f"{named} is protected; put it back into the spec with protect: false, apply, then delete it"
+        )
     return Draft(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 
@@ -161,9 +214,17 @@ def _keys_without_spec(scene: Scene) -> list[tuple[Address, LiveResource]]:
     """Return our stream keys whose channel stays in the spec, without a stream key in it. A key whose channel goes needs no call of its own."""
     found = []
     for address, channel in scene.kept.items():
-        if address.kind is not KindName.CHANNEL or address not in scene.desired.resources or channel.arn not in scene.owned.keys:
+        if (
+            address.kind is not KindName.CHANNEL
+            or address not in scene.desired.resources
+            or channel.arn not in scene.owned.keys
+        ):
             continue
         key_address = Address(STREAM_KEY.name, address.id)
         if key_address not in scene.desired.resources:
-            found += [(key_address, key) for key in scene.owned.keys[channel.arn] if key.tags.get(STACK) == scene.desired.stack]
+            found += [
+                (key_address, key)
+                for key in scene.owned.keys[channel.arn]
+                if key.tags.get(STACK) == scene.desired.stack
+            ]
     return found

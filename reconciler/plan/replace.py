@@ -40,7 +40,11 @@ def slots(scene: Scene, kind: KindName) -> int:
 
 def holders(scene: Scene) -> dict[str, str]:
     """Return the ARN of this stack's key pair that holds each public key, by fingerprint."""
-    return {fingerprint: pair.arn for pair in scene.live.of(KindName.PLAYBACK_KEY_PAIR) if isinstance(fingerprint := pair.properties.get("fingerprint"), str)}
+    return {
+        fingerprint: pair.arn
+        for pair in scene.live.of(KindName.PLAYBACK_KEY_PAIR)
+        if isinstance(fingerprint := pair.properties.get("fingerprint"), str)
+    }
 
 
 def _ordered(scene: Scene, draft: Draft, room: int) -> Draft:
@@ -91,7 +95,13 @@ def _overlapping(scene: Scene, draft: Draft, overlap: int, room: int) -> Draft:
         f"the old key pair stays for {length(overlap)} from the apply on, and a later apply deletes it: let the new key sign at once, "
         "so that no token signed with the old one outlives it"
     )
-    return replace(draft, order=ReplaceOrder.CREATE_FIRST, warnings=(*draft.warnings, warning), retires=stamp(scene, overlap), lets_go=False)
+    return replace(
+        draft,
+        order=ReplaceOrder.CREATE_FIRST,
+        warnings=(*draft.warnings, warning),
+        retires=stamp(scene, overlap),
+        lets_go=False,
+    )
 
 
 def _without_held_material(scene: Scene, drafts: tuple[Draft, ...], deletes: tuple[Draft, ...]) -> tuple[Draft, ...]:
@@ -100,7 +110,11 @@ def _without_held_material(scene: Scene, drafts: tuple[Draft, ...], deletes: tup
     held = holders(scene)
     while True:
         # A blocked replacement keeps its material, which may block the next.
-        leaving = {draft.live.arn for draft in (*drafts, *deletes) if draft.live and draft.blocked is None and draft.verb in (Verb.REPLACE, Verb.DELETE)}
+        leaving = {
+            draft.live.arn
+            for draft in (*drafts, *deletes)
+            if draft.live and draft.blocked is None and draft.verb in (Verb.REPLACE, Verb.DELETE)
+        }
         checked = tuple(_checked(draft, held, leaving) for draft in drafts)
         if checked == drafts:
             return drafts
@@ -108,7 +122,11 @@ def _without_held_material(scene: Scene, drafts: tuple[Draft, ...], deletes: tup
 
 
 def _checked(draft: Draft, held: dict[str, str], leaving: set[str]) -> Draft:
-    if draft.address.kind is not KindName.PLAYBACK_KEY_PAIR or draft.blocked or draft.verb not in (Verb.CREATE, Verb.REPLACE):
+    if (
+        draft.address.kind is not KindName.PLAYBACK_KEY_PAIR
+        or draft.blocked
+        or draft.verb not in (Verb.CREATE, Verb.REPLACE)
+    ):
         return draft
     holder = held.get(str(draft.wanted.get("fingerprint")))
     if holder is None or holder in leaving:

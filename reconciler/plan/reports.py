@@ -23,7 +23,9 @@ def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
     _version(node)
     options = node.node("options") if node.has("options") else None
     only, exclude = (options.texts("only"), options.texts("exclude")) if options else ((), ())
-    return node.text("stack"), tuple(replace(_report(target), only=only, exclude=exclude) for target in node.nodes("targets"))
+    return node.text("stack"), tuple(
+        replace(_report(target), only=only, exclude=exclude) for target in node.nodes("targets")
+    )
 
 
 def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
@@ -58,9 +60,16 @@ def sort_of(text: str) -> str:
         return ""
     if not isinstance(content, dict):
         return ""
-    sorts = {"drifted": DRIFT, "problems": "what validate found", "fingerprints": "the mark of a plan that was applied", "$schema": "a JSON Schema"}
+    sorts = {
+        "drifted": DRIFT,
+        "problems": "what validate found",
+        "fingerprints": "the mark of a plan that was applied",
+        "$schema": "a JSON Schema",
+    }
     known = next((sort for key, sort in sorts.items() if key in content), "")
-    return known or ("what status counted" if {"stack", "targets"} <= content.keys() and "options" not in content else "")
+    return known or (
+        "what status counted" if {"stack", "targets"} <= content.keys() and "options" not in content else ""
+    )
 
 
 def _version(node: Node) -> None:
@@ -75,7 +84,8 @@ def _report(node: Node) -> DriftReport:
         region=node.text("region"),
         findings=tuple(_finding(finding) for finding in node.nodes("findings")),
         foreign=tuple(
-            Foreign(one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or "") for one in node.nodes("foreign")
+            Foreign(one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or "")
+            for one in node.nodes("foreign")
         ),
         managed=node.number("managed"),
         unchanged=node.number("unchanged"),
@@ -101,7 +111,10 @@ def _finding(node: Node) -> Finding:
 
 
 def _blame(node: Node) -> Blame:
-    deeds = (Deed(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId")) for one in node.nodes("by"))
+    deeds = (
+        Deed(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId"))
+        for one in node.nodes("by")
+    )
     return Blame(tuple(deeds), node.optional_text("remark") or "")
 
 

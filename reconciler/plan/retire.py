@@ -45,7 +45,10 @@ def leftover(scene: Scene, address: Address, pair: LiveResource) -> tuple[Draft 
         return None
     until, kept = until_of(pair), scene.kept[address]
     if until is not None and until > scene.now:
-        return None, f"{address}: {pair.arn} gave way to {kept.arn} and is kept beside it until {_text(until)}, for tokens that are signed with its key"
+        return (
+            None,
+            f"{address}: {pair.arn} gave way to {kept.arn} and is kept beside it until {_text(until)}, for tokens that are signed with its key",
+        )
     if until is not None and not is_protected(pair):
         why = f"it gave way to {kept.arn}, and the time that it was kept beside it ended at {_text(until)}"
         return Draft(address, Verb.DELETE, Reason.RETIRED, why, live=pair, wanted=pair.properties), ""
@@ -53,7 +56,9 @@ def leftover(scene: Scene, address: Address, pair: LiveResource) -> tuple[Draft 
     if until is None and overlap:
         change = FieldChange(_PATH, None, stamp(scene, overlap), absent_before=True)
         why = f"it gave way to {kept.arn}, and is kept beside it for {length(overlap)}"
-        return Draft(address, Verb.UPDATE, Reason.RETIRING, why, live=pair, wanted=pair.properties, changes=(change,)), ""
+        return Draft(
+            address, Verb.UPDATE, Reason.RETIRING, why, live=pair, wanted=pair.properties, changes=(change,)
+        ), ""
     return None
 
 
@@ -64,7 +69,12 @@ def is_leftover(pair: LiveResource) -> bool:
 
 def counted_anew(plan: TargetPlan, later: timedelta) -> TargetPlan:
     """Return a plan that is applied so much later than it was made: pairs are kept from then on."""
-    return replace(plan, actions=tuple(replace(action, steps=tuple(_moved(step, later) for step in action.steps)) for action in plan.actions))
+    return replace(
+        plan,
+        actions=tuple(
+            replace(action, steps=tuple(_moved(step, later) for step in action.steps)) for action in plan.actions
+        ),
+    )
 
 
 def _moved(step: Step, later: timedelta) -> Step:

@@ -30,8 +30,14 @@ def plan_schema() -> dict[str, object]:
                 "stack": _TEXT,
                 "createdAt": {"type": "string", "description": "UTC, ISO 8601."},
                 "gitCommit": _TEXT_OR_NULL,
-                "gitTree": {**_TEXT, "description": "The tree of gitCommit: the same for a merge that brings in nothing else."},
-                "base": {**object_of({"name": _TEXT, "commit": _TEXT}), "description": "What gitCommit is to be merged into, when the plan was made."},
+                "gitTree": {
+                    **_TEXT,
+                    "description": "The tree of gitCommit: the same for a merge that brings in nothing else.",
+                },
+                "base": {
+                    **object_of({"name": _TEXT, "commit": _TEXT}),
+                    "description": "What gitCommit is to be merged into, when the plan was made.",
+                },
                 "ofRevisions": {
                     "const": True,
                     "description": "The spec of base stood in the place of live state; there are no calls, and it cannot be applied.",
@@ -61,19 +67,50 @@ def _target() -> dict[str, object]:
     return object_of(
         {
             "name": _TEXT,
-            "accountId": {"type": "string", "pattern": "^([0-9]{12})?$", "description": "Empty where a comparison of revisions does not know it."},
+            "accountId": {
+                "type": "string",
+                "pattern": "^([0-9]{12})?$",
+                "description": "Empty where a comparison of revisions does not know it.",
+            },
             "region": _TEXT,
             "specDigest": {**_TEXT, "description": "Digest of the desired state of this target."},
             "fingerprint": {**_DIGEST, "description": "Of everything in this target but the fingerprint itself."},
-            "summary": {**object_of(dict.fromkeys(counts, _COUNT)), "description": "A blocked action counts in blocked alone."},
-            "managed": {"type": "object", "propertyNames": {"enum": [kind.value for kind in KindName]}, "additionalProperties": _COUNT},
+            "summary": {
+                **object_of(dict.fromkeys(counts, _COUNT)),
+                "description": "A blocked action counts in blocked alone.",
+            },
+            "managed": {
+                "type": "object",
+                "propertyNames": {"enum": [kind.value for kind in KindName]},
+                "additionalProperties": _COUNT,
+            },
             "desired": {**_COUNT, "description": "How many resources the spec has for this target."},
             "actions": list_of({"$ref": "#/$defs/action"}),
-            "orphans": list_of(object_of({"address": _ADDRESS, "arn": {"type": "string", "pattern": "^(arn:.*)?$"}, "protected": {"type": "boolean"}})),
-            "duplicates": list_of(object_of({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})),
+            "orphans": list_of(
+                object_of(
+                    {
+                        "address": _ADDRESS,
+                        "arn": {"type": "string", "pattern": "^(arn:.*)?$"},
+                        "protected": {"type": "boolean"},
+                    }
+                )
+            ),
+            "duplicates": list_of(
+                object_of({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})
+            ),
             "notes": _TEXTS,
             "onAir": {
-                **list_of(object_of({"address": _ADDRESS, "arn": _ARN, "since": _TEXT, "viewers": {"type": "integer"}, "health": _TEXT})),
+                **list_of(
+                    object_of(
+                        {
+                            "address": _ADDRESS,
+                            "arn": _ARN,
+                            "since": _TEXT,
+                            "viewers": {"type": "integer"},
+                            "health": _TEXT,
+                        }
+                    )
+                ),
                 "description": "Channels on air that the plan touches; -1 viewers where the service could not count.",
             },
             "quotas": {
@@ -84,13 +121,19 @@ def _target() -> dict[str, object]:
                             **dict.fromkeys(("now", "others", "peak", "after", "limit"), _COUNT),
                             "adjustable": {"type": "boolean"},
                             "code": _TEXT,
-                            "applied": {"type": "boolean", "description": "False where limit is the documented default."},
+                            "applied": {
+                                "type": "boolean",
+                                "description": "False where limit is the documented default.",
+                            },
                         }
                     )
                 ),
                 "description": "Of the kinds that the plan creates: what is there, what is not this stack's, the most at any moment, what is there at the end.",
             },
-            "waitLive": {**_COUNT, "description": "Seconds that an apply waits for a channel that goes on air meanwhile."},
+            "waitLive": {
+                **_COUNT,
+                "description": "Seconds that an apply waits for a channel that goes on air meanwhile.",
+            },
         }
     )
 
@@ -104,12 +147,21 @@ def _action() -> dict[str, object]:
             "reason": {"enum": [reason.value for reason in Reason]},
             "explanation": _TEXT,
             "arn": _TEXT_OR_NULL,
-            "order": {"enum": [None, *(order.value for order in ReplaceOrder)], "description": "Of a replacement: which half comes first."},
+            "order": {
+                "enum": [None, *(order.value for order in ReplaceOrder)],
+                "description": "Of a replacement: which half comes first.",
+            },
             "changes": list_of({"$ref": "#/$defs/change"}),
-            "blocked": or_null(object_of({"code": {"enum": ["protected", "live", "foreign", "unreadable", "depends"]}, "message": _TEXT})),
+            "blocked": or_null(
+                object_of(
+                    {"code": {"enum": ["protected", "live", "foreign", "unreadable", "depends"]}, "message": _TEXT}
+                )
+            ),
             "warnings": _TEXTS,
             "steps": {**list_of({"$ref": "#/$defs/step"}), "description": "None while the action is blocked."},
-            "observed": or_null(object_of({"properties": {"type": "object"}, "tags": _TEXT_MAP, "state": _TEXT_OR_NULL})),
+            "observed": or_null(
+                object_of({"properties": {"type": "object"}, "tags": _TEXT_MAP, "state": _TEXT_OR_NULL})
+            ),
         }
     )
 
@@ -117,7 +169,11 @@ def _action() -> dict[str, object]:
 def _change() -> dict[str, object]:
     return object_of(
         {
-            "path": {"type": "string", "pattern": "^/", "description": "A JSON pointer into the properties, or /tags/<key>."},
+            "path": {
+                "type": "string",
+                "pattern": "^/",
+                "description": "A JSON pointer into the properties, or /tags/<key>.",
+            },
             "before": {"$ref": "#/$defs/value"},
             "after": {"$ref": "#/$defs/value"},
             "absentBefore": {"const": True},
@@ -137,12 +193,22 @@ def _step() -> dict[str, object]:
             "binds": {**_TEXT_MAP, "description": "By address, the path in the answer that holds its ARN."},
             "until": {
                 **object_of(
-                    {"member": _TEXT, "equals": _TEXT, "failsOn": _TEXT_OR_NULL, "absent": {"const": True}, "seconds": _COUNT}, optional=("absent", "seconds")
+                    {
+                        "member": _TEXT,
+                        "equals": _TEXT,
+                        "failsOn": _TEXT_OR_NULL,
+                        "absent": {"const": True},
+                        "seconds": _COUNT,
+                    },
+                    optional=("absent", "seconds"),
                 ),
                 "description": "Repeat the read until the member has the value; with absent, until nothing in the list has it.",
             },
             "deliver": {
-                **object_of({"store": {"enum": [store.value for store in Store]}, "name": _TEXT, "kmsKeyId": _TEXT}, optional=("kmsKeyId",)),
+                **object_of(
+                    {"store": {"enum": [store.value for store in Store]}, "name": _TEXT, "kmsKeyId": _TEXT},
+                    optional=("kmsKeyId",),
+                ),
                 "description": "Where the stream key's value, read by this step, goes; it goes there and nowhere else.",
             },
         },

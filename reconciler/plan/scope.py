@@ -18,7 +18,9 @@ _LIKE = 0.75
 _NONE = "no address of the spec, and none of this stack in the account,"
 
 
-def misspelt(only: Iterable[str], exclude: Iterable[str], known: Collection[Address], none: str = _NONE) -> tuple[str, ...]:
+def misspelt(
+    only: Iterable[str], exclude: Iterable[str], known: Collection[Address], none: str = _NONE
+) -> tuple[str, ...]:
     """Return what is wrong with globs that match none of the known addresses, a line each, with what may be meant; ``none`` says of what there is none."""
     addresses = sorted(map(str, known))
     return (*_lines("only", only, addresses, none), *_lines("exclude", exclude, addresses, none))

@@ -46,7 +46,9 @@ def select(plan: TargetPlan, options: PlanOptions, desired: Iterable[Address]) -
                 chosen.add(index)
                 notes.append(f"{address} is taken along, because {needed_by} needs it")
     dropped = {
-        index: "is excluded" if excluded(options, action.address) else "is not selected" for index, action in enumerate(plan.actions) if index not in chosen
+        index: "is excluded" if excluded(options, action.address) else "is not selected"
+        for index, action in enumerate(plan.actions)
+        if index not in chosen
     }
     actions = hold(plan.actions, {}, dropped)
     touched = {action.address for action in plan.actions if action.verb is not Verb.DELETE}
@@ -58,7 +60,9 @@ def select(plan: TargetPlan, options: PlanOptions, desired: Iterable[Address]) -
         if not any(fnmatchcase(str(address), glob) for address in known)
     ]
     if dropped:
-        notes.append(f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} left out by --only or --exclude")
+        notes.append(
+            f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} left out by --only or --exclude"
+        )
     orphans = tuple(orphan for orphan in plan.orphans if wanted(options, orphan.address))
     unchanged = sum(wanted(options, address) and address not in touched for address in desired)
     return replace(

@@ -49,7 +49,11 @@ def _spec(saved: TargetPlan, desired: DesiredState, by_address: Mapping[Address,
         if recorded != resource.digest:
             found.append(address)
     found += [action.address for action in planned.values() if action.address not in desired.resources]
-    found += [action.address for action in saved.actions if action.verb is Verb.DELETE and _left(action) and action.address in desired.resources]
+    found += [
+        action.address
+        for action in saved.actions
+        if action.verb is Verb.DELETE and _left(action) and action.address in desired.resources
+    ]
     names = ", ".join(str(address) for address in sorted(set(found)))
     yield f"the spec changed: {names}" if names else "the spec changed"
 
@@ -71,11 +75,20 @@ def _written(live: LiveResource | None) -> str | None:
     return None if live is None else live.tags.get(SPEC)
 
 
-def _action(action: Action, by_arn: Mapping[str, LiveResource], by_address: Mapping[Address, LiveResource], keys: tuple[LiveResource, ...]) -> Iterator[str]:
+def _action(
+    action: Action,
+    by_arn: Mapping[str, LiveResource],
+    by_address: Mapping[Address, LiveResource],
+    keys: tuple[LiveResource, ...],
+) -> Iterator[str]:
     if action.kind is KindName.STREAM_KEY and action.arn is None:
         # A key is made for one channel; one that is born with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
-            yield from (f"{action.address}: was to be created, and is there now ({key.arn})" for key in keys if key.properties.get("channelArn") == channel)
+            yield from (
+                f"{action.address}: was to be created, and is there now ({key.arn})"
+                for key in keys
+                if key.properties.get("channelArn") == channel
+            )
     elif action.arn is None:
         if action.address in by_address:
             yield f"{action.address}: was to be created, and is there now ({by_address[action.address].arn})"
@@ -93,7 +106,9 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
     if action.observed is None:
         return
     observed = action.observed
-    changes: tuple[FieldChange, ...] = compare(action.kind, observed.properties, resource.properties) + compare_tags(observed.tags, resource.tags)
+    changes: tuple[FieldChange, ...] = compare(action.kind, observed.properties, resource.properties) + compare_tags(
+        observed.tags, resource.tags
+    )
     for change in changes:
         before = "absent" if change.absent_before else _say(change.before)
         after = "absent" if change.absent_after else _say(change.after)
@@ -106,7 +121,12 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
 def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
     """Say which channels began to use something that the plan deletes."""
     planned = {action.arn for action in saved.actions if action.kind is KindName.CHANNEL}
-    deleted = [(action, step.parameters["arn"]) for action in saved.actions for step in action.steps if step.operation == KINDS[action.kind].delete]
+    deleted = [
+        (action, step.parameters["arn"])
+        for action in saved.actions
+        for step in action.steps
+        if step.operation == KINDS[action.kind].delete
+    ]
     if not deleted:
         return
     users = users_of(live.of(KindName.CHANNEL))
@@ -119,7 +139,11 @@ def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
 def _is_ours(value: str) -> bool:
     """Whether text is the ARN of a kind that is read, so that its absence means something."""
     parts = value.split(":", 5)
-    return value.startswith("arn:aws:ivs:") and len(parts) == 6 and parts[5].partition("/")[0] in {kind.arn_type for kind in KINDS.values()}
+    return (
+        value.startswith("arn:aws:ivs:")
+        and len(parts) == 6
+        and parts[5].partition("/")[0] in {kind.arn_type for kind in KINDS.values()}
+    )
 
 
 def _say(value: Value) -> str:

@@ -24,7 +24,9 @@ from reconciler.plan.duplicates import is_unsettled
 _TAGS = "/tags/"
 
 
-def steps_for(draft: Draft, *, first: int = 1, born: Address | None = None, unsettled: Mapping[str, LiveResource] | None = None) -> tuple[Step, ...]:
+def steps_for(
+    draft: Draft, *, first: int = 1, born: Address | None = None, unsettled: Mapping[str, LiveResource] | None = None
+) -> tuple[Step, ...]:
     """Return the calls of one draft, each after the one before it; none when it is blocked.
 
     ``first`` numbers the first step. ``born`` is the stream key that comes with a channel and that the spec speaks of.
@@ -93,10 +95,16 @@ def _updating(draft: Draft, kind: Kind, unsettled: Mapping[str, LiveResource]) -
 
 def _tagging(draft: Draft, arn: Value) -> Iterator[Step]:
     """Remove first and write last: what is written records that all of it was done."""
-    changed = [(unescape(change.path.removeprefix(_TAGS)), change) for change in draft.changes if change.path.startswith(_TAGS)]
+    changed = [
+        (unescape(change.path.removeprefix(_TAGS)), change) for change in draft.changes if change.path.startswith(_TAGS)
+    ]
     removed = tuple(key for key, change in changed if change.absent_after)
     written: dict[str, Value] = {key: change.after for key, change in changed if not change.absent_after}
-    if draft.desired is not None and len(draft.desired.tags) >= MAX_TAGS_WITH_ATTEMPT and any(change.absent_before for _, change in changed):
+    if (
+        draft.desired is not None
+        and len(draft.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
+        and any(change.absent_before for _, change in changed)
+    ):
         removed += (ATTEMPT,)  # gives its place to another; to remove what is not there is no error
     if removed:
         yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": removed})
@@ -124,12 +132,20 @@ def _wait(kind: Kind, arn: Value) -> Step:
 
 def _create_parameters(draft: Draft) -> dict[str, Value]:
     kind = draft.address.kind
-    parameters: dict[str, Value] = {name: _whole(kind, name, draft.wanted[name]) for name in FIELDS[kind] if name in draft.wanted and name != "fingerprint"}
+    parameters: dict[str, Value] = {
+        name: _whole(kind, name, draft.wanted[name])
+        for name in FIELDS[kind]
+        if name in draft.wanted and name != "fingerprint"
+    }
     if draft.desired is not None:
         if kind is KindName.PLAYBACK_KEY_PAIR:
             parameters["publicKeyMaterial"] = draft.desired.public_key
         # A rotated key waits to be handed over also where only this run knows a place for it.
-        parameters["tags"] = at_birth(draft.desired.tags, waiting=bool(draft.deliver)) if kind is KindName.STREAM_KEY else dict(draft.desired.tags)
+        parameters["tags"] = (
+            at_birth(draft.desired.tags, waiting=bool(draft.deliver))
+            if kind is KindName.STREAM_KEY
+            else dict(draft.desired.tags)
+        )
     return parameters
 
 
@@ -144,7 +160,9 @@ def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[Fi
         if "adConfigurationArn" in wanted and not names.isdisjoint(("containerFormat", "multitrackInputConfiguration")):
             names.add("adConfigurationArn")
     return {
-        name: _whole(kind.name, name, wanted[name]) if name in wanted else default_of(kind.name, name, wanted) for name in FIELDS[kind.name] if name in names
+        name: _whole(kind.name, name, wanted[name]) if name in wanted else default_of(kind.name, name, wanted)
+        for name in FIELDS[kind.name]
+        if name in names
     }
 
 

@@ -33,14 +33,24 @@ def waiting(action: Action, stream: Stream, seconds: int, touching: frozenset[st
     numbers = _numbers((action,), action.address)
     place = next(index for index, step in enumerate(action.steps) if step.operation in touching)
     touch = action.steps[place]
-    wait = Step(next(numbers), IS_LIVE, {}, touch.after, until=Until("channelArn", stream.channel_arn, absent=True, seconds=seconds))
+    wait = Step(
+        next(numbers),
+        IS_LIVE,
+        {},
+        touch.after,
+        until=Until("channelArn", stream.channel_arn, absent=True, seconds=seconds),
+    )
     steps = (*action.steps[:place], wait, replace(touch, after=(wait.id,)), *action.steps[place + 1 :])
     warning = f"{stream}: an apply goes on with it when the stream has ended, and gives up after {_length(seconds)}"
     return replace(action, steps=steps, warnings=(*action.warnings, warning))
 
 
 def stopped(
-    actions: Sequence[Action], stream: Stream, keys: Sequence[LiveResource], touching: frozenset[str | None], sinks: Mapping[Address, Sink]
+    actions: Sequence[Action],
+    stream: Stream,
+    keys: Sequence[LiveResource],
+    touching: frozenset[str | None],
+    sinks: Mapping[Address, Sink],
 ) -> tuple[Action, ...]:
     """Return the actions so that the broadcast of one channel is ended before it is touched, and that it has a stream key in the end.
 
@@ -48,7 +58,14 @@ def stopped(
     """
     result = list(actions)
     arn = stream.channel_arn
-    channel = _find(actions, lambda action: action.kind is KindName.CHANNEL and action.arn == arn and any(step.operation in touching for step in action.steps))
+    channel = _find(
+        actions,
+        lambda action: (
+            action.kind is KindName.CHANNEL
+            and action.arn == arn
+            and any(step.operation in touching for step in action.steps)
+        ),
+    )
     of_keys = {key.arn for key in keys}
     key = _find(
         actions,
@@ -67,7 +84,9 @@ def stopped(
     own_deletes = [] if key is None else [step for step in actions[key].steps if step.operation == STREAM_KEY.delete]
     own_creates = [] if key is None else [step for step in actions[key].steps if step.operation == STREAM_KEY.create]
     before = action.steps[0].after
-    first: list[Step] = [] if own_deletes else [Step(next(numbers), STREAM_KEY.delete, {"arn": one.arn}, before) for one in keys]
+    first: list[Step] = (
+        [] if own_deletes else [Step(next(numbers), STREAM_KEY.delete, {"arn": one.arn}, before) for one in keys]
+    )
     stop, idle = _ending(numbers, stream, tuple(step.id for step in (*first, *own_deletes)) or before)
     work = (replace(action.steps[0], after=(*before, idle.id)), *action.steps[1:])
     steps = [*first, stop, idle, *work]
@@ -87,7 +106,10 @@ def stopped(
         result[key] = replace(
             changed,
             steps=_restored(_numbers(actions, changed.address), changed.address, arn, tags, work[-1].id, sinks),
-            warnings=(*changed.warnings, "it is replaced by a new stream key, with a new value, because the broadcast is ended"),
+            warnings=(
+                *changed.warnings,
+                "it is replaced by a new stream key, with a new value, because the broadcast is ended",
+            ),
         )
     else:
         address = Address(KindName.STREAM_KEY, action.address.id)
@@ -101,17 +123,33 @@ def _alone(actions: Sequence[Action], action: Action, stream: Stream) -> Action:
     place = next(index for index, step in enumerate(action.steps) if step.operation == STREAM_KEY.delete)
     delete = action.steps[place]
     stop, idle = _ending(_numbers(actions, action.address), stream, (delete.id,))
-    rest = tuple(replace(step, after=tuple(idle.id if needed == delete.id else needed for needed in step.after)) for step in action.steps[place + 1 :])
+    rest = tuple(
+        replace(step, after=tuple(idle.id if needed == delete.id else needed for needed in step.after))
+        for step in action.steps[place + 1 :]
+    )
     warning = f"{stream}: the broadcast is ended, and its viewers are cut off"
     return replace(action, steps=(*action.steps[: place + 1], stop, idle, *rest), warnings=(*action.warnings, warning))
 
 
 def _ending(numbers: Iterator[str], stream: Stream, after: tuple[str, ...]) -> tuple[Step, Step]:
     stop = Step(next(numbers), STOP, {"channelArn": stream.channel_arn}, after)
-    return stop, Step(next(numbers), IS_LIVE, {}, (stop.id,), until=Until("channelArn", stream.channel_arn, absent=True, seconds=STOP_SECONDS))
+    return stop, Step(
+        next(numbers),
+        IS_LIVE,
+        {},
+        (stop.id,),
+        until=Until("channelArn", stream.channel_arn, absent=True, seconds=STOP_SECONDS),
+    )
 
 
-def _restored(numbers: Iterator[str], address: Address, arn: str, tags: Mapping[str, str], needed: str, sinks: Mapping[Address, Sink]) -> tuple[Step, ...]:
+def _restored(
+    numbers: Iterator[str],
+    address: Address,
+    arn: str,
+    tags: Mapping[str, str],
+    needed: str,
+    sinks: Mapping[Address, Sink],
+) -> tuple[Step, ...]:
     """Return the steps that give a channel a stream key again, and hand its value over."""
     deliver = (sinks[address],) if address in sinks else ()
     parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(at_birth(tags, waiting=bool(deliver)))}
@@ -123,7 +161,9 @@ def _restored(numbers: Iterator[str], address: Address, arn: str, tags: Mapping[
 
 
 def _after(action: Action, step: Step, needed: str) -> Action:
-    return replace(action, steps=tuple(replace(one, after=(*one.after, needed)) if one is step else one for one in action.steps))
+    return replace(
+        action, steps=tuple(replace(one, after=(*one.after, needed)) if one is step else one for one in action.steps)
+    )
 
 
 def _tags_after(action: Action, keys: Sequence[LiveResource]) -> dict[str, str]:
@@ -145,7 +185,9 @@ def _find(actions: Sequence[Action], fits: Callable[[Action], bool]) -> int | No
 
 def _numbers(actions: Sequence[Action], address: Address) -> Iterator[str]:
     """Yield ids for new steps of an address, after those that it has."""
-    taken = [int(step.id.rpartition("#")[2]) for action in actions if action.address == address for step in action.steps]
+    taken = [
+        int(step.id.rpartition("#")[2]) for action in actions if action.address == address for step in action.steps
+    ]
     return (f"{address}#{number}" for number in itertools.count(max(taken, default=0) + 1))
 
 

@@ -70,7 +70,9 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
         )
     changes = _tag_changes(scene, live, resource)
     asked = resource.address in scene.rotate.addresses and not (deliver and waits(live))
-    if owner in (scene.desired.stack, "") and (why := "its rotation was asked for" if asked else owner and rotation_due(live, resource)):
+    if owner in (scene.desired.stack, "") and (
+        why := "its rotation was asked for" if asked else owner and rotation_due(live, resource)
+    ):
         return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == scene.desired.stack:
         return _updated(resource, live, wanted, changes, deliver)
@@ -97,7 +99,12 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
 
 
 def _rotated(
-    resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...], why: str, deliver: tuple[Sink, ...]
+    resource: DesiredResource,
+    live: LiveResource,
+    wanted: Mapping[str, Value],
+    changes: tuple[FieldChange, ...],
+    why: str,
+    deliver: tuple[Sink, ...],
 ) -> Draft:
     """Delete first: a channel has one key at most. A running broadcast goes on without its key; only a new one needs the new value."""
     warning = f"from now on a broadcast can only be started with the new key; {where_to(deliver)}"
@@ -117,18 +124,36 @@ def _rotated(
 
 
 def _updated(
-    resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...], deliver: tuple[Sink, ...]
+    resource: DesiredResource,
+    live: LiveResource,
+    wanted: Mapping[str, Value],
+    changes: tuple[FieldChange, ...],
+    deliver: tuple[Sink, ...],
 ) -> Draft | None:
     if deliver and delivery_due(live, deliver):
-        why = "it was made by a rotation that did not come to its end; no other key is made" if waits(live) else "its value has not been handed over yet"
+        why = (
+            "it was made by a rotation that did not come to its end; no other key is made"
+            if waits(live)
+            else "its value has not been handed over yet"
+        )
         explanation = f"{why}; {where_to(deliver)}"
         return Draft(
-            resource.address, Verb.UPDATE, Reason.DELIVERY_DUE, explanation, live=live, desired=resource, wanted=wanted, changes=changes, deliver=deliver
+            resource.address,
+            Verb.UPDATE,
+            Reason.DELIVERY_DUE,
+            explanation,
+            live=live,
+            desired=resource,
+            wanted=wanted,
+            changes=changes,
+            deliver=deliver,
         )
     if not changes:
         return None
     reason, explanation = why_update((), changes)
-    return Draft(resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes)
+    return Draft(
+        resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
+    )
 
 
 def _tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
@@ -166,7 +191,12 @@ def meant(scene: Scene, resource: DesiredResource, channel_arn: str) -> tuple[Li
 
     def rank(key: LiveResource) -> tuple[int, bool, bool, str]:
         owner = key.tags.get(STACK, "")
-        return (0 if owner == stack else 1 if not owner else 2, key.tags.get(ROTATION) != label, not waits(key), key.arn)
+        return (
+            0 if owner == stack else 1 if not owner else 2,
+            key.tags.get(ROTATION) != label,
+            not waits(key),
+            key.arn,
+        )
 
     keys = scene.owned.keys.get(channel_arn, ())
     if not keys:

@@ -62,13 +62,17 @@ def marker(stack: str, target: str) -> str:
     return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(target)} -->"
 
 
-def place(board: Board, mark: str, title: str, body: str, *, quiet: bool, always: bool = False) -> tuple[Placed, Entry | None]:
+def place(
+    board: Board, mark: str, title: str, body: str, *, quiet: bool, always: bool = False
+) -> tuple[Placed, Entry | None]:
     """See to it that the place holds this text once, under this marker, and return what had to be done.
 
     ``quiet`` says that the text reports nothing to look at: then an old one is replaced (and an issue closed), and a new one is written only with ``always``.
     """
     text = f"{mark}\n{body}"
-    found = sorted((entry for entry in board.ours() if entry.body.partition("\n")[0].strip() == mark), key=lambda entry: entry.key)
+    found = sorted(
+        (entry for entry in board.ours() if entry.body.partition("\n")[0].strip() == mark), key=lambda entry: entry.key
+    )
     for double in found[1:]:
         board.retire(double)
     if not found:

@@ -53,10 +53,16 @@ def _github(env: Mapping[str, str]) -> Surroundings:
     if number is None:
         requests = run.get("pull_requests")
         number = (
-            requests[0].get("number") if isinstance(requests, list) and requests and isinstance(requests[0], dict) else _of_reference(env.get("GITHUB_REF", ""))
+            requests[0].get("number")
+            if isinstance(requests, list) and requests and isinstance(requests[0], dict)
+            else _of_reference(env.get("GITHUB_REF", ""))
         )
     of_request = bool(request or run)
-    head = _text(_part(request, "head"), "sha") or _text(run, "head_sha") or ("" if of_request else env.get("GITHUB_SHA", ""))
+    head = (
+        _text(_part(request, "head"), "sha")
+        or _text(run, "head_sha")
+        or ("" if of_request else env.get("GITHUB_SHA", ""))
+    )
     repository, server = env.get("GITHUB_REPOSITORY", ""), env.get("GITHUB_SERVER_URL", "")
     run_id = env.get("GITHUB_RUN_ID", "")
     return Surroundings(

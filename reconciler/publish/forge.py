@@ -75,7 +75,9 @@ def open_forge(access: Access, patience: Patience | None = None) -> Forge:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("github", "gitlab"):
             raise
-        raise UsageError(f'the client for {access.provider} is not installed; install it with: pip install "ivs-reconciler[{access.provider}]"') from None
+        raise UsageError(
+            f'the client for {access.provider} is not installed; install it with: pip install "ivs-reconciler[{access.provider}]"'
+        ) from None
 
 
 def failure(access: Access, what: str, status: int, words: str) -> ForgeError:
@@ -84,13 +86,21 @@ def failure(access: Access, what: str, status: int, words: str) -> ForgeError:
     name = {"github": "GitHub", "gitlab": "GitLab"}[access.provider]
     head = f"{name}: {what} in {access.repository}: "
     if status == 401:
-        return ForgeError(f"{head}the token is not accepted ({said}); give one that is valid for {urlsplit(access.api_url).hostname}", status=status)
+        return ForgeError(
+            f"{head}the token is not accepted ({said}); give one that is valid for {urlsplit(access.api_url).hostname}",
+            status=status,
+        )
     if status == 403:
-        return ForgeRefused(f"{head}the token may not do that ({said}); a run for a fork never may, others need the permission to write", status=status)
+        return ForgeRefused(
+            f"{head}the token may not do that ({said}); a run for a fork never may, others need the permission to write",
+            status=status,
+        )
     if status == 404:
         return ForgeError(f"{head}not found, or the token may not see it; check repository and number", status=status)
     if status == 429:
-        return ForgeError(f"{head}the forge asks to wait longer than is reasonable ({said}); repeat later", status=status)
+        return ForgeError(
+            f"{head}the forge asks to wait longer than is reasonable ({said}); repeat later", status=status
+        )
     if status:
         return ForgeError(f"{head}refused with {status} ({said}); correct that, then repeat", status=status)
     return ForgeError(f"{head}no answer ({said}); check the address {access.api_url} and the network, then repeat")

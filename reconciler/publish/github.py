@@ -64,19 +64,30 @@ class GitHub:
 
     def request_of(self, commit: str) -> int | None:
         """Return the newest pull request that brought in a commit."""
-        found = self.ask(f"find the pull request of {commit[:12]}", lambda: [pull.number for pull in self._repository.get_commit(commit).get_pulls()])
+        found = self.ask(
+            f"find the pull request of {commit[:12]}",
+            lambda: [pull.number for pull in self._repository.get_commit(commit).get_pulls()],
+        )
         return max(found, default=None)
 
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status, unless it stands already."""
         description = _short(status.description, _DESCRIPTION)
         at = self._repository.get_commit(commit)
-        known = self.ask("read the commit status", lambda: {one.context: one for one in at.get_combined_status().statuses})
-        if (one := known.get(status.context)) and (one.state, one.description, one.target_url or "") == (status.state, description, status.url):
+        known = self.ask(
+            "read the commit status", lambda: {one.context: one for one in at.get_combined_status().statuses}
+        )
+        if (one := known.get(status.context)) and (one.state, one.description, one.target_url or "") == (
+            status.state,
+            description,
+            status.url,
+        ):
             return False
         self.ask(
             "set the commit status",
-            lambda: at.create_status(status.state, target_url=status.url, description=description, context=status.context),
+            lambda: at.create_status(
+                status.state, target_url=status.url, description=description, context=status.context
+            ),
             once=True,
         )
         return True
@@ -97,11 +108,16 @@ class GitHub:
     def open_issues(self) -> list[Issue]:
         """Return the open issues with our label. GitHub lists pull requests among them; their address tells, without another call for each."""
         listed = self._repository.get_issues
-        return self.ask("list the issues", lambda: [one for one in listed(state="open", labels=[LABEL]) if "/pull/" not in one.html_url])
+        return self.ask(
+            "list the issues",
+            lambda: [one for one in listed(state="open", labels=[LABEL]) if "/pull/" not in one.html_url],
+        )
 
     def open_issue(self, title: str, body: str) -> Issue:
         """Open an issue with our label; GitHub makes a label that is not there yet."""
-        return self.ask("open an issue", lambda: self._repository.create_issue(title, body=body, labels=[LABEL]), once=True)
+        return self.ask(
+            "open an issue", lambda: self._repository.create_issue(title, body=body, labels=[LABEL]), once=True
+        )
 
     def ask(self, what: str, work: Callable[[], T], *, once: bool = False) -> T:
         """Do what needs an answer, waiting where GitHub asks for it. ``once`` marks what must not happen twice."""
@@ -117,7 +133,11 @@ class GitHub:
 
     def _wait_once(self, error: Exception, attempt: int) -> float | None:
         del attempt
-        return self._patience.asked_by(error.status, error.headers or {}, _words(error)) if isinstance(error, GithubException) else None
+        return (
+            self._patience.asked_by(error.status, error.headers or {}, _words(error))
+            if isinstance(error, GithubException)
+            else None
+        )
 
     def _failed(self, what: str, error: Exception) -> Exception:
         if isinstance(error, GithubException):
@@ -140,7 +160,10 @@ class Comments:
     def ours(self) -> Iterable[Entry]:
         """Return the comments that we wrote."""
         author = self._forge.author()
-        found = self._forge.ask("list the comments", lambda: [one for one in self._issue.get_comments() if one.user and one.user.login == author])
+        found = self._forge.ask(
+            "list the comments",
+            lambda: [one for one in self._issue.get_comments() if one.user and one.user.login == author],
+        )
         return [self._entry(one) for one in found]
 
     def create(self, title: str, body: str) -> Entry:

@@ -64,21 +64,36 @@ class GitLab:
 
     def head_of(self, number: int) -> str:
         """Return the newest commit of a merge request."""
-        return str(self.ask(f"read merge request {number}", lambda: self.project.mergerequests.get(number, **_OWN_PACE).sha))
+        return str(
+            self.ask(f"read merge request {number}", lambda: self.project.mergerequests.get(number, **_OWN_PACE).sha)
+        )
 
     def request_of(self, commit: str) -> int | None:
         """Return the newest merge request that brought in a commit."""
         at = self.project.commits.get(commit, lazy=True)
-        found = self.ask(f"find the merge request of {commit[:12]}", lambda: [int(one["iid"]) for one in at.merge_requests(**_OWN_PACE)])
+        found = self.ask(
+            f"find the merge request of {commit[:12]}",
+            lambda: [int(one["iid"]) for one in at.merge_requests(**_OWN_PACE)],
+        )
         return max(found, default=None)
 
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status, unless it stands already."""
-        description = status.description if len(status.description) <= _DESCRIPTION else status.description[: _DESCRIPTION - 1] + "…"
+        description = (
+            status.description
+            if len(status.description) <= _DESCRIPTION
+            else status.description[: _DESCRIPTION - 1] + "…"
+        )
         at = self.project.commits.get(commit, lazy=True)
-        known = self.ask("read the commit status", lambda: list(at.statuses.list(name=status.context, iterator=True, **_OWN_PACE)))
+        known = self.ask(
+            "read the commit status", lambda: list(at.statuses.list(name=status.context, iterator=True, **_OWN_PACE))
+        )
         state = _STATES[status.state]
-        if any((one.name, one.status, one.description, one.target_url or "") == (status.context, state, description, status.url) for one in known):
+        if any(
+            (one.name, one.status, one.description, one.target_url or "")
+            == (status.context, state, description, status.url)
+            for one in known
+        ):
             return False
         content = {"state": state, "name": status.context, "description": description, "target_url": status.url}
         self.ask("set the commit status", lambda: at.statuses.create(content, **_OWN_PACE), once=True)
@@ -109,7 +124,9 @@ class GitLab:
     def _failed(self, what: str, error: Exception) -> Exception:
         status = _status(error)
         words = str(error.error_message) if isinstance(error, GitlabError) else type(error).__name__
-        return failure(self._access, what, 429 if status == 403 and self._wait_once(error, 0) is not None else status, words)
+        return failure(
+            self._access, what, 429 if status == 403 and self._wait_once(error, 0) is not None else status, words
+        )
 
 
 class Notes:
@@ -125,13 +142,18 @@ class Notes:
     def ours(self) -> Iterable[Entry]:
         """Return the notes that we wrote."""
         author = self._forge.author()
-        found = self._forge.ask("list the notes", lambda: list(self._request.notes.list(iterator=True, sort="asc", order_by="created_at", **_OWN_PACE)))
+        found = self._forge.ask(
+            "list the notes",
+            lambda: list(self._request.notes.list(iterator=True, sort="asc", order_by="created_at", **_OWN_PACE)),
+        )
         return [self._entry(one) for one in found if not one.system and one.author.get("id") == author]
 
     def create(self, title: str, body: str) -> Entry:
         """Write a new note."""
         del title
-        return self._entry(self._forge.ask("write a note", lambda: self._request.notes.create({"body": body}, **_OWN_PACE), once=True))
+        return self._entry(
+            self._forge.ask("write a note", lambda: self._request.notes.create({"body": body}, **_OWN_PACE), once=True)
+        )
 
     def update(self, entry: Entry, title: str, body: str) -> Entry:
         """Write a note anew."""
@@ -160,14 +182,21 @@ class Issues:
         """Return the issues that we opened."""
         author = self._forge.author()
         found = self._forge.ask(
-            "list the issues", lambda: list(self._forge.project.issues.list(state="opened", labels=LABEL, author_id=author, iterator=True, **_OWN_PACE))
+            "list the issues",
+            lambda: list(
+                self._forge.project.issues.list(
+                    state="opened", labels=LABEL, author_id=author, iterator=True, **_OWN_PACE
+                )
+            ),
         )
         return [self._entry(one) for one in found if one.author.get("id") == author]
 
     def create(self, title: str, body: str) -> Entry:
         """Open an issue."""
         content = {"title": title, "description": body, "labels": LABEL}
-        return self._entry(self._forge.ask("open an issue", lambda: self._forge.project.issues.create(content, **_OWN_PACE), once=True))
+        return self._entry(
+            self._forge.ask("open an issue", lambda: self._forge.project.issues.create(content, **_OWN_PACE), once=True)
+        )
 
     def update(self, entry: Entry, title: str, body: str) -> Entry:
         """Write an issue anew."""

@@ -28,7 +28,9 @@ class Patience:
     sleep: Callable[[float], None] = field(default=time.sleep)
     now: Callable[[], float] = field(default=time.time)
 
-    def call(self, work: Callable[[], T], wait_of: Callable[[Exception, int], float | None], of: tuple[type[Exception], ...]) -> T:
+    def call(
+        self, work: Callable[[], T], wait_of: Callable[[Exception, int], float | None], of: tuple[type[Exception], ...]
+    ) -> T:
         """Do the work, again after each wait that ``wait_of`` names for its failure and try; ``None`` or too long a wait lets the failure through."""
         for attempt in range(_TRIES):
             try:

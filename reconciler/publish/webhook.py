@@ -91,7 +91,8 @@ def _send(url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, 
         return 0.0
     except (OSError, http.client.HTTPException):
         raise PublishError(
-            "no answer came in time, so it may or may not have arrived; it is sent again, with the same id, the next time", ambiguous=True
+            "no answer came in time, so it may or may not have arrived; it is sent again, with the same id, the next time",
+            ambiguous=True,
         ) from None
 
 

@@ -10,7 +10,12 @@ from reconciler.plan.findings import Blame, DriftReport
 
 
 def drift_json(
-    stack: str, reports: tuple[DriftReport, ...], failed: Mapping[str, str] | None = None, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    stack: str,
+    reports: tuple[DriftReport, ...],
+    failed: Mapping[str, str] | None = None,
+    *,
+    only: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
 ) -> dict[str, object]:
     """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why; ``only`` and ``exclude`` what was asked for."""
     return {
@@ -46,9 +51,17 @@ def _target(report: DriftReport) -> dict[str, object]:
             }
             for finding in report.findings
         ],
-        "foreign": [{"kind": foreign.kind.value, "arn": foreign.arn, "name": foreign.name, "owner": foreign.owner or None} for foreign in report.foreign],
+        "foreign": [
+            {"kind": foreign.kind.value, "arn": foreign.arn, "name": foreign.name, "owner": foreign.owner or None}
+            for foreign in report.foreign
+        ],
         "ignored": [
-            {"address": str(one.address), "standing": one.standing.value, "arn": one.arn, "changes": [_change(change) for change in one.changes]}
+            {
+                "address": str(one.address),
+                "standing": one.standing.value,
+                "arn": one.arn,
+                "changes": [_change(change) for change in one.changes],
+            }
             for one in report.ignored
         ],
         "notes": list(report.notes),
@@ -56,7 +69,8 @@ def _target(report: DriftReport) -> dict[str, object]:
         **(
             {
                 "defaultFields": [
-                    {"address": str(one.address), "fields": {name: thaw(value) for name, value in one.fields.items()}} for one in report.default_fields
+                    {"address": str(one.address), "fields": {name: thaw(value) for name, value in one.fields.items()}}
+                    for one in report.default_fields
                 ]
             }
             if report.default_fields
@@ -67,7 +81,10 @@ def _target(report: DriftReport) -> dict[str, object]:
 
 def _blame(blame: Blame) -> dict[str, object]:
     return {
-        "by": [{"who": deed.who, "at": deed.at, "source": deed.source, "event": deed.call, "eventId": deed.event} for deed in blame.deeds],
+        "by": [
+            {"who": deed.who, "at": deed.at, "source": deed.source, "event": deed.call, "eventId": deed.event}
+            for deed in blame.deeds
+        ],
         "remark": blame.remark or None,
     }
 

@@ -27,10 +27,15 @@ from reconciler.report.markdown_text import diff_lines
 from reconciler.text import harmless
 
 
-def render_drift(reports: Sequence[DriftReport], *, stack: str, at: str, failed: Mapping[str, str] | None = None) -> str:
+def render_drift(
+    reports: Sequence[DriftReport], *, stack: str, at: str, failed: Mapping[str, str] | None = None
+) -> str:
     """Return the reports of all targets. ``at`` is an instant like 2026-11-20T10:00:00, in UTC; ``failed`` are the targets that could not be read, and why."""
     suites = [_report(report, stack, at) for report in reports]
-    suites += [_Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]).render(at) for name, message in (failed or {}).items()]
+    suites += [
+        _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]).render(at)
+        for name, message in (failed or {}).items()
+    ]
     body = "".join(suite.replace(' id="?"', f' id="{index}"', 1) for index, suite in enumerate(suites))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n{body}</testsuites>\n'
 
@@ -95,7 +100,10 @@ class _Suite:
 
     def render(self, at: str) -> str:
         """Return the suite; its number is put in by whoever knows the others."""
-        counts = {word: sum(f"<{tag} " in case for case in self._cases) for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))}
+        counts = {
+            word: sum(f"<{tag} " in case for case in self._cases)
+            for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
+        }
         attributes = {
             "name": self._name,
             "package": "ivs-reconciler",
@@ -106,7 +114,9 @@ class _Suite:
             "time": "0",
         }
         head = "".join(f" {name}={_quoted(value)}" for name, value in attributes.items())
-        facts = "".join(f"<property name={_quoted(name)} value={_quoted(value)}/>" for name, value in self._facts.items() if value)
+        facts = "".join(
+            f"<property name={_quoted(name)} value={_quoted(value)}/>" for name, value in self._facts.items() if value
+        )
         cases = "".join(f"  {case}\n" for case in self._cases)
         return (
             f'<testsuite id="?"{head}>\n  <properties>{facts}</properties>\n{cases}'

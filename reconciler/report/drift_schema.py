@@ -25,11 +25,17 @@ def drift_schema() -> dict[str, object]:
             {
                 "formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"},
                 "stack": _TEXT,
-                "options": {**object_of({"only": _TEXTS, "exclude": _TEXTS}), "description": "Globs of addresses: nothing is said about what they leave out."},
+                "options": {
+                    **object_of({"only": _TEXTS, "exclude": _TEXTS}),
+                    "description": "Globs of addresses: nothing is said about what they leave out.",
+                },
                 "drifted": {**_FLAG, "description": "Something changed outside, is missing or stands twice."},
                 "pending": {**_FLAG, "description": "Merged changes wait to be applied."},
                 "targets": list_of({"$ref": "#/$defs/target"}),
-                "failed": {**list_of(object_of({"name": _TEXT, "message": _TEXT})), "description": "Targets that could not be read."},
+                "failed": {
+                    **list_of(object_of({"name": _TEXT, "message": _TEXT})),
+                    "description": "Targets that could not be read.",
+                },
             },
             optional=("options",),
         ),
@@ -48,15 +54,30 @@ def _target() -> dict[str, object]:
             "pending": _FLAG,
             "managed": _COUNT,
             "unchanged": _COUNT,
-            "defaults": {**_COUNT, "description": "Fields that are at the service's default and that the spec does not name."},
+            "defaults": {
+                **_COUNT,
+                "description": "Fields that are at the service's default and that the spec does not name.",
+            },
             "findings": list_of({"$ref": "#/$defs/finding"}),
-            "foreign": list_of(object_of({"kind": {"enum": [kind.value for kind in KindName]}, "arn": _ARN, "name": _TEXT, "owner": or_null(_TEXT)})),
+            "foreign": list_of(
+                object_of(
+                    {
+                        "kind": {"enum": [kind.value for kind in KindName]},
+                        "arn": _ARN,
+                        "name": _TEXT,
+                        "owner": or_null(_TEXT),
+                    }
+                )
+            ),
             "ignored": {
                 **list_of(object_of({"address": _ADDRESS, "standing": _STANDING, "arn": _ARN, "changes": changes})),
                 "description": "Differences that the caller asked to ignore.",
             },
             "notes": _TEXTS,
-            "unread": {**_TEXTS, "description": "What of the spec could not be read, so that nothing is said about it."},
+            "unread": {
+                **_TEXTS,
+                "description": "What of the spec could not be read, so that nothing is said about it.",
+            },
             "defaultFields": {
                 **list_of(object_of({"address": _ADDRESS, "fields": {"type": "object"}})),
                 "description": "With -v: the fields that defaults counts, with their values.",
@@ -84,7 +105,11 @@ def _finding() -> dict[str, object]:
 def _change() -> dict[str, object]:
     return object_of(
         {
-            "path": {"type": "string", "pattern": "^/", "description": "A JSON pointer into the properties, or /tags/<key>."},
+            "path": {
+                "type": "string",
+                "pattern": "^/",
+                "description": "A JSON pointer into the properties, or /tags/<key>.",
+            },
             "live": {"description": "What the account has; no member where it has nothing."},
             "spec": {"description": "What the spec says; no member where it says nothing."},
         },
@@ -93,7 +118,15 @@ def _change() -> dict[str, object]:
 
 
 def _blame() -> dict[str, object]:
-    deed = object_of({"who": _TEXT, "at": _TEXT, "source": _TEXT, "event": {**_TEXT, "description": "The operation."}, "eventId": _TEXT})
+    deed = object_of(
+        {
+            "who": _TEXT,
+            "at": _TEXT,
+            "source": _TEXT,
+            "event": {**_TEXT, "description": "The operation."},
+            "eventId": _TEXT,
+        }
+    )
     return {
         **object_of({"by": list_of(deed), "remark": or_null(_TEXT)}),
         "description": "With --blame: who did it, newest first, from CloudTrail; remark says why nobody is named.",

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 
 from reconciler.plan.actions import FieldChange
 from reconciler.plan.drift import DriftReport, Finding, Standing
-from reconciler.report.drift_words import blame_words, defaults_head, defaults_words, ignored_head, ignored_words, left_out
+from reconciler.report.drift_words import (
+    blame_words,
+    defaults_head,
+    defaults_words,
+    ignored_head,
+    ignored_words,
+    left_out,
+)
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import is_own_record, members, path_words, plural, show_text, show_value
 from reconciler.text import harmless
@@ -57,7 +64,9 @@ def _change(change: FieldChange, width: int, *, outside: bool, paint: Paint) -> 
     sets = members(change)
     if sets is not None and not change.absent_before and not change.absent_after:
         gained, lost = (sets[1], sets[0]) if outside else sets
-        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [paint(f"-{show_text(member)}", "bad") for member in lost]
+        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [
+            paint(f"-{show_text(member)}", "bad") for member in lost
+        ]
         return f"      {paint('~', 'change')} {name}  {' '.join(words)}"
     if outside:
         return f"      {paint('~', 'change')} {name}  the spec says {spec}, the account has {live}"
@@ -81,9 +90,17 @@ def _left_out(report: DriftReport, paint: Paint) -> list[str]:
     """Return what is only counted: what the caller asked to ignore, and what is at the service's default, one by one where that was asked for."""
     lines: list[str] = []
     if report.ignored:
-        lines += ["", f"  {ignored_head(report)}:", *(f"      {harmless(ignored_words(one))}" for one in report.ignored)]
+        lines += [
+            "",
+            f"  {ignored_head(report)}:",
+            *(f"      {harmless(ignored_words(one))}" for one in report.ignored),
+        ]
     if report.default_fields:
-        lines += ["", f"  {defaults_head(report)}:", *(f"      {paint(harmless(defaults_words(one)), 'dim')}" for one in report.default_fields)]
+        lines += [
+            "",
+            f"  {defaults_head(report)}:",
+            *(f"      {paint(harmless(defaults_words(one)), 'dim')}" for one in report.default_fields),
+        ]
     elif report.defaults:
         lines += ["", f"  {defaults_head(report)} (-v names them)"]
     return lines

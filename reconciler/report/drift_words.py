@@ -93,6 +93,12 @@ def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
     if finding.standing is not Standing.DRIFT:
         return finding.changes
     return tuple(
-        replace(change, before=change.after, after=change.before, absent_before=change.absent_after, absent_after=change.absent_before)
+        replace(
+            change,
+            before=change.after,
+            after=change.before,
+            absent_before=change.absent_after,
+            absent_after=change.absent_before,
+        )
         for change in finding.changes
     )

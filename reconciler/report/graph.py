@@ -46,7 +46,8 @@ def dot(target: TargetPlan) -> str:
     names = {action.address: f"n{index}" for index, action in enumerate(target.actions)}
     lines = ["digraph plan {", "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="monospace"];']
     lines += [
-        f'  {names[action.address]} [label="{_dot_text(f"{symbol(action)} {action.address}")}", color="{COLOURS[action.verb]}"];' for action in target.actions
+        f'  {names[action.address]} [label="{_dot_text(f"{symbol(action)} {action.address}")}", color="{COLOURS[action.verb]}"];'
+        for action in target.actions
     ]
     lines += [f"  {names[needed]} -> {names[by]};" for needed, by in edges(target)]
     return "\n".join((*lines, "}")) + "\n"
@@ -56,7 +57,10 @@ def mermaid(target: TargetPlan) -> str:
     """Return the graph for Mermaid."""
     names = {action.address: f"n{index}" for index, action in enumerate(target.actions)}
     lines = ["flowchart LR"]
-    lines += [f'  {names[action.address]}["{_mermaid_text(f"{symbol(action)} {action.address}")}"]:::{action.verb.value}' for action in target.actions]
+    lines += [
+        f'  {names[action.address]}["{_mermaid_text(f"{symbol(action)} {action.address}")}"]:::{action.verb.value}'
+        for action in target.actions
+    ]
     lines += [f"  {names[needed]} --> {names[by]}" for needed, by in edges(target)]
     used = {action.verb for action in target.actions}
     lines += [f"  classDef {verb.value} stroke:{colour}" for verb, colour in COLOURS.items() if verb in used]

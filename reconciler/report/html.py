@@ -20,7 +20,12 @@ from reconciler.report.notable import Notice, notables, tally
 from reconciler.report.words import broadcast_words, on_air_words, origin_of, plural, symbol, title_of, will
 
 BLOCKED = "blocked"
-_NOTICE_CLASSES: Mapping[Notice, str] = {Notice.DELETED: "delete", Notice.REPLACED: "replace", Notice.BLOCKED: BLOCKED, Notice.KEYS: "update"}
+_NOTICE_CLASSES: Mapping[Notice, str] = {
+    Notice.DELETED: "delete",
+    Notice.REPLACED: "replace",
+    Notice.BLOCKED: BLOCKED,
+    Notice.KEYS: "update",
+}
 _LIST_LIMIT = 200
 _UNFOLDED = 12
 """A plan of up to so many actions is shown with everything open."""
@@ -36,7 +41,9 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
         "Without": ", ".join(plan.options.exclude),
         "May be stopped on air": ", ".join(plan.options.stop_live),
     }
-    parts = [f"<header><h1><small>{title_of(plan)}</small>{safe(plan.stack)}</h1>{facts({**known, **options})}</header>"]
+    parts = [
+        f"<header><h1><small>{title_of(plan)}</small>{safe(plan.stack)}</h1>{facts({**known, **options})}</header>"
+    ]
     parts += [_overview(target, at) for at, target in enumerate(plan.targets)]
     verbs = Counter(_sort(action) for target in plan.targets for action in target.actions)
     if verbs:
@@ -45,7 +52,10 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
     for at, target in enumerate(plan.targets):
         if target.actions and len(plan.targets) > 1:
             parts.append(f"<h2>{safe(target.name)}</h2>")
-        parts += [_action(action, f"t{at}-{index}", unfolded=verbs.total() <= _UNFOLDED) for index, action in enumerate(target.actions)]
+        parts += [
+            _action(action, f"t{at}-{index}", unfolded=verbs.total() <= _UNFOLDED)
+            for index, action in enumerate(target.actions)
+        ]
     return page(f"{title_of(plan)} for {plan.stack}", "\n".join(parts))
 
 
@@ -59,7 +69,10 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
     numbers = tiles((css_name(one.value)[2:], one.value, counts[one]) for one in Result)
     bar = share((css_name(one.value)[2:], counts[one]) for one in Result)
     advice = "" if result.complete else '<p class="rest">Plan again to see what is left; what is done stays done.</p>'
-    parts = [f"<header><h1><small>{state}</small>{safe(result.name)}</h1>{facts(known)}</header>", f'<section class="panel">{numbers}{bar}{advice}</section>']
+    parts = [
+        f"<header><h1><small>{state}</small>{safe(result.name)}</h1>{facts(known)}</header>",
+        f'<section class="panel">{numbers}{bar}{advice}</section>',
+    ]
     if result.outcomes:
         kinds = Counter(outcome.address.kind for outcome in result.outcomes)
         parts.append(tools({one.value: counts[one] for one in Result}, {kind: kinds[kind] for kind in KINDS}))
@@ -80,7 +93,9 @@ def _overview(target: TargetPlan, at: int) -> str:
     parts += _alerts(target, anchors)
     parts += _leftovers(target)
     if drawn := picture(target, anchors) if target.actions else "":
-        parts.append(f'<details class="panel graph" open><summary>What depends on what</summary><div class="wide">{drawn}</div></details>')
+        parts.append(
+            f'<details class="panel graph" open><summary>What depends on what</summary><div class="wide">{drawn}</div></details>'
+        )
     parts.append("</section>")
     return "\n".join(parts)
 
@@ -96,7 +111,11 @@ def _counts(target: TargetPlan) -> str:
         ("forget", "to forget", summary.forget),
         (BLOCKED, "blocked", summary.blocked),
     ]
-    shown = [(name, words, count) for name, words, count in every if count or name in ("create", "update", "replace", "delete")]
+    shown = [
+        (name, words, count)
+        for name, words, count in every
+        if count or name in ("create", "update", "replace", "delete")
+    ]
     return tiles(shown) + share((name, count) for name, _, count in every)
 
 
@@ -117,14 +136,24 @@ def _cell(verb: Verb | None, count: int) -> str:
 
 def _alerts(target: TargetPlan, anchors: Mapping[Address, str]) -> Iterable[str]:
     for group in notables(target):
-        items = (f'<li><a href="#{anchors[action.address]}">{address(action.address)}</a> <span>{_why(action)}</span></li>' for action in group.actions)
+        items = (
+            f'<li><a href="#{anchors[action.address]}">{address(action.address)}</a> <span>{_why(action)}</span></li>'
+            for action in group.actions
+        )
         yield _alert(_NOTICE_CLASSES[group.notice], group.title, items)
     if target.on_air:
-        items = (f"<li>{address(channel.address)} <span>{safe(broadcast_words(channel))}</span></li>" for channel in target.on_air)
+        items = (
+            f"<li>{address(channel.address)} <span>{safe(broadcast_words(channel))}</span></li>"
+            for channel in target.on_air
+        )
         yield _alert("delete", f"On air: {on_air_words(target.on_air)}", items)
     warned = [(action, text) for action in target.actions for text in action.warnings]
     if warned:
-        yield _alert("update", f"Warnings: {len(warned):,}", (f"<li>{address(action.address)} {safe(text)}</li>" for action, text in warned))
+        yield _alert(
+            "update",
+            f"Warnings: {len(warned):,}",
+            (f"<li>{address(action.address)} {safe(text)}</li>" for action, text in warned),
+        )
 
 
 def _alert(name: str, title: str, items: Iterable[str]) -> str:
@@ -149,7 +178,10 @@ _PARTICIPLES: Mapping[Verb, str] = {
 
 def _leftovers(target: TargetPlan) -> Iterable[str]:
     if target.duplicates:
-        items = (f"<li>{address(one.address)} <span>kept {safe(one.kept)}; other {safe(', '.join(one.others))}</span></li>" for one in target.duplicates)
+        items = (
+            f"<li>{address(one.address)} <span>kept {safe(one.kept)}; other {safe(', '.join(one.others))}</span></li>"
+            for one in target.duplicates
+        )
         yield _alert(BLOCKED, f"Claimed by more than one live resource: {len(target.duplicates):,}", items)
     if target.orphans:
         items = (
@@ -170,7 +202,10 @@ def _sort(action: Action) -> str:
 def _action(action: Action, anchor: str, *, unfolded: bool) -> str:
     sort = _sort(action)
     head = f'<details class="act v-{action.verb.value}" id="{anchor}" data-verb="{sort}" data-kind="{action.kind.value}"{" open" if unfolded else ""}>'
-    parts = [head, f'<summary><span class="sign">{symbol(action)}</span>{address(action.address)}<span class="say">{will(action)}</span>']
+    parts = [
+        head,
+        f'<summary><span class="sign">{symbol(action)}</span>{address(action.address)}<span class="say">{will(action)}</span>',
+    ]
     if not unfolded and action.verb in (Verb.UPDATE, Verb.REPLACE):
         parts.append(paths(action.changes))
     if action.blocked:
@@ -179,7 +214,9 @@ def _action(action: Action, anchor: str, *, unfolded: bool) -> str:
     if action.explanation:
         parts.append(f"<p>{safe(action.explanation)}</p>")
     if action.blocked:
-        parts.append(f'<p class="warn v-blocked">Blocked ({safe(action.blocked.code)}): {safe(action.blocked.message)}</p>')
+        parts.append(
+            f'<p class="warn v-blocked">Blocked ({safe(action.blocked.code)}): {safe(action.blocked.message)}</p>'
+        )
     parts += [f'<p class="warn v-update">{safe(warning)}</p>' for warning in action.warnings]
     parts += [changes(action.changes), calls(action.steps)]
     if action.arn:

@@ -47,27 +47,41 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
     if findings:
         standings = Counter(finding.standing for finding in findings)
         kinds = Counter(finding.address.kind for finding in findings)
-        parts.append(tools({standing.value: standings[standing] for standing in TITLES}, {kind: kinds[kind] for kind in KINDS}))
+        parts.append(
+            tools({standing.value: standings[standing] for standing in TITLES}, {kind: kinds[kind] for kind in KINDS})
+        )
     for report in reports:
         if report.findings and len(reports) > 1:
             parts.append(f"<h2>{safe(report.name)}</h2>")
-        parts += [finding_card(finding, unfolded=len(findings) <= _UNFOLDED) for standing in TITLES for finding in report.of(standing)]
+        parts += [
+            finding_card(finding, unfolded=len(findings) <= _UNFOLDED)
+            for standing in TITLES
+            for finding in report.of(standing)
+        ]
     return page(f"Drift of {stack}", "\n".join(parts))
 
 
 def _overview(report: DriftReport) -> str:
     counts = [(standing.value, words, len(report.of(standing))) for standing, words in _TILES.items()]
-    rest = f"{plural(report.unchanged, 'resource')} as the spec wants, {len(report.foreign):,} foreign{left_out(report)}"
+    rest = (
+        f"{plural(report.unchanged, 'resource')} as the spec wants, {len(report.foreign):,} foreign{left_out(report)}"
+    )
     parts = [f"<section><h2>{safe(report.name)}</h2>{facts({'Account': report.account_id, 'Region': report.region})}"]
     if report.findings:
         bar = share((name, count) for name, _, count in counts)
-        parts.append(f'<div class="panel"><h3>{headline(report)}</h3>{tiles(counts)}{bar}<p class="rest">{rest}</p></div>')
+        parts.append(
+            f'<div class="panel"><h3>{headline(report)}</h3>{tiles(counts)}{bar}<p class="rest">{rest}</p></div>'
+        )
     else:
         parts.append(f'<div class="panel calm"><b>{headline(report)}</b>{rest}</div>')
     if report.notes:
-        parts.append(f'<div class="panel"><h3>Notes</h3><ul class="plain">{"".join(f"<li>{safe(note)}</li>" for note in report.notes)}</ul></div>')
+        parts.append(
+            f'<div class="panel"><h3>Notes</h3><ul class="plain">{"".join(f"<li>{safe(note)}</li>" for note in report.notes)}</ul></div>'
+        )
     if report.foreign:
-        parts.append(f'<details class="panel"><summary>{plural(len(report.foreign), "foreign resource")}, left alone</summary>{_foreigners(report)}</details>')
+        parts.append(
+            f'<details class="panel"><summary>{plural(len(report.foreign), "foreign resource")}, left alone</summary>{_foreigners(report)}</details>'
+        )
     if report.ignored:
         parts.append(_folded(ignored_head(report), [ignored_words(one) for one in report.ignored]))
     if report.default_fields:
@@ -98,12 +112,17 @@ def finding_card(finding: Finding, *, unfolded: bool) -> str:
     """Return one resource that is not as the spec says, folded or open."""
     standing = finding.standing
     head = f'<details class="act v-{standing.value}" data-verb="{standing.value}" data-kind="{finding.address.kind.value}"{" open" if unfolded else ""}>'
-    parts = [head, f'<summary><span class="tag">{standing.value}</span>{address(finding.address)}<span class="say">{HEADS[standing]}</span>']
+    parts = [
+        head,
+        f'<summary><span class="tag">{standing.value}</span>{address(finding.address)}<span class="say">{HEADS[standing]}</span>',
+    ]
     if not unfolded and shows_changes(finding):
         parts.append(paths(finding.changes))
     parts.append(f'</summary><div class="in"><p>{safe(finding.explanation)}</p>')
     if shows_changes(finding):
-        heads = ("The spec says", "The account has") if standing is Standing.DRIFT else ("The account has", "The spec says")
+        heads = (
+            ("The spec says", "The account has") if standing is Standing.DRIFT else ("The account has", "The spec says")
+        )
         parts.append(changes(as_it_happened(finding), heads))
     parts += [f'<p class="say">{safe(line)}</p>' for line in blame_words(finding)]
     if finding.arn:

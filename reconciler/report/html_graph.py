@@ -60,12 +60,21 @@ def _resources(target: TargetPlan, pairs: Sequence[tuple[Address, Address]], anc
 def _kinds(target: TargetPlan, pairs: Sequence[tuple[Address, Address]]) -> str:
     counts = tally(target)
     between = Counter((needed.kind, by.kind) for needed, by in pairs)
-    columns = _columns([Address(kind, "") for kind in counts], [(Address(one, ""), Address(other, "")) for one, other in sorted(between)])
+    columns = _columns(
+        [Address(kind, "") for kind in counts],
+        [(Address(one, ""), Address(other, "")) for one, other in sorted(between)],
+    )
     places, width, height = _places(columns, _KIND_ROW, _KIND_HEIGHT)
-    parts = [_edge(places[Address(one, "")], places[Address(other, "")], _KIND_HEIGHT, f"{count:,}") for (one, other), count in sorted(between.items())]
+    parts = [
+        _edge(places[Address(one, "")], places[Address(other, "")], _KIND_HEIGHT, f"{count:,}")
+        for (one, other), count in sorted(between.items())
+    ]
     parts += [_kind(kind, row, places[Address(kind, "")]) for kind, row in counts.items()]
     return _svg(
-        parts, width, height, f"Dependency graph of the kinds: {plural(len(target.actions), 'resource')}, {plural(len(pairs), 'dependency', 'dependencies')}"
+        parts,
+        width,
+        height,
+        f"Dependency graph of the kinds: {plural(len(target.actions), 'resource')}, {plural(len(pairs), 'dependency', 'dependencies')}",
     )
 
 
@@ -99,13 +108,18 @@ def _columns(addresses: Sequence[Address], pairs: Sequence[tuple[Address, Addres
     for _ in range(3):
         heights = {address: (index + 0.5) / len(column) for column in columns for index, address in enumerate(column)}
         for column in (*columns, *reversed(columns)):
-            middles = {address: sum(heights[tie] for tie in ties[address]) / len(ties[address]) if ties[address] else 1.0 for address in column}
+            middles = {
+                address: sum(heights[tie] for tie in ties[address]) / len(ties[address]) if ties[address] else 1.0
+                for address in column
+            }
             column.sort(key=middles.__getitem__)
             heights.update({address: (index + 0.5) / len(column) for index, address in enumerate(column)})
     return columns
 
 
-def _places(columns: Sequence[Sequence[Address]], row: int, box: int) -> tuple[dict[Address, tuple[int, int]], int, int]:
+def _places(
+    columns: Sequence[Sequence[Address]], row: int, box: int
+) -> tuple[dict[Address, tuple[int, int]], int, int]:
     tallest = max(len(column) for column in columns)
     height = tallest * row - (row - box) + 2 * _EDGE
     places = {

@@ -32,26 +32,36 @@ def css_name(words: str) -> str:
 
 def facts(known: Mapping[str, str]) -> str:
     """Return names and values as a line of facts; empty ones are left out."""
-    rows = "".join(f"<div><dt>{safe(name)}</dt><dd><code>{safe(value)}</code></dd></div>" for name, value in known.items() if value)
+    rows = "".join(
+        f"<div><dt>{safe(name)}</dt><dd><code>{safe(value)}</code></dd></div>" for name, value in known.items() if value
+    )
     return f'<dl class="facts">{rows}</dl>' if rows else ""
 
 
 def tiles(counts: Iterable[tuple[str, str, int]]) -> str:
     """Return big numbers, each with its words and the class that colours it."""
-    items = "".join(f'<li class="v-{name}{" hit" if count else ""}"><b>{count:,}</b>{words}</li>' for name, words, count in counts)
+    items = "".join(
+        f'<li class="v-{name}{" hit" if count else ""}"><b>{count:,}</b>{words}</li>' for name, words, count in counts
+    )
     return f'<ul class="tiles">{items}</ul>'
 
 
 def share(counts: Iterable[tuple[str, int]]) -> str:
     """Return counts as one bar; class and count of each part."""
-    parts = "".join(f'<i class="v-{name}" style="flex-grow:{count}" title="{count:,} {name}"></i>' for name, count in counts if count)
+    parts = "".join(
+        f'<i class="v-{name}" style="flex-grow:{count}" title="{count:,} {name}"></i>'
+        for name, count in counts
+        if count
+    )
     return f'<div class="share" aria-hidden="true">{parts}</div>' if parts else ""
 
 
 def tools(verbs: Mapping[str, int], kinds: Mapping[KindName, int]) -> str:
     """Return search box and filter, hidden until the script is there to serve them."""
     verb_chips = "".join(_chip("verb", name, name, count, css_name(name)) for name, count in verbs.items() if count)
-    kind_chips = "".join(_chip("kind", kind.value, KINDS[kind].title, count, "") for kind, count in kinds.items() if count)
+    kind_chips = "".join(
+        _chip("kind", kind.value, KINDS[kind].title, count, "") for kind, count in kinds.items() if count
+    )
     return (
         '<div class="tools" id="tools" hidden><div class="row"><input id="find" type="search" placeholder="Search" aria-label="Search">'
         '<button class="chip" id="all" type="button">Open all</button><span id="shown" aria-live="polite"></span></div>'
@@ -77,7 +87,11 @@ def changes(all_changes: Sequence[FieldChange], heads: tuple[str, str] = ("Befor
         return note
     columns = sum((any(not change.absent_before for change in shown), any(not change.absent_after for change in shown)))
     rows = "".join(_row(change, both=columns == 2) for change in shown)
-    head = f"<th>{heads[0]}</th><th>{heads[1]}</th>" if columns == 2 else f"<th>{heads[0] if shown[0].absent_after else heads[1]}</th>"
+    head = (
+        f"<th>{heads[0]}</th><th>{heads[1]}</th>"
+        if columns == 2
+        else f"<th>{heads[0] if shown[0].absent_after else heads[1]}</th>"
+    )
     return f'<table class="diff"><thead><tr><th>Field</th>{head}</tr></thead><tbody>{rows}</tbody></table>{note}'
 
 
@@ -124,7 +138,10 @@ def _pair(before: str, after: str) -> tuple[str, str]:
 
 def _shared(one: str, other: str) -> int:
     """Return how many letters two texts begin with alike."""
-    return next((at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other)))
+    return next(
+        (at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
+        min(len(one), len(other)),
+    )
 
 
 def _marked(text: str, head: int, tail: int) -> str:

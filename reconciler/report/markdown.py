@@ -16,17 +16,49 @@ from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, 
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.notable import Notice, notables, notice_of, tally
-from reconciler.report.words import broadcast_words, is_own_record, on_air_words, origin_of, path_words, plural, summary_words, symbol, title_of, will
+from reconciler.report.words import (
+    broadcast_words,
+    is_own_record,
+    on_air_words,
+    origin_of,
+    path_words,
+    plural,
+    summary_words,
+    symbol,
+    title_of,
+    will,
+)
 from reconciler.text import harmless
 
-_WEIGHTS: Mapping[Verb, int] = {Verb.DELETE: 0, Verb.REPLACE: 0, Verb.UPDATE: 1, Verb.ADOPT: 2, Verb.FORGET: 2, Verb.CREATE: 3}
+_WEIGHTS: Mapping[Verb, int] = {
+    Verb.DELETE: 0,
+    Verb.REPLACE: 0,
+    Verb.UPDATE: 1,
+    Verb.ADOPT: 2,
+    Verb.FORGET: 2,
+    Verb.CREATE: 3,
+}
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
 _ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 3, 5, 6, 7
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
-_MARKS: Mapping[Verb, str] = {Verb.CREATE: "+", Verb.UPDATE: "! ~", Verb.REPLACE: "! +/-", Verb.DELETE: "-", Verb.ADOPT: "  =", Verb.FORGET: "  ."}
+_MARKS: Mapping[Verb, str] = {
+    Verb.CREATE: "+",
+    Verb.UPDATE: "! ~",
+    Verb.REPLACE: "! +/-",
+    Verb.DELETE: "-",
+    Verb.ADOPT: "  =",
+    Verb.FORGET: "  .",
+}
 
 
-def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0) -> str:
+def render_plan(
+    plan: Plan,
+    *,
+    limit: int | None = None,
+    artefact_url: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    reserve: int = 0,
+) -> str:
     """Return the whole plan.
 
     ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
@@ -35,19 +67,32 @@ def render_plan(plan: Plan, *, limit: int | None = None, artefact_url: str | Non
     """
     known = {**origin_of(plan), "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
-    sections = [Section("\n\n".join((title, *facts_line(known))), title), *(_target(target, {}) for target in plan.targets)]
+    sections = [
+        Section("\n\n".join((title, *facts_line(known))), title),
+        *(_target(target, {}) for target in plan.targets),
+    ]
     return _fitted(sections, plan.targets, limit, artefact_url, reserve)
 
 
 def render_target(
-    target: TargetPlan, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+    target: TargetPlan,
+    *,
+    limit: int | None = None,
+    artefact_url: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    reserve: int = 0,
 ) -> str:
     """Return the plan of one account and region; arguments as of ``render_plan``."""
     return _fitted([_target(target, facts or {})], (target,), limit, artefact_url, reserve)
 
 
 def render_result(
-    result: ApplyResult, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+    result: ApplyResult,
+    *,
+    limit: int | None = None,
+    artefact_url: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    reserve: int = 0,
 ) -> str:
     """Return what became of every action; arguments as of ``render_plan``."""
     state = "complete" if result.complete else "incomplete"
@@ -56,12 +101,22 @@ def render_result(
     counts = Counter(outcome.result for outcome in result.outcomes)
     words = ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
     effort = f"{plural(result.calls, 'call')}, {result.seconds:.1f} s"
-    head = [f"### Apply of {code(result.name)}: {state}", f"**{words}** ({effort})", *facts_line(facts or {}), *_result_table(result)]
+    head = [
+        f"### Apply of {code(result.name)}: {state}",
+        f"**{words}** ({effort})",
+        *facts_line(facts or {}),
+        *_result_table(result),
+    ]
     if not result.complete:
         head.append("Plan again to see what is left; what is done stays done.")
     sorts = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
     groups = [
-        Group(f"{wanted.value.capitalize()}: {counts[wanted]:,}", _outcomes(result, wanted), weight, folded=wanted is Result.DONE)
+        Group(
+            f"{wanted.value.capitalize()}: {counts[wanted]:,}",
+            _outcomes(result, wanted),
+            weight,
+            folded=wanted is Result.DONE,
+        )
         for weight, wanted in enumerate(sorts)
         if counts[wanted]
     ]
@@ -70,7 +125,9 @@ def render_result(
     return fit([section], limit=_less(limit, reserve), cut=cut, last=f"Apply {state}: {words} ({effort}).\n\n{cut}")
 
 
-def _fitted(sections: list[Section], targets: Iterable[TargetPlan], limit: int | None, artefact_url: str | None, reserve: int) -> str:
+def _fitted(
+    sections: list[Section], targets: Iterable[TargetPlan], limit: int | None, artefact_url: str | None, reserve: int
+) -> str:
     cut = cut_line("plan", artefact_url)
     if limit is None:
         return fit(sections, limit=None, cut=cut, last="")
@@ -82,7 +139,11 @@ def _fitted(sections: list[Section], targets: Iterable[TargetPlan], limit: int |
         for group in notables(target)
         for action in group.actions
     ]
-    last = f"Plan for {plural(len(known), 'target')}: {summary_words(total)}.\n\n" + (not_listed(lines) + "\n\n" if lines else "") + cut
+    last = (
+        f"Plan for {plural(len(known), 'target')}: {summary_words(total)}.\n\n"
+        + (not_listed(lines) + "\n\n" if lines else "")
+        + cut
+    )
     return fit(sections, limit=_less(limit, reserve), cut=cut, last=last)
 
 
@@ -99,17 +160,27 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     if target.on_air:
         counts += f"; {on_air_words(target.on_air)}"
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
-    return Section("\n\n".join(head), f"**{code(target.name)}**: {counts}", tuple(_groups(target)), tuple(_block(action) for action in target.actions))
+    return Section(
+        "\n\n".join(head),
+        f"**{code(target.name)}**: {counts}",
+        tuple(_groups(target)),
+        tuple(_block(action) for action in target.actions),
+    )
 
 
 def _table(target: TargetPlan) -> list[str]:
     counts = tally(target)
     if not counts:
         return []
-    verbs: list[Verb | None] = [verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())]
+    verbs: list[Verb | None] = [
+        verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())
+    ]
     verbs += [None] if any(row[None] for row in counts.values()) else []
     titles = " | ".join(verb.value.capitalize() if verb else "Blocked" for verb in verbs)
-    rows = [f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |" for kind, row in counts.items()]
+    rows = [
+        f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |"
+        for kind, row in counts.items()
+    ]
     return ["\n".join((f"| Kind | {titles} | Managed now |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
 
 
@@ -118,8 +189,18 @@ def _result_table(result: ApplyResult) -> list[str]:
     verbs = [verb for verb in Verb if any(counts[verb, one] for one in Result)]
     if not verbs:
         return []
-    rows = [f"| {verb.value.capitalize()} | {' | '.join(_cell(counts[verb, one]) for one in Result)} |" for verb in verbs]
-    return ["\n".join((f"| Action | {' | '.join(one.value.capitalize() for one in Result)} |", "| :-- |" + " --: |" * len(Result), *rows))]
+    rows = [
+        f"| {verb.value.capitalize()} | {' | '.join(_cell(counts[verb, one]) for one in Result)} |" for verb in verbs
+    ]
+    return [
+        "\n".join(
+            (
+                f"| Action | {' | '.join(one.value.capitalize() for one in Result)} |",
+                "| :-- |" + " --: |" * len(Result),
+                *rows,
+            )
+        )
+    ]
 
 
 def _cell(count: int) -> str:
@@ -129,12 +210,26 @@ def _cell(count: int) -> str:
 def _groups(target: TargetPlan) -> Iterable[Group]:
     for group in notables(target):
         yield Group(group.title, tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
-    on_air = [Line(harmless(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value) for channel in target.on_air]
-    warnings = [Line(harmless(f"! {action.address}: {text}"), action.kind.value) for action in target.actions for text in action.warnings]
-    duplicates = [Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value) for one in target.duplicates]
+    on_air = [
+        Line(harmless(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value)
+        for channel in target.on_air
+    ]
+    warnings = [
+        Line(harmless(f"! {action.address}: {text}"), action.kind.value)
+        for action in target.actions
+        for text in action.warnings
+    ]
+    duplicates = [
+        Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value)
+        for one in target.duplicates
+    ]
     notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
     orphans = [
-        Line(harmless(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")), one.address.kind.value) for one in target.orphans
+        Line(
+            harmless(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")),
+            one.address.kind.value,
+        )
+        for one in target.orphans
     ]
     for title, lines, weight in (
         ("On air", on_air, _ON_AIR),
@@ -178,7 +273,9 @@ _PARTICIPLES: Mapping[Verb, str] = {
 
 def _block(action: Action) -> Block:
     blocked = " (blocked)" if action.blocked else ""
-    parts = [f"<details><summary>{tag_code(symbol(action))} {tag_code(str(action.address))} {will(action)}{blocked}</summary>"]
+    parts = [
+        f"<details><summary>{tag_code(symbol(action))} {tag_code(str(action.address))} {will(action)}{blocked}</summary>"
+    ]
     if action.explanation:
         parts.append(prose(action.explanation))
     if action.arn:
@@ -192,7 +289,9 @@ def _block(action: Action) -> Block:
         parts.append(f"AWS calls: {', '.join(code(step.operation) for step in action.steps)}")
     parts.append("</details>")
     urgent = action.blocked or action.warnings
-    return Block("\n\n".join(parts), None if notice_of(action) else _line(action), 0 if urgent else _WEIGHTS[action.verb])
+    return Block(
+        "\n\n".join(parts), None if notice_of(action) else _line(action), 0 if urgent else _WEIGHTS[action.verb]
+    )
 
 
 def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reconciler.plan.drift import DriftReport, Finding, Foreign, Standing
-from reconciler.report.drift_words import HEADS, TITLES, as_it_happened, blame_words, counted, defaults_words, headline, ignored_words, shows_changes
+from reconciler.report.drift_words import (
+    HEADS,
+    TITLES,
+    as_it_happened,
+    blame_words,
+    counted,
+    defaults_words,
+    headline,
+    ignored_words,
+    shows_changes,
+)
 from reconciler.report.markdown_fit import Block, Group, Line, Section, fit
 from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
 from reconciler.report.words import is_own_record, path_words, plural, show_text
@@ -26,7 +36,12 @@ _NOTES, _FOREIGN, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
 
 
 def render_drift(
-    report: DriftReport, *, limit: int | None = None, artefact_url: str | None = None, facts: Mapping[str, str] | None = None, reserve: int = 0
+    report: DriftReport,
+    *,
+    limit: int | None = None,
+    artefact_url: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    reserve: int = 0,
 ) -> str:
     """Return the report of one target.
 
@@ -39,7 +54,12 @@ def render_drift(
     if report.defaults:
         where["At the default"] = plural(report.defaults, "field")
     head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
-    blocks = tuple(_block(finding) for standing in TITLES for finding in report.of(standing) if shows_changes(finding) or finding.blame)
+    blocks = tuple(
+        _block(finding)
+        for standing in TITLES
+        for finding in report.of(standing)
+        if shows_changes(finding) or finding.blame
+    )
     section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_groups(report)), blocks)
     cut = cut_line("report", artefact_url)
     return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
@@ -48,22 +68,40 @@ def render_drift(
 def _groups(report: DriftReport) -> Iterable[Group]:
     for weight, (standing, title) in enumerate(TITLES.items()):
         if found := report.of(standing):
-            yield Group(f"{title}: {len(found):,}", tuple(_line(finding) for finding in found), weight, folded=standing is Standing.ORPHAN)
+            yield Group(
+                f"{title}: {len(found):,}",
+                tuple(_line(finding) for finding in found),
+                weight,
+                folded=standing is Standing.ORPHAN,
+            )
     if report.notes:
-        yield Group(f"Notes: {len(report.notes):,}", tuple(Line(f"# {harmless(note)}", "note") for note in report.notes), _NOTES)
+        yield Group(
+            f"Notes: {len(report.notes):,}", tuple(Line(f"# {harmless(note)}", "note") for note in report.notes), _NOTES
+        )
     if report.foreign:
-        yield Group(f"Foreign, left alone: {len(report.foreign):,}", tuple(_foreign(one) for one in report.foreign), _FOREIGN, folded=True)
+        yield Group(
+            f"Foreign, left alone: {len(report.foreign):,}",
+            tuple(_foreign(one) for one in report.foreign),
+            _FOREIGN,
+            folded=True,
+        )
     if report.ignored:
         left = tuple(Line(harmless(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
         yield Group(f"Ignored, as asked: {report.ignored_differences:,}", left, _IGNORED, folded=True)
     if report.default_fields:
-        fields = tuple(Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields)
+        fields = tuple(
+            Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
+        )
         yield Group(f"At the service's default: {report.defaults:,}", fields, _DEFAULTS, folded=True)
 
 
 def _line(finding: Finding) -> Line:
     text = f"{_MARKS[finding.standing]} {finding.address}: "
-    names = [path_words(change.path) for change in finding.changes if not is_own_record(change)] if shows_changes(finding) else []
+    names = (
+        [path_words(change.path) for change in finding.changes if not is_own_record(change)]
+        if shows_changes(finding)
+        else []
+    )
     text += ", ".join(names) or finding.explanation
     if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
@@ -79,12 +117,19 @@ def _foreign(foreign: Foreign) -> Line:
 
 
 def _block(finding: Finding) -> Block:
-    parts = [f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>", prose(finding.explanation)]
+    parts = [
+        f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>",
+        prose(finding.explanation),
+    ]
     if finding.arn:
         parts.append(code(finding.arn))
     if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
         drifted = finding.standing is Standing.DRIFT
-        parts.append("`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:")
+        parts.append(
+            "`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:"
+        )
         parts.append(fenced(lines))
     parts += [prose(line) for line in blame_words(finding)]
-    return Block("\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing))
+    return Block(
+        "\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing)
+    )

@@ -76,11 +76,23 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) 
     ``cut`` ends a text that had to be cut; ``last`` gives the counts of everything, for when there is no room for the groups.
     Raises ``ValueError`` when the limit is shorter than that.
     """
-    whole = _render(sections, [_Choice([len(group.lines) for group in section.groups], set(range(len(section.blocks)))) for section in sections], brief=False)
+    whole = _render(
+        sections,
+        [
+            _Choice([len(group.lines) for group in section.groups], set(range(len(section.blocks))))
+            for section in sections
+        ],
+        brief=False,
+    )
     if limit is None or size(whole) <= limit:
         return whole
     for brief in (False, True):
-        room = limit - size(_render(sections, [_Choice([0] * len(section.groups)) for section in sections], brief=brief)) - size(cut) - 1
+        room = (
+            limit
+            - size(_render(sections, [_Choice([0] * len(section.groups)) for section in sections], brief=brief))
+            - size(cut)
+            - 1
+        )
         if room >= 0:
             return _render(sections, _choose(sections, room), brief=brief) + "\n" + cut
     with_heads = "\n\n".join((*(section.brief for section in sections), last))
@@ -93,7 +105,9 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) 
 
 def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
     choices = [_Choice([0] * len(section.groups)) for section in sections]
-    by_weight = sorted((group.weight, at, index) for at, section in enumerate(sections) for index, group in enumerate(section.groups))
+    by_weight = sorted(
+        (group.weight, at, index) for at, section in enumerate(sections) for index, group in enumerate(section.groups)
+    )
     for _, at, index in by_weight:
         group = sections[at].groups[index]
         costs = _costs([line.text for line in group.lines], len(_FOLD) if group.folded else 0)
@@ -106,7 +120,9 @@ def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
         choices[at].shown[index] = taken
     for at, section in enumerate(sections):
         room = _take_lines(section, choices[at], room)
-    for _, at, index in sorted((block.weight, at, index) for at, section in enumerate(sections) for index, block in enumerate(section.blocks)):
+    for _, at, index in sorted(
+        (block.weight, at, index) for at, section in enumerate(sections) for index, block in enumerate(section.blocks)
+    ):
         block = sections[at].blocks[index]
         cost = size(block.text) + 2
         if block.line and index in choices[at].lines:
@@ -136,7 +152,10 @@ def _costs(lines: Sequence[str], frame: int) -> Iterator[int]:
 
 
 def _render(sections: Sequence[Section], choices: Sequence[_Choice], *, brief: bool) -> str:
-    return "\n".join("\n\n".join(_section(section, choice, brief=brief)) + "\n" for section, choice in zip(sections, choices, strict=True))
+    return "\n".join(
+        "\n\n".join(_section(section, choice, brief=brief)) + "\n"
+        for section, choice in zip(sections, choices, strict=True)
+    )
 
 
 def _section(section: Section, choice: _Choice, *, brief: bool) -> Iterator[str]:
@@ -177,7 +196,11 @@ def _left_out(section: Section, choice: _Choice) -> Iterator[str]:
         yield f"<details><summary>{len(texts):,} of them, a line each</summary>"
         yield _fence(everything, len(texts), texts)
         yield "</details>"
-    unnamed = [block.line for index, block in enumerate(section.blocks) if block.line and index not in choice.blocks and index not in choice.lines]
+    unnamed = [
+        block.line
+        for index, block in enumerate(section.blocks)
+        if block.line and index not in choice.blocks and index not in choice.lines
+    ]
     if unnamed:
         yield not_listed(unnamed)
 

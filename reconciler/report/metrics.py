@@ -26,7 +26,12 @@ class Metric(NamedTuple):
 
 _TARGET = ("stack", "target")
 
-IN_SYNC = Metric(PREFIX + "in_sync", "gauge", _TARGET, "1 if live state is as the spec says, 0 if it is not; no sample while the target cannot be read.")
+IN_SYNC = Metric(
+    PREFIX + "in_sync",
+    "gauge",
+    _TARGET,
+    "1 if live state is as the spec says, 0 if it is not; no sample while the target cannot be read.",
+)
 RESOURCES = Metric(
     PREFIX + "resources",
     "gauge",
@@ -34,20 +39,48 @@ RESOURCES = Metric(
     "Resources by how they stand to the spec: unchanged, drift, pending, missing, duplicate, orphan, foreign.",
 )
 IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences that the caller asked to ignore.")
-LAST_RUN = Metric(PREFIX + "last_run_timestamp_seconds", "gauge", _TARGET, "When the last run of the target ended, whatever came of it.")
-LAST_RUN_OK = Metric(PREFIX + "last_run_success", "gauge", _TARGET, "1 if the last run could do its work, drift or not; 0 if it could not.")
-LAST_SUCCESS = Metric(PREFIX + "last_success_timestamp_seconds", "gauge", _TARGET, "When the last run that could do its work ended.")
+LAST_RUN = Metric(
+    PREFIX + "last_run_timestamp_seconds",
+    "gauge",
+    _TARGET,
+    "When the last run of the target ended, whatever came of it.",
+)
+LAST_RUN_OK = Metric(
+    PREFIX + "last_run_success",
+    "gauge",
+    _TARGET,
+    "1 if the last run could do its work, drift or not; 0 if it could not.",
+)
+LAST_SUCCESS = Metric(
+    PREFIX + "last_success_timestamp_seconds", "gauge", _TARGET, "When the last run that could do its work ended."
+)
 DURATION = Metric(PREFIX + "last_run_duration_seconds", "gauge", _TARGET, "How long the last run of the target took.")
 CALLS = Metric(
-    PREFIX + "last_run_api_calls", "gauge", (*_TARGET, "operation", "outcome"), "AWS calls of the last run, by operation and outcome: ok, throttled or error."
+    PREFIX + "last_run_api_calls",
+    "gauge",
+    (*_TARGET, "operation", "outcome"),
+    "AWS calls of the last run, by operation and outcome: ok, throttled or error.",
 )
 CALLS_TOTAL = Metric(
-    PREFIX + "api_calls_total", "counter", (*_TARGET, "operation", "outcome"), "AWS calls since the start, by operation and outcome: ok, throttled or error."
+    PREFIX + "api_calls_total",
+    "counter",
+    (*_TARGET, "operation", "outcome"),
+    "AWS calls since the start, by operation and outcome: ok, throttled or error.",
 )
-THROTTLES_TOTAL = Metric(PREFIX + "throttles_total", "counter", (*_TARGET, "operation"), "Calls that AWS refused for their rate since the start.")
+THROTTLES_TOTAL = Metric(
+    PREFIX + "throttles_total",
+    "counter",
+    (*_TARGET, "operation"),
+    "Calls that AWS refused for their rate since the start.",
+)
 RUNS_TOTAL = Metric(PREFIX + "runs_total", "counter", (*_TARGET, "outcome"), "Runs since the start, by outcome.")
 LIVE_BLOCKS = Metric(PREFIX + "pending_live_blocks", "gauge", _TARGET, "Changes that wait until a channel is off air.")
-NOTIFICATIONS_TOTAL = Metric(PREFIX + "notifications_total", "counter", ("stack", "channel", "outcome"), "Notifications since the start: sent or failed.")
+NOTIFICATIONS_TOTAL = Metric(
+    PREFIX + "notifications_total",
+    "counter",
+    ("stack", "channel", "outcome"),
+    "Notifications since the start: sent or failed.",
+)
 
 FOREIGN = "foreign"
 UNCHANGED = "unchanged"
@@ -78,7 +111,11 @@ class Sample:
 
 def counts_of(report: DriftReport) -> dict[str, int]:
     """Return how many resources there are of each standing."""
-    return {UNCHANGED: report.unchanged, **{standing.value: len(report.of(standing)) for standing in Standing}, FOREIGN: len(report.foreign)}
+    return {
+        UNCHANGED: report.unchanged,
+        **{standing.value: len(report.of(standing)) for standing in Standing},
+        FOREIGN: len(report.foreign),
+    }
 
 
 def is_in_sync(report: DriftReport) -> bool:
@@ -90,15 +127,30 @@ def render(samples: Sequence[Sample]) -> str:
     """Return the text of all targets' samples, each metric's together, as the format demands."""
     rows: list[tuple[Metric, list[str]]] = [
         (IN_SYNC, [_line(IN_SYNC, _of(one), int(one.in_sync)) for one in samples if one.in_sync is not None]),
-        (RESOURCES, [_line(RESOURCES, (*_of(one), standing), one.counts[standing]) for one in samples for standing in STANDINGS if standing in one.counts]),
+        (
+            RESOURCES,
+            [
+                _line(RESOURCES, (*_of(one), standing), one.counts[standing])
+                for one in samples
+                for standing in STANDINGS
+                if standing in one.counts
+            ],
+        ),
         (IGNORED, [_line(IGNORED, _of(one), one.ignored) for one in samples if one.in_sync is not None]),
         (LAST_RUN, [_line(LAST_RUN, _of(one), one.ran_at) for one in samples]),
         (LAST_RUN_OK, [_line(LAST_RUN_OK, _of(one), int(one.in_sync is not None)) for one in samples]),
         (LAST_SUCCESS, [_line(LAST_SUCCESS, _of(one), one.last_success) for one in samples if one.last_success]),
         (DURATION, [_line(DURATION, _of(one), round(one.seconds, 3)) for one in samples]),
-        (CALLS, [_line(CALLS, (*_of(one), *key), count) for one in samples for key, count in sorted(one.calls.items())]),
+        (
+            CALLS,
+            [_line(CALLS, (*_of(one), *key), count) for one in samples for key, count in sorted(one.calls.items())],
+        ),
     ]
-    return "".join(f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.type}\n" + "".join(lines) for metric, lines in rows if lines)
+    return "".join(
+        f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.type}\n" + "".join(lines)
+        for metric, lines in rows
+        if lines
+    )
 
 
 def last_successes(text: str) -> dict[tuple[str, str], float]:

@@ -118,7 +118,13 @@ def _body(news: News, identifier: str, at: str, link: str) -> dict[str, object]:
         "summary": _head(news),
         "failure": news.failure or None,
         "new": [
-            {"topic": item.topic.value, "address": item.address, "explanation": item.explanation, "paths": list(item.paths), "who": list(item.who)}
+            {
+                "topic": item.topic.value,
+                "address": item.address,
+                "explanation": item.explanation,
+                "paths": list(item.paths),
+                "who": list(item.who),
+            }
             for item in news.new[:_ITEMS]
         ],
         "resolved": list(news.resolved[:_ITEMS]),

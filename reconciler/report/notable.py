@@ -63,7 +63,9 @@ def notables(target: TargetPlan) -> tuple[Notable, ...]:
         if notice is not None:
             sorted_out[notice].append(action)
             also += notice is not Notice.KEYS and action.kind in KEY_KINDS
-    groups = (Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in sorted_out.items())
+    groups = (
+        Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in sorted_out.items()
+    )
     return tuple(group for group in groups if group.actions or group.also)
 
 

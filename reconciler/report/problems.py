@@ -22,7 +22,9 @@ def place_of(problem: Problem) -> tuple[str, int, int]:
 
 def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str]) -> str:
     """Return workflow commands, a line each."""
-    return "".join((*(_error(problem) for problem in problems), *(f"::warning::{_data(warning)}\n" for warning in warnings)))
+    return "".join(
+        (*(_error(problem) for problem in problems), *(f"::warning::{_data(warning)}\n" for warning in warnings))
+    )
 
 
 def code_quality(problems: Iterable[Problem]) -> str:

@@ -17,16 +17,28 @@ _NEARLY_FULL = 90.0
 
 def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> str:
     """Return one account and region as text."""
-    lines = [paint(f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {harmless(stack)}", "bold"), ""]
+    lines = [
+        paint(
+            f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {harmless(stack)}", "bold"
+        ),
+        "",
+    ]
     rows = [("", "managed", "others")]
     for count in overview.kinds:
         title = KINDS[count.kind].titles
         rows.append((title, "?", "?") if count.unreadable else (title, f"{count.managed:,}", f"{count.others:,}"))
     lines += _table(rows)
-    lines += [f"  not counted: {KINDS[count.kind].titles}: {harmless(count.unreadable)}" for count in overview.kinds if count.unreadable]
+    lines += [
+        f"  not counted: {KINDS[count.kind].titles}: {harmless(count.unreadable)}"
+        for count in overview.kinds
+        if count.unreadable
+    ]
     lines += ["", *_on_air(overview.on_air, paint), ""]
     quotas = [("quota", "used", "of", "", "")]
-    quotas += [(quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota)) for quota in overview.quotas]
+    quotas += [
+        (quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota))
+        for quota in overview.quotas
+    ]
     lines += [
         paint(line, "bad") if quota is not None and quota.percent >= _NEARLY_FULL else line
         for line, quota in zip(_table(quotas), (None, *overview.quotas), strict=True)
@@ -49,8 +61,13 @@ def _on_air(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
     least = "at least " if any(one.stream.viewers < 0 for one in broadcasts) else ""
     others = sum(one.address is None for one in broadcasts)
     strange = f"; {others:,} not this stack's" if others else ""
-    lines = [f"  {paint('on air', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{strange}"]
-    rows = [(_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower()) for one in broadcasts[:_LIST_LIMIT]]
+    lines = [
+        f"  {paint('on air', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{strange}"
+    ]
+    rows = [
+        (_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower())
+        for one in broadcasts[:_LIST_LIMIT]
+    ]
     lines += [f"  {line}" for line in _table(rows)]
     if len(broadcasts) > _LIST_LIMIT:
         lines.append(f"      … and {len(broadcasts) - _LIST_LIMIT:,} more")
@@ -85,7 +102,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [
         "  "
         + "  ".join(
-            cell.rjust(width) if flush and at else cell.ljust(width) for at, (cell, width, flush) in enumerate(zip(row, widths, right, strict=True))
+            cell.rjust(width) if flush and at else cell.ljust(width)
+            for at, (cell, width, flush) in enumerate(zip(row, widths, right, strict=True))
         ).rstrip()
         for row in clean
     ]

@@ -134,7 +134,9 @@ def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
         yield f"        {paint('-', 'bad')} {name}  {show_value(change.before)}"
     elif (sets := members(change)) is not None:
         gained, lost = sets
-        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [paint(f"-{show_text(member)}", "bad") for member in lost]
+        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [
+            paint(f"-{show_text(member)}", "bad") for member in lost
+        ]
         yield f"        {paint('~', 'change')} {name}  {' '.join(words)}"
     else:
         yield f"        {paint('~', 'change')} {name}  {show_value(change.before)} -> {show_value(change.after)}"
@@ -153,7 +155,9 @@ def _on_air(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.on_air:
         return []
     lines = ["", f"  {paint('on air', 'bad')}: {on_air_words(target.on_air)}"]
-    lines += [f"      {harmless(str(channel.address))}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]]
+    lines += [
+        f"      {harmless(str(channel.address))}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]
+    ]
     if len(target.on_air) > _LIST_LIMIT:
         lines.append(f"      … and {len(target.on_air) - _LIST_LIMIT:,} more")
     return lines
@@ -163,7 +167,9 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.orphans:
         return []
     stay = "stays" if len(target.orphans) == 1 else "stay"
-    head = f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
+    head = (
+        f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
+    )
     lines = ["", f"{head} (--prune, or prune: true on the target):"]
     for orphan in target.orphans[:_LIST_LIMIT]:
         arn = f"  {paint(harmless(orphan.arn), 'dim')}" if orphan.arn else ""
@@ -176,7 +182,10 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
 def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
     lines: list[str] = []
     for duplicate in target.duplicates:
-        lines += ["", f"  {paint('duplicate', 'bad')} {harmless(str(duplicate.address))}: {plural(len(duplicate.others) + 1, 'live resource')} claim it"]
+        lines += [
+            "",
+            f"  {paint('duplicate', 'bad')} {harmless(str(duplicate.address))}: {plural(len(duplicate.others) + 1, 'live resource')} claim it",
+        ]
         lines.append(f"      kept   {harmless(duplicate.kept)}")
         lines += [f"      other  {harmless(arn)}" for arn in duplicate.others]
     return lines

@@ -128,7 +128,13 @@ def title_of(plan: Plan) -> str:
 def origin_of(plan: Plan) -> dict[str, str]:
     """Return where a plan comes from, name and value; what is not known is left out."""
     commit = plan.git_commit or ("the files at hand" if plan.of_revisions else "")
-    base = f"{plan.base.commit} ({plan.base.name})" if plan.base and plan.base.name not in plan.base.commit else plan.base.commit if plan.base else ""
+    base = (
+        f"{plan.base.commit} ({plan.base.name})"
+        if plan.base and plan.base.name not in plan.base.commit
+        else plan.base.commit
+        if plan.base
+        else ""
+    )
     found = {"Commit": commit, "Compared with" if plan.of_revisions else "Base": base}
     return {name: value for name, value in found.items() if value}
 
@@ -162,7 +168,9 @@ def duration_words(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return (
+        f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    )
 
 
 def expected_words(expected: Expected) -> str:

@@ -19,7 +19,10 @@ class Assumption:
 
 
 ASSUMPTIONS: Mapping[str, Assumption] = {
-    "list-order": Assumption("in which order lists come (shuffled: another order each time, the same within one listing)", ("creation", "shuffled")),
+    "list-order": Assumption(
+        "in which order lists come (shuffled: another order each time, the same within one listing)",
+        ("creation", "shuffled"),
+    ),
     "list-pages": Assumption("whether pages are full (short: half, and an empty one at the end)", ("full", "short")),
     "batch-order": Assumption("in which order batch answers come", ("request", "shuffled")),
     "batch-code": Assumption("what the code of a batch error is", ("status", "name")),
@@ -28,14 +31,20 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "name-filter": Assumption("what filterByName finds", ("exact", "prefix")),
     "live-update": Assumption("what the update of a live channel answers", ("conflict", "validation", "accepted")),
     "unsettled-delete": Assumption("what deleting something in CREATING or UPDATING answers", ("conflict", "accepted")),
-    "unsettled-reference": Assumption("what attaching something in CREATING answers", ("conflict", "validation", "accepted")),
+    "unsettled-reference": Assumption(
+        "what attaching something in CREATING answers", ("conflict", "validation", "accepted")
+    ),
     "unknown-reference": Assumption("what attaching something unknown answers", ("not-found", "validation")),
-    "attached-delete": Assumption("what deleting an attached policy, ad or slate configuration answers", ("conflict", "accepted")),
+    "attached-delete": Assumption(
+        "what deleting an attached policy, ad or slate configuration answers", ("conflict", "accepted")
+    ),
     "idle-preset": Assumption("what a preset for BASIC or STANDARD does", ("refused", "ignored")),
     "multitrack-update": Assumption("what multitrack members left out of an update become", ("kept", "defaults")),
     "empty-ad-reference": Assumption('what adConfigurationArn "" does in an update', ("detaches", "refused")),
     "empty-lists": Assumption("what an empty list does in the update of a policy", ("clears", "ignored")),
-    "duplicate-key": Assumption("which comes first for a known public key while the quota is used up", ("conflict", "quota")),
+    "duplicate-key": Assumption(
+        "which comes first for a known public key while the quota is used up", ("conflict", "quota")
+    ),
     "rate-burst": Assumption("how many calls a full bucket lets through at once", ("rate", "one")),
     "rate-counting": Assumption("how calls are counted (seconds: anew at every whole second)", ("refill", "seconds")),
     "retry-after": Assumption("whether a 429 says when to come back", ("absent", "present")),
@@ -72,4 +81,7 @@ class Assumptions:
 
     def describe(self) -> list[dict[str, object]]:
         """Return every question with its answer and the options."""
-        return [{"name": name, "chosen": self._chosen[name], "options": list(each.options), "question": each.question} for name, each in ASSUMPTIONS.items()]
+        return [
+            {"name": name, "chosen": self._chosen[name], "options": list(each.options), "question": each.question}
+            for name, each in ASSUMPTIONS.items()
+        ]

@@ -72,11 +72,19 @@ class Control(StreamControl):
         found = model.operations.get(operation)
         if found is None:
             if members:
-                raise ControlError(f"no operation of the service changes {', '.join(members)} of a {what}; its tags can be changed: tags.NAME=VALUE")
+                raise ControlError(
+                    f"no operation of the service changes {', '.join(members)} of a {what}; its tags can be changed: tags.NAME=VALUE"
+                )
             return
         root = model.shapes[found.input or ""]
-        settable = {**root, "members": {name: reference for name, reference in root["members"].items() if name != "arn"}}
-        unknown = [f"no member {name} of a {what} can be changed; there are {', '.join(known)}" for name, known in strangers(model.shapes, settable, members)]
+        settable = {
+            **root,
+            "members": {name: reference for name, reference in root["members"].items() if name != "arn"},
+        }
+        unknown = [
+            f"no member {name} of a {what} can be changed; there are {', '.join(known)}"
+            for name, known in strangers(model.shapes, settable, members)
+        ]
         if unknown:
             raise ControlError("; ".join(unknown))
 
@@ -94,7 +102,9 @@ class Control(StreamControl):
             fault = Fault(effect=effect, **{"times": None if effect in STANDING else 1, **rule})
         except (TypeError, ValueError) as error:
             raise ControlError(f"not a fault: {error}") from None
-        if not any(fault.names(operation, Subject(service=service, operation=operation)) for service, operation in OPERATIONS):
+        if not any(
+            fault.names(operation, Subject(service=service, operation=operation)) for service, operation in OPERATIONS
+        ):
             close = difflib.get_close_matches(fault.operation.rpartition(":")[2], [name for _, name in OPERATIONS], n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
             raise ControlError(f"not a fault: no operation fits {fault.operation!r}{meant}")
@@ -147,7 +157,12 @@ class Control(StreamControl):
     def version(self) -> JsonDict:
         """Return the versions of what others rely on: this control API, the file's format, the service model."""
         model = self._parts.model
-        return {"control": CONTROL_VERSION, "format": FORMAT, "model": model.version, "operations": len(model.operations)}
+        return {
+            "control": CONTROL_VERSION,
+            "format": FORMAT,
+            "model": model.version,
+            "operations": len(model.operations),
+        }
 
     def conditions(self) -> JsonDict:
         """Return what was set besides faults and assumptions: lag, call rates, the clock."""
@@ -234,7 +249,14 @@ class Control(StreamControl):
                 (counted(limit, MAX_LIMIT),),
             ).fetchall()
         return [
-            {"kind": kind, "name": name, "arn": arn, "state": document.get("state", ""), "tags": document.get("tags", {}), "digest": _digest(document)}
+            {
+                "kind": kind,
+                "name": name,
+                "arn": arn,
+                "state": document.get("state", ""),
+                "tags": document.get("tags", {}),
+                "digest": _digest(document),
+            }
             for kind, name, arn, document in ((*row[:3], settled(json.loads(row[3]), now)) for row in rows)
         ]
 

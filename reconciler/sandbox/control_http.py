@@ -16,7 +16,21 @@ from reconciler.sandbox.control import Control, ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, position
 
 PREFIX = "/_sandbox/"
-QUERIES = frozenset({"faults", "assumptions", "conditions", "version", "inventory", "quotas", "calls", "events", "resources", "worlds", "live"})
+QUERIES = frozenset(
+    {
+        "faults",
+        "assumptions",
+        "conditions",
+        "version",
+        "inventory",
+        "quotas",
+        "calls",
+        "events",
+        "resources",
+        "worlds",
+        "live",
+    }
+)
 CHANGES = frozenset(
     {
         "go_live",
@@ -72,11 +86,21 @@ def _run(control: Control, name: str, arguments: Any) -> Response:
 def _typed(control: Control, name: str, values: dict[str, str]) -> dict[str, Any]:
     """Query parameters are texts; numbers are told by the operation's signature."""
     parameters = inspect.signature(getattr(control, name)).parameters
-    numbers = {key: position(value) for key, value in values.items() if key in parameters and isinstance(parameters[key].default, int)}
+    numbers = {
+        key: position(value)
+        for key, value in values.items()
+        if key in parameters and isinstance(parameters[key].default, int)
+    }
     return {key: value if numbers.get(key) is None else numbers[key] for key, value in values.items()}
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "JsonDict": (dict,), "bool": (bool,)}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "JsonDict": (dict,),
+    "bool": (bool,),
+}
 
 
 def _check_types(operation: Callable[..., object], arguments: Any) -> None:
@@ -87,7 +111,9 @@ def _check_types(operation: Callable[..., object], arguments: Any) -> None:
     for name, value in signature.bind(**arguments).arguments.items():
         wanted = _TYPES.get(signature.parameters[name].annotation)
         if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
-            raise TypeError(f"{name} must be of type {'object' if dict in wanted else signature.parameters[name].annotation}")
+            raise TypeError(
+                f"{name} must be of type {'object' if dict in wanted else signature.parameters[name].annotation}"
+            )
 
 
 def _is_foreign(request: Request) -> bool:

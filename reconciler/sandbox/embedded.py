@@ -163,11 +163,17 @@ class Sandbox:
             return self._handle(request, source_ip)
         except sqlite3.Error as error:
             log.error("the state cannot be used: %s", error)  # noqa: TRY400 - where in our code says nothing
-            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"the state cannot be used: {error}"}))
+            return Response(
+                500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"the state cannot be used: {error}"})
+            )
         except Exception:
             # The outer door of the page and of the control API, as the engine has one: a connection that just ends says nothing.
             log.exception("the sandbox itself failed")
-            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": "an internal error occurred; the log says more"}))
+            return Response(
+                500,
+                (("Content-Type", JSON_TYPE),),
+                json_bytes({"error": "an internal error occurred; the log says more"}),
+            )
 
     def _handle(self, request: Request, source_ip: str) -> Response:
         if request.method in ("GET", "HEAD") and request.path == "/" and not request.headers.get("authorization"):

@@ -198,7 +198,11 @@ class Engine:
 
     def _error(self, attempt: _Attempt, error: ApiError, status: int) -> Response:
         if attempt.service == "ivs":
-            later = (("Retry-After", "1"),) if status == 429 and self.parts.settings.assume["retry-after"] == "present" else ()
+            later = (
+                (("Retry-After", "1"),)
+                if status == 429 and self.parts.settings.assume["retry-after"] == "present"
+                else ()
+            )
             return error_response(status, error.code, error.message, attempt.request_id, later)
         return neighbours.failure(attempt.service, error, status, attempt.request_id)
 

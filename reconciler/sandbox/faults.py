@@ -90,7 +90,17 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse rules that could never do what they say."""
-        texts = (self.effect, self.operation, self.when, self.code, self.message, self.account, self.region, self.access_key, self.arn)
+        texts = (
+            self.effect,
+            self.operation,
+            self.when,
+            self.code,
+            self.message,
+            self.account,
+            self.region,
+            self.access_key,
+            self.arn,
+        )
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("names, codes and texts are strings")
         counts = (self.times, self.skip, self.every, self.status)
@@ -187,7 +197,11 @@ class FaultRules:
     def clear(self, effect: str = "", operation: str = "") -> None:
         """Disarm all, or those of an effect or with exactly this operation."""
         with self._lock:
-            self._armed = [armed for armed in self._armed if (effect and armed.fault.effect != effect) or (operation and armed.fault.operation != operation)]
+            self._armed = [
+                armed
+                for armed in self._armed
+                if (effect and armed.fault.effect != effect) or (operation and armed.fault.operation != operation)
+            ]
 
     @property
     def active(self) -> bool:

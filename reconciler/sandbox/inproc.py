@@ -70,7 +70,10 @@ class Transport:
 def to_request(prepared: Any) -> Request:
     """Translate a prepared request of botocore's."""
     url = urlsplit(prepared.url)
-    headers = {name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in prepared.headers.items()}
+    headers = {
+        name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        for name, value in prepared.headers.items()
+    }
     headers.setdefault("host", url.netloc)
     return Request(prepared.method, url.path or "/", url.query, headers, to_bytes(prepared.body))
 

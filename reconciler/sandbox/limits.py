@@ -135,7 +135,11 @@ class RateLimiter:
         capacity = self._burst or (max(1.0, rate) if self._assume["rate-burst"] == "rate" else 1.0)
         windows = self._windows or self._assume["rate-counting"] == "seconds"
         key = (account, region, operation)
-        passed = self._take_here(key, rate, capacity, windows) if self._store is None else self._take_stored(self._store, key, rate, capacity, windows)
+        passed = (
+            self._take_here(key, rate, capacity, windows)
+            if self._store is None
+            else self._take_stored(self._store, key, rate, capacity, windows)
+        )
         if not passed:
             raise ApiError("ThrottlingException", f"Operation: ivs:{operation} exceeded call rate: {rate:g}")
 
@@ -144,13 +148,19 @@ class RateLimiter:
         with self._lock:
             return self._buckets.setdefault(key, _Bucket(capacity, now)).take(rate, capacity, now, windows=windows)
 
-    def _take_stored(self, store: Store, key: tuple[str, str, str], rate: float, capacity: float, windows: bool) -> bool:
+    def _take_stored(
+        self, store: Store, key: tuple[str, str, str], rate: float, capacity: float, windows: bool
+    ) -> bool:
         with store.transaction(write=True) as connection:
             now = self._clock.now()
-            found = connection.execute("SELECT tokens, at FROM buckets WHERE account = ? AND region = ? AND operation = ?", key).fetchone()
+            found = connection.execute(
+                "SELECT tokens, at FROM buckets WHERE account = ? AND region = ? AND operation = ?", key
+            ).fetchone()
             bucket = _Bucket(*found) if found else _Bucket(capacity, now)
             passed = bucket.take(rate, capacity, now, windows=windows)
-            connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?, ?)", (*key, bucket.tokens, bucket.at))
+            connection.execute(
+                "INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?, ?)", (*key, bucket.tokens, bucket.at)
+            )
         return passed
 
 

@@ -103,6 +103,7 @@ def _plain(name: str, shape: JsonDict) -> JsonDict:
         plain["sensitive"] = True
     if "members" in plain:
         plain["members"] = {
-            member: {key: value for key, value in reference.items() if key != "documentation"} for member, reference in plain["members"].items()
+            member: {key: value for key, value in reference.items() if key != "documentation"}
+            for member, reference in plain["members"].items()
         }
     return plain

@@ -84,7 +84,15 @@ def render(control: Control, state: str, *, again: bool) -> str:
     """Return the page as text."""
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if again else ""
     link = '<a href="/">stop refreshing</a>' if again else f'<a href="/?refresh">refresh every {REFRESH_SECONDS} s</a>'
-    sections = (_worlds(control), _live(control), _faults(control), _set(control), _resources(control), _calls(control), _events(control))
+    sections = (
+        _worlds(control),
+        _live(control),
+        _faults(control),
+        _set(control),
+        _resources(control),
+        _calls(control),
+        _events(control),
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -101,7 +109,9 @@ def _worlds(control: Control) -> str:
         tiles = "".join(_tile(counts.get(kind, 0), name) for kind, name in _NAMES.items())
         title = f"account <code>{escape(world['account'])}</code>, {escape(world['region'])}"
         parts.append(f'<h3>{title}</h3><ul class="tiles">{tiles}</ul>')
-    return _section("What exists", "".join(parts) or _empty("Nothing yet. Point an AWS client here with AWS_ENDPOINT_URL_IVS."))
+    return _section(
+        "What exists", "".join(parts) or _empty("Nothing yet. Point an AWS client here with AWS_ENDPOINT_URL_IVS.")
+    )
 
 
 def _tile(count: int, name: str) -> str:
@@ -139,14 +149,27 @@ def _resources(control: Control) -> str:
         )
         for row in found
     ]
-    total = sum(count for world in control.worlds() for kind, count in control.resources(world["account"], world["region"]).items() if kind != "stream-key")
-    return _section("Newest resources", _table(("kind", "name", "ARN", "state", "tags"), rows, "No resources."), _some(len(rows), total))
+    total = sum(
+        count
+        for world in control.worlds()
+        for kind, count in control.resources(world["account"], world["region"]).items()
+        if kind != "stream-key"
+    )
+    return _section(
+        "Newest resources",
+        _table(("kind", "name", "ARN", "state", "tags"), rows, "No resources."),
+        _some(len(rows), total),
+    )
 
 
 def _set(control: Control) -> str:
     """Show what else was set while it runs, if anything was."""
     now = control.conditions()
-    rows = [(_text(f"answer to {row['name']}"), _text(row["chosen"])) for row in control.assumptions() if row["chosen"] != row["options"][0]]
+    rows = [
+        (_text(f"answer to {row['name']}"), _text(row["chosen"]))
+        for row in control.assumptions()
+        if row["chosen"] != row["options"][0]
+    ]
     rows += [(_text(f"{what}s show after"), _text(f"{seconds:g} s")) for what, seconds in now["lag"].items() if seconds]
     if now["rates"] is not None:
         rows.append((_text("call-rate quotas"), _text("on")))
@@ -171,7 +194,11 @@ def _faults(control: Control) -> str:
 
 def _narrowed(fault: JsonDict) -> str:
     """Return what narrows a rule besides its operation."""
-    narrow = [f"{member.replace('_', ' ')} {fault[member]}" for member in ("account", "region", "access_key", "arn", "code") if _given(fault, member)]
+    narrow = [
+        f"{member.replace('_', ' ')} {fault[member]}"
+        for member in ("account", "region", "access_key", "arn", "code")
+        if _given(fault, member)
+    ]
     return ", ".join([*narrow, f"after {fault['skip']:,} calls"] if fault["skip"] else narrow)
 
 
@@ -196,7 +223,10 @@ def _calls(control: Control) -> str:
 
 
 def _events(control: Control) -> str:
-    rows = [(_time(event["time"]), _text(event["detail-type"]), _text(event_name(event)), _code(event["resources"][0])) for event in control.events(limit=ROWS)]
+    rows = [
+        (_time(event["time"]), _text(event["detail-type"]), _text(event_name(event)), _code(event["resources"][0]))
+        for event in control.events(limit=ROWS)
+    ]
     return _section("Recent events", _table(("time", "type", "event", "channel"), rows, "No events yet."))
 
 
@@ -218,7 +248,10 @@ def _some(shown: int, total: int) -> str:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
     """Lay out cells that are HTML already; on a narrow screen each row is a card, and each cell says what it is."""
-    lines = ["<tr>" + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in zip(heads, row, strict=True)) + "</tr>" for row in rows]
+    lines = [
+        "<tr>" + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in zip(heads, row, strict=True)) + "</tr>"
+        for row in rows
+    ]
     if not lines:
         return _empty(empty)
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)

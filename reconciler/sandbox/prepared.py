@@ -39,7 +39,11 @@ class Prepared:
 def prepare(model: ServiceModel) -> dict[str, Prepared]:
     """Return every operation of a model by its name."""
     known = {**model.shapes, _NO_SHAPE: _NOTHING}
-    validators, serialisers, maskers = shapes.validators(known), projections.serialisers(known), projections.maskers(known)
+    validators, serialisers, maskers = (
+        shapes.validators(known),
+        projections.serialisers(known),
+        projections.maskers(known),
+    )
     table = {}
     for operation in model.operations.values():
         takes, gives = operation.input or _NO_SHAPE, operation.output or _NO_SHAPE

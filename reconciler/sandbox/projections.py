@@ -46,7 +46,11 @@ def _pruned(value: Any) -> Any:
         return [_pruned(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {member: given if member == "tags" else _pruned(given) for member, given in value.items() if given not in ("", {})}
+    return {
+        member: given if member == "tags" else _pruned(given)
+        for member, given in value.items()
+        if given not in ("", {})
+    }
 
 
 def _compiled(
@@ -103,7 +107,11 @@ def _cut(members: _Members) -> _AsIs:
 
     def project(value: Any) -> Any:
         get = value.get
-        return {member: given if inner is None else inner(given) for member, inner in members if (given := get(member)) is not None}
+        return {
+            member: given if inner is None else inner(given)
+            for member, inner in members
+            if (given := get(member)) is not None
+        }
 
     return project
 

@@ -124,5 +124,7 @@ def _resource(service: str, operation: str, caller: Caller, request: Request, do
     arns = document.get("arns")
     if isinstance(arns, list) and arns:
         return str(arns[0])
-    kind = next((kind.type for kind in KINDS.values() if operation.endswith((kind.member[1:], kind.plural[1:]))), "channel")
+    kind = next(
+        (kind.type for kind in KINDS.values() if operation.endswith((kind.member[1:], kind.plural[1:]))), "channel"
+    )
     return f"arn:aws:ivs:{caller.region}:{caller.account}:{kind}/{_ANYTHING}"

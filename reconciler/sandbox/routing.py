@@ -38,7 +38,9 @@ class Router:
                 self._exact[operation.method, operation.path] = operation
             members = model.shapes[operation.input]["members"] if operation.input else {}
             self._places[operation.name] = {
-                name: (member["location"], member.get("locationName", name)) for name, member in members.items() if "location" in member
+                name: (member["location"], member.get("locationName", name))
+                for name, member in members.items()
+                if "location" in member
             }
 
     def find(self, request: Request) -> Operation:

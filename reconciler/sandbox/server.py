@@ -126,8 +126,13 @@ class _Connection(socketserver.BaseRequestHandler):
         """Say what is wrong, and take what is still coming for a moment: closed at once, the client might see a reset instead."""
         headers, body = _CLOSING, b""
         if status == 413:
-            answer = error_response(status, "RequestEntityTooLargeException", "Request body is too large", new_request_id())
-            headers, body = (*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")), answer.body
+            answer = error_response(
+                status, "RequestEntityTooLargeException", "Request body is too large", new_request_id()
+            )
+            headers, body = (
+                (*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")),
+                answer.body,
+            )
         self.request.sendall(_head(status, headers) + body)
         self.request.shutdown(socket.SHUT_WR)
         self.request.settimeout(_LINGER_SECONDS)
@@ -183,7 +188,9 @@ class _Connection(socketserver.BaseRequestHandler):
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
     """Return an answer's head, to go out in one write with its body."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nDate: {_date(int(time.time()))}\r\n{lines}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nDate: {_date(int(time.time()))}\r\n{lines}\r\n".encode(
+        "latin-1"
+    )
 
 
 def serve(server: SandboxHTTPServer) -> threading.Thread:

@@ -104,7 +104,9 @@ def change(world: World, session: Session, document: JsonDict) -> None:
     world.connection.execute("UPDATE sessions SET document = ? WHERE seq = ?", (json.dumps(document), session.seq))
 
 
-def _page(found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str, salt: int = 0) -> tuple[list[Session], str]:
+def _page(
+    found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str, salt: int = 0
+) -> tuple[list[Session], str]:
     rows = [_session(each) for each in found[:size]]
     return rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if len(found) > size else ""
 

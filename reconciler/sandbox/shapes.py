@@ -32,7 +32,9 @@ def validators(shapes: Mapping[str, JsonDict]) -> dict[str, Validator]:
     return table
 
 
-def strangers(shapes: Mapping[str, JsonDict], shape: JsonDict, value: object, path: str = "") -> Iterator[tuple[str, list[str]]]:
+def strangers(
+    shapes: Mapping[str, JsonDict], shape: JsonDict, value: object, path: str = ""
+) -> Iterator[tuple[str, list[str]]]:
     """Yield the members of a value that a shape does not have, each with those that it has; a service passes over them in silence."""
     if shape["type"] == "structure" and isinstance(value, dict):
         members = shape["members"]
@@ -158,7 +160,9 @@ def _map_validator(shape: JsonDict, key: Validator, item: Validator) -> Validato
             problems.append(_wrong_type(path, "a map"))
             return {}
         _check_length(value, path, problems, least, most)
-        return {key(name, f"{path}.key", problems): item(given, f"{path}.value", problems) for name, given in value.items()}
+        return {
+            key(name, f"{path}.key", problems): item(given, f"{path}.value", problems) for name, given in value.items()
+        }
 
     return validate
 

@@ -36,7 +36,9 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
             "Authorization header requires Credential, SignedHeaders and Signature parameters",
         )
     if "host" not in signed.group(1).split(";"):
-        raise ApiError("InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+        raise ApiError(
+            "InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+        )
     key = keys.get(scope[0])
     if key is None or not key.secret:
         raise _unrecognized()
@@ -58,7 +60,9 @@ def late_text(stamp: str, now: float) -> str:
 
 
 def _early_text(stamp: str, now: float) -> str:
-    return f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_SECONDS)} ({_stamp(now)} + 5 min.)"
+    return (
+        f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_SECONDS)} ({_stamp(now)} + 5 min.)"
+    )
 
 
 def _stamp(at: float) -> str:
@@ -103,7 +107,9 @@ def _check_time(request: Request, scope: tuple[str, ...], service: str, now: flo
 
 
 def _signature(request: Request, secret: str, scope: tuple[str, ...], signed: str) -> str:
-    headers = "".join(f"{name}:{_SPACES.sub(' ', request.headers.get(name, '').strip())}\n" for name in signed.split(";"))
+    headers = "".join(
+        f"{name}:{_SPACES.sub(' ', request.headers.get(name, '').strip())}\n" for name in signed.split(";")
+    )
     payload = request.headers.get("x-amz-content-sha256", "")
     if payload != "UNSIGNED-PAYLOAD":
         payload = hashlib.sha256(request.body).hexdigest()

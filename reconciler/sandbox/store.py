@@ -98,7 +98,9 @@ class Transaction:
             raise
         return self._connection
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Commit; or undo, where something went wrong, be it the commit."""
         connection = self._connection
         try:

@@ -135,7 +135,9 @@ def json_bytes(value: object) -> bytes:
     return json_text(value).encode()
 
 
-def error_response(status: int, code: str, message: str, request_id: str, further: tuple[tuple[str, str], ...] = ()) -> Response:
+def error_response(
+    status: int, code: str, message: str, request_id: str, further: tuple[tuple[str, str], ...] = ()
+) -> Response:
     """Return an error as the service sends it.
 
     The code travels in the header. The model's body member is `exceptionMessage`, but SDKs read

@@ -185,7 +185,10 @@ class World:
         elif linked:
             # CROSS keeps SQLite at few links instead of many resources; an ARN may be asked for from another world.
             source = "links CROSS JOIN resources USING (seq)"
-            where, values = "target = ? AND +account = ? AND +region = ? AND +kind = ?", [linked, self.account, self.region, kind]
+            where, values = (
+                "target = ? AND +account = ? AND +region = ? AND +kind = ?",
+                [linked, self.account, self.region, kind],
+            )
         elif name and prefix:
             where = "account = ? AND region = ? AND kind = ? AND substr(name, 1, ?) = ?"
             values = [self.account, self.region, kind, len(name), name]

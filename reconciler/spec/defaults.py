@@ -25,7 +25,9 @@ class Defaults:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._block: Mapping[str, Any] = {name: value for name, value in project.default_channel.items() if name != "tags"}
+        self._block: Mapping[str, Any] = {
+            name: value for name, value in project.default_channel.items() if name != "tags"
+        }
         self._references = tuple(name for name in self._block if name in SIBLINGS)
         channel_tags: Any = project.default_channel.get("tags") or {}
         self.project_tags: Mapping[str, str] = project.default_tags

@@ -96,7 +96,9 @@ class _Settled(NamedTuple):
     public_key: str | None
 
 
-def _maker(project: Project, place: Place, defaults: Defaults, problems: Problems) -> Callable[[Entry], DesiredResource]:
+def _maker(
+    project: Project, place: Place, defaults: Defaults, problems: Problems
+) -> Callable[[Entry], DesiredResource]:
     """Return the function that builds one resource; what is wrong with it goes into ``problems``.
 
     Most channels of a large spec differ in name and tags alone. Fields that were judged once and found good are not judged again: half of the time of 5,000 channels.
@@ -116,7 +118,16 @@ def _maker(project: Project, place: Place, defaults: Defaults, problems: Problem
         properties: dict[str, Value] = {"name": name, **settled.properties} if name else settled.properties
         own = defaults.tags_under(entry) if kind is KindName.CHANNEL else entry.body.get("tags")
         user_tags = _user_tags(entry, ("tags",), defaults.tags, own, problems)
-        resource = _resource(project, entry, entry.address, properties, user_tags, settled.ignore, protect=settled.protect, public_key=settled.public_key)
+        resource = _resource(
+            project,
+            entry,
+            entry.address,
+            properties,
+            user_tags,
+            settled.ignore,
+            protect=settled.protect,
+            public_key=settled.public_key,
+        )
         # For how long a pair stays is no property of it, and in no digest: to change it makes nothing due.
         return replace(resource, overlap=overlap_of(entry)) if "rotation" in entry.body else resource
 
@@ -156,7 +167,9 @@ def _settle(project: Project, entry: Entry, place: Place, defaults: Defaults, pr
     return _Settled(canonical(kind, properties), ignore, bool(fields.get("protect")), public_key)
 
 
-def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Any], str | None]:
+def _properties(
+    project: Project, entry: Entry, fields: Mapping[str, Any], problems: Problems
+) -> tuple[dict[str, Any], str | None]:
     """Return the API's properties but the name, references resolved, and a key pair's PEM."""
     properties: dict[str, Any] = {}
     public_key = None
@@ -177,17 +190,30 @@ def _properties(project: Project, entry: Entry, fields: Mapping[str, Any], probl
     return properties, public_key
 
 
-def _stream_key(project: Project, target: Target, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems) -> DesiredResource:
+def _stream_key(
+    project: Project, target: Target, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems
+) -> DesiredResource:
     """A stream key shares its channel's protection: without it nobody could start a stream."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
     own = entry.body["streamKey"].get("tags")
     tags = _user_tags(entry, ("streamKey", "tags"), defaults.project_tags, own, problems)
-    key = _resource(project, entry, address, {"channelArn": Ref(entry.address)}, tags, frozenset(), protect=channel.protect, public_key=None)
+    key = _resource(
+        project,
+        entry,
+        address,
+        {"channelArn": Ref(entry.address)},
+        tags,
+        frozenset(),
+        protect=channel.protect,
+        public_key=None,
+    )
     label, sink = care_of(entry, project.default_stream_key, names_of(project.stack, target, address.id), problems)
     return with_care(key, label, sink, entry, len(tags), problems) if label or sink else key
 
 
-def _user_tags(entry: Entry, path: tuple[str, ...], default: Mapping[str, str], own: Mapping[str, str] | None, problems: Problems) -> dict[str, str]:
+def _user_tags(
+    entry: Entry, path: tuple[str, ...], default: Mapping[str, str], own: Mapping[str, str] | None, problems: Problems
+) -> dict[str, str]:
     if not own:
         return dict(default)
     merged = {**default, **own}
@@ -216,13 +242,26 @@ def _resource(
     return DesiredResource(address, properties, complete, digest, protect, ignore, public_key, entry.where)
 
 
-def _digest(properties: Mapping[str, Value], user_tags: Mapping[str, str], ignore: frozenset[str], ignore_tags: tuple[str, ...], *, protect: bool) -> str:
+def _digest(
+    properties: Mapping[str, Value],
+    user_tags: Mapping[str, str],
+    ignore: frozenset[str],
+    ignore_tags: tuple[str, ...],
+    *,
+    protect: bool,
+) -> str:
     """Digest what is compared with live state and nothing else, so that an ignored field can change without anything being pending."""
     if ignore:
         properties = {name: value for name, value in properties.items() if name not in ignore}
-        user_tags = {} if "tags" in ignore else {key: value for key, value in user_tags.items() if f"tags/{key}" not in ignore}
+        user_tags = (
+            {} if "tags" in ignore else {key: value for key, value in user_tags.items() if f"tags/{key}" not in ignore}
+        )
     if ignore_tags:
-        user_tags = {key: value for key, value in user_tags.items() if not any(fnmatchcase(key, pattern) for pattern in ignore_tags)}
+        user_tags = {
+            key: value
+            for key, value in user_tags.items()
+            if not any(fnmatchcase(key, pattern) for pattern in ignore_tags)
+        }
     return digest_of({"properties": properties, "tags": user_tags, **({"protect": True} if protect else {})})
 
 

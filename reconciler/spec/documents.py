@@ -47,17 +47,24 @@ Origin = Annotated[str, Field(max_length=128, pattern=ORIGIN_PATTERN)]
 class Strict(BaseModel):
     """No unknown fields, no conversion of types, and no input in messages."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True
+    )
 
 
 class Resource(Strict):
     """What every kind has."""
 
-    name: Name | None = Field(None, description="The resource's name in AWS, which AWS does not keep unique. Default: the id.")
+    name: Name | None = Field(
+        None, description="The resource's name in AWS, which AWS does not keep unique. Default: the id."
+    )
     tags: Tags | None = Field(None, description="Tags of this resource, over the project's default tags.")
-    protect: bool | None = Field(None, description="Refuse to delete or replace this resource, even after it has left the spec. Default: false.")
+    protect: bool | None = Field(
+        None, description="Refuse to delete or replace this resource, even after it has left the spec. Default: false."
+    )
     ignoreChanges: list[str] | None = Field(
-        None, description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one."
+        None,
+        description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one.",
     )
 
 
@@ -78,17 +85,27 @@ class Destination(Strict):
 class Thumbnails(Strict):
     """Thumbnails of a recording."""
 
-    recordingMode: Literal["INTERVAL", "DISABLED"] | None = Field(None, description="Take thumbnails at an interval, or not at all. Default: INTERVAL.")
-    targetIntervalSeconds: Annotated[int, Field(ge=1, le=60)] | None = Field(None, description="Seconds between thumbnails; only with INTERVAL. Default: 60.")
+    recordingMode: Literal["INTERVAL", "DISABLED"] | None = Field(
+        None, description="Take thumbnails at an interval, or not at all. Default: INTERVAL."
+    )
+    targetIntervalSeconds: Annotated[int, Field(ge=1, le=60)] | None = Field(
+        None, description="Seconds between thumbnails; only with INTERVAL. Default: 60."
+    )
     resolution: RESOLUTIONS | None = Field(None, description="Resolution of thumbnails. Default: that of the source.")
-    storage: list[Literal["SEQUENTIAL", "LATEST"]] | None = Field(None, description="Keep every thumbnail, the latest one, or both. Default: [SEQUENTIAL].")
+    storage: list[Literal["SEQUENTIAL", "LATEST"]] | None = Field(
+        None, description="Keep every thumbnail, the latest one, or both. Default: [SEQUENTIAL]."
+    )
 
 
 class Renditions(Strict):
     """Which renditions of a stream are recorded."""
 
-    renditionSelection: Literal["ALL", "NONE", "CUSTOM"] | None = Field(None, description="Record all renditions, none, or those listed. Default: ALL.")
-    renditions: list[RESOLUTIONS] | None = Field(None, description="The renditions to record; only with CUSTOM, which needs it.")
+    renditionSelection: Literal["ALL", "NONE", "CUSTOM"] | None = Field(
+        None, description="Record all renditions, none, or those listed. Default: ALL."
+    )
+    renditions: list[RESOLUTIONS] | None = Field(
+        None, description="The renditions to record; only with CUSTOM, which needs it."
+    )
 
 
 class RecordingConfiguration(Resource):
@@ -105,7 +122,9 @@ class RecordingConfiguration(Resource):
 class KeyFile(Strict):
     """A public key kept in a file of its own."""
 
-    file: Annotated[str, Field(min_length=1)] = Field(description="Path of the PEM file, from the folder of the project file.")
+    file: Annotated[str, Field(min_length=1)] = Field(
+        description="Path of the PEM file, from the folder of the project file."
+    )
 
 
 def _pem_or_file(value: Any) -> str | None:
@@ -129,17 +148,24 @@ class PlaybackKeyPair(Resource):
     publicKeyMaterial: KeyMaterial = Field(
         description="An ECDSA P-384 public key: PEM text, or `{file: path}` from the folder of the project file. Never a private key."
     )
-    rotation: KeyPairRotation | None = Field(None, description="What happens when publicKeyMaterial changes. Default: the old key pair goes at once.")
+    rotation: KeyPairRotation | None = Field(
+        None, description="What happens when publicKeyMaterial changes. Default: the old key pair goes at once."
+    )
 
 
 class PlaybackRestrictionPolicy(Resource):
     """From which countries and web sites a channel may be watched."""
 
-    allowedCountries: Annotated[list[Country], Field(max_length=200)] | None = Field(None, description="ISO 3166-1 alpha-2 codes. Default: [], every country.")
-    allowedOrigins: Annotated[list[Origin], Field(max_length=5)] | None = Field(
-        None, description="Values of the Origin header, such as https://example.com or https://*.example.com. Default: [], every origin."
+    allowedCountries: Annotated[list[Country], Field(max_length=200)] | None = Field(
+        None, description="ISO 3166-1 alpha-2 codes. Default: [], every country."
     )
-    enableStrictOriginEnforcement: bool | None = Field(None, description="Check the origin of every request, not only of the playlist. Default: false.")
+    allowedOrigins: Annotated[list[Origin], Field(max_length=5)] | None = Field(
+        None,
+        description="Values of the Origin header, such as https://example.com or https://*.example.com. Default: [], every origin.",
+    )
+    enableStrictOriginEnforcement: bool | None = Field(
+        None, description="Check the origin of every request, not only of the playlist. Default: false."
+    )
 
 
 class MediaTailorPlaybackConfiguration(Strict):
@@ -160,9 +186,9 @@ class PostRoll(Strict):
 class AdConfiguration(Resource):
     """Where ads come from."""
 
-    mediaTailorPlaybackConfigurations: Annotated[list[MediaTailorPlaybackConfiguration], Field(min_length=1, max_length=3)] = Field(
-        description="One to three; the first is the default one."
-    )
+    mediaTailorPlaybackConfigurations: Annotated[
+        list[MediaTailorPlaybackConfiguration], Field(min_length=1, max_length=3)
+    ] = Field(description="One to three; the first is the default one.")
     postRollConfiguration: PostRoll | None = Field(None, description="Ads after the end of a stream. Default: off.")
 
 
@@ -172,22 +198,35 @@ class FailoverSlateConfiguration(Resource):
     activationThresholdSeconds: Annotated[int, Field(ge=3, le=5)] | None = Field(
         None, description="Seconds without input before the slate is shown. Default: 3."
     )
-    minSlateDisplaySeconds: Annotated[int, Field(ge=3, le=10)] | None = Field(None, description="Show the slate at least so many seconds. Default: 3.")
-    maxSlateDisplaySeconds: Annotated[int, Field(ge=60, le=180)] | None = Field(None, description="Show the slate at most so many seconds. Default: 60.")
+    minSlateDisplaySeconds: Annotated[int, Field(ge=3, le=10)] | None = Field(
+        None, description="Show the slate at least so many seconds. Default: 3."
+    )
+    maxSlateDisplaySeconds: Annotated[int, Field(ge=60, le=180)] | None = Field(
+        None, description="Show the slate at most so many seconds. Default: 60."
+    )
 
 
 class MultitrackInput(Strict):
     """Several renditions sent by the encoder itself."""
 
-    enabled: bool | None = Field(None, description="Needs type STANDARD, containerFormat FRAGMENTED_MP4, policy and maximumResolution. Default: false.")
-    policy: Literal["ALLOW", "REQUIRE"] | None = Field(None, description="Whether an encoder may or must send several tracks.")
-    maximumResolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The highest resolution that an encoder may send.")
+    enabled: bool | None = Field(
+        None,
+        description="Needs type STANDARD, containerFormat FRAGMENTED_MP4, policy and maximumResolution. Default: false.",
+    )
+    policy: Literal["ALLOW", "REQUIRE"] | None = Field(
+        None, description="Whether an encoder may or must send several tracks."
+    )
+    maximumResolution: Literal["SD", "HD", "FULL_HD"] | None = Field(
+        None, description="The highest resolution that an encoder may send."
+    )
 
 
 class SecretSink(Strict):
     """A secret of AWS Secrets Manager, by name or by ARN. One that is named and not there is made."""
 
-    name: Annotated[str, Field(min_length=1)] | None = Field(None, description="Its name; {stack}, {target}, {region} and {id} are filled in.")
+    name: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="Its name; {stack}, {target}, {region} and {id} are filled in."
+    )
     arn: Annotated[str, Field(min_length=1)] | None = Field(None, description="Its ARN, in the region of the target.")
     kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
         None, description="The KMS key that a secret is made with. Default: the account's own."
@@ -197,7 +236,9 @@ class SecretSink(Strict):
 class ParameterSink(Strict):
     """A SecureString parameter of Systems Manager Parameter Store."""
 
-    name: Annotated[str, Field(min_length=1)] = Field(description="Its name; {stack}, {target}, {region} and {id} are filled in.")
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="Its name; {stack}, {target}, {region} and {id} are filled in."
+    )
     kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
         None, description="The KMS key that the value is encrypted with. Default: the account's own."
     )
@@ -216,7 +257,10 @@ class StreamKeyDefaults(Strict):
     rotation: Annotated[str, Field(pattern=LABEL_PATTERN)] | None = Field(
         None, description="A label of your own, such as `2026-11`. A key that was made for another label is made anew."
     )
-    sink: Sink | None = Field(None, description="Where the value goes whenever the key is new. Default: nowhere; it can be read with GetStreamKey.")
+    sink: Sink | None = Field(
+        None,
+        description="Where the value goes whenever the key is new. Default: nowhere; it can be read with GetStreamKey.",
+    )
 
 
 class StreamKey(StreamKeyDefaults):
@@ -229,50 +273,68 @@ class ChannelDefaults(Strict):
     """Fields that every channel of the project takes where it does not name them."""
 
     tags: Tags | None = Field(None, description="Tags of channels, over `defaults.tags`.")
-    protect: bool | None = Field(None, description="Refuse to delete or replace channels, even after they have left the spec. Default: false.")
+    protect: bool | None = Field(
+        None, description="Refuse to delete or replace channels, even after they have left the spec. Default: false."
+    )
     ignoreChanges: list[str] | None = Field(
-        None, description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one."
+        None,
+        description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one.",
     )
     latencyMode: Literal["NORMAL", "LOW"] | None = Field(None, description="Default: LOW.")
-    type: Literal["BASIC", "STANDARD", "ADVANCED_SD", "ADVANCED_HD"] | None = Field(None, description="How streams are transcoded. Default: STANDARD.")
+    type: Literal["BASIC", "STANDARD", "ADVANCED_SD", "ADVANCED_HD"] | None = Field(
+        None, description="How streams are transcoded. Default: STANDARD."
+    )
     preset: Literal["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"] | None = Field(
         None, description="Only with an ADVANCED type. Default there: HIGHER_BANDWIDTH_DELIVERY."
     )
-    authorized: bool | None = Field(None, description="Viewers need a token signed with the private half of a playback key pair. Default: false.")
+    authorized: bool | None = Field(
+        None, description="Viewers need a token signed with the private half of a playback key pair. Default: false."
+    )
     insecureIngest: bool | None = Field(None, description="Allow RTMP, and SRT without a passphrase. Default: false.")
     recordingConfiguration: Id | None = Field(None, description="Id of a recording configuration of this spec.")
-    recordingConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern("recording-configuration"))] | None = Field(
-        None, description='ARN of a recording configuration kept elsewhere; "" for none.'
-    )
+    recordingConfigurationArn: (
+        Annotated[str, Field(max_length=128, pattern=arn_pattern("recording-configuration"))] | None
+    ) = Field(None, description='ARN of a recording configuration kept elsewhere; "" for none.')
     playbackRestrictionPolicy: Id | None = Field(None, description="Id of a playback restriction policy of this spec.")
-    playbackRestrictionPolicyArn: Annotated[str, Field(max_length=128, pattern=arn_pattern("playback-restriction-policy"))] | None = Field(
-        None, description='ARN of a playback restriction policy kept elsewhere; "" for none.'
+    playbackRestrictionPolicyArn: (
+        Annotated[str, Field(max_length=128, pattern=arn_pattern("playback-restriction-policy"))] | None
+    ) = Field(None, description='ARN of a playback restriction policy kept elsewhere; "" for none.')
+    adConfiguration: Id | None = Field(
+        None, description="Id of an ad configuration of this spec. Needs containerFormat TS."
     )
-    adConfiguration: Id | None = Field(None, description="Id of an ad configuration of this spec. Needs containerFormat TS.")
     adConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern("ad-configuration"))] | None = Field(
         None, description='ARN of an ad configuration kept elsewhere; "" for none.'
     )
-    failoverSlateConfiguration: Id | None = Field(None, description="Id of a failover slate configuration of this spec.")
-    failoverSlateConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern("failover-slate-configuration"))] | None = Field(
-        None, description='ARN of a failover slate configuration kept elsewhere; "" for none.'
+    failoverSlateConfiguration: Id | None = Field(
+        None, description="Id of a failover slate configuration of this spec."
     )
+    failoverSlateConfigurationArn: (
+        Annotated[str, Field(max_length=128, pattern=arn_pattern("failover-slate-configuration"))] | None
+    ) = Field(None, description='ARN of a failover slate configuration kept elsewhere; "" for none.')
     containerFormat: Literal["TS", "FRAGMENTED_MP4"] | None = Field(None, description="Default: TS.")
-    multitrackInputConfiguration: MultitrackInput | None = Field(None, description="Several tracks from the encoder. Default: off.")
+    multitrackInputConfiguration: MultitrackInput | None = Field(
+        None, description="Several tracks from the encoder. Default: off."
+    )
 
 
 class Channel(ChannelDefaults):
     """A channel, and its stream key as a child."""
 
-    name: Name | None = Field(None, description="The channel's name in AWS, which AWS does not keep unique. Default: the id.")
+    name: Name | None = Field(
+        None, description="The channel's name in AWS, which AWS does not keep unique. Default: the id."
+    )
     streamKey: StreamKey | None = Field(
-        None, description="Manage the channel's stream key: `{}`, or with tags of its own. Left out, the key that AWS makes is let alone."
+        None,
+        description="Manage the channel's stream key: `{}`, or with tags of its own. Left out, the key that AWS makes is let alone.",
     )
 
 
 class Spec(Strict):
     """One spec file. Sections may be split over any number of files."""
 
-    recordingConfigurations: dict[Id, RecordingConfiguration] | None = Field(None, description="How streams are recorded, by id.")
+    recordingConfigurations: dict[Id, RecordingConfiguration] | None = Field(
+        None, description="How streams are recorded, by id."
+    )
     playbackKeyPairs: dict[Id, PlaybackKeyPair] | None = Field(
         None, description="Public keys for playback tokens, by id. An account has room for three per region."
     )
@@ -280,7 +342,9 @@ class Spec(Strict):
         None, description="Where channels may be watched, by id. An account has room for three per region."
     )
     adConfigurations: dict[Id, AdConfiguration] | None = Field(None, description="Where ads come from, by id.")
-    failoverSlateConfigurations: dict[Id, FailoverSlateConfiguration | None] | None = Field(None, description="Slates for encoder failures, by id.")
+    failoverSlateConfigurations: dict[Id, FailoverSlateConfiguration | None] | None = Field(
+        None, description="Slates for encoder failures, by id."
+    )
     channels: dict[Id, Channel | None] | None = Field(None, description="Channels, by id.")
 
 

@@ -19,7 +19,9 @@ from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, neares
 if TYPE_CHECKING:
     from reconciler.spec.marks import Mark
 
-SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY}
+SECTIONS: Mapping[str, KindName] = {
+    kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY
+}
 """The section of every kind that has one of its own; stream keys stand in their channel."""
 
 
@@ -75,14 +77,20 @@ def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry
                 kind = SECTIONS.get(section)
                 if kind is None:
                     problems.add(
-                        source.name, source.mark((section,), document=number, at_key=True), f"unknown section {shown(section)}", _section_hint(section)
+                        source.name,
+                        source.mark((section,), document=number, at_key=True),
+                        f"unknown section {shown(section)}",
+                        _section_hint(section),
                     )
                 elif isinstance(bodies, dict):
                     _gather_section(entries, kind, bodies, source, number, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
                     problems.add(
-                        source.name, mark, f"{section} is {sort_of(bodies)} where a mapping is needed", "write <id>: and the fields of the resource below it"
+                        source.name,
+                        mark,
+                        f"{section} is {sort_of(bodies)} where a mapping is needed",
+                        "write <id>: and the fields of the resource below it",
                     )
     return entries
 
@@ -108,7 +116,11 @@ def _gather_section(
         elif isinstance(body, dict) and None in body.values():
             nulls = tuple(key for key, value in body.items() if value is None)
             # A stream key without anything of its own is still wanted.
-            body = {key: {} if key == "streamKey" else value for key, value in body.items() if value is not None or key == "streamKey"}  # noqa: PLW2901
+            body = {  # noqa: PLW2901
+                key: {} if key == "streamKey" else value
+                for key, value in body.items()
+                if value is not None or key == "streamKey"
+            }
         entry = Entry(address, body, source, number, mark, nulls)
         if not is_id(identifier):
             from reconciler.spec.translate import id_fault  # noqa: PLC0415 - words are needed only where something is wrong
@@ -117,7 +129,13 @@ def _gather_section(
             problems.add(source.name, mark, wrong.what, wrong.hint)
         earlier = entries.setdefault(address, entry)
         if earlier is not entry:
-            problems.add(source.name, mark, f"the id is taken: it stands first at {earlier.where}", "give one of the two another id", address=entry.label)
+            problems.add(
+                source.name,
+                mark,
+                f"the id is taken: it stands first at {earlier.where}",
+                "give one of the two another id",
+                address=entry.label,
+            )
         if not accepts(body):
             from reconciler.spec.translate import faults_of_resource  # noqa: PLC0415 - likewise
 

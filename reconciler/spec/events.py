@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
+from yaml.events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from reconciler.spec.flaws import Flaw, bad_syntax
 from reconciler.spec.marks import MERGE, Mark, MarkTree, Parser, mark_of
@@ -25,7 +32,13 @@ MAX_ALIASED = 500_000
 """Values that the aliases of one file may stand for together."""
 
 _TAG = "tag:yaml.org,2002:"
-_SCALAR_TAGS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
+_SCALAR_TAGS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "null": (type(None),),
+}
 
 _IN_LIST: Any = object()
 _NO_KEY: Any = object()
@@ -55,7 +68,11 @@ def read_events(source: Source, cache: Cache) -> None:
     if repeated:
         for key, first, second in MarkTree.of(data).repeated_keys():
             source.flaws.append(
-                Flaw(second, f"the key {shown(key)} stands here again; it stood first in line {first[0]}, column {first[1]}", "keep one of the two")
+                Flaw(
+                    second,
+                    f"the key {shown(key)} stands here again; it stood first in line {first[0]}, column {first[1]}",
+                    "keep one of the two",
+                )
             )
 
 
@@ -107,7 +124,11 @@ def _build(parser: Any, source: Source, cache: Cache) -> bool:  # noqa: C901, PL
             if key is _NO_KEY:
                 raise _Refused(event, "a mapping or a list cannot be a key", "write a word before the colon")
             if len(stack) >= MAX_DEPTH:
-                raise _Refused(event, f"this is nested more than {MAX_DEPTH} levels deep", "a spec needs about eight; check the brackets and the indentation")
+                raise _Refused(
+                    event,
+                    f"this is nested more than {MAX_DEPTH} levels deep",
+                    "a spec needs about eight; check the brackets and the indentation",
+                )
             if event.tag is not None:
                 _check_tag(event, "map" if kind is MappingStartEvent else "seq", source)
             if event.anchor is not None:
@@ -130,10 +151,18 @@ def _build(parser: Any, source: Source, cache: Cache) -> bool:  # noqa: C901, PL
             value, size = _aliased(event, anchors)
             aliased += size
             if aliased > MAX_ALIASED:
-                raise _Refused(event, f"the aliases of this file stand for more than {MAX_ALIASED:,} values", "write the values out, or split the file")
+                raise _Refused(
+                    event,
+                    f"the aliases of this file stand for more than {MAX_ALIASED:,} values",
+                    "write the values out, or split the file",
+                )
             if key is _NO_KEY:
                 if not isinstance(value, str):
-                    raise _Refused(event, "an alias in the place of a key stands for something that is not text", "write the key out")
+                    raise _Refused(
+                        event,
+                        "an alias in the place of a key stands for something that is not text",
+                        "write the key out",
+                    )
                 if value in container:
                     repeated = True
                 key = value
@@ -166,7 +195,9 @@ def _tagged(event: Any, source: Source) -> Any:
         return text
     value = resolve(text)
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        source.flaws.append(Flaw(mark_of(event.start_mark), f"{shown(text)} is not what its tag !!{short} says", "leave the tag out"))
+        source.flaws.append(
+            Flaw(mark_of(event.start_mark), f"{shown(text)} is not what its tag !!{short} says", "leave the tag out")
+        )
     return float(value) if short == "float" and isinstance(value, int) else value
 
 
@@ -176,22 +207,34 @@ def _check_tag(event: Any, allowed: str, source: Source) -> None:
         return
     written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
     source.flaws.append(
-        Flaw(mark_of(event.start_mark), f"the tag {shown(written)} is not allowed", "write plain text, numbers, lists and mappings; nothing is built from tags")
+        Flaw(
+            mark_of(event.start_mark),
+            f"the tag {shown(written)} is not allowed",
+            "write plain text, numbers, lists and mappings; nothing is built from tags",
+        )
     )
 
 
 def _not_text(event: Any, source: Source) -> None:
     text = event.value
-    what, hint = (f"the key {text} is not text", f'write "{text}" in quotes') if text else ("a key is empty", "write a word before the colon")
+    what, hint = (
+        (f"the key {text} is not text", f'write "{text}" in quotes')
+        if text
+        else ("a key is empty", "write a word before the colon")
+    )
     source.flaws.append(Flaw(mark_of(event.start_mark), what, hint))
 
 
 def _aliased(event: Any, anchors: dict[str, tuple[Any, int]]) -> tuple[Any, int]:
     found = anchors.get(event.anchor)
     if found is None:
-        raise _Refused(event, f"no anchor &{event.anchor} stands before this alias", "define it above, in the same document")
+        raise _Refused(
+            event, f"no anchor &{event.anchor} stands before this alias", "define it above, in the same document"
+        )
     if found[0] is _UNKNOWN:
-        raise _Refused(event, f"the alias *{event.anchor} stands inside the very value it repeats", "write the value out")
+        raise _Refused(
+            event, f"the alias *{event.anchor} stands inside the very value it repeats", "write the value out"
+        )
     return found
 
 
@@ -199,7 +242,13 @@ def _mergeable(value: Any, event: Any, source: Source) -> list[dict[str, Any]]:
     candidates = value if isinstance(value, list) else [value]
     if all(isinstance(candidate, dict) for candidate in candidates):
         return candidates
-    source.flaws.append(Flaw(mark_of(event.start_mark), "the merge key << needs a mapping, or a list of mappings", "give it an alias such as *common"))
+    source.flaws.append(
+        Flaw(
+            mark_of(event.start_mark),
+            "the merge key << needs a mapping, or a list of mappings",
+            "give it an alias such as *common",
+        )
+    )
     return []
 
 

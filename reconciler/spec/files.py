@@ -171,7 +171,9 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
         if part == "**":
             folders = list(dict.fromkeys(below for folder in folders for below in _tree(root, folder)))
         elif _WILD.search(part):
-            folders = [folder + name + "/" for folder in folders for name, is_folder in _scan(root, folder, part) if is_folder]
+            folders = [
+                folder + name + "/" for folder in folders for name, is_folder in _scan(root, folder, part) if is_folder
+            ]
         else:
             folders = [folder + part + "/" for folder in folders if os.path.isdir(os.path.join(root, folder, part))]  # noqa: PTH112, PTH118
     for folder in folders:
@@ -201,9 +203,15 @@ def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
     hidden = pattern.startswith(".")
     try:
         with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
-            found = [(entry.name, entry.is_dir()) for entry in entries if match(entry.name) and (hidden or not entry.name.startswith("."))]
+            found = [
+                (entry.name, entry.is_dir())
+                for entry in entries
+                if match(entry.name) and (hidden or not entry.name.startswith("."))
+            ]
     except OSError as error:
-        raise Unreadable(f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}", "allow the folder to be read") from None
+        raise Unreadable(
+            f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}", "allow the folder to be read"
+        ) from None
     return sorted(found)
 
 
@@ -216,7 +224,13 @@ def _nothing(root: str, pattern: str) -> tuple[str, str]:
         folder += part + "/"
         if not os.path.isdir(os.path.join(root, folder)):  # noqa: PTH112, PTH118
             return f"matches nothing: there is no folder {folder.rstrip('/')}", "make it, or correct the pattern"
-    other = pattern[:-5] + ".yml" if pattern.endswith(".yaml") else pattern[:-4] + ".yaml" if pattern.endswith(".yml") else ""
+    other = (
+        pattern[:-5] + ".yml"
+        if pattern.endswith(".yaml")
+        else pattern[:-4] + ".yaml"
+        if pattern.endswith(".yml")
+        else ""
+    )
     try:
         near = next(_expand(root, other), "") if other else ""
     except Unreadable:

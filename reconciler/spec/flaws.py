@@ -29,7 +29,11 @@ def not_utf8(data: bytes, error: UnicodeDecodeError) -> Flaw:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return Flaw(None, "is UTF-16", "save it as UTF-8")
     line = data.count(b"\n", 0, error.start) + 1
-    return Flaw(None, f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, in line {line}, does not fit", "save it as UTF-8")
+    return Flaw(
+        None,
+        f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, in line {line}, does not fit",
+        "save it as UTF-8",
+    )
 
 
 def bad_syntax(data: bytes, error: yaml.YAMLError) -> Flaw:

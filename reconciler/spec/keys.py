@@ -39,4 +39,6 @@ def _text(root: str, name: str) -> str:
     try:
         return read_inside(root, name, most=_LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Unreadable("is not text", "convert it to PEM: openssl ec -pubin -inform DER -in key.der -pubout") from None
+        raise Unreadable(
+            "is not text", "convert it to PEM: openssl ec -pubin -inform DER -in key.der -pubout"
+        ) from None

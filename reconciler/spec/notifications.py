@@ -18,13 +18,23 @@ def notification_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> I
         ways = [way.value for way in Way if channel.get(way.value) is not None]
         if len(ways) != 1:
             what = f"has {' and '.join(ways)}" if ways else "does not say how it is reached"
-            yield Fault(path, f"{dotted(path)} {what}", f"write one of {', '.join(way.value for way in Way)}", at_key=True)
+            yield Fault(
+                path, f"{dotted(path)} {what}", f"write one of {', '.join(way.value for way in Way)}", at_key=True
+            )
         for index, target in enumerate(channel.get("targets") or ()):
             if target not in targets:
-                yield Fault((*path, "targets", index), f"{dotted(path)}: there is no target {shown(target)}", f"the targets are {', '.join(map(str, targets))}")
+                yield Fault(
+                    (*path, "targets", index),
+                    f"{dotted(path)}: there is no target {shown(target)}",
+                    f"the targets are {', '.join(map(str, targets))}",
+                )
         for index, topic in enumerate(channel.get("about") or ()):
             if topic not in set(Topic):
-                yield Fault((*path, "about", index), f"{dotted(path)}: {shown(topic)} is no topic", f"the topics are {', '.join(Topic)}")
+                yield Fault(
+                    (*path, "about", index),
+                    f"{dotted(path)}: {shown(topic)} is no topic",
+                    f"the topics are {', '.join(Topic)}",
+                )
 
 
 def channels_of(raw: Mapping[str, Any]) -> tuple[Channel, ...]:

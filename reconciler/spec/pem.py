@@ -37,9 +37,7 @@ _OTHER_KEYS = (
 )
 
 _MAKE = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
-_EXTRACT = (
-    "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
-)
+_EXTRACT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +77,15 @@ def read_public_key(text: str) -> PublicKey:
 def _check(der: bytes) -> None:
     if der.startswith(_COMPRESSED):
         raise BadKey(
-            "this P-384 key has a compressed point, which IVS does not take", "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed"
+            "this P-384 key has a compressed point, which IVS does not take",
+            "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed",
         )
     if not der.startswith(_HEADER):
         if _SPELLED_OUT in der[:40]:
-            raise BadKey("this key spells its curve out instead of naming it", "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve")
+            raise BadKey(
+                "this key spells its curve out instead of naming it",
+                "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve",
+            )
         for identifier, name in _OTHER_KEYS:
             if identifier in der[:40]:
                 raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _MAKE)
@@ -102,13 +104,17 @@ def _not_one_block(text: str, count: int) -> BadKey:
     if re.match(r"\s*(ssh-|ecdsa-sha2-)", text) or "SSH2" in text:
         return BadKey("this is a key in SSH format", _MAKE)
     if "-----BEGIN" in text:
-        return BadKey("the PEM text is cut short: its END line is missing or does not match", "copy the whole file again")
+        return BadKey(
+            "the PEM text is cut short: its END line is missing or does not match", "copy the whole file again"
+        )
     return BadKey("this is not PEM text", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")
 
 
 def _wrong_label(label: str) -> BadKey:
     if "CERTIFICATE" in label:
-        return BadKey("this is a certificate", "take its public key out: openssl x509 -in certificate.pem -pubkey -noout")
+        return BadKey(
+            "this is a certificate", "take its public key out: openssl x509 -in certificate.pem -pubkey -noout"
+        )
     if label == "RSA PUBLIC KEY":
         return BadKey("this is an RSA key; IVS takes ECDSA P-384 alone", _MAKE)
     return BadKey("this PEM block is not a public key", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")

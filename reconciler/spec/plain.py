@@ -27,7 +27,9 @@ _QUOTED = r"""(?:"[ !#-\[\]-~]{0,255}"|'[ -&(-~]{0,255}')"""
 
 
 _ATOM = rf"(?:({_WORD})|({_QUOTED}))"
-_LINE = re.compile(rf"( *)(?:({_KEY}):(?: +(?:({_WORD}(?:[: ]{_WORD})*)|({_QUOTED})|([{{\[][ -~]*)))?(?: +#[ -~]*)?|#[ -~]*)?").fullmatch
+_LINE = re.compile(
+    rf"( *)(?:({_KEY}):(?: +(?:({_WORD}(?:[: ]{_WORD})*)|({_QUOTED})|([{{\[][ -~]*)))?(?: +#[ -~]*)?|#[ -~]*)?"
+).fullmatch
 _PAIR = re.compile(rf"({_KEY}): {_ATOM}?(, |\}})?").match
 _ITEM = re.compile(rf"{_ATOM}?(, |\])?").match
 _END = re.compile(r"(?: +#[ -~]*)?").fullmatch

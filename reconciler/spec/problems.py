@@ -90,7 +90,9 @@ def dotted(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + (part if _WORD.fullmatch(part) and not _SECRET.search(part) else shown(part))
+            text += ("." if text else "") + (
+                part if _WORD.fullmatch(part) and not _SECRET.search(part) else shown(part)
+            )
     return text
 
 
@@ -120,12 +122,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     short = _fold(word)[:_LONGEST_QUOTE]
     found = difflib.get_close_matches(short, folded, n=3, cutoff=0.6)
     # Of words equally near, the one that begins alike.
-    best = max(found, key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), _shared_start(short, near)), default="")
+    best = max(
+        found,
+        key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), _shared_start(short, near)),
+        default="",
+    )
     return folded[best] if best else ""
 
 
 def _shared_start(one: str, other: str) -> int:
-    return next((index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other)))
+    return next(
+        (index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
+        min(len(one), len(other)),
+    )
 
 
 def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

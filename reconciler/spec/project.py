@@ -13,7 +13,17 @@ from typing import Any
 
 from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
-from reconciler.model.target import HOME_REGIONS, FileLock, Guardrails, Lock, OnLive, Project, S3Lock, Target, seconds_of
+from reconciler.model.target import (
+    HOME_REGIONS,
+    FileLock,
+    Guardrails,
+    Lock,
+    OnLive,
+    Project,
+    S3Lock,
+    Target,
+    seconds_of,
+)
 from reconciler.spec.loader import load
 from reconciler.spec.notifications import channels_of, notification_faults
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
@@ -59,7 +69,9 @@ def _read(path: Path, prefix: str, *, named: bool) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         what = f"no such project file in {path.parent}"
-        hint = "check the path given with --config" if named else "make one, go to its folder, or name the folder with -C"
+        hint = (
+            "check the path given with --config" if named else "make one, go to its folder, or name the folder with -C"
+        )
     except IsADirectoryError:
         what, hint = "is a folder", "name the project file in it"
     except OSError as error:
@@ -84,7 +96,9 @@ def _faults(raw: object) -> Iterator[Fault]:
     for name, target in _mapping(given, "targets").items():
         if isinstance(target, dict):
             # Fields whose shape is wrong are left out, so that the others can still be judged.
-            yield from _target_faults(("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty})
+            yield from _target_faults(
+                ("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty}
+            )
     bad = {path[1] for path in faulty if path[:1] == ("notifications",) and len(path) > 1}
     channels = {name: channel for name, channel in _mapping(given, "notifications").items() if name not in bad}
     yield from notification_faults(channels, _mapping(given, "targets"))
@@ -97,7 +111,11 @@ def _faults(raw: object) -> Iterator[Fault]:
 def _live_faults(guardrails: Mapping[str, Any]) -> Iterator[Fault]:
     on_live, deadline = guardrails.get("onLive"), guardrails.get("liveDeadline")
     if isinstance(on_live, str) and on_live not in set(OnLive):
-        yield Fault(("guardrails", "onLive"), f"guardrails.onLive {shown(on_live)} is not one of {', '.join(OnLive)}", "write one of them")
+        yield Fault(
+            ("guardrails", "onLive"),
+            f"guardrails.onLive {shown(on_live)} is not one of {', '.join(OnLive)}",
+            "write one of them",
+        )
     if isinstance(deadline, str):
         try:
             seconds_of(deadline)
@@ -114,17 +132,29 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
     region = raw.get("region")
     if isinstance(region, str) and region not in HOME_REGIONS:
         near = nearest(region, HOME_REGIONS)
-        hint = f"IVS has its control plane in {', '.join(HOME_REGIONS)}; did you mean {near}?" if near else f"write one of {', '.join(HOME_REGIONS)}"
-        yield Fault((*path, "region"), f"{dotted((*path, 'region'))}: IVS has no control plane in {shown(region)}", hint)
+        hint = (
+            f"IVS has its control plane in {', '.join(HOME_REGIONS)}; did you mean {near}?"
+            if near
+            else f"write one of {', '.join(HOME_REGIONS)}"
+        )
+        yield Fault(
+            (*path, "region"), f"{dotted((*path, 'region'))}: IVS has no control plane in {shown(region)}", hint
+        )
     if raw.get("sandbox") is not None:
         for name in _AWS_ONLY:
             if raw.get(name) is not None:
                 yield Fault(
-                    (*path, name), f"{dotted((*path, name))} stands beside sandbox", "the embedded server needs none; remove one of the two", at_key=True
+                    (*path, name),
+                    f"{dotted((*path, name))} stands beside sandbox",
+                    "the embedded server needs none; remove one of the two",
+                    at_key=True,
                 )
     if raw.get("externalId") is not None and raw.get("roleArn") is None and raw.get("sandbox") is None:
         yield Fault(
-            (*path, "externalId"), f"{dotted((*path, 'externalId'))} goes with roleArn, which is missing", "add roleArn, or remove externalId", at_key=True
+            (*path, "externalId"),
+            f"{dotted((*path, 'externalId'))} goes with roleArn, which is missing",
+            "add roleArn, or remove externalId",
+            at_key=True,
         )
     role, account = raw.get("roleArn"), raw.get("accountId")
     if role is not None and account is not None and role.split(":")[4] != account:
@@ -138,7 +168,11 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
         yield Fault((*path, "lock"), f"{dotted((*path, 'lock'))} names not one place", "write one of s3 and file")
     limits = raw.get("rateLimits")
     if limits is not None and limits not in ("aws", "off"):
-        yield Fault((*path, "rateLimits"), f"{dotted((*path, 'rateLimits'))} {shown(limits)} is not one of aws, off", "write one of them")
+        yield Fault(
+            (*path, "rateLimits"),
+            f"{dotted((*path, 'rateLimits'))} {shown(limits)} is not one of aws, off",
+            "write one of them",
+        )
 
 
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
@@ -153,7 +187,9 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     if too_many := count_fault(len({**tags, **channel_tags})):
         found.append((("defaults",), too_many))
     found += [(("defaults", "channel"), fault) for fault in both_forms(channel)]
-    found += [(("defaults", "channel"), fault) for fault in ignored(KindName.CHANNEL, channel.get("ignoreChanges") or ())[1]]
+    found += [
+        (("defaults", "channel"), fault) for fault in ignored(KindName.CHANNEL, channel.get("ignoreChanges") or ())[1]
+    ]
     sink = (raw.get("streamKey") or {}).get("sink")
     if sink is not None:
         found += [(("defaults", "streamKey", "sink"), fault) for fault in sink_of(sink, SAMPLE)[1]]
@@ -176,14 +212,21 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
         ignore_tags=tuple(raw.get("ignoreTags") or ()),
         targets={name: _target(name, target, root) for name, target in raw["targets"].items()},
         guardrails=_guardrails(raw.get("guardrails") or {}),
-        default_stream_key={key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None},
+        default_stream_key={
+            key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None
+        },
         notifications=channels_of(raw.get("notifications") or {}),
         prefix=prefix,
     )
 
 
 def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
-    sandbox, endpoint, specs, limits = raw.get("sandbox"), raw.get("endpointUrl"), raw.get("specs"), raw.get("rateLimits")
+    sandbox, endpoint, specs, limits = (
+        raw.get("sandbox"),
+        raw.get("endpointUrl"),
+        raw.get("specs"),
+        raw.get("rateLimits"),
+    )
     paced = limits == "aws" if limits is not None else sandbox is None and not _is_loopback(endpoint)
     return Target(
         name=name,
@@ -231,5 +274,7 @@ def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
         max_updates=raw.get("maxUpdates", standard.max_updates),
         max_update_percent=raw.get("maxUpdatePercent", standard.max_update_percent),
         on_live=OnLive(raw.get("onLive") or standard.on_live),
-        live_deadline=seconds_of(raw["liveDeadline"]) if raw.get("liveDeadline") is not None else standard.live_deadline,
+        live_deadline=seconds_of(raw["liveDeadline"])
+        if raw.get("liveDeadline") is not None
+        else standard.live_deadline,
     )

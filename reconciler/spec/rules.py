@@ -28,7 +28,9 @@ REFERENCES: Mapping[str, tuple[str, KindName]] = {
 }
 """How a channel refers to other kinds: the name of the field by id -> the name of the field by ARN, and the kind."""
 
-SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCES.items()} | {by_arn: by_id for by_id, (by_arn, _) in REFERENCES.items()}
+SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCES.items()} | {
+    by_arn: by_id for by_id, (by_arn, _) in REFERENCES.items()
+}
 """Either form of a reference -> the other."""
 
 
@@ -78,9 +80,17 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
             continue
         _, _, _, region, account, _ = arn.split(":", 5)
         if region != place.region:
-            yield Fault((by_arn,), f"{by_arn} is in {region}, and the target in {place.region}", "refer to one in the same region")
+            yield Fault(
+                (by_arn,),
+                f"{by_arn} is in {region}, and the target in {place.region}",
+                "refer to one in the same region",
+            )
         if place.account_id and account != place.account_id:
-            yield Fault((by_arn,), f"{by_arn} is in account {account}, and the target is {place.account_id}", "refer to one in the same account")
+            yield Fault(
+                (by_arn,),
+                f"{by_arn} is in account {account}, and the target is {place.account_id}",
+                "refer to one in the same account",
+            )
 
 
 def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
@@ -95,7 +105,13 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
         elif name == "tags" or (name.startswith("tags/") and len(name) > len("tags/")):
             found.add(name)
             if name.lower().startswith("tags/ivs-reconciler:"):
-                faults.append(Fault(path, f"{shown(name)} is one of the tags that ownership is written in", "remove it; those are always compared"))
+                faults.append(
+                    Fault(
+                        path,
+                        f"{shown(name)} is one of the tags that ownership is written in",
+                        "remove it; those are always compared",
+                    )
+                )
         else:
             choices = [*(field.spec_name or field.name for field in FIELDS[kind].values()), "tags"]
             faults.append(
@@ -111,7 +127,9 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
 @lru_cache
 def _names_of(kind: KindName) -> Mapping[str, str]:
     """Return every name that a field of the kind goes by -> the API's."""
-    return {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {name: name for name in FIELDS[kind]}
+    return {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {
+        name: name for name in FIELDS[kind]
+    }
 
 
 def _channel(fields: Fields, place: Place, broken: frozenset[str]) -> Iterator[Fault]:
@@ -123,22 +141,38 @@ def _channel(fields: Fields, place: Place, broken: frozenset[str]) -> Iterator[F
 def _combinations(fields: Fields) -> Iterator[Fault]:
     if fields.get("preset") and fields.get("type", "STANDARD") not in ADVANCED_TYPES:
         kind = fields.get("type", "STANDARD")
-        yield Fault(("preset",), f"preset goes with an ADVANCED type, and the type is {kind}", "remove preset, or write type: ADVANCED_SD or ADVANCED_HD")
+        yield Fault(
+            ("preset",),
+            f"preset goes with an ADVANCED type, and the type is {kind}",
+            "remove preset, or write type: ADVANCED_SD or ADVANCED_HD",
+        )
     multitrack = fields.get("multitrackInputConfiguration")
     if multitrack and multitrack.get("enabled"):
         yield from _multitrack(fields, multitrack)
-    if (fields.get("adConfiguration") or fields.get("adConfigurationArn")) and fields.get("containerFormat", "TS") != "TS":
+    if (fields.get("adConfiguration") or fields.get("adConfigurationArn")) and fields.get(
+        "containerFormat", "TS"
+    ) != "TS":
         by = "adConfiguration" if fields.get("adConfiguration") else "adConfigurationArn"
-        yield Fault((by,), f"{by} needs containerFormat TS, and it is {fields['containerFormat']}", f"remove {by}, or write containerFormat: TS")
+        yield Fault(
+            (by,),
+            f"{by} needs containerFormat TS, and it is {fields['containerFormat']}",
+            f"remove {by}, or write containerFormat: TS",
+        )
 
 
 def _multitrack(fields: Fields, multitrack: Fields) -> Iterator[Fault]:
     path = ("multitrackInputConfiguration", "enabled")
     if (kind := fields.get("type", "STANDARD")) != "STANDARD":
-        yield Fault(path, f"multitrack input needs type STANDARD, and the type is {kind}", "turn it off, or write type: STANDARD")
+        yield Fault(
+            path,
+            f"multitrack input needs type STANDARD, and the type is {kind}",
+            "turn it off, or write type: STANDARD",
+        )
     if (container := fields.get("containerFormat", "TS")) != "FRAGMENTED_MP4":
         yield Fault(
-            path, f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}", "turn it off, or write containerFormat: FRAGMENTED_MP4"
+            path,
+            f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}",
+            "turn it off, or write containerFormat: FRAGMENTED_MP4",
         )
     for member, choices in (("policy", "ALLOW or REQUIRE"), ("maximumResolution", "SD, HD or FULL_HD")):
         if multitrack.get(member) is None:
@@ -149,24 +183,38 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
     thumbnails = fields.get("thumbnailConfiguration") or {}
     if thumbnails.get("recordingMode") == "DISABLED" and thumbnails.get("targetIntervalSeconds") is not None:
         path = ("thumbnailConfiguration", "targetIntervalSeconds")
-        yield Fault(path, "targetIntervalSeconds stands beside recordingMode DISABLED", "remove it, or write recordingMode: INTERVAL", at_key=True)
+        yield Fault(
+            path,
+            "targetIntervalSeconds stands beside recordingMode DISABLED",
+            "remove it, or write recordingMode: INTERVAL",
+            at_key=True,
+        )
     yield from _repeated(("thumbnailConfiguration", "storage"), thumbnails.get("storage"))
     renditions = fields.get("renditionConfiguration") or {}
     selection = renditions.get("renditionSelection") or "ALL"
     chosen = renditions.get("renditions")
     if selection == "CUSTOM" and not chosen:
         yield Fault(
-            ("renditionConfiguration", "renditionSelection"), "renditionSelection CUSTOM needs renditions", "write renditions: [HD, SD], or another selection"
+            ("renditionConfiguration", "renditionSelection"),
+            "renditionSelection CUSTOM needs renditions",
+            "write renditions: [HD, SD], or another selection",
         )
     if selection != "CUSTOM" and chosen:
         path = ("renditionConfiguration", "renditions")
-        yield Fault(path, f"renditions have no effect with renditionSelection {selection}", "write renditionSelection: CUSTOM, or remove them", at_key=True)
+        yield Fault(
+            path,
+            f"renditions have no effect with renditionSelection {selection}",
+            "write renditionSelection: CUSTOM, or remove them",
+            at_key=True,
+        )
     yield from _repeated(("renditionConfiguration", "renditions"), chosen)
     destination = fields.get("destinationConfiguration")
     bucket = destination["s3"]["bucketName"] if destination else ""
     if ".." in bucket:
         yield Fault(
-            ("destinationConfiguration", "s3", "bucketName"), f"bucketName {shown(bucket)} has two dots in a row", "S3 has no such bucket; correct the name"
+            ("destinationConfiguration", "s3", "bucketName"),
+            f"bucketName {shown(bucket)} has two dots in a row",
+            "S3 has no such bucket; correct the name",
         )
 
 

@@ -32,5 +32,11 @@ def _without_titles(node: Any, *, names: bool = False) -> Any:
         return [_without_titles(item) for item in node]
     if not isinstance(node, dict):
         return node
-    kept = {key: value for key, value in node.items() if names or not (key == "title" or (key == "default" and value is None))}
-    return {key: _without_titles(value, names=not names and key in ("properties", "$defs")) for key, value in kept.items()}
+    kept = {
+        key: value
+        for key, value in node.items()
+        if names or not (key == "title" or (key == "default" and value is None))
+    }
+    return {
+        key: _without_titles(value, names=not names and key in ("properties", "$defs")) for key, value in kept.items()
+    }

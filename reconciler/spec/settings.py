@@ -36,8 +36,12 @@ class S3LockSettings(Strict):
     """An S3 object that says who applies now."""
 
     bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="The bucket's name.")
-    key: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="The object's key; each target needs one of its own.")
-    region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(None, description="The bucket's region. Default: the target's.")
+    key: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="The object's key; each target needs one of its own."
+    )
+    region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(
+        None, description="The bucket's region. Default: the target's."
+    )
 
 
 class LockSettings(Strict):
@@ -52,68 +56,97 @@ class LockSettings(Strict):
 class TargetSettings(Strict):
     """One account and region that the stack is applied to."""
 
-    region: Annotated[str, _enum(*HOME_REGIONS)] = Field(description="One of the regions that have the IVS control plane.")
+    region: Annotated[str, _enum(*HOME_REGIONS)] = Field(
+        description="One of the regions that have the IVS control plane."
+    )
     accountId: Annotated[str, Field(pattern=ACCOUNT_PATTERN)] | None = Field(
         None, description="The account's 12 digits, in quotes. Checked through STS before anything else is called."
     )
     roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume.")
-    externalId: Annotated[str, Field(min_length=2, max_length=1224)] | None = Field(None, description="The external id that the role asks for.")
-    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to take credentials from.")
-    endpointUrl: Annotated[str, Field(pattern=ENDPOINT_PATTERN)] | None = Field(None, description="Talk to this server instead of AWS.")
+    externalId: Annotated[str, Field(min_length=2, max_length=1224)] | None = Field(
+        None, description="The external id that the role asks for."
+    )
+    profile: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="The AWS profile to take credentials from."
+    )
+    endpointUrl: Annotated[str, Field(pattern=ENDPOINT_PATTERN)] | None = Field(
+        None, description="Talk to this server instead of AWS."
+    )
     sandbox: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="Apply to the embedded server instead of AWS; its state is kept in this file, whose path starts from the project file."
+        None,
+        description="Apply to the embedded server instead of AWS; its state is kept in this file, whose path starts from the project file.",
     )
     rateLimits: Annotated[str, _enum("aws", "off")] | None = Field(
-        None, description="Keep to AWS's call rates, or not. Default: aws; off with `sandbox` and with an endpoint on this machine."
+        None,
+        description="Keep to AWS's call rates, or not. Default: aws; off with `sandbox` and with an endpoint on this machine.",
     )
     lock: LockSettings | None = Field(None, description="Let one apply at a time change this target. Default: no lock.")
     prune: bool | None = Field(None, description="Delete managed resources that left the spec. Default: false.")
-    specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(None, description="Spec files of this target, instead of the project's `specs`.")
+    specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
+        None, description="Spec files of this target, instead of the project's `specs`."
+    )
 
 
 class GuardrailSettings(Strict):
     """Limits of one run, for each kind. `null` turns a limit off."""
 
     maxDeletes: Count | None = Field(None, description="Most deletions of one kind. Default: 20.")
-    maxDeletePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: 30.")
+    maxDeletePercent: Percent | None = Field(
+        None, description="The same, as a percentage of what is managed. Default: 30."
+    )
     maxUpdates: Count | None = Field(None, description="Most updates of one kind. Default: no limit.")
-    maxUpdatePercent: Percent | None = Field(None, description="The same, as a percentage of what is managed. Default: no limit.")
+    maxUpdatePercent: Percent | None = Field(
+        None, description="The same, as a percentage of what is managed. Default: no limit."
+    )
     onLive: Annotated[str, _enum("block", "wait", "stop")] | None = Field(
         None,
         description="What to do with a channel on air when a change needs it off air: leave it, wait for its broadcast to end, "
         "or end the broadcasts that --stop-live names. Default: block.",
     )
-    liveDeadline: str | None = Field(None, description="How long `onLive: wait` waits, such as 90s, 30m or 2h. Default: 30m.")
+    liveDeadline: str | None = Field(
+        None, description="How long `onLive: wait` waits, such as 90s, 30m or 2h. Default: 30m."
+    )
 
 
 class HookSettings(Strict):
     """A webhook. Its URL is a secret, so the environment holds it."""
 
-    urlEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] = Field(description="The environment variable that holds the URL.")
+    urlEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] = Field(
+        description="The environment variable that holds the URL."
+    )
 
 
 class SignedHookSettings(HookSettings):
     """A webhook that takes JSON."""
 
     secretEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] | None = Field(
-        None, description="The environment variable that holds the key to sign with: HMAC-SHA-256 of the body, in a header."
+        None,
+        description="The environment variable that holds the key to sign with: HMAC-SHA-256 of the body, in a header.",
     )
 
 
 class TopicSettings(Strict):
     """An SNS topic."""
 
-    topicArn: Annotated[str, Field(pattern=TOPIC_ARN_PATTERN)] = Field(description="The topic's ARN, which also says its region.")
+    topicArn: Annotated[str, Field(pattern=TOPIC_ARN_PATTERN)] = Field(
+        description="The topic's ARN, which also says its region."
+    )
     profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to publish with.")
-    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume for publishing.")
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(
+        None, description="The role to assume for publishing."
+    )
 
 
 class BusSettings(Strict):
     """An EventBridge event bus."""
 
-    busArn: Annotated[str, Field(pattern=BUS_ARN_PATTERN)] = Field(description="The bus's ARN, which also says its region.")
+    busArn: Annotated[str, Field(pattern=BUS_ARN_PATTERN)] = Field(
+        description="The bus's ARN, which also says its region."
+    )
     profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to put events with.")
-    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume for putting events.")
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(
+        None, description="The role to assume for putting events."
+    )
 
 
 class ChannelSettings(Strict):
@@ -126,33 +159,42 @@ class ChannelSettings(Strict):
     about: Annotated[list[Annotated[str, _enum(*Topic)]], Field(min_length=1)] | None = Field(
         None, description="What to tell. Default: [drift, missing, duplicate, unreadable]."
     )
-    targets: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="Only these targets. Default: all.")
+    targets: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="Only these targets. Default: all."
+    )
 
 
 class Defaults(Strict):
     """What resources take where they do not say otherwise."""
 
     tags: Tags | None = Field(None, description="Tags of every resource, stream keys included.")
-    channel: ChannelDefaults | None = Field(None, description="Fields of every channel. In a channel, `null` means without this default.")
+    channel: ChannelDefaults | None = Field(
+        None, description="Fields of every channel. In a channel, `null` means without this default."
+    )
     streamKey: StreamKeyDefaults | None = Field(
-        None, description="Rotation and sink of every stream key in the spec. In a channel's streamKey, `null` means without this default."
+        None,
+        description="Rotation and sink of every stream key in the spec. In a channel's streamKey, `null` means without this default.",
     )
 
 
 class ProjectFile(Strict):
     """`ivs-reconciler.yaml`: one stack, its targets and its rules."""
 
-    stack: Annotated[str, Field(pattern=STACK_PATTERN)] = Field(description="The owner's name, written as a tag on everything that is managed.")
+    stack: Annotated[str, Field(pattern=STACK_PATTERN)] = Field(
+        description="The owner's name, written as a tag on everything that is managed."
+    )
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
-        None, description="Spec files: paths from the folder of this file, with `*`, `?` and `**`. Default: [specs/**/*.yaml]."
+        None,
+        description="Spec files: paths from the folder of this file, with `*`, `?` and `**`. Default: [specs/**/*.yaml].",
     )
     defaults: Defaults | None = Field(None, description="Default tags and channel fields.")
-    targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = Field(
-        description="Where the stack is applied, by name."
+    targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = (
+        Field(description="Where the stack is applied, by name.")
     )
     guardrails: GuardrailSettings | None = Field(None, description="Limits of one run.")
     ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
-        None, description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed."
+        None,
+        description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed.",
     )
     notifications: dict[Annotated[str, Field(pattern=CHANNEL_PATTERN)], ChannelSettings] | None = Field(
         None, description="Who is told of changes of state, by name: `drift --notify` and the controller do."

@@ -50,7 +50,10 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
         needed = "write one of name and arn" if store is Store.SECRETS_MANAGER else "write name"
         return None, [Fault((store.value,), f"{store.value} names not one place", needed)]
     field = "name" if arn is None else "arn"
-    faults = [fault.below((store.value, field)) for fault in _name_faults(store, str(body[field]), names, is_arn=arn is not None)]
+    faults = [
+        fault.below((store.value, field))
+        for fault in _name_faults(store, str(body[field]), names, is_arn=arn is not None)
+    ]
     return Sink(store, filled(str(body[field]), names), str(body.get("kmsKeyId") or "")), faults
 
 
@@ -63,7 +66,9 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
     unknown = [name for name in _PLACEHOLDER.findall(text) if name not in names]
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in names)
-        yield Fault((), f"{shown(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}")
+        yield Fault(
+            (), f"{shown(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}"
+        )
         return
     name = filled(text, names)
     if len(name) > _LONGEST:
@@ -71,12 +76,22 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
     elif is_arn:
         found = _SECRET_ARN.fullmatch(name)
         if found is None:
-            yield Fault((), f"{shown(name)} is not the ARN of a secret", "write arn:aws:secretsmanager:<region>:<account>:secret:<name>")
+            yield Fault(
+                (),
+                f"{shown(name)} is not the ARN of a secret",
+                "write arn:aws:secretsmanager:<region>:<account>:secret:<name>",
+            )
         elif found[1] != names["region"] and names is not SAMPLE:
-            yield Fault((), f"{shown(name)} is in {found[1]}, and the target in {names['region']}", "name a secret in the same region")
+            yield Fault(
+                (),
+                f"{shown(name)} is in {found[1]}, and the target in {names['region']}",
+                "name a secret in the same region",
+            )
     elif store is Store.SECRETS_MANAGER and not _SECRET.fullmatch(name):
         yield Fault((), f"{shown(name)} is not the name of a secret", "use letters, digits and / _ + = . @ -")
-    elif store is Store.PARAMETER_STORE and (not _PARAMETER.fullmatch(name) or name.lower().lstrip("/").startswith(("aws", "ssm"))):
+    elif store is Store.PARAMETER_STORE and (
+        not _PARAMETER.fullmatch(name) or name.lower().lstrip("/").startswith(("aws", "ssm"))
+    ):
         yield Fault(
             (),
             f"{shown(name)} is not the name of a parameter",
@@ -84,7 +99,9 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
         )
 
 
-def care_of(entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str], problems: Problems) -> tuple[str, Sink | None]:
+def care_of(
+    entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str], problems: Problems
+) -> tuple[str, Sink | None]:
     """Return the label that a channel's stream key is to be made for, and where its value goes; ``null`` means without the default."""
     own: Mapping[str, Any] = entry.body["streamKey"]
     merged = {**defaults, **own}
@@ -103,7 +120,9 @@ def overlap_of(entry: Entry) -> int:
     return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
 
 
-def with_care(key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems) -> DesiredResource:
+def with_care(
+    key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems
+) -> DesiredResource:
     """Return a stream key with its label and sink as tags, and in its digest: what is compared with what the live key carries."""
     care = {**({ROTATION: label} if label else {}), **({DELIVERED: sink.mark} if sink else {})}
     if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(care)):
@@ -122,4 +141,6 @@ def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource
         if other != key.address:
             what = f"{key.sink} takes the value of {other} too, and would be written over"
             channel = Address(KindName.CHANNEL, key.address.id)
-            entries[channel].note(problems, Fault(("streamKey",), what, "give each key a place of its own; {id} in the name does"))
+            entries[channel].note(
+                problems, Fault(("streamKey",), what, "give each key a place of its own; {id} in the name does")
+            )

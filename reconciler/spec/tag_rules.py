@@ -24,7 +24,11 @@ def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
     for key, value in tags.items():
         yield from _key_faults(key)
         if wrong := _foreign_character(value):
-            yield Fault((key,), f"the value of tag {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @")
+            yield Fault(
+                (key,),
+                f"the value of tag {shown(key)} holds {wrong}",
+                "use letters, digits, spaces and _ . : / = + - @",
+            )
 
 
 def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
@@ -44,11 +48,32 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
     faults = []
     folded = key[: len(PREFIX)].lower()
     if folded.startswith("aws:"):
-        faults.append(Fault((key,), f"the tag key {shown(key)} begins with aws:, which is reserved for AWS", "choose another key", at_key=True))
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} begins with aws:, which is reserved for AWS",
+                "choose another key",
+                at_key=True,
+            )
+        )
     elif folded == PREFIX:
-        faults.append(Fault((key,), f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written", "choose another key", at_key=True))
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written",
+                "choose another key",
+                at_key=True,
+            )
+        )
     if wrong := _foreign_character(key):
-        faults.append(Fault((key,), f"the tag key {shown(key)} holds {wrong}", "use letters, digits, spaces and _ . : / = + - @", at_key=True))
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} holds {wrong}",
+                "use letters, digits, spaces and _ . : / = + - @",
+                at_key=True,
+            )
+        )
     return tuple(faults)
 
 

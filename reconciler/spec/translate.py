@@ -28,18 +28,36 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
         "is not the ARN of a MediaTailor playback configuration",
         "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>",
     ),
-    documents.BUCKET_PATTERN: ("is not the name of an S3 bucket", 'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit'),
+    documents.BUCKET_PATTERN: (
+        "is not the name of an S3 bucket",
+        'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit',
+    ),
     documents.LABEL_PATTERN: ("is not a label", "use up to 128 letters, digits, spaces and _ . : / = + @ -"),
     documents.OVERLAP_PATTERN: ("is not a length of time", "write days or hours, such as 7d or 36h"),
     settings.STACK_PATTERN: ("is not a stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
-    settings.TARGET_PATTERN: ("is not a target name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
+    settings.TARGET_PATTERN: (
+        "is not a target name",
+        'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit',
+    ),
     settings.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
     settings.ROLE_PATTERN: ("is not the ARN of a role", "write arn:aws:iam::<account>:role/<name>"),
-    settings.CHANNEL_PATTERN: ("is not a channel name", 'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit'),
-    settings.VARIABLE_PATTERN: ("is not the name of an environment variable", "write a name, such as SLACK_URL, and keep what is secret out of the repository"),
+    settings.CHANNEL_PATTERN: (
+        "is not a channel name",
+        'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit',
+    ),
+    settings.VARIABLE_PATTERN: (
+        "is not the name of an environment variable",
+        "write a name, such as SLACK_URL, and keep what is secret out of the repository",
+    ),
     settings.TOPIC_ARN_PATTERN: ("is not the ARN of an SNS topic", "write arn:aws:sns:<region>:<account>:<name>"),
-    settings.BUS_ARN_PATTERN: ("is not the ARN of an event bus", "write arn:aws:events:<region>:<account>:event-bus/<name>"),
-    settings.ENDPOINT_PATTERN: ("is not the address of a server", "write http://host:port or https://host, without path, user or password"),
+    settings.BUS_ARN_PATTERN: (
+        "is not the ARN of an event bus",
+        "write arn:aws:events:<region>:<account>:event-bus/<name>",
+    ),
+    settings.ENDPOINT_PATTERN: (
+        "is not the address of a server",
+        "write http://host:port or https://host, without path, user or password",
+    ),
 }
 
 _NO_SECRETS = "AWS makes the key and its value; a spec never holds it: write streamKey: {} and keep the value out of the repository"
@@ -89,7 +107,16 @@ def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, boo
     return tuple(path), here, False
 
 
-def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, context: Mapping[str, Any], message: str, *, at_key: bool) -> Fault:  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
+def _fault(  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
+    model: type[BaseModel],
+    path: KeyPath,
+    value: object,
+    kind: str,
+    context: Mapping[str, Any],
+    message: str,
+    *,
+    at_key: bool,
+) -> Fault:
     name = dotted(path)
     match kind:
         case "missing":
@@ -99,10 +126,18 @@ def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, cont
         case "literal_error":
             return _not_one_of(path, value, _choices(model, path))
         case "string_type":
-            hint = "write it in quotes" if isinstance(value, bool | int | float) else 'write text, or "" for none' if value is None else "write text"
+            hint = (
+                "write it in quotes"
+                if isinstance(value, bool | int | float)
+                else 'write text, or "" for none'
+                if value is None
+                else "write text"
+            )
             return Fault(path, f"{name} is {sort_of(value)} where text is needed", hint)
         case "bool_type":
-            return Fault(path, f"{name} is {_quoted(value)} where true or false is needed", "write true or false, without quotes")
+            return Fault(
+                path, f"{name} is {_quoted(value)} where true or false is needed", "write true or false, without quotes"
+            )
         case "int_type":
             return Fault(path, f"{name} is {_quoted(value)} where a whole number is needed", _range_hint(model, path))
         case "greater_than_equal" | "less_than_equal":
@@ -115,7 +150,12 @@ def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, cont
         case "string_too_long":
             limit = context["max_length"]
             named = f"a key of {dotted(path[:-1])}" if at_key else name
-            return Fault(path, f"{named} has {len(str(value))} characters; AWS allows {limit}", f"shorten it to {limit} characters", at_key)
+            return Fault(
+                path,
+                f"{named} has {len(str(value))} characters; AWS allows {limit}",
+                f"shorten it to {limit} characters",
+                at_key,
+            )
         case "string_too_short":
             named = f"a key of {dotted(path[:-1])}" if at_key else name
             return Fault(
@@ -133,7 +173,11 @@ def _fault(model: type[BaseModel], path: KeyPath, value: object, kind: str, cont
         case "too_short":
             return Fault(path, f"{name} is empty", "write at least one")
         case "list_type":
-            return Fault(path, f"{name} is {sort_of(value)} where a list is needed", "write [...], or one entry a line, each after a dash")
+            return Fault(
+                path,
+                f"{name} is {sort_of(value)} where a list is needed",
+                "write [...], or one entry a line, each after a dash",
+            )
         case "union_tag_not_found":
             return Fault(path, f"{name} is {sort_of(value)}", "write the PEM text, or {file: path}")
         case "dict_type" | "model_type" | "model_attributes_type":
@@ -152,7 +196,11 @@ def id_fault(identifier: str) -> Fault:
 
 def _not_one_of(path: KeyPath, value: object, choices: tuple[str, ...]) -> Fault:
     near = nearest(value, choices) if isinstance(value, str) else ""
-    return Fault(path, f"{dotted(path)} {_quoted(value)} is not one of {', '.join(choices)}", f"write {near}" if near else "write one of them")
+    return Fault(
+        path,
+        f"{dotted(path)} {_quoted(value)} is not one of {', '.join(choices)}",
+        f"write {near}" if near else "write one of them",
+    )
 
 
 def _quoted(value: object) -> str:
@@ -167,7 +215,12 @@ def _unknown_field(model: type[BaseModel], path: KeyPath) -> Fault:
         return Fault(path, f"unknown field {named}", _NO_SECRETS, at_key=True)
     if path[:-1] == ("defaults", "channel") and last in documents.Channel.model_fields:
         return Fault(path, f"unknown field {named}", "write it in each channel", at_key=True)
-    return Fault(path, f"unknown field {named}", suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"), at_key=True)
+    return Fault(
+        path,
+        f"unknown field {named}",
+        suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"),
+        at_key=True,
+    )
 
 
 def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:
@@ -200,7 +253,11 @@ def _origin_hint(value: str) -> str:
             else 'write scheme and host, such as "https://example.com"'
         )
     if "/" in rest or "?" in rest:
-        return f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"' if shown(value).startswith('"') else "leave the path out"
+        return (
+            f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"'
+            if shown(value).startswith('"')
+            else "leave the path out"
+        )
     return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'
 
 
@@ -258,5 +315,7 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> list[tuple[Any, list[Any]]]
         flat = [item for extra in more for item in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
         return _unwrap(inner, metadata + flat)
     if get_origin(annotation) in (Union, UnionType):
-        return [pair for member in get_args(annotation) if member is not type(None) for pair in _unwrap(member, metadata)]
+        return [
+            pair for member in get_args(annotation) if member is not type(None) for pair in _unwrap(member, metadata)
+        ]
     return [(annotation, metadata)]

@@ -30,7 +30,11 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
     section = KINDS[kind].section
     known = [address.id for address in entries if address.kind is kind]
     what = f"{name} refers to {shown(identifier)}, which is not among the {section} of this spec"
-    return Fault((name,), what, suggestion(identifier, known, otherwise=f"add it there, or write its ARN under {REFERENCES[name][0]}"))
+    return Fault(
+        (name,),
+        what,
+        suggestion(identifier, known, otherwise=f"add it there, or write its ARN under {REFERENCES[name][0]}"),
+    )
 
 
 def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
@@ -44,7 +48,9 @@ def check_references(entries: Mapping[Address, Entry], problems: Problems) -> No
                 entry.note(problems, fault)
 
 
-def check_whole(entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems) -> None:
+def check_whole(
+    entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems
+) -> None:
     """Note key pairs that share a key, and more resources than fit into an account."""
     first: dict[object, Address] = {}
     for address in _of(resources, KindName.PLAYBACK_KEY_PAIR):
@@ -55,21 +61,25 @@ def check_whole(entries: Mapping[Address, Entry], resources: Mapping[Address, De
         if other != address:
             entries[address].note(
                 problems,
-                Fault(("publicKeyMaterial",), f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once", "remove one of the two"),
+                Fault(
+                    ("publicKeyMaterial",),
+                    f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once",
+                    "remove one of the two",
+                ),
             )
     for kind, most in _FIXED.items():
         addresses = sorted(_of(entries, kind))
         if len(addresses) > most:
-            what = (
-                f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
-            )
+            what = f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
             entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
 
 
 def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource]) -> tuple[str, ...]:
     """Return what is allowed and probably not meant, a line each."""
     lines: list[str] = []
-    authorized = [address for address in _of(resources, KindName.CHANNEL) if resources[address].properties.get("authorized")]
+    authorized = [
+        address for address in _of(resources, KindName.CHANNEL) if resources[address].properties.get("authorized")
+    ]
     if authorized and not any(True for _ in _of(resources, KindName.PLAYBACK_KEY_PAIR)):
         lines.append(
             f"{_where(entries, authorized)} authorized is true and the spec has no playback key pair{_others(authorized)}; viewers need a token signed with a key that the account holds"

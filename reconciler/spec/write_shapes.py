@@ -44,7 +44,11 @@ def _shape(node: Any, named: dict[str, Any]) -> Any:
             return _shape(named[node["schema_ref"]], named)
         case "model":
             fields = {
-                name: {"type": "typed-dict-field", "required": field["schema"]["type"] != "default", "schema": _shape(field["schema"], named)}
+                name: {
+                    "type": "typed-dict-field",
+                    "required": field["schema"]["type"] != "default",
+                    "schema": _shape(field["schema"], named),
+                }
                 for name, field in node["schema"]["fields"].items()
             }
             return {"type": "typed-dict", "config": node["config"], "fields": fields}

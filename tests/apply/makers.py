@@ -11,13 +11,31 @@ from reconciler.apply import Event, execute
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import Action, ApplyResult, Blocked, Outcome, Reason, Step, Summary, TargetPlan, Until, Verb
+from reconciler.plan.actions import (
+    Action,
+    ApplyResult,
+    Blocked,
+    Outcome,
+    Reason,
+    Step,
+    Summary,
+    TargetPlan,
+    Until,
+    Verb,
+)
 
 ACTIVE = Until("state", "ACTIVE", "CREATE_FAILED")
 
 
 def step(
-    identifier: str, operation: str = "UpdateChannel", /, *, after: tuple[str, ...] = (), binds: str = "", until: Until | None = None, **parameters: Value
+    identifier: str,
+    operation: str = "UpdateChannel",
+    /,
+    *,
+    after: tuple[str, ...] = (),
+    binds: str = "",
+    until: Until | None = None,
+    **parameters: Value,
 ) -> Step:
     """Make a step; ``identifier`` is ``kind/id#n``, ``binds`` is ``kind/id=path``."""
     address, _, path = binds.partition("=")
@@ -27,7 +45,13 @@ def step(
 def action(address: str, *steps: Step, verb: Verb = Verb.UPDATE, blocked: str = "", arn: str | None = None) -> Action:
     """Make an action with these steps."""
     return Action(
-        Address.parse(address), verb, Reason.PROPERTIES_DIFFER, "because", arn=arn, steps=steps, blocked=Blocked("live", blocked) if blocked else None
+        Address.parse(address),
+        verb,
+        Reason.PROPERTIES_DIFFER,
+        "because",
+        arn=arn,
+        steps=steps,
+        blocked=Blocked("live", blocked) if blocked else None,
     )
 
 
@@ -129,7 +153,11 @@ class Applied:
 
 
 def apply(
-    service: Any, *actions: Action, time: Time | None = None, stop: threading.Event | None = None, on_event: Callable[[Event], None] | None = None
+    service: Any,
+    *actions: Action,
+    time: Time | None = None,
+    stop: threading.Event | None = None,
+    on_event: Callable[[Event], None] | None = None,
 ) -> Applied:
     """Carry out these actions."""
     events: list[Event] = []
@@ -140,5 +168,7 @@ def apply(
         if on_event is not None:
             on_event(event)
 
-    result = execute(plan(*actions), service, on_event=keep, stop=stop or threading.Event(), sleep=time.sleep, clock=time.clock)
+    result = execute(
+        plan(*actions), service, on_event=keep, stop=stop or threading.Event(), sleep=time.sleep, clock=time.clock
+    )
     return Applied(result, events, time)

@@ -25,7 +25,12 @@ class Air(Service):
     def __init__(self, time: Time, ends: Mapping[str, float], begins: Mapping[str, float] | None = None) -> None:
         super().__init__({})
         self.time, self.ends, self.begins = time, dict(ends), begins or {}
-        self.answers = {"ListStreams": self._list, "UpdateChannel": self._touch, "DeleteChannel": self._touch, "StopStream": self._stop}
+        self.answers = {
+            "ListStreams": self._list,
+            "UpdateChannel": self._touch,
+            "DeleteChannel": self._touch,
+            "StopStream": self._stop,
+        }
 
     def live(self, arn: str) -> bool:
         return self.begins.get(arn, 0.0) <= self.time.now < self.ends.get(arn, 0.0)
@@ -33,7 +38,9 @@ class Air(Service):
     def _list(self, parameters: Mapping[str, object]) -> Mapping[str, object]:
         return {
             "streams": [
-                {"channelArn": arn, "startTime": "2026-11-20T08:00:00Z", "viewerCount": 1204, "health": "HEALTHY"} for arn in self.ends if self.live(arn)
+                {"channelArn": arn, "startTime": "2026-11-20T08:00:00Z", "viewerCount": 1204, "health": "HEALTHY"}
+                for arn in self.ends
+                if self.live(arn)
             ]
         }
 
@@ -51,7 +58,9 @@ class Air(Service):
 class Run:
     """An apply on a clock that moves only when somebody sleeps."""
 
-    def __init__(self, service: Service, time: Time, *actions: Action, wait_live: int = 0, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, service: Service, time: Time, *actions: Action, wait_live: int = 0, stop: threading.Event | None = None
+    ) -> None:
         self.events: list[Event] = []
         self.result: ApplyResult = execute(
             replace(plan(*actions), wait_live=wait_live),
@@ -65,7 +74,11 @@ class Run:
 
 
 def waits(address: str, arn: str, operation: str = "UpdateChannel") -> Action:
-    return action(address, step(f"{address}#2", "ListStreams", until=OFF[arn]), step(f"{address}#1", operation, after=(f"{address}#2",), arn=arn))
+    return action(
+        address,
+        step(f"{address}#2", "ListStreams", until=OFF[arn]),
+        step(f"{address}#1", operation, after=(f"{address}#2",), arn=arn),
+    )
 
 
 def test_an_apply_goes_on_when_the_broadcast_has_ended() -> None:
@@ -82,7 +95,13 @@ def test_an_apply_goes_on_when_the_broadcast_has_ended() -> None:
 def test_others_go_on_meanwhile() -> None:
     time = Time()
     service = Air(time, {MAIN: 600.0})
-    run = Run(service, time, waits("channel/main", MAIN), action("channel/side", step("channel/side#1", arn=SIDE)), wait_live=1800)
+    run = Run(
+        service,
+        time,
+        waits("channel/main", MAIN),
+        action("channel/side", step("channel/side#1", arn=SIDE)),
+        wait_live=1800,
+    )
     finished = [str(event.outcome.address) for event in run.events if isinstance(event, ActionFinished)]
     assert finished == ["channel/side", "channel/main"]
 
@@ -112,7 +131,10 @@ def test_a_channel_that_goes_on_air_after_the_plan_blocks_its_action_and_what_wa
         service,
         time,
         action("channel/main", step("channel/main#1", "DeleteChannel", arn=MAIN)),
-        action("recording-configuration/r", step("recording-configuration/r#1", "DeleteRecordingConfiguration", after=("channel/main#1",), arn="arn:r")),
+        action(
+            "recording-configuration/r",
+            step("recording-configuration/r#1", "DeleteRecordingConfiguration", after=("channel/main#1",), arn="arn:r"),
+        ),
     )
     assert run.outcomes["channel/main"].result == "blocked"
     assert "1,204 viewers, which began after the plan was made" in run.outcomes["channel/main"].message
@@ -140,7 +162,9 @@ def test_a_refusal_of_a_channel_that_is_not_on_air_stays_a_failure(status: int) 
 
 def test_what_is_on_air_need_not_be_seen_to_tell_what_aws_said() -> None:
     time = Time()
-    service = Service({"UpdateChannel": CONFLICT, "ListStreams": refusal("AccessDeniedException", "not allowed", status=403)})
+    service = Service(
+        {"UpdateChannel": CONFLICT, "ListStreams": refusal("AccessDeniedException", "not allowed", status=403)}
+    )
     run = Run(service, time, action("channel/main", step("channel/main#1", arn=MAIN)))
     assert run.outcomes["channel/main"].result == "failed"
     assert "channel is live" in run.outcomes["channel/main"].message
@@ -161,7 +185,11 @@ def test_a_broadcast_that_the_plan_ends_is_over_before_the_channel_is_changed() 
         ),
     )
     assert run.outcomes["channel/main"].result == "done"
-    assert [name for name in service.operations if name != "ListStreams"] == ["DeleteStreamKey", "StopStream", "UpdateChannel"]
+    assert [name for name in service.operations if name != "ListStreams"] == [
+        "DeleteStreamKey",
+        "StopStream",
+        "UpdateChannel",
+    ]
 
 
 def test_a_broadcast_that_has_ended_by_itself_needs_no_stop() -> None:
@@ -181,7 +209,15 @@ def test_a_request_to_stop_ends_the_wait() -> None:
 
 def test_a_look_that_fails_for_a_while_is_repeated_and_one_that_is_not_allowed_ends_the_wait() -> None:
     time = Time()
-    answers: list[Any] = [refusal("InternalServerException", "oops", status=500, retryable=True), Reply({"streams": []})]
+    answers: list[Any] = [
+        refusal("InternalServerException", "oops", status=500, retryable=True),
+        Reply({"streams": []}),
+    ]
     assert Run(Service({"ListStreams": answers}), time, waits("channel/main", MAIN), wait_live=1800).result.complete
-    denied = Run(Service({"ListStreams": refusal("AccessDeniedException", "not allowed", status=403)}), time, waits("channel/main", MAIN), wait_live=1800)
+    denied = Run(
+        Service({"ListStreams": refusal("AccessDeniedException", "not allowed", status=403)}),
+        time,
+        waits("channel/main", MAIN),
+        wait_live=1800,
+    )
     assert denied.outcomes["channel/main"].result == "failed"

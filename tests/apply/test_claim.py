@@ -66,7 +66,9 @@ def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_is_believed
 
 
 @given(st.sets(st.sampled_from("uvwxyz"), max_size=4), st.sampled_from([None, *"uvwxyz"]), st.booleans(), st.booleans())
-def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(there: set[str], mine: str | None, held: bool, patient: bool) -> None:
+def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(
+    there: set[str], mine: str | None, held: bool, patient: bool
+) -> None:
     verdict: Verdict = judge(claim(mine, held=held), seen(*sorted(there)), patient=patient)
     if isinstance(verdict, Withdraw):
         assert verdict.arn == mine
@@ -93,7 +95,9 @@ def numbered(arn: str, number: str = NUMBER) -> Sighting:
 
 
 def unanswered(*, withdrawn: tuple[str, ...] = ()) -> Claim:
-    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER, uncertain=True, withdrawn=set(withdrawn))
+    return Claim(
+        Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER, uncertain=True, withdrawn=set(withdrawn)
+    )
 
 
 def test_a_run_whose_answer_was_lost_knows_its_own_by_its_number() -> None:

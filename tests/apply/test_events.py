@@ -10,7 +10,9 @@ MAIN = Address.parse("channel/main")
 
 
 def test_every_event_has_a_type_and_an_address() -> None:
-    outcome = StepOutcome("channel/main#1", "UpdateChannel", Result.FAILED, 2, 0.12345, "r-1", "ConflictException", "live")
+    outcome = StepOutcome(
+        "channel/main#1", "UpdateChannel", Result.FAILED, 2, 0.12345, "r-1", "ConflictException", "live"
+    )
     events: list[Event] = [
         StepStarted(MAIN, "channel/main#1", "UpdateChannel"),
         StepWaiting(MAIN, "channel/main#1", "UpdateChannel", 3.0, "it is still in use"),

@@ -15,7 +15,11 @@ MADE = {"recordingConfiguration": {"arn": RECORDING_ARN, "state": "CREATING"}}
 REPLACEMENT = (
     action(
         "recording-configuration/archive",
-        step("recording-configuration/archive#1", "CreateRecordingConfiguration", binds="recording-configuration/archive=recordingConfiguration.arn"),
+        step(
+            "recording-configuration/archive#1",
+            "CreateRecordingConfiguration",
+            binds="recording-configuration/archive=recordingConfiguration.arn",
+        ),
         step(
             "recording-configuration/archive#2",
             "GetRecordingConfiguration",
@@ -23,14 +27,22 @@ REPLACEMENT = (
             until=ACTIVE,
             arn=ref("recording-configuration/archive"),
         ),
-        step("recording-configuration/archive#3", "DeleteRecordingConfiguration", after=("recording-configuration/archive#2", "channel/main#1"), arn="old"),
+        step(
+            "recording-configuration/archive#3",
+            "DeleteRecordingConfiguration",
+            after=("recording-configuration/archive#2", "channel/main#1"),
+            arn="old",
+        ),
         verb=Verb.REPLACE,
         arn="old",
     ),
     action(
         "channel/main",
         step(
-            "channel/main#1", after=("recording-configuration/archive#2",), arn="channel-arn", recordingConfigurationArn=ref("recording-configuration/archive")
+            "channel/main#1",
+            after=("recording-configuration/archive#2",),
+            arn="channel-arn",
+            recordingConfigurationArn=ref("recording-configuration/archive"),
         ),
         arn="channel-arn",
     ),
@@ -39,7 +51,13 @@ REPLACEMENT = (
 
 
 def service(**answers: object) -> Service:
-    return Service({"CreateRecordingConfiguration": MADE, "GetRecordingConfiguration": {"recordingConfiguration": {"state": "ACTIVE"}}, **answers})
+    return Service(
+        {
+            "CreateRecordingConfiguration": MADE,
+            "GetRecordingConfiguration": {"recordingConfiguration": {"state": "ACTIVE"}},
+            **answers,
+        }
+    )
 
 
 def test_steps_run_after_what_they_need_and_get_its_arns() -> None:
@@ -61,8 +79,16 @@ def test_steps_run_after_what_they_need_and_get_its_arns() -> None:
 
 def test_references_are_filled_in_at_any_depth_and_parameters_are_plain_json() -> None:
     calls = service()
-    made = step("recording-configuration/a#1", "CreateRecordingConfiguration", binds="recording-configuration/a=recordingConfiguration.arn")
-    deep = step("channel/b#1", after=("recording-configuration/a#1",), tags={"k": ("x", {"deep": ref("recording-configuration/a")})})
+    made = step(
+        "recording-configuration/a#1",
+        "CreateRecordingConfiguration",
+        binds="recording-configuration/a=recordingConfiguration.arn",
+    )
+    deep = step(
+        "channel/b#1",
+        after=("recording-configuration/a#1",),
+        tags={"k": ("x", {"deep": ref("recording-configuration/a")})},
+    )
     apply(calls, action("recording-configuration/a", made), action("channel/b", deep))
     assert calls.called[-1] == ("UpdateChannel", {"tags": {"k": ["x", {"deep": RECORDING_ARN}]}})
 
@@ -72,7 +98,9 @@ def test_one_answer_can_bring_two_arns() -> None:
     create = step("channel/main#1", "CreateChannel", binds="channel/main=channel.arn")
     create.binds["stream-key/main"] = "streamKey.arn"  # type: ignore[index]
     tag = step("stream-key/main#1", "TagResource", after=("channel/main#1",), resourceArn=ref("stream-key/main"))
-    applied = apply(calls, action("channel/main", create, verb=Verb.CREATE), action("stream-key/main", tag, verb=Verb.CREATE))
+    applied = apply(
+        calls, action("channel/main", create, verb=Verb.CREATE), action("stream-key/main", tag, verb=Verb.CREATE)
+    )
     assert calls.called[-1] == ("TagResource", {"resourceArn": "k"})
     assert (applied["channel/main"].arn, applied["channel/main"].request_id) == ("c", "req-1")
 
@@ -80,7 +108,11 @@ def test_one_answer_can_bring_two_arns() -> None:
 def test_one_failure_stops_only_what_waits_for_it() -> None:
     calls = service(CreateRecordingConfiguration=refusal("ServiceQuotaExceededException", "20 of 20"))
     applied = apply(calls, *REPLACEMENT)
-    assert applied.results == {"recording-configuration/archive": "failed", "channel/main": "not attempted", "channel/side": "done"}
+    assert applied.results == {
+        "recording-configuration/archive": "failed",
+        "channel/main": "not attempted",
+        "channel/side": "done",
+    }
     failed = applied["recording-configuration/archive"]
     assert (failed.message, failed.request_id) == ("CreateRecordingConfiguration: 20 of 20", "req-refused")
     assert [outcome.result for outcome in failed.steps] == [Result.FAILED, Result.NOT_ATTEMPTED, Result.NOT_ATTEMPTED]
@@ -89,8 +121,14 @@ def test_one_failure_stops_only_what_waits_for_it() -> None:
 
 
 def test_a_failure_midway_says_what_was_done() -> None:
-    applied = apply(service(UpdateChannel=lambda given: refusal() if given["arn"] == "channel-arn" else {}), *REPLACEMENT)
-    assert applied.results == {"recording-configuration/archive": "not attempted", "channel/main": "failed", "channel/side": "done"}
+    applied = apply(
+        service(UpdateChannel=lambda given: refusal() if given["arn"] == "channel-arn" else {}), *REPLACEMENT
+    )
+    assert applied.results == {
+        "recording-configuration/archive": "not attempted",
+        "channel/main": "failed",
+        "channel/side": "done",
+    }
     assert applied["recording-configuration/archive"].message == (
         "it waits for channel/main, which failed (done before that: CreateRecordingConfiguration, GetRecordingConfiguration)"
     )
@@ -99,7 +137,10 @@ def test_a_failure_midway_says_what_was_done() -> None:
 
 def test_what_waits_far_behind_names_the_action_that_failed() -> None:
     chain = [action("channel/a", step("channel/a#1", "DeleteStreamKey"))]
-    chain += [action(f"channel/{here}", step(f"channel/{here}#1", after=(f"channel/{before}#1",))) for before, here in ("ab", "bc", "cd")]
+    chain += [
+        action(f"channel/{here}", step(f"channel/{here}#1", after=(f"channel/{before}#1",)))
+        for before, here in ("ab", "bc", "cd")
+    ]
     applied = apply(Service({"DeleteStreamKey": refusal()}), *chain)
     assert applied["channel/d"].message == "it waits for channel/a, which failed"
 
@@ -108,7 +149,11 @@ def test_a_blocked_action_is_left_alone_with_all_that_waits_for_it() -> None:
     main = action("channel/main", *REPLACEMENT[1].steps, blocked="it is on air since 10:00", arn="channel-arn")
     calls = service()
     applied = apply(calls, REPLACEMENT[0], main, REPLACEMENT[2])
-    assert applied.results == {"recording-configuration/archive": "blocked", "channel/main": "blocked", "channel/side": "done"}
+    assert applied.results == {
+        "recording-configuration/archive": "blocked",
+        "channel/main": "blocked",
+        "channel/side": "done",
+    }
     assert applied["channel/main"].message == "it is on air since 10:00"
     assert applied["recording-configuration/archive"].message == (
         "it waits for channel/main, which is blocked (done before that: CreateRecordingConfiguration, GetRecordingConfiguration)"
@@ -137,9 +182,15 @@ def test_two_actions_of_one_address_keep_their_own_outcomes() -> None:
     ]
 
 
-@pytest.mark.parametrize(("operation", "said"), [("CreateChannel", "It carries our tags: wait half a minute"), ("UpdateChannel", "plan again to see")])
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [("CreateChannel", "It carries our tags: wait half a minute"), ("UpdateChannel", "plan again to see")],
+)
 def test_a_lost_answer_leaves_the_outcome_unknown_and_says_so(operation: str, said: str) -> None:
-    applied = apply(Service({operation: refusal("ReadTimeout", "no answer came in time", ambiguous=True)}), action("channel/a", step("channel/a#1", operation)))
+    applied = apply(
+        Service({operation: refusal("ReadTimeout", "no answer came in time", ambiguous=True)}),
+        action("channel/a", step("channel/a#1", operation)),
+    )
     assert applied.results == {"channel/a": "failed"}
     assert "whether it was carried out is not known" in applied["channel/a"].message
     assert said in applied["channel/a"].message
@@ -161,13 +212,19 @@ def test_an_answer_without_the_arn_it_should_bring_is_a_failure_that_says_it_was
 
 def test_a_reference_that_nothing_brought_is_a_failure_without_a_call() -> None:
     calls = Service()
-    applied = apply(calls, action("channel/a", step("channel/a#1", recordingConfigurationArn=ref("recording-configuration/gone"))))
+    applied = apply(
+        calls, action("channel/a", step("channel/a#1", recordingConfigurationArn=ref("recording-configuration/gone")))
+    )
     assert "the ARN of recording-configuration/gone is not known" in applied["channel/a"].message
     assert (calls.called, applied.result.calls) == ([], 0)
 
 
 def test_a_plan_that_waits_for_a_step_it_does_not_have_runs_the_rest() -> None:
-    applied = apply(Service(), action("channel/a", step("channel/a#1", after=("channel/z#1",))), action("channel/b", step("channel/b#1")))
+    applied = apply(
+        Service(),
+        action("channel/a", step("channel/a#1", after=("channel/z#1",))),
+        action("channel/b", step("channel/b#1")),
+    )
     assert applied.results == {"channel/a": "not attempted", "channel/b": "done"}
     assert "channel/z#1, which is no step of this plan" in applied["channel/a"].message
 
@@ -182,7 +239,10 @@ def test_steps_that_wait_for_one_another_end_instead_of_hanging() -> None:
 
 def test_independent_steps_run_at_the_same_time_but_few_of_one_operation() -> None:
     calls = Service(hold=lambda _: real_time.sleep(0.01))
-    actions = [action(f"channel/{number}", step(f"channel/{number}#1", "UpdateChannel" if number % 2 else "TagResource")) for number in range(24)]
+    actions = [
+        action(f"channel/{number}", step(f"channel/{number}#1", "UpdateChannel" if number % 2 else "TagResource"))
+        for number in range(24)
+    ]
     assert apply(calls, *actions).result.complete
     assert calls.most_at_once == {"UpdateChannel": 3, "TagResource": 3}
 
@@ -199,7 +259,9 @@ def test_a_slow_operation_holds_up_no_other() -> None:
             released.set()
 
     slow = [action(f"channel/{number}", step(f"channel/{number}#1", "CreateChannel")) for number in range(10)]
-    assert apply(Service(hold=hold), *slow, action("channel/quick", step("channel/quick#1")), on_event=on_event).result.complete
+    assert apply(
+        Service(hold=hold), *slow, action("channel/quick", step("channel/quick#1")), on_event=on_event
+    ).result.complete
 
 
 def test_every_outcome_is_told_as_it_happens_in_one_thread() -> None:
@@ -210,11 +272,17 @@ def test_every_outcome_is_told_as_it_happens_in_one_thread() -> None:
     finished = [event.outcome.step for event in applied.events if isinstance(event, StepFinished)]
     assert sorted(started) == sorted(finished)
     assert all(
-        applied.events.index(next(event for event in applied.events if isinstance(event, StepStarted) and event.step == name))
-        < applied.events.index(next(event for event in applied.events if isinstance(event, StepFinished) and event.outcome.step == name))
+        applied.events.index(
+            next(event for event in applied.events if isinstance(event, StepStarted) and event.step == name)
+        )
+        < applied.events.index(
+            next(event for event in applied.events if isinstance(event, StepFinished) and event.outcome.step == name)
+        )
         for name in started
     )
-    assert {str(event.outcome.address) for event in applied.events if isinstance(event, ActionFinished)} == set(applied.results)
+    assert {str(event.outcome.address) for event in applied.events if isinstance(event, ActionFinished)} == set(
+        applied.results
+    )
 
 
 def test_when_asked_to_stop_calls_in_flight_finish_and_no_more_start() -> None:
@@ -230,7 +298,9 @@ def test_when_asked_to_stop_calls_in_flight_finish_and_no_more_start() -> None:
     assert applied.result.interrupted
     assert 1 <= len(calls.called) <= 3
     assert list(applied.results.values()).count("done") == len(calls.called)
-    assert {outcome.message for outcome in applied.result.outcomes if outcome.result is Result.NOT_ATTEMPTED} == {"the apply was stopped before it"}
+    assert {outcome.message for outcome in applied.result.outcomes if outcome.result is Result.NOT_ATTEMPTED} == {
+        "the apply was stopped before it"
+    }
 
 
 def test_a_stop_that_comes_too_late_interrupts_nothing() -> None:
@@ -255,7 +325,11 @@ def test_an_error_in_whoever_listens_ends_the_run_and_starts_no_more() -> None:
 
 def test_a_fault_of_this_program_in_a_worker_is_raised_and_does_not_hang() -> None:
     with pytest.raises(ZeroDivisionError):
-        apply(Service({"UpdateChannel": ZeroDivisionError()}), action("channel/a", step("channel/a#1")), action("channel/b", step("channel/b#1")))
+        apply(
+            Service({"UpdateChannel": ZeroDivisionError()}),
+            action("channel/a", step("channel/a#1")),
+            action("channel/b", step("channel/b#1")),
+        )
 
 
 def test_thousands_of_actions_take_time_in_proportion() -> None:
@@ -264,7 +338,12 @@ def test_thousands_of_actions_take_time_in_proportion() -> None:
             action(
                 f"channel/c{number}",
                 step(f"channel/c{number}#1", "CreateChannel", binds=f"channel/c{number}=channel.arn"),
-                step(f"channel/c{number}#2", "TagResource", after=(f"channel/c{number}#1",), resourceArn=ref(f"channel/c{number}")),
+                step(
+                    f"channel/c{number}#2",
+                    "TagResource",
+                    after=(f"channel/c{number}#1",),
+                    resourceArn=ref(f"channel/c{number}"),
+                ),
             )
             for number in range(count)
         ]
@@ -272,7 +351,11 @@ def test_thousands_of_actions_take_time_in_proportion() -> None:
         first = action("recording-configuration/r", step("recording-configuration/r#1", "TagResource"))
         last = action(
             "recording-configuration/s",
-            step("recording-configuration/s#1", "DeleteRecordingConfiguration", after=tuple(f"channel/c{n}#2" for n in range(count))),
+            step(
+                "recording-configuration/s#1",
+                "DeleteRecordingConfiguration",
+                after=tuple(f"channel/c{n}#2" for n in range(count)),
+            ),
         )
         began = real_time.process_time()
         applied = apply(Service({"CreateChannel": {"channel": {"arn": "x"}}}), first, *actions, last)

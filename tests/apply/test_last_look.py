@@ -28,11 +28,25 @@ def test_it_is_repeated_only_where_that_may_help(retryable: bool) -> None:
     calls = Service({"CreateChannel": {"channel": {"arn": "c"}, "streamKey": {"arn": "k"}}})
     create = action(
         "channel/main",
-        step("channel/main#1", "CreateChannel", binds="channel/main=channel.arn", name="main", tags={"ivsr:stack": "acme", "ivsr:id": "main"}),
+        step(
+            "channel/main#1",
+            "CreateChannel",
+            binds="channel/main=channel.arn",
+            name="main",
+            tags={"ivsr:stack": "acme", "ivsr:id": "main"},
+        ),
         verb=Verb.CREATE,
     )
     lookout = Lookout(listing, "acme", (), read_at=0.0, clock=time.clock)
-    result = execute(plan(create), calls, on_event=lambda _: None, stop=threading.Event(), sleep=time.sleep, clock=time.clock, lookout=lookout)
+    result = execute(
+        plan(create),
+        calls,
+        on_event=lambda _: None,
+        stop=threading.Event(),
+        sleep=time.sleep,
+        clock=time.clock,
+        lookout=lookout,
+    )
     assert result.complete
     assert looks
     assert (time.now >= LAG_SECONDS) is retryable

@@ -20,7 +20,11 @@ def state(value: str) -> dict[str, object]:
 def waiting() -> Action:
     return action(
         "recording-configuration/a",
-        step("recording-configuration/a#1", "CreateRecordingConfiguration", binds="recording-configuration/a=recordingConfiguration.arn"),
+        step(
+            "recording-configuration/a#1",
+            "CreateRecordingConfiguration",
+            binds="recording-configuration/a=recordingConfiguration.arn",
+        ),
         step(
             "recording-configuration/a#2",
             "GetRecordingConfiguration",
@@ -41,7 +45,10 @@ def test_a_state_is_waited_for_with_growing_pauses() -> None:
     applied = apply(calls, waiting())
     assert applied.result.complete
     assert applied.time.slept == [1.0, 2.0, 3.0, 3.0]
-    assert next((event.seconds, event.why) for event in applied.events if isinstance(event, StepWaiting)) == (1.0, "it is CREATING")
+    assert next((event.seconds, event.why) for event in applied.events if isinstance(event, StepWaiting)) == (
+        1.0,
+        "it is CREATING",
+    )
     assert applied["recording-configuration/a"].steps[1].calls == 5
 
 
@@ -60,7 +67,10 @@ def test_a_state_that_means_failure_ends_the_wait() -> None:
 
 def test_a_state_that_never_comes_ends_the_wait_after_a_while() -> None:
     applied = apply(service(state("CREATING")), waiting())
-    assert f"after {WAIT_SECONDS:.0f} seconds; apply again to go on from here" in applied["recording-configuration/a"].message
+    assert (
+        f"after {WAIT_SECONDS:.0f} seconds; apply again to go on from here"
+        in applied["recording-configuration/a"].message
+    )
     assert WAIT_SECONDS <= applied.time.now <= WAIT_SECONDS + 3
 
 
@@ -87,28 +97,39 @@ def test_when_asked_to_stop_a_wait_ends_and_is_not_called_a_failure() -> None:
     applied = apply(service(state("CREATING")), waiting(), stop=stop, time=Time(on_sleep=stop.set))
     outcome = applied["recording-configuration/a"]
     assert (outcome.result.value, applied.result.interrupted) == ("not attempted", True)
-    assert outcome.message == "the apply was stopped while it is CREATING (done before that: CreateRecordingConfiguration)"
+    assert (
+        outcome.message == "the apply was stopped while it is CREATING (done before that: CreateRecordingConfiguration)"
+    )
     assert applied.time.slept == [1.0]
 
 
 def test_a_call_that_names_what_was_just_made_waits_until_it_is_found() -> None:
     calls = Service({"CreateChannel": {"streamKey": {"arn": "k"}}, "TagResource": [NOT_FOUND, NOT_FOUND, {}]})
     create = action("channel/a", step("channel/a#1", "CreateChannel", binds="stream-key/a=streamKey.arn"))
-    tag = action("stream-key/a", step("stream-key/a#1", "TagResource", after=("channel/a#1",), resourceArn=ref("stream-key/a")))
+    tag = action(
+        "stream-key/a", step("stream-key/a#1", "TagResource", after=("channel/a#1",), resourceArn=ref("stream-key/a"))
+    )
     applied = apply(calls, create, tag)
     assert applied.result.complete
     assert (applied.time.slept, applied.result.calls) == ([1.0, 2.0], 4)
 
 
 def test_a_call_that_names_what_is_long_there_takes_not_found_for_an_answer() -> None:
-    applied = apply(Service({"TagResource": NOT_FOUND}), action("channel/a", step("channel/a#1", "TagResource", resourceArn="long-there")))
+    applied = apply(
+        Service({"TagResource": NOT_FOUND}),
+        action("channel/a", step("channel/a#1", "TagResource", resourceArn="long-there")),
+    )
     assert (applied.results, applied.time.slept) == ({"channel/a": "failed"}, [])
 
 
 def test_a_delete_waits_while_what_was_detached_is_still_in_use() -> None:
     calls = Service({"DeleteRecordingConfiguration": [IN_USE, IN_USE, Reply({}, "req-9")]})
     detach = action("channel/a", step("channel/a#1"))
-    delete = action("recording-configuration/a", step("recording-configuration/a#1", "DeleteRecordingConfiguration", after=("channel/a#1",)), verb=Verb.DELETE)
+    delete = action(
+        "recording-configuration/a",
+        step("recording-configuration/a#1", "DeleteRecordingConfiguration", after=("channel/a#1",)),
+        verb=Verb.DELETE,
+    )
     applied = apply(calls, detach, delete)
     assert applied.result.complete
     assert applied["recording-configuration/a"].request_id == "req-9"
@@ -116,7 +137,11 @@ def test_a_delete_waits_while_what_was_detached_is_still_in_use() -> None:
 
 
 def test_a_delete_that_stays_in_use_fails_with_aws_own_words() -> None:
-    delete = action("recording-configuration/a", step("recording-configuration/a#1", "DeleteRecordingConfiguration", after=("channel/a#1",)), verb=Verb.DELETE)
+    delete = action(
+        "recording-configuration/a",
+        step("recording-configuration/a#1", "DeleteRecordingConfiguration", after=("channel/a#1",)),
+        verb=Verb.DELETE,
+    )
     applied = apply(Service({"DeleteRecordingConfiguration": IN_USE}), action("channel/a", step("channel/a#1")), delete)
     assert applied["recording-configuration/a"].message == "DeleteRecordingConfiguration: still attached"
     assert IN_USE_SECONDS <= applied.time.now <= IN_USE_SECONDS + 3

@@ -14,7 +14,9 @@ from pathlib import Path
 
 _SECONDS = 120
 _OWN_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-BACKGROUND = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], process_group=0).returncode)"
+BACKGROUND = (
+    "import subprocess, sys; sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], process_group=0).returncode)"
+)
 """Runs a command in the background of its terminal."""
 
 
@@ -54,7 +56,9 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(folder: Path, *words: str, env: Mapping[str, str], wrapped: str = "", stdout: int | None = None) -> Iterator[Screen]:
+def at_terminal(
+    folder: Path, *words: str, env: Mapping[str, str], wrapped: str = "", stdout: int | None = None
+) -> Iterator[Screen]:
     """Run ``ivs-reconciler`` at a terminal of its own; ``wrapped`` is a Python program that runs it, ``stdout`` is where its report goes instead."""
     ours, theirs = pty.openpty()
     program = [*(("-c", wrapped) if wrapped else ()), "-m", "reconciler", *words]

@@ -30,7 +30,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = http.client.HTTPConnection(self.server.behind)
-        asked.request(self.command, self.path, body, {name: value for name, value in self.headers.items() if name.lower() != "host"})
+        asked.request(
+            self.command,
+            self.path,
+            body,
+            {name: value for name, value in self.headers.items() if name.lower() != "host"},
+        )
         answer = asked.getresponse()
         data = answer.read().replace(MARK.encode(), _TEXT)
         if answer.status >= 400:

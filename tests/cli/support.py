@@ -51,7 +51,9 @@ def run(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: 
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def stack(folder: Path, spec: Mapping[str, object], *, target: Mapping[str, object] | None = None, **project: object) -> Path:
+def stack(
+    folder: Path, spec: Mapping[str, object], *, target: Mapping[str, object] | None = None, **project: object
+) -> Path:
     """Write a project with one sandbox target and one spec file; returns its folder."""
     content: dict[str, object] = {
         "stack": "acme-live",
@@ -80,7 +82,9 @@ def outside(folder: Path, db: str = ".sandbox/dev.db") -> Iterator[tuple[Any, Sa
 
 def client(endpoint_url: str, service: str = "ivs", account: str = ACCOUNT) -> Any:
     """Return a boto3 client that talks to an embedded server."""
-    return boto3.client(service, endpoint_url=endpoint_url, region_name=REGION, aws_access_key_id=account, aws_secret_access_key="any")
+    return boto3.client(
+        service, endpoint_url=endpoint_url, region_name=REGION, aws_access_key_id=account, aws_secret_access_key="any"
+    )
 
 
 def arn_of(ivs: Any, name: str) -> str:

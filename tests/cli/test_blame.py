@@ -58,7 +58,9 @@ def who(blame: Any) -> list[tuple[str, str]]:
     return [(deed["who"].rpartition("/")[2], deed["event"]) for deed in blame["by"]]
 
 
-def test_each_is_named_for_what_they_did_and_nobody_for_more(tmp_path: Path, sandbox: Sandbox, repository_root: Path) -> None:
+def test_each_is_named_for_what_they_did_and_nobody_for_more(
+    tmp_path: Path, sandbox: Sandbox, repository_root: Path
+) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice, bob, carol, dave = (as_(name, sandbox) for name in PEOPLE)
     main, side, third = (arn_of(alice, name) for name in ("main", "side", "third"))
@@ -81,21 +83,29 @@ def test_each_is_named_for_what_they_did_and_nobody_for_more(tmp_path: Path, san
     assert who(blames["missing", "stream-key/side"]) == [("carol", "DeleteChannel")]
     assert who(blames["drift", "playback-restriction-policy/eu"]) == [("dave", "UpdatePlaybackRestrictionPolicy")]
     assert who(blames["missing", "channel/fourth"]) == [("carol", "UntagResource")]
-    assert [who(blame) for (standing, _), blame in blames.items() if standing == "duplicate"] == [[("bob", "CreateChannel")]]
+    assert [who(blame) for (standing, _), blame in blames.items() if standing == "duplicate"] == [
+        [("bob", "CreateChannel")]
+    ]
     deed = blames["missing", "channel/side"]["by"][0]
     assert deed["who"] == user("carol")
     assert deed["source"] == "an AWS SDK"
     assert deed["at"].endswith("Z")
     shown = run(folder, "drift", "--blame", "--format", "json", env=KEYS)
-    jsonschema.validate(shown.json, json.loads((repository_root / "schemas" / "drift.schema.json").read_text(encoding="utf-8")))
+    jsonschema.validate(
+        shown.json, json.loads((repository_root / "schemas" / "drift.schema.json").read_text(encoding="utf-8"))
+    )
     for view in ("text", "markdown", "html", "junit"):
         text = run(folder, "drift", "--blame", "--format", view, env=KEYS).out
         assert user("alice") in text
         assert deed["eventId"] in text
-        assert text.count(SECRET) <= json.dumps(shown.json).count(SECRET), "values come from the account, not from the trail"
+        assert text.count(SECRET) <= json.dumps(shown.json).count(SECRET), (
+            "values come from the account, not from the trail"
+        )
 
 
-def test_what_happened_before_our_last_apply_is_nobodys_and_our_own_calls_are_not_blamed(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_what_happened_before_our_last_apply_is_nobodys_and_our_own_calls_are_not_blamed(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice, bob = as_("alice", sandbox), as_("bob", sandbox)
     main = arn_of(alice, "main")
@@ -156,7 +166,12 @@ def test_pages_are_followed_and_bounded(tmp_path: Path, sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(("--blame", "--blame-days", "91"), "1 to 90"), (("--blame", "--blame-days", "0"), "1 to 90"), (("--blame-days", "3"), "--blame too")]
+    ("words", "said"),
+    [
+        (("--blame", "--blame-days", "91"), "1 to 90"),
+        (("--blame", "--blame-days", "0"), "1 to 90"),
+        (("--blame-days", "3"), "--blame too"),
+    ],
 )
 def test_days_out_of_bounds_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     shown = run(stack(tmp_path / "repo", SPEC), "drift", *words)

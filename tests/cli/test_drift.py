@@ -54,14 +54,28 @@ def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path, repository
 def test_every_sort_is_told(folder: Path) -> None:
     (target,) = run(folder, "drift", "--format", "json").json["targets"]
     found = {(one["standing"], one["address"]) for one in target["findings"]}
-    assert {("drift", "channel/main"), ("missing", "channel/side"), ("duplicate", "channel/third"), ("pending", "playback-restriction-policy/eu")} <= found
+    assert {
+        ("drift", "channel/main"),
+        ("missing", "channel/side"),
+        ("duplicate", "channel/third"),
+        ("pending", "playback-restriction-policy/eu"),
+    } <= found
     assert [one["name"] for one in target["foreign"]] == ["theirs"]
 
 
 @pytest.mark.parametrize("view", ["text", "json", "markdown", "html", "junit"])
 def test_what_is_ignored_is_counted_and_named_in_every_view(folder: Path, view: str) -> None:
     shown = run(
-        folder, "drift", "--format", view, "--ignore", "channel/*:/tags/team", "--ignore", "channel/main:/latencyMode", "--ignore", "channel/none:/name"
+        folder,
+        "drift",
+        "--format",
+        view,
+        "--ignore",
+        "channel/*:/tags/team",
+        "--ignore",
+        "channel/main:/latencyMode",
+        "--ignore",
+        "channel/none:/name",
     )
     assert shown.code == 2, "a channel is still missing"
     assert shown.err == "note: --ignore channel/none:/name met no difference\n"
@@ -92,7 +106,13 @@ def test_a_part_is_told_with_the_counts_and_the_exit_code_of_the_part(folder: Pa
     code, policy = part("--only", "playback-restriction-policy/*")
     assert code == 5, "what is drift elsewhere is not of this part"
     assert [one["address"] for one in policy["findings"]] == ["playback-restriction-policy/eu"]
-    assert (policy["managed"], policy["unchanged"], policy["foreign"], policy["drifted"], policy["pending"]) == (1, 0, [], False, True)
+    assert (policy["managed"], policy["unchanged"], policy["foreign"], policy["drifted"], policy["pending"]) == (
+        1,
+        0,
+        [],
+        False,
+        True,
+    )
     assert any("(--only playback-restriction-policy/*); 3 findings are left out" in note for note in policy["notes"])
     code, key = part("--only", "stream-key/main")
     assert (code, key["findings"], key["managed"], key["unchanged"], key["defaults"]) == (0, [], 1, 1, 0)
@@ -125,7 +145,10 @@ def test_a_part_that_is_misspelt_is_no_calm(folder: Path, wish: str) -> None:
 def test_a_part_is_neither_told_nor_measured_as_the_whole(folder: Path, tmp_path: Path) -> None:
     shown = run(folder, "drift", "--only", "channel/main", "--notify", "--prometheus", str(tmp_path / "m.prom"))
     assert (shown.code, shown.out) == (1, "")
-    assert shown.err == "--notify and --prometheus speak of whole targets; leave out --only and --exclude, or run drift once for each\n"
+    assert (
+        shown.err
+        == "--notify and --prometheus speak of whole targets; leave out --only and --exclude, or run drift once for each\n"
+    )
 
 
 @pytest.mark.parametrize("view", ["text", "markdown", "html", "junit"])
@@ -143,8 +166,15 @@ def test_junit_has_a_suite_for_a_target_and_a_case_for_a_resource(folder: Path) 
     assert shown.code == 2
     (suite,) = ET.fromstring(shown.out)
     cases = {case.get("name"): case for case in suite.iter("testcase")}
-    assert set(cases) == {"channel/main", "channel/side", "channel/third", "stream-key/main", "playback-restriction-policy/eu"}
-    failed = {name: case.find("failure").get("type") for name, case in cases.items() if case.find("failure") is not None}  # type: ignore[union-attr]
+    assert set(cases) == {
+        "channel/main",
+        "channel/side",
+        "channel/third",
+        "stream-key/main",
+        "playback-restriction-policy/eu",
+    }
+    failures = {name: case.find("failure") for name, case in cases.items()}
+    failed = {name: failure.get("type") for name, failure in failures.items() if failure is not None}
     assert failed == {"channel/main": "drift", "channel/side": "missing", "channel/third": "duplicate"}
     skipped = cases["playback-restriction-policy/eu"].find("skipped")
     assert skipped is not None

@@ -19,7 +19,12 @@ def families(text: str) -> dict[str, Any]:
 
 
 def value(text: str, name: str, **labels: str) -> float | None:
-    found = [one.value for family in families(text).values() for one in family.samples if one.name == name and labels.items() <= one.labels.items()]
+    found = [
+        one.value
+        for family in families(text).values()
+        for one in family.samples
+        if one.name == name and labels.items() <= one.labels.items()
+    ]
     return float(found[0]) if found else None
 
 
@@ -76,12 +81,40 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
     found = report(finding(Standing.DRIFT, "main", LATENCY), finding(Standing.MISSING, "side"))
     counts = {standing: len(found.of(standing)) for standing in Standing}
     last = Run(
-        "prod", Mode.OBSERVE, "c" * 40, 1000.0, Ending.DRIFTED, seconds=2.0, stack="acme", counts=counts, unchanged=found.unchanged, report=found, foreign=0
+        "prod",
+        Mode.OBSERVE,
+        "c" * 40,
+        1000.0,
+        Ending.DRIFTED,
+        seconds=2.0,
+        stack="acme",
+        counts=counts,
+        unchanged=found.unchanged,
+        report=found,
+        foreign=0,
     )
     state = TargetState("prod", last_success=1002.0, last=last, known=last)
-    snapshot = Snapshot("acme", RepositoryState("u", "main"), {"prod": state}, {"prod": Mode.OBSERVE}, frozenset(), 0.0, ready=True, now=0.0)
+    snapshot = Snapshot(
+        "acme",
+        RepositoryState("u", "main"),
+        {"prod": state},
+        {"prod": Mode.OBSERVE},
+        frozenset(),
+        0.0,
+        ready=True,
+        now=0.0,
+    )
     exported = families(Metrics().expose(lambda: snapshot)()[0].decode())
-    sample = Sample("acme", "prod", 1002.0, 2.0, 1002.0, in_sync=is_in_sync(found), counts=counts_of(found), calls={("ListChannels", "ok"): 1})
+    sample = Sample(
+        "acme",
+        "prod",
+        1002.0,
+        2.0,
+        1002.0,
+        in_sync=is_in_sync(found),
+        counts=counts_of(found),
+        calls={("ListChannels", "ok"): 1},
+    )
     written = families(metrics.render([sample]))
     # A single run has no counters; what it ignored and called is its own.
     assert set(written) - set(exported) == {metrics.IGNORED.name, metrics.CALLS.name}

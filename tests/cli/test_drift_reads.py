@@ -18,9 +18,16 @@ READS = re.compile(r"(List|Get|BatchGet)[A-Z]\w*")
 SPEC: dict[str, Any] = {
     "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
     "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}},
-    "channels": {"main": {"recordingConfiguration": "archive", "streamKey": {}}, "side": {"playbackRestrictionPolicy": "eu"}},
+    "channels": {
+        "main": {"recordingConfiguration": "archive", "streamKey": {}},
+        "side": {"playbackRestrictionPolicy": "eu"},
+    },
 }
-OTHER = {**SPEC, "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "else"}}}}, "channels": {"new": {"streamKey": {}}}}
+OTHER = {
+    **SPEC,
+    "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "else"}}}},
+    "channels": {"new": {"streamKey": {}}},
+}
 
 
 def changed(ivs: Any, sandbox: Sandbox) -> None:
@@ -51,7 +58,14 @@ def throttled(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.add_fault("throttle", operation="ListChannels", times=2)
 
 
-SITUATIONS = {"calm": None, "changed": changed, "gone": gone, "on air": on_air, "denied": denied, "throttled": throttled}
+SITUATIONS = {
+    "calm": None,
+    "changed": changed,
+    "gone": gone,
+    "on air": on_air,
+    "denied": denied,
+    "throttled": throttled,
+}
 
 
 @pytest.fixture
@@ -73,9 +87,13 @@ def state_of(ivs: Any) -> list[Any]:
 
 @pytest.mark.parametrize("spec", [SPEC, OTHER, {"channels": {}}], ids=["same spec", "other spec", "empty spec"])
 @pytest.mark.parametrize("situation", list(SITUATIONS))
-def test_drift_reads_and_does_nothing_else(tmp_path: Path, sandbox: Sandbox, situation: str, spec: dict[str, Any]) -> None:
+def test_drift_reads_and_does_nothing_else(
+    tmp_path: Path, sandbox: Sandbox, situation: str, spec: dict[str, Any]
+) -> None:
     project = {"notifications": {"ops": {"slack": {"urlEnv": "OPS_URL"}}}}
-    folder = stack(tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "prune": True}, **project)
+    folder = stack(
+        tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "prune": True}, **project
+    )
     assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
     ivs = client(sandbox.endpoint_url)
     disturb = SITUATIONS[situation]

@@ -48,31 +48,52 @@ def ending(ran: Ran, check: jsonschema.Draft202012Validator) -> dict[str, Any]:
     return last
 
 
-def test_the_lines_of_a_whole_apply_and_a_rotation_fit_the_schema(folder: Path, check: jsonschema.Draft202012Validator) -> None:
+def test_the_lines_of_a_whole_apply_and_a_rotation_fit_the_schema(
+    folder: Path, check: jsonschema.Draft202012Validator
+) -> None:
     rewrite(folder, {"channels": {**SPEC["channels"], "fourth": {"latencyMode": "NORMAL"}}})
     sorts = {line["type"] for line in lines(run(folder, "apply", "--auto-approve", "--format", "json"), check)}
     assert sorts == {"version", "plan", "step_started", "step_finished", "action_finished", "result"}
-    assert lines(run(folder, "apply", "--auto-approve", "--format", "json"), check)[-1] == {"type": "result", "complete": True, "targets": []}
-    assert lines(run(folder, "rotate", "stream-key", "channel/main", "--auto-approve", "--format", "json"), check)[-1]["complete"] is True
+    assert lines(run(folder, "apply", "--auto-approve", "--format", "json"), check)[-1] == {
+        "type": "result",
+        "complete": True,
+        "targets": [],
+    }
+    assert (
+        lines(run(folder, "rotate", "stream-key", "channel/main", "--auto-approve", "--format", "json"), check)[-1][
+            "complete"
+        ]
+        is True
+    )
 
 
-@pytest.mark.parametrize("broken", [{"type": "refused", "code": "tired", "message": "x", "exitCode": 3}, {"type": "result"}, {"complete": True}])
+@pytest.mark.parametrize(
+    "broken",
+    [{"type": "refused", "code": "tired", "message": "x", "exitCode": 3}, {"type": "result"}, {"complete": True}],
+)
 def test_the_schema_refuses_what_is_no_event(broken: dict[str, Any], check: jsonschema.Draft202012Validator) -> None:
     with pytest.raises(jsonschema.ValidationError):
         check.validate(broken)
 
 
-def test_a_guardrail_is_in_the_json_after_the_plan_that_it_refuses(folder: Path, check: jsonschema.Draft202012Validator) -> None:
+def test_a_guardrail_is_in_the_json_after_the_plan_that_it_refuses(
+    folder: Path, check: jsonschema.Draft202012Validator
+) -> None:
     rewrite(folder, {"channels": {"main": {"streamKey": {}}}})
     refused = run(folder, "apply", "--auto-approve", "--format", "json")
     last = ending(refused, check)
     assert (refused.code, last["type"], last["code"]) == (3, "refused", "refused")
-    assert "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec, or rerun with --allow-deletes 2" in last["message"]
+    assert (
+        "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec, or rerun with --allow-deletes 2"
+        in last["message"]
+    )
     assert json.loads(refused.out.splitlines()[1])["type"] == "plan"
 
 
 @pytest.mark.parametrize("words", [("apply",), ("rotate", "stream-key", "channel/main")])
-def test_nobody_to_ask_is_in_the_json(folder: Path, words: tuple[str, ...], check: jsonschema.Draft202012Validator) -> None:
+def test_nobody_to_ask_is_in_the_json(
+    folder: Path, words: tuple[str, ...], check: jsonschema.Draft202012Validator
+) -> None:
     last = ending(run(folder, *words, "--format", "json"), check)
     assert (last["type"], last["code"]) == ("refused", "refused")
     assert "--auto-approve" in last["message"]
@@ -103,7 +124,16 @@ def test_an_error_is_in_the_json_too(folder: Path, check: jsonschema.Draft202012
 
 def test_what_was_refused_can_not_be_commented_as_a_result_and_says_why(folder: Path) -> None:
     rewrite(folder, {"channels": {"main": {"streamKey": {}}}})
-    (folder / "events.jsonl").write_text(run(folder, "apply", "--auto-approve", "--format", "json").out, encoding="utf-8")
-    shown = run(folder, "comment", "--dry-run", "--plan", "events.jsonl", env={name: "" for name in os.environ if name.startswith(("GITHUB_", "CI"))})
+    (folder / "events.jsonl").write_text(
+        run(folder, "apply", "--auto-approve", "--format", "json").out, encoding="utf-8"
+    )
+    shown = run(
+        folder,
+        "comment",
+        "--dry-run",
+        "--plan",
+        "events.jsonl",
+        env={name: "" for name in os.environ if name.startswith(("GITHUB_", "CI"))},
+    )
     assert shown.code == 1
     assert "nothing was applied: plan refused: dev: 2 of 3 managed channels would be deleted" in shown.err

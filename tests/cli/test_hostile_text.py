@@ -32,7 +32,10 @@ class Place:
 
     def run(self, *words: str) -> Ran:
         """Run the command line in this process, with streams as strict as a pipe's."""
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True) for errors in ("strict", "backslashreplace"))
+        out, err = (
+            io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True)
+            for errors in ("strict", "backslashreplace")
+        )
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(["-C", str(self.folder), *words])
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
@@ -47,7 +50,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     with Sandbox(settle_seconds=0) as sandbox, hostile(sandbox.endpoint_url) as url:
-        made = Place(stack(tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": url, "rateLimits": "off"}), sandbox)
+        made = Place(
+            stack(tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": url, "rateLimits": "off"}), sandbox
+        )
         assert made.run("apply", "--auto-approve").code == 0
         ivs = client(sandbox.endpoint_url)
         for channel in ivs.list_channels()["channels"]:
@@ -81,10 +86,23 @@ def test_in_every_view_of_drift_and_status(place: Place) -> None:
 
 @pytest.mark.parametrize("view", ["text", "json"])
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_in_the_report_the_events_and_the_logs_of_an_apply_that_is_refused(place: Place, view: str, log_format: str) -> None:
+def test_in_the_report_the_events_and_the_logs_of_an_apply_that_is_refused(
+    place: Place, view: str, log_format: str
+) -> None:
     for operation in ("UntagResource", "DeleteChannel"):
         place.sandbox.control.add_fault("deny", operation=operation, times=None)
-    ran = place.run("-vv", "--log-format", log_format, "apply", "--auto-approve", "--prune", "--allow-deletes", "9", "--format", view)
+    ran = place.run(
+        "-vv",
+        "--log-format",
+        log_format,
+        "apply",
+        "--auto-approve",
+        "--prune",
+        "--allow-deletes",
+        "9",
+        "--format",
+        view,
+    )
     assert ran.code == 4
     assert ran.out.count("forged") >= 4
     if view == "json":
@@ -118,7 +136,13 @@ def test_a_process_is_as_strict_and_a_poorer_character_set_ends_nothing(place: P
 def test_whoever_names_a_spec_file_writes_no_line_of_a_log(tmp_path: Path) -> None:
     folder = stack(tmp_path, {})
     (folder / "specs" / "a\x1b[31m\n::error::forged\udcff.yaml").write_text("channels: [1]\n", encoding="utf-8")
-    for words in (["validate"], ["validate", "--format", "json"], ["validate", "--format", "github"], ["validate", "--format", "gitlab"], ["plan"]):
+    for words in (
+        ["validate"],
+        ["validate", "--format", "json"],
+        ["validate", "--format", "github"],
+        ["validate", "--format", "gitlab"],
+        ["plan"],
+    ):
         ran = run(folder, *words)
         assert ran.code == 1
         said = ran.out + ran.err

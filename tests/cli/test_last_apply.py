@@ -35,8 +35,12 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     planned = run(applied, "plan")
     assert planned.code == 3
     assert "12 to create" in planned.out
-    said = "12 channels of this stack stood here after the last apply, the list now shows none, and 12 would be made anew"
-    assert f"plan refused: dev: {said}; check that the caller may see them, or rerun with --believe-empty" in planned.err
+    said = (
+        "12 channels of this stack stood here after the last apply, the list now shows none, and 12 would be made anew"
+    )
+    assert (
+        f"plan refused: dev: {said}; check that the caller may see them, or rerun with --believe-empty" in planned.err
+    )
     refused = run(applied, "apply", "--auto-approve")
     assert (refused.code, "nothing was changed" in refused.err) == (3, True)
     drift = run(applied, "drift")
@@ -97,7 +101,9 @@ def cut(folder: Path, *, after: str) -> None:
 def test_the_next_run_says_where_a_killed_apply_ended_and_whether_its_create_is_there(applied: Path) -> None:
     cut(applied, after="channel/c05")
     with outside(applied) as (ivs, _):
-        arn = next(channel["arn"] for channel in ivs.list_channels(maxResults=100)["channels"] if channel["name"] == "c05")
+        arn = next(
+            channel["arn"] for channel in ivs.list_channels(maxResults=100)["channels"] if channel["name"] == "c05"
+        )
     for verb in ("plan", "drift"):
         shown = run(applied, verb)
         assert "did not come to its end" in shown.out + shown.err
@@ -112,10 +118,25 @@ def test_the_next_run_says_where_a_killed_apply_ended_and_whether_its_create_is_
 
 
 def test_the_journal_holds_no_property_no_tag_and_no_secret(applied: Path) -> None:
-    rewrite(applied, {**SPEC, "channels": {"c00": {"streamKey": {}, "name": "telling-name", "tags": {"telling": "tag"}}}})
+    rewrite(
+        applied, {**SPEC, "channels": {"c00": {"streamKey": {}, "name": "telling-name", "tags": {"telling": "tag"}}}}
+    )
     assert run(applied, "apply", "--auto-approve").code == 0
     text = (applied / ".ivs-reconciler" / "journal-dev.jsonl").read_text(encoding="utf-8")
-    allowed = {"run", "event", "at", "account", "pid", "host", "mark", "address", "operation", "outcome", "requestId", "code"}
+    allowed = {
+        "run",
+        "event",
+        "at",
+        "account",
+        "pid",
+        "host",
+        "mark",
+        "address",
+        "operation",
+        "outcome",
+        "requestId",
+        "code",
+    }
     lines = [json.loads(line) for line in text.splitlines()]
     assert {key for line in lines for key in line} <= allowed
     assert [line["event"] for line in lines if line["event"] in ("run", "end")] == ["run", "end"] * 2

@@ -9,7 +9,9 @@ import pytest
 
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 
-SPEC: dict[str, object] = {"channels": {"main-stage": {"latencyMode": "LOW", "streamKey": {}, "tags": {"event": "keynote"}}, "side": {}}}
+SPEC: dict[str, object] = {
+    "channels": {"main-stage": {"latencyMode": "LOW", "streamKey": {}, "tags": {"event": "keynote"}}, "side": {}}
+}
 
 
 @pytest.fixture
@@ -46,7 +48,15 @@ def test_the_key_born_with_a_channel_is_taken_over_and_never_made_twice(applied:
 
 
 def test_a_changed_spec_that_is_not_applied_is_pending_and_not_drift(applied: Path) -> None:
-    rewrite(applied, {"channels": {"main-stage": {"latencyMode": "NORMAL", "streamKey": {}, "tags": {"event": "keynote"}}, "side": {}}})
+    rewrite(
+        applied,
+        {
+            "channels": {
+                "main-stage": {"latencyMode": "NORMAL", "streamKey": {}, "tags": {"event": "keynote"}},
+                "side": {},
+            }
+        },
+    )
     drift = run(applied, "drift")
     assert drift.code == 5
     assert "main-stage" in drift.out
@@ -94,7 +104,15 @@ def test_a_protected_channel_outlives_its_yaml(tmp_path: Path) -> None:
 
 
 def test_a_channel_on_air_is_left_alone_and_named(applied: Path) -> None:
-    rewrite(applied, {"channels": {"main-stage": {"latencyMode": "NORMAL", "streamKey": {}, "tags": {"event": "keynote"}}, "side": {"latencyMode": "NORMAL"}}})
+    rewrite(
+        applied,
+        {
+            "channels": {
+                "main-stage": {"latencyMode": "NORMAL", "streamKey": {}, "tags": {"event": "keynote"}},
+                "side": {"latencyMode": "NORMAL"},
+            }
+        },
+    )
     with outside(applied) as (ivs, sandbox):
         sandbox.control.go_live(arn_of(ivs, "main-stage"), viewers=1204)
     plan = run(applied, "plan")
@@ -143,7 +161,8 @@ def test_the_wrong_account_is_refused_before_any_ivs_call(tmp_path: Path) -> Non
     with Sandbox() as sandbox:
         folder = stack(tmp_path / "repo", SPEC)
         (folder / "ivs-reconciler.yaml").write_text(
-            f'stack: s\ntargets:\n  dev: {{region: us-west-2, accountId: "999999999999", endpointUrl: "{sandbox.endpoint_url}"}}\n', encoding="utf-8"
+            f'stack: s\ntargets:\n  dev: {{region: us-west-2, accountId: "999999999999", endpointUrl: "{sandbox.endpoint_url}"}}\n',
+            encoding="utf-8",
         )
         refused = run(folder, "plan", env={"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "x"})
         assert refused.code == 1

@@ -89,7 +89,9 @@ def test_what_is_on_air_is_asked_only_when_a_channel_is_touched(stage: Stage) ->
 
 def test_an_apply_waits_for_the_broadcast_to_end(stage: Stage) -> None:
     looked = stage.called("ListStreams") + 3
-    thread = stage.when(lambda: stage.called("ListStreams") >= looked, lambda: stage.sandbox.control.go_offline(stage.main))
+    thread = stage.when(
+        lambda: stage.called("ListStreams") >= looked, lambda: stage.sandbox.control.go_offline(stage.main)
+    )
     done = stage.run("apply", "--auto-approve", "--wait-live", "10m")
     thread.join()
     assert done.code == 0, done.out
@@ -100,7 +102,9 @@ def test_an_apply_waits_for_the_broadcast_to_end(stage: Stage) -> None:
 
 def test_at_the_deadline_an_apply_is_incomplete_and_says_so(stage: Stage) -> None:
     (stage.folder / "ivs-reconciler.yaml").write_text(
-        (stage.folder / "ivs-reconciler.yaml").read_text(encoding="utf-8") + "guardrails: {onLive: wait, liveDeadline: 2s}\n", encoding="utf-8"
+        (stage.folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
+        + "guardrails: {onLive: wait, liveDeadline: 2s}\n",
+        encoding="utf-8",
     )
     done = stage.run("apply", "--auto-approve", "--format", "json")
     assert done.code == 4
@@ -135,7 +139,12 @@ def test_a_channel_that_leaves_is_stopped_then_deleted(stage: Stage) -> None:
 @pytest.mark.parametrize("last", ["DeleteStreamKey", "StopStream", "UpdateChannel", "TagResource"])
 def test_a_stop_that_was_interrupted_anywhere_is_mended_by_the_next_apply(stage: Stage, last: str) -> None:
     """Everything after one call fails, as if the process had been killed there."""
-    after = {"DeleteStreamKey": "StopStream", "StopStream": "UpdateChannel", "UpdateChannel": "TagResource", "TagResource": "CreateStreamKey"}[last]
+    after = {
+        "DeleteStreamKey": "StopStream",
+        "StopStream": "UpdateChannel",
+        "UpdateChannel": "TagResource",
+        "TagResource": "CreateStreamKey",
+    }[last]
     stage.sandbox.control.add_fault("deny", operation=after, arn=stage.main)
     assert stage.run("apply", "--auto-approve", "--stop-live", "channel/main", "--only", "channel/main").code == 4
     stage.sandbox.control.clear_faults()
@@ -162,7 +171,9 @@ def test_a_channel_that_goes_on_air_between_the_plan_and_the_call_is_blocked_and
     stage.sandbox.control.go_offline(stage.main)
     stage.sandbox.control.add_fault("delay", operation="UpdateChannel", seconds=3.0, arn=stage.main)
     before = stage.called("ListStreams")
-    thread = stage.when(lambda: stage.called("ListStreams") > before, lambda: stage.sandbox.control.go_live(stage.main, viewers=9))
+    thread = stage.when(
+        lambda: stage.called("ListStreams") > before, lambda: stage.sandbox.control.go_live(stage.main, viewers=9)
+    )
     done = stage.run("apply", "--auto-approve")
     thread.join()
     assert done.code == 4, done.out
@@ -170,7 +181,10 @@ def test_a_channel_that_goes_on_air_between_the_plan_and_the_call_is_blocked_and
     assert "9 viewers, which began after the plan was made" in done.out
 
 
-@pytest.mark.parametrize("words", [("--stop-live", "stream-key/main"), ("--stop-live", "channel/*"), ("--wait-live", "soon"), ("--wait-live", "0m")])
+@pytest.mark.parametrize(
+    "words",
+    [("--stop-live", "stream-key/main"), ("--stop-live", "channel/*"), ("--wait-live", "soon"), ("--wait-live", "0m")],
+)
 def test_a_flag_that_means_nothing_is_refused(stage: Stage, words: tuple[str, str]) -> None:
     refused = stage.run("plan", *words)
     assert refused.code == 1
@@ -183,7 +197,9 @@ def test_a_named_channel_that_nobody_knows_is_noted(stage: Stage) -> None:
 
 def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage: Stage) -> None:
     there = stage.ivs.get_channel(arn=stage.main)["channel"]
-    twins = [stage.ivs.create_channel(name="main", latencyMode="LOW", tags=there["tags"])["channel"]["arn"] for _ in range(2)]
+    twins = [
+        stage.ivs.create_channel(name="main", latencyMode="LOW", tags=there["tags"])["channel"]["arn"] for _ in range(2)
+    ]
     rewrite(stage.folder, spec("LOW"))
     stage.sandbox.control.deny("ListStreamSessions")
     blind = stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2")
@@ -199,7 +215,10 @@ def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage:
 
 
 def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> None:
-    rewrite(stage.folder, spec("NORMAL", main={"streamKey": {"tags": {"encoder": "roof"}}, "tags": {"team": "video"}}, side={}, fresh={}))
+    rewrite(
+        stage.folder,
+        spec("NORMAL", main={"streamKey": {"tags": {"encoder": "roof"}}, "tags": {"team": "video"}}, side={}, fresh={}),
+    )
     stage.sandbox.control.deny("ListStreams")
     planned = stage.run("plan")
     assert planned.code == 1

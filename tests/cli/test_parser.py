@@ -20,14 +20,25 @@ def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 
 def test_a_plan_in_sync_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     (tmp_path / "specs").mkdir()
-    (tmp_path / "ivs-reconciler.yaml").write_text("stack: a\ntargets: {dev: {region: us-west-2, sandbox: dev.db}}\n", encoding="utf-8")
+    (tmp_path / "ivs-reconciler.yaml").write_text(
+        "stack: a\ntargets: {dev: {region: us-west-2, sandbox: dev.db}}\n", encoding="utf-8"
+    )
     (tmp_path / "specs" / "a.yaml").write_text("channels:\n  a: {type: BASIC}\n", encoding="utf-8")
     assert run(tmp_path, "apply", "--auto-approve").code == 0
     script = "import sys; from reconciler.cli.main import main; main(['plan']); print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "No changes" in ran.stdout
     loaded = set(ran.stdout.split())
-    assert not loaded & {"pydantic", "yaml", "deepdiff", "structlog", "rich", "reconciler.apply", "reconciler.plan.drift", "reconciler.spec.documents"}
+    assert not loaded & {
+        "pydantic",
+        "yaml",
+        "deepdiff",
+        "structlog",
+        "rich",
+        "reconciler.apply",
+        "reconciler.plan.drift",
+        "reconciler.spec.documents",
+    }
 
 
 WHOLE = verbs(build_parser())
@@ -72,26 +83,43 @@ def test_what_stands_before_and_after_a_verb_adds_up(place: int) -> None:
     assert build_parser(asked=["plan"]).parse_args(["-t", "a", "plan", "-t", "b"]).target == ["a", "b"]
 
 
-@pytest.mark.parametrize("words", [["plan", "--no-such"], ["-t", "dev", "plan", "--no-such"], ["sandbox", "serve", "--no-such"]])
-def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["plan", "--no-such"], ["-t", "dev", "plan", "--no-such"], ["sandbox", "serve", "--no-such"]]
+)
+def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as left:
         build_parser(asked=words).parse_args(words)
     assert left.value.code == 1
     verb = " ".join(word for word in words if word in ("plan", "sandbox", "serve"))
     said = capsys.readouterr().err
     assert said.startswith(f"usage: ivs-reconciler {verb} ")
-    assert said.endswith(f"ivs-reconciler {verb}: unrecognized arguments: --no-such; see ivs-reconciler {verb} --help\n")
+    assert said.endswith(
+        f"ivs-reconciler {verb}: unrecognized arguments: --no-such; see ivs-reconciler {verb} --help\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--log-level", "debug", "plan"], "ivs-reconciler: unrecognized arguments: --log-level; see ivs-reconciler --help"),
-        (["sandbox", "--log-level=debug", "serve"], "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug; see ivs-reconciler sandbox --help"),
-        (["apply", "--auto-aprove"], "unrecognized arguments: --auto-aprove; did you mean --auto-approve?; see ivs-reconciler apply --help"),
+        (
+            ["--log-level", "debug", "plan"],
+            "ivs-reconciler: unrecognized arguments: --log-level; see ivs-reconciler --help",
+        ),
+        (
+            ["sandbox", "--log-level=debug", "serve"],
+            "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug; see ivs-reconciler sandbox --help",
+        ),
+        (
+            ["apply", "--auto-aprove"],
+            "unrecognized arguments: --auto-aprove; did you mean --auto-approve?; see ivs-reconciler apply --help",
+        ),
     ],
 )
-def test_an_unknown_option_is_named_and_not_what_follows_it(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_named_and_not_what_follows_it(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         build_parser(asked=words).parse_args(words)
     assert said in capsys.readouterr().err
@@ -120,5 +148,7 @@ def test_the_purpose_of_a_policy_is_named_as_help_names_it(tmp_path: Path) -> No
 @pytest.mark.parametrize("columns", ["40", "200", "0", "-1", "wide"])
 def test_the_width_is_the_one_that_argparse_finds(columns: str) -> None:
     script = "import argparse; from reconciler.cli.options import Help; print(Help('x')._width == argparse.HelpFormatter('x')._width)"
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"COLUMNS": columns})
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"COLUMNS": columns}
+    )
     assert ran.stdout == "True\n"

@@ -21,7 +21,9 @@ def project(folder: Path, sandbox: Sandbox) -> Path:
     return stack(folder, SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url})
 
 
-@pytest.mark.parametrize("operation", ["ListRecordingConfigurations", "ListPlaybackRestrictionPolicies", "BatchGetChannel", "ListStreamKeys"])
+@pytest.mark.parametrize(
+    "operation", ["ListRecordingConfigurations", "ListPlaybackRestrictionPolicies", "BatchGetChannel", "ListStreamKeys"]
+)
 def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path, operation: str) -> None:
     with Sandbox(settle_seconds=0) as sandbox:
         folder = project(tmp_path / "repo", sandbox)
@@ -43,7 +45,10 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
         assert applied.code == 4
         assert f"ivs:{operation}" in applied.out
         sandbox.control.clear_faults()
-        standing = len(ivs.list_channels()["channels"]), len(ivs.list_recording_configurations()["recordingConfigurations"])
+        standing = (
+            len(ivs.list_channels()["channels"]),
+            len(ivs.list_recording_configurations()["recordingConfigurations"]),
+        )
         mended = (
             ivs.get_channel(arn=side)["channel"]["latencyMode"],
             ivs.get_playback_restriction_policy(arn=policy)["playbackRestrictionPolicy"]["allowedCountries"],
@@ -55,7 +60,9 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
         assert run(folder, "drift", env=KEYS).code == 0
 
 
-@pytest.mark.parametrize("operation", ["CreateChannel", "CreateRecordingConfiguration", "CreatePlaybackRestrictionPolicy", "TagResource"])
+@pytest.mark.parametrize(
+    "operation", ["CreateChannel", "CreateRecordingConfiguration", "CreatePlaybackRestrictionPolicy", "TagResource"]
+)
 def test_a_write_that_is_not_allowed_fails_its_address_and_names_the_permission(tmp_path: Path, operation: str) -> None:
     with Sandbox(settle_seconds=0) as sandbox:
         folder = project(tmp_path / "repo", sandbox)
@@ -76,7 +83,9 @@ def test_credentials_that_expire_in_the_middle_leave_a_report_that_is_right(tmp_
     with Sandbox(settle_seconds=0) as sandbox:
         spec: dict[str, object] = {"channels": {f"c{number}": {} for number in range(12)}}
         folder = stack(tmp_path / "repo", spec, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url})
-        sandbox.control.add_fault("error", operation="CreateChannel", code="ExpiredTokenException", status=403, skip=4, times=None)
+        sandbox.control.add_fault(
+            "error", operation="CreateChannel", code="ExpiredTokenException", status=403, skip=4, times=None
+        )
         applied = run(folder, "apply", "--auto-approve", "--format", "json", env=KEYS)
         made = client(sandbox.endpoint_url).list_channels()["channels"]
         assert applied.code == 4

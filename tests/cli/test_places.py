@@ -20,7 +20,14 @@ PLACE = re.compile(r"(?:^| )([^\s:]+):(\d+):(\d+)", re.MULTILINE)
 def top(tmp_path: Path) -> Path:
     """A repository whose project lies in a folder of it, with a problem in a spec and one that names two places."""
     repo = Repo(tmp_path / "mono")
-    repo.commit({"video/live/acme.yaml": PROJECT, "video/live/specs/a.yaml": SPEC, "video/live/specs/b.yaml": AGAIN, "other/x": ""})
+    repo.commit(
+        {
+            "video/live/acme.yaml": PROJECT,
+            "video/live/specs/a.yaml": SPEC,
+            "video/live/specs/b.yaml": AGAIN,
+            "other/x": "",
+        }
+    )
     return repo.folder
 
 
@@ -49,13 +56,17 @@ def test_places_in_specs(top: Path, way: tuple[Path, tuple[str, ...]], verb: str
     ran = run(start, *words, verb)
     assert ran.code == 1
     found = places(ran)
-    assert {(start / place).resolve() for place in found} == {top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")}, ran.err
+    assert {(start / place).resolve() for place in found} == {
+        top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")
+    }, ran.err
 
 
 def test_places_in_json(top: Path, way: tuple[Path, tuple[str, ...]]) -> None:
     start, words = way
     found = {problem["file"] for problem in run(start, *words, "validate", "--format", "json").json["problems"]}
-    assert {(start / place).resolve() for place in found} == {top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")}
+    assert {(start / place).resolve() for place in found} == {
+        top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")
+    }
 
 
 def test_places_in_the_project_file(top: Path, way: tuple[Path, tuple[str, ...]]) -> None:
@@ -80,8 +91,12 @@ def test_places_in_revisions_are_written_as_git_reads_them(top: Path, way: tuple
     ran = run(start, *words, "diff", "HEAD")
     assert ran.code == 1
     assert "HEAD:video/live/specs/a.yaml:2:" in ran.err
-    here = [place for line in ran.err.splitlines() if not line.startswith("HEAD:") for place, _, _ in PLACE.findall(line)]
-    assert {(start / place).resolve() for place in here} == {top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")}
+    here = [
+        place for line in ran.err.splitlines() if not line.startswith("HEAD:") for place, _, _ in PLACE.findall(line)
+    ]
+    assert {(start / place).resolve() for place in here} == {
+        top / "video/live/specs" / name for name in ("a.yaml", "b.yaml")
+    }
 
 
 def test_the_controller_names_files_as_the_repository_does(top: Path, tmp_path: Path) -> None:

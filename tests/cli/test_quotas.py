@@ -46,7 +46,10 @@ def test_a_plan_that_cannot_fit_is_shown_and_then_refused_with_the_numbers(accou
         refused = account.run(*words)
         assert refused.code == 3, words
         assert "channel/c will be created" in refused.out
-        assert "there is 1 channel, 1 of them not this stack's, and the plan makes 4 of them; the quota is 3 (the applied quota)" in refused.err
+        assert (
+            "there is 1 channel, 1 of them not this stack's, and the plan makes 4 of them; the quota is 3 (the applied quota)"
+            in refused.err
+        )
         assert "L-C01DFF58" in refused.err
     assert len(account.ivs.list_channels()["channels"]) == 1
     account.sandbox.control.set_quota("channels", 4)
@@ -82,7 +85,9 @@ def test_without_the_permission_the_documented_default_is_assumed_and_said(accou
 
 @pytest.mark.parametrize("effect", ["error", "reset", "truncate", "html"])
 def test_no_answer_or_half_an_answer_stops_no_plan(account: Account, effect: str) -> None:
-    account.sandbox.control.add_fault(effect, operation="servicequotas:*", times=None, when="after" if effect == "truncate" else "before")
+    account.sandbox.control.add_fault(
+        effect, operation="servicequotas:*", times=None, when="after" if effect == "truncate" else "before"
+    )
     plan = account.run("plan")
     assert plan.code == 0, plan.err
     assert "1 to create" in plan.out

@@ -20,7 +20,9 @@ def folder(tmp_path: Path) -> Path:
 
 def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     command = f'"{sys.executable}" -m reconciler {line}'
-    return subprocess.run(["/bin/sh", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_plan_is_saved_in_the_folder_that_the_call_works_in(folder: Path) -> None:

@@ -66,7 +66,10 @@ def test_a_rotation_that_is_asked_for_touches_nothing_else(tmp_path: Path) -> No
     folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": TO_PARAMETER}}, "b": {}}})
     run(folder, "apply", "--auto-approve")
     before = value_of(folder, "a")
-    rewrite(folder, {"channels": {"a": {"streamKey": {"sink": TO_PARAMETER}, "latencyMode": "NORMAL"}, "b": {"tags": {"x": "y"}}}})
+    rewrite(
+        folder,
+        {"channels": {"a": {"streamKey": {"sink": TO_PARAMETER}, "latencyMode": "NORMAL"}, "b": {"tags": {"x": "y"}}}},
+    )
     ran = run(folder, "rotate", "stream-key", "channel/a", "--auto-approve")
     assert ran.code == 0, ran.err
     assert "2 other actions are due too" in ran.out
@@ -167,21 +170,45 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
     [
         ({"a": {"streamKey": {"rotation": 7}}}, {}, "write it in quotes"),
         ({"a": {"streamKey": {"rotation": "é"}}}, {}, "is not a label"),
-        ({"a": {"streamKey": {"sink": {}}}}, {}, "sink names not one place; write one of secretsManager and parameterStore"),
-        ({"a": {"streamKey": {"sink": {"secretsManager": {"kmsKeyId": "x"}}}}}, {}, "secretsManager names not one place; write one of name and arn"),
-        ({"a": {"streamKey": {"sink": {"secretsManager": {"name": "{channel}"}}}}}, {}, "holds {channel}, which stands for nothing"),
+        (
+            {"a": {"streamKey": {"sink": {}}}},
+            {},
+            "sink names not one place; write one of secretsManager and parameterStore",
+        ),
+        (
+            {"a": {"streamKey": {"sink": {"secretsManager": {"kmsKeyId": "x"}}}}},
+            {},
+            "secretsManager names not one place; write one of name and arn",
+        ),
+        (
+            {"a": {"streamKey": {"sink": {"secretsManager": {"name": "{channel}"}}}}},
+            {},
+            "holds {channel}, which stands for nothing",
+        ),
         ({"a": {"streamKey": {"sink": {"parameterStore": {"name": "a b"}}}}}, {}, "is not the name of a parameter"),
         (
-            {"a": {"streamKey": {"sink": {"secretsManager": {"arn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"}}}}},
+            {
+                "a": {
+                    "streamKey": {
+                        "sink": {"secretsManager": {"arn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"}}
+                    }
+                }
+            },
             {},
             "is in eu-west-1, and the target in us-west-2",
         ),
-        ({c: {"streamKey": {}} for c in "ab"}, {"sink": {"secretsManager": {"name": "one"}}}, "takes the value of stream-key/a too"),
+        (
+            {c: {"streamKey": {}} for c in "ab"},
+            {"sink": {"secretsManager": {"name": "one"}}},
+            "takes the value of stream-key/a too",
+        ),
         ({}, {"sink": {"parameterStore": {"name": "/aws/x"}}}, "ivs-reconciler.yaml:"),
         ({"a": {"streamKey": {"rotatoin": "7"}}}, {}, 'did you mean "rotation"'),
     ],
 )
-def test_a_spec_that_cannot_be_is_refused_with_its_place(tmp_path: Path, channels: dict[str, Any], defaults: dict[str, Any], said: str) -> None:
+def test_a_spec_that_cannot_be_is_refused_with_its_place(
+    tmp_path: Path, channels: dict[str, Any], defaults: dict[str, Any], said: str
+) -> None:
     folder = stack(tmp_path / "repo", {"channels": channels}, defaults={"streamKey": defaults})
     ran = run(folder, "validate")
     assert ran.code == 1
@@ -204,7 +231,9 @@ def keys(rotation: str = "", sink: Sink | None = None) -> DesiredState:
 def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Survey:
     """Survey with somebody who carries values, into a file that plays the stores."""
     found = world.survey(spec)
-    courier = Courier(found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep)
+    courier = Courier(
+        found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep
+    )
     connection = replace(found.connection, deliver=courier.deliver)
     plan = plan_target(world.project, HERE, spec, found.live, PlanOptions(), connection, {}, rotate=rotate)
     return replace(found, connection=connection, plan=plan)
@@ -275,7 +304,9 @@ def test_a_key_that_is_gone_and_still_listed_is_not_taken_for_the_new_one(world:
 
 @pytest.mark.parametrize("effect", ["reset", "error", "truncate"])
 @pytest.mark.parametrize("lag", [0, 20])
-def test_a_create_whose_answer_is_lost_is_found_again_and_not_the_key_that_was_deleted(world: World, effect: str, lag: int) -> None:
+def test_a_create_whose_answer_is_lost_is_found_again_and_not_the_key_that_was_deleted(
+    world: World, effect: str, lag: int
+) -> None:
     world.carry_out(surveyed(world, keys("1", SINK)))
     (old,) = [found["arn"] for found in world.everything() if ":stream-key/" in found["arn"]]
     world.control.set_lag(delete=lag)
@@ -304,7 +335,11 @@ def test_an_answer_that_breaks_on_its_way_shows_nothing_of_the_value(world: Worl
     secret = value(arn=key["arn"])["streamKey"]["value"]
     assert result.outcomes[0].result is Result.FAILED
     assert "waits: correct that" in result.outcomes[0].message
-    said = repr(result) + repr(screen.events) + "".join(path.read_text(encoding="utf-8") for path in world.root.rglob("*") if path.is_file())
+    said = (
+        repr(result)
+        + repr(screen.events)
+        + "".join(path.read_text(encoding="utf-8") for path in world.root.rglob("*") if path.is_file())
+    )
     assert secret not in said
     assert secret[:16] not in said
 
@@ -312,7 +347,9 @@ def test_an_answer_that_breaks_on_its_way_shows_nothing_of_the_value(world: Worl
 def test_a_file_that_cannot_be_written_leaves_the_key_waiting_for_another(world: World) -> None:
     spec, asked = keys(), frozenset({Address.parse("stream-key/c")})
     world.carry_out(surveyed(world, spec))
-    result = world.carry_out(surveyed(world, spec, Rotate(asked, Sink(Store.FILE, str(world.root / "nowhere" / "key")))))
+    result = world.carry_out(
+        surveyed(world, spec, Rotate(asked, Sink(Store.FILE, str(world.root / "nowhere" / "key"))))
+    )
     assert result is not None
     assert "repeat the rotation with another file" in result.outcomes[0].message
     assert surveyed(world, spec).plan.is_empty, "no place is named, so an apply has nothing to do"

@@ -23,11 +23,18 @@ def save(folder: Path, *words: str) -> Path:
     return folder / "p.json"
 
 
-def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(folder: Path, repository_root: Path) -> None:
+def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(
+    folder: Path, repository_root: Path
+) -> None:
     path = save(folder)
     schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
-    for view, expected in (("text", "2 to create"), ("json", '"formatVersion"'), ("markdown", "channel/one"), ("html", "<!doctype html>")):
+    for view, expected in (
+        ("text", "2 to create"),
+        ("json", '"formatVersion"'),
+        ("markdown", "channel/one"),
+        ("html", "<!doctype html>"),
+    ):
         shown = run(folder, "show", "p.json", "--format", view)
         assert shown.code == 0
         assert expected.lower() in shown.out.lower()
@@ -101,7 +108,9 @@ def test_a_plan_edited_by_hand_is_refused(folder: Path) -> None:
         assert ivs.list_channels()["channels"] == []
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"formatVersion": "9.0"}', "\x00", '{"formatVersion": "1.0", "targets": 7}'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", "null", '{"formatVersion": "9.0"}', "\x00", '{"formatVersion": "1.0", "targets": 7}']
+)
 def test_a_file_that_is_no_plan_gets_a_message(folder: Path, content: str) -> None:
     (folder / "p.json").write_text(content, encoding="utf-8")
     for words in (("show", "p.json"), ("apply", "p.json", "--auto-approve")):
@@ -151,7 +160,9 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 @pytest.mark.parametrize("words", [("show",), ("apply", "--auto-approve")])
-def test_another_output_of_ours_is_named_for_what_it_is(others: Path, words: tuple[str, ...], name: str, said: str) -> None:
+def test_another_output_of_ours_is_named_for_what_it_is(
+    others: Path, words: tuple[str, ...], name: str, said: str
+) -> None:
     shown = run(others, *words, f"{name}.json")
     assert (shown.code, shown.out, shown.err) == (1, "", f"{name}.json: {said}\n")
 
@@ -163,7 +174,10 @@ def test_what_is_said_to_show_them_does(others: Path) -> None:
         assert title in shown.out
     refused = run(others, "comment", "--dry-run", "--plan", "status.json")
     assert refused.code == 1
-    assert refused.err == "status.json: what status counted, which cannot be commented; name what plan --out, drift or apply --format json wrote\n"
+    assert (
+        refused.err
+        == "status.json: what status counted, which cannot be commented; name what plan --out, drift or apply --format json wrote\n"
+    )
 
 
 def test_a_plan_that_was_changed_by_hand_is_named_by_its_file(folder: Path) -> None:

@@ -22,8 +22,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [("plan",), ("apply", "--auto-approve"), ("apply", "--auto-approve", "--format", "json")])
-@pytest.mark.parametrize("wish", [("--only", "channel/mian-stage"), ("--exclude", "channel/mian-stage"), ("--only", "channel/x*")])
+@pytest.mark.parametrize(
+    "words", [("plan",), ("apply", "--auto-approve"), ("apply", "--auto-approve", "--format", "json")]
+)
+@pytest.mark.parametrize(
+    "wish", [("--only", "channel/mian-stage"), ("--exclude", "channel/mian-stage"), ("--only", "channel/x*")]
+)
 def test_a_misspelt_address_is_no_success(folder: Path, words: tuple[str, ...], wish: tuple[str, str]) -> None:
     ran = run(folder, *words, *wish)
     assert ran.code == 1
@@ -42,7 +46,18 @@ def test_an_address_of_one_target_is_enough(folder: Path) -> None:
 def test_what_left_the_spec_and_is_still_there_can_be_named(folder: Path) -> None:
     assert run(folder, "apply", "--auto-approve").code == 0
     rewrite(folder, {"channels": {"main-stage": {}}})
-    gone = run(folder, "apply", "-t", "dev", "--auto-approve", "--prune", "--allow-deletes", "1", "--only", "channel/side-stage")
+    gone = run(
+        folder,
+        "apply",
+        "-t",
+        "dev",
+        "--auto-approve",
+        "--prune",
+        "--allow-deletes",
+        "1",
+        "--only",
+        "channel/side-stage",
+    )
     assert gone.code == 0
     assert "1 to delete" in gone.out
     assert run(folder, "plan", "-t", "dev", "--only", "channel/side-stage").code == 1, "now nobody has it"
@@ -50,7 +65,12 @@ def test_what_left_the_spec_and_is_still_there_can_be_named(folder: Path) -> Non
 
 def test_a_comparison_of_revisions_knows_the_addresses_of_both(folder: Path) -> None:
     def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
 
     git("init", "-q")
     git("add", "specs", "ivs-reconciler.yaml")

@@ -22,7 +22,9 @@ def secrets_of(folder: Path) -> list[str]:
 
 
 def test_no_secret_occurs_in_any_output_log_plan_or_file(tmp_path: Path) -> None:
-    folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {}}, "b": {"streamKey": {}, "insecureIngest": True}}})
+    folder = stack(
+        tmp_path / "repo", {"channels": {"a": {"streamKey": {}}, "b": {"streamKey": {}, "insecureIngest": True}}}
+    )
     said: list[str] = []
 
     def tell(*words: str) -> None:
@@ -33,7 +35,16 @@ def test_no_secret_occurs_in_any_output_log_plan_or_file(tmp_path: Path) -> None
     tell("plan", "--out", "p.json")
     tell("apply", "--auto-approve", "--format", "json")
     tell("plan", "--format", "json")
-    rewrite(folder, {"channels": {"a": {"streamKey": {"tags": {"x": "1"}}, "latencyMode": "NORMAL"}, "b": {}, "c": {"streamKey": {}}}})
+    rewrite(
+        folder,
+        {
+            "channels": {
+                "a": {"streamKey": {"tags": {"x": "1"}}, "latencyMode": "NORMAL"},
+                "b": {},
+                "c": {"streamKey": {}},
+            }
+        },
+    )
     for view in ("text", "json", "markdown", "html"):
         tell("plan", "--format", view)
     tell("drift")
@@ -71,6 +82,12 @@ def test_the_tool_never_asks_for_a_stream_keys_value(tmp_path: Path) -> None:
 def test_a_plan_names_the_commit_it_was_made_from(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {}}})
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "--allow-empty", "-m", "one"], cwd=folder, check=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "--allow-empty", "-m", "one"],
+        cwd=folder,
+        check=True,
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert run(folder, "plan", "--format", "json").json["gitCommit"] == commit

@@ -32,8 +32,18 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def project(folder: Path, sandbox: Sandbox, rates: str, channels: int = CHANNELS) -> Path:
-    target = {"endpointUrl": sandbox.endpoint_url, "rateLimits": rates, "lock": {"file": "dev.lock"}, "region": REGION, "accountId": ACCOUNT}
-    return stack(folder, {"channels": {f"c{number:03}": {"streamKey": {}} for number in range(channels)}}, targets={"dev": target})
+    target = {
+        "endpointUrl": sandbox.endpoint_url,
+        "rateLimits": rates,
+        "lock": {"file": "dev.lock"},
+        "region": REGION,
+        "accountId": ACCOUNT,
+    }
+    return stack(
+        folder,
+        {"channels": {f"c{number:03}": {"streamKey": {}} for number in range(channels)}},
+        targets={"dev": target},
+    )
 
 
 def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
@@ -58,7 +68,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("verb", [("plan",), ("drift",), ("apply", "--auto-approve")])
-def test_whoever_stops_a_read_does_not_wait_for_its_end(tmp_path: Path, sandbox: Sandbox, verb: tuple[str, ...], number: int, code: int) -> None:
+def test_whoever_stops_a_read_does_not_wait_for_its_end(
+    tmp_path: Path, sandbox: Sandbox, verb: tuple[str, ...], number: int, code: int
+) -> None:
     folder = project(tmp_path / "repo", sandbox, "off")
     assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
     project(tmp_path / "repo", sandbox, "aws")
@@ -79,10 +91,15 @@ def test_whoever_stops_a_read_does_not_wait_for_its_end(tmp_path: Path, sandbox:
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_an_apply_that_is_stopped_twice_says_what_is_not_known(tmp_path: Path, sandbox: Sandbox, number: int, code: int) -> None:
+def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
+    tmp_path: Path, sandbox: Sandbox, number: int, code: int
+) -> None:
     folder = project(tmp_path / "repo", sandbox, "off", channels=1)
     sandbox.control.add_fault("hang", operation="CreateChannel", seconds=60)
-    with (tmp_path / "events").open("w", encoding="utf-8") as file, started(folder, "apply", "--auto-approve", "--format", "json", out=file) as process:
+    with (
+        (tmp_path / "events").open("w", encoding="utf-8") as file,
+        started(folder, "apply", "--auto-approve", "--format", "json", out=file) as process,
+    ):
         until(lambda: "step_started" in (tmp_path / "events").read_text(encoding="utf-8"))
         process.send_signal(number)
         assert process.stderr is not None
@@ -91,7 +108,9 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(tmp_path: Path, s
         process.send_signal(number)
         err = process.stderr.read()
         assert process.wait(60) == code
-    assert err == "stopped at once; calls in flight may have been carried out, and the next plan says where this ended\n"
+    assert (
+        err == "stopped at once; calls in flight may have been carried out, and the next plan says where this ended\n"
+    )
     last = json.loads((tmp_path / "events").read_text(encoding="utf-8").splitlines()[-1])
     assert last == {"type": "error", "code": "stopped", "message": err.strip(), "exitCode": code}
     assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True

@@ -56,7 +56,10 @@ def test_it_shows_what_is_managed_on_air_and_used(account: Account) -> None:
     assert "recording configurations 1 0" in lines
     assert "on air: 2 live channels, 1,211 viewers; 1 not this stack's" in lines
     assert any(line.startswith("channel/main since 20") and line.endswith("1,204 viewers healthy") for line in lines)
-    assert any(line.startswith("strange channel/") and "not this stack's" in line and line.endswith("7 viewers starving") for line in lines)
+    assert any(
+        line.startswith("strange channel/") and "not this stack's" in line and line.endswith("7 viewers starving")
+        for line in lines
+    )
     assert "channels 3 4 75 % applied, L-C01DFF58" in lines
     assert "playback key pairs 0 3 0 % fixed" in lines
 
@@ -64,13 +67,22 @@ def test_it_shows_what_is_managed_on_air_and_used(account: Account) -> None:
 def test_its_json_says_the_same(account: Account) -> None:
     report = account.run("status", "--format", "json").json
     (target,) = report["targets"]
-    assert (report["formatVersion"], report["stack"], target["name"], target["accountId"]) == ("1.0", "acme-live", "dev", "123456789012")
+    assert (report["formatVersion"], report["stack"], target["name"], target["accountId"]) == (
+        "1.0",
+        "acme-live",
+        "dev",
+        "123456789012",
+    )
     assert {row["kind"]: (row["managed"], row["others"]) for row in target["resources"]}["channel"] == (2, 1)
     assert [(one["address"], one["managed"], one["viewers"], one["health"]) for one in target["onAir"]] == [
         ("channel/main", True, 1204, "HEALTHY"),
         (None, False, 7, "STARVING"),
     ]
-    assert {row["name"]: (row["used"], row["quota"], row["percent"]) for row in target["quotas"]}["channels"] == (3, 4, 75.0)
+    assert {row["name"]: (row["used"], row["quota"], row["percent"]) for row in target["quotas"]}["channels"] == (
+        3,
+        4,
+        75.0,
+    )
 
 
 def test_it_only_lists_and_each_list_once(account: Account) -> None:
@@ -105,7 +117,9 @@ def test_what_may_not_be_listed_is_a_gap_with_a_name(account: Account) -> None:
 def test_a_target_that_fails_hides_no_other(account: Account) -> None:
     project = account.folder / "ivs-reconciler.yaml"
     project.write_text(
-        project.read_text(encoding="utf-8").replace("targets:\n", "targets:\n  gone: {region: us-west-2, endpointUrl: 'http://127.0.0.1:9'}\n"),
+        project.read_text(encoding="utf-8").replace(
+            "targets:\n", "targets:\n  gone: {region: us-west-2, endpointUrl: 'http://127.0.0.1:9'}\n"
+        ),
         encoding="utf-8",
     )
     shown = account.run("status")

@@ -44,13 +44,20 @@ def made(sandbox: Sandbox) -> int:
 
 def full(folder: Path, size: int, *words: str) -> Ran:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(size), "-B", "-m", "reconciler", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", FULL, str(size), "-B", "-m", "reconciler", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_the_first_change_and_stops_nothing(folder: Path, sandbox: Sandbox) -> None:
+def test_a_folder_that_cannot_be_made_is_said_before_the_first_change_and_stops_nothing(
+    folder: Path, sandbox: Sandbox
+) -> None:
     (folder / ".ivs-reconciler").write_text("in the way", encoding="utf-8")
     ran = run(folder, "apply", "--auto-approve", "--format", "json")
     assert ran.code == 0
@@ -70,7 +77,9 @@ def test_a_disk_that_gets_full_in_the_middle_changes_no_exit_code(folder: Path, 
     ran = full(folder, 900, "apply", "--auto-approve")
     assert ran.code == (4 if denied else 0)
     assert made(sandbox) == (6 if denied else COUNT)
-    assert "note: dev: the journal of this apply has gaps (.ivs-reconciler/journal-dev.jsonl: file too large)" in ran.err
+    assert (
+        "note: dev: the journal of this apply has gaps (.ivs-reconciler/journal-dev.jsonl: file too large)" in ran.err
+    )
     assert "note: dev: what stands now is not remembered (.ivs-reconciler/applied-dev.json: file too large)" in ran.err
     assert sorted(path.name for path in (folder / ".ivs-reconciler").iterdir()) == [".gitignore", "journal-dev.jsonl"]
     assert last_run(folder, "dev") is not None
@@ -110,7 +119,12 @@ def test_a_reader_that_leaves_in_the_middle_ends_no_apply(folder: Path, sandbox:
 def test_a_reader_that_left_before_the_plan_was_shown_gets_nothing_changed(folder: Path, sandbox: Sandbox) -> None:
     here, there = os.pipe()
     os.close(here)
-    done = subprocess.run([sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--format", "json"], cwd=folder, stdout=there, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--format", "json"],
+        cwd=folder,
+        stdout=there,
+        check=False,
+    )
     os.close(there)
     assert done.returncode == 1
     assert made(sandbox) == 0
@@ -119,5 +133,11 @@ def test_a_reader_that_left_before_the_plan_was_shown_gets_nothing_changed(folde
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_refusal_that_cannot_be_written_is_still_one(folder: Path) -> None:
     with Path("/dev/full").open("w") as nowhere:
-        done = subprocess.run([sys.executable, "-m", "reconciler", "apply"], cwd=folder, stdin=subprocess.DEVNULL, stderr=nowhere, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "apply"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stderr=nowhere,
+            check=False,
+        )
     assert done.returncode == 3

@@ -17,7 +17,15 @@ def git(folder: Path, *words: str, stdin: str = "", **env: str) -> str:
         "GIT_COMMITTER_NAME": "Ada",
         "GIT_COMMITTER_EMAIL": "ada@example.com",
     }
-    done = subprocess.run(["git", *words], cwd=folder, env={**os.environ, **settings, **env}, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *words],
+        cwd=folder,
+        env={**os.environ, **settings, **env},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

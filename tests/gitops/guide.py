@@ -10,7 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WHO = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com"}
+WHO = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
 
 
 def chapter(title: str) -> str:
@@ -32,7 +37,11 @@ def transcript(text: str) -> list[tuple[str, str]]:
 
 def masked(text: str) -> str:
     """Return what is printed without times and the ids of commits, resources and events, which nobody can foresee."""
-    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "(time)", re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "(event)", text))
+    text = re.sub(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+        "(time)",
+        re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "(event)", text),
+    )
     text = re.sub(r"(:channel/)[A-Za-z0-9]{12}\b", r"\1(id)", text)
     return re.sub(r"\b[0-9a-f]{40}\b", "(id)", re.sub(r"commit [0-9a-f]{10}\b", "commit (id)", text)).strip()
 
@@ -52,7 +61,13 @@ def carried_out(text: str, folder: Path, change: Callable[[str], str] = lambda c
     done = subprocess.run(
         ["bash", "-c", "\n".join(lines)],
         cwd=work,
-        env={**os.environ, **WHO, "HOME": str(folder), "PYTHONPATH": str(ROOT), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            **WHO,
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -14,7 +14,12 @@ from typing import Any
 
 import yaml
 
-_WHO = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com"}
+_WHO = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
 
 
 class Repo:
@@ -28,7 +33,9 @@ class Repo:
 
     def git(self, *words: str) -> str:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", **_WHO}
-        return subprocess.run(["git", *words], cwd=self.folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=self.folder, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def write(self, files: Mapping[str, object]) -> None:
         """Write files: text as it is, anything else as YAML, ``None`` takes a file away."""
@@ -38,7 +45,9 @@ class Repo:
             if content is None:
                 path.unlink()
             else:
-                path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+                path.write_text(
+                    content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False), encoding="utf-8"
+                )
 
     def commit(self, files: Mapping[str, object], message: str = "A change", *options: str) -> str:
         self.write(files)
@@ -57,18 +66,25 @@ class Repo:
 
 def ssh_key(path: Path) -> str:
     """Make a key pair and return its public line."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True, capture_output=True
+    )
     return path.with_suffix(".pub").read_text(encoding="utf-8").strip()
 
 
 @contextmanager
-def over_http(root: Path, *, password: str = "", answer: Callable[[str], int | None] = lambda _: None) -> Iterator[tuple[str, list[str]]]:
+def over_http(
+    root: Path, *, password: str = "", answer: Callable[[str], int | None] = lambda _: None
+) -> Iterator[tuple[str, list[str]]]:
     """Serve the repositories under a folder by ``git http-backend``; yields the URL and the Authorization headers seen.
 
     ``answer`` may give a status to answer a path with instead.
     """
     seen: list[str] = []
-    backend = Path(subprocess.run(["git", "--exec-path"], check=True, capture_output=True, text=True).stdout.strip()) / "git-http-backend"
+    backend = (
+        Path(subprocess.run(["git", "--exec-path"], check=True, capture_output=True, text=True).stdout.strip())
+        / "git-http-backend"
+    )
     wanted = "Basic " + base64.b64encode(f"x-access-token:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):

@@ -67,7 +67,13 @@ def test_a_guardrail_refuses_and_is_never_forced(tmp_path: Path) -> None:
     with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
         world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"maxDeletes": 0, "maxUpdates": 0})})
         world.settle()
-        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        world.repo.commit(
+            {
+                "specs/dev.yaml": {
+                    "channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}
+                }
+            }
+        )
         world.settle()
         assert world.last().ending is Ending.REFUSED
         assert "--allow-updates" in world.last().message
@@ -92,7 +98,13 @@ def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) 
         world.settle()
         arn = arn_of(ivs, "main-stage")
         world.sandboxes["dev"].control.go_live(arn, viewers=41)
-        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        world.repo.commit(
+            {
+                "specs/dev.yaml": {
+                    "channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}
+                }
+            }
+        )
         world.settle()
         assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
         assert [(each.name, each.viewers) for each in world.last().on_air] == [("main-stage", 41)]
@@ -122,7 +134,10 @@ def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path)
     with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
         world.settle()
         world.repo.commit(
-            {"specs/prod.yaml": "channels: {main-stage: {latencyMode: ULTRA}}\n", "specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}}}}
+            {
+                "specs/prod.yaml": "channels: {main-stage: {latencyMode: ULTRA}}\n",
+                "specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}}},
+            }
         )
         world.settle()
         assert world.last("dev").ending is Ending.APPLIED
@@ -138,7 +153,9 @@ def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path)
 
 def test_a_target_that_cannot_be_read_comes_later_each_time_and_stops_no_other(tmp_path: Path) -> None:
     with World(tmp_path, "dev", "prod", pace=Pace(interval=100)) as world:
-        world.sandboxes["prod"].control.add_fault("error", operation="ListChannels", times=None, code="AccessDeniedException", status=403)
+        world.sandboxes["prod"].control.add_fault(
+            "error", operation="ListChannels", times=None, code="AccessDeniedException", status=403
+        )
         world.pass_time(3600)
         failed = [run for _, run in world.store.runs("prod", 1000) if run.ending is Ending.FAILED]
         good = [run for _, run in world.store.runs("dev", 1000)]
@@ -307,7 +324,9 @@ def test_most_of_many_are_not_believed_to_be_gone_and_stream_keys_are(tmp_path: 
         for arn in arns.values():
             ivs.delete_stream_key(arn=ivs.list_stream_keys(channelArn=arn)["streamKeys"][0]["arn"])
         world.pass_time(700)
-        assert (world.last().drifted, world.last().pending) == (0, 0), "channels without keys are nothing unusual, and get them again"
+        assert (world.last().drifted, world.last().pending) == (0, 0), (
+            "channels without keys are nothing unusual, and get them again"
+        )
         for name in list(arns)[:7]:
             ivs.delete_channel(arn=arns[name])
         world.pass_time(700)
@@ -333,7 +352,10 @@ def test_settings_for_targets_that_are_not_there_are_pointed_out(tmp_path: Path)
     assert "settings name targets that the project has not" in stream.getvalue()
 
 
-@pytest.mark.parametrize("remains", [{}, {"ivs-reconciler.yaml": "stack: acme-live\ntargets: {}\n"}, {"other/ivs-reconciler.yaml": "stack: x\n"}])
+@pytest.mark.parametrize(
+    "remains",
+    [{}, {"ivs-reconciler.yaml": "stack: acme-live\ntargets: {}\n"}, {"other/ivs-reconciler.yaml": "stack: x\n"}],
+)
 def test_a_branch_or_folder_that_became_empty_takes_nothing_away(tmp_path: Path, remains: dict[str, object]) -> None:
     with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         project = world.project()
@@ -395,7 +417,9 @@ def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> No
         assert len(later.held) == 2
 
 
-def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_in_the_state_folder(tmp_path: Path) -> None:
+def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_in_the_state_folder(
+    tmp_path: Path,
+) -> None:
     from reconciler.model.target import FileLock, Target
     from reconciler.pipeline.locking import holding
 
@@ -419,7 +443,13 @@ def test_a_rule_to_wait_for_broadcasts_holds_no_worker_up(tmp_path: Path) -> Non
         world.settle()
         arn = arn_of(ivs, "main-stage")
         world.sandboxes["dev"].control.go_live(arn, viewers=3)
-        world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}}})
+        world.repo.commit(
+            {
+                "specs/dev.yaml": {
+                    "channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {"latencyMode": "NORMAL"}}
+                }
+            }
+        )
         began = world.clock.now()
         world.settle()
         assert world.clock.now() - began < 60

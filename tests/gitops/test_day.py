@@ -108,7 +108,9 @@ class Day:
 
     def aws_outage(self) -> None:
         name = self.random.choice(self.world.names)
-        self.world.sandboxes[name].control.add_fault("error", operation="*", times=None, code="InternalServerException", status=500)
+        self.world.sandboxes[name].control.add_fault(
+            "error", operation="*", times=None, code="InternalServerException", status=500
+        )
         self.world.pass_time(self.random.uniform(300, 2400))
         self.world.sandboxes[name].control.clear_faults()
 
@@ -178,7 +180,11 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
                 found = sorted(channel["name"] for channel in ivs.list_channels(maxResults=100)["channels"])
             wanted = spec["channels"] if name == "watched" else day.spec["channels"]
             assert found == sorted([*wanted, "foreign"])
-        writes = {operation for operation in world.operations("watched") if not operation.startswith(("List", "Get", "BatchGet"))}
+        writes = {
+            operation
+            for operation in world.operations("watched")
+            if not operation.startswith(("List", "Get", "BatchGet"))
+        }
         assert "DeleteChannel" not in writes
 
         # Every message once: no id twice, and each channel's messages about a target are counted without a gap or a repetition.
@@ -196,7 +202,9 @@ def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, mo
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     with receiver() as told, World(tmp_path, pace=PACE) as world, world.ivs() as ivs:
         world.environment["HOOK"] = told.url
-        world.repo.commit({"ivs-reconciler.yaml": world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})})
+        world.repo.commit(
+            {"ivs-reconciler.yaml": world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})}
+        )
         world.settle()
         world.pace = Pace(interval=900)
         world.restart()
@@ -210,8 +218,14 @@ def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, mo
         told.broken = False
         world.pass_time(2000)
         (body,) = told.bodies
-        assert (body["state"], body["link"], body["new"][0]["address"]) == ("standing", "https://status.example.com/targets/dev", "channel/main-stage")
-        world.sandboxes["dev"].control.add_fault("error", operation="*", times=None, code="AccessDeniedException", status=403)
+        assert (body["state"], body["link"], body["new"][0]["address"]) == (
+            "standing",
+            "https://status.example.com/targets/dev",
+            "channel/main-stage",
+        )
+        world.sandboxes["dev"].control.add_fault(
+            "error", operation="*", times=None, code="AccessDeniedException", status=403
+        )
         world.pass_time(2000)
         world.sandboxes["dev"].control.clear_faults()
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="LOW")

@@ -41,10 +41,15 @@ def the(kind: str) -> dict[str, Any]:
 
 
 def pods() -> list[dict[str, Any]]:
-    return [the("Deployment")["spec"]["template"]["spec"], the("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]]
+    return [
+        the("Deployment")["spec"]["template"]["spec"],
+        the("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+    ]
 
 
-@pytest.mark.parametrize("document", list(documents()), ids=lambda document: f"{document['kind']}-{document['metadata']['name']}")
+@pytest.mark.parametrize(
+    "document", list(documents()), ids=lambda document: f"{document['kind']}-{document['metadata']['name']}"
+)
 def test_every_manifest_is_what_kubernetes_knows(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, "1.33", strict=True)
 
@@ -61,7 +66,11 @@ def test_a_pod_may_do_no_more_than_it_must(pod: dict[str, Any]) -> None:
     security = container["securityContext"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert (security["readOnlyRootFilesystem"], security["allowPrivilegeEscalation"], security["capabilities"]) == (True, False, {"drop": ["ALL"]})
+    assert (security["readOnlyRootFilesystem"], security["allowPrivilegeEscalation"], security["capabilities"]) == (
+        True,
+        False,
+        {"drop": ["ALL"]},
+    )
     assert not pod["automountServiceAccountToken"]
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -71,7 +80,9 @@ def test_a_pod_may_do_no_more_than_it_must(pod: dict[str, Any]) -> None:
         each["metadata"]["name"] for each in documents() if each["kind"] == "PersistentVolumeClaim"
     }
     paths = [mount["mountPath"] for mount in mounts.values()]
-    assert not any(one != other and one.startswith(other + "/") for one in paths for other in paths), "a mount inside a read-only one cannot be made"
+    assert not any(one != other and one.startswith(other + "/") for one in paths for other in paths), (
+        "a mount inside a read-only one cannot be made"
+    )
 
 
 def test_names_and_labels_lead_to_each_other() -> None:
@@ -88,12 +99,20 @@ def test_names_and_labels_lead_to_each_other() -> None:
 
 def test_the_settings_are_read_as_they_stand_and_every_secret_is_mounted(tmp_path: Path) -> None:
     options = read_options(FOLDER / "controller.yaml")
-    assert (options.mode, options.modes, options.intervals) == (Mode.OBSERVE, {"stage": Mode.APPLY, "prod": Mode.PLAN}, {"prod": 300})
+    assert (options.mode, options.modes, options.intervals) == (
+        Mode.OBSERVE,
+        {"stage": Mode.APPLY, "prod": Mode.PLAN},
+        {"prod": 300},
+    )
     inside = tmp_path / "controller.yaml"
     inside.write_text(the("ConfigMap")["data"]["controller.yaml"], encoding="utf-8")
     read = read_options(inside)
-    (mount,) = (mount["mountPath"] for mount in pods()[0]["containers"][0]["volumeMounts"] if mount["name"] == "secrets")
-    assert {str(Path(file).parent) for file in (read.token_file, read.control_token_file, read.github_secret_file)} == {mount}
+    (mount,) = (
+        mount["mountPath"] for mount in pods()[0]["containers"][0]["volumeMounts"] if mount["name"] == "secrets"
+    )
+    assert {str(Path(file).parent) for file in (read.token_file, read.control_token_file, read.github_secret_file)} == {
+        mount
+    }
 
 
 def dockerfile() -> list[tuple[str, str]]:
@@ -120,9 +139,16 @@ def test_the_image_is_not_root_and_takes_its_bases_from_wherever_the_builder_doe
     (default,) = (rest.partition("=")[2] for word, rest in steps if word == "ARG")
     assert "/" not in default
     user, _, group = dict(steps)["USER"].partition(":")
-    assert (user, group) == (str(pods()[0]["securityContext"]["runAsUser"]), str(pods()[0]["securityContext"]["fsGroup"]))
+    assert (user, group) == (
+        str(pods()[0]["securityContext"]["runAsUser"]),
+        str(pods()[0]["securityContext"]["fsGroup"]),
+    )
     copied = [rest.split()[:-1] for word, rest in steps if word == "COPY" and not rest.startswith("--from")]
-    ignored = [line for line in (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    ignored = [
+        line
+        for line in (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     for source in (word for words in copied for word in words):
         assert (ROOT / source).exists()
         assert any(fnmatch.fnmatch(source, line[1:]) for line in ignored if line.startswith("!"))
@@ -130,7 +156,13 @@ def test_the_image_is_not_root_and_takes_its_bases_from_wherever_the_builder_doe
 
 def test_the_images_requirements_are_those_of_a_run_and_the_extra() -> None:
     def pinned(name: str) -> dict[str, str]:
-        return dict(re.findall(r"^([a-z0-9.-]+)(==.*?)(?=^\S|\Z)", (ROOT / "requirements" / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+        return dict(
+            re.findall(
+                r"^([a-z0-9.-]+)(==.*?)(?=^\S|\Z)",
+                (ROOT / "requirements" / name).read_text(encoding="utf-8"),
+                re.MULTILINE | re.DOTALL,
+            )
+        )
 
     run, controller, dev = pinned("run.txt"), pinned("controller.txt"), pinned("dev.txt")
     assert controller.items() >= run.items()
@@ -138,29 +170,59 @@ def test_the_images_requirements_are_those_of_a_run_and_the_extra() -> None:
     assert dev.items() >= controller.items()
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed, so the units are not verified")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed, so the units are not verified"
+)
 def test_the_units_are_what_systemd_knows(tmp_path: Path) -> None:
     for path in (FOLDER / "systemd").iterdir():
-        text = path.read_text(encoding="utf-8").replace("/opt/ivs-reconciler/bin/ivs-reconciler", str(Path(sys.executable).resolve()))
+        text = path.read_text(encoding="utf-8").replace(
+            "/opt/ivs-reconciler/bin/ivs-reconciler", str(Path(sys.executable).resolve())
+        )
         (tmp_path / path.name).write_text(text, encoding="utf-8")
-    shown = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     ours = [line for line in shown.stderr.splitlines() if "ivs-reconciler" in line]
     assert (shown.returncode, ours) == (0, [])
 
 
 def expressions() -> dict[str, str]:
-    rules = [rule for group in yaml.safe_load((FOLDER / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))["groups"] for rule in group["rules"]]
+    rules = [
+        rule
+        for group in yaml.safe_load((FOLDER / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
     found = {rule["alert"]: rule["expr"] for rule in rules}
     assert len(found) == len(rules)
-    assert all({"summary", "description"} <= rule["annotations"].keys() and rule["labels"]["severity"] in {"critical", "warning", "info"} for rule in rules)
+    assert all(
+        {"summary", "description"} <= rule["annotations"].keys()
+        and rule["labels"]["severity"] in {"critical", "warning", "info"}
+        for rule in rules
+    )
     board = json.loads((FOLDER / "grafana" / "dashboard.json").read_text(encoding="utf-8"))
-    found |= {f"{panel['title']} {target['refId']}": target["expr"] for panel in board["panels"] for target in panel["targets"]}
-    found |= {variable["name"]: variable["definition"] for variable in board["templating"]["list"] if variable["type"] == "query"}
+    found |= {
+        f"{panel['title']} {target['refId']}": target["expr"]
+        for panel in board["panels"]
+        for target in panel["targets"]
+    }
+    found |= {
+        variable["name"]: variable["definition"]
+        for variable in board["templating"]["list"]
+        if variable["type"] == "query"
+    }
     return found
 
 
 def exported() -> dict[str, names.Metric]:
-    return {metric.name: metric for room in (names, metrics) for metric in vars(room).values() if isinstance(metric, names.Metric)}
+    return {
+        metric.name: metric
+        for room in (names, metrics)
+        for metric in vars(room).values()
+        if isinstance(metric, names.Metric)
+    }
 
 
 @pytest.mark.parametrize("title", list(expressions()))
@@ -183,16 +245,30 @@ def test_alerts_and_dashboard_ask_for_labels_and_values_that_there_are(title: st
 def test_a_running_controller_exports_every_metric_that_is_asked_for(tmp_path: Path) -> None:
     repo = Repo(tmp_path / "repo")
     target = {"region": "us-west-2", "sandbox": ".sandbox/dev.db"}
-    repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}}, "specs/live.yaml": {"channels": {"main-stage": {}}}})
+    repo.commit(
+        {
+            "ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}},
+            "specs/live.yaml": {"channels": {"main-stage": {}}},
+        }
+    )
     with running(tmp_path, "--repo", str(repo.folder), "--fetch-interval", "1h", "--interval", "1h") as controller:
         controller.until_ready()
         _, text, headers = controller.ask("/metrics")
     assert headers["content-type"].startswith("text/plain")
     typed = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    asked = {name.removesuffix("_bucket") for expression in expressions().values() for name in re.findall(r"ivs_reconciler_[a-z_]+", expression)}
+    asked = {
+        name.removesuffix("_bucket")
+        for expression in expressions().values()
+        for name in re.findall(r"ivs_reconciler_[a-z_]+", expression)
+    }
     assert asked <= typed.keys()
     known = exported()
     assert all(known[name].type == kind for name, kind in typed.items() if name in known)
     assert 'ivs_reconciler_resources{stack="acme-live",standing="pending",target="dev"} 1.0' in text
     samples = set(re.findall(r"^(ivs_reconciler_[a-z_]+)", text, re.MULTILINE))
-    assert {"ivs_reconciler_in_sync", "ivs_reconciler_api_calls_total", "ivs_reconciler_run_duration_seconds_bucket", "ivs_reconciler_repository_up"} <= samples
+    assert {
+        "ivs_reconciler_in_sync",
+        "ivs_reconciler_api_calls_total",
+        "ivs_reconciler_run_duration_seconds_bucket",
+        "ivs_reconciler_repository_up",
+    } <= samples

@@ -16,15 +16,23 @@ from tests.gitops.git import commit, git, repository
 
 BASE: dict[str, object] = {
     "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
-    "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE", "FR"], "allowedOrigins": ["https://example.com"]}},
-    "channels": {"one": {"recordingConfiguration": "archive"}, "two": {"playbackRestrictionPolicy": "eu", "streamKey": {}}, "old": {}},
+    "playbackRestrictionPolicies": {
+        "eu": {"allowedCountries": ["DE", "FR"], "allowedOrigins": ["https://example.com"]}
+    },
+    "channels": {
+        "one": {"recordingConfiguration": "archive"},
+        "two": {"playbackRestrictionPolicy": "eu", "streamKey": {}},
+        "old": {},
+    },
 }
 HEAD: dict[str, object] = {
     "recordingConfigurations": {
         "archive": {"destinationConfiguration": {"s3": {"bucketName": "vod-2"}}},
         "second": {"destinationConfiguration": {"s3": {"bucketName": "more"}}},
     },
-    "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE", "AT"], "allowedOrigins": ["https://example.com"]}},
+    "playbackRestrictionPolicies": {
+        "eu": {"allowedCountries": ["DE", "AT"], "allowedOrigins": ["https://example.com"]}
+    },
     "channels": {
         "one": {"recordingConfiguration": "archive", "latencyMode": "NORMAL", "streamKey": {}},
         "two": {"streamKey": {}, "recordingConfiguration": "second", "tags": {"event": "keynote"}},
@@ -53,19 +61,30 @@ def actions(report: Any, *, names: dict[str, str] | None = None) -> list[dict[st
     known = names or {}
     found = []
     for action in target["actions"]:
-        shown = {key: action[key] for key in ("address", "action", "reason", "explanation", "order", "blocked", "warnings", "changes")}
+        shown = {
+            key: action[key]
+            for key in ("address", "action", "reason", "explanation", "order", "blocked", "warnings", "changes")
+        }
         for change in shown["changes"]:
             for side in ("before", "after"):
                 value = change[side]
                 if isinstance(value, str):
                     value = value.removesuffix(" (made anew)")
-                change[side] = value["$ref"] if isinstance(value, dict) and "$ref" in value else known.get(value, value) if isinstance(value, str) else value
+                change[side] = (
+                    value["$ref"]
+                    if isinstance(value, dict) and "$ref" in value
+                    else known.get(value, value)
+                    if isinstance(value, str)
+                    else value
+                )
         found.append(shown)
     return found
 
 
 @pytest.mark.parametrize("prune", [(), ("--prune",)])
-def test_a_difference_says_what_the_plan_says_once_the_first_revision_is_applied(repo: Path, prune: tuple[str, ...]) -> None:
+def test_a_difference_says_what_the_plan_says_once_the_first_revision_is_applied(
+    repo: Path, prune: tuple[str, ...]
+) -> None:
     compared = diff(repo, "base..head", "--format", "json", *prune).json
     git(repo, "checkout", "-q", "base")
     assert run(repo, "apply", "--auto-approve").code == 0
@@ -75,14 +94,22 @@ def test_a_difference_says_what_the_plan_says_once_the_first_revision_is_applied
     planned = run(repo, "plan", "--format", "json", *prune).json
     names = {action["arn"]: action["address"] for action in planned["targets"][0]["actions"] if action["arn"]}
     assert actions(compared) == actions(planned, names=names)
-    assert {action["action"] for action in actions(compared)} == {"create", "update", "replace", "adopt"} | ({"delete"} if prune else set())
+    assert {action["action"] for action in actions(compared)} == {"create", "update", "replace", "adopt"} | (
+        {"delete"} if prune else set()
+    )
     same = ("create", "update", "replace", "delete", "adopt", "unchanged", "orphaned", "blocked")
-    assert [compared["targets"][0]["summary"][name] for name in same] == [planned["targets"][0]["summary"][name] for name in same]
+    assert [compared["targets"][0]["summary"][name] for name in same] == [
+        planned["targets"][0]["summary"][name] for name in same
+    ]
 
 
-def test_nothing_of_an_account_is_in_a_difference_and_it_fits_the_schema_of_a_plan(repo: Path, repository_root: Path) -> None:
+def test_nothing_of_an_account_is_in_a_difference_and_it_fits_the_schema_of_a_plan(
+    repo: Path, repository_root: Path
+) -> None:
     shown = diff(repo, "base..head", "--format", "json", "--prune")
-    jsonschema.validate(shown.json, json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8")))
+    jsonschema.validate(
+        shown.json, json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    )
     assert "arn:" not in shown.out
     assert all(action["steps"] == [] and action["observed"] is None for action in shown.json["targets"][0]["actions"])
     assert (shown.json["gitCommit"], shown.json["base"]["name"], shown.json["base"]["commit"]) == (
@@ -103,7 +130,12 @@ def test_a_saved_difference_is_shown_like_a_plan_and_never_applied(repo: Path) -
 
 
 @pytest.mark.parametrize(
-    ("view", "expected"), [("text", "Difference of two revisions"), ("markdown", "## Difference for stack"), ("html", "<small>Difference</small>")]
+    ("view", "expected"),
+    [
+        ("text", "Difference of two revisions"),
+        ("markdown", "## Difference for stack"),
+        ("html", "<small>Difference</small>"),
+    ],
 )
 def test_every_view_says_that_it_is_a_difference(repo: Path, view: str, expected: str) -> None:
     shown = diff(repo, "base..head", "--format", view)
@@ -145,7 +177,10 @@ def test_one_revision_is_compared_with_the_files_at_hand_and_an_empty_side_is_th
     assert "channel/scratch will be created" in diff(repo, "head").out
     assert "the files at hand" in diff(repo, "head").out
     assert "channel/scratch" not in diff(repo, "head..").out
-    assert diff(repo, "base..", "--format", "json").json["targets"] == diff(repo, "base..head", "--format", "json").json["targets"]
+    assert (
+        diff(repo, "base..", "--format", "json").json["targets"]
+        == diff(repo, "base..head", "--format", "json").json["targets"]
+    )
 
 
 def test_three_dots_begin_where_the_two_parted(repo: Path) -> None:
@@ -208,7 +243,10 @@ def test_a_project_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     commit(top, tag="head")
     inside = diff(folder, "base..head", "--format", "json").json["targets"]
     assert inside == run(top, "-C", "video/live", "diff", "base..head", "--format", "json").json["targets"]
-    assert inside == diff(top, "base..head", "--config", "video/live/ivs-reconciler.yaml", "--format", "json").json["targets"]
+    assert (
+        inside
+        == diff(top, "base..head", "--config", "video/live/ivs-reconciler.yaml", "--format", "json").json["targets"]
+    )
     assert len(inside[0]["actions"]) == 7
 
 

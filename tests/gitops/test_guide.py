@@ -33,11 +33,17 @@ def test_the_chapter_on_drift_is_true(tmp_path: Path) -> None:
 def test_every_option_that_the_chapter_on_drift_names_exists(repository_root: Path) -> None:
     def options(verb: str) -> str:
         return subprocess.run(
-            [sys.executable, "-m", "reconciler", *verb.split(), "--help"], capture_output=True, text=True, check=True, cwd=repository_root
+            [sys.executable, "-m", "reconciler", *verb.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=repository_root,
         ).stdout
 
     known = "".join(options(verb) for verb in ("drift", "comment", "apply", "sandbox serve"))
-    named = set(re.findall(r"`(--[a-z-]+)", DRIFT)) | set(re.findall(r"ivs-reconciler drift [^|>\n]*?(--[a-z-]+)", DRIFT))
+    named = set(re.findall(r"`(--[a-z-]+)", DRIFT)) | set(
+        re.findall(r"ivs-reconciler drift [^|>\n]*?(--[a-z-]+)", DRIFT)
+    )
     assert {"--blame", "--ignore", "--prometheus", "--notify", "--state"} <= named
     for option in named:
         assert option in known
@@ -50,7 +56,9 @@ def test_the_chapter_is_true(tmp_path: Path) -> None:
 
     def elsewhere(command: str) -> str:
         served = f" --listen 127.0.0.1:{port}" if command.endswith("&") else ""
-        return command.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("ivs-reconciler run", f"ivs-reconciler run{served}")
+        return command.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace(
+            "ivs-reconciler run", f"ivs-reconciler run{served}"
+        )
 
     assert len(transcript(CHAPTER)) > 20
     work = carried_out(CHAPTER, tmp_path, elsewhere)
@@ -58,7 +66,13 @@ def test_the_chapter_is_true(tmp_path: Path) -> None:
 
 
 def test_every_option_and_path_that_the_chapter_names_exists(repository_root: Path) -> None:
-    shown = subprocess.run([sys.executable, "-m", "reconciler", "run", "--help"], capture_output=True, text=True, check=True, cwd=repository_root).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "reconciler", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=repository_root,
+    ).stdout
     for option in set(re.findall(r"`(--[a-z-]+)", CHAPTER)):
         assert option in shown
     routes = (repository_root / "reconciler" / "gitops" / "web" / "routes.py").read_text(encoding="utf-8")

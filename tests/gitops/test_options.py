@@ -36,10 +36,22 @@ def test_everything_may_be_said_and_paths_start_from_the_file(tmp_path: Path) ->
     path = tmp_path / "controller.yaml"
     path.write_text(WHOLE)
     options = read_options(path)
-    assert (options.url, options.branch, options.path) == ("https://git.example.com/acme/live.git", "release", "infra/ivs")
-    assert (options.token_file, options.allowed_signers, options.state) == (str(tmp_path / "secrets/token"), "/etc/signers", str(tmp_path / "work"))
+    assert (options.url, options.branch, options.path) == (
+        "https://git.example.com/acme/live.git",
+        "release",
+        "infra/ivs",
+    )
+    assert (options.token_file, options.allowed_signers, options.state) == (
+        str(tmp_path / "secrets/token"),
+        "/etc/signers",
+        str(tmp_path / "work"),
+    )
     assert (options.fetch_interval, options.interval, options.jitter) == (90, 900, 20)
-    assert (options.mode, options.modes, options.intervals) == (Mode.PLAN, {"prod": Mode.APPLY, "dev": Mode.OBSERVE}, {"prod": 300})
+    assert (options.mode, options.modes, options.intervals) == (
+        Mode.PLAN,
+        {"prod": Mode.APPLY, "dev": Mode.OBSERVE},
+        {"prod": 300},
+    )
     assert (options.keep_days, options.keep_runs, options.at_once) == (7, 100, 2)
 
 
@@ -67,7 +79,9 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
     assert 'did you mean "branch"?' in lines[4]
 
 
-@pytest.mark.parametrize("text", ["", "controller:\n", "controller: [1]\n", "stack: acme\n", "controller: {}\nmore: 1\n", "- 1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "controller:\n", "controller: [1]\n", "stack: acme\n", "controller: {}\nmore: 1\n", "- 1\n"]
+)
 def test_another_file_is_not_taken_for_settings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text(text)
@@ -80,7 +94,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_options(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), (45, 45), ("366d", 31_622_400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), (45, 45), ("366d", 31_622_400)],
+)
 def test_times(text: object, seconds: float) -> None:
     assert duration(text) == seconds
 

@@ -32,7 +32,11 @@ NOW = 1_767_225_600.0
 VOID = {"meta", "br", "path", "hr"}
 NASTY = "</p><script>alert(1)</script> <img src=x onerror=y> \" ' & \u202e\x00\x1b[31m @everyone"
 REPOSITORY = RepositoryState(
-    "https://git.example.com/acme/live.git", "main", Commit("a1b2c3d4e5f6" * 3, "Move the main stage", "Ada", "", verified=True), NOW - 20, NOW - 20
+    "https://git.example.com/acme/live.git",
+    "main",
+    Commit("a1b2c3d4e5f6" * 3, "Move the main stage", "Ada", "", verified=True),
+    NOW - 20,
+    NOW - 20,
 )
 
 
@@ -80,15 +84,32 @@ def read(page: str | None) -> Reader:
     return reader
 
 
-def a_run(name: str, at: float, ending: Ending = Ending.IN_SYNC, *, drift: int = 0, pending: int = 0, **more: Any) -> Run:
+def a_run(
+    name: str, at: float, ending: Ending = Ending.IN_SYNC, *, drift: int = 0, pending: int = 0, **more: Any
+) -> Run:
     run = Run(
-        name, Mode.APPLY, "c0ffee" * 6, at, ending, 1.2, counts={Standing.DRIFT: drift, Standing.PENDING: pending}, managed=40, unchanged=40 - drift, foreign=2
+        name,
+        Mode.APPLY,
+        "c0ffee" * 6,
+        at,
+        ending,
+        1.2,
+        counts={Standing.DRIFT: drift, Standing.PENDING: pending},
+        managed=40,
+        unchanged=40 - drift,
+        foreign=2,
     )
     return replace(run, calls=17, account_id="123456789012", region="us-west-2", **more)
 
 
 def a_finding(name: str) -> Finding:
-    return Finding(Address(KindName.CHANNEL, name), Standing.DRIFT, "it was changed outside", "arn:aws:ivs:x", (FieldChange("/latencyMode", "NORMAL", "LOW"),))
+    return Finding(
+        Address(KindName.CHANNEL, name),
+        Standing.DRIFT,
+        "it was changed outside",
+        "arn:aws:ivs:x",
+        (FieldChange("/latencyMode", "NORMAL", "LOW"),),
+    )
 
 
 def a_world(store: Store, count: int) -> Snapshot:
@@ -109,7 +130,13 @@ def a_world(store: Store, count: int) -> Snapshot:
         name = f"{'prod' if number % 3 else 'stage'}-{number:02}-eu-central-1"
         for hour in range(0, 168, 6):
             drift = (hour * (number + 3)) % 7 if hour % 30 > 12 else 0
-            run = a_run(name, NOW - (168 - hour) * 3600, Ending.DRIFTED if drift else Ending.IN_SYNC, drift=drift, pending=hour % 4)
+            run = a_run(
+                name,
+                NOW - (168 - hour) * 3600,
+                Ending.DRIFTED if drift else Ending.IN_SYNC,
+                drift=drift,
+                pending=hour % 4,
+            )
             store.add(TargetState(name, last=run), run)
         ending = endings[number % len(endings)]
         drift = 3 if ending is Ending.DRIFTED else 0
@@ -132,12 +159,19 @@ def a_world(store: Store, count: int) -> Snapshot:
                 else "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec",
                 looked=not failed,
             )
-            store.add(TargetState(name, due=NOW + 60, failures=2 if failed else 0, last_success=NOW - 700, commit="c0ffee", last=last), last)
+            store.add(
+                TargetState(
+                    name, due=NOW + 60, failures=2 if failed else 0, last_success=NOW - 700, commit="c0ffee", last=last
+                ),
+                last,
+            )
     names = tuple(name for name in store.flags())
     if count > 5:
         store.suspend(names[5], suspended=True)
     states = store.states(names)
-    return Snapshot("acme-live", REPOSITORY, states, dict.fromkeys(states, Mode.APPLY), frozenset(), NOW, ready=True, now=NOW)
+    return Snapshot(
+        "acme-live", REPOSITORY, states, dict.fromkeys(states, Mode.APPLY), frozenset(), NOW, ready=True, now=NOW
+    )
 
 
 @pytest.fixture
@@ -192,13 +226,27 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
     store = Store(tmp_path_factory.mktemp("db") / "controller.db")
     for words in (text, NASTY, f"{NASTY}\n{text}"):
         clean = words.encode("utf-8", "replace").decode()
-        run = a_run("dev", NOW, Ending.FAILED, message=clean, findings=(a_finding("x"),), on_air=(OnAir(clean, clean, clean, 3, clean),))
+        run = a_run(
+            "dev",
+            NOW,
+            Ending.FAILED,
+            message=clean,
+            findings=(a_finding("x"),),
+            on_air=(OnAir(clean, clean, clean, 3, clean),),
+        )
         store.add(TargetState("dev", last=run), run)
         repository = replace(
-            REPOSITORY, url=f"https://user:{NASTY}@h", branch=clean, commit=Commit("c" * 40, clean, clean), trouble=Trouble.UNVERIFIED, message=clean
+            REPOSITORY,
+            url=f"https://user:{NASTY}@h",
+            branch=clean,
+            commit=Commit("c" * 40, clean, clean),
+            trouble=Trouble.UNVERIFIED,
+            message=clean,
         )
         states = {"dev": replace(store.states(("dev",))["dev"], last=run, known=run)}
-        snapshot = Snapshot(clean, repository, states, {"dev": Mode.PLAN}, frozenset({"dev"}), NOW, ready=False, now=NOW)
+        snapshot = Snapshot(
+            clean, repository, states, {"dev": Mode.PLAN}, frozenset({"dev"}), NOW, ready=False, now=NOW
+        )
         read(pages.overview(snapshot, store))
         read(pages.target(snapshot, store, "dev"))
         read(pages.run(snapshot, store, "dev", 1))
@@ -206,19 +254,39 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
 
 
 @given(results)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
 def test_a_run_that_applied_shows_every_outcome(tmp_path_factory: pytest.TempPathFactory, result: object) -> None:
     store = Store(tmp_path_factory.mktemp("db") / "controller.db")
     run = a_run("dev", NOW, Ending.APPLIED, result=result)
     number = store.add(TargetState("dev", last=run), run)
-    snapshot = Snapshot("acme", REPOSITORY, {"dev": TargetState("dev", last=run)}, {"dev": Mode.APPLY}, frozenset(), NOW, ready=True, now=NOW)
+    snapshot = Snapshot(
+        "acme",
+        REPOSITORY,
+        {"dev": TargetState("dev", last=run)},
+        {"dev": Mode.APPLY},
+        frozenset(),
+        NOW,
+        ready=True,
+        now=NOW,
+    )
     page = pages.run(snapshot, store, "dev", number)
     assert page is not None
     assert page.count('<details class="act ') == len(result.outcomes)  # type: ignore[attr-defined]
     store.close()
 
 
-@given(st.lists(st.tuples(st.integers(0, 167), st.integers(0, 5000), st.integers(0, 5000)), min_size=1, max_size=168, unique_by=lambda each: each[0]))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 167), st.integers(0, 5000), st.integers(0, 5000)),
+        min_size=1,
+        max_size=168,
+        unique_by=lambda each: each[0],
+    )
+)
 def test_a_plot_stays_inside_its_box(counts: list[tuple[int, int, int]]) -> None:
     points = [Point(hour * 3600.0, drifted, pending) for hour, drifted, pending in sorted(counts)]
     drawn = plot(points, 0, 168 * 3600.0, label="drift")
@@ -232,21 +300,26 @@ def test_a_plot_is_high_where_drift_is() -> None:
     assert "v-pending" not in drawn
 
 
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser")
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser"
+)
 
 
 def browse(folder: Path, *words: str) -> str:
     assert BROWSER
     profile = folder / "profile"
     shutil.rmtree(profile, ignore_errors=True)
-    return subprocess.run([BROWSER, *QUIET, f"--user-data-dir={profile}", *words], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        [BROWSER, *QUIET, f"--user-data-dir={profile}", *words], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
 
 
 def first_pixel(path: Path) -> tuple[int, ...]:
     """Return the colour of a PNG's first pixel, which no filter of the format changes."""
     content = path.read_bytes()
     pixels = b"".join(
-        content[found.start() + 4 : found.start() + 4 + int.from_bytes(content[found.start() - 4 : found.start()])] for found in re.finditer(b"IDAT", content)
+        content[found.start() + 4 : found.start() + 4 + int.from_bytes(content[found.start() - 4 : found.start()])]
+        for found in re.finditer(b"IDAT", content)
     )
     return tuple(zlib.decompressobj().decompress(pixels, 4)[1:4])
 
@@ -256,10 +329,15 @@ def test_a_browser_shows_the_pages_in_light_and_dark_under_their_policy(tmp_path
     repo = Repo(tmp_path / "repo")
     target = {"region": "us-west-2", "sandbox": ".sandbox/dev.db"}
     repo.commit(
-        {"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}}, "specs/live.yaml": {"channels": {"main-stage": {}}}},
+        {
+            "ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}},
+            "specs/live.yaml": {"channels": {"main-stage": {}}},
+        },
         NASTY.replace("\0", ""),
     )
-    with running(tmp_path, "--repo", str(repo.folder), "--mode", "plan", "--fetch-interval", "1h", "--interval", "1h") as controller:
+    with running(
+        tmp_path, "--repo", str(repo.folder), "--mode", "plan", "--fetch-interval", "1h", "--interval", "1h"
+    ) as controller:
         controller.until_ready()
         until(lambda: len(controller.lines("run")) == 1)
         base = f"http://127.0.0.1:{controller.port}"
@@ -273,7 +351,13 @@ def test_a_browser_shows_the_pages_in_light_and_dark_under_their_policy(tmp_path
         assert "1 shown" in plan
         for scheme, colour in (("1", (0xF5, 0xF6, 0xF8)), ("0", (0x0D, 0x11, 0x17))):
             picture = tmp_path / f"{scheme}.png"
-            browse(tmp_path, f"--blink-settings=preferredColorScheme={scheme}", "--window-size=800,600", f"--screenshot={picture}", f"{base}/")
+            browse(
+                tmp_path,
+                f"--blink-settings=preferredColorScheme={scheme}",
+                "--window-size=800,600",
+                f"--screenshot={picture}",
+                f"{base}/",
+            )
             assert first_pixel(picture) == colour
 
 
@@ -285,11 +369,15 @@ def test_nothing_is_wider_than_the_screen(tmp_path: Path, store: Store, width: i
     for page in (pages.overview(snapshot, store), pages.target(snapshot, store, list(snapshot.states)[1]) or ""):
         (tmp_path / "page.html").write_text(re.sub(r'<meta http-equiv="refresh"[^>]*>', "", page), encoding="utf-8")
         frame = f'<iframe id="f" src="page.html" style="width:{width}px;height:800px;border:0"></iframe>'
-        script = (
-            "<script>onload=()=>{const d=document.getElementById('f').contentDocument.documentElement;document.title=d.scrollWidth+'/'+d.clientWidth}</script>"
-        )
+        script = "<script>onload=()=>{const d=document.getElementById('f').contentDocument.documentElement;document.title=d.scrollWidth+'/'+d.clientWidth}</script>"
         (tmp_path / "frame.html").write_text(f"<!doctype html><title>none</title>{frame}{script}", encoding="utf-8")
-        shown = browse(tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri())
+        shown = browse(
+            tmp_path,
+            "--allow-file-access-from-files",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+            (tmp_path / "frame.html").as_uri(),
+        )
         wide, screen = map(int, re.findall(r"<title>(\d+)/(\d+)</title>", shown)[0])
         found.append((wide <= screen, wide, screen))
     assert all(fits for fits, _, _ in found), found

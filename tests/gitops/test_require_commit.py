@@ -113,7 +113,9 @@ def test_a_plan_of_the_trial_merge_fits_the_real_one(repo: Path) -> None:
         (("--base", "main"), ("--base", "gone"), 3, "the base gone stands for no commit here"),
     ],
 )
-def test_what_cannot_be_held_to_is_said(repo: Path, planned: tuple[str, ...], applied: tuple[str, ...], code: int, message: str) -> None:
+def test_what_cannot_be_held_to_is_said(
+    repo: Path, planned: tuple[str, ...], applied: tuple[str, ...], code: int, message: str
+) -> None:
     made = run(repo, "plan", "--out", "p.json", *planned)
     ran = made if made.code else apply(repo, *applied)
     assert ran.code == code

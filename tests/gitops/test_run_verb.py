@@ -21,7 +21,11 @@ from tests.gitops.repos import Repo, over_http
 SPEC = {"channels": {"main-stage": {"streamKey": {}}, "side-stage": {"latencyMode": "NORMAL"}}}
 QUICK = ("--fetch-interval", "3600s", "--interval", "3600s")
 HOOK, LAB, CONTROL = "hook-secret-1", "lab-token-2", "control-token-3"
-SECRETS = {"IVS_RECONCILER_GITHUB_SECRET": HOOK, "IVS_RECONCILER_GITLAB_TOKEN": LAB, "IVS_RECONCILER_CONTROL_TOKEN": CONTROL}
+SECRETS = {
+    "IVS_RECONCILER_GITHUB_SECRET": HOOK,
+    "IVS_RECONCILER_GITLAB_TOKEN": LAB,
+    "IVS_RECONCILER_CONTROL_TOKEN": CONTROL,
+}
 
 
 @pytest.fixture
@@ -54,7 +58,11 @@ def test_it_becomes_ready_serves_and_stops(tmp_path: Path, repo: Repo, sandbox: 
         assert status == 200
         assert "acme-live" in page
         assert headers["content-security-policy"].startswith("default-src 'none'")
-        assert (headers["x-content-type-options"], headers["cache-control"], headers["referrer-policy"]) == ("nosniff", "no-store", "no-referrer")
+        assert (headers["x-content-type-options"], headers["cache-control"], headers["referrer-policy"]) == (
+            "nosniff",
+            "no-store",
+            "no-referrer",
+        )
         assert 'ivs_reconciler_in_sync{stack="acme-live",target="dev"} 0.0' in controller.ask("/metrics")[1]
         (line,) = controller.lines("run")
         assert (line["target"], line["ending"], line["commit"], line["pending"]) == ("dev", "pending", repo.head, 3)
@@ -130,18 +138,27 @@ def test_nothing_else_can_be_done_through_it(tmp_path: Path, repo: Repo, method:
         for path in ("/", "/healthz", "/readyz", "/metrics", "/targets/dev"):
             assert controller.ask(path, method)[0] == 405
         assert controller.ask("/", "HEAD")[:2] == (200, "")
-        assert [controller.ask(path)[0] for path in ("/x", "/targets/", "/targets/../x", "/targets/dev", "/targets/%00", "/targets/a/plans/b")] == [404] * 6
+        assert [
+            controller.ask(path)[0]
+            for path in ("/x", "/targets/", "/targets/../x", "/targets/dev", "/targets/%00", "/targets/a/plans/b")
+        ] == [404] * 6
 
 
 def test_what_strangers_send_is_bounded(tmp_path: Path) -> None:
     with running(tmp_path, "--repo", str(tmp_path / "nowhere"), *QUICK, env=SECRETS) as controller:
         assert again(lambda: controller.ask("/hooks/github", "POST", b"x" * 1_048_577))[0] == 413
         assert controller.ask("/" + "x" * 5_000)[0] == 414
-        assert raw(controller, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n").startswith(b"HTTP/1.1 431")
+        assert raw(
+            controller, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n"
+        ).startswith(b"HTTP/1.1 431")
         assert raw(controller, b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431")
-        assert raw(controller, b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").startswith(b"HTTP/1.1 411")
+        assert raw(
+            controller, b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ).startswith(b"HTTP/1.1 411")
         assert raw(controller, b"POST /hooks/github HTTP/1.1\r\nContent-Length: -1\r\n\r\n").startswith(b"HTTP/1.1 411")
-        assert raw(controller, b"POST /hooks/github HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx").startswith(b"HTTP/1.1 411")
+        assert raw(
+            controller, b"POST /hooks/github HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"
+        ).startswith(b"HTTP/1.1 411")
         assert b"<script>" not in raw(controller, b"<script>alert(1)</script>\r\n\r\n")
         # Connections that say nothing neither stop the others nor pile up without end.
         silent = [socket.create_connection(("127.0.0.1", controller.port)) for _ in range(40)]
@@ -178,7 +195,9 @@ def raw(controller: Running, sent: bytes) -> bytes:
     return answer
 
 
-def test_a_stop_lets_calls_in_flight_finish_and_the_next_start_goes_on(tmp_path: Path, repo: Repo, sandbox: Sandbox) -> None:
+def test_a_stop_lets_calls_in_flight_finish_and_the_next_start_goes_on(
+    tmp_path: Path, repo: Repo, sandbox: Sandbox
+) -> None:
     repo.commit({"specs/live.yaml": {"channels": {f"stage-{number:02}": {} for number in range(24)}}})
     sandbox.control.add_fault("delay", operation="CreateChannel", seconds=0.6, times=None)
     with running(tmp_path, "--repo", str(repo.folder), *QUICK, "--mode", "apply") as controller:
@@ -226,11 +245,23 @@ def test_no_secret_is_in_any_page_log_or_file(tmp_path: Path, repo: Repo, sandbo
     token = "ghs_abcDEF123456"
     with (
         over_http(repo.folder.parent, password=token) as (url, _),
-        running(tmp_path, "--repo", f"{url}/repo/.git", *QUICK, "--mode", "apply", "-vv", env={**SECRETS, "IVS_RECONCILER_GIT_TOKEN": token}) as controller,
+        running(
+            tmp_path,
+            "--repo",
+            f"{url}/repo/.git",
+            *QUICK,
+            "--mode",
+            "apply",
+            "-vv",
+            env={**SECRETS, "IVS_RECONCILER_GIT_TOKEN": token},
+        ) as controller,
     ):
         controller.until_ready()
         ivs = client(sandbox.endpoint_url)
-        keys = [ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"] for key in ivs.list_stream_keys(channelArn=arn_of(ivs, "main-stage"))["streamKeys"]]
+        keys = [
+            ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"]
+            for key in ivs.list_stream_keys(channelArn=arn_of(ivs, "main-stage"))["streamKeys"]
+        ]
         secrets = [token, *SECRETS.values(), CREDENTIALS["AWS_SECRET_ACCESS_KEY"], *keys]
         assert keys
         ivs.update_channel(arn=arn_of(ivs, "side-stage"), latencyMode="LOW")

@@ -27,10 +27,16 @@ def a_run(ending: Ending, *, looked: bool = True) -> Run:
 
 
 @given(st.lists(states, unique_by=lambda state: state.name), st.frozensets(st.sampled_from("abcdef")))
-def test_nothing_suspended_running_or_early_is_due_and_wishes_come_first(some: list[TargetState], running: frozenset[str]) -> None:
+def test_nothing_suspended_running_or_early_is_due_and_wishes_come_first(
+    some: list[TargetState], running: frozenset[str]
+) -> None:
     by_name = {state.name: state for state in some}
     found = schedule.due(some, NOW, running=running)
-    assert set(found) == {state.name for state in some if not state.suspended and state.name not in running and (state.asked or state.due <= NOW)}
+    assert set(found) == {
+        state.name
+        for state in some
+        if not state.suspended and state.name not in running and (state.asked or state.due <= NOW)
+    }
     order = [(not by_name[name].asked, by_name[name].due) for name in found]
     assert order == sorted(order)
 
@@ -42,7 +48,9 @@ def test_the_next_moment_is_never_after_a_target_that_waits(some: list[TargetSta
 
 
 @given(states, endings, draws, st.floats(60, 86_400), st.floats(0, 0.9))
-def test_after_a_look_the_next_one_keeps_to_the_interval_or_backs_off(state: TargetState, ending: Ending, draw: float, interval: float, jitter: float) -> None:
+def test_after_a_look_the_next_one_keeps_to_the_interval_or_backs_off(
+    state: TargetState, ending: Ending, draw: float, interval: float, jitter: float
+) -> None:
     pace = Pace(interval=interval, jitter=jitter)
     after = schedule.after(state, a_run(ending), pace, NOW, draw)
     wait = after.due - NOW
@@ -78,7 +86,9 @@ def test_what_was_known_stays_when_a_look_fails() -> None:
 
 
 @given(st.integers(0, 30), draws)
-def test_a_forge_that_fails_is_asked_less_often_but_at_least_every_quarter_of_an_hour(failures: int, draw: float) -> None:
+def test_a_forge_that_fails_is_asked_less_often_but_at_least_every_quarter_of_an_hour(
+    failures: int, draw: float
+) -> None:
     repository = RepositoryState("u", "main", tried_at=NOW, failures=failures)
     wait = schedule.next_fetch(repository, Pace(fetch=60, jitter=0.1), draw) - NOW
     assert 14 <= wait <= 900.1

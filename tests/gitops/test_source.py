@@ -103,7 +103,9 @@ def test_a_private_repository_is_fetched_with_its_token(tmp_path: Path, repo: Re
     assert TOKEN.encode() not in everything
 
 
-def test_the_token_is_in_no_argument_and_only_where_the_network_is(tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_in_no_argument_and_only_where_the_network_is(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, record = shutil.which("git"), tmp_path / "record"
     spy = tmp_path / "bin" / "git"
     spy.parent.mkdir()
@@ -143,12 +145,19 @@ def test_nothing_of_the_repository_is_run(tmp_path: Path, repo: Repo, monkeypatc
     trap = tmp_path / "sprung"
     home = tmp_path / "home"
     home.mkdir()
-    (home / ".gitconfig").write_text(f'[filter "evil"]\n\tsmudge = touch {trap}\n\trequired = true\n[core]\n\tfsmonitor = touch {trap}\n\thooksPath = {home}\n')
+    (home / ".gitconfig").write_text(
+        f'[filter "evil"]\n\tsmudge = touch {trap}\n\trequired = true\n[core]\n\tfsmonitor = touch {trap}\n\thooksPath = {home}\n'
+    )
     for hook in ("post-checkout", "reference-transaction", "post-index-change"):
         (home / hook).write_text(f"#!/bin/sh\ntouch {trap}\n")
         (home / hook).chmod(0o755)
     monkeypatch.setenv("HOME", str(home))
-    repo.commit({".gitattributes": "* filter=evil\n", ".gitmodules": f'[submodule "x"]\n\tpath = x\n\turl = {tmp_path}/nowhere\n'})
+    repo.commit(
+        {
+            ".gitattributes": "* filter=evil\n",
+            ".gitmodules": f'[submodule "x"]\n\tpath = x\n\turl = {tmp_path}/nowhere\n',
+        }
+    )
     following = source(tmp_path, repo.folder)
     with following.files(following.fetch()) as folder:
         assert (folder / "live/spec.yaml").read_text() == "a: 1\n"
@@ -250,7 +259,9 @@ def test_a_signed_tree_with_other_content_is_not_verified(tmp_path: Path, repo: 
         ("https://git.example.com/x.git", {"token": Secret(file="/nowhere/token")}, "cannot be read"),
     ],
 )
-def test_what_cannot_be_followed_safely_is_refused_before_git_is_called(url: str, more: dict[str, object], said: str) -> None:
+def test_what_cannot_be_followed_safely_is_refused_before_git_is_called(
+    url: str, more: dict[str, object], said: str
+) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         check_remote(Remote(url, **more))  # type: ignore[arg-type]
     assert ":secret@" not in str(caught.value)
@@ -258,13 +269,22 @@ def test_what_cannot_be_followed_safely_is_refused_before_git_is_called(url: str
 
 @pytest.mark.parametrize(
     ("url", "scheme"),
-    [("git@h.example:a/b.git", "ssh"), ("ssh://h/a", "ssh"), ("HTTPS://h/a", "https"), ("/srv/a", "file"), ("./a", "file"), ("ext::x", "ext")],
+    [
+        ("git@h.example:a/b.git", "ssh"),
+        ("ssh://h/a", "ssh"),
+        ("HTTPS://h/a", "https"),
+        ("/srv/a", "file"),
+        ("./a", "file"),
+        ("ext::x", "ext"),
+    ],
 )
 def test_the_transport_is_read_off_the_address(url: str, scheme: str) -> None:
     assert scheme_of(url) == scheme
 
 
-def test_ssh_goes_by_one_key_and_the_hosts_of_one_file(tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_goes_by_one_key_and_the_hosts_of_one_file(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stand-in for ssh notes how it was called and runs what the forge would run."""
     record = tmp_path / "record"
     stand_in = tmp_path / "bin" / "ssh"
@@ -285,7 +305,9 @@ def test_ssh_goes_by_one_key_and_the_hosts_of_one_file(tmp_path: Path, repo: Rep
     assert {"StrictHostKeyChecking=yes", f"UserKnownHostsFile={hosts}", "BatchMode=yes"} <= set(called)
 
 
-def test_an_old_git_is_refused_because_it_could_not_be_told_what_not_to_do(tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_git_is_refused_because_it_could_not_be_told_what_not_to_do(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     following = source(tmp_path, repo.folder)
     old = tmp_path / "bin" / "git"
     old.parent.mkdir()
@@ -302,7 +324,9 @@ def test_a_stop_does_not_wait_for_a_forge_that_is_silent(tmp_path: Path) -> None
 
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        following = Source(tmp_path / "state", Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/repo"), timeout=600, stop=stop)
+        following = Source(
+            tmp_path / "state", Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/repo"), timeout=600, stop=stop
+        )
         following.open()
         threading.Timer(0.5, stop.set).start()
         with pytest.raises(GitError, match="because the controller stops"):

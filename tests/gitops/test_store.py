@@ -19,15 +19,28 @@ from reconciler.plan.drift import Finding, Standing
 from tests.report.makers import a_plan, a_target, results
 
 NOW = 1_767_225_600.0
-FINDING = Finding(Address(KindName.CHANNEL, "x"), Standing.DRIFT, "changed", "arn:x", (FieldChange("/name", "a", None, absent_after=True),))
+FINDING = Finding(
+    Address(KindName.CHANNEL, "x"),
+    Standing.DRIFT,
+    "changed",
+    "arn:x",
+    (FieldChange("/name", "a", None, absent_after=True),),
+)
 
 
-def a_run(at: float = NOW, *, target: str = "dev", ending: Ending = Ending.DRIFTED, drift: int = 1, **more: object) -> Run:
+def a_run(
+    at: float = NOW, *, target: str = "dev", ending: Ending = Ending.DRIFTED, drift: int = 1, **more: object
+) -> Run:
     return Run(target, Mode.PLAN, "c" * 40, at, ending, 1.5, "said", counts={Standing.DRIFT: drift}, managed=7, **more)  # type: ignore[arg-type]
 
 
 def add(store: Store, run: Run) -> int:
-    return store.add(TargetState(run.target, due=run.started + 600, failures=2, last_success=run.started, commit=run.commit, last=run), run)
+    return store.add(
+        TargetState(
+            run.target, due=run.started + 600, failures=2, last_success=run.started, commit=run.commit, last=run
+        ),
+        run,
+    )
 
 
 @pytest.fixture
@@ -37,14 +50,24 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     store = Store(path)
-    run = a_run(findings=(FINDING,), on_air=(OnAir("x", "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),), account_id="123456789012", region="us-west-2")
+    run = a_run(
+        findings=(FINDING,),
+        on_air=(OnAir("x", "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
+        account_id="123456789012",
+        region="us-west-2",
+    )
     add(store, run)
     store.close()
     state = Store(path).states(("dev", "new"))["dev"]
     assert state.last is not None
     assert (state.due, state.failures, state.last_success, state.commit) == (NOW + 600, 2, NOW, "c" * 40)
     assert state.known == state.last
-    assert (state.last.findings, state.last.on_air, state.last.drifted, state.last.message) == (run.findings, run.on_air, 1, "said")
+    assert (state.last.findings, state.last.on_air, state.last.drifted, state.last.message) == (
+        run.findings,
+        run.on_air,
+        1,
+        "said",
+    )
 
 
 def test_a_look_that_failed_leaves_what_was_known(path: Path) -> None:
@@ -135,7 +158,9 @@ def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
         "for number in range(100_000): add(store, a_run(NOW + number, plan=a_plan(a_target()), plan_id=f'sha256:{number}'))\n"
     )
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2])
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2]
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         # Killed once it is writing; nobody waits for its lock, which it hardly ever lets go of.
@@ -158,7 +183,10 @@ def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
 def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(path: Path) -> None:
     store = Store(path)
     for number in range(60):
-        add(store, a_run(NOW + number, plan=a_plan(a_target()), plan_id=f"sha256:{number}", result=ApplyResult("dev", ())))
+        add(
+            store,
+            a_run(NOW + number, plan=a_plan(a_target()), plan_id=f"sha256:{number}", result=ApplyResult("dev", ())),
+        )
     kept = [store.plan("dev", f"sha256:{number}") is not None for number in range(60)]
     assert kept == [False] * 10 + [True] * 50
     ends = [store.run("dev", number) for number, _ in store.runs("dev", 100)]

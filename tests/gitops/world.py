@@ -45,7 +45,13 @@ class World:
     """One controller's surroundings. ``targets`` gives the names of the accounts, each a sandbox of its own."""
 
     def __init__(
-        self, folder: Path, *targets: str, pace: Pace | None = None, spec: Mapping[str, object] = SPEC, observer: Observer | None = None, **remote: str
+        self,
+        folder: Path,
+        *targets: str,
+        pace: Pace | None = None,
+        spec: Mapping[str, object] = SPEC,
+        observer: Observer | None = None,
+        **remote: str,
     ) -> None:
         self.folder = folder
         self.clock = VirtualClock()
@@ -65,7 +71,10 @@ class World:
     def __enter__(self) -> Self:
         for sandbox in self.sandboxes.values():
             sandbox.start()
-        self.repo.commit({"ivs-reconciler.yaml": self.project(), **{f"specs/{name}.yaml": self.spec for name in self.names}}, "The first")
+        self.repo.commit(
+            {"ivs-reconciler.yaml": self.project(), **{f"specs/{name}.yaml": self.spec for name in self.names}},
+            "The first",
+        )
         self.begin()
         return self
 
@@ -76,7 +85,12 @@ class World:
 
     def project(self, **more: object) -> dict[str, object]:
         targets = {
-            name: {"region": REGION, "accountId": ACCOUNT, "endpointUrl": self.sandboxes[name].endpoint_url, "specs": [f"specs/{name}.yaml"]}
+            name: {
+                "region": REGION,
+                "accountId": ACCOUNT,
+                "endpointUrl": self.sandboxes[name].endpoint_url,
+                "specs": [f"specs/{name}.yaml"],
+            }
             for name in self.names
         }
         return {"stack": "acme-live", "targets": targets, **more}
@@ -93,7 +107,14 @@ class World:
             monotonic=self.clock.monotonic,
             stop=self.stop,
             counted=self._counted,
-            tell=Teller(self.store, self.environment, self._told, now=self.clock.now, sleep=self.clock.sleep, pages="https://status.example.com/"),
+            tell=Teller(
+                self.store,
+                self.environment,
+                self._told,
+                now=self.clock.now,
+                sleep=self.clock.sleep,
+                pages="https://status.example.com/",
+            ),
         )
         self.controller = Controller(
             Source(state, self.remote, timeout=60),

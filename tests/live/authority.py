@@ -23,7 +23,12 @@ ACCOUNT = "123456789012"
 CANARY = "cAnary7"
 """Part of every secret and token here, and of nothing else."""
 
-POOL = {f"KEY{number:04}": AccessKey(ACCOUNT, secret=f"{CANARY}Secret{number:04}", session_token=f"{CANARY}Token{number:04}") for number in range(1, 1500)}
+POOL = {
+    f"KEY{number:04}": AccessKey(
+        ACCOUNT, secret=f"{CANARY}Secret{number:04}", session_token=f"{CANARY}Token{number:04}"
+    )
+    for number in range(1, 1500)
+}
 STATIC = AccessKey(ACCOUNT, secret=f"{CANARY}SecretStatic")
 ACCOUNTS = {**POOL, "STATIC": STATIC}
 
@@ -64,7 +69,9 @@ class Authority:
     A code of an MFA device counts once, and so does what renews a sign-on; ``renewals`` are the requests of the latter.
     """
 
-    def __init__(self, lifetime: float, refuse: Callable[[int], Refusal | None], codes: Iterable[str], sign_on: float) -> None:
+    def __init__(
+        self, lifetime: float, refuse: Callable[[int], Refusal | None], codes: Iterable[str], sign_on: float
+    ) -> None:
         self.forms: list[dict[str, str]] = []
         self.signers: list[str] = []
         self.renewals: list[dict[str, str]] = []
@@ -89,7 +96,9 @@ class Authority:
                 if path == "/token":
                     status, kind, answer = outer.renewed(json.loads(body))
                 elif path in ("/agent", f"{METADATA}/{MACHINE_ROLE}"):
-                    status, kind, answer = outer.agent(self.headers.get("Authorization", self.headers.get("x-aws-ec2-metadata-token", "")))
+                    status, kind, answer = outer.agent(
+                        self.headers.get("Authorization", self.headers.get("x-aws-ec2-metadata-token", ""))
+                    )
                 elif path == "/latest/api/token":
                     status, kind, answer = 200, "text/plain", f"{CANARY}Metadata".encode()
                 elif path == f"{METADATA}/":
@@ -118,26 +127,48 @@ class Authority:
         """Return status, content type and body."""
         action = form.get("Action", "")
         if action == "GetCallerIdentity":
-            return 200, "text/xml", _xml(action, f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/deployer/x</Arn><UserId>A</UserId><Account>{ACCOUNT}</Account>")
+            return (
+                200,
+                "text/xml",
+                _xml(
+                    action,
+                    f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/deployer/x</Arn><UserId>A</UserId><Account>{ACCOUNT}</Account>",
+                ),
+            )
         with self._lock:
             self.forms.append(form)
             self.signers.append(signer)
             refusal = self._refuse(len(self.forms))
             if refusal is None and "SerialNumber" in form and form["TokenCode"] not in self._codes:
-                refusal = Refusal(403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.")
+                refusal = Refusal(
+                    403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code."
+                )
             self._codes.discard(form.get("TokenCode", ""))
             if refusal is None:
                 self._given += 1
             number = self._given
         if refusal is not None and action:
             text = f"<Code>{refusal.code}</Code><Message>{refusal.text}</Message>"
-            return refusal.status, "text/xml", f'<ErrorResponse xmlns="{_STS}"><Error>{text}</Error></ErrorResponse>'.encode()
+            return (
+                refusal.status,
+                "text/xml",
+                f'<ErrorResponse xmlns="{_STS}"><Error>{text}</Error></ErrorResponse>'.encode(),
+            )
         if refusal is not None:
-            return refusal.status, "application/json", json.dumps({"__type": refusal.code, "message": refusal.text}).encode()
+            return (
+                refusal.status,
+                "application/json",
+                json.dumps({"__type": refusal.code, "message": refusal.text}).encode(),
+            )
         until = time.time() + self._lifetime
         key, one = f"KEY{number:04}", POOL[f"KEY{number:04}"]
         if not action:
-            given = {"accessKeyId": key, "secretAccessKey": one.secret, "sessionToken": one.session_token, "expiration": int(until * 1000)}
+            given = {
+                "accessKeyId": key,
+                "secretAccessKey": one.secret,
+                "sessionToken": one.session_token,
+                "expiration": int(until * 1000),
+            }
             return 200, "application/json", json.dumps({"roleCredentials": given}).encode()
         expires = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return (
@@ -155,11 +186,23 @@ class Authority:
         """Renew a sign-on with the token that the last renewal gave; the first is number 0."""
         with self._lock:
             self.renewals.append(asked)
-            good = asked["refreshToken"] == f"{CANARY}Refresh{len(self.renewals) - 1}" and asked["clientSecret"] == f"{CANARY}Client"
+            good = (
+                asked["refreshToken"] == f"{CANARY}Refresh{len(self.renewals) - 1}"
+                and asked["clientSecret"] == f"{CANARY}Client"
+            )
             number = len(self.renewals)
         if not good or self._sign_on <= 0:
-            return 400, "application/json", json.dumps({"__type": "InvalidGrantException", "error": "invalid_grant"}).encode()
-        given = {"accessToken": f"{CANARY}Bearer{number}", "expiresIn": int(self._sign_on), "refreshToken": f"{CANARY}Refresh{number}", "tokenType": "Bearer"}
+            return (
+                400,
+                "application/json",
+                json.dumps({"__type": "InvalidGrantException", "error": "invalid_grant"}).encode(),
+            )
+        given = {
+            "accessToken": f"{CANARY}Bearer{number}",
+            "expiresIn": int(self._sign_on),
+            "refreshToken": f"{CANARY}Refresh{number}",
+            "tokenType": "Bearer",
+        }
         return 200, "application/json", json.dumps(given).encode()
 
     def agent(self, authorization: str) -> tuple[int, str, bytes]:
@@ -169,7 +212,13 @@ class Authority:
             self._given += 1
             key = f"KEY{self._given:04}"
         until = datetime.fromtimestamp(time.time() + self._lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        given = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": POOL[key].secret, "Token": POOL[key].session_token, "Expiration": until}
+        given = {
+            "Code": "Success",
+            "AccessKeyId": key,
+            "SecretAccessKey": POOL[key].secret,
+            "Token": POOL[key].session_token,
+            "Expiration": until,
+        }
         return 200, "application/json", json.dumps(given).encode()
 
     def close(self) -> None:
@@ -184,7 +233,11 @@ def _xml(action: str, result: str) -> bytes:
 
 @contextmanager
 def authority(
-    lifetime: float = 30, refuse: Callable[[int], Refusal | None] = lambda _: None, *, codes: Iterable[str] = (), sign_on: float = 3600
+    lifetime: float = 30,
+    refuse: Callable[[int], Refusal | None] = lambda _: None,
+    *,
+    codes: Iterable[str] = (),
+    sign_on: float = 3600,
 ) -> Iterator[Authority]:
     """Serve credentials that live so many seconds, and sign-ons that do. botocore renews credentials that have less than ten minutes left with every request."""
     server = Authority(lifetime, refuse, codes, sign_on)

@@ -52,7 +52,9 @@ class Bench:
 
     def keys(self, operation: str) -> list[str]:
         """Return who signed the calls of an operation that were accepted."""
-        return [call["access_key"] for call in self.sandbox.control.calls(operation, limit=5000) if call["status"] == 200]
+        return [
+            call["access_key"] for call in self.sandbox.control.calls(operation, limit=5000) if call["status"] == 200
+        ]
 
     def names(self) -> list[str]:
         return sorted(one["name"] for one in self.sandbox.control.inventory(limit=5000) if ":channel/" in one["arn"])
@@ -80,7 +82,9 @@ def sso(bench: Bench, hours: float, form: str) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha1(("studio" if form == "session" else url).encode(), usedforsecurity=False).hexdigest()
     until = (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    (cache / f"{name}.json").write_text(json.dumps({"startUrl": url, "region": "us-west-2", "accessToken": f"{CANARY}Bearer", "expiresAt": until}))
+    (cache / f"{name}.json").write_text(
+        json.dumps({"startUrl": url, "region": "us-west-2", "accessToken": f"{CANARY}Bearer", "expiresAt": until})
+    )
 
 
 def broken_off(bench: Bench, said: str, *, repaired: bool = True) -> None:
@@ -89,15 +93,23 @@ def broken_off(bench: Bench, said: str, *, repaired: bool = True) -> None:
     made = bench.names()
     assert ran.code == 4, ran.err
     assert 0 < len(made) < COUNT
-    done = sorted(outcome["address"].split("/")[-1].split(".")[-1] for outcome in outcomes(ran) if outcome["outcome"] == "done")
+    done = sorted(
+        outcome["address"].split("/")[-1].split(".")[-1] for outcome in outcomes(ran) if outcome["outcome"] == "done"
+    )
     assert len(done) == len(set(done))
     rest = [outcome for outcome in outcomes(ran) if outcome["outcome"] != "done"]
     assert done == made
     assert len(rest) == COUNT - len(made)
     assert {outcome["outcome"] for outcome in rest} <= {"failed", "notAttempted"}
     assert any(said in (outcome["message"] or "") for outcome in rest), rest
-    (record,) = (path for path in (bench.folder / ".ivs-reconciler").glob("*.json") if "addresses" in path.read_text(encoding="utf-8"))
-    assert [address.split("/")[-1].split(".")[-1] for address in json.loads(record.read_text(encoding="utf-8"))["addresses"]] == made
+    (record,) = (
+        path
+        for path in (bench.folder / ".ivs-reconciler").glob("*.json")
+        if "addresses" in path.read_text(encoding="utf-8")
+    )
+    assert [
+        address.split("/")[-1].split(".")[-1] for address in json.loads(record.read_text(encoding="utf-8"))["addresses"]
+    ] == made
     (journal,) = (bench.folder / ".ivs-reconciler").glob("journal-*.jsonl")
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     assert sum(line["event"] == "done" and line["outcome"] == "done" for line in lines) == len(made)

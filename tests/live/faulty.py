@@ -42,7 +42,9 @@ class Faulty:
 
             def do_POST(self) -> None:
                 outer.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
-                outer.signers.append(self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0])
+                outer.signers.append(
+                    self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
+                )
                 outer.headers.append(dict(self.headers))
                 said = outer.next(self.path)
                 if said.break_off == "reset":
@@ -55,7 +57,11 @@ class Faulty:
                     self.close_connection = True
                     return
                 self.send_response(said.status)
-                for name, value in {"Content-Type": "application/json", "x-amzn-RequestId": "req-1", **said.headers}.items():
+                for name, value in {
+                    "Content-Type": "application/json",
+                    "x-amzn-RequestId": "req-1",
+                    **said.headers,
+                }.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said.body)))
                 self.end_headers()

@@ -35,7 +35,12 @@ class Time:
 
 
 def gateway_to(
-    url: str, *, time: Time | None = None, pacer: Pacer | None = None, read_seconds: float = 5, draw: Callable[[], float] = lambda: 1.0
+    url: str,
+    *,
+    time: Time | None = None,
+    pacer: Pacer | None = None,
+    read_seconds: float = 5,
+    draw: Callable[[], float] = lambda: 1.0,
 ) -> IvsGateway:
     """Make a gateway through a real boto3 client to a server of this process."""
     client = open_client(open_session(HERE, url), "ivs", HERE, url, 4, read_seconds=read_seconds)
@@ -75,7 +80,11 @@ class Told:
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
         with self._lock:
             told = self._answers.get(operation)
-            answer = {operation.removeprefix("List")[0].lower() + operation.removeprefix("List")[1:]: []} if told is None else told[0]
+            answer = (
+                {operation.removeprefix("List")[0].lower() + operation.removeprefix("List")[1:]: []}
+                if told is None
+                else told[0]
+            )
             if operation == "ListPlaybackKeyPairs" and told is None:
                 answer = {"keyPairs": []}
             if told is not None and len(told) > 1:

@@ -96,7 +96,10 @@ class Stores:
         body = json.loads(request.body)
         for action, resource in self._needed(service, operation, body):
             if not self.allowed(action, resource):
-                return _error("AccessDeniedException", f"User: somebody is not authorized to perform: {action} on resource: {resource}")
+                return _error(
+                    "AccessDeniedException",
+                    f"User: somebody is not authorized to perform: {action} on resource: {resource}",
+                )
         hit = self._rules.take(Subject(service=service, operation=operation))
         if hit.before is not None:
             return _failure(hit.before, None)
@@ -105,11 +108,19 @@ class Stores:
 
     def _done(self, service: Service, headers: Mapping[str, str], body: bytes) -> Response:
         answer = _played(service).post("/", data=body, headers=dict(headers))
-        return Response(answer.status_code, (("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", "req-1")), answer.data)
+        return Response(
+            answer.status_code,
+            (("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", "req-1")),
+            answer.data,
+        )
 
     def _ask(self, service: Service, target: str, body: Mapping[str, object]) -> Any:
         scope = f"Credential={ACCOUNT}/20260101/{REGION}/{service}/aws4_request"
-        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1", "Authorization": f"AWS4-HMAC-SHA256 {scope}, Signature=x"}
+        headers = {
+            "X-Amz-Target": target,
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": f"AWS4-HMAC-SHA256 {scope}, Signature=x",
+        }
         answer = self._done(service, headers, json.dumps(body).encode())
         return json.loads(answer.body) if answer.status == 200 else None
 
@@ -120,7 +131,11 @@ class Stores:
         """
         prefix = f"arn:aws:{service}:{REGION}:{ACCOUNT}"
         key = body.get("KmsKeyId") or body.get("KeyId")
-        keyed = [(f"kms:{verb}", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}") for verb in ("GenerateDataKey", "Decrypt", "Encrypt") if key]
+        keyed = [
+            (f"kms:{verb}", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}")
+            for verb in ("GenerateDataKey", "Decrypt", "Encrypt")
+            if key
+        ]
         if service == "ssm":
             return [(f"ssm:{operation}", f"{prefix}:parameter/{body['Name'].lstrip('/')}"), *keyed]
         if operation == "CreateSecret":

@@ -59,11 +59,22 @@ class One:
 
 def courier(sandbox: Path | None = None) -> Courier:
     session = open_session(HERE, None)
-    return Courier(One(), lambda service: open_client(session, service, HERE, None, 1), sandbox=sandbox, sleep=lambda _seconds: None)
+    return Courier(
+        One(),
+        lambda service: open_client(session, service, HERE, None, 1),
+        sandbox=sandbox,
+        sleep=lambda _seconds: None,
+    )
 
 
 def client(service: str, url: str) -> Any:
-    return boto3.client(service, endpoint_url=url, region_name="us-west-2", aws_access_key_id="123456789012", aws_secret_access_key="sandbox")
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-west-2",
+        aws_access_key_id="123456789012",
+        aws_secret_access_key="sandbox",
+    )
 
 
 def test_a_secret_that_is_not_there_is_made_and_gets_a_new_version_the_next_time(redirected: str) -> None:
@@ -104,13 +115,17 @@ def test_the_key_to_encrypt_with_is_passed_on(redirected: str) -> None:
     courier().deliver("arn", Sink(Store.SECRETS_MANAGER, "with-key", key))
     courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/with/key", key))
     assert client("secretsmanager", redirected).describe_secret(SecretId="with-key")["KmsKeyId"] == key
-    (parameter,) = client("ssm", redirected).describe_parameters(ParameterFilters=[{"Key": "Name", "Values": ["/with/key"]}])["Parameters"]
+    (parameter,) = client("ssm", redirected).describe_parameters(
+        ParameterFilters=[{"Key": "Name", "Values": ["/with/key"]}]
+    )["Parameters"]
     assert parameter["KeyId"] == key
 
 
 def test_a_store_that_is_not_there_is_named_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
-    with pytest.raises(AwsError, match="the parameter /ivs/one did not take it: PutParameter: cannot connect") as caught:
+    with pytest.raises(
+        AwsError, match="the parameter /ivs/one did not take it: PutParameter: cannot connect"
+    ) as caught:
         courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
     assert VALUE not in repr(caught.value) + str(caught.value.__cause__)
 
@@ -178,7 +193,9 @@ def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets
     assert stores.value_of(there) == VALUE
     bearer.deliver("arn", there)
     assert stores.calls == ["PutSecretValue", "CreateSecret", "PutSecretValue"]
-    with pytest.raises(AwsError, match="not authorized to perform: secretsmanager:PutSecretValue on resource: other/one"):
+    with pytest.raises(
+        AwsError, match="not authorized to perform: secretsmanager:PutSecretValue on resource: other/one"
+    ):
         bearer.deliver("arn", other)
     stores.allowed = lambda action, _resource: action == "secretsmanager:CreateSecret"
     with pytest.raises(AwsError, match="secretsmanager:PutSecretValue on resource: arn:"):
@@ -195,8 +212,13 @@ def test_a_new_secret_whose_answer_is_lost_is_written_to_and_not_made_twice() ->
     assert stores.value_of(sink) == VALUE
 
 
-@pytest.mark.parametrize(("code", "said"), [("AccessDeniedException", "is not allowed to perform ssm:PutParameter"), ("TooManyUpdates", None)])
-def test_a_refusal_without_words_names_the_service_and_a_busy_parameter_is_waited_for(code: str, said: str | None) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("AccessDeniedException", "is not allowed to perform ssm:PutParameter"), ("TooManyUpdates", None)],
+)
+def test_a_refusal_without_words_names_the_service_and_a_busy_parameter_is_waited_for(
+    code: str, said: str | None
+) -> None:
     stores = Stores()
     stores.add_fault("error", operation="PutParameter", code=code, message="")
     sink = Sink(Store.PARAMETER_STORE, "/ivs/one")
@@ -221,7 +243,10 @@ def test_an_embedded_server_keeps_values_in_a_file_beside_its_own(tmp_path: Path
 def test_an_embedded_server_uses_real_stores_where_the_environment_names_them(tmp_path: Path, redirected: str) -> None:
     path = tmp_path / "dev.db.sinks.json"
     courier(path).deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/redirected"))
-    assert client("ssm", redirected).get_parameter(Name="/ivs/redirected", WithDecryption=True)["Parameter"]["Value"] == VALUE
+    assert (
+        client("ssm", redirected).get_parameter(Name="/ivs/redirected", WithDecryption=True)["Parameter"]["Value"]
+        == VALUE
+    )
     assert not path.exists()
 
 

@@ -44,7 +44,9 @@ def test_a_program_whose_credentials_expire_in_seconds_is_run_again_in_the_middl
 
 
 @pytest.mark.parametrize("way", ["program", "role"])
-def test_reads_of_many_pages_renew_too_also_on_the_short_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_reads_of_many_pages_renew_too_also_on_the_short_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
     bench.settings(f"[profile studio]\n{STATIC_KEYS if way == 'role' else program(bench.home)}\n")
@@ -53,16 +55,22 @@ def test_reads_of_many_pages_renew_too_also_on_the_short_way(bench: Bench, monke
         target = Target("dev", "us-west-2", profile="studio", role_arn=ROLE if way == "role" else None, paced=False)
         with connect(target) as connection:
             for number in range(110):
-                connection.gateway.call("CreateChannel", {"name": f"n{number}", "tags": {STACK: "acme-live", ID: f"n{number}"}})
+                connection.gateway.call(
+                    "CreateChannel", {"name": f"n{number}", "tags": {STACK: "acme-live", ID: f"n{number}"}}
+                )
             bench.sandbox.control.clear_calls()
-            live = read_live(connection.gateway, ReadRequest("acme-live"), account_id=connection.account_id, region="us-west-2")
+            live = read_live(
+                connection.gateway, ReadRequest("acme-live"), account_id=connection.account_id, region="us-west-2"
+            )
     assert len(live.resources[KindName.CHANNEL]) == 110
     for operation in ("ListChannels", "BatchGetChannel"):
         # Threads that renew at the same moment may get the same key.
         assert len(set(bench.keys(operation))) >= 2
 
 
-def test_every_read_on_the_short_way_is_signed_with_what_is_good_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_read_on_the_short_way_is_signed_with_what_is_good_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
     bench.settings(f"[profile studio]\n{program(bench.home)}\n")
@@ -100,8 +108,12 @@ def test_a_role_that_refuses_is_named_with_what_to_check(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("target", [{}, {"roleArn": "arn:aws:iam::123456789012:role/second"}])
-def test_a_role_of_a_profile_needs_no_region_there_and_may_lead_to_another(bench: Bench, target: dict[str, object]) -> None:
-    bench.settings(f"[profile studio]\n{STATIC_KEYS}[profile deploy]\nrole_arn = {ROLE}\nsource_profile = studio\nexternal_id = x-1\n")
+def test_a_role_of_a_profile_needs_no_region_there_and_may_lead_to_another(
+    bench: Bench, target: dict[str, object]
+) -> None:
+    bench.settings(
+        f"[profile studio]\n{STATIC_KEYS}[profile deploy]\nrole_arn = {ROLE}\nsource_profile = studio\nexternal_id = x-1\n"
+    )
     with authority(7200) as giver:
         bench.env["AWS_ENDPOINT_URL_STS"] = giver.url
         bench.project(profile="deploy", **target)
@@ -119,7 +131,11 @@ def test_a_web_identity_is_renewed_in_the_middle_with_the_token_of_that_time(ben
     if where == "profile":
         bench.settings(f"[profile ci]\nrole_arn = {ROLE}\nweb_identity_token_file = {token}\n")
     else:
-        bench.env |= {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token), "AWS_ROLE_SESSION_NAME": "pipeline"}
+        bench.env |= {
+            "AWS_ROLE_ARN": ROLE,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
+            "AWS_ROLE_SESSION_NAME": "pipeline",
+        }
     renewed = f"{CANARY}.web.renewed"
 
     def replace_token(number: int) -> None:
@@ -143,7 +159,11 @@ def test_a_web_identity_token_that_is_old_or_missing_is_pointed_at(bench: Bench)
     assert missing.code == 1
     assert f"{token}: no such file or directory" in missing.err
     token.write_text(f"{CANARY}.web.identity", encoding="utf-8")
-    with authority(refuse=lambda _: Refusal(400, "ExpiredTokenException", "Token expired: current date must be before the expiration date")) as giver:
+    with authority(
+        refuse=lambda _: Refusal(
+            400, "ExpiredTokenException", "Token expired: current date must be before the expiration date"
+        )
+    ) as giver:
         bench.env["AWS_ENDPOINT_URL_STS"] = giver.url
         old = bench.run("plan")
     assert old.code == 1
@@ -171,7 +191,10 @@ def test_single_sign_on(bench: Bench, form: str) -> None:
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
-    [(Refusal(401, "UnauthorizedException", "Session token not found"), "aws sso login"), (Refusal(403, "ForbiddenException", "No access"), "No access")],
+    [
+        (Refusal(401, "UnauthorizedException", "Session token not found"), "aws sso login"),
+        (Refusal(403, "ForbiddenException", "No access"), "No access"),
+    ],
 )
 def test_a_sign_in_that_was_ended_elsewhere_is_said_so(bench: Bench, refusal: Refusal, said: str) -> None:
     bench.project(profile="staff")
@@ -185,9 +208,16 @@ def test_a_sign_in_that_was_ended_elsewhere_is_said_so(bench: Bench, refusal: Re
 
 @pytest.mark.parametrize(
     ("otherwise", "said"),
-    [("fail", "the session is over"), ("rubbish", "cannot be read"), ("naive", "with a time zone"), ("expired", "have expired already")],
+    [
+        ("fail", "the session is over"),
+        ("rubbish", "cannot be read"),
+        ("naive", "with a time zone"),
+        ("expired", "have expired already"),
+    ],
 )
-def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is_right(bench: Bench, otherwise: str, said: str) -> None:
+def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is_right(
+    bench: Bench, otherwise: str, said: str
+) -> None:
     bench.project(profile="studio")
     bench.settings(f"[profile studio]\n{program(bench.home)}\n")
     assert bench.run("plan").code == 0
@@ -199,9 +229,14 @@ def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
-    [(DENIED, "trust policy"), (Refusal(403, "ExpiredToken", "The security token included in the request is expired"), "sign in again")],
+    [
+        (DENIED, "trust policy"),
+        (Refusal(403, "ExpiredToken", "The security token included in the request is expired"), "sign in again"),
+    ],
 )
-def test_a_role_that_is_withdrawn_in_the_middle_leaves_a_report_that_is_right(bench: Bench, refusal: Refusal, said: str) -> None:
+def test_a_role_that_is_withdrawn_in_the_middle_leaves_a_report_that_is_right(
+    bench: Bench, refusal: Refusal, said: str
+) -> None:
     bench.settings(f"[profile studio]\n{STATIC_KEYS}")
     bench.project(profile="studio", roleArn=ROLE)
     with authority() as giver:
@@ -227,7 +262,13 @@ def test_a_short_failure_of_sts_in_the_middle_is_waited_out(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize(
-    "line", ["credential_process = /no/such/program", "credential_process = /dev/null", "credential_process = echo [1]", "credential_process = echo"]
+    "line",
+    [
+        "credential_process = /no/such/program",
+        "credential_process = /dev/null",
+        "credential_process = echo [1]",
+        "credential_process = echo",
+    ],
 )
 def test_a_program_that_gives_nothing_is_named_before_anything_is_done(bench: Bench, line: str) -> None:
     bench.settings(f"[profile studio]\n{line}\n")
@@ -244,11 +285,16 @@ def test_credentials_of_a_container_and_of_a_machine_are_renewed_too(bench: Benc
     with authority() as giver:
         if way == "container":
             (bench.home / "agent").write_text(f"{CANARY}Agent", encoding="utf-8")
-            bench.env |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{giver.url}/agent", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bench.home / "agent")}
+            bench.env |= {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{giver.url}/agent",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(bench.home / "agent"),
+            }
         else:
             bench.env |= {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url}
         bench.is_converged()
-    assert {form["authorization"] for form in giver.forms} == {f"{CANARY}Agent" if way == "container" else f"{CANARY}Metadata"}
+    assert {form["authorization"] for form in giver.forms} == {
+        f"{CANARY}Agent" if way == "container" else f"{CANARY}Metadata"
+    }
     assert set(bench.keys("CreateChannel")) <= {f"KEY{number:04}" for number in range(1, len(giver.forms) + 1)}
 
 
@@ -258,21 +304,44 @@ OTHER = "arn:aws:iam::123456789012:role/other"
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("[profile another]\n", "The config profile (p) could not be found; check profile, AWS_PROFILE and ~/.aws/config"),
+        (
+            "[profile another]\n",
+            "The config profile (p) could not be found; check profile, AWS_PROFILE and ~/.aws/config",
+        ),
         (f"[profile another]\nregion = x\n\n{CANARY}\n", "home/config:4; check profile"),
         (f"{CANARY} = x\n", "home/config:1; check profile"),
         ("[profile p]\na = 1\na = 2\n", "home/config:3; check profile"),
         (f"[profile p]\nrole_arn = {ROLE}\n", "wants a source_profile or a credential_source beside it"),
-        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = gone\n", 'The source_profile "gone" referenced in the profile "p" does not exist'),
-        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nrole_arn = {OTHER}\nsource_profile = p\n", "Infinite loop in credential"),
-        (f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nregion = x\n", 'The source profile "q" must have credentials'),
-        (f"[profile p]\nrole_arn = {ROLE}\ncredential_source = Environment\n", "No credentials found in credential_source"),
+        (
+            f"[profile p]\nrole_arn = {ROLE}\nsource_profile = gone\n",
+            'The source_profile "gone" referenced in the profile "p" does not exist',
+        ),
+        (
+            f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nrole_arn = {OTHER}\nsource_profile = p\n",
+            "Infinite loop in credential",
+        ),
+        (
+            f"[profile p]\nrole_arn = {ROLE}\nsource_profile = q\n[profile q]\nregion = x\n",
+            'The source profile "q" must have credentials',
+        ),
+        (
+            f"[profile p]\nrole_arn = {ROLE}\ncredential_source = Environment\n",
+            "No credentials found in credential_source",
+        ),
         ("[profile p]\naws_access_key_id = A\n", "missing: aws_secret_access_key"),
-        ("[profile p]\nsso_session = gone\nsso_account_id = 1\nsso_role_name = r\n", 'The specified sso-session does not exist: "gone"'),
-        ("[profile p]\nsso_start_url = https://x/\nsso_account_id = 1\nsso_region = y\n", "missing required configuration: sso_role_name"),
+        (
+            "[profile p]\nsso_session = gone\nsso_account_id = 1\nsso_role_name = r\n",
+            'The specified sso-session does not exist: "gone"',
+        ),
+        (
+            "[profile p]\nsso_start_url = https://x/\nsso_account_id = 1\nsso_region = y\n",
+            "missing required configuration: sso_role_name",
+        ),
     ],
 )
-def test_a_configuration_that_cannot_be_used_says_where_and_why(bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: str, said: str) -> None:
+def test_a_configuration_that_cannot_be_used_says_where_and_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: str, said: str
+) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
     bench.settings(settings)

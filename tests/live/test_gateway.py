@@ -13,7 +13,9 @@ from tests.live.faulty import Said, faulty
 from tests.live.makers import Time, channel, gateway_to
 
 ARN = "arn:aws:ivs:us-west-2:123456789012:channel/abcdABCD1234"
-OK = Said(body=json.dumps({"channel": {"arn": ARN}, "streamKey": {"arn": "k", "value": "sk_us-west-2_secret"}}).encode())
+OK = Said(
+    body=json.dumps({"channel": {"arn": ARN}, "streamKey": {"arn": "k", "value": "sk_us-west-2_secret"}}).encode()
+)
 THROTTLED = Said(429, b'{"message": "Rate exceeded"}', {"x-amzn-ErrorType": "ThrottlingException"})
 BROKEN = Said(500, b'{"message": "sorry"}', {"x-amzn-ErrorType": "InternalServerException"})
 GONE = Said(404, b'{"message": "no such channel"}', {"x-amzn-ErrorType": "ResourceNotFoundException"})
@@ -51,7 +53,11 @@ def test_a_create_that_never_left_is_tried_again_and_is_not_ambiguous() -> None:
     time = Time()
     with pytest.raises(AwsError, match=r"cannot connect to http://127\.0\.0\.1") as caught:
         gateway_to(url, time=time).call("CreateChannel", {})
-    assert (caught.value.code, caught.value.ambiguous, caught.value.calls) == ("EndpointConnectionError", False, MAX_FAILED)
+    assert (caught.value.code, caught.value.ambiguous, caught.value.calls) == (
+        "EndpointConnectionError",
+        False,
+        MAX_FAILED,
+    )
     assert time.slept == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -68,7 +74,10 @@ def test_reads_updates_and_deletes_are_sent_again(operation: str, parameters: di
 
 @pytest.mark.parametrize("operation", ["TagResource", "UntagResource"])
 def test_tag_calls_are_sent_again(operation: str) -> None:
-    parameters: dict[str, object] = {"resourceArn": ARN, **({"tags": {"team": "video"}} if operation == "TagResource" else {"tagKeys": ["team"]})}
+    parameters: dict[str, object] = {
+        "resourceArn": ARN,
+        **({"tags": {"team": "video"}} if operation == "TagResource" else {"tagKeys": ["team"]}),
+    }
     with faulty(RESET, BROKEN, OK) as server:
         assert gateway_to(server.url).call(operation, parameters).calls == 3
 
@@ -94,7 +103,11 @@ def test_a_delete_that_finds_nothing_the_second_time_is_done() -> None:
 def test_a_delete_that_finds_nothing_at_once_says_so() -> None:
     with faulty(GONE) as server, pytest.raises(AwsError, match="no such channel") as caught:
         gateway_to(server.url).call("DeleteChannel", {"arn": ARN})
-    assert (caught.value.status, caught.value.code, caught.value.request_id) == (404, "ResourceNotFoundException", "req-1")
+    assert (caught.value.status, caught.value.code, caught.value.request_id) == (
+        404,
+        "ResourceNotFoundException",
+        "req-1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,7 +213,10 @@ def test_secrets_stay_behind_whatever_call_brings_them() -> None:
     assert '"value"' not in text
     assert "sk_us-west-2" not in text
     assert '"srt": {"endpoint"' in text
-    assert all(set(answer) <= {"channel", "channels", "streamKey", "streamKeys", "streamSession", "errors"} for answer in answers)
+    assert all(
+        set(answer) <= {"channel", "channels", "streamKey", "streamKeys", "streamSession", "errors"}
+        for answer in answers
+    )
 
 
 def test_answers_carry_the_request_id_and_a_delete_brings_nothing() -> None:

@@ -42,7 +42,9 @@ class Seen:
         return self.goodput[0] / 5.0
 
 
-def simulate(bucket: Bucket, *, seconds: float = 200.0, workers: int = 4, clients: int = 1, stubborn: float = 0.0, seed: int = 1) -> Seen:
+def simulate(
+    bucket: Bucket, *, seconds: float = 200.0, workers: int = 4, clients: int = 1, stubborn: float = 0.0, seed: int = 1
+) -> Seen:
     """Let clients, each with a pacer of its own, share a bucket of 5 calls a second with one that keeps calling whatever it is answered.
 
     The way there takes 40 ms, give or take 5.
@@ -62,7 +64,15 @@ def simulate(bucket: Bucket, *, seconds: float = 200.0, workers: int = 4, client
             bucket.takes(now)
             heapq.heappush(events, (now + 1 / stubborn * dice.uniform(0.9, 1.1), worker, client, what))
         elif what == "idle":
-            heapq.heappush(events, (now + pacers[client].reserve("ListChannels") + 0.04 + dice.uniform(-0.005, 0.005), worker, client, "arrives"))
+            heapq.heappush(
+                events,
+                (
+                    now + pacers[client].reserve("ListChannels") + 0.04 + dice.uniform(-0.005, 0.005),
+                    worker,
+                    client,
+                    "arrives",
+                ),
+            )
         elif bucket.takes(now):
             done[client] += 1
             pacers[client].succeeded("ListChannels")
@@ -71,12 +81,18 @@ def simulate(bucket: Bucket, *, seconds: float = 200.0, workers: int = 4, client
             refused[client] += 1
             pacers[client].throttled("ListChannels")
             heapq.heappush(events, (now + 0.04 + pause(1, dice.random()), worker, client, "idle"))
-    return Seen([count / seconds for count in done], [bad / (bad + good) for good, bad in zip(done, refused, strict=True)])
+    return Seen(
+        [count / seconds for count in done], [bad / (bad + good) for good, bad in zip(done, refused, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("workers", [1, 4, 10])
-@pytest.mark.parametrize("bucket", [(2, False), (3, False), (5, False), (5, True)], ids=lambda bucket: f"burst {bucket[0]}{' windows' if bucket[1] else ''}")
+@pytest.mark.parametrize(
+    "bucket",
+    [(2, False), (3, False), (5, False), (5, True)],
+    ids=lambda bucket: f"burst {bucket[0]}{' windows' if bucket[1] else ''}",
+)
 def test_the_whole_rate_is_used_and_nothing_is_throttled(bucket: tuple[int, bool], workers: int, seed: int) -> None:
     seen = simulate(Bucket(5.0, bucket[0], windows=bucket[1]), workers=workers, seed=seed)
     assert seen.share >= 0.98

@@ -48,7 +48,9 @@ def test_targets_that_share_a_profile_ask_once_and_others_do_not_draw_over_the_q
     with authority(7200, codes=["808182"]) as giver:
         prepared(bench, giver)
         regions = ("us-west-2", "eu-west-1", "us-east-1", "ap-south-1")
-        bench.projects(other={"profile": "studio"}, **{region: {"profile": "deploy", "region": region} for region in regions})
+        bench.projects(
+            other={"profile": "studio"}, **{region: {"profile": "deploy", "region": region} for region in regions}
+        )
         with at_terminal(bench.folder, "plan", env=bench.env) as screen:
             screen.until(QUESTION)
             until = time.monotonic() + 120
@@ -64,7 +66,9 @@ def test_targets_that_share_a_profile_ask_once_and_others_do_not_draw_over_the_q
 def test_a_code_that_is_wrong_fails_all_targets_of_the_profile_and_is_not_asked_for_again(bench: Bench) -> None:
     with authority(7200, codes=["808182"]) as giver:
         prepared(bench, giver)
-        bench.projects(**{region: {"profile": "deploy", "region": region} for region in ("us-west-2", "eu-west-1", "us-east-1")})
+        bench.projects(
+            **{region: {"profile": "deploy", "region": region} for region in ("us-west-2", "eu-west-1", "us-east-1")}
+        )
         with at_terminal(bench.folder, "plan", env=bench.env) as screen:
             screen.until(QUESTION)
             screen.type("1234\r")

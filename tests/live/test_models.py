@@ -25,7 +25,10 @@ def test_other_files_are_the_ones_that_botocore_loads(name: str) -> None:
 
 
 def test_the_services_are_those_of_botocore() -> None:
-    ours, theirs = service_models().list_available_services("service-2"), create_loader().list_available_services("service-2")
+    ours, theirs = (
+        service_models().list_available_services("service-2"),
+        create_loader().list_available_services("service-2"),
+    )
     assert list(ours) == list(theirs)
     assert "ivs" in ours
     assert "nonsense" not in ours

@@ -11,11 +11,19 @@ from reconciler.live.parser import PlainParserFactory
 from reconciler.live.secrets import dropped_paths
 
 SERVICE = botocore.session.Session().get_service_model("ivs")
-CHANNEL = {"arn": "a", "authorized": False, "tags": {"k": "v"}, "multitrackInputConfiguration": {"enabled": True}, "srt": {"passphrase": "p"}}
+CHANNEL = {
+    "arn": "a",
+    "authorized": False,
+    "tags": {"k": "v"},
+    "multitrackInputConfiguration": {"enabled": True},
+    "srt": {"passphrase": "p"},
+}
 ANSWERS: dict[str, dict[str, Any]] = {
     "ListChannels": {"channels": [{"arn": "a", "authorized": False, "tags": {"k": "v"}}], "nextToken": "t"},
     "BatchGetChannel": {"channels": [CHANNEL], "errors": [{"arn": "b", "code": "404", "message": "gone"}]},
-    "GetRecordingConfiguration": {"recordingConfiguration": {"arn": "r", "state": "ACTIVE", "recordingReconnectWindowSeconds": 60}},
+    "GetRecordingConfiguration": {
+        "recordingConfiguration": {"arn": "r", "state": "ACTIVE", "recordingReconnectWindowSeconds": 60}
+    },
     "DeleteChannel": {},
 }
 
@@ -25,14 +33,19 @@ def response(status: int, body: bytes, **headers: str) -> dict[str, Any]:
 
 
 def parsed_by(factory: ResponseParserFactory, operation: str, given: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = factory.create_parser("rest-json").parse(given, SERVICE.operation_model(operation).output_shape)
+    result: dict[str, Any] = factory.create_parser("rest-json").parse(
+        given, SERVICE.operation_model(operation).output_shape
+    )
     return result
 
 
 @pytest.mark.parametrize("operation", ANSWERS)
 def test_answers_come_out_as_botocore_would_have_them(operation: str) -> None:
     given = response(200, json.dumps(ANSWERS[operation]).encode())
-    plain, walked = parsed_by(PlainParserFactory(), operation, given), parsed_by(ResponseParserFactory(), operation, given)
+    plain, walked = (
+        parsed_by(PlainParserFactory(), operation, given),
+        parsed_by(ResponseParserFactory(), operation, given),
+    )
     assert plain.pop("ResponseMetadata")["RequestId"] == walked.pop("ResponseMetadata")["RequestId"] == "r-1"
     assert plain == walked
 
@@ -68,7 +81,9 @@ def test_headers_do_not_become_members() -> None:
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
 def test_errors_come_out_as_botocore_would_have_them(status: int, body: bytes) -> None:
     given = response(status, body, **{"x-amzn-errortype": "ConflictException:http://x"})
-    assert parsed_by(PlainParserFactory(), "UpdateChannel", given) == parsed_by(ResponseParserFactory(), "UpdateChannel", given)
+    assert parsed_by(PlainParserFactory(), "UpdateChannel", given) == parsed_by(
+        ResponseParserFactory(), "UpdateChannel", given
+    )
 
 
 @pytest.mark.parametrize("body", [b'{"channels": [', b"<html></html>", b"[]", b"\xff"])
@@ -82,8 +97,16 @@ def test_other_protocols_are_botocores() -> None:
 
 
 def test_what_the_model_calls_sensitive_is_what_is_dropped() -> None:
-    found = {operation: dropped_paths(SERVICE.operation_model(operation).output_shape) for operation in SERVICE.operation_names}
-    secrets = {(operation, *path) for operation, paths in found.items() for path in paths if path[-1] in ("value", "passphrase")}
+    found = {
+        operation: dropped_paths(SERVICE.operation_model(operation).output_shape)
+        for operation in SERVICE.operation_names
+    }
+    secrets = {
+        (operation, *path)
+        for operation, paths in found.items()
+        for path in paths
+        if path[-1] in ("value", "passphrase")
+    }
     assert secrets == {
         ("BatchGetChannel", "channels", "*", "srt", "passphrase"),
         ("BatchGetStreamKey", "streamKeys", "*", "value"),

@@ -46,7 +46,12 @@ def read(calls: ReadCalls, **request: Any) -> LiveState:
 def a_recording(gateway: IvsGateway, name: str, tags: dict[str, str]) -> str:
     made: Any = gateway.call(
         "CreateRecordingConfiguration",
-        {"name": name, "tags": tags, "recordingReconnectWindowSeconds": 60, "destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}},
+        {
+            "name": name,
+            "tags": tags,
+            "recordingReconnectWindowSeconds": 60,
+            "destinationConfiguration": {"s3": {"bucketName": "acme-vod"}},
+        },
     ).data
     return str(made["recordingConfiguration"]["arn"])
 
@@ -65,9 +70,12 @@ def test_our_channels_are_read_in_pages_of_a_hundred_and_batches_of_fifty(gatewa
     state = read(calls)
     channels = state.of(KindName.CHANNEL)
     assert [resource.arn for resource in channels] == arns
-    assert all(resource.complete and resource.properties["containerFormat"] == "FRAGMENTED_MP4" for resource in channels)
+    assert all(
+        resource.complete and resource.properties["containerFormat"] == "FRAGMENTED_MP4" for resource in channels
+    )
     assert calls.count("ListChannels") == 2
-    assert sorted(len(parameters["arns"]) for operation, parameters in calls.calls if operation == "BatchGetChannel") == [30, 50, 50]  # type: ignore[arg-type]
+    batches = [parameters["arns"] for operation, parameters in calls.calls if operation == "BatchGetChannel"]
+    assert sorted(len(arns) for arns in batches) == [30, 50, 50]  # type: ignore[arg-type]
     assert all(parameters["maxResults"] == 100 for operation, parameters in calls.calls if operation.startswith("List"))
 
 
@@ -79,9 +87,11 @@ def test_what_is_foreign_is_known_from_its_list_alone(gateway: IvsGateway) -> No
     calls = Recorded(gateway)
     state = read(calls)
     assert calls.operations == ALL_LISTS
-    assert [resource.complete for kind in (KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR) for resource in state.of(kind)] == [
-        False
-    ] * 4
+    assert [
+        resource.complete
+        for kind in (KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR)
+        for resource in state.of(kind)
+    ] == [False] * 4
     assert {resource.name for resource in state.of(KindName.CHANNEL)} == {"theirs", "nobodys"}
 
 
@@ -92,18 +102,26 @@ def test_recordings_and_key_pairs_of_ours_take_one_get_each(gateway: IvsGateway)
     state = read(calls)
     assert calls.operations == sorted([*ALL_LISTS, "GetRecordingConfiguration", "GetPlaybackKeyPair"])
     recording = state.of(KindName.RECORDING_CONFIGURATION)[0]
-    assert (recording.arn, recording.state, recording.properties["recordingReconnectWindowSeconds"]) == (arn, "ACTIVE", 60)
+    assert (recording.arn, recording.state, recording.properties["recordingReconnectWindowSeconds"]) == (
+        arn,
+        "ACTIVE",
+        60,
+    )
     assert state.of(KindName.PLAYBACK_KEY_PAIR)[0].properties["fingerprint"] == FINGERPRINT
 
 
 def test_kinds_that_are_complete_in_their_list_take_no_get(gateway: IvsGateway) -> None:
     for number in range(3):
-        gateway.call("CreatePlaybackRestrictionPolicy", {"name": f"eu-{number}", "allowedCountries": ["FR", "DE"], "tags": OURS})
+        gateway.call(
+            "CreatePlaybackRestrictionPolicy", {"name": f"eu-{number}", "allowedCountries": ["FR", "DE"], "tags": OURS}
+        )
     gateway.call("CreateFailoverSlateConfiguration", {"name": "slate", "maxSlateDisplaySeconds": 90, "tags": OURS})
     calls = Recorded(gateway)
     state = read(calls)
     assert calls.operations == ALL_LISTS
-    assert [resource.properties["allowedCountries"] for resource in state.of(KindName.PLAYBACK_RESTRICTION_POLICY)] == [("DE", "FR")] * 3
+    assert [resource.properties["allowedCountries"] for resource in state.of(KindName.PLAYBACK_RESTRICTION_POLICY)] == [
+        ("DE", "FR")
+    ] * 3
     assert state.of(KindName.FAILOVER_SLATE_CONFIGURATION)[0].properties["maxSlateDisplaySeconds"] == 90
 
 
@@ -113,7 +131,9 @@ def test_stream_keys_are_listed_only_where_the_spec_speaks_of_one(gateway: IvsGa
     channel(gateway, "main", OTHERS)
     calls = Recorded(gateway)
     state = read(calls, stream_key_channels=frozenset({"main"}))
-    assert [parameters for operation, parameters in calls.calls if operation == "ListStreamKeys"] == [{"channelArn": spoken, "maxResults": 50}]
+    assert [parameters for operation, parameters in calls.calls if operation == "ListStreamKeys"] == [
+        {"channelArn": spoken, "maxResults": 50}
+    ]
     (key,) = state.of(KindName.STREAM_KEY)
     assert key.properties == {"channelArn": spoken}
     assert key.tags == {}
@@ -125,7 +145,9 @@ def test_no_read_ever_asks_for_a_key_value_or_changes_anything(gateway: IvsGatew
     calls = Recorded(gateway)
     read(calls, stream_key_channels=frozenset({"main"}), everything=True)
     assert {class_of(operation) for operation in calls.operations} == {Repeat.READ}
-    assert not {"GetStreamKey", "BatchGetStreamKey", "GetStream", "ListTagsForResource", "GetChannel"} & set(calls.operations)
+    assert not {"GetStreamKey", "BatchGetStreamKey", "GetStream", "ListTagsForResource", "GetChannel"} & set(
+        calls.operations
+    )
 
 
 def test_an_unowned_resource_that_may_be_adopted_is_read_in_full_with_its_stream_key(gateway: IvsGateway) -> None:
@@ -154,7 +176,10 @@ def test_everything_can_be_asked_for_in_full(gateway: IvsGateway) -> None:
 
 def test_system_tags_and_ignored_tags_are_nobodys_business(gateway: IvsGateway) -> None:
     our_channel(gateway, "main")
-    gateway.call("TagResource", {"resourceArn": read(gateway).of(KindName.CHANNEL)[0].arn, "tags": {"cost:center": "7", "team": "video"}})
+    gateway.call(
+        "TagResource",
+        {"resourceArn": read(gateway).of(KindName.CHANNEL)[0].arn, "tags": {"cost:center": "7", "team": "video"}},
+    )
     (resource,) = read(gateway, ignore_tags=("cost:*",)).of(KindName.CHANNEL)
     assert resource.tags == {**OURS, ID: "main", "team": "video"}
     told = Told(ListChannels=[{"channels": [{"arn": "a", "tags": {"aws:cloudformation:stack-name": "x", "k": "v"}}]}])
@@ -176,9 +201,13 @@ READS = {
 
 @pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize("operation", READS)
-def test_one_missing_permission_closes_one_kind_and_is_named(sandbox: Sandbox, gateway: IvsGateway, operation: str, needed: bool) -> None:
+def test_one_missing_permission_closes_one_kind_and_is_named(
+    sandbox: Sandbox, gateway: IvsGateway, operation: str, needed: bool
+) -> None:
     our_channel(gateway, "main")
-    gateway.call("CreateRecordingConfiguration", {"destinationConfiguration": {"s3": {"bucketName": "vod"}}, "tags": OURS})
+    gateway.call(
+        "CreateRecordingConfiguration", {"destinationConfiguration": {"s3": {"bucketName": "vod"}}, "tags": OURS}
+    )
     gateway.call("ImportPlaybackKeyPair", {"publicKeyMaterial": PEM, "tags": OURS})
     sandbox.control.deny(operation)
     kind = READS[operation]
@@ -187,7 +216,9 @@ def test_one_missing_permission_closes_one_kind_and_is_named(sandbox: Sandbox, g
     assert state.unreadable == gone
     assert f"the permission ivs:{operation} is missing" in state.unreadable[kind]
     assert state.of(kind) == ()
-    others = {KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR, KindName.STREAM_KEY} - {kind}
+    others = {KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR, KindName.STREAM_KEY} - {
+        kind
+    }
     if kind is KindName.CHANNEL:
         others -= {KindName.STREAM_KEY}  # a key is found through its channel
     assert all(state.of(other) for other in others)
@@ -202,7 +233,9 @@ def test_whoever_may_read_nothing_has_the_wrong_credentials(sandbox: Sandbox, ga
 
 
 def test_a_kind_that_the_endpoint_does_not_know_is_unreadable(sandbox: Sandbox, gateway: IvsGateway) -> None:
-    sandbox.control.add_fault("error", operation="ListFailoverSlateConfigurations", code="UnknownOperationException", status=501, times=None)
+    sandbox.control.add_fault(
+        "error", operation="ListFailoverSlateConfigurations", code="UnknownOperationException", status=501, times=None
+    )
     assert list(read(gateway).unreadable) == [KindName.FAILOVER_SLATE_CONFIGURATION]
     with pytest.raises(AwsError):
         read(gateway, needed=frozenset({KindName.FAILOVER_SLATE_CONFIGURATION}))
@@ -250,7 +283,10 @@ def test_a_channel_that_is_there_but_cannot_be_read_ends_the_read(answer: dict[s
 
 
 def test_what_moves_between_pages_is_counted_once() -> None:
-    pages = [{"channels": [{"arn": "arn:one"}], "nextToken": "t"}, {"channels": [{"arn": "arn:one"}, {"arn": "arn:two"}], "nextToken": ""}]
+    pages = [
+        {"channels": [{"arn": "arn:one"}], "nextToken": "t"},
+        {"channels": [{"arn": "arn:one"}, {"arn": "arn:two"}], "nextToken": ""},
+    ]
     assert [resource.arn for resource in read(Told(ListChannels=pages)).of(KindName.CHANNEL)] == ["arn:one", "arn:two"]
 
 
@@ -276,7 +312,9 @@ def test_a_page_token_that_expires_starts_the_list_over_once(sandbox: Sandbox, g
     calls = Recorded(gateway)
     assert len(read(calls).of(KindName.CHANNEL)) == 101
     assert (calls.count("ListChannels"), calls.count("BatchGetChannel")) == (4, 3)
-    sandbox.control.add_fault("error", operation="ListChannels", code="ValidationException", status=400, skip=1, every=2, times=None)
+    sandbox.control.add_fault(
+        "error", operation="ListChannels", code="ValidationException", status=400, skip=1, every=2, times=None
+    )
     with pytest.raises(AwsError, match="a fault was asked for"):
         read(gateway)
 

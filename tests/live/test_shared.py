@@ -14,13 +14,22 @@ from reconciler.model.normalise import canonical
 
 OBJECTS = st.one_of(
     st.none(),
-    st.fixed_dictionaries({"enabled": st.booleans()}, optional={"policy": st.sampled_from(["ALLOW", "REQUIRE"]), "renditions": st.just(["HD"])}),
     st.fixed_dictionaries(
-        {}, optional={"recordingMode": st.sampled_from(["INTERVAL", "DISABLED"]), "storage": st.lists(st.sampled_from(["LATEST", "SEQUENTIAL"]))}
+        {"enabled": st.booleans()},
+        optional={"policy": st.sampled_from(["ALLOW", "REQUIRE"]), "renditions": st.just(["HD"])},
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "recordingMode": st.sampled_from(["INTERVAL", "DISABLED"]),
+            "storage": st.lists(st.sampled_from(["LATEST", "SEQUENTIAL"])),
+        },
     ),
     st.just({"s3": {"bucketName": "acme"}}),
 )
-SCALARS = st.sampled_from([None, "", "none", "LOW", "NORMAL", "STANDARD", "ADVANCED_SD", "TS", "arn:aws:ivs:x", True, False, 0, 60])
+SCALARS = st.sampled_from(
+    [None, "", "none", "LOW", "NORMAL", "STANDARD", "ADVANCED_SD", "TS", "arn:aws:ivs:x", True, False, 0, 60]
+)
 LISTS = st.one_of(st.none(), st.lists(st.sampled_from(["DE", "FR"]), max_size=3))
 
 
@@ -46,6 +55,14 @@ def test_properties_are_the_canonical_ones_whatever_came_before(met: list[tuple[
 
 def test_resources_that_are_alike_but_for_the_name_keep_their_names() -> None:
     shared = Shared(())
-    found = [shared.properties(KindName.CHANNEL, {"arn": name, "name": name, "type": "BASIC"}) for name in ("a", "b", "", "c")]
-    assert found == [{"name": "a", "type": "BASIC"}, {"name": "b", "type": "BASIC"}, {"type": "BASIC"}, {"name": "c", "type": "BASIC"}]
+    found = [
+        shared.properties(KindName.CHANNEL, {"arn": name, "name": name, "type": "BASIC"})
+        for name in ("a", "b", "", "c")
+    ]
+    assert found == [
+        {"name": "a", "type": "BASIC"},
+        {"name": "b", "type": "BASIC"},
+        {"type": "BASIC"},
+        {"name": "c", "type": "BASIC"},
+    ]
     assert found[0]["type"] is found[3]["type"]

@@ -68,13 +68,17 @@ def test_the_server_sees_the_same_request() -> None:
         assert server.bodies[0] == server.bodies[1]
     assert list(map(str.lower, sorted(first))) == list(map(str.lower, sorted(second)))
     of_one = {"Authorization", "X-Amz-Date", "amz-sdk-invocation-id"}
-    assert {name: value for name, value in first.items() if name not in of_one} == {name: value for name, value in second.items() if name not in of_one}
+    assert {name: value for name, value in first.items() if name not in of_one} == {
+        name: value for name, value in second.items() if name not in of_one
+    }
     assert first["amz-sdk-invocation-id"] != second["amz-sdk-invocation-id"]
     assert first["Authorization"].partition("Signature=")[0] == second["Authorization"].partition("Signature=")[0]
 
 
 def test_the_signature_is_one_that_a_strict_server_takes() -> None:
-    with Sandbox(auth="strict", accounts={"AKIDEXAMPLE": AccessKey("123456789012", secret="s3cret", session_token="token/+=")}) as server:
+    with Sandbox(
+        auth="strict", accounts={"AKIDEXAMPLE": AccessKey("123456789012", secret="s3cret", session_token="token/+=")}
+    ) as server:
         session = botocore.session.Session()
         session.set_credentials("AKIDEXAMPLE", "s3cret", "token/+=")
         client = session.create_client("ivs", region_name="us-west-2", endpoint_url=server.endpoint_url)
@@ -133,7 +137,9 @@ SECRETS = st.text("abcXYZ0189+/=", min_size=1, max_size=60)
     credentials=st.builds(ReadOnlyCredentials, SECRETS, SECRETS, st.none() | SECRETS),
     body=st.binary(max_size=60),
 )
-def test_our_signature_is_botocores(host: str, path: str, region: str, service: str, credentials: Any, body: bytes) -> None:
+def test_our_signature_is_botocores(
+    host: str, path: str, region: str, service: str, credentials: Any, body: bytes
+) -> None:
     request = AWSRequest("POST", f"https://{host}{path}", {"Content-Type": "application/json"}, body)
     SigV4Auth(credentials, service, region).add_auth(request)
     scope = Scope(host=host, path=path, content_type="application/json", region=region, service=service)
@@ -141,7 +147,13 @@ def test_our_signature_is_botocores(host: str, path: str, region: str, service: 
 
 
 @pytest.mark.parametrize(
-    ("url", "short"), [("http://127.0.0.1:9", True), ("http://127.0.0.1:9/below", True), ("http://127.0.0.1:80", False), ("http://LOCALHOST:9", False)]
+    ("url", "short"),
+    [
+        ("http://127.0.0.1:9", True),
+        ("http://127.0.0.1:9/below", True),
+        ("http://127.0.0.1:80", False),
+        ("http://LOCALHOST:9", False),
+    ],
 )
 def test_where_our_signature_would_be_another_botocore_goes_on(url: str, short: bool) -> None:
     client = client_to(url)
@@ -172,11 +184,28 @@ def test_credentials_that_have_gone_are_missed() -> None:
 
 
 def told(error: AwsError) -> tuple[object, ...]:
-    return str(error), error.operation, error.code, error.status, error.request_id, error.retryable, error.ambiguous, error.calls
+    return (
+        str(error),
+        error.operation,
+        error.code,
+        error.status,
+        error.request_id,
+        error.retryable,
+        error.ambiguous,
+        error.calls,
+    )
 
 
 @pytest.mark.parametrize(
-    "answer", [*LOST.values(), BROKEN, GONE, HTML, THROTTLED, Said(403, b'{"message": "no"}', {"x-amzn-ErrorType": "AccessDeniedException"})]
+    "answer",
+    [
+        *LOST.values(),
+        BROKEN,
+        GONE,
+        HTML,
+        THROTTLED,
+        Said(403, b'{"message": "no"}', {"x-amzn-ErrorType": "AccessDeniedException"}),
+    ],
 )
 def test_failures_are_told_alike(answer: Said) -> None:
     failures = []
@@ -188,7 +217,9 @@ def test_failures_are_told_alike(answer: Said) -> None:
             with pytest.raises(AwsError) as caught:
                 gateway.call("ListChannels", {})
             assert caught.value.__cause__ is None
-            failures.append(tuple(part.replace(server.url, "URL") if isinstance(part, str) else part for part in told(caught.value)))
+            failures.append(
+                tuple(part.replace(server.url, "URL") if isinstance(part, str) else part for part in told(caught.value))
+            )
     assert failures[0] == failures[1]
 
 
@@ -263,7 +294,9 @@ def test_a_proxy_is_asked_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NO_PROXY", "")
         session = botocore.session.Session()
         session.set_credentials("AKID", "secret")
-        gateway = IvsGateway(session.create_client("ivs", region_name="us-west-2", endpoint_url="http://ivs.example"), pacer=None)
+        gateway = IvsGateway(
+            session.create_client("ivs", region_name="us-west-2", endpoint_url="http://ivs.example"), pacer=None
+        )
         for _ in range(2):
             gateway.call("ListChannels", {})
         assert proxy.asked == ["http://ivs.example/ListChannels"] * 2

@@ -106,9 +106,15 @@ def test_a_sign_on_that_is_ended_in_the_middle_leaves_a_report_that_is_right(ben
 
 
 @pytest.mark.parametrize(
-    "refusal", [Refusal(403, "ForbiddenException", "No access"), Refusal(404, "ResourceNotFoundException", "The specified role does not exist")]
+    "refusal",
+    [
+        Refusal(403, "ForbiddenException", "No access"),
+        Refusal(404, "ResourceNotFoundException", "The specified role does not exist"),
+    ],
 )
-def test_a_role_that_the_sign_on_does_not_give_is_told_from_a_sign_on_that_is_over(bench: Bench, refusal: Refusal) -> None:
+def test_a_role_that_the_sign_on_does_not_give_is_told_from_a_sign_on_that_is_over(
+    bench: Bench, refusal: Refusal
+) -> None:
     bench.project(profile="staff")
     sso(bench, 8, "legacy")
     with authority(refuse=lambda _: refusal) as giver:
@@ -130,7 +136,9 @@ def test_a_role_of_the_target_and_one_of_a_profile_on_top_of_a_sign_on(bench: Be
         ran = bench.run("plan")
     assert ran.code == 0, ran.err
     assert sorted(form["RoleArn"] for form in giver.forms if "RoleArn" in form) == [ROLE, second]
-    assert all(signer.startswith("KEY") for signer, form in zip(giver.signers, giver.forms, strict=True) if "RoleArn" in form)
+    assert all(
+        signer.startswith("KEY") for signer, form in zip(giver.signers, giver.forms, strict=True) if "RoleArn" in form
+    )
 
 
 def test_who_is_to_sign_in_is_the_profile_at_the_end_of_the_chain(bench: Bench) -> None:

@@ -12,7 +12,12 @@ from reconciler.live.translate import masked, to_aws_error
 
 def refused(code: str, status: int, message: str = "", operation: str = "GetChannel", **more: Any) -> boto.ClientError:
     return boto.ClientError(
-        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "r-9"}, **more}, operation
+        {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "r-9"},
+            **more,
+        },
+        operation,
     )
 
 
@@ -20,7 +25,11 @@ def refused(code: str, status: int, message: str = "", operation: str = "GetChan
     ("error", "code", "said"),
     [
         (boto.NoCredentialsError(), "NoCredentials", "set AWS_ACCESS_KEY_ID"),
-        (boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "PartialCredentials", "a key has two halves"),
+        (
+            boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
+            "PartialCredentials",
+            "a key has two halves",
+        ),
         (boto.ProfileNotFound(profile="nope"), "Configuration", "check profile"),
         (boto.UnauthorizedSSOTokenError(), "Credentials", "aws sso login"),
         (boto.CredentialRetrievalError(provider="process", error_msg="no luck"), "Credentials", "sign in again"),
@@ -53,7 +62,9 @@ def test_only_what_may_have_arrived_is_ambiguous(error: Exception, code: str, am
     assert "secret" not in str(translated)
 
 
-@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "SignatureDoesNotMatch"])
+@pytest.mark.parametrize(
+    "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "SignatureDoesNotMatch"]
+)
 def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
     translated = to_aws_error(refused(code, 403, "The security token is expired"), "ListChannels", writes=False)
     assert "sign in again" in str(translated)
@@ -63,14 +74,28 @@ def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
 
 def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() -> None:
     cause = refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole")
-    translated = to_aws_error(CredentialsUnavailable(cause, Wanted(role="arn:aws:iam::111122223333:role/deployer")), "CreateChannel", writes=True)
+    translated = to_aws_error(
+        CredentialsUnavailable(cause, Wanted(role="arn:aws:iam::111122223333:role/deployer")),
+        "CreateChannel",
+        writes=True,
+    )
     assert "check roleArn and externalId" in str(translated)
     assert "role/deployer" in str(translated)
-    assert (translated.operation, translated.code, translated.ambiguous, translated.retryable) == ("CreateChannel", "Credentials", False, False)
+    assert (translated.operation, translated.code, translated.ambiguous, translated.retryable) == (
+        "CreateChannel",
+        "Credentials",
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
-    "cause", [refused("InternalFailure", 503, "busy", "AssumeRole"), refused("Throttling", 400, "slow", "AssumeRole"), boto.ReadTimeoutError(endpoint_url="x")]
+    "cause",
+    [
+        refused("InternalFailure", 503, "busy", "AssumeRole"),
+        refused("Throttling", 400, "slow", "AssumeRole"),
+        boto.ReadTimeoutError(endpoint_url="x"),
+    ],
 )
 def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_later(cause: Exception) -> None:
     translated = to_aws_error(CredentialsUnavailable(cause, Wanted()), "CreateChannel", writes=True)
@@ -93,15 +118,22 @@ def test_what_looks_like_a_key_is_masked_and_places_are_not(text: str, shown: st
 
 
 def test_aws_text_is_kept_as_it_is() -> None:
-    assert str(to_aws_error(refused("ConflictException", 409, "channel is live"), "UpdateChannel", writes=True)) == "channel is live"
+    assert (
+        str(to_aws_error(refused("ConflictException", 409, "channel is live"), "UpdateChannel", writes=True))
+        == "channel is live"
+    )
 
 
 def test_a_refusal_without_text_names_the_permission() -> None:
-    assert "ivs:ListAdConfigurations" in str(to_aws_error(refused("AccessDeniedException", 403, operation="ListAdConfigurations"), "x", writes=False))
+    assert "ivs:ListAdConfigurations" in str(
+        to_aws_error(refused("AccessDeniedException", 403, operation="ListAdConfigurations"), "x", writes=False)
+    )
 
 
 def test_endless_texts_are_cut() -> None:
-    assert len(str(to_aws_error(refused("ValidationException", 400, "x" * 50_000), "UpdateChannel", writes=True))) < 1100
+    assert (
+        len(str(to_aws_error(refused("ValidationException", 400, "x" * 50_000), "UpdateChannel", writes=True))) < 1100
+    )
 
 
 def test_an_answer_without_any_detail_still_has_a_message() -> None:

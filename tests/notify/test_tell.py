@@ -43,25 +43,52 @@ class Kept:
         self.told[channel, target] = known
 
 
-def told(channels: tuple[Channel, ...], looks: tuple[Look, ...], memory: Any, link: str = "", **environment: str) -> tuple[Telling, ...]:
-    return tell(channels, "acme", looks, memory, environment=environment, link=link, sleep=lambda _: None, now=lambda: datetime(2026, 11, 20, 10, tzinfo=UTC))
+def told(
+    channels: tuple[Channel, ...], looks: tuple[Look, ...], memory: Any, link: str = "", **environment: str
+) -> tuple[Telling, ...]:
+    return tell(
+        channels,
+        "acme",
+        looks,
+        memory,
+        environment=environment,
+        link=link,
+        sleep=lambda _: None,
+        now=lambda: datetime(2026, 11, 20, 10, tzinfo=UTC),
+    )
 
 
 def test_every_channel_is_told_once() -> None:
     memory = Kept()
     with hook() as ops, hook() as audit:
         urls = {"OPS_URL": ops.url, "AUDIT_URL": audit.url, "AUDIT_KEY": "k"}
-        assert [telling.failure for telling in told((OPS, AUDIT), (DRIFTED,), memory, "https://ci.example/1", **urls)] == ["", ""]
+        assert [
+            telling.failure for telling in told((OPS, AUDIT), (DRIFTED,), memory, "https://ci.example/1", **urls)
+        ] == ["", ""]
         assert told((OPS, AUDIT), (DRIFTED,), memory, **urls) == ()
         assert len(told((OPS, AUDIT), (report(),), memory, **urls)) == 2
         assert told((OPS, AUDIT), (report(),), memory, **urls) == ()
     first, last = (json.loads(got.body)["text"] for got in ops.got)
-    assert first == "acme / prod: 1 changed outside\nNew: 1\n• channel/main: changed outside in latencyMode\nhttps://ci.example/1"
+    assert (
+        first
+        == "acme / prod: 1 changed outside\nNew: 1\n• channel/main: changed outside in latencyMode\nhttps://ci.example/1"
+    )
     assert last == "acme / prod: all resolved\nResolved: 1\n• drift channel/main"
     body, after = (json.loads(got.body) for got in audit.got)
-    assert (body["state"], body["number"], body["at"], body["link"]) == ("standing", 1, "2026-11-20T10:00:00Z", "https://ci.example/1")
-    assert body["new"] == [{"topic": "drift", "address": "channel/main", "explanation": "", "paths": ["/latencyMode"], "who": []}]
-    assert (after["state"], after["resolved"], after["counts"]) == ("clear", ["drift channel/main"], {"new": 0, "resolved": 1, "standing": {}})
+    assert (body["state"], body["number"], body["at"], body["link"]) == (
+        "standing",
+        1,
+        "2026-11-20T10:00:00Z",
+        "https://ci.example/1",
+    )
+    assert body["new"] == [
+        {"topic": "drift", "address": "channel/main", "explanation": "", "paths": ["/latencyMode"], "who": []}
+    ]
+    assert (after["state"], after["resolved"], after["counts"]) == (
+        "clear",
+        ["drift channel/main"],
+        {"new": 0, "resolved": 1, "standing": {}},
+    )
 
 
 def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_others_nothing_twice() -> None:
@@ -74,7 +101,10 @@ def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_other
         later = told((OPS, AUDIT), (report(finding(), finding(Standing.DRIFT, "side")),), memory, **urls)
         assert [telling.channel for telling in later] == ["ops", "audit"]
     assert json.loads(ops.got[-1].body)["text"].startswith("acme / prod: 2 changed outside\nNew: 2")
-    assert [item["address"] for item in json.loads(audit.got[-1].body)["new"]] == ["channel/main", "channel/side"]  # what main says has changed too
+    assert [item["address"] for item in json.loads(audit.got[-1].body)["new"]] == [
+        "channel/main",
+        "channel/side",
+    ]  # what main says has changed too
 
 
 def test_a_variable_that_is_not_set_fails_its_channel_alone() -> None:
@@ -133,19 +163,31 @@ def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_eve
         "import pathlib, sys; from reconciler.pipeline.told import file_memory\n"
         "with file_memory(pathlib.Path(sys.argv[1]), 'acme'):\n    print('up', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(UsageError) as caught, file_memory(path, "acme", patience=0.2):
             pytest.fail("two tell")
-        assert f"another run has been telling for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})" in str(caught.value)
+        assert (
+            f"another run has been telling for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})"
+            in str(caught.value)
+        )
         other.kill()
     with file_memory(path, "acme", patience=60):
         pass
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"formatVersion": "1.0", "stack": "other", "told": []}', '{"formatVersion": "1.0", "stack": "acme", "told": [{}]}']
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"formatVersion": "1.0", "stack": "other", "told": []}',
+        '{"formatVersion": "1.0", "stack": "acme", "told": [{}]}',
+    ],
 )
 def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(tmp_path: Path, content: str) -> None:
     path = tmp_path / "state.json"
@@ -168,7 +210,11 @@ def aws() -> Iterator[str]:
 
 @pytest.fixture
 def clients(aws: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    for name, value in {"AWS_ENDPOINT_URL": aws, "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "any"}.items():
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws,
+        "AWS_ACCESS_KEY_ID": "AKIATEST",
+        "AWS_SECRET_ACCESS_KEY": "any",
+    }.items():
         monkeypatch.setenv(name, value)
     return {name: boto3.client(name, region_name="us-west-2") for name in ("sns", "sqs", "events")}
 
@@ -214,16 +260,30 @@ def test_a_bus_takes_an_event(clients: dict[str, Any]) -> None:
 def test_an_event_says_what_the_webhook_says(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = "arn:aws:events:us-west-2:123456789012:event-bus/ops"
     with hook() as events:
-        for name, value in {"AWS_ENDPOINT_URL_EVENTBRIDGE": events.url, "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "any"}.items():
+        for name, value in {
+            "AWS_ENDPOINT_URL_EVENTBRIDGE": events.url,
+            "AWS_ACCESS_KEY_ID": "AKIATEST",
+            "AWS_SECRET_ACCESS_KEY": "any",
+        }.items():
             monkeypatch.setenv(name, value)
         events.answers = [(200, {}, '{"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}')]
-        events.answers.append((200, {}, '{"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "try later"}]}'))
+        events.answers.append(
+            (
+                200,
+                {},
+                '{"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "try later"}]}',
+            )
+        )
         (telling,) = told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
         assert telling.failure == ""
         (refused,) = told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
         assert refused.failure == "the event was refused: try later (InternalFailure)"
     (entry,) = json.loads(events.got[0].body)["Entries"]
-    assert (entry["Source"], entry["DetailType"], entry["EventBusName"]) == ("ivs-reconciler", "ivs-reconciler drift", bus)
+    assert (entry["Source"], entry["DetailType"], entry["EventBusName"]) == (
+        "ivs-reconciler",
+        "ivs-reconciler drift",
+        bus,
+    )
     detail = json.loads(entry["Detail"])
     assert (detail["id"], detail["target"], detail["state"]) == (telling.id, "prod", "standing")
 

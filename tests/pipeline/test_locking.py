@@ -80,7 +80,9 @@ def s3() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=url, region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any")
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any"
+    )
     # The stand-in's state outlives its server, and one process may start it twice.
     with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
         client.create_bucket(Bucket="locks", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
@@ -191,17 +193,23 @@ def test_of_many_at_once_one_gets_it(target: Target) -> None:
 def test_a_lock_file_that_another_process_keeps_open_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     path = tmp_path / "lock.json"
     script = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print('up', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-S", "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(UsageError, match=r"by another process for more than 0\.2 seconds.*look for one that is stopped"):
+        with pytest.raises(
+            UsageError, match=r"by another process for more than 0\.2 seconds.*look for one that is stopped"
+        ):
             FileDoor(str(path), patience=0.2).read()
         other.kill()
     assert FileDoor(str(path)).read() == (None, "")
 
 
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     target = Target("prod", "us-west-2", lock=FileLock(str(tmp_path / "lock.json")))
     door(target).write(replace(OTHER, host=socket.gethostname(), pid=int(gone.stdout)), "")
     said: list[str] = []
@@ -210,15 +218,22 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert "the process is gone" in said[0]
 
 
-@pytest.mark.parametrize("content", [b"not a lock", b"[]", b'{"formatVersion": "2.0"}', b'{"formatVersion": "1.0", "run": 1}', b"\xff\xfe"])
-def test_something_else_in_its_place_is_named_and_not_overwritten(target: Target, content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [b"not a lock", b"[]", b'{"formatVersion": "2.0"}', b'{"formatVersion": "1.0", "run": 1}', b"\xff\xfe"]
+)
+def test_something_else_in_its_place_is_named_and_not_overwritten(
+    target: Target, content: bytes, tmp_path: Path
+) -> None:
     match target.lock:
         case FileLock(path):
             Path(path).parent.mkdir()
             Path(path).write_bytes(content)
         case S3Lock(bucket, key):
             _put(bucket, key, content)
-    with pytest.raises((AwsError, UsageError), match=r"something else than a lock.*unlock --force"), holding((target,), "apply", clock=Clock().time):
+    with (
+        pytest.raises((AwsError, UsageError), match=r"something else than a lock.*unlock --force"),
+        holding((target,), "apply", clock=Clock().time),
+    ):
         pytest.fail("it was taken")
     door(target).force(replace(OTHER, released=True))
     assert held_by(target).released
@@ -227,15 +242,26 @@ def test_something_else_in_its_place_is_named_and_not_overwritten(target: Target
 def test_a_bucket_that_is_not_there_is_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
     target = Target("prod", "us-west-2", sandbox="x", account_id=ACCOUNT, lock=S3Lock("no-such-bucket", "k"))
-    with pytest.raises(AwsError, match=r"s3://no-such-bucket/k cannot be used.*s3:PutObject"), holding((target,), "apply", clock=Clock().time):
+    with (
+        pytest.raises(AwsError, match=r"s3://no-such-bucket/k cannot be used.*s3:PutObject"),
+        holding((target,), "apply", clock=Clock().time),
+    ):
         pytest.fail("it was taken")
 
 
 def test_who_we_are_comes_from_the_ci() -> None:
-    github = {"GITHUB_RUN_ID": "7", "GITHUB_REPOSITORY": "acme/live", "GITHUB_SERVER_URL": "https://github.example.com", "GITHUB_ACTOR": "alice"}
+    github = {
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_REPOSITORY": "acme/live",
+        "GITHUB_SERVER_URL": "https://github.example.com",
+        "GITHUB_ACTOR": "alice",
+    }
     assert this_run("apply", START, github).url == "https://github.example.com/acme/live/actions/runs/7"
     assert this_run("apply", START, github).who == "alice"
-    assert this_run("apply", START, {"CI_JOB_URL": "https://gitlab.example.com/j/1"}).url == "https://gitlab.example.com/j/1"
+    assert (
+        this_run("apply", START, {"CI_JOB_URL": "https://gitlab.example.com/j/1"}).url
+        == "https://gitlab.example.com/j/1"
+    )
     assert this_run("apply", START, {}).url == ""
 
 
@@ -260,7 +286,13 @@ def test_an_apply_that_loses_its_lock_starts_no_more(tmp_path: Path) -> None:
                 yield lambda event: lost.set() if isinstance(event, ActionFinished) else None
 
         (result,) = carry_out(
-            [(survey.plan, survey)], world.project, Losing(), stop=threading.Event(), lost={"here": lost}, sleep=clock.sleep, clock=clock.monotonic
+            [(survey.plan, survey)],
+            world.project,
+            Losing(),
+            stop=threading.Event(),
+            lost={"here": lost},
+            sleep=clock.sleep,
+            clock=clock.monotonic,
         )
         made = len(ivs.list_channels(maxResults=100)["channels"])
     finally:
@@ -287,7 +319,11 @@ def test_apply_is_refused_while_somebody_else_applies_and_plan_and_drift_are_not
     folder = project(tmp_path / "repo", {"file": ".locks/dev.json"})
     lock = FileDoor(str(folder / ".locks" / "dev.json"))
     lock.write(later(OTHER), "")
-    for words in (("apply", "--auto-approve"), ("apply", "--auto-approve", "--format", "json"), ("apply", "--auto-approve", "--lock-timeout", "1s")):
+    for words in (
+        ("apply", "--auto-approve"),
+        ("apply", "--auto-approve", "--format", "json"),
+        ("apply", "--auto-approve", "--lock-timeout", "1s"),
+    ):
         refused = run(folder, *words)
         assert refused.code == 3
         assert "alice on build-7" in refused.err
@@ -317,7 +353,9 @@ def test_two_applies_with_a_lock_in_s3_follow_each_other(tmp_path: Path, s3: str
     folder = project(tmp_path / "repo", {"s3": {"bucket": "locks", "key": f"{tmp_path.name}/dev.json"}})
     env = {"AWS_ENDPOINT_URL_S3": s3}
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda _: run(folder, "apply", "--auto-approve", "--lock-timeout", "2m", env=env), range(2)))
+        done = list(
+            pool.map(lambda _: run(folder, "apply", "--auto-approve", "--lock-timeout", "2m", env=env), range(2))
+        )
     assert [each.code for each in done] == [0, 0]
     assert sorted("No changes" in each.out for each in done) == [False, True]
     with outside(folder) as (ivs, _):
@@ -331,7 +369,10 @@ def test_unlock_without_any_lock_says_so(tmp_path: Path) -> None:
     assert "no target asked for has a lock" in said.err
 
 
-@pytest.mark.parametrize(("lock", "said"), [({}, "names not one place"), ({"file": "x", "s3": {"bucket": "abc", "key": "k"}}, "names not one place")])
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [({}, "names not one place"), ({"file": "x", "s3": {"bucket": "abc", "key": "k"}}, "names not one place")],
+)
 def test_a_lock_names_one_place(tmp_path: Path, lock: dict[str, object], said: str) -> None:
     folder = project(tmp_path / "repo", lock)
     shown = run(folder, "validate")

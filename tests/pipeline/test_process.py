@@ -67,7 +67,9 @@ def test_of_another_machine_container_or_start_nothing_is_known(other: int) -> N
 
 
 def test_a_process_that_nobody_has_buried_yet_is_gone() -> None:
-    with subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as process:
         mark = mark_of(process.pid)
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -52,7 +52,10 @@ class Case:
         self.desired = self._desired(content)
         self.live = self._live(content)
         self.adopt = {Address.parse(address): _arns(value) for address, value in content.get("adopt", {}).items()}
-        self.streams = {_arns(key): Stream(_arns(key), value["since"], value["viewers"]) for key, value in content.get("streams", {}).items()}
+        self.streams = {
+            _arns(key): Stream(_arns(key), value["since"], value["viewers"])
+            for key, value in content.get("streams", {}).items()
+        }
         quotas = content.get("quotas", {})
         codes = {QUOTAS[KindName(kind)].code: value for kind, value in quotas.items() if kind != "unknown"}
         self.applied = Applied(codes, quotas.get("unknown", ""))
@@ -67,11 +70,18 @@ class Case:
         self.allow: dict[str, Any] = content.get("allow", {})
         rotate = content.get("rotate", {})
         file = Sink(Store.FILE, rotate["file"]) if "file" in rotate else None
-        self.rotate = Rotate(frozenset(map(Address.parse, rotate.get("addresses", ()))), file, rotate.get("evenLive", False))
+        self.rotate = Rotate(
+            frozenset(map(Address.parse, rotate.get("addresses", ()))), file, rotate.get("evenLive", False)
+        )
         self.now = datetime.fromisoformat(content.get("now", "2026-11-20T10:00:00+00:00"))
 
     def plan(
-        self, wanted_state: DesiredState | None = None, live_state: LiveState | None = None, streams: Mapping[str, Stream] | None = None, *, later: bool = False
+        self,
+        wanted_state: DesiredState | None = None,
+        live_state: LiveState | None = None,
+        streams: Mapping[str, Stream] | None = None,
+        *,
+        later: bool = False,
     ) -> TargetPlan:
         """Plan the situation, or the same wishes in another one; a later plan is asked for no rotation."""
         there = live_state or self.live
@@ -87,7 +97,9 @@ class Case:
         )
         return with_quotas(self._on_air(plan, wanted_state or self.desired, there, streams), there, self.applied)
 
-    def _on_air(self, plan: TargetPlan, wanted_state: DesiredState, there: LiveState, streams: Mapping[str, Stream] | None) -> TargetPlan:
+    def _on_air(
+        self, plan: TargetPlan, wanted_state: DesiredState, there: LiveState, streams: Mapping[str, Stream] | None
+    ) -> TargetPlan:
         streams = self.streams if streams is None else streams
         if not streams:
             return plan
@@ -96,7 +108,9 @@ class Case:
             channel = str(key.properties["channelArn"])
             keys[channel] = (*keys.get(channel, ()), key)
         return with_streams(
-            plan, Broadcasts(streams, keys), LiveRules.of(self.guardrails, self.options, wanted_state.resources, even_live=self.rotate.even_live)
+            plan,
+            Broadcasts(streams, keys),
+            LiveRules.of(self.guardrails, self.options, wanted_state.resources, even_live=self.rotate.even_live),
         )
 
     def _desired(self, content: dict[str, Any]) -> DesiredState:
@@ -109,21 +123,41 @@ class Case:
         resources = []
         for given in content.get("live") or ():
             if "unowned" in given:
-                made = unowned(given["unowned"], _values(given.get("properties", {})), tags=_own(given.get("tags", {})), complete=given.get("complete", True))
+                made = unowned(
+                    given["unowned"],
+                    _values(given.get("properties", {})),
+                    tags=_own(given.get("tags", {})),
+                    complete=given.get("complete", True),
+                )
                 resources.append(_in_state(made, given.get("state")))
                 continue
             address = given["of"]
             spec = self.specs.get(address)
             if spec is None or "properties" in given:
-                spec = _wanted(address, {"properties": given.get("properties", {}), "protect": given.get("protect", False)})
+                spec = _wanted(
+                    address, {"properties": given.get("properties", {}), "protect": given.get("protect", False)}
+                )
             tags = _own(given.get("tags", {}))
             if given.get("spec") == "before":
                 tags[SPEC] = "digest-of-before"
             if address in self.specs and "properties" in given and given.get("spec") != "before":
                 tags.setdefault(SPEC, self.specs[address].digest)
-            resources.append(of(spec, changed=_values(given.get("changed", {})), tags=tags, suffix=given.get("suffix", ""), state=given.get("state")))
-        found = live(*resources, unreadable={KindName(kind): why for kind, why in content.get("unreadable", {}).items()})
-        last = {_arns(arn): LastStream(since["running"], since["at"]) for arn, since in content.get("lastStreams", {}).items()}
+            resources.append(
+                of(
+                    spec,
+                    changed=_values(given.get("changed", {})),
+                    tags=tags,
+                    suffix=given.get("suffix", ""),
+                    state=given.get("state"),
+                )
+            )
+        found = live(
+            *resources, unreadable={KindName(kind): why for kind, why in content.get("unreadable", {}).items()}
+        )
+        last = {
+            _arns(arn): LastStream(since["running"], since["at"])
+            for arn, since in content.get("lastStreams", {}).items()
+        }
         return replace(found, last_streams=last, streams_hidden=content.get("streamsHidden", ""))
 
 
@@ -162,14 +196,18 @@ def shown(action: Action, case: Case) -> dict[str, Any]:
             }
             for step in action.steps
         ],
-        "says": short(" | ".join([action.explanation, action.blocked.message if action.blocked else "", *action.warnings])),
+        "says": short(
+            " | ".join([action.explanation, action.blocked.message if action.blocked else "", *action.warnings])
+        ),
     }
 
 
 def _shown_parameter(name: str, value: Value, action: Action, case: Case) -> Any:
     if name == "tags" and isinstance(value, Mapping):
         own = {key: _shown_tag(key, str(item), action, case) for key, item in value.items()}
-        if {"$stack", "$id", "$spec"} <= {_short_key(key) for key in own} and own[STACK] == own[ID] == own[SPEC] == "ours":
+        if {"$stack", "$id", "$spec"} <= {_short_key(key) for key in own} and own[STACK] == own[ID] == own[
+            SPEC
+        ] == "ours":
             own = {"$own": "yes", **{key: item for key, item in own.items() if key not in (STACK, ID, SPEC)}}
         return {_short_key(key): item for key, item in own.items()}
     if name == "tagKeys" and isinstance(value, tuple):
@@ -206,7 +244,9 @@ def _short_path(path: str) -> str:
 
 def short(text: str) -> str:
     """Write the ARNs in a text in their short form."""
-    return re.sub(r"arn:aws:ivs:[a-z0-9-]+:\d{12}:([a-z-]+)/([\w-]+)", lambda match: f"@{_TYPES[match[1]]}/{match[2]}", text)
+    return re.sub(
+        r"arn:aws:ivs:[a-z0-9-]+:\d{12}:([a-z-]+)/([\w-]+)", lambda match: f"@{_TYPES[match[1]]}/{match[2]}", text
+    )
 
 
 def _arns(text: str) -> str:
@@ -241,4 +281,8 @@ def _wanted(address: str, given: Mapping[str, Any]) -> DesiredResource:
 
 
 def _in_state(resource: LiveResource, state: str | None) -> LiveResource:
-    return resource if state is None else LiveResource(resource.kind, resource.arn, resource.properties, resource.tags, state, resource.complete)
+    return (
+        resource
+        if state is None
+        else LiveResource(resource.kind, resource.arn, resource.properties, resource.tags, state, resource.complete)
+    )

@@ -22,7 +22,12 @@ from tests.builders import ACCOUNT, REGION
 _CALLS = {
     operation: (kind, what)
     for kind in KINDS.values()
-    for what, operation in (("create", kind.create), ("get", kind.get), ("update", kind.update), ("delete", kind.delete))
+    for what, operation in (
+        ("create", kind.create),
+        ("get", kind.get),
+        ("update", kind.update),
+        ("delete", kind.delete),
+    )
     if operation
 }
 _REFERENCES = (
@@ -71,7 +76,9 @@ class Service:
         groups: dict[KindName, list[LiveResource]] = {}
         for resource in self.resources.values():
             groups.setdefault(resource.kind, []).append(resource)
-        return LiveState(ACCOUNT, REGION, {kind: tuple(sorted(group, key=lambda item: item.arn)) for kind, group in groups.items()})
+        return LiveState(
+            ACCOUNT, REGION, {kind: tuple(sorted(group, key=lambda item: item.arn)) for kind, group in groups.items()}
+        )
 
     def call(self, step: Step) -> None:
         parameters = {name: self._known(value) for name, value in step.parameters.items()}
@@ -107,7 +114,9 @@ class Service:
             self._delete(kind, arn)
 
     def _stop(self, channel: str) -> None:
-        assert not any(key.properties["channelArn"] == channel for key in self._of(KINDS[KindName.STREAM_KEY])), "the encoder reconnects with its key"
+        assert not any(key.properties["channelArn"] == channel for key in self._of(KINDS[KindName.STREAM_KEY])), (
+            "the encoder reconnects with its key"
+        )
         self.streams.discard(channel)
 
     def _known(self, value: Value) -> Value:
@@ -143,14 +152,22 @@ class Service:
                 raise RefusedError(f"{step.id}: 409 this public key is imported already")
             parameters["fingerprint"] = fingerprint
         quota = (
-            sum(key.properties["channelArn"] == parameters["channelArn"] for key in self._of(kind)) if kind.name is KindName.STREAM_KEY else len(self._of(kind))
+            sum(key.properties["channelArn"] == parameters["channelArn"] for key in self._of(kind))
+            if kind.name is KindName.STREAM_KEY
+            else len(self._of(kind))
         )
         if quota >= self.limits.get(kind.name, quota + 1):
             raise RefusedError(f"{step.id}: 402 quota of {self.limits[kind.name]} {kind.title}s")
         arn = self._new_arn(kind)
         self._check(kind, parameters, parameters)
         state = "CREATING" if kind.ready else None
-        self.resources[arn] = LiveResource(kind.name, arn, canonical(kind.name, thaw_all(parameters)), {key: str(value) for key, value in tags.items()}, state)
+        self.resources[arn] = LiveResource(
+            kind.name,
+            arn,
+            canonical(kind.name, thaw_all(parameters)),
+            {key: str(value) for key, value in tags.items()},
+            state,
+        )
         made = {f"{kind.member}.arn": arn}
         if kind.name is KindName.CHANNEL:
             key = self._new_arn(KINDS[KindName.STREAM_KEY])
@@ -222,7 +239,12 @@ class Service:
         return f"arn:aws:ivs:{REGION}:{ACCOUNT}:{kind.arn_type}/made-{next(self.made)}"
 
     def _put(
-        self, resource: LiveResource, *, properties: Mapping[str, Value] | None = None, tags: Mapping[str, str] | None = None, state: str | None = None
+        self,
+        resource: LiveResource,
+        *,
+        properties: Mapping[str, Value] | None = None,
+        tags: Mapping[str, str] | None = None,
+        state: str | None = None,
     ) -> None:
         self.resources[resource.arn] = LiveResource(
             resource.kind,

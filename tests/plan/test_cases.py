@@ -49,12 +49,16 @@ def test_the_plan_is_as_expected(case: Case) -> None:
     for one, other in zip(expected, found, strict=True):
         assert matches(one, other), f"{json.dumps(one, indent=1)}\n is not\n{json.dumps(other, indent=1)}"
     if "run" in case.expect:
-        assert [f"{step.operation} {step.id.partition('#')[0]}" for step in in_order(plan.actions)] == case.expect["run"]
+        assert [f"{step.operation} {step.id.partition('#')[0]}" for step in in_order(plan.actions)] == case.expect[
+            "run"
+        ]
     found_quotas = {use.kind.value: [use.now, use.peak, use.after] for use in plan.quotas}
     assert all(found_quotas[kind] == numbers for kind, numbers in case.expect.get("quotas", {}).items()), found_quotas
     for count, number in case.expect.get("summary", {}).items():
         assert getattr(plan.summary, count) == number, count
-    assert [f"{orphan.address}{' (protected)' if orphan.protected else ''}" for orphan in plan.orphans] == case.expect.get("orphans", [])
+    assert [
+        f"{orphan.address}{' (protected)' if orphan.protected else ''}" for orphan in plan.orphans
+    ] == case.expect.get("orphans", [])
     assert [str(duplicate.address) for duplicate in plan.duplicates] == case.expect.get("duplicates", [])
     said = short("\n".join(plan.notes))
     assert all(fragment in said for fragment in case.expect.get("notes", [])), said
@@ -112,9 +116,14 @@ def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(c
         resource.arn
         for group in case.live.resources.values()
         for resource in group
-        if resource.tags.get(STACK) not in (None, THIS_STACK) or (STACK not in resource.tags and resource.arn not in {action.arn for action in plan.actions})
+        if resource.tags.get(STACK) not in (None, THIS_STACK)
+        or (STACK not in resource.tags and resource.arn not in {action.arn for action in plan.actions})
     }
     assert not foreign & service.touched, "something foreign was touched"
-    following = case.plan(live_state=after, later=True, streams={arn: stream for arn, stream in case.streams.items() if arn in service.streams})
+    following = case.plan(
+        live_state=after,
+        later=True,
+        streams={arn: stream for arn, stream in case.streams.items() if arn in service.streams},
+    )
     left = [f"{action.verb} {action.address}" for action in following.actions if action.blocked is None]
     assert left == case.expect.get("then", []), left

@@ -21,13 +21,24 @@ from tests.plan.case import Case
 from tests.plan.test_cases import ALL, as_plan
 
 ARCHIVE = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 60})
-MAIN = wanted("channel/main", {"authorized": True, **refs(recordingConfigurationArn="recording-configuration/archive")}, tags={"team": "video"})
+MAIN = wanted(
+    "channel/main",
+    {"authorized": True, **refs(recordingConfigurationArn="recording-configuration/archive")},
+    tags={"team": "video"},
+)
 
 
 def a_plan() -> Plan:
     spec = desired(ARCHIVE, MAIN)
-    target = build_plan(spec, live(of(ARCHIVE, changed={"recordingReconnectWindowSeconds": 0}), of(MAIN)), PlanOptions(), target_name="prod")
-    return Plan("acme", "2026-11-20T10:00:00Z", "0123abc", "sha256:" + spec.digest, PlanOptions(only=("channel/*",)), (target,))
+    target = build_plan(
+        spec,
+        live(of(ARCHIVE, changed={"recordingReconnectWindowSeconds": 0}), of(MAIN)),
+        PlanOptions(),
+        target_name="prod",
+    )
+    return Plan(
+        "acme", "2026-11-20T10:00:00Z", "0123abc", "sha256:" + spec.digest, PlanOptions(only=("channel/*",)), (target,)
+    )
 
 
 def test_the_schema_itself_is_valid() -> None:
@@ -53,7 +64,12 @@ def test_the_file_has_the_promised_shape() -> None:
     assert (target["name"], target["accountId"], target["region"]) == ("prod", "123456789012", "us-west-2")
     action = target["actions"][1]
     assert action["address"] == "channel/main"
-    assert (action["kind"], action["action"], action["reason"], action["blocked"]) == ("channel", "update", "properties-differ", None)
+    assert (action["kind"], action["action"], action["reason"], action["blocked"]) == (
+        "channel",
+        "update",
+        "properties-differ",
+        None,
+    )
     assert action["changes"][0]["after"] == {"$ref": "recording-configuration/archive"}
     assert action["steps"][0]["operation"] == "UpdateChannel"
     assert action["steps"][0]["after"] == ["recording-configuration/archive#2"]
@@ -136,7 +152,11 @@ def test_anything_else_is_refused_without_a_traceback(content: object) -> None:
 def test_every_single_key_of_a_plan_is_needed() -> None:
     content = json.loads(dumps(a_plan()))
     target = content["targets"][0]
-    for holder, place in ((content, []), (target, ["targets", 0]), (target["actions"][1], ["targets", 0, "actions", 1])):
+    for holder, place in (
+        (content, []),
+        (target, ["targets", 0]),
+        (target["actions"][1], ["targets", 0, "actions", 1]),
+    ):
         for key in holder:
             damaged = copy.deepcopy(content)
             node = damaged

@@ -24,7 +24,13 @@ def standings(report: DriftReport) -> dict[str, Standing]:
 
 def test_nothing_differs_is_neither_drift_nor_pending() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN)))
-    assert (report.drifted, report.pending, report.findings, report.unchanged, report.managed) == (False, False, (), 2, 2)
+    assert (report.drifted, report.pending, report.findings, report.unchanged, report.managed) == (
+        False,
+        False,
+        (),
+        2,
+        2,
+    )
 
 
 def test_a_difference_under_the_recorded_spec_is_drift_and_names_the_field() -> None:
@@ -80,7 +86,10 @@ def test_channels_that_follow_a_pending_replacement_wait_with_it() -> None:
 def test_channels_of_an_interrupted_replacement_are_pending_not_drift() -> None:
     before = of(ARCHIVE, suffix="-before", changed={"recordingReconnectWindowSeconds": 60}, tags={SPEC: "before"})
     report = drift(SPEC_STATE, live(of(ARCHIVE), before, of(MAIN, changed={"recordingConfigurationArn": before.arn})))
-    assert standings(report) == {"channel/main": Standing.PENDING, "recording-configuration/archive": Standing.DUPLICATE}
+    assert standings(report) == {
+        "channel/main": Standing.PENDING,
+        "recording-configuration/archive": Standing.DUPLICATE,
+    }
     assert (report.drifted, report.pending) == (False, True)
 
 

@@ -29,14 +29,27 @@ class DriftCase(Case):
         super().__init__(content)
         applied = content.get("applied")
         self.stood = None if applied is None else frozenset(map(Address.parse, applied))
-        self.records = {Address.parse(address): self._record(address, given or {}) for address, given in content.get("records", {}).items()}
+        self.records = {
+            Address.parse(address): self._record(address, given or {})
+            for address, given in content.get("records", {}).items()
+        }
         self.ignores = tuple(map(Ignore.parse, content.get("ignore", ())))
 
     def _record(self, address: str, given: dict[str, Any]) -> Applied:
         parsed = Address.parse(address)
-        own = {f"{PREFIX}stack": THIS_STACK, f"{PREFIX}id": parsed.id, f"{PREFIX}spec": given.get("spec", "digest-of-before")}
+        own = {
+            f"{PREFIX}stack": THIS_STACK,
+            f"{PREFIX}id": parsed.id,
+            f"{PREFIX}spec": given.get("spec", "digest-of-before"),
+        }
         properties = canonical(parsed.kind, {"name": parsed.id, **_frozen(_values(given.get("properties", {})))})
-        return Applied(own[f"{PREFIX}spec"], properties, {**given.get("tags", {}), **own}, _arns(given.get("arn", "")), frozenset(given.get("ignore", ())))
+        return Applied(
+            own[f"{PREFIX}spec"],
+            properties,
+            {**given.get("tags", {}), **own},
+            _arns(given.get("arn", "")),
+            frozenset(given.get("ignore", ())),
+        )
 
     def classified(self, wanted: DesiredState | None = None, live: LiveState | None = None) -> DriftReport:
         """Return the report before anything is ignored."""
@@ -78,7 +91,9 @@ def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
         assert one.get("says", "") in finding.explanation
     assert (2 if report.drifted else 5 if report.pending else 0) == expected["exit"]
     assert [short(foreign.arn) for foreign in report.foreign] == expected.get("foreign", [])
-    assert [f"{each.standing} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes] == expected.get("ignored", [])
+    assert [
+        f"{each.standing} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes
+    ] == expected.get("ignored", [])
     assert [str(ignore) for ignore in case.ignores if ignore not in met] == expected.get("unmet", [])
     assert all(any(text in note for note in report.notes) for text in expected.get("notes", [])), report.notes
     if "unchanged" in expected:
@@ -93,13 +108,23 @@ def test_no_change_of_a_resource_is_told_twice_and_none_is_lost(case: DriftCase)
     if report.unread:
         return  # what depends on something unread is left out on purpose; its cases say so
     for action in case.plan().actions:
-        told = [change for finding in report.findings if finding.address == action.address and finding.arn == action.arn for change in finding.changes]
+        told = [
+            change
+            for finding in report.findings
+            if finding.address == action.address and finding.arn == action.arn
+            for change in finding.changes
+        ]
         if action.arn is not None and told:
             assert sorted(map(str, told)) == sorted(map(str, action.changes))
 
 
 @pytest.mark.parametrize("case", ALL)
 def test_the_order_in_which_things_came_does_not_show(case: DriftCase) -> None:
-    turned = DesiredState(case.desired.stack, dict(reversed(list(case.desired.resources.items()))), case.desired.digest, case.desired.ignore_tags)
+    turned = DesiredState(
+        case.desired.stack,
+        dict(reversed(list(case.desired.resources.items()))),
+        case.desired.digest,
+        case.desired.ignore_tags,
+    )
     live = replace(case.live, resources={kind: tuple(reversed(group)) for kind, group in case.live.resources.items()})
     assert case.classified(turned, live) == case.classified()

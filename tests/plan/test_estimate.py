@@ -21,7 +21,9 @@ from tests.builders import desired, wanted
 
 
 def test_the_slowest_operation_decides() -> None:
-    coming = expected({"TagResource": 5000, "UpdateChannel": 4950, "CreateRecordingConfiguration": 3, "DeleteChannel": 0}, pace_of)
+    coming = expected(
+        {"TagResource": 5000, "UpdateChannel": 4950, "CreateRecordingConfiguration": 3, "DeleteChannel": 0}, pace_of
+    )
     assert coming == Expected("UpdateChannel", 4950, 4.95, 4950 / 4.95)
 
 
@@ -36,11 +38,23 @@ def test_blocked_actions_are_not_called() -> None:
 
 
 def test_reading_is_counted_by_pages_and_batches_and_a_list_for_each_stream_key() -> None:
-    state = desired(*(wanted(f"channel/c{number}") for number in range(101)), wanted("stream-key/c1"), wanted("recording-configuration/r"))
-    assert +reads_of(state) == {"ListChannels": 2, "BatchGetChannel": 3, "ListStreamKeys": 1, "GetRecordingConfiguration": 1}
+    state = desired(
+        *(wanted(f"channel/c{number}") for number in range(101)),
+        wanted("stream-key/c1"),
+        wanted("recording-configuration/r"),
+    )
+    assert +reads_of(state) == {
+        "ListChannels": 2,
+        "BatchGetChannel": 3,
+        "ListStreamKeys": 1,
+        "GetRecordingConfiguration": 1,
+    }
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (1010, "17 min"), (4800, "1 h 20 min"), (7200, "2 h")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (1010, "17 min"), (4800, "1 h 20 min"), (7200, "2 h")],
+)
 def test_a_length_of_time_is_said_as_people_say_it(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
 
@@ -107,6 +121,18 @@ def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
     out = io.StringIO()
     lines = Lines(out, plain)
     for _ in range(8):
-        lines.event(StepWaiting(Address.parse("channel/a"), "channel/a#1", "CreateChannel", 2.0, "the list may show what was just made a little late"))
-    lines.event(StepWaiting(Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "what was just made is not found yet"))
+        lines.event(
+            StepWaiting(
+                Address.parse("channel/a"),
+                "channel/a#1",
+                "CreateChannel",
+                2.0,
+                "the list may show what was just made a little late",
+            )
+        )
+    lines.event(
+        StepWaiting(
+            Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "what was just made is not found yet"
+        )
+    )
     assert out.getvalue() == "  waiting  channel/a: CreateChannel: the list may show what was just made a little late\n"

@@ -16,7 +16,9 @@ STACK = "acme"
 DENIED = AwsError("no (request 1)", code="AccessDenied")
 
 
-def finding(standing: Standing = Standing.DRIFT, identifier: str = "main", *changes: FieldChange, explanation: str = "") -> Finding:
+def finding(
+    standing: Standing = Standing.DRIFT, identifier: str = "main", *changes: FieldChange, explanation: str = ""
+) -> Finding:
     return Finding(Address(KindName.CHANNEL, identifier), standing, explanation, f"arn:{identifier}", changes)
 
 
@@ -34,7 +36,9 @@ def test_a_first_look_that_finds_nothing_is_no_news() -> None:
 def test_what_is_new_is_told_once_and_told_when_it_is_resolved() -> None:
     first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
-    assert [(item.address, item.topic, item.paths) for item in first.new] == [("channel/main", Topic.DRIFT, ("/latencyMode",))]
+    assert [(item.address, item.topic, item.paths) for item in first.new] == [
+        ("channel/main", Topic.DRIFT, ("/latencyMode",))
+    ]
     assert (first.resolved, first.standing, first.number) == ((), {Topic.DRIFT: 1}, 1)
     assert news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), first.known) is None
     last = news(STACK, report(), first.known)
@@ -55,7 +59,11 @@ def test_what_still_stands_is_counted_and_not_told_again() -> None:
 def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> None:
     first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
-    second = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))), first.known)
+    second = news(
+        STACK,
+        report(finding(Standing.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))),
+        first.known,
+    )
     assert second is not None
     assert ([item.address for item in second.new], second.resolved) == (["channel/main"], ())
 
@@ -63,7 +71,10 @@ def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> Non
 def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> None:
     first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and is gone")), NOTHING)
     assert first is not None
-    assert news(STACK, report(finding(Standing.MISSING, explanation="deleted outside, or never applied")), first.known) is None
+    assert (
+        news(STACK, report(finding(Standing.MISSING, explanation="deleted outside, or never applied")), first.known)
+        is None
+    )
 
 
 def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
@@ -108,17 +119,29 @@ def test_ids_differ_between_channels_and_messages_and_stay_for_the_same() -> Non
 
 
 FINDINGS = st.builds(
-    finding, st.sampled_from([Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE, Standing.PENDING]), st.sampled_from("abc"), st.sampled_from([LATENCY])
+    finding,
+    st.sampled_from([Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE, Standing.PENDING]),
+    st.sampled_from("abc"),
+    st.sampled_from([LATENCY]),
 )
-LOOKS = st.one_of(st.just(DENIED), st.builds(lambda found: report(*{item.address: item for item in found}.values()), st.lists(FINDINGS, max_size=3)))
+LOOKS = st.one_of(
+    st.just(DENIED),
+    st.builds(lambda found: report(*{item.address: item for item in found}.values()), st.lists(FINDINGS, max_size=3)),
+)
 
 
 @given(st.lists(LOOKS, max_size=12))
 @settings(deadline=None)
-def test_whoever_reads_every_message_knows_what_stands_and_reads_nothing_twice(looks: list[DriftReport | AwsError]) -> None:
+def test_whoever_reads_every_message_knows_what_stands_and_reads_nothing_twice(
+    looks: list[DriftReport | AwsError],
+) -> None:
     known, heard, dark = NOTHING, dict[str, str](), ""
     for look in looks:
-        found = news(STACK, look, known) if isinstance(look, DriftReport) else failure_news(STACK, "prod", "us-west-2", look, known)
+        found = (
+            news(STACK, look, known)
+            if isinstance(look, DriftReport)
+            else failure_news(STACK, "prod", "us-west-2", look, known)
+        )
         if found is not None:
             before = (dict(heard), dark)
             heard.update({item.name: "stands" for item in found.new})

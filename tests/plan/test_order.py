@@ -18,7 +18,11 @@ def a_step(name: str, *after: str) -> Step:
 
 
 def test_a_step_comes_after_what_it_waits_for_and_otherwise_in_the_order_of_actions() -> None:
-    actions = (an_action("channel/a", a_step("a#1", "c#1"), a_step("a#2")), an_action("channel/b", a_step("b#1")), an_action("channel/c", a_step("c#1")))
+    actions = (
+        an_action("channel/a", a_step("a#1", "c#1"), a_step("a#2")),
+        an_action("channel/b", a_step("b#1")),
+        an_action("channel/c", a_step("c#1")),
+    )
     assert [step.id for step in in_order(actions)] == ["a#2", "b#1", "c#1", "a#1"]
 
 

@@ -27,22 +27,46 @@ MAIN = wanted("channel/main")
 def test_a_consent_that_cannot_apply_is_the_callers_to_correct(address: str, consent: str, said: str) -> None:
     now = live(unowned("channel/main"), unowned("recording-configuration/x"))
     with pytest.raises(UsageError, match=said):
-        build_plan(desired(MAIN, wanted("stream-key/main")), now, PlanOptions(), target_name="prod", adopt={Address.parse(address): consent})
+        build_plan(
+            desired(MAIN, wanted("stream-key/main")),
+            now,
+            PlanOptions(),
+            target_name="prod",
+            adopt={Address.parse(address): consent},
+        )
 
 
 def test_an_address_that_is_managed_already_takes_no_second_resource() -> None:
     with pytest.raises(UsageError, match="channel/main under this address already"):
-        build_plan(desired(MAIN), live(of(MAIN), unowned("channel/main")), PlanOptions(), target_name="prod", adopt={MAIN.address: arn("channel/main-unowned")})
+        build_plan(
+            desired(MAIN),
+            live(of(MAIN), unowned("channel/main")),
+            PlanOptions(),
+            target_name="prod",
+            adopt={MAIN.address: arn("channel/main-unowned")},
+        )
 
 
 def test_what_is_ours_under_another_address_is_not_taken_twice() -> None:
     other = wanted("channel/other")
     with pytest.raises(UsageError, match="already as channel/other"):
-        build_plan(desired(MAIN, other), live(of(other)), PlanOptions(), target_name="prod", adopt={MAIN.address: arn("channel/other")})
+        build_plan(
+            desired(MAIN, other),
+            live(of(other)),
+            PlanOptions(),
+            target_name="prod",
+            adopt={MAIN.address: arn("channel/other")},
+        )
 
 
 def test_a_consent_that_was_carried_out_changes_nothing() -> None:
-    plan = build_plan(desired(MAIN), live(of(MAIN)), PlanOptions(adopt=True), target_name="prod", adopt={MAIN.address: arn("channel/main")})
+    plan = build_plan(
+        desired(MAIN),
+        live(of(MAIN)),
+        PlanOptions(adopt=True),
+        target_name="prod",
+        adopt={MAIN.address: arn("channel/main")},
+    )
     assert plan.actions == ()
 
 
@@ -58,7 +82,13 @@ def test_what_consent_speaks_of_is_read_in_full_first() -> None:
 def test_every_live_resource_is_counted_once_as_ours_or_foreign() -> None:
     plan = build_plan(
         desired(MAIN, wanted("stream-key/main")),
-        live(of(MAIN), of(wanted("stream-key/main")), of(wanted("channel/gone")), unowned("channel/theirs"), unowned("playback-key-pair/theirs")),
+        live(
+            of(MAIN),
+            of(wanted("stream-key/main")),
+            of(wanted("channel/gone")),
+            unowned("channel/theirs"),
+            unowned("playback-key-pair/theirs"),
+        ),
         PlanOptions(),
         target_name="prod",
     )

@@ -27,7 +27,12 @@ from tests.reliability.matrix import every_value_arrived
 from tests.reliability.world import World, key_pair, worlds_client
 
 TARGET = Target("prod", REGION, account_id=ACCOUNT)
-_TYPES = {operation: kind.arn_type for kind in KINDS.values() for operation in (kind.create, kind.list, kind.get, kind.update, kind.delete) if operation}
+_TYPES = {
+    operation: kind.arn_type
+    for kind in KINDS.values()
+    for operation in (kind.create, kind.list, kind.get, kind.update, kind.delete)
+    if operation
+}
 
 
 def everything(key: str = "one", **more: Any) -> DesiredState:
@@ -41,7 +46,11 @@ def everything(key: str = "one", **more: Any) -> DesiredState:
     return desired(
         wanted("recording-configuration/r", {"recordingReconnectWindowSeconds": more.get("window", 0)}),
         wanted("playback-restriction-policy/p", {"allowedCountries": more.get("countries", ["DE"])}),
-        wanted("ad-configuration/ads", {"postRollConfiguration": more.get("roll", {"enabled": False, "durationSeconds": 15})}, tags=more.get("tags")),
+        wanted(
+            "ad-configuration/ads",
+            {"postRollConfiguration": more.get("roll", {"enabled": False, "durationSeconds": 15})},
+            tags=more.get("tags"),
+        ),
         wanted("failover-slate-configuration/f", {"minSlateDisplaySeconds": more.get("slate", 3)}),
         key_pair("k", key),
         wanted("channel/c", {**used, "latencyMode": more.get("latency", "LOW")}, tags=more.get("tags")),
@@ -97,8 +106,15 @@ class Judge:
             context = {"aws:RequestedRegion": REGION}
             context |= {f"aws:RequestTag/{key}": value for key, value in request.items()}
             context |= {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
-            needed = [operation, *(["TagResource"] if operation in {kind.create for kind in KINDS.values()} and request else [])]
-            self.refused += [f"ivs:{name} on {resource}" for name in needed if not allowed(self.policy, f"ivs:{name}", resource, context)]
+            needed = [
+                operation,
+                *(["TagResource"] if operation in {kind.create for kind in KINDS.values()} and request else []),
+            ]
+            self.refused += [
+                f"ivs:{name} on {resource}"
+                for name in needed
+                if not allowed(self.policy, f"ivs:{name}", resource, context)
+            ]
         self.used.add(operation)
 
     def resources(self, operation: str, parameters: Mapping[str, object]) -> list[tuple[str, dict[str, str]]]:
@@ -111,7 +127,11 @@ class Judge:
             return [(f"{prefix}:channel/new", {}), (f"{prefix}:stream-key/new", {})]
         if operation == "DeleteChannel":
             keys = [found["arn"] for found in self.world.everything() if found.get("channelArn") == named]
-            return [(named, there.get(named, {})), *((key, there[key]) for key in keys), (f"{prefix}:stream-key/untagged", {})]
+            return [
+                (named, there.get(named, {})),
+                *((key, there[key]) for key in keys),
+                (f"{prefix}:stream-key/untagged", {}),
+            ]
         if operation == "CreateStreamKey":
             return [(f"{prefix}:stream-key/new", {})]
         if named is None:
@@ -148,23 +168,42 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
     used: set[str] = set()
     for step in (
         spec,
-        everything(latency="NORMAL", countries=["FR"], slate=5, tags={"team": "video"}, roll={"enabled": True, "durationSeconds": 20}),
+        everything(
+            latency="NORMAL",
+            countries=["FR"],
+            slate=5,
+            tags={"team": "video"},
+            roll={"enabled": True, "durationSeconds": 20},
+        ),
         everything(latency="NORMAL", window=60, key="two"),
     ):
         used |= apply_under(world, step, apply_policy([Place(TARGET, step)], Wishes())).used
     for key in world.client.list_stream_keys(
-        channelArn=next(found["arn"] for found in world.everything() if found["tags"].get(ID) == "c" and ":channel/" in found["arn"])
+        channelArn=next(
+            found["arn"] for found in world.everything() if found["tags"].get(ID) == "c" and ":channel/" in found["arn"]
+        )
     )["streamKeys"]:
         world.client.delete_stream_key(arn=key["arn"])
-    used |= apply_under(world, everything(window=60, key="two"), apply_policy([Place(TARGET, everything())], Wishes())).used
-    used |= apply_under(world, desired(), apply_policy([Place(TARGET, desired())], Wishes(prune=True)), PlanOptions(prune=True)).used
+    used |= apply_under(
+        world, everything(window=60, key="two"), apply_policy([Place(TARGET, everything())], Wishes())
+    ).used
+    used |= apply_under(
+        world, desired(), apply_policy([Place(TARGET, desired())], Wishes(prune=True)), PlanOptions(prune=True)
+    ).used
     writes = {
-        operation for kind in KINDS.values() for operation in (kind.create, kind.update, kind.delete) if operation and kind.name is not KindName.STREAM_KEY
+        operation
+        for kind in KINDS.values()
+        for operation in (kind.create, kind.update, kind.delete)
+        if operation and kind.name is not KindName.STREAM_KEY
     }
-    assert writes | {"CreateStreamKey", "TagResource", "UntagResource", "BatchGetChannel"} <= used, "the scenario does not make every call"
+    assert writes | {"CreateStreamKey", "TagResource", "UntagResource", "BatchGetChannel"} <= used, (
+        "the scenario does not make every call"
+    )
 
 
-@pytest.mark.parametrize("operation", ["DeleteChannel", "UpdateChannel", "TagResource", "UntagResource", "DeleteRecordingConfiguration"])
+@pytest.mark.parametrize(
+    "operation", ["DeleteChannel", "UpdateChannel", "TagResource", "UntagResource", "DeleteRecordingConfiguration"]
+)
 @pytest.mark.parametrize("owner", [{STACK: "other", ID: "c"}, {}])
 def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner: dict[str, str]) -> None:
     policy = apply_policy([Place(TARGET, everything())], Wishes(prune=True, stop_live=True))
@@ -203,12 +242,20 @@ def test_planning_may_only_look(world: World) -> None:
 
 def test_only_what_the_spec_has_may_be_made() -> None:
     small = desired(wanted("channel/c"))
-    actions = {action for statement in _statements(apply_policy([Place(TARGET, small)], Wishes())) for action in statement["Action"]}
+    actions = {
+        action
+        for statement in _statements(apply_policy([Place(TARGET, small)], Wishes()))
+        for action in statement["Action"]
+    }
     assert {action for action in actions if action.startswith(("ivs:Create", "ivs:Import"))} == {"ivs:CreateChannel"}
     assert {action for action in actions if action.startswith("ivs:Delete")} == {"ivs:DeleteChannel"}
     assert not any(action.startswith(("iam:", "s3:", "cloudtrail:")) for action in actions)
     assert "ivs:StopStream" not in actions
-    stopping = {action for statement in _statements(apply_policy([Place(TARGET, small)], Wishes(stop_live=True))) for action in statement["Action"]}
+    stopping = {
+        action
+        for statement in _statements(apply_policy([Place(TARGET, small)], Wishes(stop_live=True)))
+        for action in statement["Action"]
+    }
     assert {"ivs:StopStream", "ivs:DeleteStreamKey", "ivs:CreateStreamKey"} <= stopping
 
 
@@ -223,7 +270,12 @@ def test_a_lock_and_a_recording_bucket_are_named_alone() -> None:
 
 def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None:
     secret, parameter = Sink(Store.SECRETS_MANAGER, "acme/one", "alias/own"), Sink(Store.PARAMETER_STORE, "/ivs/two")
-    spec = desired(wanted("channel/a"), wanted("channel/b"), wanted("stream-key/a", sink=secret), wanted("stream-key/b", sink=parameter))
+    spec = desired(
+        wanted("channel/a"),
+        wanted("channel/b"),
+        wanted("stream-key/a", sink=secret),
+        wanted("stream-key/b", sink=parameter),
+    )
     policy = apply_policy([Place(TARGET, spec)], Wishes())
     for action in ("secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"):
         assert allowed(policy, action, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:acme/one-a1B2c3", {})
@@ -232,8 +284,14 @@ def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None
     assert not allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/three", {})
     assert allowed(policy, "kms:GenerateDataKey", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/any", {})
     assert allowed(policy, "ivs:GetStreamKey", f"arn:aws:ivs:{REGION}:{ACCOUNT}:stream-key/x", {})
-    everywhere = {action for statement in _statements(apply_policy([Place(TARGET, everything())], Wishes())) for action in statement["Action"]}
-    assert not any(action.startswith(("secretsmanager:", "ssm:", "kms:")) or action == "ivs:GetStreamKey" for action in everywhere)
+    everywhere = {
+        action
+        for statement in _statements(apply_policy([Place(TARGET, everything())], Wishes()))
+        for action in statement["Action"]
+    }
+    assert not any(
+        action.startswith(("secretsmanager:", "ssm:", "kms:")) or action == "ivs:GetStreamKey" for action in everywhere
+    )
 
 
 def with_sinks(rotation: str, *, secret: Sink | None = None, latency: str = "LOW") -> DesiredState:
@@ -253,10 +311,19 @@ def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
     for spec in (with_sinks("1"), with_sinks("2")):
         used |= apply_under(world, spec, apply_policy([Place(TARGET, spec)], Wishes())).used
         every_value_arrived(world, spec)
-    assert {"GetStreamKey", "DeleteStreamKey", "CreateStreamKey", "PutSecretValue", "CreateSecret", "PutParameter"} <= used
+    assert {
+        "GetStreamKey",
+        "DeleteStreamKey",
+        "CreateStreamKey",
+        "PutSecretValue",
+        "CreateSecret",
+        "PutParameter",
+    } <= used
     assert world.stores is not None
     world.stores.allowed = lambda _action, _resource: True
-    secret = Sink(Store.SECRETS_MANAGER, world.stores.client("secretsmanager").describe_secret(SecretId="acme/one")["ARN"])
+    secret = Sink(
+        Store.SECRETS_MANAGER, world.stores.client("secretsmanager").describe_secret(SecretId="acme/one")["ARN"]
+    )
     spec = with_sinks("3", secret=secret)
     policy = apply_policy([Place(TARGET, spec)], Wishes())
     assert "CreateSecret" not in apply_under(world, spec, policy).used
@@ -264,16 +331,26 @@ def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
     every_value_arrived(world, spec)
 
 
-@pytest.mark.parametrize("missing", ["secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "ssm:PutParameter", "kms:GenerateDataKey"])
+@pytest.mark.parametrize(
+    "missing",
+    ["secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "ssm:PutParameter", "kms:GenerateDataKey"],
+)
 def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(world: World, missing: str) -> None:
     """The policy holds nothing that is not used: without any one of them, something cannot be carried out, and the next apply can."""
     specs = (with_sinks("1"), with_sinks("2"))
     policy = apply_policy([Place(TARGET, specs[0])], Wishes())
     assert world.stores is not None
     world.stores.allowed = lambda action, resource: action != missing and allowed(policy, action, resource, {})
-    failed = [outcome for spec in specs for outcome in (world.apply(spec) or ApplyResult("here", ())).outcomes if outcome.result is Result.FAILED]
+    failed = [
+        outcome
+        for spec in specs
+        for outcome in (world.apply(spec) or ApplyResult("here", ())).outcomes
+        if outcome.result is Result.FAILED
+    ]
     assert failed
-    assert all(missing in outcome.message and "waits: correct that and apply again" in outcome.message for outcome in failed)
+    assert all(
+        missing in outcome.message and "waits: correct that and apply again" in outcome.message for outcome in failed
+    )
     apply_under(world, specs[1], policy)
     every_value_arrived(world, specs[1])
 
@@ -281,7 +358,9 @@ def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(
 def test_every_call_that_ends_a_broadcast_is_allowed_and_nothing_more(world: World) -> None:
     before, after = with_sinks("1"), with_sinks("1", latency="NORMAL")
     apply_under(world, before, apply_policy([Place(TARGET, before)], Wishes()))
-    (channel,) = [found["arn"] for found in world.everything() if found["tags"].get(ID) == "a" and found["kind"] == "channel"]
+    (channel,) = [
+        found["arn"] for found in world.everything() if found["tags"].get(ID) == "a" and found["kind"] == "channel"
+    ]
     world.control.go_live(channel)
     policy = apply_policy([Place(TARGET, after)], Wishes(stop_live=True))
     used = apply_under(world, after, policy, PlanOptions(stop_live=("channel/a",))).used
@@ -291,14 +370,20 @@ def test_every_call_that_ends_a_broadcast_is_allowed_and_nothing_more(world: Wor
 
 
 def test_thousands_of_parameters_are_allowed_by_what_they_begin_with() -> None:
-    keys = [wanted(f"stream-key/k{number}", sink=Sink(Store.PARAMETER_STORE, f"/ivs/acme/k{number}")) for number in range(2_000)]
+    keys = [
+        wanted(f"stream-key/k{number}", sink=Sink(Store.PARAMETER_STORE, f"/ivs/acme/k{number}"))
+        for number in range(2_000)
+    ]
     policy = apply_policy([Place(TARGET, desired(*keys))], Wishes())
     assert allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/acme/k7", {})
     assert not allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/other", {})
 
 
 def test_all_regions_fit_and_what_does_not_is_refused() -> None:
-    places = [Place(Target(f"t{number}", region, account_id=ACCOUNT), everything()) for number, region in enumerate(("us-west-2", "eu-west-1"))]
+    places = [
+        Place(Target(f"t{number}", region, account_id=ACCOUNT), everything())
+        for number, region in enumerate(("us-west-2", "eu-west-1"))
+    ]
     text = json.dumps(apply_policy(places, Wishes(prune=True, stop_live=True, blame=True)), separators=(",", ":"))
     assert len(text) <= MOST_CHARACTERS
     both = apply_policy(places, Wishes())
@@ -316,5 +401,10 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
     shown = run(folder, "iam-policy", "apply")
     assert shown.code == 0
     assert shown.json["Version"] == "2012-10-17"
-    assert allowed(shown.json, "ivs:DeleteChannel", f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/x", {f"aws:ResourceTag/{STACK}": "acme-live"})
+    assert allowed(
+        shown.json,
+        "ivs:DeleteChannel",
+        f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/x",
+        {f"aws:ResourceTag/{STACK}": "acme-live"},
+    )
     assert not allowed(run(folder, "iam-policy", "plan").json, "ivs:CreateChannel", "*", {})

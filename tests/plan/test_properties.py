@@ -30,7 +30,11 @@ from tests.plan.service import Service, any_order
 
 IDS = ("one", "two", "three")
 TRIED = settings(
-    max_examples=40, deadline=None, derandomize=True, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 EVERYTHING = PlanOptions(prune=True)
 EITHER = st.sampled_from([PlanOptions(), EVERYTHING])
@@ -41,24 +45,41 @@ def _maybe(draw: Callable[[Any], Any], **fields: st.SearchStrategy[Any]) -> dict
 
 
 @st.composite
-def properties_of(draw: Callable[[Any], Any], kind: KindName, there: frozenset[Address] = frozenset()) -> dict[str, Any]:
+def properties_of(
+    draw: Callable[[Any], Any], kind: KindName, there: frozenset[Address] = frozenset()
+) -> dict[str, Any]:
     """Properties of a kind that keep the rules the spec would have been held to; references only to what is there."""
     match kind:
         case KindName.RECORDING_CONFIGURATION:
             return _maybe(
                 draw,
                 recordingReconnectWindowSeconds=st.sampled_from([0, 60]),
-                thumbnailConfiguration=st.sampled_from([{"recordingMode": "DISABLED"}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 30}]),
-                renditionConfiguration=st.sampled_from([{"renditionSelection": "NONE"}, {"renditionSelection": "CUSTOM", "renditions": ["HD", "SD"]}]),
+                thumbnailConfiguration=st.sampled_from(
+                    [{"recordingMode": "DISABLED"}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 30}]
+                ),
+                renditionConfiguration=st.sampled_from(
+                    [{"renditionSelection": "NONE"}, {"renditionSelection": "CUSTOM", "renditions": ["HD", "SD"]}]
+                ),
             )
         case KindName.FAILOVER_SLATE_CONFIGURATION:
-            return _maybe(draw, activationThresholdSeconds=st.integers(3, 5), maxSlateDisplaySeconds=st.sampled_from([60, 90]))
+            return _maybe(
+                draw, activationThresholdSeconds=st.integers(3, 5), maxSlateDisplaySeconds=st.sampled_from([60, 90])
+            )
         case KindName.PLAYBACK_KEY_PAIR:
             return _maybe(draw, name=st.sampled_from(["player", "web"]))
         case KindName.PLAYBACK_RESTRICTION_POLICY:
-            return _maybe(draw, allowedCountries=st.lists(st.sampled_from(["DE", "FR", "JP"])), enableStrictOriginEnforcement=st.booleans())
+            return _maybe(
+                draw,
+                allowedCountries=st.lists(st.sampled_from(["DE", "FR", "JP"])),
+                enableStrictOriginEnforcement=st.booleans(),
+            )
         case KindName.AD_CONFIGURATION:
-            return _maybe(draw, postRollConfiguration=st.sampled_from([{"enabled": False, "durationSeconds": 15}, {"enabled": True, "durationSeconds": 30}]))
+            return _maybe(
+                draw,
+                postRollConfiguration=st.sampled_from(
+                    [{"enabled": False, "durationSeconds": 15}, {"enabled": True, "durationSeconds": 30}]
+                ),
+            )
         case KindName.CHANNEL:
             return _channel(draw, there)
         case KindName.STREAM_KEY:
@@ -66,7 +87,9 @@ def properties_of(draw: Callable[[Any], Any], kind: KindName, there: frozenset[A
 
 
 def _channel(draw: Callable[[Any], Any], there: frozenset[Address]) -> dict[str, Any]:
-    chosen = _maybe(draw, latencyMode=st.sampled_from(["LOW", "NORMAL"]), authorized=st.booleans(), insecureIngest=st.booleans())
+    chosen = _maybe(
+        draw, latencyMode=st.sampled_from(["LOW", "NORMAL"]), authorized=st.booleans(), insecureIngest=st.booleans()
+    )
     for field in KINDS[KindName.CHANNEL].fields:
         targets = sorted(address for address in there if address.kind is field.references)
         if targets and draw(st.booleans()):
@@ -74,12 +97,18 @@ def _channel(draw: Callable[[Any], Any], there: frozenset[Address]) -> dict[str,
     shape = draw(st.sampled_from(["standard", "advanced", "multitrack", "fragmented"]))
     if shape == "advanced":
         chosen["type"] = draw(st.sampled_from(["ADVANCED_SD", "ADVANCED_HD"]))
-        chosen.update(_maybe(draw, preset=st.sampled_from(["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"])))
+        chosen.update(
+            _maybe(draw, preset=st.sampled_from(["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"]))
+        )
     elif shape != "standard":
         chosen["containerFormat"] = "FRAGMENTED_MP4"
         chosen.pop("adConfigurationArn", None)
         if shape == "multitrack":
-            chosen["multitrackInputConfiguration"] = {"enabled": True, "policy": "ALLOW", "maximumResolution": draw(st.sampled_from(["HD", "FULL_HD"]))}
+            chosen["multitrackInputConfiguration"] = {
+                "enabled": True,
+                "policy": "ALLOW",
+                "maximumResolution": draw(st.sampled_from(["HD", "FULL_HD"])),
+            }
     return chosen
 
 
@@ -98,8 +127,14 @@ def specs(draw: Callable[[Any], Any], *, letters: str = "") -> DesiredState:
             if kind is KindName.PLAYBACK_KEY_PAIR:
                 properties["fingerprint"] = f"{identifier}{draw(st.sampled_from(['', letters]))}"
             tags = _maybe(draw, team=st.sampled_from(["video", "audio"]), event=st.just("keynote"))
-            ignore = draw(st.sampled_from([(), (), (), ("latencyMode",), ("tags/team",)])) if kind is KindName.CHANNEL else ()
-            resources.append(wanted(str(address), properties, tags=tags, ignore=ignore, protect=draw(st.integers(0, 7)) == 0))
+            ignore = (
+                draw(st.sampled_from([(), (), (), ("latencyMode",), ("tags/team",)]))
+                if kind is KindName.CHANNEL
+                else ()
+            )
+            resources.append(
+                wanted(str(address), properties, tags=tags, ignore=ignore, protect=draw(st.integers(0, 7)) == 0)
+            )
     return desired(*resources)
 
 
@@ -114,8 +149,16 @@ def situations(draw: Callable[[Any], Any]) -> tuple[DesiredState, LiveState]:
         changed: dict[str, Any] = {}
         if resource.address.kind is KindName.CHANNEL and draw(st.booleans()):
             changed["authorized"] = draw(st.booleans())
-        tags = draw(st.sampled_from([{}, {}, {"stray": "1"}, {SPEC: "before"}, {STACK: "other"}, {STACK: None}, {PROTECT: "true"}]))
-        state = draw(st.sampled_from(["CREATING", "CREATE_FAILED"])) if KINDS[resource.address.kind].ready and draw(st.integers(0, 5)) == 0 else None
+        tags = draw(
+            st.sampled_from(
+                [{}, {}, {"stray": "1"}, {SPEC: "before"}, {STACK: "other"}, {STACK: None}, {PROTECT: "true"}]
+            )
+        )
+        state = (
+            draw(st.sampled_from(["CREATING", "CREATE_FAILED"]))
+            if KINDS[resource.address.kind].ready and draw(st.integers(0, 5)) == 0
+            else None
+        )
         resources.append(of(resource, changed=changed, tags=tags, state=state))
         is_scarce = KINDS[resource.address.kind].quota is not None
         if not is_scarce and draw(st.integers(0, 9)) == 0:
@@ -125,9 +168,20 @@ def situations(draw: Callable[[Any], Any]) -> tuple[DesiredState, LiveState]:
     for channel in [resource for resource in resources if resource.kind is KindName.CHANNEL]:
         key = draw(st.sampled_from(["untagged", "ours", "theirs"]))
         identifier = channel.arn.rpartition("/")[2]
-        tags = {"ours": wanted(f"stream-key/{identifier.removesuffix('-again')}").tags, "theirs": {STACK: "other"}, "untagged": {}}[key]
-        resources.append(LiveResource(KindName.STREAM_KEY, arn(f"stream-key/{identifier}"), {"channelArn": channel.arn}, tags))
-    assert all(value in arns for resource in resources for name, value in resource.properties.items() if name in ("recordingConfigurationArn",))
+        tags = {
+            "ours": wanted(f"stream-key/{identifier.removesuffix('-again')}").tags,
+            "theirs": {STACK: "other"},
+            "untagged": {},
+        }[key]
+        resources.append(
+            LiveResource(KindName.STREAM_KEY, arn(f"stream-key/{identifier}"), {"channelArn": channel.arn}, tags)
+        )
+    assert all(
+        value in arns
+        for resource in resources
+        for name, value in resource.properties.items()
+        if name in ("recordingConfigurationArn",)
+    )
     if draw(st.booleans()):
         resources.append(unowned("channel/theirs"))
     return spec, live(*resources)
@@ -153,7 +207,9 @@ def test_equal_states_give_an_empty_plan(spec: DesiredState) -> None:
 
 @TRIED
 @given(situations(), EITHER)
-def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(situation: tuple[DesiredState, LiveState], options: PlanOptions) -> None:
+def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(
+    situation: tuple[DesiredState, LiveState], options: PlanOptions
+) -> None:
     spec, now = situation
     plan = plan_of(spec, now, options)
     if refusals(with_quotas(plan, now, Applied()).quotas):
@@ -163,10 +219,19 @@ def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(situa
     following = plan_of(spec, after, options)
     assert [action for action in following.actions if action.blocked is None] == []
     blocked = {action.address for action in following.actions}
-    ours = {resource.arn: resource for group in after.resources.values() for resource in group if resource.tags.get(STACK) == THIS_STACK}
+    ours = {
+        resource.arn: resource
+        for group in after.resources.values()
+        for resource in group
+        if resource.tags.get(STACK) == THIS_STACK
+    }
     for address, resource in spec.resources.items():
         if address not in blocked and address.kind is not KindName.STREAM_KEY:
-            matching = [one for one in ours.values() if one.kind is address.kind and one.tags.get("ivs-reconciler:id") == address.id]
+            matching = [
+                one
+                for one in ours.values()
+                if one.kind is address.kind and one.tags.get("ivs-reconciler:id") == address.id
+            ]
             assert matching
             assert any(one.tags.get(SPEC) == resource.digest for one in matching)
 
@@ -181,7 +246,8 @@ def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -
         resource.arn
         for group in now.resources.values()
         for resource in group
-        if resource.tags.get(STACK) != THIS_STACK and not (STACK not in resource.tags and resource.properties.get("channelArn") in ours_by_channel)
+        if resource.tags.get(STACK) != THIS_STACK
+        and not (STACK not in resource.tags and resource.properties.get("channelArn") in ours_by_channel)
     }
     for action in plan.actions:
         for step in action.steps:
@@ -191,7 +257,11 @@ def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -
 
 
 @TRIED
-@given(situations(), st.sampled_from([(), ("channel/*",), ("recording-configuration/*", "*/two")]), st.sampled_from([(), ("*/one",)]))
+@given(
+    situations(),
+    st.sampled_from([(), ("channel/*",), ("recording-configuration/*", "*/two")]),
+    st.sampled_from([(), ("*/one",)]),
+)
 def test_dependencies_come_first_and_every_selection_can_be_run(
     situation: tuple[DesiredState, LiveState], only: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
@@ -212,14 +282,17 @@ def test_dependencies_come_first_and_every_selection_can_be_run(
 
 @TRIED
 @given(situations(), st.randoms(use_true_random=False))
-def test_the_order_in_which_things_come_does_not_show(situation: tuple[DesiredState, LiveState], chance: random.Random) -> None:
+def test_the_order_in_which_things_come_does_not_show(
+    situation: tuple[DesiredState, LiveState], chance: random.Random
+) -> None:
     spec, now = situation
     resources = list(spec.resources.items())
     groups = [(kind, chance.sample(group, len(group))) for kind, group in now.resources.items()]
     chance.shuffle(resources)
     chance.shuffle(groups)
     shuffled = plan_of(
-        DesiredState(spec.stack, dict(resources), spec.digest), LiveState(now.account_id, now.region, {kind: tuple(group) for kind, group in groups})
+        DesiredState(spec.stack, dict(resources), spec.digest),
+        LiveState(now.account_id, now.region, {kind: tuple(group) for kind, group in groups}),
     )
     plan = plan_of(spec, now)
     assert fingerprint(shuffled) == fingerprint(plan)
@@ -295,7 +368,9 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     keys: dict[str, tuple[LiveResource, ...]] = {}
     for key in now.of(KindName.STREAM_KEY):
         keys[str(key.properties["channelArn"])] = (key,)
-    rules = LiveRules.of(Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources)
+    rules = LiveRules.of(
+        Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources
+    )
     plan = with_streams(plan_of(spec, now), Broadcasts(streams, keys), rules)
     assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
     if refusals(with_quotas(plan, now, Applied()).quotas):

@@ -11,7 +11,10 @@ from reconciler.plan.order import in_order
 from tests.builders import desired, live, of, refs, wanted
 
 ARCHIVE = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 60})
-CHANNELS = [wanted(f"channel/c{number}", refs(recordingConfigurationArn="recording-configuration/archive")) for number in range(3000)]
+CHANNELS = [
+    wanted(f"channel/c{number}", refs(recordingConfigurationArn="recording-configuration/archive"))
+    for number in range(3000)
+]
 
 
 def test_thousands_of_channels_in_order_are_planned_in_no_time() -> None:

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from reconciler.model.address import Address
 from reconciler.plan.scope import misspelt
 
-KNOWN = frozenset(map(Address.parse, ("channel/main-stage", "channel/side", "stream-key/main-stage", "playback-restriction-policy/eu")))
+KNOWN = frozenset(
+    map(
+        Address.parse, ("channel/main-stage", "channel/side", "stream-key/main-stage", "playback-restriction-policy/eu")
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -47,5 +51,10 @@ def test_every_wrong_one_is_named() -> None:
 @given(st.sampled_from(sorted(KNOWN)), st.integers(0, 30))
 def test_what_matches_is_never_refused(address: Address, place: int) -> None:
     text = str(address)
-    for glob in (text, text[:place] + "*", "*" + text[place:], text[:place] + "?" + text[place + 1 :] if place < len(text) else text):
+    for glob in (
+        text,
+        text[:place] + "*",
+        "*" + text[place:],
+        text[:place] + "?" + text[place + 1 :] if place < len(text) else text,
+    ):
         assert misspelt([glob], [glob], KNOWN) == ()

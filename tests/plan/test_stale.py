@@ -47,7 +47,10 @@ def test_the_second_run_of_a_plan_that_started_from_nothing_is_stale() -> None:
     plan = build_plan(SPEC, live(), PlanOptions(), target_name="prod")
     assert moved(plan, SPEC, live()) == ()
     after = Service(live()).run(plan)
-    assert [line.partition(":")[0] for line in moved(plan, SPEC, after)] == ["recording-configuration/archive", "channel/main"]
+    assert [line.partition(":")[0] for line in moved(plan, SPEC, after)] == [
+        "recording-configuration/archive",
+        "channel/main",
+    ]
 
 
 def test_what_a_call_refers_to_has_to_be_there_still() -> None:
@@ -62,9 +65,13 @@ def test_a_changed_spec_names_the_addresses_that_changed() -> None:
     spec = desired(ARCHIVE, MAIN, unattended)
     now = live(*BEFORE.of(KindName.RECORDING_CONFIGURATION), *BEFORE.of(KindName.CHANNEL), of(unattended))
     plan = build_plan(spec, now, PlanOptions(), target_name="prod")
-    assert moved(plan, desired(ARCHIVE, MAIN, wanted("channel/quiet", {"latencyMode": "NORMAL"})), now) == ("the spec changed: channel/quiet",)
+    assert moved(plan, desired(ARCHIVE, MAIN, wanted("channel/quiet", {"latencyMode": "NORMAL"})), now) == (
+        "the spec changed: channel/quiet",
+    )
     assert moved(plan, desired(ARCHIVE, wanted("channel/main"), unattended), now) == ("the spec changed: channel/main",)
-    assert moved(plan, desired(ARCHIVE, MAIN, unattended, wanted("channel/added")), now) == ("the spec changed: channel/added",)
+    assert moved(plan, desired(ARCHIVE, MAIN, unattended, wanted("channel/added")), now) == (
+        "the spec changed: channel/added",
+    )
 
 
 def test_a_delete_whose_resource_came_back_to_the_spec_is_stale() -> None:
@@ -97,7 +104,12 @@ def test_a_plan_of_another_account_is_stale() -> None:
 
 def test_what_was_blocked_may_move() -> None:
     protected = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 9}, protect=True)
-    plan = build_plan(desired(protected), live(of(protected, changed={"recordingReconnectWindowSeconds": 0})), PlanOptions(), target_name="prod")
+    plan = build_plan(
+        desired(protected),
+        live(of(protected, changed={"recordingReconnectWindowSeconds": 0})),
+        PlanOptions(),
+        target_name="prod",
+    )
     assert plan.actions[0].blocked is not None
     assert moved(plan, desired(protected), live(of(protected, changed={"recordingReconnectWindowSeconds": 1}))) == ()
     assert moved(replace(plan, actions=()), desired(protected), live()) == ()

@@ -93,7 +93,9 @@ class Forge:
         """Return the calls that change something."""
         return [call for call in self.calls if call[0] != "GET"]
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any, token: str) -> tuple[int, object, dict[str, str]]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], body: Any, token: str
+    ) -> tuple[int, object, dict[str, str]]:
         """Answer one call. Raises ``Refusal``."""
         self.calls.append((method, path))
         for fault in self.faults:
@@ -104,7 +106,14 @@ class Forge:
         if user is None:
             raise Refusal(401, {"message": "Bad credentials" if not path.startswith("/api/v4") else "401 Unauthorized"})
         if method != "GET" and not user.may_write:
-            raise Refusal(403, {"message": "Resource not accessible by integration" if not path.startswith("/api/v4") else "403 Forbidden"})
+            raise Refusal(
+                403,
+                {
+                    "message": "Resource not accessible by integration"
+                    if not path.startswith("/api/v4")
+                    else "403 Forbidden"
+                },
+            )
         routes = GITLAB if path.startswith("/api/v4") else GITHUB
         for route_method, pattern, handler in routes:
             if method == route_method and (found := re.fullmatch(pattern, path)):
@@ -116,7 +125,11 @@ class Forge:
         size, page = min(int(query.get("per_page", "30")), self.page_size), int(query.get("page", "1"))
         last = max(1, -(-len(items) // size))
         rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
-        links = [f'<{self.url}{path}?{rest}&page={number}>; rel="{name}"' for name, number in (("next", page + 1), ("last", last)) if page < last]
+        links = [
+            f'<{self.url}{path}?{rest}&page={number}>; rel="{name}"'
+            for name, number in (("next", page + 1), ("last", last))
+            if page < last
+        ]
         return 200, items[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
 
@@ -143,17 +156,33 @@ def _hub_user(user: User) -> dict[str, object]:
 
 def _hub_comment(forge: Forge, one: dict[str, Any]) -> dict[str, object]:
     address = f"{forge.url}/repos/{REPOSITORY}/issues/comments/{one['id']}"
-    return {"id": one["id"], "url": address, "html_url": f"https://example.com/c/{one['id']}", "body": one["body"], "user": _hub_user(one["author"])}
+    return {
+        "id": one["id"],
+        "url": address,
+        "html_url": f"https://example.com/c/{one['id']}",
+        "body": one["body"],
+        "user": _hub_user(one["author"]),
+    }
 
 
 def _hub_body(body: Any) -> str:
     text = body.get("body")
     if not isinstance(text, str) or not text.strip():
-        raise Refusal(422, {"message": "Validation Failed", "errors": [{"resource": "IssueComment", "code": "missing_field", "field": "body"}]})
+        raise Refusal(
+            422,
+            {
+                "message": "Validation Failed",
+                "errors": [{"resource": "IssueComment", "code": "missing_field", "field": "body"}],
+            },
+        )
     if len(text.encode()) > GITHUB_LIMIT:
         words = f"body is too long (maximum is {GITHUB_LIMIT} characters)"
         raise Refusal(
-            422, {"message": "Validation Failed", "errors": [{"resource": "IssueComment", "code": "unprocessable", "field": "data", "message": words}]}
+            422,
+            {
+                "message": "Validation Failed",
+                "errors": [{"resource": "IssueComment", "code": "unprocessable", "field": "data", "message": words}],
+            },
         )
     return text
 
@@ -164,24 +193,32 @@ def hub_me(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[
     return 200, _hub_user(user), {}
 
 
-def hub_list(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def hub_list(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     found = [_hub_comment(forge, one) for one in _comment(forge, int(number))]
     return forge.pages(found, query, f"/repos/{REPOSITORY}/issues/{number}/comments")
 
 
-def hub_create(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def hub_create(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     _comment(forge, int(number))
     forge.add(_hub_body(body), user.login, int(number))
     return 201, _hub_comment(forge, forge.comments[int(number)][-1]), {}
 
 
-def hub_edit(forge: Forge, user: User, body: Any, query: dict[str, str], identity: str) -> tuple[int, object, dict[str, str]]:
+def hub_edit(
+    forge: Forge, user: User, body: Any, query: dict[str, str], identity: str
+) -> tuple[int, object, dict[str, str]]:
     one = _comment(forge, 12, int(identity))
     one["body"] = _hub_body(body)
     return 200, _hub_comment(forge, one), {}
 
 
-def hub_delete(forge: Forge, user: User, body: Any, query: dict[str, str], identity: str) -> tuple[int, object, dict[str, str]]:
+def hub_delete(
+    forge: Forge, user: User, body: Any, query: dict[str, str], identity: str
+) -> tuple[int, object, dict[str, str]]:
     one = _comment(forge, 12, int(identity))
     for group in forge.comments.values():
         if one in group:
@@ -189,51 +226,103 @@ def hub_delete(forge: Forge, user: User, body: Any, query: dict[str, str], ident
     return 204, None, {}
 
 
-def hub_pull(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def hub_pull(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     if int(number) not in forge.heads:
         raise Refusal(404, {"message": "Not Found"})
-    return 200, {"number": int(number), "url": f"{forge.url}/repos/{REPOSITORY}/pulls/{number}", "head": {"sha": forge.heads[int(number)]}}, {}
+    return (
+        200,
+        {
+            "number": int(number),
+            "url": f"{forge.url}/repos/{REPOSITORY}/pulls/{number}",
+            "head": {"sha": forge.heads[int(number)]},
+        },
+        {},
+    )
 
 
-def hub_pulls_of(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def hub_pulls_of(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     found = [{"number": forge.merged[commit]}] if commit in forge.merged else []
     return forge.pages(found, query, f"/repos/{REPOSITORY}/commits/{commit}/pulls")
 
 
-def hub_status(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def hub_status(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     latest = {one["context"]: one for one in forge.statuses.get(commit, [])}
     return 200, {"sha": commit, "state": "success", "statuses": list(latest.values())}, {}
 
 
-def hub_set_status(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def hub_set_status(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     if len(body.get("description", "")) > 140:
-        raise Refusal(422, {"message": "Validation Failed", "errors": [{"resource": "Status", "code": "custom", "field": "description"}]})
-    one = {"state": body["state"], "context": body["context"], "description": body.get("description"), "target_url": body.get("target_url") or None}
+        raise Refusal(
+            422,
+            {
+                "message": "Validation Failed",
+                "errors": [{"resource": "Status", "code": "custom", "field": "description"}],
+            },
+        )
+    one = {
+        "state": body["state"],
+        "context": body["context"],
+        "description": body.get("description"),
+        "target_url": body.get("target_url") or None,
+    }
     forge.statuses.setdefault(commit, []).append(one)
     return 201, one, {}
 
 
 def _hub_issue(forge: Forge, one: dict[str, Any]) -> dict[str, object]:
     address = f"{forge.url}/repos/{REPOSITORY}/issues/{one['id']}"
-    shown = {"number": one["id"], "id": one["id"], "url": address, "html_url": f"https://example.com/i/{one['id']}", "title": one["title"], "body": one["body"]}
-    return {**shown, "state": one["state"], "user": _hub_user(one["author"]), "labels": [{"name": label} for label in one["labels"]]}
+    shown = {
+        "number": one["id"],
+        "id": one["id"],
+        "url": address,
+        "html_url": f"https://example.com/i/{one['id']}",
+        "title": one["title"],
+        "body": one["body"],
+    }
+    return {
+        **shown,
+        "state": one["state"],
+        "user": _hub_user(one["author"]),
+        "labels": [{"name": label} for label in one["labels"]],
+    }
 
 
 def hub_issues(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[int, object, dict[str, str]]:
     wanted = set(filter(None, query.get("labels", "").split(",")))
-    found = [_hub_issue(forge, one) for one in forge.issues if one["state"] == query.get("state", "open") and wanted <= set(one["labels"])]
+    found = [
+        _hub_issue(forge, one)
+        for one in forge.issues
+        if one["state"] == query.get("state", "open") and wanted <= set(one["labels"])
+    ]
     return forge.pages(found, query, f"/repos/{REPOSITORY}/issues")
 
 
 def hub_open(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[int, object, dict[str, str]]:
     forge.next_id += 1
     forge.issues.append(
-        {"id": forge.next_id, "author": user, "title": body["title"], "body": _hub_body(body), "labels": body.get("labels", []), "state": "open"}
+        {
+            "id": forge.next_id,
+            "author": user,
+            "title": body["title"],
+            "body": _hub_body(body),
+            "labels": body.get("labels", []),
+            "state": "open",
+        }
     )
     return 201, _hub_issue(forge, forge.issues[-1]), {}
 
 
-def hub_change(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def hub_change(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     (one,) = [issue for issue in forge.issues if issue["id"] == int(number)]
     one.update({key: body[key] for key in ("title", "body", "state") if key in body})
     return 200, _hub_issue(forge, one), {}
@@ -280,70 +369,114 @@ def lab_me(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[
     return 200, _lab_author(user), {}
 
 
-def lab_list(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def lab_list(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     found = [_lab_note(one) for one in _comment(forge, int(number))]
     return forge.pages(found, query, f"/api/v4/projects/{PROJECT}/merge_requests/{number}/notes")
 
 
-def lab_create(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def lab_create(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     _comment(forge, int(number))
     forge.add(_lab_text(body, "body"), user.login, int(number))
     return 201, _lab_note(forge.comments[int(number)][-1]), {}
 
 
-def lab_edit(forge: Forge, user: User, body: Any, query: dict[str, str], number: str, identity: str) -> tuple[int, object, dict[str, str]]:
+def lab_edit(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str, identity: str
+) -> tuple[int, object, dict[str, str]]:
     one = _comment(forge, int(number), int(identity))
     one["body"] = _lab_text(body, "body")
     return 200, _lab_note(one), {}
 
 
-def lab_delete(forge: Forge, user: User, body: Any, query: dict[str, str], number: str, identity: str) -> tuple[int, object, dict[str, str]]:
+def lab_delete(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str, identity: str
+) -> tuple[int, object, dict[str, str]]:
     forge.comments[int(number)].remove(_comment(forge, int(number), int(identity)))
     return 204, None, {}
 
 
-def lab_request(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def lab_request(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     if int(number) not in forge.heads:
         raise Refusal(404, {"message": "404 Not found"})
     return 200, {"iid": int(number), "sha": forge.heads[int(number)]}, {}
 
 
-def lab_requests_of(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def lab_requests_of(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     return 200, [{"iid": forge.merged[commit]}] if commit in forge.merged else [], {}
 
 
-def lab_statuses(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def lab_statuses(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     found = [one for one in forge.statuses.get(commit, []) if query.get("name") in (None, one["name"])]
     return forge.pages(found, query, f"/api/v4/projects/{PROJECT}/repository/commits/{commit}/statuses")
 
 
-def lab_set_status(forge: Forge, user: User, body: Any, query: dict[str, str], commit: str) -> tuple[int, object, dict[str, str]]:
+def lab_set_status(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
     if body["state"] not in ("pending", "running", "success", "failed", "canceled", "skipped"):
         raise Refusal(400, {"error": "state does not have a valid value"})
-    one = {"id": 1, "status": body["state"], "name": body["name"], "description": body.get("description"), "target_url": body.get("target_url")}
+    one = {
+        "id": 1,
+        "status": body["state"],
+        "name": body["name"],
+        "description": body.get("description"),
+        "target_url": body.get("target_url"),
+    }
     forge.statuses[commit] = [*(other for other in forge.statuses.get(commit, []) if other["name"] != one["name"]), one]
     return 201, one, {}
 
 
 def _lab_issue(one: dict[str, Any]) -> dict[str, object]:
-    shown = {"iid": one["id"], "id": one["id"], "title": one["title"], "description": one["body"], "labels": one["labels"]}
-    return {**shown, "state": one["state"], "author": _lab_author(one["author"]), "web_url": f"https://example.com/i/{one['id']}"}
+    shown = {
+        "iid": one["id"],
+        "id": one["id"],
+        "title": one["title"],
+        "description": one["body"],
+        "labels": one["labels"],
+    }
+    return {
+        **shown,
+        "state": one["state"],
+        "author": _lab_author(one["author"]),
+        "web_url": f"https://example.com/i/{one['id']}",
+    }
 
 
 def lab_issues(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[int, object, dict[str, str]]:
     wanted = {"opened": "open"}[query["state"]]
     found = [one for one in forge.issues if one["state"] == wanted and query["labels"] in one["labels"]]
-    return forge.pages([_lab_issue(one) for one in found if one["author"].number == int(query["author_id"])], query, f"/api/v4/projects/{PROJECT}/issues")
+    return forge.pages(
+        [_lab_issue(one) for one in found if one["author"].number == int(query["author_id"])],
+        query,
+        f"/api/v4/projects/{PROJECT}/issues",
+    )
 
 
 def lab_open(forge: Forge, user: User, body: Any, query: dict[str, str]) -> tuple[int, object, dict[str, str]]:
     forge.next_id += 1
-    content = {"title": body["title"], "body": _lab_text(body, "description"), "labels": body["labels"].split(","), "state": "open"}
+    content = {
+        "title": body["title"],
+        "body": _lab_text(body, "description"),
+        "labels": body["labels"].split(","),
+        "state": "open",
+    }
     forge.issues.append({"id": forge.next_id, "author": user, **content})
     return 201, _lab_issue(forge.issues[-1]), {}
 
 
-def lab_change(forge: Forge, user: User, body: Any, query: dict[str, str], number: str) -> tuple[int, object, dict[str, str]]:
+def lab_change(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
     (one,) = [issue for issue in forge.issues if issue["id"] == int(number)]
     one["title"], one["body"] = body.get("title", one["title"]), body.get("description", one["body"])
     one["state"] = "closed" if body.get("state_event") == "close" else one["state"]
@@ -385,12 +518,18 @@ def forge_server() -> Iterator[Forge]:
             token = self.headers.get("PRIVATE-TOKEN") or (self.headers.get("Authorization") or "").rpartition(" ")[2]
             try:
                 with forge.lock:
-                    status, content, headers = forge.answer(self.command, unquote(parts.path), query, json.loads(raw) if raw else {}, token)
+                    status, content, headers = forge.answer(
+                        self.command, unquote(parts.path), query, json.loads(raw) if raw else {}, token
+                    )
             except Refusal as refusal:
                 status, content, headers = refusal.status, refusal.content, refusal.headers
             body = b"" if content is None else json.dumps(content).encode()
             self.send_response(status)
-            for name, value in {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body)), **headers}.items():
+            for name, value in {
+                "Content-Type": "application/json; charset=utf-8",
+                "Content-Length": str(len(body)),
+                **headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

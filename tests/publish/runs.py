@@ -8,13 +8,29 @@ from pathlib import Path
 from tests.publish.forge import HEAD, PROJECT, REPOSITORY, Forge
 
 BASE = "b" * 40
-_NONE = dict.fromkeys(("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "GITHUB_STEP_SUMMARY", "GITHUB_EVENT_PATH", "GITHUB_REF"), "")
+_NONE = dict.fromkeys(
+    (
+        "GITHUB_ACTIONS",
+        "GITLAB_CI",
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "GITLAB_TOKEN",
+        "GITHUB_STEP_SUMMARY",
+        "GITHUB_EVENT_PATH",
+        "GITHUB_REF",
+    ),
+    "",
+)
 
 
-def github(forge: Forge, folder: Path, *, token: str = "ghs_actions", head: str = HEAD, number: int = 12, event: object = None) -> dict[str, str]:
+def github(
+    forge: Forge, folder: Path, *, token: str = "ghs_actions", head: str = HEAD, number: int = 12, event: object = None
+) -> dict[str, str]:
     """Return the environment of a job for a pull request."""
     path = folder / "event.json"
-    content = {"pull_request": {"number": number, "head": {"sha": head}, "base": {"sha": BASE}}} if event is None else event
+    content = (
+        {"pull_request": {"number": number, "head": {"sha": head}, "base": {"sha": BASE}}} if event is None else event
+    )
     path.write_text(json.dumps(content), encoding="utf-8")
     return {
         **_NONE,

@@ -25,16 +25,26 @@ def test_github_shows_each_problem_beside_its_line(tmp_path: Path) -> None:
     assert ran.code == 1
     lines = ran.out.splitlines()
     assert len(lines) == 2
-    assert all(re.fullmatch(r"::error file=specs/live\.yaml,line=\d+,col=\d+::channel/(one|two): .+; .+", line) for line in lines)
+    assert all(
+        re.fullmatch(r"::error file=specs/live\.yaml,line=\d+,col=\d+::channel/(one|two): .+; .+", line)
+        for line in lines
+    )
 
 
 def test_paths_start_from_the_top_of_the_repository(tmp_path: Path) -> None:
     top = repository(tmp_path / "mono")
     broken(top / "video" / "live")
-    for words, start in ((("-C", "video/live"), top), (("--config", "video/live/ivs-reconciler.yaml"), top), ((), top / "video" / "live")):
+    for words, start in (
+        (("-C", "video/live"), top),
+        (("--config", "video/live/ivs-reconciler.yaml"), top),
+        ((), top / "video" / "live"),
+    ):
         ran = run(start, *words, "validate", "--format", "github")
         assert ran.out.startswith("::error file=video/live/specs/live.yaml,line="), words
-        assert json.loads(run(start, *words, "validate", "--format", "gitlab").out)[0]["location"]["path"] == "video/live/specs/live.yaml"
+        assert (
+            json.loads(run(start, *words, "validate", "--format", "gitlab").out)[0]["location"]["path"]
+            == "video/live/specs/live.yaml"
+        )
 
 
 def test_gitlab_gets_a_code_quality_report(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ Env = Callable[..., dict[str, str]]
 @pytest.fixture(params=["github", "gitlab"])
 def env(request: pytest.FixtureRequest, forge: Forge, tmp_path: Path) -> Env:
     """Give what makes the environment of a run, on either forge."""
-    return lambda **changed: github(forge, tmp_path, **changed) if request.param == "github" else gitlab(forge, **changed)
+    return lambda **changed: (
+        github(forge, tmp_path, **changed) if request.param == "github" else gitlab(forge, **changed)
+    )
 
 
 def author_of(env: dict[str, str]) -> str:
@@ -83,7 +85,9 @@ def test_each_target_has_a_comment_of_its_own_and_each_stack_too(env: Env, forge
     assert (unknown.code, "it holds prod, dev" in unknown.err) == (1, True)
 
 
-def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
     saved(tmp_path, a_plan(a_target()), "empty.json")
     quiet = comment(tmp_path, env(), "--plan", "empty.json")
     assert (quiet.code, quiet.out, forge.bodies()) == (0, "prod: nothing to say\n", [])
@@ -115,7 +119,9 @@ def test_a_marker_that_somebody_else_wrote_is_not_believed(env: Env, forge: Forg
     forged = f"{mark}\nNo changes, merge at once"
     forge.add(forged, "mallory")
     forge.add(f"I quote:\n{mark}\nsomething", author_of(env()))
-    forge.add(f"{mark}\nsystem note", author_of(env()), system=True) if "GITLAB_TOKEN" in env() and env()["GITLAB_TOKEN"] else None
+    forge.add(f"{mark}\nsystem note", author_of(env()), system=True) if "GITLAB_TOKEN" in env() and env()[
+        "GITLAB_TOKEN"
+    ] else None
     saved(tmp_path, a_plan(the_small_target()))
     assert "created" in comment(tmp_path, env(), "--plan", "p.json").out
     assert forge.bodies()[0] == forged
@@ -175,7 +181,9 @@ def test_a_status_is_set_once(env: Env, forge: Forge, tmp_path: Path) -> None:
     assert len(forge.writes) == before
 
 
-def test_guardrails_that_would_refuse_the_apply_are_said_and_fail_the_status(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_guardrails_that_would_refuse_the_apply_are_said_and_fail_the_status(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
     folder = stack(tmp_path / "repo", SPEC, target={"prune": True})
     assert run(folder, "apply", "--auto-approve").code == 0
     rewrite(folder, {"channels": {"one": {}}})
@@ -192,7 +200,11 @@ def test_guardrails_that_would_refuse_the_apply_are_said_and_fail_the_status(env
 
 @pytest.mark.parametrize(
     ("status", "message", "code"),
-    [(401, "the token is not accepted", 1), (404, "not found, or the token may not see it", 1), (422, "refused with 422 (Validation Failed)", 1)],
+    [
+        (401, "the token is not accepted", 1),
+        (404, "not found, or the token may not see it", 1),
+        (422, "refused with 422 (Validation Failed)", 1),
+    ],
 )
 def test_refusals_say_what_to_do(env: Env, forge: Forge, tmp_path: Path, status: int, message: str, code: int) -> None:
     saved(tmp_path, a_plan(the_small_target()))
@@ -312,9 +324,17 @@ def test_one_issue_follows_the_drift_and_is_closed_when_it_is_gone(env: Env, for
     partial = run(folder, "drift", "--format", "json").json
     partial["targets"][0] |= {"drifted": False, "findings": [], "unread": ["nothing is said about the 2 channels"]}
     (folder / "drift.json").write_text(json.dumps(partial), encoding="utf-8")
-    assert comment(folder, env(), "--issue", "--plan", "drift.json").out == "dev: left as it is, because not everything was looked at\n"
-    (folder / "drift.json").write_text(run(folder, "drift", "--exclude", "channel/*", "--format", "json").out, encoding="utf-8")
-    assert comment(folder, env(), "--issue", "--plan", "drift.json").out == "dev: left as it is, because not everything was looked at\n"
+    assert (
+        comment(folder, env(), "--issue", "--plan", "drift.json").out
+        == "dev: left as it is, because not everything was looked at\n"
+    )
+    (folder / "drift.json").write_text(
+        run(folder, "drift", "--exclude", "channel/*", "--format", "json").out, encoding="utf-8"
+    )
+    assert (
+        comment(folder, env(), "--issue", "--plan", "drift.json").out
+        == "dev: left as it is, because not everything was looked at\n"
+    )
     assert issue["state"] == "open"
     assert run(folder, "apply", "--auto-approve").code == 0
     assert "issue closed" in nightly()
@@ -341,9 +361,9 @@ def test_after_the_merge_the_request_is_found_by_its_commit(env: Env, forge: For
     merged = "d" * 40
     forge.merged[merged] = 12
     environment = env()
-    environment.update(GITHUB_EVENT_PATH="", GITHUB_REF="refs/heads/main", GITHUB_SHA=merged) if environment.get("GITHUB_ACTIONS") else environment.update(
-        CI_MERGE_REQUEST_IID="", CI_MERGE_REQUEST_SOURCE_BRANCH_SHA="", CI_COMMIT_SHA=merged
-    )
+    environment.update(GITHUB_EVENT_PATH="", GITHUB_REF="refs/heads/main", GITHUB_SHA=merged) if environment.get(
+        "GITHUB_ACTIONS"
+    ) else environment.update(CI_MERGE_REQUEST_IID="", CI_MERGE_REQUEST_SOURCE_BRANCH_SHA="", CI_COMMIT_SHA=merged)
     assert "created" in comment(tmp_path, environment, "--plan", "p.json").out
     assert len(forge.bodies()) == 1
     alone = comment(tmp_path, environment, "--plan", "p.json", "--commit", "e" * 40)
@@ -353,10 +373,26 @@ def test_after_the_merge_the_request_is_found_by_its_commit(env: Env, forge: For
 def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
     saved(tmp_path, a_plan(the_small_target()))
     bare = dict.fromkeys(github(forge, tmp_path), "") | {"MY_TOKEN": "ghp_ada"}
-    words = ("--plan", "p.json", "--provider", "github", "--repository", "acme/video", "--number", "12", "--api-url", forge.url, "--token-env", "MY_TOKEN")
+    words = (
+        "--plan",
+        "p.json",
+        "--provider",
+        "github",
+        "--repository",
+        "acme/video",
+        "--number",
+        "12",
+        "--api-url",
+        forge.url,
+        "--token-env",
+        "MY_TOKEN",
+    )
     assert "created" in comment(tmp_path, bare, *words).out
     assert forge.comments[12][0]["author"].login == "ada"
-    for missing, message in ((words[:2], "no forge is known here"), (words[:-2], "no token for github: set GITHUB_TOKEN or GH_TOKEN")):
+    for missing, message in (
+        (words[:2], "no forge is known here"),
+        (words[:-2], "no token for github: set GITHUB_TOKEN or GH_TOKEN"),
+    ):
         ran = comment(tmp_path, bare, *missing)
         assert (ran.code, message in ran.err) == (1, True)
     unsafe = comment(tmp_path, bare, *words[:-4], "--api-url", "http://forge.example.com", *words[-2:])
@@ -372,7 +408,17 @@ def test_a_dry_run_prints_and_asks_nobody(forge: Forge, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "nonsense", '{"type": "version"}', '{"drifted": true}', '{"type": "plan", "plan": []}', "{" * 100_000, '{"formatVersion": "1.0"}']
+    "content",
+    [
+        "",
+        "[]",
+        "nonsense",
+        '{"type": "version"}',
+        '{"drifted": true}',
+        '{"type": "plan", "plan": []}',
+        "{" * 100_000,
+        '{"formatVersion": "1.0"}',
+    ],
 )
 def test_a_file_that_is_no_report_is_refused(forge: Forge, tmp_path: Path, content: str) -> None:
     (tmp_path / "p.json").write_text(content, encoding="utf-8")
@@ -395,12 +441,34 @@ def test_the_plan_file_and_what_is_commented_tell_the_commits(forge: Forge, tmp_
 
 
 @pytest.mark.parametrize(("provider", "package"), [("github", "github"), ("gitlab", "gitlab")])
-def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(tmp_path: Path, provider: str, package: str) -> None:
+def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(
+    tmp_path: Path, provider: str, package: str
+) -> None:
     saved(tmp_path, a_plan(the_small_target()))
     script = f"import sys; sys.modules[{package!r}] = None; from reconciler.cli.main import main; sys.exit(main())"
-    words = ["comment", "--plan", "p.json", "--provider", provider, "--repository", "acme/video", "--number", "12", "--token-env", "MY_TOKEN"]
+    words = [
+        "comment",
+        "--plan",
+        "p.json",
+        "--provider",
+        provider,
+        "--repository",
+        "acme/video",
+        "--number",
+        "12",
+        "--token-env",
+        "MY_TOKEN",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=tmp_path, env={**os.environ, "MY_TOKEN": "secret"}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        env={**os.environ, "MY_TOKEN": "secret"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == f'the client for {provider} is not installed; install it with: pip install "ivs-reconciler[{provider}]"\n'
+    assert (
+        done.stderr
+        == f'the client for {provider} is not installed; install it with: pip install "ivs-reconciler[{provider}]"\n'
+    )

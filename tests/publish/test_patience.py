@@ -44,8 +44,16 @@ def opened(forge: Forge, clock: Clock, provider: str, token: str = "") -> OpenFo
 
 LIMITS = [
     ("github", Fault("GET", "comments", 403, {"Retry-After": "7"}, ABUSE), [7.0]),
-    ("github", Fault("GET", "comments", 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1000020"}, RATE), [21.0]),
-    ("github", Fault("GET", "comments", 429, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1000020"}, RATE), [21.0]),
+    (
+        "github",
+        Fault("GET", "comments", 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1000020"}, RATE),
+        [21.0],
+    ),
+    (
+        "github",
+        Fault("GET", "comments", 429, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1000020"}, RATE),
+        [21.0],
+    ),
     ("github", Fault("GET", "comments", 403, {}, ABUSE), [60.0]),
     ("github", Fault("POST", "comments", 403, {"Retry-After": "2"}, ABUSE, times=2), [2.0, 2.0]),
     ("github", Fault("GET", "comments", 502, {}, "", times=2), [1.0, 2.0]),
@@ -57,7 +65,9 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("provider", "fault", "waits"), LIMITS)
-def test_the_wait_that_is_asked_for_is_the_wait_that_is_made(forge: Forge, clock: Clock, provider: str, fault: Fault, waits: list[float]) -> None:
+def test_the_wait_that_is_asked_for_is_the_wait_that_is_made(
+    forge: Forge, clock: Clock, provider: str, fault: Fault, waits: list[float]
+) -> None:
     forge.faults.append(Fault(fault.method, fault.path, fault.status, fault.headers, fault.message, fault.times))
     done, _ = place(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
     assert done is Placed.CREATED
@@ -66,8 +76,16 @@ def test_the_wait_that_is_asked_for_is_the_wait_that_is_made(forge: Forge, clock
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-@pytest.mark.parametrize("headers", [{"Retry-After": "3600"}, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1003600", "RateLimit-Reset": "1003600"}])
-def test_a_wait_beyond_the_bound_is_an_error_at_once(forge: Forge, clock: Clock, provider: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "3600"},
+        {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1003600", "RateLimit-Reset": "1003600"},
+    ],
+)
+def test_a_wait_beyond_the_bound_is_an_error_at_once(
+    forge: Forge, clock: Clock, provider: str, headers: dict[str, str]
+) -> None:
     forge.faults.append(Fault("GET", "12", 429, headers, RATE, times=9))
     with pytest.raises(ForgeError, match="longer than is reasonable") as raised:
         place(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
@@ -113,11 +131,27 @@ def test_a_forge_that_repeats_the_token_is_not_repeated(forge: Forge, clock: Clo
     assert secret not in repr(Access(provider, forge.url, REPOSITORY, secret))
 
 
-@pytest.mark.parametrize("names", [("a", "b"), ("a --> <b>", "c\nd"), ("a target=b", "c"), ("a", "target=b c"), ("--", "->"), ("é", "%41"), ("a-", "-b")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "b"),
+        ("a --> <b>", "c\nd"),
+        ("a target=b", "c"),
+        ("a", "target=b c"),
+        ("--", "->"),
+        ("é", "%41"),
+        ("a-", "-b"),
+    ],
+)
 def test_no_two_names_share_a_marker_and_none_ends_it(names: tuple[str, str]) -> None:
     mark = marker(*names)
     assert mark.startswith("<!-- ivs-reconciler ")
     assert mark.endswith(" -->")
     assert "--" not in mark[4:-3]
     assert "\n" not in mark
-    assert mark not in {marker(names[0] + names[1], ""), marker("", names[0] + names[1]), marker(names[0], ""), marker(names[1], names[0])}
+    assert mark not in {
+        marker(names[0] + names[1], ""),
+        marker("", names[0] + names[1]),
+        marker(names[0], ""),
+        marker(names[1], names[0]),
+    }

@@ -34,7 +34,9 @@ def _reference(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[object]
 
 
 _Reference.add_constructor("!reference", _reference)
-PIPELINE: dict[str, Any] = yaml.load((ROOT / "examples" / "gitlab" / ".gitlab-ci.yml").read_text(encoding="utf-8"), Loader=_Reference)
+PIPELINE: dict[str, Any] = yaml.load(
+    (ROOT / "examples" / "gitlab" / ".gitlab-ci.yml").read_text(encoding="utf-8"), Loader=_Reference
+)
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def program(tmp_path: Path) -> Path:
     """A folder for the search path that holds the program under the name it is installed by."""
     path = tmp_path / "bin" / "ivs-reconciler"
     path.parent.mkdir()
-    path.write_text(f'#!/bin/sh\nexport PYTHONPATH={ROOT}\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8")
+    path.write_text(
+        f'#!/bin/sh\nexport PYTHONPATH={ROOT}\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8"
+    )
     path.chmod(0o755)
     return path
 
@@ -81,7 +85,12 @@ def test_the_workflows_ask_for_no_more_than_they_need() -> None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert content["permissions"] == {"contents": "read"}
         assert "pull_request_target" not in content[True]
-        writes = {name for job in content["jobs"].values() for name, level in job.get("permissions", {}).items() if level == "write"}
+        writes = {
+            name
+            for job in content["jobs"].values()
+            for name, level in job.get("permissions", {}).items()
+            if level == "write"
+        }
         assert writes <= {"id-token", "pull-requests", "statuses", "issues"}
     plan = yaml.safe_load((ROOT / "examples" / "github" / "preview.yml").read_text(encoding="utf-8"))
     assert "permissions" not in plan["jobs"]["compare"]
@@ -93,10 +102,16 @@ def test_no_input_is_part_of_a_script() -> None:
     for path in WORKFLOWS:
         for step in steps(path):
             assert "${{" not in step.get("run", ""), path.name
-    given = {match for value in ACTION["runs"]["steps"][-1]["env"].values() for match in re.findall(r"inputs\.([a-z-]+)", value)}
+    given = {
+        match
+        for value in ACTION["runs"]["steps"][-1]["env"].values()
+        for match in re.findall(r"inputs\.([a-z-]+)", value)
+    }
     assert given == set(ACTION["inputs"]) - {"python-version"}
     script = (ROOT / "action" / "run.sh").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bIN_[A-Z_]+", script)) == {name for name in ACTION["runs"]["steps"][-1]["env"] if name.startswith("IN_")}
+    assert set(re.findall(r"\bIN_[A-Z_]+", script)) == {
+        name for name in ACTION["runs"]["steps"][-1]["env"] if name.startswith("IN_")
+    }
     assert "eval" not in script
 
 
@@ -116,16 +131,29 @@ class Job:
 
     def act(self, **inputs: str) -> subprocess.CompletedProcess[str]:
         """Run the action with these inputs, the defaults of action.yml for the others; returns what came of it."""
-        context = {f"inputs.{name}": str(inputs.get(name.replace("-", "_"), one.get("default", ""))) for name, one in ACTION["inputs"].items()}
+        context = {
+            f"inputs.{name}": str(inputs.get(name.replace("-", "_"), one.get("default", "")))
+            for name, one in ACTION["inputs"].items()
+        }
         context["inputs.token"] = self.env["GITHUB_TOKEN"]
         step = ACTION["runs"]["steps"][-1]
-        env = {name: re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], value) for name, value in step["env"].items()}
+        env = {
+            name: re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], value)
+            for name, value in step["env"].items()
+        }
         outputs = self.folder.parent / "outputs"
         outputs.write_text("", encoding="utf-8")
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=self.folder,
-            env={**os.environ, **self.env, **env, "GITHUB_ACTION_PATH": str(ROOT), "GITHUB_OUTPUT": str(outputs), "IVS_RECONCILER": str(self.program)},
+            env={
+                **os.environ,
+                **self.env,
+                **env,
+                "GITHUB_ACTION_PATH": str(ROOT),
+                "GITHUB_OUTPUT": str(outputs),
+                "IVS_RECONCILER": str(self.program),
+            },
             capture_output=True,
             text=True,
             timeout=240,
@@ -142,11 +170,16 @@ class Job:
         for step in content["jobs"][job]["steps"]:
             if str(step.get("uses", "")).startswith("your-organisation/ivs-reconciler@"):
                 filled = {
-                    key.replace("-", "_"): re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], str(value)) for key, value in step["with"].items()
+                    key.replace("-", "_"): re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], str(value))
+                    for key, value in step["with"].items()
                 }
                 done.append(self.act(**filled))
             elif "run" in step:
-                done.append(subprocess.run(["bash", "-ec", step["run"]], cwd=self.folder, capture_output=True, text=True, check=False))
+                done.append(
+                    subprocess.run(
+                        ["bash", "-ec", step["run"]], cwd=self.folder, capture_output=True, text=True, check=False
+                    )
+                )
         return done
 
 
@@ -169,7 +202,9 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_pull_request_is_validated_planned_and_commented(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
+def test_a_pull_request_is_validated_planned_and_commented(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
     job = Job(clone, program, github(forge, tmp_path))
     done = job.workflow("preview.yml", "plan", {"github.base_ref": "main"})
     assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
@@ -181,16 +216,23 @@ def test_a_pull_request_is_validated_planned_and_commented(clone: Path, program:
     assert forge.statuses
 
 
-def test_a_plan_that_a_guardrail_refuses_fails_the_step_and_is_commented_all_the_same(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
+def test_a_plan_that_a_guardrail_refuses_fails_the_step_and_is_commented_all_the_same(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
     job = Job(clone, program, github(forge, tmp_path))
     assert run(clone, "apply", "--auto-approve").code == 0
     rewrite(clone, {})
-    planned, commented = job.act(command="plan", arguments="--prune"), job.act(command="comment", arguments="--prune\n--status")
+    planned, commented = (
+        job.act(command="plan", arguments="--prune"),
+        job.act(command="comment", arguments="--prune\n--status"),
+    )
     assert (planned.returncode, commented.returncode) == (3, 0), planned.stderr + commented.stderr
     assert "would be refused" in forge.bodies()[0]
 
 
-def test_a_fork_gets_the_difference_in_the_summary_and_the_job_goes_on(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
+def test_a_fork_gets_the_difference_in_the_summary_and_the_job_goes_on(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
     job = Job(clone, program, github(forge, tmp_path, token="ghs_fork"))
     done = job.workflow("preview.yml", "compare", {"github.base_ref": "main"})
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
@@ -200,7 +242,9 @@ def test_a_fork_gets_the_difference_in_the_summary_and_the_job_goes_on(clone: Pa
     assert forge.bodies() == []
 
 
-def test_what_is_merged_is_applied_once_and_not_when_main_moved(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
+def test_what_is_merged_is_applied_once_and_not_when_main_moved(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
     origin = tmp_path / "origin"
     git(origin, "merge", "-q", "--squash", "side")
     commit(origin)
@@ -247,12 +291,16 @@ def test_problems_stand_beside_their_lines(clone: Path, program: Path, forge: Fo
 
 @pytest.mark.parametrize("where", ["place", "rest"])
 @pytest.mark.parametrize("command", ["validate", "plan", "diff", "comment", "apply", "drift"])
-def test_hostile_inputs_run_nothing(clone: Path, program: Path, forge: Forge, tmp_path: Path, where: str, command: str) -> None:
+def test_hostile_inputs_run_nothing(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path, where: str, command: str
+) -> None:
     mark = tmp_path / "ran"
     evil = f'x"; touch {mark}; "$(touch {mark})`touch {mark}` \'; touch {mark} #'
     place = {"directory", "config"}
     names = place if where == "place" else set(ACTION["inputs"]) - place - {"command", "token", "python-version"}
-    Job(clone, program, github(forge, tmp_path)).act(command=command, **{name.replace("-", "_"): evil for name in names})
+    Job(clone, program, github(forge, tmp_path)).act(
+        command=command, **{name.replace("-", "_"): evil for name in names}
+    )
     assert not mark.exists()
     assert not list(clone.glob("x*"))
 
@@ -264,7 +312,9 @@ def scripts(job: str) -> str:
 def lab(folder: Path, program: Path, env: Mapping[str, str], job: str) -> subprocess.CompletedProcess[str]:
     path = {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     words = ["bash", "-eo", "pipefail", "-c", scripts(job)]
-    return subprocess.run(words, cwd=folder, env={**os.environ, **env, **path}, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        words, cwd=folder, env={**os.environ, **env, **path}, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 @pytest.mark.parametrize("job", [name for name, one in PIPELINE.items() if isinstance(one, dict) and "script" in one])

@@ -160,7 +160,9 @@ class Front:
         if chosen and trap is not None and not trap.after:
             return _kill(trap)
         answer = self.stores.handle(request) if store else self.sandbox.handle(request, source_ip)
-        self.values.update(found[1].decode() if found[1] else found[0].decode() for found in _SECRET.finditer(answer.body))
+        self.values.update(
+            found[1].decode() if found[1] else found[0].decode() for found in _SECRET.finditer(answer.body)
+        )
         if chosen and trap is not None:
             return _kill(trap)
         return answer

@@ -100,7 +100,9 @@ _CHANGES: dict[KindName, dict[str, object]] = {
 }
 
 
-def _one(kind: KindName, properties: dict[str, object] | None = None, *, tags: dict[str, str] | None = None) -> tuple[DesiredResource, ...]:
+def _one(
+    kind: KindName, properties: dict[str, object] | None = None, *, tags: dict[str, str] | None = None
+) -> tuple[DesiredResource, ...]:
     if kind is KindName.PLAYBACK_KEY_PAIR:
         return (key_pair("a", tags=tags),)
     if kind is KindName.STREAM_KEY:
@@ -143,14 +145,21 @@ def _replacements() -> Iterator[Row]:
 
     old, new = with_channel(), with_channel(recordingReconnectWindowSeconds=30)
     recording = KINDS[KindName.RECORDING_CONFIGURATION]
-    for step, operation in (("create", recording.create), ("wait", recording.get), ("repoint", "UpdateChannel"), ("delete", recording.delete)):
+    for step, operation in (
+        ("create", recording.create),
+        ("wait", recording.get),
+        ("repoint", "UpdateChannel"),
+        ("delete", recording.delete),
+    ):
         yield Row(recording.name, f"replace: {step}", operation, old, new)
     pair = KINDS[KindName.PLAYBACK_KEY_PAIR]
     for step, operation in (("import", pair.create), ("delete", pair.delete)):
         yield Row(pair.name, f"replace: {step}", operation, (key_pair("a"),), (key_pair("a", "two"),))
     full = (key_pair("b", "three"), key_pair("c", "four"))
     for step, operation in (("delete", pair.delete), ("import", pair.create)):
-        yield Row(pair.name, f"replace at the quota: {step}", operation, (key_pair("a"), *full), (key_pair("a", "two"), *full))
+        yield Row(
+            pair.name, f"replace at the quota: {step}", operation, (key_pair("a"), *full), (key_pair("a", "two"), *full)
+        )
 
 
 def _rotations() -> Iterator[Row]:
@@ -158,12 +167,19 @@ def _rotations() -> Iterator[Row]:
         return (wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=sink))
 
     kind = KINDS[KindName.STREAM_KEY]
-    for step, operation in (("delete", kind.delete), ("create", kind.create), ("read the value", kind.get), ("note that it is there", "TagResource")):
+    for step, operation in (
+        ("delete", kind.delete),
+        ("create", kind.create),
+        ("read the value", kind.get),
+        ("note that it is there", "TagResource"),
+    ):
         yield Row(kind.name, f"rotation: {step}", operation, key("1"), key("2"))
     yield Row(kind.name, "born with its channel: read the value", kind.get, (), key(""))
     yield Row(kind.name, "hand-over: new secret", kind.get, key("1", None), key("2"), store="CreateSecret")
     yield Row(kind.name, "hand-over: secret", kind.get, key("1"), key("2"), store="PutSecretValue")
-    yield Row(kind.name, "hand-over: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter")
+    yield Row(
+        kind.name, "hand-over: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter"
+    )
 
 
 def _stops() -> Iterator[Row]:
@@ -180,7 +196,9 @@ def _stops() -> Iterator[Row]:
     )
     for step, operation in (*steps, ("read the value", "GetStreamKey")):
         yield Row(KindName.CHANNEL, f"on air: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
-    old, new = ((wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=SECRET)) for rotation in ("1", "2"))
+    old, new = (
+        (wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=SECRET)) for rotation in ("1", "2")
+    )
     for step, operation in steps[1:3]:
         yield Row(KindName.STREAM_KEY, f"rotation on air: {step}", operation, old, new, _on_air, options)
 
@@ -198,12 +216,18 @@ def _half_made() -> Iterator[Row]:
 
 def _begun(resource: DesiredResource, world: World) -> None:
     properties = {name: thaw(value) for name, value in resource.properties.items()}
-    method = {operation: name for name, operation in world.client.meta.method_to_api_mapping.items()}[KINDS[resource.address.kind].create]
+    method = {operation: name for name, operation in world.client.meta.method_to_api_mapping.items()}[
+        KINDS[resource.address.kind].create
+    ]
     getattr(world.client, method)(**properties, tags=dict(resource.tags))
 
 
 def _our_channel(world: World) -> str:
-    (arn,) = (found["arn"] for found in world.everything() if found["kind"] == "channel" and found["tags"].get(STACK) == THIS_STACK)
+    (arn,) = (
+        found["arn"]
+        for found in world.everything()
+        if found["kind"] == "channel" and found["tags"].get(STACK) == THIS_STACK
+    )
     return str(arn)
 
 
@@ -244,7 +268,9 @@ class Bench:
             assert not row.before or _complete(world.apply(before, PRUNE))
             row.prepare(world)
             survey = world.survey(after, row.options)
-            assert row.operation in [step.operation for action in survey.plan.actions for step in action.steps], "the plan does not hold the step"
+            assert row.operation in [step.operation for action in survey.plan.actions for step in action.steps], (
+                "the plan does not hold the step"
+            )
             fault.arm(world, row.store or row.operation, at_the_store=bool(row.store))
             world.control.clear_calls()
             result = world.carry_out(survey)
@@ -253,13 +279,17 @@ class Bench:
             _nothing_made_twice(world)
             world.control.clear_faults()
             self._stores.clear_faults()
-            kept = _nothing_doubled(world, after, result, made_anew={KindName.STREAM_KEY} if row.options.stop_live else set())
+            kept = _nothing_doubled(
+                world, after, result, made_anew={KindName.STREAM_KEY} if row.options.stop_live else set()
+            )
             no_value_is_stale(world, after)
             world.control.set_lag()
             world.clock.advance(31)
             _converges(world, after, row)
             every_value_arrived(world, after)
-            assert kept <= {found["arn"] for found in world.everything()}, "what was made before the failure was made anew instead of completed"
+            assert kept <= {found["arn"] for found in world.everything()}, (
+                "what was made before the failure was made anew instead of completed"
+            )
             assert _seen(world, foreign) == foreign, "somebody else's resource was touched"
             return said
 
@@ -268,7 +298,9 @@ def _foreign(world: World) -> dict[str, Any]:
     """Make what is not ours: of no stack, and of another stack under an address like one of ours."""
     world.client.create_channel(name="a")
     world.client.create_channel(name="a", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
-    world.client.create_recording_configuration(name="a", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"})
+    world.client.create_recording_configuration(
+        name="a", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"}
+    )
     world.clock.advance(3)
     return {found["arn"]: found for found in world.everything()}
 
@@ -294,21 +326,34 @@ def _nothing_made_twice(world: World) -> None:
     assert all(count == 1 for count in made.values()), made
 
 
-def _nothing_doubled(world: World, spec: DesiredState, result: ApplyResult, made_anew: AbstractSet[KindName]) -> set[str]:
+def _nothing_doubled(
+    world: World, spec: DesiredState, result: ApplyResult, made_anew: AbstractSet[KindName]
+) -> set[str]:
     """After the troubled apply: one of each, or, of a replacement that did not come to its end, the old one beside the new.
 
     Returns the ARNs that have to be there at the end too: what the troubled apply made or left standing of the spec, and does not replace.
     ``made_anew`` are kinds that are replaced on the way of another's change.
     """
-    halfway = {outcome.address for outcome in result.outcomes if outcome.result is not Result.DONE and outcome.verb.value == "replace"}
+    halfway = {
+        outcome.address
+        for outcome in result.outcomes
+        if outcome.result is not Result.DONE and outcome.verb.value == "replace"
+    }
     for address, count in world.standing().items():
         assert count <= (2 if address in halfway else 1), f"{count} of {address}"
-    staying = {address.id for address in spec.resources if address not in halfway and address.kind is not KindName.PLAYBACK_KEY_PAIR}
+    staying = {
+        address.id
+        for address in spec.resources
+        if address not in halfway and address.kind is not KindName.PLAYBACK_KEY_PAIR
+    }
     passing = {KINDS[kind].arn_type for kind in made_anew}
     return {
         found["arn"]
         for found in world.everything()
-        if found["tags"].get(STACK) == THIS_STACK and found["tags"][ID] in staying and not halfway and found["kind"] not in passing
+        if found["tags"].get(STACK) == THIS_STACK
+        and found["tags"][ID] in staying
+        and not halfway
+        and found["kind"] not in passing
     }
 
 
@@ -330,7 +375,11 @@ def every_value_arrived(world: World, spec: DesiredState) -> None:
 
 def _keys_with_sinks(world: World, spec: DesiredState) -> Iterator[tuple[dict[str, Any], Sink]]:
     for key in world.everything():
-        resource = spec.resources.get(Address(KindName.STREAM_KEY, key["tags"].get(ID, "a"))) if key["kind"] == "stream-key" else None
+        resource = (
+            spec.resources.get(Address(KindName.STREAM_KEY, key["tags"].get(ID, "a")))
+            if key["kind"] == "stream-key"
+            else None
+        )
         if resource is not None and resource.sink is not None and key["tags"].get(STACK) == THIS_STACK:
             yield key, resource.sink
 
@@ -357,7 +406,10 @@ def table(cells: dict[tuple[str, str], dict[str, str]]) -> str:
     """Return the table of the page."""
     titles = [fault.title for fault in FAULTS]
     lines = ["| Kind | Step | " + " | ".join(titles) + " |", "| --- " * (len(titles) + 2) + "|"]
-    lines += [f"| {kind} | {step} | " + " | ".join(found[title] for title in titles) + " |" for (kind, step), found in cells.items()]
+    lines += [
+        f"| {kind} | {step} | " + " | ".join(found[title] for title in titles) + " |"
+        for (kind, step), found in cells.items()
+    ]
     return "\n".join(lines)
 
 
@@ -373,7 +425,10 @@ def main() -> None:
     parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
-        cells = {(KINDS[row.kind].title, row.step): {fault.title: bench.cell(row, fault) for fault in FAULTS} for row in rows()}
+        cells = {
+            (KINDS[row.kind].title, row.step): {fault.title: bench.cell(row, fault) for fault in FAULTS}
+            for row in rows()
+        }
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
     PAGE.write_text(f"{head}{BEGIN}\n{table(cells)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

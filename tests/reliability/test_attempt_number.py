@@ -20,7 +20,11 @@ OF_ALL_KINDS = desired(
     wanted("playback-restriction-policy/eu", {"allowedCountries": ["DE"]}),
     wanted(
         "ad-configuration/ads",
-        {"mediaTailorPlaybackConfigurations": [{"playbackConfigurationArn": "arn:aws:mediatailor:eu-west-1:123456789012:playbackConfiguration/ads"}]},
+        {
+            "mediaTailorPlaybackConfigurations": [
+                {"playbackConfigurationArn": "arn:aws:mediatailor:eu-west-1:123456789012:playbackConfiguration/ads"}
+            ]
+        },
     ),
     key_pair("web"),
     wanted("channel/main"),
@@ -53,8 +57,17 @@ def test_it_stands_on_the_kinds_of_which_two_could_be_made_and_is_no_difference(
 
 
 def test_it_is_left_out_where_tags_are_many(world: World) -> None:
-    world.apply(desired(wanted("channel/few", tags=tagged(MAX_TAGS_WITH_ATTEMPT - 1)), wanted("channel/many", tags=tagged(MAX_TAGS_WITH_ATTEMPT))))
-    assert {found["name"]: ATTEMPT in found["tags"] for found in world.everything() if KindName.CHANNEL.value in found["arn"]} == {"few": True, "many": False}
+    world.apply(
+        desired(
+            wanted("channel/few", tags=tagged(MAX_TAGS_WITH_ATTEMPT - 1)),
+            wanted("channel/many", tags=tagged(MAX_TAGS_WITH_ATTEMPT)),
+        )
+    )
+    assert {
+        found["name"]: ATTEMPT in found["tags"]
+        for found in world.everything()
+        if KindName.CHANNEL.value in found["arn"]
+    } == {"few": True, "many": False}
 
 
 def test_it_makes_room_for_the_tags_of_the_spec(world: World) -> None:

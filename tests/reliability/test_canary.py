@@ -19,7 +19,9 @@ from tests.builders import desired, wanted
 from tests.cli.support import client, stack
 from tests.reliability.world import World, worlds_client
 
-SPEC = desired(wanted("channel/a"), wanted("stream-key/a"), wanted("channel/b", {"insecureIngest": True}), wanted("stream-key/b"))
+SPEC = desired(
+    wanted("channel/a"), wanted("stream-key/a"), wanted("channel/b", {"insecureIngest": True}), wanted("stream-key/b")
+)
 
 
 @contextlib.contextmanager
@@ -62,7 +64,9 @@ def test_the_debug_logs_of_every_library_hold_no_secret(tmp_path: Path, monkeypa
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session-token-of-the-caller")
     spec = {"channels": {"a": {"streamKey": {}}, "b": {"streamKey": {}, "insecureIngest": True}}}
     with Sandbox() as sandbox:
-        folder = stack(tmp_path / "repo", spec, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "rateLimits": "off"})
+        folder = stack(
+            tmp_path / "repo", spec, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "rateLimits": "off"}
+        )
         sandbox.control.add_fault("error", operation="CreateChannel", when="after")
         sandbox.control.add_fault("error", operation="BatchGetChannel", when="after", skip=1)
         printed = io.StringIO()
@@ -80,7 +84,9 @@ def test_the_debug_logs_of_every_library_hold_no_secret(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("effect", ["truncate", "error", "html", "reset", "hang"])
-@pytest.mark.parametrize("operation", ["CreateChannel", "GetChannel", "BatchGetChannel", "UpdateChannel", "CreateStreamKey", "GetStreamKey"])
+@pytest.mark.parametrize(
+    "operation", ["CreateChannel", "GetChannel", "BatchGetChannel", "UpdateChannel", "CreateStreamKey", "GetStreamKey"]
+)
 def test_no_failure_carries_a_secret_in_its_words_or_its_chain(effect: str, operation: str) -> None:
     clock = VirtualClock()
     ivs = worlds_client()

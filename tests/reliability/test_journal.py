@@ -42,7 +42,12 @@ def test_a_run_torn_out_of_its_work_is_not_ended_and_says_what_was_under_way(tmp
         torn()
     found = last_run(tmp_path, "prod")
     assert found is not None
-    assert (found.ended, found.running, list(found.under_way), found.made) == (False, False, [(B, "CreateChannel")], {A})
+    assert (found.ended, found.running, list(found.under_way), found.made) == (
+        False,
+        False,
+        [(B, "CreateChannel")],
+        {A},
+    )
 
 
 def test_a_run_that_came_to_its_end_says_so_and_the_last_one_counts(tmp_path: Path) -> None:
@@ -70,7 +75,9 @@ def test_lines_that_are_cut_or_not_understood_are_passed_over(tmp_path: Path) ->
     with Journal(tmp_path, "prod", "123456789012") as journal:
         journal.before(A, "CreateChannel")
     with path(tmp_path).open("ab") as stream:
-        stream.write(b'{"run": "zz", "event": "step"}\n[1]\n7\n\xff\xfe\n{"event": "end"}\n' + b"[" * 5000 + b'\n{"run": "')
+        stream.write(
+            b'{"run": "zz", "event": "step"}\n[1]\n7\n\xff\xfe\n{"event": "end"}\n' + b"[" * 5000 + b'\n{"run": "'
+        )
     found = last_run(tmp_path, "prod")
     assert found is not None
     assert found.ended
@@ -84,7 +91,11 @@ def test_it_stays_small(tmp_path: Path) -> None:
     with Journal(tmp_path, "prod", "123456789012"):
         pass
     assert path(tmp_path).stat().st_size < 1000
-    assert sorted(found.name for found in path(tmp_path).parent.iterdir()) == [".gitignore", "journal-prod.jsonl", "journal-prod.old"]
+    assert sorted(found.name for found in path(tmp_path).parent.iterdir()) == [
+        ".gitignore",
+        "journal-prod.jsonl",
+        "journal-prod.old",
+    ]
 
 
 def test_a_disk_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> None:
@@ -145,5 +156,11 @@ def test_the_end_found_quickly_is_the_end_found_line_by_line(lines: list[str], l
     quick, full = _come_to_its_end(text), _in_full(text)
     if quick is not None:
         assert full is not None
-        assert (quick.ended, quick.started, quick.account, quick.pid, quick.host) == (True, full.started, full.account, full.pid, full.host)
+        assert (quick.ended, quick.started, quick.account, quick.pid, quick.host) == (
+            True,
+            full.started,
+            full.account,
+            full.pid,
+            full.host,
+        )
         assert full.ended

@@ -26,7 +26,11 @@ ENOUGH = 26
 """Kills of each test; fifty in all are promised."""
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
-ADS = {"mediaTailorPlaybackConfigurations": [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/main"}]}
+ADS = {
+    "mediaTailorPlaybackConfigurations": [
+        {"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/main"}
+    ]
+}
 
 
 @contextmanager
@@ -48,7 +52,11 @@ def standing(url: str) -> Counter[str]:
         if found == again:
             break
         time.sleep(0.05)
-    return Counter(f"{item['kind']}/{item['tags']['ivs-reconciler:id']}" for item in found if item["tags"].get("ivs-reconciler:stack") == "acme-live")
+    return Counter(
+        f"{item['kind']}/{item['tags']['ivs-reconciler:id']}"
+        for item in found
+        if item["tags"].get("ivs-reconciler:stack") == "acme-live"
+    )
 
 
 def _inventory(url: str) -> list[dict[str, Any]]:
@@ -77,7 +85,9 @@ class Killed:
         there = standing(self.url)
         command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--prune", "--format", "json"]
         environment = {**os.environ, **CREDENTIALS}
-        with subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             killed = False
@@ -137,14 +147,24 @@ def forty(window: int, key: str, channels: int) -> dict[str, Any]:
     """Return a spec of about forty resources of every kind; ``window`` and ``key`` change what can only be replaced."""
     return {
         "recordingConfigurations": {
-            f"r{number}": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}, "recordingReconnectWindowSeconds": window} for number in range(4)
+            f"r{number}": {
+                "destinationConfiguration": {"s3": {"bucketName": "vod"}},
+                "recordingReconnectWindowSeconds": window,
+            }
+            for number in range(4)
         },
-        "failoverSlateConfigurations": {f"s{number}": {"minSlateDisplaySeconds": 3 + window // 30} for number in range(2)},
+        "failoverSlateConfigurations": {
+            f"s{number}": {"minSlateDisplaySeconds": 3 + window // 30} for number in range(2)
+        },
         "playbackKeyPairs": {"web": {"publicKeyMaterial": (KEYS / f"{key}.pem").read_text(encoding="utf-8")}},
         "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"] if window else ["DE", "FR"]}},
         "adConfigurations": {"ads": ADS},
         "channels": {
-            f"c{number:02}": {"recordingConfiguration": f"r{number % 4}", "tags": {"team": f"t{window}"}, **({"streamKey": {}} if number % 2 else {})}
+            f"c{number:02}": {
+                "recordingConfiguration": f"r{number % 4}",
+                "tags": {"team": f"t{window}"},
+                **({"streamKey": {}} if number % 2 else {}),
+            }
             for number in range(channels)
         },
     }
@@ -156,7 +176,9 @@ def project(tmp_path: Path, url: str, spec: Mapping[str, Any]) -> Path:
 
 
 def foreign_channel(url: str) -> dict[str, Any]:
-    made: dict[str, Any] = client(url).create_channel(name="c01", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "c01"})["channel"]
+    made: dict[str, Any] = client(url).create_channel(
+        name="c01", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "c01"}
+    )["channel"]
     return made
 
 
@@ -176,7 +198,10 @@ def test_forty_resources_made_and_changed_while_being_killed(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_four_hundred_resources_made_while_being_killed(tmp_path: Path) -> None:
-    small = {"recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}}, "channels": {"c000": {}}}
+    small = {
+        "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+        "channels": {"c000": {}},
+    }
     spec = {**small, "channels": {f"c{number:03}": {"recordingConfiguration": "archive"} for number in range(399)}}
     specs = itertools.cycle((spec, small))
     with served() as url:
@@ -198,7 +223,12 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
         folders = [project(tmp_path / name, url, spec) for name in ("one", "two")]
         command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve"]
         environment = {**os.environ, **CREDENTIALS}
-        both = [subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for folder in folders]
+        both = [
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            for folder in folders
+        ]
         said = [process.communicate(timeout=300)[0] for process in both]
         control(url, "clear_faults")
         assert [process.returncode for process in both] == [0, 0], said
@@ -208,5 +238,7 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
 
 def control(url: str, name: str, **members: object) -> None:
     """Call the control interface of a served sandbox."""
-    request = urllib.request.Request(f"{url}/_sandbox/{name}", json.dumps(members).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{url}/_sandbox/{name}", json.dumps(members).encode(), {"Content-Type": "application/json"}
+    )
     urllib.request.urlopen(request, timeout=60).close()

@@ -35,7 +35,12 @@ def spec(key: str) -> DesiredState:
 
 def at(world: World, wanted: DesiredState, now: datetime) -> Survey:
     survey = world.survey(wanted)
-    return replace(survey, plan=plan_target(world.project, HERE, wanted, survey.live, PlanOptions(), survey.connection, {}, now=lambda: now))
+    return replace(
+        survey,
+        plan=plan_target(
+            world.project, HERE, wanted, survey.live, PlanOptions(), survey.connection, {}, now=lambda: now
+        ),
+    )
 
 
 def test_the_old_pair_stays_for_its_time_is_no_drift_and_then_goes(world: World) -> None:

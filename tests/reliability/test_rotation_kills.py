@@ -49,7 +49,9 @@ class Stage:
         return Sink(SINKS[self.channels[name]], f"/live/{name}")
 
     def keys(self, name: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.front.ivs.list_stream_keys(channelArn=arn_of(self.front.ivs, name), maxResults=50)["streamKeys"]
+        found: list[dict[str, Any]] = self.front.ivs.list_stream_keys(
+            channelArn=arn_of(self.front.ivs, name), maxResults=50
+        )["streamKeys"]
         return found
 
     def key(self, name: str) -> dict[str, Any]:
@@ -88,7 +90,10 @@ class Stage:
 
 
 def made(front: Front) -> int:
-    return sum(call["operation"] == "CreateStreamKey" and call["status"] == 200 for call in front.sandbox.control.calls(limit=10_000))
+    return sum(
+        call["operation"] == "CreateStreamKey" and call["status"] == 200
+        for call in front.sandbox.control.calls(limit=10_000)
+    )
 
 
 @pytest.fixture
@@ -120,7 +125,9 @@ def test_killed_at_each_call_a_rotation_is_brought_to_its_end(tmp_path: Path, fr
 
 
 @pytest.mark.parametrize(("nth", "call"), [(0, "DeleteStreamKey"), (1, "CreateStreamKey"), (3, "PutParameter")])
-def test_killed_before_a_call_does_its_work_a_rotation_that_was_asked_for_is_brought_to_its_end(tmp_path: Path, front: Front, nth: int, call: str) -> None:
+def test_killed_before_a_call_does_its_work_a_rotation_that_was_asked_for_is_brought_to_its_end(
+    tmp_path: Path, front: Front, nth: int, call: str
+) -> None:
     stage = Stage(tmp_path / "repo", front, {"a": "parameterStore"})
     old, before = stage.key("a")["arn"], made(front)
     rotate = ("rotate", "stream-key", "stream-key/a", "--auto-approve")
@@ -195,11 +202,18 @@ def test_killed_at_each_call_key_pairs_overlap_and_the_old_one_gets_its_time(tmp
     def wants(key: str) -> dict[str, Any]:
         return {"playbackKeyPairs": {"web": {"publicKeyMaterial": texts[key], "rotation": {"overlap": "7d"}}}}
 
-    folder = stack(tmp_path / "repo", wants("one"), target={"sandbox": None, "endpointUrl": front.url}, guardrails=LIMITS)
+    folder = stack(
+        tmp_path / "repo", wants("one"), target={"sandbox": None, "endpointUrl": front.url}, guardrails=LIMITS
+    )
     assert front.run(folder, "apply", "--auto-approve").code == 0
     before = {"one"}
     # The second and the third change swap two pairs that are there; the last one finds room for one more.
-    for key, nth, call in (("two", 0, "ImportPlaybackKeyPair"), ("one", 0, ""), ("two", 1, ""), ("three", 1, "TagResource")):
+    for key, nth, call in (
+        ("two", 0, "ImportPlaybackKeyPair"),
+        ("one", 0, ""),
+        ("two", 1, ""),
+        ("three", 1, "TagResource"),
+    ):
         rewrite(folder, wants(key))
         hit = front.killed_at(nth, folder, "apply", "--auto-approve")
         assert hit == call if call else hit in {"TagResource", "UntagResource"}

@@ -16,7 +16,10 @@ ROUNDS = 200
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPEC = {
     "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
-    "channels": {f"c{number}": {"recordingConfiguration": "archive", "streamKey": {}, "tags": {"team": "video"}} for number in range(6)},
+    "channels": {
+        f"c{number}": {"recordingConfiguration": "archive", "streamKey": {}, "tags": {"team": "video"}}
+        for number in range(6)
+    },
 }
 
 
@@ -24,11 +27,15 @@ SPEC = {
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and open files are read from /proc")
 def test_two_hundred_rounds_leave_nothing_behind(tmp_path: Path) -> None:
     with Sandbox() as sandbox:
-        folder = stack(tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "rateLimits": "off"})
+        folder = stack(
+            tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "rateLimits": "off"}
+        )
         keys = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
         assert run(folder, "apply", "--auto-approve", env=keys).code == 0
         words = [sys.executable, "-m", "tests.reliability.soak", str(folder), sandbox.endpoint_url, str(ROUNDS)]
-        done = subprocess.run(words, cwd=ROOT, env={**_environment(), **keys}, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            words, cwd=ROOT, env={**_environment(), **keys}, capture_output=True, text=True, timeout=900, check=False
+        )
     assert done.returncode == 0, done.stderr
     rounds = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rounds) == ROUNDS

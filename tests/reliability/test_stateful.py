@@ -34,7 +34,18 @@ IDS = ("a", "b", "c")
 LABELS = ("", "1", "2")
 PRUNE = PlanOptions(prune=True)
 EFFECTS = ("throttle", "error", "reset", "hang", "html", "truncate")
-OPERATIONS = ("Create*", "Update*", "Delete*", "TagResource", "UntagResource", "List*", "Get*", "BatchGetChannel", "ImportPlaybackKeyPair", "*")
+OPERATIONS = (
+    "Create*",
+    "Update*",
+    "Delete*",
+    "TagResource",
+    "UntagResource",
+    "List*",
+    "Get*",
+    "BatchGetChannel",
+    "ImportPlaybackKeyPair",
+    "*",
+)
 
 
 @st.composite
@@ -43,7 +54,11 @@ def specs(draw: Callable[..., Any]) -> DesiredState:
     resources: list[DesiredResource] = []
     recording = draw(st.sampled_from((None, 0, 60)))
     if recording is not None:
-        resources.append(wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": recording} if recording else {}))
+        resources.append(
+            wanted(
+                "recording-configuration/archive", {"recordingReconnectWindowSeconds": recording} if recording else {}
+            )
+        )
     policy = draw(st.sampled_from((None, ["DE"], ["DE", "FR"])))
     if policy is not None:
         resources.append(wanted("playback-restriction-policy/eu", {"allowedCountries": policy}))
@@ -59,7 +74,14 @@ def specs(draw: Callable[..., Any]) -> DesiredState:
         if policy is not None and draw(st.booleans()):
             properties |= refs(playbackRestrictionPolicyArn="playback-restriction-policy/eu")
         protect = name == "a" and draw(st.booleans())
-        resources.append(wanted(f"channel/{name}", properties, tags=draw(st.sampled_from(({}, {"team": "video"}, {"team": "news"}))), protect=protect))
+        resources.append(
+            wanted(
+                f"channel/{name}",
+                properties,
+                tags=draw(st.sampled_from(({}, {"team": "video"}, {"team": "news"}))),
+                protect=protect,
+            )
+        )
         if draw(st.booleans()):
             resources.append(wanted(f"stream-key/{name}", protect=protect, rotation=draw(st.sampled_from(LABELS))))
     return desired(*resources)
@@ -78,7 +100,9 @@ class Account(RuleBasedStateMachine):
         self.sandbox = Sandbox(serve=False, clock=self.clock, seed=11, settle_seconds=2, stop_seconds=1)
         self.detach = self.sandbox.attach(CLIENT)
         self.folders = tempfile.TemporaryDirectory()
-        self.people = [World(self.sandbox, self.clock, CLIENT, Path(self.folders.name) / name) for name in ("anna", "ben")]
+        self.people = [
+            World(self.sandbox, self.clock, CLIENT, Path(self.folders.name) / name) for name in ("anna", "ben")
+        ]
         for person in self.people:
             person.root.mkdir()
             person.draw = random.Random(person.root.name).random
@@ -122,11 +146,20 @@ class Account(RuleBasedStateMachine):
         protected = {address.id for address, resource in self.spec.resources.items() if resource.protect}
         keys = [address for address in self.spec.resources if address.kind is KindName.STREAM_KEY]
         made_anew = [wanted(str(address), protect=address.id in protected, rotation=label) for address in keys]
-        self.spec = desired(*(resource for address, resource in self.spec.resources.items() if address not in keys), *made_anew)
+        self.spec = desired(
+            *(resource for address, resource in self.spec.resources.items() if address not in keys), *made_anew
+        )
 
-    @rule(effect=st.sampled_from(EFFECTS), operation=st.sampled_from(OPERATIONS), when=st.sampled_from(("before", "after")), times=st.integers(1, 4))
+    @rule(
+        effect=st.sampled_from(EFFECTS),
+        operation=st.sampled_from(OPERATIONS),
+        when=st.sampled_from(("before", "after")),
+        times=st.integers(1, 4),
+    )
     def calls_will_fail(self, effect: str, operation: str, when: str, times: int) -> None:
-        self.sandbox.control.add_fault(effect, operation=operation, when="after" if effect == "truncate" else when, times=times)
+        self.sandbox.control.add_fault(
+            effect, operation=operation, when="after" if effect == "truncate" else when, times=times
+        )
         self.trouble = True
 
     @rule(create=st.sampled_from((0, 5, 12)), delete=st.sampled_from((0, 5, 12)))
@@ -134,7 +167,9 @@ class Account(RuleBasedStateMachine):
         self.sandbox.control.set_lag(create=create, delete=delete)
         self.trouble = True
 
-    @rule(which=st.integers(0, 5), what=st.sampled_from(("latency", "tag", "untag", "delete", "key", "copy", "policies")))
+    @rule(
+        which=st.integers(0, 5), what=st.sampled_from(("latency", "tag", "untag", "delete", "key", "copy", "policies"))
+    )
     def a_colleague_changes_something(self, which: int, what: str) -> None:
         arn = self.one_of_the_channels(which)
         if arn is None or arn in self.on_air or (what == "delete" and arn in self.kept):
@@ -197,7 +232,11 @@ class Account(RuleBasedStateMachine):
             results = [done.result() for done in [pool.submit(apply, who) for who in (0, 1)]]
         # Lost answers or not: who says that all was done, has not made it twice. An old one may stay beside its replacement while something uses it.
         if all(result is None or result.complete for result in results):
-            made = Counter((arn.split(":")[5].partition("/")[0], found["tags"][ID]) for arn, found in self.ours().items() if arn not in before)
+            made = Counter(
+                (arn.split(":")[5].partition("/")[0], found["tags"][ID])
+                for arn, found in self.ours().items()
+                if arn not in before
+            )
             assert made == dict.fromkeys(made, 1)
 
     @rule()
@@ -208,17 +247,25 @@ class Account(RuleBasedStateMachine):
         self.clock.advance(31)
         self.note_protected()
         survey = self.people[0].survey(self.spec, PRUNE)
-        replaced = {action.address for action in survey.plan.actions if any("stays after its replacement" in warning for warning in action.warnings)}
+        replaced = {
+            action.address
+            for action in survey.plan.actions
+            if any("stays after its replacement" in warning for warning in action.warnings)
+        }
         result = self.people[0].carry_out(survey)
-        blocked = {outcome.address for outcome in result.outcomes if outcome.result.value == "blocked"} if result else set()
+        blocked = (
+            {outcome.address for outcome in result.outcomes if outcome.result.value == "blocked"} if result else set()
+        )
         left = self.people[0].survey(self.spec, PRUNE).plan.actions
         # What cannot go because it is protected stays in every plan, and so does what it uses.
         assert all(action.blocked for action in left), left
         assert {action.address for action in left if action.address not in replaced} <= blocked
         stays = {address for address, count in self.people[0].standing().items() if address not in self.spec.resources}
-        assert stays == {action.address for action in left if action.address not in self.spec.resources and action.address.kind.value != "stream-key"} | {
-            address for address in stays if address.kind.value == "stream-key"
-        }
+        assert stays == {
+            action.address
+            for action in left
+            if action.address not in self.spec.resources and action.address.kind.value != "stream-key"
+        } | {address for address in stays if address.kind.value == "stream-key"}
         for address in self.spec.resources.keys() - {action.address for action in left}:
             assert self.people[0].standing()[address] == 1, address
 
@@ -244,7 +291,11 @@ class Account(RuleBasedStateMachine):
 
     def note_protected(self) -> None:
         """Remember what stands protected now, and shall whatever an apply does."""
-        self.kept = {arn: True for arn, found in self.ours().items() if found["tags"].get(PROTECT) == "true" and ":channel/" in arn}
+        self.kept = {
+            arn: True
+            for arn, found in self.ours().items()
+            if found["tags"].get(PROTECT) == "true" and ":channel/" in arn
+        }
 
     # What must hold.
 
@@ -267,5 +318,7 @@ class Account(RuleBasedStateMachine):
 def test_whatever_happens_ends_well() -> None:
     run_state_machine_as_test(
         Account,
-        settings=settings(max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
     )

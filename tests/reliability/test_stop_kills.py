@@ -16,7 +16,16 @@ from tests.reliability.front import Front, fronted
 
 STOP = ("apply", "--auto-approve", "--stop-live", "channel/main")
 SINK = Sink(Store.PARAMETER_STORE, "/live/main")
-CALLS = ["DeleteStreamKey", "StopStream", "UpdateChannel", "TagResource", "CreateStreamKey", "GetStreamKey", "PutParameter", "TagResource"]
+CALLS = [
+    "DeleteStreamKey",
+    "StopStream",
+    "UpdateChannel",
+    "TagResource",
+    "CreateStreamKey",
+    "GetStreamKey",
+    "PutParameter",
+    "TagResource",
+]
 
 
 class Stage:
@@ -109,7 +118,10 @@ def test_a_key_that_nobody_was_told_of_is_spoken_of_once_more(stage: Stage) -> N
     (key,) = stage.keys()
     for verb in ("plan", "drift"):
         ran = stage.front.run(stage.folder, verb)
-        assert f"CreateStreamKey for stream-key/main, which is there as {key['arn']} and has a value that its encoder needs" in ran.out + ran.err
+        assert (
+            f"CreateStreamKey for stream-key/main, which is there as {key['arn']} and has a value that its encoder needs"
+            in ran.out + ran.err
+        )
 
 
 def test_killed_at_random_moments_the_channel_is_changed_and_has_its_key(stage: Stage) -> None:

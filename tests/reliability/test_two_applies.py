@@ -26,14 +26,22 @@ SPEC = desired(
     wanted("playback-restriction-policy/eu", {"allowedCountries": ["DE"]}),
     wanted("playback-restriction-policy/us", {"allowedCountries": ["US"]}),
     key_pair("web"),
-    wanted("channel/a", refs(recordingConfigurationArn="recording-configuration/archive", playbackRestrictionPolicyArn="playback-restriction-policy/eu")),
+    wanted(
+        "channel/a",
+        refs(
+            recordingConfigurationArn="recording-configuration/archive",
+            playbackRestrictionPolicyArn="playback-restriction-policy/eu",
+        ),
+    ),
     wanted("stream-key/a"),
     wanted("channel/b", protect=True),
     wanted("channel/c", refs(playbackRestrictionPolicyArn="playback-restriction-policy/us")),
 )
 
 
-def race(seed: int, root: Path, *, create_lag: float = 0.0, delete_lag: float = 0.0, lossy: float = 0.0) -> tuple[World, list[ApplyResult | None]]:
+def race(
+    seed: int, root: Path, *, create_lag: float = 0.0, delete_lag: float = 0.0, lossy: float = 0.0
+) -> tuple[World, list[ApplyResult | None]]:
     """Let two applies run against each other; returns the world afterwards and what became of each."""
     rng = random.Random(seed)
     clock = VirtualClock()
@@ -139,7 +147,10 @@ def test_a_value_that_comes_late_does_not_pass_for_that_of_the_key_that_is_there
         assert newer[0] is not None
         assert newer[0].complete
         assert older is not None
-        assert "is gone: another apply deleted it while its value was handed over to secretsManager:acme/a; the value of" in older.outcomes[0].message
+        assert (
+            "is gone: another apply deleted it while its value was handed over to secretsManager:acme/a; the value of"
+            in older.outcomes[0].message
+        )
         world.apply(spec("3"))
         every_value_arrived(world, spec("3"))
         assert world.survey(spec("3")).plan.is_empty

@@ -75,7 +75,9 @@ class Gated(IvsGateway):
 class World:
     """One account of a sandbox, and somebody who applies to it from a folder."""
 
-    def __init__(self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path, *, stores: Stores | None = None) -> None:
+    def __init__(
+        self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path, *, stores: Stores | None = None
+    ) -> None:
         """``stores`` take the values of stream keys; without, nothing is handed over."""
         self.sandbox = sandbox
         self.stores = stores
@@ -89,19 +91,31 @@ class World:
     def control(self) -> Any:
         return self.sandbox.control
 
-    def survey(self, spec: DesiredState, options: PlanOptions | None = None, *, before: Callable[[str, Mapping[str, object]], None] | None = None) -> Survey:
+    def survey(
+        self,
+        spec: DesiredState,
+        options: PlanOptions | None = None,
+        *,
+        before: Callable[[str, Mapping[str, object]], None] | None = None,
+    ) -> Survey:
         """Read and plan."""
         options = options or PlanOptions()
-        gateway = Gated(self.client, before or (lambda _operation, _parameters: None), pacer=None, sleep=self.sleep, draw=self.draw)
+        gateway = Gated(
+            self.client, before or (lambda _operation, _parameters: None), pacer=None, sleep=self.sleep, draw=self.draw
+        )
         deliver = None
         if self.stores is not None:
             deliver = Courier(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.monotonic()
         live = read_target(connection, spec, options, {})
-        return Survey(HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began)
+        return Survey(
+            HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began
+        )
 
-    def carry_out(self, survey: Survey, *, stop: threading.Event | None = None, screen: Screen | None = None) -> ApplyResult | None:
+    def carry_out(
+        self, survey: Survey, *, stop: threading.Event | None = None, screen: Screen | None = None
+    ) -> ApplyResult | None:
         """Carry out what was planned; ``None`` when there was nothing to do."""
         results = carry_out(
             [(survey.plan, survey)],
@@ -120,7 +134,17 @@ class World:
 
     @property
     def project(self) -> Project:
-        return Project(str(self.root / "ivs-reconciler.yaml"), str(self.root), THIS_STACK, (), {}, {}, (), {"here": HERE}, Guardrails(None, None))
+        return Project(
+            str(self.root / "ivs-reconciler.yaml"),
+            str(self.root),
+            THIS_STACK,
+            (),
+            {},
+            {},
+            (),
+            {"here": HERE},
+            Guardrails(None, None),
+        )
 
     def standing(self) -> Counter[Address]:
         """Count what carries our tags, by address, without asking our own code. A stream key that is tagged counts by its id."""

@@ -59,7 +59,16 @@ def is_harmless(text: str) -> bool:
     assert tokens[-3].level == 0
     tags = Tags()
     for token in flat(tokens):
-        assert token.type not in {"image", "blockquote_open", "code_block", "bullet_list_open", "ordered_list_open", "list_item_open", "hr", "s_open"}, token
+        assert token.type not in {
+            "image",
+            "blockquote_open",
+            "code_block",
+            "bullet_list_open",
+            "ordered_list_open",
+            "list_item_open",
+            "hr",
+            "s_open",
+        }, token
         if token.type == "link_open":
             assert str(token.attrs["href"]).startswith("https://example.com/")
         if token.type in {"html_block", "html_inline"}:

@@ -13,5 +13,7 @@ def matches_golden(name: str, text: str) -> bool:
     if os.environ.get("REGENERATE"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == text, f"{path.name} differs; look at it, then write it anew with REGENERATE=1"
+    assert path.read_text(encoding="utf-8") == text, (
+        f"{path.name} differs; look at it, then write it anew with REGENERATE=1"
+    )
     return True

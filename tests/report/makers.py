@@ -102,11 +102,31 @@ def a_target(
         blocked=sum(1 for action in actions if action.blocked),
     )
     managed = {KindName.CHANNEL: 38, KindName.RECORDING_CONFIGURATION: 2, KindName.STREAM_KEY: 12}
-    return TargetPlan(name, "123456789012", "us-west-2", "sha256:" + "5" * 32, actions, summary, managed, 45, orphans, duplicates, notes, on_air)
+    return TargetPlan(
+        name,
+        "123456789012",
+        "us-west-2",
+        "sha256:" + "5" * 32,
+        actions,
+        summary,
+        managed,
+        45,
+        orphans,
+        duplicates,
+        notes,
+        on_air,
+    )
 
 
 def a_plan(*targets: TargetPlan) -> Plan:
-    return Plan("acme-live", "2026-05-04T10:20:30Z", "3f2c1d0b9a8877665544332211ffeeddccbbaa00", "sha256:" + "5" * 32, PlanOptions(), targets)
+    return Plan(
+        "acme-live",
+        "2026-05-04T10:20:30Z",
+        "3f2c1d0b9a8877665544332211ffeeddccbbaa00",
+        "sha256:" + "5" * 32,
+        PlanOptions(),
+        targets,
+    )
 
 
 def a_result(*outcomes: Outcome, interrupted: bool = False) -> ApplyResult:
@@ -123,19 +143,34 @@ def the_small_target() -> TargetPlan:
             Verb.REPLACE,
             "recording-configuration/archive",
             FieldChange("/thumbnailConfiguration/targetIntervalSeconds", 60, 30),
-            FieldChange("/renditionConfiguration/renditions", ("FULL_HD", "HD", "SD"), ("FULL_HD", "HD", "LOWEST_RESOLUTION")),
+            FieldChange(
+                "/renditionConfiguration/renditions", ("FULL_HD", "HD", "SD"), ("FULL_HD", "HD", "LOWEST_RESOLUTION")
+            ),
             explanation="the service cannot change thumbnailConfiguration of a recording configuration, so a new one takes its place",
             order=ReplaceOrder.CREATE_FIRST,
             arn=recording_arn,
             steps=(
-                Step(f"{archive}#1", "CreateRecordingConfiguration", {"name": "archive", "tags": {"ivs-reconciler:stack": "acme-live"}}),
-                Step(f"{archive}#2", "DeleteRecordingConfiguration", {"arn": recording_arn}, after=("channel/main-stage#1",)),
+                Step(
+                    f"{archive}#1",
+                    "CreateRecordingConfiguration",
+                    {"name": "archive", "tags": {"ivs-reconciler:stack": "acme-live"}},
+                ),
+                Step(
+                    f"{archive}#2",
+                    "DeleteRecordingConfiguration",
+                    {"arn": recording_arn},
+                    after=("channel/main-stage#1",),
+                ),
             ),
         ),
         an_action(
             Verb.REPLACE,
             "playback-key-pair/web-player",
-            FieldChange("/fingerprint", "0f:1e:2d:3c:4b:5a:69:78:87:96:a5:b4:c3:d2:e1:f0", "ff:ee:dd:cc:bb:aa:99:88:77:66:55:44:33:22:11:00"),
+            FieldChange(
+                "/fingerprint",
+                "0f:1e:2d:3c:4b:5a:69:78:87:96:a5:b4:c3:d2:e1:f0",
+                "ff:ee:dd:cc:bb:aa:99:88:77:66:55:44:33:22:11:00",
+            ),
             explanation="a key pair cannot be changed, and the quota of 3 leaves no room for a second one",
             order=ReplaceOrder.DELETE_FIRST,
             warnings=("viewers with tokens signed by the key that goes are cut off until players have the new one",),
@@ -148,7 +183,13 @@ def the_small_target() -> TargetPlan:
             added("/allowedCountries", ("DE", "FR")),
             added("/allowedOrigins", ("https://example.com",)),
             added("/tags/team", "video"),
-            steps=(Step(f"{policy}#1", "CreatePlaybackRestrictionPolicy", {"name": "eu-only", "allowedCountries": ("DE", "FR")}),),
+            steps=(
+                Step(
+                    f"{policy}#1",
+                    "CreatePlaybackRestrictionPolicy",
+                    {"name": "eu-only", "allowedCountries": ("DE", "FR")},
+                ),
+            ),
         ),
         an_action(
             Verb.UPDATE,
@@ -169,37 +210,82 @@ def the_small_target() -> TargetPlan:
                     {"arn": an_arn(KindName.CHANNEL, "MainStage001"), "latencyMode": "NORMAL"},
                     after=(f"{archive}#1", f"{policy}#1"),
                 ),
-                Step("channel/main-stage#2", "TagResource", {"resourceArn": an_arn(KindName.CHANNEL, "MainStage001"), "tags": {"event": "keynote-2026"}}),
+                Step(
+                    "channel/main-stage#2",
+                    "TagResource",
+                    {"resourceArn": an_arn(KindName.CHANNEL, "MainStage001"), "tags": {"event": "keynote-2026"}},
+                ),
             ),
         ),
-        an_action(Verb.CREATE, "channel/side-stage", added("/name", "side-stage"), added("/type", "BASIC"), added("/recordingConfigurationArn", Ref(archive))),
+        an_action(
+            Verb.CREATE,
+            "channel/side-stage",
+            added("/name", "side-stage"),
+            added("/type", "BASIC"),
+            added("/recordingConfigurationArn", Ref(archive)),
+        ),
         an_action(
             Verb.CREATE,
             "stream-key/side-stage",
             added("/channelArn", Ref(Address(KindName.CHANNEL, "side-stage"))),
-            steps=(Step("stream-key/side-stage#1", "TagResource", {"resourceArn": Ref(Address(KindName.STREAM_KEY, "side-stage"))}),),
+            steps=(
+                Step(
+                    "stream-key/side-stage#1",
+                    "TagResource",
+                    {"resourceArn": Ref(Address(KindName.STREAM_KEY, "side-stage"))},
+                ),
+            ),
         ),
         an_action(
             Verb.UPDATE,
             "channel/on-air",
             FieldChange("/type", "STANDARD", "ADVANCED_HD"),
-            blocked=Blocked("live", "channel/on-air is on air since 2026-05-04T09:00:00Z with 1200 viewers; wait, or stop the stream"),
+            blocked=Blocked(
+                "live",
+                "channel/on-air is on air since 2026-05-04T09:00:00Z with 1200 viewers; wait, or stop the stream",
+            ),
             arn=an_arn(KindName.CHANNEL, "OnAir0000001"),
         ),
         an_action(
             Verb.DELETE,
             "channel/keeper",
-            blocked=Blocked("protected", "the live resource carries ivs-reconciler:protect=true; set protect: false and apply first"),
+            blocked=Blocked(
+                "protected", "the live resource carries ivs-reconciler:protect=true; set protect: false and apply first"
+            ),
             arn=an_arn(KindName.CHANNEL, "Keeper000001"),
         ),
-        an_action(Verb.DELETE, "channel/last-year", explanation="it left the spec, and prune is granted", arn=an_arn(KindName.CHANNEL, "LastYear0001")),
-        an_action(Verb.ADOPT, "channel/found", added("/tags/team", "video"), arn=an_arn(KindName.CHANNEL, "Found0000001")),
+        an_action(
+            Verb.DELETE,
+            "channel/last-year",
+            explanation="it left the spec, and prune is granted",
+            arn=an_arn(KindName.CHANNEL, "LastYear0001"),
+        ),
+        an_action(
+            Verb.ADOPT, "channel/found", added("/tags/team", "video"), arn=an_arn(KindName.CHANNEL, "Found0000001")
+        ),
         orphans=(Orphan(Address(KindName.CHANNEL, "gone"), an_arn(KindName.CHANNEL, "Gone00000001"), protected=True),),
-        duplicates=(Duplicate(Address(KindName.CHANNEL, "twin"), an_arn(KindName.CHANNEL, "Twin1"), (an_arn(KindName.CHANNEL, "Twin2"),)),),
+        duplicates=(
+            Duplicate(
+                Address(KindName.CHANNEL, "twin"),
+                an_arn(KindName.CHANNEL, "Twin1"),
+                (an_arn(KindName.CHANNEL, "Twin2"),),
+            ),
+        ),
         notes=("ad configurations could not be listed (AccessDeniedException); no spec needs them",),
         on_air=(
-            OnAir(Address(KindName.CHANNEL, "main-stage"), an_arn(KindName.CHANNEL, "MainStage001"), "2026-05-04T09:30:00Z", 4),
-            OnAir(Address(KindName.CHANNEL, "on-air"), an_arn(KindName.CHANNEL, "OnAir0000001"), "2026-05-04T09:00:00Z", 1200, "STARVING"),
+            OnAir(
+                Address(KindName.CHANNEL, "main-stage"),
+                an_arn(KindName.CHANNEL, "MainStage001"),
+                "2026-05-04T09:30:00Z",
+                4,
+            ),
+            OnAir(
+                Address(KindName.CHANNEL, "on-air"),
+                an_arn(KindName.CHANNEL, "OnAir0000001"),
+                "2026-05-04T09:00:00Z",
+                1200,
+                "STARVING",
+            ),
         ),
     )
 
@@ -207,11 +293,26 @@ def the_small_target() -> TargetPlan:
 def the_small_result() -> ApplyResult:
     return a_result(
         Outcome(
-            Address(KindName.RECORDING_CONFIGURATION, "archive"), Verb.REPLACE, Result.FAILED, "ConflictException: the bucket is in another region", "req-0001"
+            Address(KindName.RECORDING_CONFIGURATION, "archive"),
+            Verb.REPLACE,
+            Result.FAILED,
+            "ConflictException: the bucket is in another region",
+            "req-0001",
         ),
-        Outcome(Address(KindName.CHANNEL, "main-stage"), Verb.UPDATE, Result.NOT_ATTEMPTED, "waits for recording-configuration/archive, which failed"),
+        Outcome(
+            Address(KindName.CHANNEL, "main-stage"),
+            Verb.UPDATE,
+            Result.NOT_ATTEMPTED,
+            "waits for recording-configuration/archive, which failed",
+        ),
         Outcome(Address(KindName.CHANNEL, "on-air"), Verb.UPDATE, Result.BLOCKED, "live"),
-        Outcome(Address(KindName.CHANNEL, "side-stage"), Verb.CREATE, Result.DONE, request_id="req-0002", arn=an_arn(KindName.CHANNEL, "SideStage001")),
+        Outcome(
+            Address(KindName.CHANNEL, "side-stage"),
+            Verb.CREATE,
+            Result.DONE,
+            request_id="req-0002",
+            arn=an_arn(KindName.CHANNEL, "SideStage001"),
+        ),
         Outcome(Address(KindName.CHANNEL, "last-year"), Verb.DELETE, Result.DONE, request_id="req-0003"),
     )
 
@@ -219,7 +320,14 @@ def the_small_result() -> ApplyResult:
 def a_big_target(count: int) -> TargetPlan:
     """A mix as in a season's change: mostly updates and creates, some deletes, stream keys beside new channels, all on one replaced recording."""
     recording = Address(KindName.RECORDING_CONFIGURATION, "archive")
-    actions: list[Action] = [an_action(Verb.REPLACE, str(recording), FieldChange("/recordingReconnectWindowSeconds", 0, 60), order=ReplaceOrder.CREATE_FIRST)]
+    actions: list[Action] = [
+        an_action(
+            Verb.REPLACE,
+            str(recording),
+            FieldChange("/recordingReconnectWindowSeconds", 0, 60),
+            order=ReplaceOrder.CREATE_FIRST,
+        )
+    ]
     for number in range(count - 1):
         address = f"channel/stage-{number:05}"
         arn = an_arn(KindName.CHANNEL, f"Stage{number:07}")
@@ -231,13 +339,28 @@ def a_big_target(count: int) -> TargetPlan:
                     added("/recordingConfigurationArn", Ref(recording)),
                     added("/tags/team", "video"),
                 )
-                actions.append(an_action(Verb.CREATE, address, *changes, steps=(Step(f"{address}#1", "CreateChannel", {"name": f"stage-{number:05}"}),)))
+                actions.append(
+                    an_action(
+                        Verb.CREATE,
+                        address,
+                        *changes,
+                        steps=(Step(f"{address}#1", "CreateChannel", {"name": f"stage-{number:05}"}),),
+                    )
+                )
             case 1:
                 actions.append(
-                    an_action(Verb.CREATE, f"stream-key/stage-{number - 1:05}", added("/channelArn", Ref(Address(KindName.CHANNEL, f"stage-{number - 1:05}"))))
+                    an_action(
+                        Verb.CREATE,
+                        f"stream-key/stage-{number - 1:05}",
+                        added("/channelArn", Ref(Address(KindName.CHANNEL, f"stage-{number - 1:05}"))),
+                    )
                 )
             case 4:
-                actions.append(an_action(Verb.DELETE, address, arn=arn, steps=(Step(f"{address}#1", "DeleteChannel", {"arn": arn}),)))
+                actions.append(
+                    an_action(
+                        Verb.DELETE, address, arn=arn, steps=(Step(f"{address}#1", "DeleteChannel", {"arn": arn}),)
+                    )
+                )
             case _:
                 differ = (FieldChange("/latencyMode", "LOW", "NORMAL"), FieldChange("/tags/event", "spring", "autumn"))
                 steps = (
@@ -295,12 +418,17 @@ targets = st.builds(
     st.lists(st.builds(OnAir, addresses, texts, texts, st.integers(-1, 5000), texts), max_size=2),
 )
 plans = st.builds(
-    lambda stack, commit, some: Plan(stack, "", commit, "", PlanOptions(), tuple(some)), texts, st.one_of(st.none(), texts), st.lists(targets, max_size=3)
+    lambda stack, commit, some: Plan(stack, "", commit, "", PlanOptions(), tuple(some)),
+    texts,
+    st.one_of(st.none(), texts),
+    st.lists(targets, max_size=3),
 )
 results = st.builds(
     ApplyResult,
     texts,
-    st.lists(st.builds(Outcome, addresses, st.sampled_from(Verb), st.sampled_from(Result), texts, texts), max_size=6).map(tuple),
+    st.lists(
+        st.builds(Outcome, addresses, st.sampled_from(Verb), st.sampled_from(Result), texts, texts), max_size=6
+    ).map(tuple),
     st.booleans(),
     st.integers(0, 99),
     st.floats(0, 99),

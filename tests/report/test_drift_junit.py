@@ -48,7 +48,11 @@ def held_against_the_schema(text: str) -> ET.Element:
 
 
 def test_the_small_report() -> None:
-    root = held_against_the_schema(render_drift((the_small_report(), a_report(name="dev")), stack="acme-live", at=AT, failed={"away": "no\nconnection"}))
+    root = held_against_the_schema(
+        render_drift(
+            (the_small_report(), a_report(name="dev")), stack="acme-live", at=AT, failed={"away": "no\nconnection"}
+        )
+    )
     small, clean, away = root
     outcomes = {case.get("name"): [outcome.tag for outcome in case] for case in small.iter("testcase")}
     assert outcomes == {
@@ -77,7 +81,13 @@ def test_drift_and_pending_of_one_resource_are_one_failure_with_both_texts() -> 
 
 @pytest.mark.parametrize("char", ["\x00", "\x1b", "\ufffe", "\u202e", "]]>", "<&\"'"])
 def test_characters_that_xml_has_no_place_for_are_escaped(char: str) -> None:
-    found = Finding(Address(KindName.CHANNEL, "main"), Standing.DRIFT, f"a{char}b", f"arn{char}", (FieldChange("/name", f"x{char}", "y"),))
+    found = Finding(
+        Address(KindName.CHANNEL, "main"),
+        Standing.DRIFT,
+        f"a{char}b",
+        f"arn{char}",
+        (FieldChange("/name", f"x{char}", "y"),),
+    )
     (suite,) = held_against_the_schema(render_drift((a_report(found),), stack=f"s{char}", at=AT, failed={}))
     (failure,) = suite.iter("failure")
     assert not any(ord(each) < 32 and each != "\n" for each in (failure.text or "") + (failure.get("message") or ""))

@@ -18,7 +18,9 @@ from .golden import matches_golden
 from .makers import addresses, an_arn, changes, removed, texts
 from .test_html import body, is_whole
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 blames = st.builds(Blame, st.lists(st.builds(Deed, texts, texts, texts, texts, texts), max_size=2).map(tuple), texts)
 findings = st.builds(
@@ -31,7 +33,13 @@ findings = st.builds(
     wanted=st.booleans(),
     blame=st.one_of(st.none(), blames),
 )
-ignored = st.builds(Ignored, addresses, st.sampled_from([Standing.DRIFT, Standing.PENDING]), texts, st.lists(changes, min_size=1, max_size=2).map(tuple))
+ignored = st.builds(
+    Ignored,
+    addresses,
+    st.sampled_from([Standing.DRIFT, Standing.PENDING]),
+    texts,
+    st.lists(changes, min_size=1, max_size=2).map(tuple),
+)
 reports = st.builds(
     DriftReport,
     texts,
@@ -47,7 +55,9 @@ reports = st.builds(
     defaults=st.integers(0, 3),
     ignored=st.lists(ignored, max_size=2).map(tuple),
     unread=st.lists(texts, max_size=1).map(tuple),
-    default_fields=st.lists(st.builds(AtDefault, addresses, st.dictionaries(texts, texts, max_size=2)), max_size=2).map(tuple),
+    default_fields=st.lists(st.builds(AtDefault, addresses, st.dictionaries(texts, texts, max_size=2)), max_size=2).map(
+        tuple
+    ),
 )
 
 
@@ -57,7 +67,17 @@ def a_report(*found: Finding, name: str = "prod") -> DriftReport:
         Foreign(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Nobodys00001"), "", ""),
     )
     drifted = any(one.standing in (Standing.DRIFT, Standing.MISSING) for one in found)
-    return DriftReport(name, "123456789012", "us-west-2", found, foreign, 12, 8, drifted, any(one.standing is Standing.PENDING for one in found))
+    return DriftReport(
+        name,
+        "123456789012",
+        "us-west-2",
+        found,
+        foreign,
+        12,
+        8,
+        drifted,
+        any(one.standing is Standing.PENDING for one in found),
+    )
 
 
 def the_small_report() -> DriftReport:
@@ -67,7 +87,11 @@ def the_small_report() -> DriftReport:
             Standing.DRIFT,
             "it was changed outside, since the spec was last applied",
             an_arn(KindName.CHANNEL, "MainStage001"),
-            (FieldChange("/latencyMode", "NORMAL", "LOW"), FieldChange("/authorized", before=False, after=True), removed("/tags/who", "me")),
+            (
+                FieldChange("/latencyMode", "NORMAL", "LOW"),
+                FieldChange("/authorized", before=False, after=True),
+                removed("/tags/who", "me"),
+            ),
         ),
         Finding(
             Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only"),
@@ -77,8 +101,18 @@ def the_small_report() -> DriftReport:
             (FieldChange("/allowedCountries", ("DE", "FR"), ("DE", "IT")),),
         ),
         Finding(Address(KindName.CHANNEL, "side-stage"), Standing.MISSING, "it was applied and is gone"),
-        Finding(Address(KindName.CHANNEL, "gone"), Standing.ORPHAN, "it left the spec, and prune is not granted", an_arn(KindName.CHANNEL, "Gone00000001")),
-        Finding(Address(KindName.CHANNEL, "twin"), Standing.DUPLICATE, "claims the same address as another", an_arn(KindName.CHANNEL, "Twin00000002")),
+        Finding(
+            Address(KindName.CHANNEL, "gone"),
+            Standing.ORPHAN,
+            "it left the spec, and prune is not granted",
+            an_arn(KindName.CHANNEL, "Gone00000001"),
+        ),
+        Finding(
+            Address(KindName.CHANNEL, "twin"),
+            Standing.DUPLICATE,
+            "claims the same address as another",
+            an_arn(KindName.CHANNEL, "Twin00000002"),
+        ),
     )
 
 
@@ -101,7 +135,9 @@ def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> 
 
 def test_a_clean_report_says_no_drift() -> None:
     assert "**No drift: 0 changed outside" in markdown_drift.render_drift(a_report())
-    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html_drift.render_drift((a_report(),), stack="acme-live")
+    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html_drift.render_drift(
+        (a_report(),), stack="acme-live"
+    )
 
 
 @given(reports)
@@ -116,7 +152,10 @@ def test_what_json_says_is_read_back_as_it_was(report: DriftReport, stack: str) 
     text = json.dumps(drift_json(stack, (report,)))
     found, (again,) = read_drift(json.loads(text))
     assert found == stack
-    assert json.loads(json.dumps(drift_json(stack, (again,)))) == {**json.loads(text), "targets": [_without_fields(one) for one in json.loads(text)["targets"]]}
+    assert json.loads(json.dumps(drift_json(stack, (again,)))) == {
+        **json.loads(text),
+        "targets": [_without_fields(one) for one in json.loads(text)["targets"]],
+    }
 
 
 def _without_fields(target: dict[str, object]) -> dict[str, object]:
@@ -134,7 +173,14 @@ def test_no_text_in_a_drift_report_breaks_out_of_its_place(report: DriftReport, 
 
 def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
     found = [
-        Finding(Address(KindName.CHANNEL, f"stage-{number:04}"), Standing.DRIFT, "changed", "arn", (FieldChange("/name", "x", "y"),)) for number in range(500)
+        Finding(
+            Address(KindName.CHANNEL, f"stage-{number:04}"),
+            Standing.DRIFT,
+            "changed",
+            "arn",
+            (FieldChange("/name", "x", "y"),),
+        )
+        for number in range(500)
     ]
     text = markdown_drift.render_drift(a_report(*found), limit=65_536)
     assert len(text.encode()) <= 65_536

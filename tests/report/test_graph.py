@@ -12,7 +12,9 @@ from reconciler.report import graph, html_graph
 
 from .makers import a_big_target, a_target, an_action, an_arn, targets, the_small_target
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 ARCHIVE = Address(KindName.RECORDING_CONFIGURATION, "archive")
 MAIN = Address(KindName.CHANNEL, "main")
 
@@ -22,7 +24,10 @@ def an_anchor_each(target: TargetPlan) -> dict[Address, str]:
 
 
 def test_a_reference_in_a_change_is_an_edge_from_what_is_needed() -> None:
-    target = a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))), an_action(Verb.CREATE, str(ARCHIVE)))
+    target = a_target(
+        an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))),
+        an_action(Verb.CREATE, str(ARCHIVE)),
+    )
     assert graph.edges(target) == ((ARCHIVE, MAIN),)
 
 
@@ -38,12 +43,21 @@ def test_an_arn_of_the_live_resource_or_of_a_call_is_an_edge_too() -> None:
 
 
 def test_a_stream_key_needs_the_channel_of_its_id() -> None:
-    target = a_target(an_action(Verb.CREATE, "channel/main"), an_action(Verb.CREATE, "stream-key/main"), an_action(Verb.CREATE, "stream-key/other"))
+    target = a_target(
+        an_action(Verb.CREATE, "channel/main"),
+        an_action(Verb.CREATE, "stream-key/main"),
+        an_action(Verb.CREATE, "stream-key/other"),
+    )
     assert graph.edges(target) == ((MAIN, Address(KindName.STREAM_KEY, "main")),)
 
 
 def test_a_resource_that_the_plan_does_not_touch_has_no_edge() -> None:
-    assert graph.edges(a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))))) == ()
+    assert (
+        graph.edges(
+            a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))))
+        )
+        == ()
+    )
 
 
 def test_graphviz_and_mermaid_name_every_resource_and_edge() -> None:
@@ -59,7 +73,9 @@ def test_no_id_breaks_out_of_its_label(target: TargetPlan) -> None:
     for line in graph.dot(target).splitlines()[3:-1]:
         assert re.fullmatch(r'  n\d+ (-> n\d+|\[label="([^"\\]|\\.)*", color="#[0-9a-f]{6}"\]);', line)
     for line in graph.mermaid(target).splitlines()[1:]:
-        assert re.fullmatch(r'  (n\d+ --> n\d+|n\d+\["[A-Za-z0-9 /_.#;-]*"\]:::[a-z]+|classDef [a-z]+ stroke:#[0-9a-f]{6})', line)
+        assert re.fullmatch(
+            r'  (n\d+ --> n\d+|n\d+\["[A-Za-z0-9 /_.#;-]*"\]:::[a-z]+|classDef [a-z]+ stroke:#[0-9a-f]{6})', line
+        )
 
 
 def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:

@@ -13,9 +13,21 @@ from reconciler.plan.actions import ApplyResult, FieldChange, Plan, Verb
 from reconciler.report import html, html_page, html_style
 
 from .golden import matches_golden
-from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, the_small_result, the_small_target
+from .makers import (
+    a_big_target,
+    a_plan,
+    a_result,
+    a_target,
+    an_action,
+    plans,
+    results,
+    the_small_result,
+    the_small_target,
+)
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 VOID = {"meta", "input"}
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "header", "section", "script", "h1", "h2", "h3", "small", "p", "b", "i", "code", "mark",
@@ -73,17 +85,25 @@ def is_whole(text: str) -> bool:
     reader.close()
     assert reader.open == []
     assert len(reader.ids) == len(set(reader.ids)), "an id stands twice"
-    assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links), "a link leads nowhere, or out of the page"
+    assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links), (
+        "a link leads nowhere, or out of the page"
+    )
     return True
 
 
 def body(text: str) -> str:
     """The part between head and script, with a line for each element, so that a change can be read."""
-    return re.sub(r"(</(?:li|tr|p|summary|div|dl|ul|g|a|details)>)", r"\1\n", text.split("<body>")[1].split("<script>", maxsplit=1)[0])
+    return re.sub(
+        r"(</(?:li|tr|p|summary|div|dl|ul|g|a|details)>)",
+        r"\1\n",
+        text.split("<body>")[1].split("<script>", maxsplit=1)[0],
+    )
 
 
 def test_a_small_plan_looks_as_it_did() -> None:
-    text = html.render_plan(a_plan(the_small_target(), a_target(name="dev")), extra={"Fingerprint": "sha256:" + "7" * 32})
+    text = html.render_plan(
+        a_plan(the_small_target(), a_target(name="dev")), extra={"Fingerprint": "sha256:" + "7" * 32}
+    )
     assert is_whole(text)
     assert matches_golden("plan.html", body(text))
 
@@ -116,7 +136,11 @@ def test_the_page_asks_for_nothing_from_anywhere() -> None:
 
 
 def test_the_policy_names_the_script_by_its_digest() -> None:
-    assert html_page.policy("alert(1)").split("script-src ")[1].startswith("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='")
+    assert (
+        html_page.policy("alert(1)")
+        .split("script-src ")[1]
+        .startswith("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='")
+    )
 
 
 def test_an_empty_plan_says_no_changes() -> None:
@@ -131,13 +155,21 @@ def test_a_finished_apply_says_complete_and_a_stopped_one_says_so() -> None:
 
 
 def test_what_differs_between_two_long_texts_is_marked() -> None:
-    text = html.render_plan(a_plan(a_target(an_action(Verb.UPDATE, "channel/x", FieldChange("/name", "keynote-2025-live", "keynote-2026-live")))))
+    text = html.render_plan(
+        a_plan(
+            a_target(
+                an_action(Verb.UPDATE, "channel/x", FieldChange("/name", "keynote-2025-live", "keynote-2026-live"))
+            )
+        )
+    )
     assert "keynote-202<mark>5</mark>-live" in text
     assert "keynote-202<mark>6</mark>-live" in text
 
 
 def test_two_short_or_unlike_texts_are_shown_without_marks() -> None:
-    text = html.render_plan(a_plan(a_target(an_action(Verb.UPDATE, "channel/x", FieldChange("/latencyMode", "LOW", "NORMAL")))))
+    text = html.render_plan(
+        a_plan(a_target(an_action(Verb.UPDATE, "channel/x", FieldChange("/latencyMode", "LOW", "NORMAL"))))
+    )
     assert "<mark>" not in text
 
 
@@ -156,7 +188,9 @@ def test_five_thousand_actions_give_a_page_under_a_kilobyte_each() -> None:
     assert text.count('<details class="act ') == 5_000
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+)
 QUIET = [
     "--headless",
     "--no-sandbox",
@@ -174,11 +208,20 @@ def in_a_browser(folder: Path, text: str, anchor: str = "") -> str:
     assert BROWSER
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
-    arguments = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", f"{path.as_uri()}{anchor}"]
+    arguments = [
+        BROWSER,
+        *QUIET,
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+        f"{path.as_uri()}{anchor}",
+    ]
     return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser")
+@pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser"
+)
 def test_the_script_runs_under_its_own_policy_and_a_link_opens_what_it_leads_to(tmp_path: Path) -> None:
     shown = in_a_browser(tmp_path, html.render_plan(a_plan(a_big_target(40))), "#t0-3")
     assert '<div class="tools" id="tools">' in shown
@@ -186,7 +229,9 @@ def test_the_script_runs_under_its_own_policy_and_a_link_opens_what_it_leads_to(
     assert re.findall(r'<details class="act [^>]*id="([^"]*)"[^>]* open=""', shown) == ["t0-3"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser")
+@pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser"
+)
 def test_filter_and_search_leave_what_fits_both(tmp_path: Path) -> None:
     click = "<script>document.querySelector('[data-is=delete]').click();const box=document.getElementById('find');box.value='STAGE-0001';box.dispatchEvent(new Event('input'))</script></body>"
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html.render_plan(a_plan(a_big_target(40))))

@@ -12,10 +12,24 @@ from reconciler.report.markdown_text import code, fenced, link, prose
 
 from .forge import is_harmless
 from .golden import matches_golden
-from .makers import a_big_target, a_plan, a_result, a_target, an_action, plans, results, targets, texts, the_small_result, the_small_target
+from .makers import (
+    a_big_target,
+    a_plan,
+    a_result,
+    a_target,
+    an_action,
+    plans,
+    results,
+    targets,
+    texts,
+    the_small_result,
+    the_small_target,
+)
 
 GITHUB = 65_536
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def test_a_small_plan_looks_as_it_did() -> None:
@@ -27,7 +41,10 @@ def test_a_result_looks_as_it_did() -> None:
 
 
 def test_a_cut_plan_looks_as_it_did() -> None:
-    assert matches_golden("plan-cut.md", markdown.render_target(the_small_target(), limit=3_000, artefact_url="https://example.com/runs/7"))
+    assert matches_golden(
+        "plan-cut.md",
+        markdown.render_target(the_small_target(), limit=3_000, artefact_url="https://example.com/runs/7"),
+    )
 
 
 def test_an_empty_target_says_no_changes() -> None:
@@ -100,10 +117,18 @@ def test_a_pointer_that_is_not_on_the_web_is_shown_and_not_linked() -> None:
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(1_000, 9_000))
 @QUICK
-def test_every_destructive_line_is_shown_or_counted_exactly(deletes: int, replaces: int, blocks: int, limit: int) -> None:
+def test_every_destructive_line_is_shown_or_counted_exactly(
+    deletes: int, replaces: int, blocks: int, limit: int
+) -> None:
     verbs = [*[Verb.DELETE] * deletes, *[Verb.REPLACE] * replaces]
-    actions = [an_action(verb, f"channel/{verb.value}-{number:03}", explanation="why " * 20) for number, verb in enumerate(verbs)]
-    actions += [an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "on air")) for number in range(blocks)]
+    actions = [
+        an_action(verb, f"channel/{verb.value}-{number:03}", explanation="why " * 20)
+        for number, verb in enumerate(verbs)
+    ]
+    actions += [
+        an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "on air"))
+        for number in range(blocks)
+    ]
     text = markdown.render_target(a_target(*actions), limit=limit)
     assert len(text.encode()) <= limit
     for title, count, mark in (

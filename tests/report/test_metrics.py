@@ -9,7 +9,16 @@ from reconciler.report import metrics
 from reconciler.report.metrics import Sample, counts_of, is_in_sync, last_successes, render
 from tests.plan.test_news import finding, report
 
-GOOD = Sample("acme", "prod", 1_700_000_000.25, 1.5, 1_700_000_000.25, in_sync=True, counts={"unchanged": 41, "drift": 0}, calls={("ListChannels", "ok"): 3})
+GOOD = Sample(
+    "acme",
+    "prod",
+    1_700_000_000.25,
+    1.5,
+    1_700_000_000.25,
+    in_sync=True,
+    counts={"unchanged": 41, "drift": 0},
+    calls={("ListChannels", "ok"): 3},
+)
 BAD = Sample("acme", 'd"e\\v\n', 1_700_000_100.0, 0.5, 1_600_000_000.0)
 
 
@@ -17,7 +26,9 @@ def test_prometheus_reads_every_line() -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     families = {family.name: family for family in parser.text_string_to_metric_families(render((GOOD, BAD)))}
     found = {
-        (sample.name, sample.labels["target"], sample.labels.get("standing", "")): sample.value for family in families.values() for sample in family.samples
+        (sample.name, sample.labels["target"], sample.labels.get("standing", "")): sample.value
+        for family in families.values()
+        for sample in family.samples
     }
     assert found[metrics.IN_SYNC.name, "prod", ""] == 1
     assert found[metrics.RESOURCES.name, "prod", "unchanged"] == 41
@@ -37,7 +48,12 @@ def test_a_metric_stands_together_with_one_head() -> None:
 
 def test_the_last_success_is_carried_on() -> None:
     assert last_successes(render((GOOD,))) == {("acme", "prod"): 1_700_000_000.25}
-    assert last_successes("nonsense\nivs_reconciler_last_success_timestamp_seconds{x} y\nivs_reconciler_last_success_timestamp_seconds{") == {}
+    assert (
+        last_successes(
+            "nonsense\nivs_reconciler_last_success_timestamp_seconds{x} y\nivs_reconciler_last_success_timestamp_seconds{"
+        )
+        == {}
+    )
 
 
 def test_every_standing_is_counted_and_named_once() -> None:

@@ -43,20 +43,40 @@ def control(name: str, **arguments: Any) -> None:
     """Ask the sandbox for what AWS clients cannot do."""
     import urllib.request
 
-    request = urllib.request.Request(f"{ENDPOINT}/_sandbox/{name}", json.dumps(arguments).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{ENDPOINT}/_sandbox/{name}", json.dumps(arguments).encode(), {"Content-Type": "application/json"}
+    )
     urllib.request.urlopen(request, timeout=10).close()
 
 
 def main() -> None:
     """Make, use and remove one of everything."""
     media = "playbackConfigurationArn=arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/ads"
-    record = aws("create-recording-configuration", "--name", "archive", "--destination-configuration", "s3={bucketName=vod}")["recordingConfiguration"]["arn"]
-    slate = aws("create-failover-slate-configuration", "--name", "slate").get("failoverSlateConfiguration", {}).get("arn", "")
+    record = aws(
+        "create-recording-configuration", "--name", "archive", "--destination-configuration", "s3={bucketName=vod}"
+    )["recordingConfiguration"]["arn"]
+    slate = (
+        aws("create-failover-slate-configuration", "--name", "slate")
+        .get("failoverSlateConfiguration", {})
+        .get("arn", "")
+    )
     ads = aws("create-ad-configuration", "--media-tailor-playback-configurations", media)["adConfiguration"]["arn"]
-    policy = aws("create-playback-restriction-policy", "--allowed-countries", "DE", "FR")["playbackRestrictionPolicy"]["arn"]
+    policy = aws("create-playback-restriction-policy", "--allowed-countries", "DE", "FR")["playbackRestrictionPolicy"][
+        "arn"
+    ]
     pair = aws("import-playback-key-pair", "--public-key-material", PUBLIC_KEY)["keyPair"]["arn"]
     control("advance", seconds=10)
-    made = aws("create-channel", "--name", "stage", "--tags", "team=video", "--recording-configuration-arn", record, "--ad-configuration-arn", ads)
+    made = aws(
+        "create-channel",
+        "--name",
+        "stage",
+        "--tags",
+        "team=video",
+        "--recording-configuration-arn",
+        record,
+        "--ad-configuration-arn",
+        ads,
+    )
     arn, key = made["channel"]["arn"], made["streamKey"]["arn"]
     aws("update-channel", "--arn", arn, "--latency-mode", "NORMAL")
     aws("get-channel", "--arn", arn)

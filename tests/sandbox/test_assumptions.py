@@ -72,7 +72,11 @@ def test_filtered_lists_streams_and_other_kinds_are_shuffled_too(ivs: Any, sandb
         orders = {tuple(row["arn"] for row in ivs.list_channels(**given)["channels"]) for _ in range(4)}
         assert len(orders) > 1
         assert all(sorted(order) == sorted(arns) for order in orders)
-    walked = [row["channelArn"] for page in ivs.get_paginator("list_streams").paginate(PaginationConfig={"PageSize": 2}) for row in page["streams"]]
+    walked = [
+        row["channelArn"]
+        for page in ivs.get_paginator("list_streams").paginate(PaginationConfig={"PageSize": 2})
+        for row in page["streams"]
+    ]
     assert sorted(walked) == sorted(arns)
     assert len({tuple(row["channelArn"] for row in ivs.list_streams()["streams"]) for _ in range(4)}) > 1
 
@@ -97,17 +101,24 @@ def test_batch_answers_in_another_order_and_with_names_for_codes(ivs: Any, sandb
     assert found != arns
     assert sorted(found) == sorted(arns)
     assert [error["code"] for error in answer["errors"]] == ["ResourceNotFoundException", "AccessDeniedException"]
-    errors = ivs.batch_start_viewer_session_revocation(viewerSessions=[{"channelArn": absent, "viewerId": "v"}])["errors"]
+    errors = ivs.batch_start_viewer_session_revocation(viewerSessions=[{"channelArn": absent, "viewerId": "v"}])[
+        "errors"
+    ]
     assert errors[0]["code"] == "ResourceNotFoundException"
 
 
 def test_sets_come_back_sorted(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.assume("set-order", "sorted")
-    made = ivs.create_playback_restriction_policy(allowedCountries=["FR", "DE"], allowedOrigins=["https://b.example", "https://a.example"])[
+    made = ivs.create_playback_restriction_policy(
+        allowedCountries=["FR", "DE"], allowedOrigins=["https://b.example", "https://a.example"]
+    )["playbackRestrictionPolicy"]
+    assert (made["allowedCountries"], made["allowedOrigins"]) == (
+        ["DE", "FR"],
+        ["https://a.example", "https://b.example"],
+    )
+    changed = ivs.update_playback_restriction_policy(arn=made["arn"], allowedCountries=["IT", "AT"])[
         "playbackRestrictionPolicy"
     ]
-    assert (made["allowedCountries"], made["allowedOrigins"]) == (["DE", "FR"], ["https://a.example", "https://b.example"])
-    changed = ivs.update_playback_restriction_policy(arn=made["arn"], allowedCountries=["IT", "AT"])["playbackRestrictionPolicy"]
     assert changed["allowedCountries"] == ["AT", "IT"]
     record = ivs.create_recording_configuration(
         destinationConfiguration={"s3": {"bucketName": "vod"}},
@@ -151,7 +162,11 @@ def test_the_update_of_a_live_channel_may_be_refused_otherwise_or_pass(ivs: Any,
 
 def test_what_is_being_made_may_be_deleted_and_attached(ivs: Any, sandbox: Sandbox) -> None:
     def record() -> str:
-        return str(ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})["recordingConfiguration"]["arn"])
+        return str(
+            ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})[
+                "recordingConfiguration"
+            ]["arn"]
+        )
 
     fresh = record()
     assert refusal(ivs.create_channel, recordingConfigurationArn=fresh) == CONFLICT
@@ -188,7 +203,11 @@ def test_multitrack_members_left_out_may_fall_back(ivs: Any, sandbox: Sandbox) -
     sandbox.control.assume("multitrack-update", "defaults")
     assert ivs.update_channel(arn=arn, name="x")["channel"]["multitrackInputConfiguration"] == given
     changed = ivs.update_channel(arn=arn, multitrackInputConfiguration={"enabled": False})["channel"]
-    assert changed["multitrackInputConfiguration"] == {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
+    assert changed["multitrackInputConfiguration"] == {
+        "enabled": False,
+        "policy": "ALLOW",
+        "maximumResolution": "FULL_HD",
+    }
 
 
 def test_empty_values_in_updates_may_mean_something_else(ivs: Any, sandbox: Sandbox) -> None:
@@ -198,7 +217,9 @@ def test_empty_values_in_updates_may_mean_something_else(ivs: Any, sandbox: Sand
     assert refusal(ivs.update_channel, arn=arn, adConfigurationArn="") == BAD
     policy = ivs.create_playback_restriction_policy(allowedCountries=["DE"])["playbackRestrictionPolicy"]["arn"]
     sandbox.control.assume("empty-lists", "ignored")
-    assert ivs.update_playback_restriction_policy(arn=policy, allowedCountries=[])["playbackRestrictionPolicy"]["allowedCountries"] == ["DE"]
+    assert ivs.update_playback_restriction_policy(arn=policy, allowedCountries=[])["playbackRestrictionPolicy"][
+        "allowedCountries"
+    ] == ["DE"]
 
 
 def test_the_quota_may_come_before_the_known_key(ivs: Any, sandbox: Sandbox) -> None:
@@ -266,13 +287,17 @@ def test_every_answer_of_every_question_is_taken_and_reset_goes_back_to_the_star
 
 @pytest.mark.parametrize(("name", "option"), [("list-ordre", "shuffled"), ("list-order", "sorted")])
 def test_what_is_no_question_or_no_answer_is_refused(sandbox: Sandbox, name: str, option: str) -> None:
-    with pytest.raises(ControlError, match="there are list-order" if name != "list-order" else "not one of creation, shuffled"):
+    with pytest.raises(
+        ControlError, match="there are list-order" if name != "list-order" else "not one of creation, shuffled"
+    ):
         sandbox.control.assume(name, option)
     with pytest.raises(ValueError, match="list-ord"):
         Sandbox(serve=False, assume={name: option})
 
 
-def test_the_command_line_lists_shows_and_changes_assumptions(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_lists_shows_and_changes_assumptions(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ["--endpoint", sandbox.endpoint_url]
     assert main(["sandbox", "assume", *where]) == 0
     listed = capsys.readouterr().out

@@ -29,7 +29,12 @@ def sandbox() -> Iterator[Sandbox]:
 
 def as_guest(session: Any, sandbox: Sandbox, key: str, secret: str, token: str) -> Any:
     return session.client(
-        "ivs", endpoint_url=sandbox.endpoint_url, region_name="us-west-2", aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token
+        "ivs",
+        endpoint_url=sandbox.endpoint_url,
+        region_name="us-west-2",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
     )
 
 
@@ -40,7 +45,10 @@ def test_right_signatures_pass_for_every_kind_of_request(client: Any) -> None:
     ivs.tag_resource(resourceArn=arn, tags={"c d": "e"})
     ivs.untag_resource(resourceArn=arn, tagKeys=["a b", "x/y+z=@", "ü"])
     assert ivs.list_tags_for_resource(resourceArn=arn)["tags"] == {"c d": "e"}
-    assert client("sts", key="AKIDALICE", secret="alices-secret").get_caller_identity()["Arn"] == "arn:aws:iam::111122223333:user/alice"
+    assert (
+        client("sts", key="AKIDALICE", secret="alices-secret").get_caller_identity()["Arn"]
+        == "arn:aws:iam::111122223333:user/alice"
+    )
     client("service-quotas", key="AKIDALICE", secret="alices-secret").list_service_quotas(ServiceCode="ivs")
     client("cloudtrail", key="AKIDALICE", secret="alices-secret").lookup_events()
 
@@ -66,8 +74,13 @@ def test_the_neighbours_refuse_signatures_in_their_own_words(client: Any) -> Non
 
 
 def test_a_signature_that_leaves_the_host_out_is_invalid(sandbox: Sandbox) -> None:
-    header = "AWS4-HMAC-SHA256 Credential=AKIDALICE/20260101/us-west-2/ivs/aws4_request, SignedHeaders=x-amz-date, Signature=" + "0" * 64
-    answer = sandbox.handle(Request("POST", "/ListChannels", "", {"authorization": header, "x-amz-date": "20260101T000000Z"}))
+    header = (
+        "AWS4-HMAC-SHA256 Credential=AKIDALICE/20260101/us-west-2/ivs/aws4_request, SignedHeaders=x-amz-date, Signature="
+        + "0" * 64
+    )
+    answer = sandbox.handle(
+        Request("POST", "/ListChannels", "", {"authorization": header, "x-amz-date": "20260101T000000Z"})
+    )
     assert answer.status == 403
     assert b"'Host' or ':authority' must be a 'SignedHeader'" in answer.body
 
@@ -80,8 +93,14 @@ def test_no_signature_is_a_missing_token(client: Any) -> None:
 
 def test_a_session_token_must_be_the_right_one_and_not_expired(session: Any, sandbox: Sandbox) -> None:
     assert as_guest(session, sandbox, "ASIAGUEST", "short-lived", "token").list_channels()["channels"] == []
-    assert refusal(as_guest(session, sandbox, "ASIAGUEST", "short-lived", "other").list_channels) == (403, "UnrecognizedClientException")
-    assert refusal(as_guest(session, sandbox, "ASIAGONE", "too-late", "token").list_channels) == (403, "ExpiredTokenException")
+    assert refusal(as_guest(session, sandbox, "ASIAGUEST", "short-lived", "other").list_channels) == (
+        403,
+        "UnrecognizedClientException",
+    )
+    assert refusal(as_guest(session, sandbox, "ASIAGONE", "too-late", "token").list_channels) == (
+        403,
+        "ExpiredTokenException",
+    )
 
 
 def test_a_signature_of_another_time_is_refused(session: Any) -> None:
@@ -98,7 +117,11 @@ def test_control_needs_no_signature_and_drift_is_the_work_of_someone_else(client
     sandbox.control.drift(arn, {"name": "b", "tags": {"x": "y"}})
     assert ivs.get_channel(arn=arn)["channel"]["name"] == "b"
     users = {call["operation"]: call["user"].rpartition("/")[2] for call in sandbox.control.calls()}
-    assert (users["CreateChannel"], users["UpdateChannel"], users["TagResource"]) == ("alice", "someone-else", "someone-else")
+    assert (users["CreateChannel"], users["UpdateChannel"], users["TagResource"]) == (
+        "alice",
+        "someone-else",
+        "someone-else",
+    )
 
 
 def test_strict_without_secrets_and_impossible_accounts_are_refused_at_once() -> None:
@@ -123,7 +146,12 @@ def test_call_rates_are_off_unless_asked_for_and_then_refill_with_time(session: 
             ivs.list_channels()
         free.control.set_rates(True)
         limited = session.client(
-            "ivs", endpoint_url=free.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1", config=_once()
+            "ivs",
+            endpoint_url=free.endpoint_url,
+            region_name="us-west-2",
+            aws_access_key_id="1",
+            aws_secret_access_key="1",
+            config=_once(),
         )
         for _ in range(5):
             limited.list_channels()
@@ -139,7 +167,12 @@ def test_a_burst_and_the_way_of_counting_can_be_set(session: Any) -> None:
     clock = VirtualClock()
     with Sandbox(clock=clock) as limited:
         ivs = session.client(
-            "ivs", endpoint_url=limited.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1", config=_once()
+            "ivs",
+            endpoint_url=limited.endpoint_url,
+            region_name="us-west-2",
+            aws_access_key_id="1",
+            aws_secret_access_key="1",
+            config=_once(),
         )
         limited.control.set_rates(True, burst=1)
         ivs.list_channels()
@@ -179,7 +212,12 @@ def test_the_table_of_call_rates_is_the_documented_one() -> None:
 def test_each_operation_has_its_documented_rate(session: Any, operation: str, rate: int) -> None:
     with Sandbox(clock=VirtualClock(), quotas=True) as limited:
         ivs = session.client(
-            "ivs", endpoint_url=limited.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1", config=_once()
+            "ivs",
+            endpoint_url=limited.endpoint_url,
+            region_name="us-west-2",
+            aws_access_key_id="1",
+            aws_secret_access_key="1",
+            config=_once(),
         )
         for _ in range(rate):
             getattr(ivs, operation)()
@@ -210,8 +248,16 @@ def test_resource_quotas_hold_and_can_be_raised(session: Any) -> None:
         assert refusal(ivs.import_playback_key_pair, publicKeyMaterial=PUBLIC_KEY) == over
         for _ in range(20):
             ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})
-        assert refusal(ivs.create_recording_configuration, destinationConfiguration={"s3": {"bucketName": "vod"}}) == over
-        quotas = session.client("service-quotas", endpoint_url=small.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1")
+        assert (
+            refusal(ivs.create_recording_configuration, destinationConfiguration={"s3": {"bucketName": "vod"}}) == over
+        )
+        quotas = session.client(
+            "service-quotas",
+            endpoint_url=small.endpoint_url,
+            region_name="us-west-2",
+            aws_access_key_id="1",
+            aws_secret_access_key="1",
+        )
         assert quotas.get_service_quota(ServiceCode="ivs", QuotaCode="L-C01DFF58")["Quota"]["Value"] == 3.0
         applied = {row["QuotaName"]: row["Value"] for row in quotas.list_service_quotas(ServiceCode="ivs")["Quotas"]}
         assert applied["Recording configurations"] == 20.0
@@ -226,7 +272,12 @@ def test_the_signature_is_checked_before_the_rate_and_the_rate_before_the_member
 
         def ivs(secret: str) -> Any:
             return session.client(
-                "ivs", endpoint_url=strict.endpoint_url, region_name="us-west-2", aws_access_key_id="AKIDALICE", aws_secret_access_key=secret, config=_once()
+                "ivs",
+                endpoint_url=strict.endpoint_url,
+                region_name="us-west-2",
+                aws_access_key_id="AKIDALICE",
+                aws_secret_access_key=secret,
+                config=_once(),
             )
 
         assert refusal(ivs("wrong").create_channel, name="a b") == (403, "InvalidSignatureException")

@@ -61,7 +61,10 @@ def test_changing_the_type_sets_and_clears_the_preset(ivs: Any) -> None:
         {"type": "BASIC", "containerFormat": "FRAGMENTED_MP4", "multitrackInputConfiguration": ALL_MULTITRACK},
         {"containerFormat": "TS", "multitrackInputConfiguration": ALL_MULTITRACK},
         {"containerFormat": "FRAGMENTED_MP4", "multitrackInputConfiguration": {"enabled": True, "policy": "ALLOW"}},
-        {"containerFormat": "FRAGMENTED_MP4", "multitrackInputConfiguration": {"enabled": True, "maximumResolution": "HD"}},
+        {
+            "containerFormat": "FRAGMENTED_MP4",
+            "multitrackInputConfiguration": {"enabled": True, "maximumResolution": "HD"},
+        },
     ],
 )
 def test_multitrack_input_needs_standard_type_fragmented_mp4_and_all_members(ivs: Any, members: dict[str, Any]) -> None:
@@ -72,7 +75,11 @@ def test_multitrack_input_can_be_switched_on_and_off(ivs: Any) -> None:
     arn = make(ivs, containerFormat="FRAGMENTED_MP4", multitrackInputConfiguration=ALL_MULTITRACK)
     assert refusal(ivs.update_channel, arn=arn, type="BASIC") == BAD
     ivs.update_channel(arn=arn, multitrackInputConfiguration={"enabled": False})
-    assert get(ivs, arn)["multitrackInputConfiguration"] == {"enabled": False, "policy": "ALLOW", "maximumResolution": "HD"}
+    assert get(ivs, arn)["multitrackInputConfiguration"] == {
+        "enabled": False,
+        "policy": "ALLOW",
+        "maximumResolution": "HD",
+    }
 
 
 def test_ads_and_fragmented_mp4_exclude_each_other(ivs: Any) -> None:

@@ -46,7 +46,19 @@ def test_each_test_has_a_sandbox_of_its_own(ivs_sandbox):
 def test_other_projects_get_fixtures_from_the_plugin(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text(OTHERS_TESTS)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "reconciler.sandbox.pytest_plugin", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "reconciler.sandbox.pytest_plugin",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            str(tmp_path),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
@@ -62,13 +74,23 @@ def test_the_plugin_is_found_wherever_the_project_is_installed() -> None:
 
 def test_events_are_printed_as_they_come_until_the_server_goes() -> None:
     with Sandbox(clock=VirtualClock()) as sandbox:
-        command = [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "follow", "--endpoint", sandbox.endpoint_url]
+        command = [
+            sys.executable,
+            "-m",
+            "reconciler.cli.sandbox",
+            "sandbox",
+            "follow",
+            "--endpoint",
+            sandbox.endpoint_url,
+        ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as following:
             assert following.stdout is not None
             made = sandbox.handle(Request("POST", "/CreateChannel"))
             arn = json.loads(made.body)["channel"]["arn"]
             lines: list[str] = []
-            reader = threading.Thread(target=lambda: lines.append(following.stdout.readline() if following.stdout else ""))
+            reader = threading.Thread(
+                target=lambda: lines.append(following.stdout.readline() if following.stdout else "")
+            )
             reader.start()
             deadline = time.monotonic() + 30
             while not lines and time.monotonic() < deadline:
@@ -111,11 +133,19 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
     ("change", "said"),
     [
         ("latencymode=NORMAL", "no member latencymode of a channel can be changed; there are "),
-        ("arn=arn:aws:ivs:us-west-2:123456789012:channel/other", "no member arn of a channel can be changed; there are "),
-        ('multitrackInputConfiguration={"bogus": 1}', "no member multitrackInputConfiguration.bogus of a channel can be changed; there are enabled, "),
+        (
+            "arn=arn:aws:ivs:us-west-2:123456789012:channel/other",
+            "no member arn of a channel can be changed; there are ",
+        ),
+        (
+            'multitrackInputConfiguration={"bogus": 1}',
+            "no member multitrackInputConfiguration.bogus of a channel can be changed; there are enabled, ",
+        ),
     ],
 )
-def test_a_change_of_what_the_service_does_not_know_is_refused(sandbox: Sandbox, ivs: Any, change: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_of_what_the_service_does_not_know_is_refused(
+    sandbox: Sandbox, ivs: Any, change: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     arn = ivs.create_channel(name="stage")["channel"]["arn"]
     assert main(["sandbox", "drift", arn, "latencyMode=NORMAL", change, "--endpoint", sandbox.endpoint_url]) == 1
     refused = capsys.readouterr()
@@ -127,7 +157,10 @@ def test_a_change_of_what_the_service_does_not_know_is_refused(sandbox: Sandbox,
 def test_what_can_only_be_tagged_is_told_apart(sandbox: Sandbox, ivs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     arn = ivs.create_channel(name="stage")["streamKey"]["arn"]
     assert main(["sandbox", "drift", arn, "value=x", "--endpoint", sandbox.endpoint_url]) == 1
-    assert "no operation of the service changes value of a stream-key; its tags can be changed: tags.NAME=VALUE" in capsys.readouterr().err
+    assert (
+        "no operation of the service changes value of a stream-key; its tags can be changed: tags.NAME=VALUE"
+        in capsys.readouterr().err
+    )
     assert main(["sandbox", "drift", arn, "tags.a=b", "--endpoint", sandbox.endpoint_url]) == 0
     assert ivs.list_tags_for_resource(resourceArn=arn)["tags"] == {"a": "b"}
 
@@ -178,10 +211,10 @@ def test_a_taken_port_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture
 
 
 def test_importing_the_verbs_imports_nothing_heavy() -> None:
-    script = (
-        "import sys, reconciler.cli.sandbox; print(json.dumps([m for m in sys.modules if m.startswith(('reconciler.sandbox', 'sqlite3', 'http', 'boto'))]))"
+    script = "import sys, reconciler.cli.sandbox; print(json.dumps([m for m in sys.modules if m.startswith(('reconciler.sandbox', 'sqlite3', 'http', 'boto'))]))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import json; {script}"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", f"import json; {script}"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
 
@@ -190,4 +223,6 @@ def test_the_sandbox_imports_nothing_else_of_ours_and_not_botocore() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = json.loads(done.stdout)
     assert [name for name in modules if name.startswith(("botocore", "boto3"))] == []
-    assert [name for name in modules if name.startswith("reconciler.") and not name.startswith("reconciler.sandbox")] == []
+    assert [
+        name for name in modules if name.startswith("reconciler.") and not name.startswith("reconciler.sandbox")
+    ] == []

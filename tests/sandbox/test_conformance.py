@@ -15,12 +15,16 @@ from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()
-AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+)
 ARN = "arn:aws:ivs:us-west-2:123456789012:"
 SAMPLES: dict[str, Any] = {
     "publicKeyMaterial": "not a key",
     "destinationConfiguration": {"s3": {"bucketName": "a-bucket"}},
-    "mediaTailorPlaybackConfigurations": [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/ads"}],
+    "mediaTailorPlaybackConfigurations": [
+        {"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/ads"}
+    ],
     "tags": {"a": "b"},
     "tagKeys": ["a"],
     "metadata": "text",
@@ -42,7 +46,9 @@ def send(sandbox: Sandbox, operation: service_model.Operation, members: dict[str
     if "{resourceArn}" in path:
         path = "/tags/" + str(body.pop("resourceArn", "")).replace(":", "%3A").replace("/", "%2F")
         query = "&".join(f"tagKeys={key}" for key in body.pop("tagKeys", []))
-    return sandbox.handle(Request(operation.method, path, query, {"authorization": AUTHORIZATION}, json.dumps(body).encode()))
+    return sandbox.handle(
+        Request(operation.method, path, query, {"authorization": AUTHORIZATION}, json.dumps(body).encode())
+    )
 
 
 def code_of(answer: Response) -> str:
@@ -139,7 +145,9 @@ def good_value(name: str) -> Any:
     if shape["type"] == "integer":
         return shape.get("min", 0)
     pattern = shape.get("pattern", "")
-    return pattern.replace("[a-z0-9-]+", "us-west-2").replace("[0-9]+", "1").replace("[a-zA-Z0-9-]+", "x") or "a" * shape.get("min", 1)
+    return pattern.replace("[a-z0-9-]+", "us-west-2").replace("[0-9]+", "1").replace(
+        "[a-zA-Z0-9-]+", "x"
+    ) or "a" * shape.get("min", 1)
 
 
 def test_every_operation_of_the_installed_model_is_known() -> None:
@@ -216,7 +224,11 @@ def test_an_operation_that_only_a_newer_model_has_is_refused_clearly() -> None:
 BROKEN_RULES: list[tuple[str, dict[str, Any], int]] = [
     ("CreateChannel", {"tags": {"aws:a": "", "AWS:b": ""}, "type": "BASIC", "preset": "HIGHER_BANDWIDTH_DELIVERY"}, 3),
     ("CreateChannel", {"type": "BASIC", "multitrackInputConfiguration": {"enabled": True}}, 4),
-    ("CreateChannel", {"adConfigurationArn": f"{ARN}ad-configuration/a", "containerFormat": "FRAGMENTED_MP4", "tags": {"aws:a": ""}}, 2),
+    (
+        "CreateChannel",
+        {"adConfigurationArn": f"{ARN}ad-configuration/a", "containerFormat": "FRAGMENTED_MP4", "tags": {"aws:a": ""}},
+        2,
+    ),
     (
         "CreateRecordingConfiguration",
         {
@@ -227,15 +239,25 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], int]] = [
         },
         4,
     ),
-    ("CreatePlaybackRestrictionPolicy", {"allowedCountries": ["XX"] * 201, "allowedOrigins": ["https://a.example"] * 6, "tags": {"aws:a": ""}}, 4),
+    (
+        "CreatePlaybackRestrictionPolicy",
+        {"allowedCountries": ["XX"] * 201, "allowedOrigins": ["https://a.example"] * 6, "tags": {"aws:a": ""}},
+        4,
+    ),
     ("CreateAdConfiguration", {"mediaTailorPlaybackConfigurations": [{}, {}], "tags": {"aws:a": ""}}, 3),
     ("ImportPlaybackKeyPair", {"publicKeyMaterial": "not a key", "tags": {"aws:a": ""}}, 2),
     ("TagResource", {"resourceArn": f"{ARN}channel/absent", "tags": {"aws:a": "", "aws:b": ""}}, 2),
 ]
 
 
-@pytest.mark.parametrize(("name", "members", "count"), BROKEN_RULES, ids=[f"{name} {number}" for number, (name, _, _) in enumerate(BROKEN_RULES)])
-def test_all_rules_that_a_request_breaks_come_in_one_answer_with_the_models_constraints(quiet: Sandbox, name: str, members: dict[str, Any], count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "members", "count"),
+    BROKEN_RULES,
+    ids=[f"{name} {number}" for number, (name, _, _) in enumerate(BROKEN_RULES)],
+)
+def test_all_rules_that_a_request_breaks_come_in_one_answer_with_the_models_constraints(
+    quiet: Sandbox, name: str, members: dict[str, Any], count: int
+) -> None:
     bad = {"tags": {**members.get("tags", {}), "bad*key": ""}} if name == "TagResource" else {"name": "a b"}
     answers = [send(quiet, MODEL.operations[name], request) for request in (members, {**members, **bad})]
     if name == "TagResource":

@@ -56,7 +56,21 @@ def serve_arguments() -> list[str]:
 
 
 def test_every_instruction_is_one_that_builders_know() -> None:
-    known = {"ARG", "FROM", "ENV", "WORKDIR", "COPY", "RUN", "LABEL", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    known = {
+        "ARG",
+        "FROM",
+        "ENV",
+        "WORKDIR",
+        "COPY",
+        "RUN",
+        "LABEL",
+        "USER",
+        "VOLUME",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+        "CMD",
+    }
     assert {word for word, _ in instructions()} <= known
 
 
@@ -80,10 +94,19 @@ def test_it_runs_as_a_numbered_user_that_owns_the_one_folder_it_writes_to() -> N
 
 
 def test_what_is_copied_exists_and_is_not_ignored() -> None:
-    ignored = [line for line in (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    ignored = [
+        line
+        for line in (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     assert ignored[0] == "*"
     allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
-    copied = {source for word, rest in instructions() if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]}
+    copied = {
+        source
+        for word, rest in instructions()
+        if word == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    }
     assert copied == allowed
     for source in copied:
         assert (ROOT / source).exists(), source
@@ -101,13 +124,22 @@ def test_the_server_writes_to_its_folder_only_is_healthy_and_stops_when_told(tmp
     replaced = {"/data/sandbox.db": str(data / "sandbox.db"), "0.0.0.0": "127.0.0.1", "4599": "0"}
     arguments = [replaced.get(word, word) for word in serve_arguments()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "SQLITE_TMPDIR": str(data)}
-    with subprocess.Popen([sys.executable, "-c", WATCH, str(seen), *arguments], cwd=data, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCH, str(seen), *arguments],
+        cwd=data,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
         try:
             assert server.stdout is not None
             endpoint = server.stdout.readline().split(" on ")[1].split(" ")[0]
             urllib.request.urlopen(urllib.request.Request(f"{endpoint}/CreateChannel", b"{}"), timeout=10).close()
             urllib.request.urlopen(endpoint, timeout=10).close()
-            check = [word.replace("http://127.0.0.1:4599", endpoint) for word in json.loads(last_stage()["HEALTHCHECK"].partition("CMD ")[2])]
+            check = [
+                word.replace("http://127.0.0.1:4599", endpoint)
+                for word in json.loads(last_stage()["HEALTHCHECK"].partition("CMD ")[2])
+            ]
             healthy = subprocess.run([sys.executable, *check[1:]], timeout=30, check=False)
             assert healthy.returncode == 0
         finally:

@@ -67,11 +67,21 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     commands = [block.replace("4599", str(port)) for block in SHELL]
     server_command, *others = commands
     assert "sandbox serve" in server_command
-    with subprocess.Popen(["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    ) as server:
         try:
             wait_for(port)
             script = "set -e\n" + "\n".join(others)
-            done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(
+                ["sh", "-c", script],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
             assert done.returncode == 0, done.stderr
             assert '"user": "arn:aws:iam::123456789012:user/someone-else"' in done.stdout
             assert '"chosen": "validation"' in done.stdout
@@ -90,15 +100,29 @@ def test_the_page_names_every_verb_option_and_effect() -> None:
     from reconciler.cli import options as of_all
     from reconciler.cli import sandbox_verbs
 
-    shown = subprocess.run([sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     names = re.findall(r"^    ([a-z]+) ", shown, re.MULTILINE)
     assert len(names) >= 12
     for name in names:
         assert f"sandbox {name}" in PAGE or f"`{name}`" in PAGE, name
     options = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "serve", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "serve", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
-    for option in set(re.findall(r"--[a-z-]+", options)) - set(re.findall(r"--[a-z-]+", of_all.global_options().format_help())) - {"--help"}:
+    for option in (
+        set(re.findall(r"--[a-z-]+", options))
+        - set(re.findall(r"--[a-z-]+", of_all.global_options().format_help()))
+        - {"--help"}
+    ):
         assert option in PAGE, option
     for effect in sandbox_verbs.EFFECTS:
         assert f"`{effect}`" in PAGE

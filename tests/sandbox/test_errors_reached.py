@@ -35,7 +35,9 @@ class World:
     """A sandbox in which everything that can go wrong is at hand."""
 
     def __init__(self) -> None:
-        self.sandbox = Sandbox(serve=False, clock=VirtualClock(), limits={"playback-keys": 1, "playback-restriction-policies": 1})
+        self.sandbox = Sandbox(
+            serve=False, clock=VirtualClock(), limits={"playback-keys": 1, "playback-restriction-policies": 1}
+        )
         self.reached: set[tuple[str, str]] = set()
 
     def ask(self, operation: str, **members: Any) -> dict[str, Any]:
@@ -88,13 +90,25 @@ def conflicts_and_quotas(world: World) -> None:
     ads = ask("CreateAdConfiguration", mediaTailorPlaybackConfigurations=MEDIA)["adConfiguration"]["arn"]
     policy = ask("CreatePlaybackRestrictionPolicy")["playbackRestrictionPolicy"]["arn"]
     ask("ImportPlaybackKeyPair", publicKeyMaterial=PUBLIC_KEY)
-    for operation, arn in (("DeleteRecordingConfiguration", record), ("UpdateFailoverSlateConfiguration", slate), ("DeleteFailoverSlateConfiguration", slate)):
+    for operation, arn in (
+        ("DeleteRecordingConfiguration", record),
+        ("UpdateFailoverSlateConfiguration", slate),
+        ("DeleteFailoverSlateConfiguration", slate),
+    ):
         ask(operation, arn=arn)
     control.advance(10)
     arn = ask(
-        "CreateChannel", recordingConfigurationArn=record, playbackRestrictionPolicyArn=policy, adConfigurationArn=ads, failoverSlateConfigurationArn=slate
+        "CreateChannel",
+        recordingConfigurationArn=record,
+        playbackRestrictionPolicyArn=policy,
+        adConfigurationArn=ads,
+        failoverSlateConfigurationArn=slate,
     )["channel"]["arn"]
-    for operation, target in (("DeletePlaybackRestrictionPolicy", policy), ("DeleteAdConfiguration", ads), ("DeleteRecordingConfiguration", record)):
+    for operation, target in (
+        ("DeletePlaybackRestrictionPolicy", policy),
+        ("DeleteAdConfiguration", ads),
+        ("DeleteRecordingConfiguration", record),
+    ):
         ask(operation, arn=target)
     ask("ListChannels", filterByName="x", filterByPlaybackRestrictionPolicyArn=policy)
     ask("ImportPlaybackKeyPair", publicKeyMaterial=PUBLIC_KEY)
@@ -126,7 +140,10 @@ def conflicts_and_quotas(world: World) -> None:
     ask("CreateFailoverSlateConfiguration")
     # The curve's own generator: a point that is surely on it, and a key nobody has.
     generator = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEqofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3NhfeSpYmLG9dnpi/kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f"
-    ask("ImportPlaybackKeyPair", publicKeyMaterial=f"-----BEGIN PUBLIC KEY-----\n{generator}\n-----END PUBLIC KEY-----\n")
+    ask(
+        "ImportPlaybackKeyPair",
+        publicKeyMaterial=f"-----BEGIN PUBLIC KEY-----\n{generator}\n-----END PUBLIC KEY-----\n",
+    )
 
 
 def too_fast(world: World) -> None:
@@ -137,7 +154,9 @@ def too_fast(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODEL.operations))
-def test_every_modelled_error_with_a_known_cause_is_reached_by_its_cause(name: str, reached: set[tuple[str, str]]) -> None:
+def test_every_modelled_error_with_a_known_cause_is_reached_by_its_cause(
+    name: str, reached: set[tuple[str, str]]
+) -> None:
     wanted = {(name, code) for code in MODEL.operations[name].errors if code not in BY_FAULT_ONLY} - CAUSE_UNKNOWN
     assert wanted - reached == set()
 

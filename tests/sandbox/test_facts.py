@@ -68,7 +68,9 @@ class Runner:
 
     def __init__(self, case: dict[str, Any]) -> None:
         self.clock = VirtualClock()
-        self.sandbox = Sandbox(serve=False, clock=self.clock, seed=5, settle_seconds=10, stop_seconds=3, **case.get("with", {}))
+        self.sandbox = Sandbox(
+            serve=False, clock=self.clock, seed=5, settle_seconds=10, stop_seconds=3, **case.get("with", {})
+        )
         self.kept: dict[str, Any] = {"key": PUBLIC_KEY, "fingerprint": FINGERPRINT}
 
     def filled(self, value: Any) -> Any:
@@ -92,12 +94,19 @@ class Runner:
                 self.check(step, result)
             return
         (operation,) = (word for word in step if word not in STEP_WORDS)
-        answer = self.ask(operation, self.filled(step[operation] or {}), step.get("account", "123456789012"), step.get("region", "us-west-2"))
+        answer = self.ask(
+            operation,
+            self.filled(step[operation] or {}),
+            step.get("account", "123456789012"),
+            step.get("region", "us-west-2"),
+        )
         body = json.loads(answer.body or b"{}")
         headers = dict(answer.headers)
         told = f"{operation}: {answer.status} {answer.body.decode()[:400]}"
         assert headers.get("x-amzn-ErrorType") == step.get("error"), told
-        expected = MODEL.errors[step["error"]] if step.get("error") in MODEL.errors else MODEL.operations[operation].status
+        expected = (
+            MODEL.errors[step["error"]] if step.get("error") in MODEL.errors else MODEL.operations[operation].status
+        )
         assert answer.status == step.get("status", expected), told
         if "message" in step:
             assert body["message"] == body["exceptionMessage"]

@@ -13,7 +13,11 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.sandbox.helpers import refusal
 
-OPTIONS: dict[str, Any] = {"region_name": "us-west-2", "aws_access_key_id": "123456789012", "aws_secret_access_key": "any"}
+OPTIONS: dict[str, Any] = {
+    "region_name": "us-west-2",
+    "aws_access_key_id": "123456789012",
+    "aws_secret_access_key": "any",
+}
 
 
 @pytest.fixture(params=["http", "in process"])
@@ -59,7 +63,9 @@ def test_errors_before_the_work_leave_nothing_behind_and_after_it_leave_everythi
 
 
 @pytest.mark.parametrize(("when", "left"), [("before", 0), ("after", 1)])
-def test_a_reset_connection_is_one_whether_the_work_was_done_or_not(pair: tuple[Sandbox, Any], when: str, left: int) -> None:
+def test_a_reset_connection_is_one_whether_the_work_was_done_or_not(
+    pair: tuple[Sandbox, Any], when: str, left: int
+) -> None:
     sandbox, ivs = pair
     sandbox.control.add_fault("reset", operation="CreateChannel", when=when)
     with pytest.raises(ConnectionClosedError):

@@ -26,7 +26,9 @@ def test_a_created_channel_is_read_back_with_documented_defaults(ivs: Any) -> No
 
 
 def test_a_recording_configuration_becomes_active_when_its_time_has_come(ivs: Any, sandbox: Sandbox) -> None:
-    made = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})["recordingConfiguration"]
+    made = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})[
+        "recordingConfiguration"
+    ]
     assert made["state"] == "CREATING"
     assert refusal(ivs.create_channel, recordingConfigurationArn=made["arn"]) == (409, "ConflictException")
     sandbox.control.advance(10)
@@ -72,6 +74,12 @@ def test_state_in_a_file_outlives_the_sandbox(tmp_path: Any, session: Any) -> No
     file = tmp_path / "deep" / "state.db"
     for expected in (0, 1):
         with Sandbox(file) as sandbox:
-            ivs = session.client("ivs", endpoint_url=sandbox.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1")
+            ivs = session.client(
+                "ivs",
+                endpoint_url=sandbox.endpoint_url,
+                region_name="us-west-2",
+                aws_access_key_id="1",
+                aws_secret_access_key="1",
+            )
             assert len(ivs.list_channels()["channels"]) == expected
             ivs.create_channel(name="kept")

@@ -35,15 +35,26 @@ class Arriving:
 
 
 def announced(body: bytes, path: str = "/CreateChannel") -> bytes:
-    return b"POST %s HTTP/1.1\r\nHost: here\r\nX-Long:  a: b \r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
+    return b"POST %s HTTP/1.1\r\nHost: here\r\nX-Long:  a: b \r\nContent-Length: %d\r\n\r\n%s" % (
+        path.encode(),
+        len(body),
+        body,
+    )
 
 
 def chunked(body: bytes, size: int) -> bytes:
     parts = [body[place : place + size] for place in range(0, len(body), size)]
-    return b"POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(b"%x;note\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    return (
+        b"POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"%x;note\r\n%s\r\n" % (len(part), part) for part in parts)
+        + b"0\r\n\r\n"
+    )
 
 
-@given(st.lists(st.tuples(BODIES, st.integers(0, 200)), min_size=1, max_size=4), st.lists(st.integers(0, 3000), max_size=12))
+@given(
+    st.lists(st.tuples(BODIES, st.integers(0, 200)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 3000), max_size=12),
+)
 def test_requests_are_the_same_however_they_are_cut(requests: list[tuple[bytes, int]], cuts: list[int]) -> None:
     stream = b"".join(chunked(body, size) if size else announced(body) for body, size in requests)
     places = [0, *sorted(cuts), len(stream)]
@@ -56,7 +67,12 @@ def test_requests_are_the_same_however_they_are_cut(requests: list[tuple[bytes, 
 def test_a_request_is_what_was_sent() -> None:
     reader = Reader(Arriving(announced(b"{}", "/tags/a%2Fb?tagKeys=x%20y&tagKeys=")))
     request = reader.next().request
-    assert (request.method, request.path, request.query, request.body) == ("POST", "/tags/a%2Fb", "tagKeys=x%20y&tagKeys=", b"{}")
+    assert (request.method, request.path, request.query, request.body) == (
+        "POST",
+        "/tags/a%2Fb",
+        "tagKeys=x%20y&tagKeys=",
+        b"{}",
+    )
     assert request.headers == {"host": "here", "x-long": "a: b", "content-length": "2"}
 
 
@@ -134,7 +150,10 @@ def test_no_bytes_whatever_are_more_than_refused(parts: list[bytes]) -> None:
 def test_trailers_belong_to_their_request_and_not_to_the_next() -> None:
     first = b"POST /one HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Checksum: some digest\r\nX-More: b\r\n\r\n"
     reader = Reader(Arriving(first + announced(b"{}", "/two")))
-    assert [(found.request.path, found.request.body) for found in (reader.next(), reader.next())] == [("/one", b"{}"), ("/two", b"{}")]
+    assert [(found.request.path, found.request.body) for found in (reader.next(), reader.next())] == [
+        ("/one", b"{}"),
+        ("/two", b"{}"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +171,10 @@ def test_a_whole_address_is_taken_as_from_the_client_of_a_proxy(target: bytes, p
 
 def test_a_body_too_large_to_be_read_is_refused_as_the_service_does(ivs: Any) -> None:
     arn = ivs.create_channel()["channel"]["arn"]
-    assert refusal(ivs.put_metadata, channelArn=arn, metadata="x" * (DRAINED + 1)) == (413, "RequestEntityTooLargeException")
+    assert refusal(ivs.put_metadata, channelArn=arn, metadata="x" * (DRAINED + 1)) == (
+        413,
+        "RequestEntityTooLargeException",
+    )
 
 
 def test_a_body_is_waited_for_only_after_the_client_was_told_to_send_it() -> None:
@@ -177,8 +199,13 @@ def test_half_a_request_is_nobodys_request(rest: bytes) -> None:
 def test_requests_sent_without_waiting_are_answered_in_turn(sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(b"".join(announced(b'{"name": "n%d"}' % number) for number in range(3)) + b"GET /favicon.ico HTTP/1.0\r\n\r\n")
+        connection.sendall(
+            b"".join(announced(b'{"name": "n%d"}' % number) for number in range(3))
+            + b"GET /favicon.ico HTTP/1.0\r\n\r\n"
+        )
         answers = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert [answers.index(b'"name":"n%d"' % number) for number in range(3)] == sorted(answers.index(b'"name":"n%d"' % number) for number in range(3))
+    assert [answers.index(b'"name":"n%d"' % number) for number in range(3)] == sorted(
+        answers.index(b'"name":"n%d"' % number) for number in range(3)
+    )
     assert answers.count(b"HTTP/1.1 200 OK") == 3
     assert b"HTTP/1.1 204 No Content" in answers

@@ -12,7 +12,9 @@ from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY, message, refusal
 
 BAD = (400, "ValidationException")
 CONFLICT = (409, "ConflictException")
-P256 = base64.b64encode(bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04" + bytes(64)).decode()
+P256 = base64.b64encode(
+    bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04" + bytes(64)
+).decode()
 
 
 def record(ivs: Any, bucket: str = "vod", **members: Any) -> dict[str, Any]:
@@ -24,7 +26,11 @@ def record(ivs: Any, bucket: str = "vod", **members: Any) -> dict[str, Any]:
 def test_a_recording_configuration_answers_with_all_defaults(ivs: Any) -> None:
     made = record(ivs)
     assert made["recordingReconnectWindowSeconds"] == 0
-    assert made["thumbnailConfiguration"] == {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60, "storage": ["SEQUENTIAL"]}
+    assert made["thumbnailConfiguration"] == {
+        "recordingMode": "INTERVAL",
+        "targetIntervalSeconds": 60,
+        "storage": ["SEQUENTIAL"],
+    }
     assert made["renditionConfiguration"] == {"renditionSelection": "ALL"}
     assert (made["name"], made["tags"]) == ("", {})
 
@@ -65,18 +71,35 @@ def test_a_failed_recording_configuration_cannot_be_attached_but_deleted(ivs: An
 
 def test_a_bucket_of_another_region_fails_at_once_except_in_us_east_1(session: Any) -> None:
     clock = VirtualClock()
-    with Sandbox(clock=clock, settle_seconds=5, buckets={"east": "us-east-1", "west": "us-west-2"}, strict_buckets=True) as sandbox:
+    with Sandbox(
+        clock=clock, settle_seconds=5, buckets={"east": "us-east-1", "west": "us-west-2"}, strict_buckets=True
+    ) as sandbox:
 
         def ivs(region: str) -> Any:
-            return session.client("ivs", endpoint_url=sandbox.endpoint_url, region_name=region, aws_access_key_id="1", aws_secret_access_key="1")
+            return session.client(
+                "ivs",
+                endpoint_url=sandbox.endpoint_url,
+                region_name=region,
+                aws_access_key_id="1",
+                aws_secret_access_key="1",
+            )
 
         target = {"s3": {"bucketName": "east"}}
         assert refusal(ivs("us-west-2").create_recording_configuration, destinationConfiguration=target) == BAD
-        assert refusal(ivs("us-west-2").create_recording_configuration, destinationConfiguration={"s3": {"bucketName": "nobodys"}}) == BAD
+        assert (
+            refusal(
+                ivs("us-west-2").create_recording_configuration,
+                destinationConfiguration={"s3": {"bucketName": "nobodys"}},
+            )
+            == BAD
+        )
         made = record(ivs("us-east-1"), bucket="west")
         assert made["state"] == "CREATING"
         clock.advance(5)
-        assert ivs("us-east-1").get_recording_configuration(arn=made["arn"])["recordingConfiguration"]["state"] == "CREATE_FAILED"
+        assert (
+            ivs("us-east-1").get_recording_configuration(arn=made["arn"])["recordingConfiguration"]["state"]
+            == "CREATE_FAILED"
+        )
 
 
 @pytest.mark.parametrize(
@@ -113,27 +136,40 @@ def test_a_key_pair_is_listed_without_fingerprint_and_never_shows_its_material(i
 
 
 def test_a_policy_is_complete_in_its_list_and_updated_by_member(ivs: Any) -> None:
-    made = ivs.create_playback_restriction_policy(name="eu", allowedCountries=["DE", "FR"], allowedOrigins=["https://*.example.com"])[
-        "playbackRestrictionPolicy"
-    ]
+    made = ivs.create_playback_restriction_policy(
+        name="eu", allowedCountries=["DE", "FR"], allowedOrigins=["https://*.example.com"]
+    )["playbackRestrictionPolicy"]
     assert ivs.list_playback_restriction_policies()["playbackRestrictionPolicies"] == [made]
-    changed = ivs.update_playback_restriction_policy(arn=made["arn"], allowedCountries=[], enableStrictOriginEnforcement=True)["playbackRestrictionPolicy"]
+    changed = ivs.update_playback_restriction_policy(
+        arn=made["arn"], allowedCountries=[], enableStrictOriginEnforcement=True
+    )["playbackRestrictionPolicy"]
     assert changed == {**made, "allowedCountries": [], "enableStrictOriginEnforcement": True}
 
 
 @pytest.mark.parametrize(
-    "lists", [{"allowedCountries": ["de"]}, {"allowedCountries": ["XX"]}, {"allowedCountries": ["DE"] * 201}, {"allowedOrigins": ["https://a.example"] * 6}]
+    "lists",
+    [
+        {"allowedCountries": ["de"]},
+        {"allowedCountries": ["XX"]},
+        {"allowedCountries": ["DE"] * 201},
+        {"allowedOrigins": ["https://a.example"] * 6},
+    ],
 )
 def test_bad_policy_lists_are_refused(ivs: Any, lists: dict[str, list[str]]) -> None:
     assert refusal(ivs.create_playback_restriction_policy, **lists) == BAD
 
 
 def test_an_ad_configuration_keeps_its_order_and_updates_in_place(ivs: Any) -> None:
-    entries = [{"playbackConfigurationArn": f"arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/{name}"} for name in "ba"]
+    entries = [
+        {"playbackConfigurationArn": f"arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/{name}"}
+        for name in "ba"
+    ]
     made = ivs.create_ad_configuration(mediaTailorPlaybackConfigurations=entries)["adConfiguration"]
     assert made["mediaTailorPlaybackConfigurations"] == entries
     assert made["postRollConfiguration"] == {"enabled": False, "durationSeconds": 15}
-    changed = ivs.update_ad_configuration(arn=made["arn"], name="new", postRollConfiguration={"enabled": True, "durationSeconds": 30})["adConfiguration"]
+    changed = ivs.update_ad_configuration(
+        arn=made["arn"], name="new", postRollConfiguration={"enabled": True, "durationSeconds": 30}
+    )["adConfiguration"]
     assert changed == {**made, "name": "new", "postRollConfiguration": {"enabled": True, "durationSeconds": 30}}
     assert ivs.list_ad_configurations()["adConfigurations"] == [changed]
     assert refusal(ivs.create_ad_configuration, mediaTailorPlaybackConfigurations=[{}]) == BAD
@@ -141,12 +177,22 @@ def test_an_ad_configuration_keeps_its_order_and_updates_in_place(ivs: Any) -> N
 
 def test_a_slate_is_created_and_updated_through_passing_states(ivs: Any, sandbox: Sandbox) -> None:
     made = ivs.create_failover_slate_configuration(name="slate")["failoverSlateConfiguration"]
-    assert (made["state"], made["activationThresholdSeconds"], made["minSlateDisplaySeconds"], made["maxSlateDisplaySeconds"]) == ("CREATING", 3, 3, 60)
+    assert (
+        made["state"],
+        made["activationThresholdSeconds"],
+        made["minSlateDisplaySeconds"],
+        made["maxSlateDisplaySeconds"],
+    ) == ("CREATING", 3, 3, 60)
     arn = made["arn"]
     assert refusal(ivs.create_channel, failoverSlateConfigurationArn=arn) == CONFLICT
     sandbox.control.advance(10)
     assert ivs.get_failover_slate_configuration(arn=arn)["failoverSlateConfiguration"]["state"] == "CREATED"
-    assert ivs.update_failover_slate_configuration(arn=arn, maxSlateDisplaySeconds=90)["failoverSlateConfiguration"]["state"] == "UPDATING"
+    assert (
+        ivs.update_failover_slate_configuration(arn=arn, maxSlateDisplaySeconds=90)["failoverSlateConfiguration"][
+            "state"
+        ]
+        == "UPDATING"
+    )
     assert refusal(ivs.update_failover_slate_configuration, arn=arn, name="x") == CONFLICT
     assert refusal(ivs.delete_failover_slate_configuration, arn=arn) == CONFLICT
     sandbox.control.advance(10)

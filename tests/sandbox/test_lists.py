@@ -61,18 +61,28 @@ def test_filters_match_exactly_and_two_of_them_conflict(ivs: Any) -> None:
 
     assert names(filterByName="stage") == ["stage"]
     assert names(filterByPlaybackRestrictionPolicyArn=policy) == ["stage-b"]
-    assert names(filterByRecordingConfigurationArn="arn:aws:ivs:us-west-2:123456789012:recording-configuration/absent") == []
+    assert (
+        names(filterByRecordingConfigurationArn="arn:aws:ivs:us-west-2:123456789012:recording-configuration/absent")
+        == []
+    )
     assert names(filterByName="", filterByAdConfigurationArn="") == ["stage", "stage-b"]
-    assert refusal(ivs.list_channels, filterByName="stage", filterByPlaybackRestrictionPolicyArn=policy) == (409, "ConflictException")
+    assert refusal(ivs.list_channels, filterByName="stage", filterByPlaybackRestrictionPolicyArn=policy) == (
+        409,
+        "ConflictException",
+    )
 
 
 def test_the_other_account_wide_lists_and_sessions_have_pages_of_100_too() -> None:
     media = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/ads"}]
-    many = dict.fromkeys(("recording-configurations", "ad-configurations", "failover-slate-configurations", "concurrent-streams"), 200)
+    many = dict.fromkeys(
+        ("recording-configurations", "ad-configurations", "failover-slate-configurations", "concurrent-streams"), 200
+    )
     with Sandbox(serve=False, clock=VirtualClock(), limits=many) as sandbox:
 
         def ask(operation: str, **members: Any) -> dict[str, Any]:
-            found: dict[str, Any] = json.loads(sandbox.handle(Request("POST", f"/{operation}", body=json.dumps(members).encode())).body)
+            found: dict[str, Any] = json.loads(
+                sandbox.handle(Request("POST", f"/{operation}", body=json.dumps(members).encode())).body
+            )
             return found
 
         channel = ""

@@ -19,7 +19,10 @@ def test_a_denied_operation_is_refused_in_iams_words_until_cleared(ivs: Any, san
     sandbox.control.deny("ListAdConfigurations")
     for _ in range(3):
         assert refusal(ivs.list_ad_configurations) == DENIED
-    assert message(ivs.list_ad_configurations) == f"User: {USER} is not authorized to perform: ivs:ListAdConfigurations on resource: *"
+    assert (
+        message(ivs.list_ad_configurations)
+        == f"User: {USER} is not authorized to perform: ivs:ListAdConfigurations on resource: *"
+    )
     ivs.list_channels()
     assert sandbox.control.clear_faults() == []
     ivs.list_ad_configurations()
@@ -37,7 +40,9 @@ def test_a_denied_operation_is_refused_in_iams_words_until_cleared(ivs: Any, san
         ("list_playback_restriction_policies", "*"),
     ],
 )
-def test_what_names_no_resource_is_denied_on_all_of_its_kind(ivs: Any, sandbox: Sandbox, operation: str, resource: str) -> None:
+def test_what_names_no_resource_is_denied_on_all_of_its_kind(
+    ivs: Any, sandbox: Sandbox, operation: str, resource: str
+) -> None:
     sandbox.control.deny("*")
     assert message(getattr(ivs, operation)).endswith(f" on resource: {resource}")
 
@@ -45,7 +50,10 @@ def test_what_names_no_resource_is_denied_on_all_of_its_kind(ivs: Any, sandbox: 
 def test_a_denial_may_be_about_one_arn_or_a_pattern_of_them(ivs: Any, sandbox: Sandbox) -> None:
     one, two = (ivs.create_channel()["channel"]["arn"] for _ in range(2))
     sandbox.control.deny("GetChannel", arn=one)
-    assert message(ivs.get_channel, arn=one) == f"User: {USER} is not authorized to perform: ivs:GetChannel on resource: {one}"
+    assert (
+        message(ivs.get_channel, arn=one)
+        == f"User: {USER} is not authorized to perform: ivs:GetChannel on resource: {one}"
+    )
     ivs.get_channel(arn=two)
     sandbox.control.clear_faults()
     sandbox.control.deny("*", arn=f"{HERE}channel/*")
@@ -58,7 +66,10 @@ def test_a_denial_may_be_about_one_arn_or_a_pattern_of_them(ivs: Any, sandbox: S
 
 def test_tags_in_a_create_need_the_permission_to_tag(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.deny("TagResource")
-    assert message(ivs.create_channel, tags={"a": "b"}) == f"User: {USER} is not authorized to perform: ivs:TagResource on resource: {HERE}channel/*"
+    assert (
+        message(ivs.create_channel, tags={"a": "b"})
+        == f"User: {USER} is not authorized to perform: ivs:TagResource on resource: {HERE}channel/*"
+    )
     ivs.create_channel()
     assert len(ivs.list_channels()["channels"]) == 1
 
@@ -117,7 +128,13 @@ def test_credentials_expire_in_the_middle_of_a_run_and_new_ones_work(client: Any
 def test_a_configured_key_expires_with_the_clock_even_where_signatures_are_not_looked_at(session: Any) -> None:
     clock = VirtualClock()
     with Sandbox(clock=clock, accounts={"ASIAGUEST": AccessKey("111122223333", expires=clock.now() + 60)}) as sandbox:
-        ivs = session.client("ivs", endpoint_url=sandbox.endpoint_url, region_name="us-west-2", aws_access_key_id="ASIAGUEST", aws_secret_access_key="any")
+        ivs = session.client(
+            "ivs",
+            endpoint_url=sandbox.endpoint_url,
+            region_name="us-west-2",
+            aws_access_key_id="ASIAGUEST",
+            aws_secret_access_key="any",
+        )
         ivs.list_channels()
         clock.advance(60)
         assert refusal(ivs.list_channels) == (403, "ExpiredTokenException")
@@ -142,7 +159,10 @@ def test_what_a_colleague_does_behind_our_back_needs_none_of_our_permissions(ivs
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        ({"effect": "deny", "operation": "ListAdConfigs"}, "no operation fits 'ListAdConfigs'; did you mean ListAdConfigurations"),
+        (
+            {"effect": "deny", "operation": "ListAdConfigs"},
+            "no operation fits 'ListAdConfigs'; did you mean ListAdConfigurations",
+        ),
         ({"effect": "deny", "when": "after"}, "answered before any work"),
         ({"effect": "expire", "when": "after"}, "answered before any work"),
         ({"effect": "throttle", "operation": "s3:*"}, "no operation fits"),
@@ -154,7 +174,9 @@ def test_rules_that_could_never_hit_are_refused(sandbox: Sandbox, rule: dict[str
     assert sandbox.control.faults() == []
 
 
-def test_the_command_line_takes_permissions_away_and_gives_them_back(ivs: Any, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_takes_permissions_away_and_gives_them_back(
+    ivs: Any, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ["--endpoint", sandbox.endpoint_url]
     both = ["--operation", "ListAdConfigurations", "--operation", "GetAdConfiguration"]
     assert main(["sandbox", "faults", "deny", *both, *where]) == 0

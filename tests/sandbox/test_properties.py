@@ -19,12 +19,16 @@ from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()
 OPERATIONS = sorted(MODEL.operations)
-AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+)
 NAMES = st.text("abc-_", max_size=4)
 
 
 def send(sandbox: Sandbox, operation: str, **members: Any) -> tuple[int, dict[str, Any]]:
-    answer = sandbox.handle(Request("POST", f"/{operation}", headers={"authorization": AUTHORIZATION}, body=json.dumps(members).encode()))
+    answer = sandbox.handle(
+        Request("POST", f"/{operation}", headers={"authorization": AUTHORIZATION}, body=json.dumps(members).encode())
+    )
     return answer.status, json.loads(answer.body or b"{}")
 
 
@@ -133,9 +137,22 @@ class Channels(RuleBasedStateMachine):
 TestChannels = Channels.TestCase
 TestChannels.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=40))
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=8)
-MEMBERS = sorted({member for operation in MODEL.operations.values() if operation.input for member in MODEL.shapes[operation.input]["members"]})
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=40)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+MEMBERS = sorted(
+    {
+        member
+        for operation in MODEL.operations.values()
+        if operation.input
+        for member in MODEL.shapes[operation.input]["members"]
+    }
+)
 
 
 def members_of(operation: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -145,7 +162,13 @@ def members_of(operation: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def plausible() -> st.SearchStrategy[Any]:
-    arns = st.sampled_from([f"arn:aws:ivs:us-west-2:{account}:{kind}/abc" for account in ("123456789012", "1") for kind in ("channel", "stream-key", "stage")])
+    arns = st.sampled_from(
+        [
+            f"arn:aws:ivs:us-west-2:{account}:{kind}/abc"
+            for account in ("123456789012", "1")
+            for kind in ("channel", "stream-key", "stage")
+        ]
+    )
     return st.one_of(
         arns,
         st.lists(arns, max_size=3),
@@ -179,22 +202,33 @@ def test_no_body_whatever_makes_the_server_fail(fuzzed: Sandbox, data: st.DataOb
         fuzzed.control.add_fault("delay", seconds=0, times=None)
     members = data.draw(members_of(name))
     path = operation.path.replace(
-        "{resourceArn}", data.draw(st.sampled_from(["arn%3Aaws%3Aivs%3Aus-west-2%3A123456789012%3Achannel%2Fabc", "x", "%ff%00", ""]))
+        "{resourceArn}",
+        data.draw(st.sampled_from(["arn%3Aaws%3Aivs%3Aus-west-2%3A123456789012%3Achannel%2Fabc", "x", "%ff%00", ""])),
     )
     query = data.draw(st.sampled_from(["", "tagKeys=a", "tagKeys=%zz&tagKeys=", "&&=&"]))
-    check(fuzzed.handle(Request(operation.method, path, query, {"authorization": AUTHORIZATION}, json.dumps(members).encode())))
+    check(
+        fuzzed.handle(
+            Request(operation.method, path, query, {"authorization": AUTHORIZATION}, json.dumps(members).encode())
+        )
+    )
 
 
-@given(body=st.binary(max_size=200), method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]), path=st.text(max_size=30))
+@given(
+    body=st.binary(max_size=200), method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]), path=st.text(max_size=30)
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_whatever_make_the_server_fail(fuzzed: Sandbox, body: bytes, method: str, path: str) -> None:
     for target in (f"/{path}", "/CreateChannel", "/", "/tags/x"):
-        answer = fuzzed.handle(Request(method, target, "", {"content-type": "application/json", "x-amz-target": path}, body))
+        answer = fuzzed.handle(
+            Request(method, target, "", {"content-type": "application/json", "x-amz-target": path}, body)
+        )
         check(answer)
 
 
 # What Python's JSON takes for numbers, and what databases and clocks do not.
-EXTREMES = st.one_of(VALUES, st.sampled_from([float("nan"), float("inf"), -1, -(10**30), 10**30, 1.5, True, "9" * 5000]))
+EXTREMES = st.one_of(
+    VALUES, st.sampled_from([float("nan"), float("inf"), -1, -(10**30), 10**30, 1.5, True, "9" * 5000])
+)
 CONTROL = sorted(control_http.QUERIES | control_http.CHANGES)
 
 
@@ -203,7 +237,17 @@ def arguments_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
     if name == "add_fault":
         known |= set(inspect.signature(Fault).parameters)
     usual = st.sampled_from(
-        ["throttle", "error", "delay", "*", "channels", "arn:aws:ivs:us-west-2:123456789012:channel/abc", {"name": "x"}, {"GetChannel": 1}, 1]
+        [
+            "throttle",
+            "error",
+            "delay",
+            "*",
+            "channels",
+            "arn:aws:ivs:us-west-2:123456789012:channel/abc",
+            {"name": "x"},
+            {"GetChannel": 1},
+            1,
+        ]
     )
     return st.dictionaries(st.sampled_from([*sorted(known), "colour"]), EXTREMES | usual, max_size=5)
 
@@ -212,25 +256,50 @@ def arguments_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_control_request_whatever_makes_the_server_fail(fuzzed: Sandbox, data: st.DataObject, name: str) -> None:
     arguments = data.draw(arguments_of(name))
-    answer = fuzzed.handle(Request("POST", f"/_sandbox/{name}", "", {"content-type": "application/json"}, json.dumps(arguments).encode()))
+    answer = fuzzed.handle(
+        Request("POST", f"/_sandbox/{name}", "", {"content-type": "application/json"}, json.dumps(arguments).encode())
+    )
     assert answer.status in (200, 400), answer.body
     assert send(fuzzed, "ListChannels", maxResults=1)[0] != 500, "what was set breaks calls"
     assert send(fuzzed, "CreateChannel")[0] != 500, "what was set breaks calls"
     fuzzed.control.reset()
 
 
-NEIGHBOURS = [f"{target}.{operation}" for target, service in neighbours._TARGETS.items() for known, operation in neighbours.OPERATIONS if known == service]
+NEIGHBOURS = [
+    f"{target}.{operation}"
+    for target, service in neighbours._TARGETS.items()
+    for known, operation in neighbours.OPERATIONS
+    if known == service
+]
 
 
 @given(
     target=st.sampled_from(NEIGHBOURS),
     members=st.dictionaries(
-        st.sampled_from(["ServiceCode", "QuotaCode", "MaxResults", "NextToken", "LookupAttributes", "StartTime", "EndTime", "EventCategory"]),
-        EXTREMES | st.sampled_from(["ivs", "L-C01DFF58", [{"AttributeKey": "EventName", "AttributeValue": []}], "management", "1", 1]),
+        st.sampled_from(
+            [
+                "ServiceCode",
+                "QuotaCode",
+                "MaxResults",
+                "NextToken",
+                "LookupAttributes",
+                "StartTime",
+                "EndTime",
+                "EventCategory",
+            ]
+        ),
+        EXTREMES
+        | st.sampled_from(
+            ["ivs", "L-C01DFF58", [{"AttributeKey": "EventName", "AttributeValue": []}], "management", "1", 1]
+        ),
         max_size=4,
     ),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_request_to_a_neighbour_whatever_makes_the_server_fail(fuzzed: Sandbox, target: str, members: dict[str, Any]) -> None:
-    answer = fuzzed.handle(Request("POST", "/", "", {"x-amz-target": target, "authorization": AUTHORIZATION}, json.dumps(members).encode()))
+def test_no_request_to_a_neighbour_whatever_makes_the_server_fail(
+    fuzzed: Sandbox, target: str, members: dict[str, Any]
+) -> None:
+    answer = fuzzed.handle(
+        Request("POST", "/", "", {"x-amz-target": target, "authorization": AUTHORIZATION}, json.dumps(members).encode())
+    )
     assert answer.status in (200, 400), answer.body

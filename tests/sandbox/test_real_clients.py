@@ -15,7 +15,12 @@ import pytest
 from reconciler.sandbox import Sandbox, VirtualClock
 
 HERE = Path(__file__).parent
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-west-2", "AWS_REGION": "us-west-2"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "123456789012",
+    "AWS_SECRET_ACCESS_KEY": "any",
+    "AWS_DEFAULT_REGION": "us-west-2",
+    "AWS_REGION": "us-west-2",
+}
 
 MAIN_TF = """
 terraform {
@@ -59,7 +64,9 @@ data "aws_ivs_stream_key" "stage" {
 
 def test_every_command_of_the_aws_command_line_works_and_is_signed_as_aws_wants_it() -> None:
     pytest.importorskip("awscli")
-    with Sandbox(auth="strict", accounts=_accounts(), clock=VirtualClock(time.time()), settle_seconds=10, stop_seconds=3) as sandbox:
+    with Sandbox(
+        auth="strict", accounts=_accounts(), clock=VirtualClock(time.time()), settle_seconds=10, stop_seconds=3
+    ) as sandbox:
         done = subprocess.run(
             [sys.executable, str(HERE / "aws_commands.py"), sandbox.endpoint_url],
             env={**os.environ, **CREDENTIALS},
@@ -100,13 +107,21 @@ def test_terraform_applies_plans_to_empty_and_destroys(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(MAIN_TF)
     (tmp_path / "key.pem").write_text(PUBLIC_KEY)
     with Sandbox(settle_seconds=0.2, auth="strict", accounts=_accounts()) as sandbox:
-        environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": sandbox.endpoint_url, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+        environment = {
+            **os.environ,
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": sandbox.endpoint_url,
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+        }
         environment.pop("AWS_CONFIG_FILE", None)
         environment.pop("AWS_SHARED_CREDENTIALS_FILE", None)
 
         def terraform(*arguments: str) -> subprocess.CompletedProcess[str]:
             command = ["terraform", *arguments, "-no-color", "-input=false"]
-            return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False)
+            return subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
+            )
 
         if terraform("init").returncode != 0:
             pytest.skip("terraform has no AWS provider here")

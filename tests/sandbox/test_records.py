@@ -51,12 +51,18 @@ def test_cloudtrail_tells_who_changed_what(ivs: Any, client: Any, sandbox: Sandb
     trail = client("cloudtrail")
 
     def look(key: str, value: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = trail.lookup_events(LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}])["Events"]
+        found: list[dict[str, Any]] = trail.lookup_events(
+            LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}]
+        )["Events"]
         return found
 
     assert [event["EventName"] for event in look("ResourceName", arn)] == ["UpdateChannel", "CreateChannel"]
     (update,) = look("EventName", "UpdateChannel")
-    assert (update["Username"], update["EventSource"], update["ReadOnly"]) == ("someone-else", "ivs.amazonaws.com", "false")
+    assert (update["Username"], update["EventSource"], update["ReadOnly"]) == (
+        "someone-else",
+        "ivs.amazonaws.com",
+        "false",
+    )
     detail = json.loads(update["CloudTrailEvent"])
     assert detail["requestParameters"] == {"arn": arn, "latencyMode": "NORMAL"}
     assert detail["userIdentity"]["arn"] == "arn:aws:iam::123456789012:user/someone-else"
@@ -90,14 +96,19 @@ def test_cloudtrail_pages_and_bounds_time(ivs: Any, client: Any, sandbox: Sandbo
         ({"NextToken": "x"}, "InvalidNextTokenException"),
         ({"NextToken": "9" * 30}, "InvalidNextTokenException"),
         ({"StartTime": 2, "EndTime": 1}, "InvalidTimeRangeException"),
-        ({"LookupAttributes": [{"AttributeKey": "Nonsense", "AttributeValue": "x"}]}, "InvalidLookupAttributesException"),
+        (
+            {"LookupAttributes": [{"AttributeKey": "Nonsense", "AttributeValue": "x"}]},
+            "InvalidLookupAttributesException",
+        ),
     ],
 )
 def test_cloudtrail_refuses_nonsense(client: Any, arguments: dict[str, Any], code: str) -> None:
     assert refusal(client("cloudtrail").lookup_events, **arguments) == (400, code)
 
 
-def test_no_secret_is_in_records_events_cloudtrail_page_or_log(ivs: Any, client: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_in_records_events_cloudtrail_page_or_log(
+    ivs: Any, client: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     answer = ivs.create_channel(name="stage")
     arn = answer["channel"]["arn"]
@@ -148,7 +159,16 @@ def test_the_page_says_what_is_set_otherwise_and_how_much_it_does_not_show(ivs: 
         ivs.create_channel(name=f"c{number}")
     sandbox.control.set_rates(True)
     text = page(sandbox)
-    for part in ("answer to list-order", "shuffled", "creates show after", "5 s", "call-rate quotas", "arn channel/abc", "25 of 30", "0, until cleared"):
+    for part in (
+        "answer to list-order",
+        "shuffled",
+        "creates show after",
+        "5 s",
+        "call-rate quotas",
+        "arn channel/abc",
+        "25 of 30",
+        "0, until cleared",
+    ):
         assert part in text, part
     assert "<b>30</b><span>channels</span>" in text
     with Sandbox() as usual:
@@ -173,7 +193,14 @@ def test_the_page_forbids_itself_any_outside_request(sandbox: Sandbox) -> None:
 def test_a_real_browser_shows_the_page_and_asks_nobody_else(ivs: Any, sandbox: Sandbox, tmp_path: Path) -> None:
     ivs.create_channel(name="seen-in-a-browser")
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    command = ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}", f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"{sandbox.endpoint_url}/"]
+    command = [
+        "chromium",
+        *quiet.split(),
+        f"--user-data-dir={tmp_path}",
+        f"--screenshot={tmp_path / 'page.png'}",
+        "--dump-dom",
+        f"{sandbox.endpoint_url}/",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert '<span class="name">seen-in-a-browser</span>' in done.stdout
     assert {call["operation"] for call in sandbox.control.calls()} == {"CreateChannel"}

@@ -48,14 +48,26 @@ def test_a_quota_may_be_of_one_account_in_one_region(client: Any, sandbox: Sandb
 
 def test_quotas_come_in_pages_whose_tokens_fit_their_listing_only(client: Any) -> None:
     quotas = client("service-quotas")
-    pages = list(quotas.get_paginator("list_service_quotas").paginate(ServiceCode="ivs", PaginationConfig={"PageSize": 3}))
+    pages = list(
+        quotas.get_paginator("list_service_quotas").paginate(ServiceCode="ivs", PaginationConfig={"PageSize": 3})
+    )
     assert [len(page["Quotas"]) for page in pages] == [3, 3, 3, 1]
-    assert [row["QuotaName"] for page in pages for row in page["Quotas"]] == [row.title for row in RESOURCE_QUOTAS.values()]
+    assert [row["QuotaName"] for page in pages for row in page["Quotas"]] == [
+        row.title for row in RESOURCE_QUOTAS.values()
+    ]
     token = pages[0]["NextToken"]
-    assert refusal(quotas.list_aws_default_service_quotas, ServiceCode="ivs", NextToken=token) == (400, "InvalidPaginationTokenException")
-    assert refusal(quotas.list_service_quotas, ServiceCode="ivs", NextToken="!") == (400, "InvalidPaginationTokenException")
+    assert refusal(quotas.list_aws_default_service_quotas, ServiceCode="ivs", NextToken=token) == (
+        400,
+        "InvalidPaginationTokenException",
+    )
+    assert refusal(quotas.list_service_quotas, ServiceCode="ivs", NextToken="!") == (
+        400,
+        "InvalidPaginationTokenException",
+    )
     assert refusal(quotas.list_service_quotas, ServiceCode="ivs", MaxResults=101) == (400, "IllegalArgumentException")
-    defaults = quotas.get_paginator("list_aws_default_service_quotas").paginate(ServiceCode="ivs", PaginationConfig={"PageSize": 4})
+    defaults = quotas.get_paginator("list_aws_default_service_quotas").paginate(
+        ServiceCode="ivs", PaginationConfig={"PageSize": 4}
+    )
     assert sum(len(page["Quotas"]) for page in defaults) == len(RESOURCE_QUOTAS)
     assert len(quotas.list_service_quotas(ServiceCode="ivs", QuotaCode=CHANNELS)["Quotas"]) == 1
 
@@ -71,6 +83,8 @@ def test_the_one_service_is_listed_and_others_do_not_exist(client: Any) -> None:
 
 
 def test_what_is_asked_of_a_neighbour_that_it_does_not_answer_is_unknown(client: Any) -> None:
-    assert refusal(client("service-quotas").list_requested_service_quota_change_history)[1] == "UnknownOperationException"
+    assert (
+        refusal(client("service-quotas").list_requested_service_quota_change_history)[1] == "UnknownOperationException"
+    )
     assert refusal(client("cloudtrail").list_trails)[1] == "UnknownOperationException"
     assert refusal(client("sts").get_session_token)[1] == "UnknownOperationException"

@@ -76,7 +76,9 @@ def test_two_processes_on_one_file_let_no_more_through_than_one(file: Path) -> N
     store = Store(file)
     with store.transaction(write=False) as connection:
         ((tokens,),) = connection.execute("SELECT tokens FROM buckets WHERE operation = 'CreateChannel'").fetchall()
-        first, last = connection.execute("SELECT min(time), max(time) FROM calls WHERE operation = 'CreateChannel'").fetchone()
+        first, last = connection.execute(
+            "SELECT min(time), max(time) FROM calls WHERE operation = 'CreateChannel'"
+        ).fetchone()
     store.close()
     assert tokens < 5
     assert passed <= 5 + (last - first) * 5 + 1
@@ -103,7 +105,9 @@ def test_what_survives_a_restart_is_the_world_and_what_does_not_is_the_weather(f
     with Sandbox(file, clock=clock, settle_seconds=10) as before:
         ivs = client_of(session, before)
         arn = ivs.create_channel(name="stage")["channel"]["arn"]
-        record = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})["recordingConfiguration"]["arn"]
+        record = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})[
+            "recordingConfiguration"
+        ]["arn"]
         stream = before.control.go_live(arn, viewers=3)["streamId"]
         before.control.set_quota("channels", 7)
         before.control.deny("ListChannels")
@@ -117,7 +121,10 @@ def test_what_survives_a_restart_is_the_world_and_what_does_not_is_the_weather(f
         assert refusal(ivs.delete_channel, arn=arn) == (409, "ConflictException")
         assert ivs.get_recording_configuration(arn=record)["recordingConfiguration"]["state"] == "ACTIVE"
         assert after.control.quotas()["channels"] == 7
-        assert {call["operation"] for call in after.control.calls()} >= {"CreateChannel", "CreateRecordingConfiguration"}
+        assert {call["operation"] for call in after.control.calls()} >= {
+            "CreateChannel",
+            "CreateRecordingConfiguration",
+        }
         assert len(after.control.events()) == 2
         assert after.control.faults() == []
         assert len(ivs.list_channels(filterByName="sta")["channels"]) == 0

@@ -105,7 +105,11 @@ def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_sto
         f"sys.exit(main(['sandbox', 'serve', '--port', '0', '--db', {str(file)!r}]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -126,14 +130,20 @@ def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_sto
     assert "Traceback" not in log
     store = Store(file)
     with store.transaction(write=False) as connection:
-        assert {arn for (arn,) in connection.execute("SELECT arn FROM resources WHERE kind = 'channel'")} == set(answered)
+        assert {arn for (arn,) in connection.execute("SELECT arn FROM resources WHERE kind = 'channel'")} == set(
+            answered
+        )
     store.close()
 
 
 def test_a_state_that_cannot_be_used_is_an_answer_on_every_path_and_never_an_exception() -> None:
     sandbox = Sandbox(serve=False)
     sandbox.stop()
-    for request in (Request("POST", "/CreateChannel"), Request("GET", "/"), Request("POST", "/_sandbox/reset", "", {"content-type": "application/json"})):
+    for request in (
+        Request("POST", "/CreateChannel"),
+        Request("GET", "/"),
+        Request("POST", "/_sandbox/reset", "", {"content-type": "application/json"}),
+    ):
         answer = sandbox.handle(request)
         assert answer.status == 500
         assert b"closed database" in answer.body

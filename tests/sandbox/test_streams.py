@@ -23,7 +23,10 @@ def channel(ivs: Any) -> str:
 
 
 def names(events: list[dict[str, Any]]) -> list[str]:
-    return [event["detail"].get("event_name") or event["detail"].get("recording_status") or event["detail"]["limit_name"] for event in events]
+    return [
+        event["detail"].get("event_name") or event["detail"].get("recording_status") or event["detail"]["limit_name"]
+        for event in events
+    ]
 
 
 def test_an_idle_channel_is_not_broadcasting_and_an_unknown_one_not_found(ivs: Any, channel: str) -> None:
@@ -65,10 +68,18 @@ def test_sessions_keep_the_channel_as_it_was_and_list_newest_first(ivs: Any, cha
     old = ivs.get_stream_session(channelArn=channel, streamId=first)["streamSession"]
     assert old["channel"]["name"] == "stage"
     assert "srt" not in old["channel"]
-    assert [event["name"] for event in old["truncatedEvents"]] == ["Stream End", "Session Ended", "Stream Start", "Session Created"]
+    assert [event["name"] for event in old["truncatedEvents"]] == [
+        "Stream End",
+        "Session Ended",
+        "Stream Start",
+        "Session Created",
+    ]
     assert ivs.get_stream_session(channelArn=channel)["streamSession"]["streamId"] == second
     one = ivs.list_stream_sessions(channelArn=channel, maxResults=1)
-    assert [row["streamId"] for row in ivs.list_stream_sessions(channelArn=channel, nextToken=one["nextToken"])["streamSessions"]] == [first]
+    assert [
+        row["streamId"]
+        for row in ivs.list_stream_sessions(channelArn=channel, nextToken=one["nextToken"])["streamSessions"]
+    ] == [first]
 
 
 def test_streams_are_listed_and_filtered_by_health(ivs: Any, sandbox: Sandbox) -> None:
@@ -76,7 +87,11 @@ def test_streams_are_listed_and_filtered_by_health(ivs: Any, sandbox: Sandbox) -
     for arn in arns:
         sandbox.control.go_live(arn, viewers=2)
     sandbox.control.set_health(arns[1], "STARVING")
-    listed = [row for page in ivs.get_paginator("list_streams").paginate(PaginationConfig={"PageSize": 1}) for row in page["streams"]]
+    listed = [
+        row
+        for page in ivs.get_paginator("list_streams").paginate(PaginationConfig={"PageSize": 1})
+        for row in page["streams"]
+    ]
     assert [row["channelArn"] for row in listed] == arns
     assert "playbackUrl" not in listed[0]
     assert [row["channelArn"] for row in ivs.list_streams(filterBy={"health": "STARVING"})["streams"]] == [arns[1]]
@@ -107,19 +122,29 @@ def test_one_ad_break_at_a_time_and_only_with_ads(ivs: Any, sandbox: Sandbox) ->
     assert len(ivs.insert_ad_break(channelArn=sold, durationSeconds=30)["adBreakId"]) == 12
     assert refusal(ivs.insert_ad_break, channelArn=sold, durationSeconds=30) == (409, "ConflictException")
     sandbox.control.advance(30)
-    assert ivs.insert_ad_break(channelArn=sold, durationSeconds=1, adBreakId="abcdefABCDEF")["adBreakId"] == "abcdefABCDEF"
+    assert (
+        ivs.insert_ad_break(channelArn=sold, durationSeconds=1, adBreakId="abcdefABCDEF")["adBreakId"] == "abcdefABCDEF"
+    )
     assert names(sandbox.control.events())[0] == "Ad Break Inserted"
 
 
 def test_revoking_viewers_succeeds_whether_they_watch_or_not(ivs: Any, channel: str) -> None:
     ivs.start_viewer_session_revocation(channelArn=channel, viewerId="v")
-    pairs = [{"channelArn": arn, "viewerId": "v"} for arn in (channel, f"{channel}x", channel.replace("123456789012", "999988887777"))]
+    pairs = [
+        {"channelArn": arn, "viewerId": "v"}
+        for arn in (channel, f"{channel}x", channel.replace("123456789012", "999988887777"))
+    ]
     errors = ivs.batch_start_viewer_session_revocation(viewerSessions=pairs)["errors"]
-    assert [(error["channelArn"], error["code"]) for error in errors] == [(pairs[1]["channelArn"], "404"), (pairs[2]["channelArn"], "403")]
+    assert [(error["channelArn"], error["code"]) for error in errors] == [
+        (pairs[1]["channelArn"], "404"),
+        (pairs[2]["channelArn"], "403"),
+    ]
 
 
 def test_recording_channels_log_recording_events_with_the_documented_prefix(ivs: Any, sandbox: Sandbox) -> None:
-    made = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})["recordingConfiguration"]["arn"]
+    made = ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})[
+        "recordingConfiguration"
+    ]["arn"]
     sandbox.control.advance(10)
     arn = ivs.create_channel(recordingConfigurationArn=made)["channel"]["arn"]
     sandbox.control.go_live(arn)
@@ -129,7 +154,9 @@ def test_recording_channels_log_recording_events_with_the_documented_prefix(ivs:
     end = sandbox.control.events()[0]
     assert end["detail-type"] == "IVS Recording State Change"
     assert end["detail"]["recording_duration_ms"] == 1500
-    assert end["detail"]["recording_s3_key_prefix"].startswith(f"ivs/v1/123456789012/{arn.rpartition('/')[2]}/2026/1/1/0/0/")
+    assert end["detail"]["recording_s3_key_prefix"].startswith(
+        f"ivs/v1/123456789012/{arn.rpartition('/')[2]}/2026/1/1/0/0/"
+    )
 
 
 def test_limits_on_streams_and_views_are_events(ivs: Any, channel: str, sandbox: Sandbox) -> None:
@@ -145,7 +172,9 @@ def test_limits_on_streams_and_views_are_events(ivs: Any, channel: str, sandbox:
     assert names(sandbox.control.events())[0] == "Concurrent Broadcasts"
 
 
-def test_nobody_streams_to_a_channel_without_a_key_but_a_running_stream_goes_on(ivs: Any, channel: str, sandbox: Sandbox) -> None:
+def test_nobody_streams_to_a_channel_without_a_key_but_a_running_stream_goes_on(
+    ivs: Any, channel: str, sandbox: Sandbox
+) -> None:
     key = ivs.list_stream_keys(channelArn=channel)["streamKeys"][0]["arn"]
     sandbox.control.go_live(channel)
     ivs.delete_stream_key(arn=key)
@@ -202,7 +231,9 @@ def test_a_follower_that_comes_back_gets_what_it_missed_and_nothing_twice(channe
     assert lines[2:4] == [b"id: 2\n", b"event: IVS Stream State Change\n"]
     assert json.loads(lines[4].removeprefix(b"data: "))["detail"]["event_name"] == "Stream Start"
     for nonsense in ("x", "-1", "9" * 30):
-        request = urllib.request.Request(f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": nonsense})
+        request = urllib.request.Request(
+            f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": nonsense}
+        )
         with urllib.request.urlopen(request, timeout=10) as stream:
             assert [stream.readline() for _ in range(2)] == [b"retry: 1000\n", b"\n"]
             sandbox.control.go_offline(channel)
@@ -234,7 +265,13 @@ def test_events_are_posted_to_a_url_again_if_its_answer_is_nonsense(session: Any
     thread.start()
     try:
         with Sandbox(clock=VirtualClock(), post_events_to=f"http://127.0.0.1:{receiver.server_port}/") as sandbox:
-            ivs = session.client("ivs", endpoint_url=sandbox.endpoint_url, region_name="us-west-2", aws_access_key_id="1", aws_secret_access_key="1")
+            ivs = session.client(
+                "ivs",
+                endpoint_url=sandbox.endpoint_url,
+                region_name="us-west-2",
+                aws_access_key_id="1",
+                aws_secret_access_key="1",
+            )
             sandbox.control.go_live(ivs.create_channel()["channel"]["arn"])
             assert enough.wait(10)
     finally:

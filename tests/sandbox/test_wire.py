@@ -14,7 +14,9 @@ from reconciler.sandbox import Sandbox
 from reconciler.sandbox.store import FORMAT
 from reconciler.sandbox.wire import Request
 
-CREDENTIAL = "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+CREDENTIAL = (
+    "AWS4-HMAC-SHA256 Credential=123456789012/20260101/us-west-2/ivs/aws4_request, SignedHeaders=host, Signature=0"
+)
 
 
 @pytest.fixture
@@ -24,12 +26,18 @@ def raw(sandbox: Sandbox) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
-def ask(raw: http.client.HTTPConnection, method: str, path: str, body: bytes = b"{}", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+def ask(
+    raw: http.client.HTTPConnection, method: str, path: str, body: bytes = b"{}", **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
     raw.request(
         method,
         path,
         body,
-        {"Authorization": CREDENTIAL, "Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}},
+        {
+            "Authorization": CREDENTIAL,
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        },
     )
     answer = raw.getresponse()
     return answer, answer.read()
@@ -80,7 +88,10 @@ def test_gzip_is_taken_and_given(raw: http.client.HTTPConnection) -> None:
     assert len(json.loads(gzip.decompress(body))["channels"]) == 6
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe", b'{"name": NaN}', b"[" * 50_000, b'{"maxResults": ' + b"9" * 5000 + b"}", b'"text"'])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b"\xff\xfe", b'{"name": NaN}', b"[" * 50_000, b'{"maxResults": ' + b"9" * 5000 + b"}", b'"text"'],
+)
 def test_a_body_that_is_no_json_object_is_a_serialization_error(raw: http.client.HTTPConnection, body: bytes) -> None:
     answer, _ = ask(raw, "POST", "/CreateChannel", body)
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (400, "SerializationException")
@@ -110,7 +121,12 @@ def test_a_huge_announced_body_is_refused_unread(raw: http.client.HTTPConnection
 
 def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPConnection, sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
-    for garbage in (b"hello\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n"):
+    for garbage in (
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+    ):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(garbage)
             assert connection.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
@@ -120,14 +136,20 @@ def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPC
 def test_a_client_that_asks_to_go_on_is_told_to(sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(b"POST /CreateChannel HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        connection.sendall(
+            b"POST /CreateChannel HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(b"{}")
         assert b"streamKey" in b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-@pytest.mark.parametrize("query", ["X-Amz-Credential=", "notX-Amz-Credential=1/2/3/4/5", "X-Amz-Credential=a", "X-Amz-Credential=a/b"])
-def test_an_odd_credential_in_the_address_is_the_default_caller_and_no_broken_connection(raw: http.client.HTTPConnection, query: str) -> None:
+@pytest.mark.parametrize(
+    "query", ["X-Amz-Credential=", "notX-Amz-Credential=1/2/3/4/5", "X-Amz-Credential=a", "X-Amz-Credential=a/b"]
+)
+def test_an_odd_credential_in_the_address_is_the_default_caller_and_no_broken_connection(
+    raw: http.client.HTTPConnection, query: str
+) -> None:
     raw.request("POST", f"/ListChannels?{query}", b"{}")
     answer = raw.getresponse()
     assert (answer.status, answer.read()) == (200, b'{"channels":[]}')
@@ -140,19 +162,28 @@ def test_the_page_answers_head_as_health_checks_ask(raw: http.client.HTTPConnect
 
 
 def test_a_chunked_body_is_understood(raw: http.client.HTTPConnection) -> None:
-    raw.request("POST", "/CreateChannel", iter([b'{"name":', b' "chunks"}']), {"Authorization": CREDENTIAL}, encode_chunked=True)
+    raw.request(
+        "POST", "/CreateChannel", iter([b'{"name":', b' "chunks"}']), {"Authorization": CREDENTIAL}, encode_chunked=True
+    )
     assert json.loads(raw.getresponse().read())["channel"]["name"] == "chunks"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/NoSuchOperation"), ("GET", "/CreateChannel"), ("PUT", "/tags/x"), ("POST", "/createchannel")])
-def test_what_no_operation_answers_is_an_unknown_operation(raw: http.client.HTTPConnection, method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/NoSuchOperation"), ("GET", "/CreateChannel"), ("PUT", "/tags/x"), ("POST", "/createchannel")],
+)
+def test_what_no_operation_answers_is_an_unknown_operation(
+    raw: http.client.HTTPConnection, method: str, path: str
+) -> None:
     answer, _ = ask(raw, method, path)
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (404, "UnknownOperationException")
 
 
 def test_unsigned_requests_fall_into_the_default_account_and_region(raw: http.client.HTTPConnection) -> None:
     raw.request("POST", "/CreateChannel", b"{}")
-    assert json.loads(raw.getresponse().read())["channel"]["arn"].startswith("arn:aws:ivs:us-west-2:123456789012:channel/")
+    assert json.loads(raw.getresponse().read())["channel"]["arn"].startswith(
+        "arn:aws:ivs:us-west-2:123456789012:channel/"
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,10 +196,14 @@ def test_unsigned_requests_fall_into_the_default_account_and_region(raw: http.cl
         ("localhost", "us-west-2"),
     ],
 )
-def test_both_styles_of_the_services_host_name_tell_the_region_and_a_signature_overrules_them(sandbox: Sandbox, host: str, region: str) -> None:
+def test_both_styles_of_the_services_host_name_tell_the_region_and_a_signature_overrules_them(
+    sandbox: Sandbox, host: str, region: str
+) -> None:
     unsigned = sandbox.handle(Request("POST", "/CreateChannel", headers={"host": host}, body=b"{}"))
     assert f":ivs:{region}:" in json.loads(unsigned.body)["channel"]["arn"]
-    signed = sandbox.handle(Request("POST", "/CreateChannel", headers={"host": host, "authorization": CREDENTIAL}, body=b"{}"))
+    signed = sandbox.handle(
+        Request("POST", "/CreateChannel", headers={"host": host, "authorization": CREDENTIAL}, body=b"{}")
+    )
     assert ":ivs:us-west-2:" in json.loads(signed.body)["channel"]["arn"]
 
 
@@ -218,7 +253,9 @@ def test_the_control_api_refuses_pages_of_other_sites_and_forms(raw: http.client
         ("__init__", b"{}"),
     ],
 )
-def test_a_control_request_that_makes_no_sense_is_refused_in_words(raw: http.client.HTTPConnection, path: str, body: bytes) -> None:
+def test_a_control_request_that_makes_no_sense_is_refused_in_words(
+    raw: http.client.HTTPConnection, path: str, body: bytes
+) -> None:
     answer, text = ask(raw, "POST", f"/_sandbox/{path}", body)
     assert answer.status in (400, 404)
     assert json.loads(text)["error"]

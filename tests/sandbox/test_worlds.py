@@ -42,11 +42,15 @@ def filled() -> Iterator[tuple[Sandbox, dict[str, str]]]:
 
         arns = {
             "recording-configuration": make(
-                "CreateRecordingConfiguration", "recordingConfiguration", destinationConfiguration={"s3": {"bucketName": "only-ours"}}
+                "CreateRecordingConfiguration",
+                "recordingConfiguration",
+                destinationConfiguration={"s3": {"bucketName": "only-ours"}},
             ),
             "failover-slate-configuration": make("CreateFailoverSlateConfiguration", "failoverSlateConfiguration"),
             "playback-restriction-policy": make("CreatePlaybackRestrictionPolicy", "playbackRestrictionPolicy"),
-            "ad-configuration": make("CreateAdConfiguration", "adConfiguration", mediaTailorPlaybackConfigurations=MEDIA),
+            "ad-configuration": make(
+                "CreateAdConfiguration", "adConfiguration", mediaTailorPlaybackConfigurations=MEDIA
+            ),
             "playback-key": make("ImportPlaybackKeyPair", "keyPair", publicKeyMaterial=PUBLIC_KEY),
         }
         sandbox.control.advance(1)
@@ -71,7 +75,10 @@ def naming(operation: service_model.Operation, arns: dict[str, str]) -> Iterator
     pointed = {member: value for member in shape["members"] if (value := pointing(member, shape, arns)) is not None}
     needed = {member: value for member, value in pointed.items() if member in shape.get("required", ())}
     if "resourceArn" in pointed:
-        yield from ({**required, "resourceArn": arn, **({"tagKeys": ["whose"]} if "tagKeys" in shape["members"] else {})} for arn in arns.values())
+        yield from (
+            {**required, "resourceArn": arn, **({"tagKeys": ["whose"]} if "tagKeys" in shape["members"] else {})}
+            for arn in arns.values()
+        )
         return
     yield {**required, **needed}
     yield from ({**required, **needed, member: value} for member, value in pointed.items() if member not in needed)
@@ -93,13 +100,19 @@ def pointing(member: str, shape: dict[str, Any], arns: dict[str, str]) -> Any:
 
 def picture(sandbox: Sandbox) -> list[dict[str, Any]]:
     """Everything in our world, as it shows."""
-    lists = [name for name in sorted(MODEL.operations) if name.startswith("List") and not MODEL.shapes[MODEL.operations[name].input or ""].get("required")]
+    lists = [
+        name
+        for name in sorted(MODEL.operations)
+        if name.startswith("List") and not MODEL.shapes[MODEL.operations[name].input or ""].get("required")
+    ]
     return [json.loads(ask(sandbox, OURS, name, maxResults=100).body) for name in lists]
 
 
 @pytest.mark.parametrize("world", [THEIRS, ELSEWHERE], ids=["another account", "another region"])
 @pytest.mark.parametrize("name", sorted(MODEL.operations))
-def test_no_operation_shows_or_changes_what_is_another_worlds(filled: tuple[Sandbox, dict[str, str]], name: str, world: tuple[str, str]) -> None:
+def test_no_operation_shows_or_changes_what_is_another_worlds(
+    filled: tuple[Sandbox, dict[str, str]], name: str, world: tuple[str, str]
+) -> None:
     sandbox, arns = filled
     before = picture(sandbox)
     assert "only-ours" in json.dumps(before)

@@ -32,7 +32,9 @@ def plan_of(folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]) 
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_every_apply_is_followed_by_an_empty_plan(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_apply_is_followed_by_an_empty_plan(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario = yaml.safe_load(path.read_text(encoding="utf-8"))
     folder = stack(tmp_path / "repo", {})
     (folder / "keys").mkdir()

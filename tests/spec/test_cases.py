@@ -16,7 +16,9 @@ CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
 def read(path: Path) -> dict[str, Any]:
     case: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert set(case) <= {"title", "project", "files", "keys", "problems", "warnings", "desired"}, f"{path.name} has an unknown field"
+    assert set(case) <= {"title", "project", "files", "keys", "problems", "warnings", "desired"}, (
+        f"{path.name} has an unknown field"
+    )
     return case
 
 
@@ -35,7 +37,9 @@ def test_a_situation_is_judged_as_its_case_says(path: Path, tmp_path: Path) -> N
         desired = case["desired"]
         by_target = desired if set(desired) == set(load_project(tmp_path).targets) else {None: desired}
         for target, resources in by_target.items():
-            assert {str(address): plain(resource) for address, resource in load(tmp_path, target).resources.items()} == resources
+            assert {
+                str(address): plain(resource) for address, resource in load(tmp_path, target).resources.items()
+            } == resources
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

@@ -64,7 +64,9 @@ def test_an_empty_folder_is_a_problem_that_names_the_pattern(tmp_path: Path) -> 
         'ivs-reconciler.yaml:1:1: specs "specs/**/*.yaml" matches nothing: there is no folder specs; make it, or correct the pattern'
     ]
     (tmp_path / "specs").mkdir()
-    assert problems_of(tmp_path) == ['ivs-reconciler.yaml:1:1: specs "specs/**/*.yaml" matches no file; put a spec file into specs, or correct the pattern']
+    assert problems_of(tmp_path) == [
+        'ivs-reconciler.yaml:1:1: specs "specs/**/*.yaml" matches no file; put a spec file into specs, or correct the pattern'
+    ]
 
 
 def test_the_problem_of_a_target_s_own_pattern_stands_at_that_pattern(tmp_path: Path) -> None:
@@ -129,7 +131,10 @@ def test_a_file_or_folder_that_may_not_be_read_is_a_problem(tmp_path: Path) -> N
 
 
 def test_a_file_that_is_not_utf_8_is_named_beside_the_others(tmp_path: Path) -> None:
-    write(tmp_path, {"specs/a.yaml": "channels: {Köln: }\n".encode("latin-1"), "specs/b.yaml": "channels: {b: {typ: BASIC}}\n"})
+    write(
+        tmp_path,
+        {"specs/a.yaml": "channels: {Köln: }\n".encode("latin-1"), "specs/b.yaml": "channels: {b: {typ: BASIC}}\n"},
+    )
     assert problems_of(tmp_path) == [
         "specs/a.yaml: is not UTF-8: byte 0xf6 at offset 12, in line 1, does not fit; save it as UTF-8",
         'specs/b.yaml:1:16: channel/b: unknown field "typ"; did you mean "type"?',
@@ -143,7 +148,10 @@ def test_a_file_that_is_not_utf_8_is_named_beside_the_others(tmp_path: Path) -> 
         (lambda path: path.mkdir(), "ivs-reconciler.yaml: is a folder; name the project file in it"),
         (lambda path: path.write_bytes(b"\xff"), "ivs-reconciler.yaml: is not UTF-8"),
         (lambda path: path.write_text("a: [\n"), "ivs-reconciler.yaml:2:1: not valid YAML"),
-        (lambda path: path.write_text(PROJECT + "---\nx: y\n"), "ivs-reconciler.yaml:5:1: a project file is one document"),
+        (
+            lambda path: path.write_text(PROJECT + "---\nx: y\n"),
+            "ivs-reconciler.yaml:5:1: a project file is one document",
+        ),
     ],
 )
 def test_a_project_file_that_cannot_be_read_is_a_problem(make: object, expected: str, tmp_path: Path) -> None:
@@ -155,8 +163,14 @@ def test_a_project_file_that_cannot_be_read_is_a_problem(make: object, expected:
 def test_another_project_file_can_be_named(tmp_path: Path) -> None:
     write(tmp_path, {"deploy/other.yaml": PROJECT.replace("acme", "other"), "deploy/specs/a.yaml": channel("a")})
     project = load_project(tmp_path, "deploy/other.yaml")
-    assert (project.stack, project.root, project.path) == ("other", str(tmp_path / "deploy"), str(tmp_path / "deploy" / "other.yaml"))
-    with pytest.raises(SpecError, match=r"^none\.yaml: no such project file in .*; check the path given with --config$"):
+    assert (project.stack, project.root, project.path) == (
+        "other",
+        str(tmp_path / "deploy"),
+        str(tmp_path / "deploy" / "other.yaml"),
+    )
+    with pytest.raises(
+        SpecError, match=r"^none\.yaml: no such project file in .*; check the path given with --config$"
+    ):
         load_project(tmp_path, "none.yaml")
 
 
@@ -168,9 +182,7 @@ def test_the_project_file_is_not_looked_for_in_folders_above(tmp_path: Path) -> 
 
 def test_a_key_file_is_limited_and_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "secret.pem").write_text("x")
-    spec = (
-        "playbackKeyPairs: {a: {publicKeyMaterial: {file: big.pem}}, b: {publicKeyMaterial: {file: link.pem}}, c: {publicKeyMaterial: {file: /etc/passwd}}}\n"
-    )
+    spec = "playbackKeyPairs: {a: {publicKeyMaterial: {file: big.pem}}, b: {publicKeyMaterial: {file: link.pem}}, c: {publicKeyMaterial: {file: /etc/passwd}}}\n"
     folder = write(tmp_path / "p", {"specs/a.yaml": spec, "big.pem": "x" * 70_000})
     (folder / "link.pem").symlink_to("../secret.pem")
     assert [problem.split(": ", 2)[2] for problem in problems_of(folder)] == [

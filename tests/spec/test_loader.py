@@ -115,7 +115,13 @@ def test_a_merge_of_a_merge_reaches_all_the_way_down() -> None:
 
 
 def test_aliases_stand_for_values_and_keys_and_may_be_defined_anew() -> None:
-    assert read("a: &x one\nb: *x\n*x : c\nd: &x two\ne: *x\n") == {"a": "one", "b": "one", "one": "c", "d": "two", "e": "two"}
+    assert read("a: &x one\nb: *x\n*x : c\nd: &x two\ne: *x\n") == {
+        "a": "one",
+        "b": "one",
+        "one": "c",
+        "d": "two",
+        "e": "two",
+    }
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n", "\ufeff"])
@@ -174,7 +180,10 @@ def test_equal_texts_of_several_files_are_one_object() -> None:
         ("a: \x01\n", "1:4 the character U+0001 is not allowed in YAML"),
         ("a: [b\n", "2:1 not valid YAML: did not find expected ',' or ']', while parsing a flow sequence"),
         ('a: "b\n', "2:1 not valid YAML: found unexpected end of stream, while scanning a quoted scalar"),
-        ("a: @b\n", "1:4 not valid YAML: found character that cannot start any token, while scanning for the next token"),
+        (
+            "a: @b\n",
+            "1:4 not valid YAML: found character that cannot start any token, while scanning for the next token",
+        ),
         (b"a: b\nc: \xff\n", "is not UTF-8: byte 0xff at offset 8, in line 2, does not fit"),
         ("name: K\u00f6ln\n".encode("latin-1"), "is not UTF-8: byte 0xf6 at offset 7, in line 1, does not fit"),
         ("a: b\n".encode("utf-16"), "is UTF-16"),
@@ -199,7 +208,9 @@ def test_aliases_that_explode_are_refused_at_once() -> None:
 def test_merges_that_explode_are_refused_too() -> None:
     lines = ["a0: &a0 {" + ", ".join(f"k{n}: v" for n in range(1000)) + "}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 30)]
-    assert [flaw.split(" ", 1)[1] for flaw in flaws("\n".join(lines))] == ["the aliases of this file stand for more than 500,000 values"]
+    assert [flaw.split(" ", 1)[1] for flaw in flaws("\n".join(lines))] == [
+        "the aliases of this file stand for more than 500,000 values"
+    ]
 
 
 def test_many_honest_aliases_are_fine() -> None:
@@ -243,6 +254,11 @@ def test_the_parser_of_pyyaml_itself_gives_the_same_marks() -> None:
         ((), False, (2, 1)),
     ],
 )
-def test_a_path_leads_to_the_place_where_the_thing_is_written(path: tuple[str | int, ...], at_key: bool, expected: tuple[int, int]) -> None:
-    source = load("x", b"# a comment\nchannels:\n  a: &a\n    type: BASIC\n    list: [1, 2]\n  b:\n    <<: *a\n    name: x\n  c: {<<: [*a]}\n")
+def test_a_path_leads_to_the_place_where_the_thing_is_written(
+    path: tuple[str | int, ...], at_key: bool, expected: tuple[int, int]
+) -> None:
+    source = load(
+        "x",
+        b"# a comment\nchannels:\n  a: &a\n    type: BASIC\n    list: [1, 2]\n  b:\n    <<: *a\n    name: x\n  c: {<<: [*a]}\n",
+    )
     assert source.mark(path, at_key=at_key) == expected

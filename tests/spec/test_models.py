@@ -21,7 +21,11 @@ from tests.spec.support import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = botocore.session.Session().get_service_model("ivs")
-EXAMPLES = [path for path in sorted((ROOT / "examples").rglob("*.yaml")) if path.name == "ivs-reconciler.yaml" or "specs" in path.parts]
+EXAMPLES = [
+    path
+    for path in sorted((ROOT / "examples").rglob("*.yaml"))
+    if path.name == "ivs-reconciler.yaml" or "specs" in path.parts
+]
 """Project files and spec files; the examples hold other people's YAML too."""
 
 
@@ -42,7 +46,9 @@ _ALONE = {KindName.CHANNEL: {"streamKey"}, KindName.PLAYBACK_KEY_PAIR: {"rotatio
 @pytest.mark.parametrize("kind", MODELS, ids=str)
 def test_a_model_has_every_field_of_the_service_and_no_other(kind: KindName) -> None:
     by_id = set(REFERENCES) if kind is KindName.CHANNEL else set()
-    assert set(MODELS[kind].model_fields) == set(inputs(kind)) | by_id | (OURS - {"streamKey", "rotation"}) | _ALONE.get(kind, set())
+    assert set(MODELS[kind].model_fields) == set(inputs(kind)) | by_id | (
+        OURS - {"streamKey", "rotation"}
+    ) | _ALONE.get(kind, set())
 
 
 def test_the_stream_key_has_the_service_s_fields() -> None:
@@ -83,7 +89,11 @@ def test_enums_patterns_and_ranges_are_the_service_s(kind: KindName) -> None:
 
 
 def vars_of(item: Any) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in ("ge", "le", "max_length", "min_length", "pattern") if getattr(item, name, None) is not None}
+    return {
+        name: getattr(item, name)
+        for name in ("ge", "le", "max_length", "min_length", "pattern")
+        if getattr(item, name, None) is not None
+    }
 
 
 def test_every_kind_with_a_section_has_a_model() -> None:
@@ -135,7 +145,11 @@ def test_every_file_of_the_examples_fits_the_schema_it_names(path: Path) -> None
     jsonschema.validate(yaml.safe_load(text.replace("[DE, FR, NO]", '[DE, FR, "NO"]')), schemas()[published.name])
 
 
-GOOD = [path for path in sorted((Path(__file__).parent / "cases").glob("*.yaml")) if "\ndesired:" in path.read_text(encoding="utf-8")]
+GOOD = [
+    path
+    for path in sorted((Path(__file__).parent / "cases").glob("*.yaml"))
+    if "\ndesired:" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)

@@ -81,7 +81,10 @@ DER = base64.b64decode(BODY)
         (BODY, "this is not PEM text"),
         ("ssh-ed25519 AAAA x@y", "this is a key in SSH format"),
         ("ecdsa-sha2-nistp384 AAAA x@y", "this is a key in SSH format"),
-        (GOOD.replace("-----END PUBLIC KEY-----", ""), "the PEM text is cut short: its END line is missing or does not match"),
+        (
+            GOOD.replace("-----END PUBLIC KEY-----", ""),
+            "the PEM text is cut short: its END line is missing or does not match",
+        ),
         (GOOD + KNOWN, "there are 2 PEM blocks"),
         (GOOD.replace("PUBLIC KEY", "EC PARAMETERS"), "this PEM block is not a public key"),
         (GOOD.replace("E", "*"), "this is not PEM text"),
@@ -98,7 +101,9 @@ def test_damaged_keys_and_other_texts_are_refused(text: str, what: str) -> None:
     assert refused(text) == what
 
 
-@pytest.mark.parametrize("kind", ["EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY"])
+@pytest.mark.parametrize(
+    "kind", ["EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY"]
+)
 def test_a_private_key_is_refused_by_name_and_held_nowhere(kind: str) -> None:
     with pytest.raises(BadKey) as caught:
         read_public_key(GOOD + PRIVATE_KEY.replace("EC PRIVATE KEY", kind))

@@ -242,9 +242,19 @@ WORDS = st.sampled_from(
         "!t a",
     ]
 )
-KEYS = st.sampled_from([*["a", "b", "c", "y", "No", "1a", "-1", "1", "null", "~", "x-1", "a.b", "a/b", "a@b", "_", "<<"], "a b", '"q"', "K" * 129])
+KEYS = st.sampled_from(
+    [
+        *["a", "b", "c", "y", "No", "1a", "-1", "1", "null", "~", "x-1", "a.b", "a/b", "a@b", "_", "<<"],
+        "a b",
+        '"q"',
+        "K" * 129,
+    ]
+)
 COMMENTS = st.sampled_from(["", "", "", "", " # c", "  # a: b", "#c", " "])
-NOISE = st.one_of(st.sampled_from(["", "   ", "# c", "  # x: y", "---", "...", "- a", "text", "\t", "}", "a:"]), st.text("ab:{}[],\"' #-1", max_size=12))
+NOISE = st.one_of(
+    st.sampled_from(["", "   ", "# c", "  # x: y", "---", "...", "- a", "text", "\t", "}", "a:"]),
+    st.text("ab:{}[],\"' #-1", max_size=12),
+)
 
 
 def lines_of(draw: st.DrawFn, tree: dict[str, Any], indent: int) -> list[str]:
@@ -252,7 +262,10 @@ def lines_of(draw: st.DrawFn, tree: dict[str, Any], indent: int) -> list[str]:
     for key, value in tree.items():
         behind = draw(COMMENTS)
         if isinstance(value, dict):
-            lines += [f"{' ' * indent}{key}:{behind}", *lines_of(draw, value, indent + draw(st.sampled_from([1, 2, 2, 4])))]
+            lines += [
+                f"{' ' * indent}{key}:{behind}",
+                *lines_of(draw, value, indent + draw(st.sampled_from([1, 2, 2, 4]))),
+            ]
         else:
             lines.append(f"{' ' * indent}{key}:{draw(st.sampled_from([' ', ' ', '  ', '']))}{value}{behind}")
     return lines
@@ -261,7 +274,14 @@ def lines_of(draw: st.DrawFn, tree: dict[str, Any], indent: int) -> list[str]:
 @st.composite
 def texts(draw: st.DrawFn) -> str:
     """Draw something very like a plain file, then perhaps damage it."""
-    tree = draw(st.dictionaries(KEYS, st.recursive(WORDS, lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=5), min_size=1, max_size=3))
+    tree = draw(
+        st.dictionaries(
+            KEYS,
+            st.recursive(WORDS, lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=5),
+            min_size=1,
+            max_size=3,
+        )
+    )
     lines = lines_of(draw, tree, 0)
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -282,19 +302,29 @@ def test_both_readers_agree_on_whatever_is_plain(text: str) -> None:
     check(text.encode())
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_both_readers_agree_on_the_examples(path: Path) -> None:
     check(path.read_bytes())
 
 
 def test_a_long_line_that_is_nearly_plain_takes_no_time() -> None:
-    for line in ("a: " + "b " * 20_000 + "!", "a: {" + "b: c, " * 20_000, "a: [" + '"b", ' * 20_000, "a: " + "b:c" * 20_000 + " :", "a: " + "'" * 20_001):
+    for line in (
+        "a: " + "b " * 20_000 + "!",
+        "a: {" + "b: c, " * 20_000,
+        "a: [" + '"b", ' * 20_000,
+        "a: " + "b:c" * 20_000 + " :",
+        "a: " + "'" * 20_001,
+    ):
         assert not check(line.encode())
 
 
 def test_a_plain_project_is_loaded_without_pyyaml(tmp_path: Path) -> None:
     (tmp_path / "specs").mkdir()
-    (tmp_path / "ivs-reconciler.yaml").write_text(f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8")
+    (tmp_path / "ivs-reconciler.yaml").write_text(
+        f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8"
+    )
     (tmp_path / "specs" / "a.yaml").write_text("channels:\n  a: {type: BASIC}\n", encoding="utf-8")
     script = "import sys; from reconciler.cli.main import main; main(['validate']); print('yaml' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)

@@ -61,7 +61,13 @@ ignoreTags: ["cost-*", owner]
         stack="acme.live_1-x",
         specs=("a.yaml", "b/**/*.yaml"),
         default_tags={"team": "video"},
-        default_channel={"type": "STANDARD", "recordingConfiguration": "archive", "protect": True, "ignoreChanges": ["tags/x"], "tags": {"a": "b"}},
+        default_channel={
+            "type": "STANDARD",
+            "recordingConfiguration": "archive",
+            "protect": True,
+            "ignoreChanges": ["tags/x"],
+            "tags": {"a": "b"},
+        },
         ignore_tags=("cost-*", "owner"),
         targets={
             "prod": Target(
@@ -76,7 +82,13 @@ ignoreTags: ["cost-*", owner]
                 paced=True,
                 specs=("prod.yaml",),
             ),
-            "dev": Target(name="dev", region="ap-south-1", account_id="000000000001", sandbox=str(tmp_path / "state" / "dev.db"), paced=False),
+            "dev": Target(
+                name="dev",
+                region="ap-south-1",
+                account_id="000000000001",
+                sandbox=str(tmp_path / "state" / "dev.db"),
+                paced=False,
+            ),
         },
         guardrails=Guardrails(0, None, 7, 100, OnLive.WAIT, 7200),
     )
@@ -103,7 +115,9 @@ def test_calls_keep_to_the_rates_of_aws_unless_the_server_is_here(fields: str, p
     assert target(tmp_path, fields).paced is paced
 
 
-@pytest.mark.parametrize(("written", "meant"), [("x.db", "{root}/x.db"), ("./a/../x.db", "{root}/x.db"), ("/var/x.db", "/var/x.db")])
+@pytest.mark.parametrize(
+    ("written", "meant"), [("x.db", "{root}/x.db"), ("./a/../x.db", "{root}/x.db"), ("/var/x.db", "/var/x.db")]
+)
 def test_the_state_file_of_a_sandbox_is_found_from_the_project_file(written: str, meant: str, tmp_path: Path) -> None:
     assert target(tmp_path, f"sandbox: {written}").sandbox == meant.format(root=tmp_path)
 
@@ -114,7 +128,9 @@ def test_limits_left_out_are_the_standard_ones_and_null_turns_one_off(tmp_path: 
     assert project(tmp_path, PROJECT + "guardrails:\n").guardrails == Guardrails()
 
 
-@pytest.mark.parametrize("region", ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1", "ap-northeast-2", "ap-south-1"])
+@pytest.mark.parametrize(
+    "region", ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1", "ap-northeast-2", "ap-south-1"]
+)
 def test_the_seven_home_regions_are_regions(region: str, tmp_path: Path) -> None:
     assert project(tmp_path, f"stack: a\ntargets: {{t: {{region: {region}}}}}\n").targets["t"].region == region
 
@@ -131,7 +147,9 @@ def test_importing_the_door_does_not_load_pydantic() -> None:
     import sys
 
     script = "import sys, reconciler.spec.project; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert not loaded & {"pydantic", "boto3", "botocore", "deepdiff", "structlog", "rich"}
 
 
@@ -140,5 +158,7 @@ def test_loading_a_spec_loads_pydantic_and_nothing_as_heavy() -> None:
     import sys
 
     script = "import sys, reconciler.spec.desired; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert not loaded & {"boto3", "botocore", "deepdiff", "structlog", "rich"}

@@ -19,8 +19,16 @@ from tests.spec.support import PROJECT, load, problems_of, write
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)
 # Floats that PyYAML writes without a dot before the exponent, and its own YAML 1.1 readings, are not what is compared here.
 NUMBER_IN_1_2 = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?|0o[0-7]+")
-SCALARS = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | TEXT | st.floats(allow_nan=False, allow_infinity=False, width=32)
-DOCUMENTS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**12)
+    | TEXT
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
+)
+DOCUMENTS = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -59,7 +67,8 @@ def test_no_bytes_break_the_loader(data: bytes) -> None:
 
 
 SPEC_LIKE = st.recursive(
-    SCALARS | st.sampled_from(["BASIC", "archive", "main", "arn:aws:ivs:us-west-2:1:channel/a", "-----BEGIN PUBLIC KEY-----"]),
+    SCALARS
+    | st.sampled_from(["BASIC", "archive", "main", "arn:aws:ivs:us-west-2:1:channel/a", "-----BEGIN PUBLIC KEY-----"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -93,7 +102,15 @@ SPEC_LIKE = st.recursive(
     max_leaves=15,
 )
 SECTIONS = st.sampled_from(
-    ["channels", "recordingConfigurations", "playbackKeyPairs", "playbackRestrictionPolicies", "adConfigurations", "failoverSlateConfigurations", "x"]
+    [
+        "channels",
+        "recordingConfigurations",
+        "playbackKeyPairs",
+        "playbackRestrictionPolicies",
+        "adConfigurations",
+        "failoverSlateConfigurations",
+        "x",
+    ]
 )
 
 
@@ -106,7 +123,11 @@ def test_a_spec_of_any_shape_is_loaded_or_refused_in_words(document: Any) -> Non
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.dictionaries(st.sampled_from(["stack", "specs", "defaults", "targets", "guardrails", "ignoreTags"]), SPEC_LIKE, max_size=6))
+@given(
+    st.dictionaries(
+        st.sampled_from(["stack", "specs", "defaults", "targets", "guardrails", "ignoreTags"]), SPEC_LIKE, max_size=6
+    )
+)
 def test_a_project_file_of_any_shape_is_loaded_or_refused_in_words(document: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert problems_of(write(Path(folder), {}, json.dumps(document)))
@@ -121,7 +142,9 @@ def a_spec() -> dict[str, dict[str, Any]]:
             }
             for n in range(3)
         },
-        "playbackRestrictionPolicies": {"p": {"allowedCountries": ["DE", "FR", "NO"], "allowedOrigins": ["https://a.example", "https://b.example"]}},
+        "playbackRestrictionPolicies": {
+            "p": {"allowedCountries": ["DE", "FR", "NO"], "allowedOrigins": ["https://a.example", "https://b.example"]}
+        },
         "channels": {
             f"c{n}": {
                 "recordingConfiguration": f"r{n % 3}",
@@ -168,7 +191,12 @@ def test_neither_order_nor_files_matter(tmp_path: Path) -> None:
 
 def test_resources_come_in_the_order_of_creation(tmp_path: Path) -> None:
     kinds = [address.kind.value for address in load(write(tmp_path, {"specs/a.yaml": json.dumps(a_spec())})).resources]
-    assert list(dict.fromkeys(kinds)) == ["recording-configuration", "playback-restriction-policy", "channel", "stream-key"]
+    assert list(dict.fromkeys(kinds)) == [
+        "recording-configuration",
+        "playback-restriction-policy",
+        "channel",
+        "stream-key",
+    ]
 
 
 def digest(folder: Path, channel: str, project: str = PROJECT) -> tuple[str, str]:

@@ -80,7 +80,10 @@ def test_an_inline_private_key_is_not_repeated_whatever_else_is_wrong(bad: str, 
 
 
 def test_a_private_key_in_a_file_is_not_repeated(tmp_path: Path) -> None:
-    files = {"specs/a.yaml": "playbackKeyPairs: {web: {publicKeyMaterial: {file: keys/web.pem}}}\n", "keys/web.pem": PRIVATE_KEY}
+    files = {
+        "specs/a.yaml": "playbackKeyPairs: {web: {publicKeyMaterial: {file: keys/web.pem}}}\n",
+        "keys/web.pem": PRIVATE_KEY,
+    }
     said = everything_said(write(tmp_path, files))
     assert "CANARY" not in said
     assert 'publicKeyMaterial.file "keys/web.pem": this is a private key' in said

@@ -19,7 +19,10 @@ from reconciler.spec import shapes, write_shapes
 from reconciler.spec.documents import MODELS
 from reconciler.spec.settings import ProjectFile
 
-JUDGES: dict[str, type[BaseModel]] = {shapes.PROJECT: ProjectFile, **{kind.value: model for kind, model in MODELS.items()}}
+JUDGES: dict[str, type[BaseModel]] = {
+    shapes.PROJECT: ProjectFile,
+    **{kind.value: model for kind, model in MODELS.items()},
+}
 
 GOOD: dict[str, list[dict[str, Any]]] = {
     "project": [
@@ -34,27 +37,54 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"stack": "a", "targets": {"dev": {"region": HOME_REGIONS[0], "sandbox": "x.db", "rateLimits": "off"}}},
     ],
     "channel": [
-        {"name": "a", "latencyMode": "LOW", "tags": {"a": "b"}, "streamKey": {"tags": {"c": "d"}}, "ignoreChanges": ["tags/a"]},
-        {"multitrackInputConfiguration": {"enabled": True, "policy": "ALLOW", "maximumResolution": "HD"}, "recordingConfiguration": "archive"},
-        {"adConfigurationArn": "arn:aws:ivs:us-west-2:123456789012:ad-configuration/abc", "preset": "HIGHER_BANDWIDTH_DELIVERY", "protect": False},
+        {
+            "name": "a",
+            "latencyMode": "LOW",
+            "tags": {"a": "b"},
+            "streamKey": {"tags": {"c": "d"}},
+            "ignoreChanges": ["tags/a"],
+        },
+        {
+            "multitrackInputConfiguration": {"enabled": True, "policy": "ALLOW", "maximumResolution": "HD"},
+            "recordingConfiguration": "archive",
+        },
+        {
+            "adConfigurationArn": "arn:aws:ivs:us-west-2:123456789012:ad-configuration/abc",
+            "preset": "HIGHER_BANDWIDTH_DELIVERY",
+            "protect": False,
+        },
     ],
     "recording-configuration": [
         {
             "destinationConfiguration": {"s3": {"bucketName": "acme-vod"}},
-            "thumbnailConfiguration": {"recordingMode": "INTERVAL", "targetIntervalSeconds": 30, "resolution": "HD", "storage": ["LATEST"]},
+            "thumbnailConfiguration": {
+                "recordingMode": "INTERVAL",
+                "targetIntervalSeconds": 30,
+                "resolution": "HD",
+                "storage": ["LATEST"],
+            },
             "renditionConfiguration": {"renditionSelection": "CUSTOM", "renditions": ["HD"]},
             "recordingReconnectWindowSeconds": 60,
         }
     ],
-    "playback-key-pair": [{"publicKeyMaterial": "-----BEGIN"}, {"publicKeyMaterial": {"file": "keys/a.pem"}, "tags": {"a": ""}}],
-    "playback-restriction-policy": [{"allowedCountries": ["DE"], "allowedOrigins": ["https://example.com"], "enableStrictOriginEnforcement": True}],
+    "playback-key-pair": [
+        {"publicKeyMaterial": "-----BEGIN"},
+        {"publicKeyMaterial": {"file": "keys/a.pem"}, "tags": {"a": ""}},
+    ],
+    "playback-restriction-policy": [
+        {"allowedCountries": ["DE"], "allowedOrigins": ["https://example.com"], "enableStrictOriginEnforcement": True}
+    ],
     "ad-configuration": [
         {
-            "mediaTailorPlaybackConfigurations": [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/a"}],
+            "mediaTailorPlaybackConfigurations": [
+                {"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:123456789012:playbackConfiguration/a"}
+            ],
             "postRollConfiguration": {"enabled": True, "durationSeconds": 15},
         }
     ],
-    "failover-slate-configuration": [{"activationThresholdSeconds": 3, "minSlateDisplaySeconds": 3, "maxSlateDisplaySeconds": 60}],
+    "failover-slate-configuration": [
+        {"activationThresholdSeconds": 3, "minSlateDisplaySeconds": 3, "maxSlateDisplaySeconds": 60}
+    ],
 }
 
 SCALARS = st.one_of(
@@ -62,10 +92,29 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-1, 301),
     st.floats(),
-    st.sampled_from(["", "a", "a b", "LOW", "STANDARD", "x" * 129, "DE", "https://a", "true", "1", "123456789012", "arn:aws:ivs:us-west-2:1:channel/a"]),
+    st.sampled_from(
+        [
+            "",
+            "a",
+            "a b",
+            "LOW",
+            "STANDARD",
+            "x" * 129,
+            "DE",
+            "https://a",
+            "true",
+            "1",
+            "123456789012",
+            "arn:aws:ivs:us-west-2:1:channel/a",
+        ]
+    ),
     st.text(max_size=5),
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
 
 
 def says(model: type[BaseModel], value: object) -> bool:
@@ -78,7 +127,9 @@ def says(model: type[BaseModel], value: object) -> bool:
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path of everything in a value."""
-    below: list[tuple[Any, Any]] = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    below: list[tuple[Any, Any]] = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     return [path, *(place for key, item in below for place in places(item, (*path, key)))]
 
 
@@ -122,7 +173,24 @@ def test_every_model_has_its_shape_and_good_bodies_pass(name: str) -> None:
         assert shapes.accepts(name)(body)
 
 
-STRANGE: tuple[Any, ...] = (None, 0, 1, 1.0, True, "", "true", "1", "a b", b"a", [], ["a"], ("a",), {}, {"a": 1}, {"a": "b"})
+STRANGE: tuple[Any, ...] = (
+    None,
+    0,
+    1,
+    1.0,
+    True,
+    "",
+    "true",
+    "1",
+    "a b",
+    b"a",
+    [],
+    ["a"],
+    ("a",),
+    {},
+    {"a": 1},
+    {"a": "b"},
+)
 
 
 @pytest.mark.parametrize("name", JUDGES)
@@ -150,9 +218,13 @@ def test_another_engine_than_the_one_of_the_file_leaves_everything_to_the_models
     copied = tmp_path / "reconciler"
     shutil.copytree(Path(shapes.__file__).parent.parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
     path = copied / "spec" / "shapes.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "pydanticCore": "0.0.0"}), encoding="utf-8")
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), "pydanticCore": "0.0.0"}), encoding="utf-8"
+    )
     (tmp_path / "specs").mkdir()
-    (tmp_path / "ivs-reconciler.yaml").write_text(f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8")
+    (tmp_path / "ivs-reconciler.yaml").write_text(
+        f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8"
+    )
     (tmp_path / "specs" / "a.yaml").write_text("channels: {a: {type: BASIC}, b: {typ: BASIC}}\n", encoding="utf-8")
     script = "import reconciler, sys; from reconciler.cli.main import main; print(reconciler.__file__); sys.exit(main(['validate']))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
@@ -164,7 +236,9 @@ def test_another_engine_than_the_one_of_the_file_leaves_everything_to_the_models
 
 def test_a_good_spec_is_loaded_without_the_models(tmp_path: Path) -> None:
     (tmp_path / "specs").mkdir()
-    (tmp_path / "ivs-reconciler.yaml").write_text(f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8")
+    (tmp_path / "ivs-reconciler.yaml").write_text(
+        f"stack: a\ntargets: {{dev: {{region: {HOME_REGIONS[0]}}}}}\n", encoding="utf-8"
+    )
     (tmp_path / "specs" / "a.yaml").write_text("channels: {a: {type: BASIC}}\n", encoding="utf-8")
     script = "import sys; from reconciler.cli.main import main; main(['validate']); print(*{name.partition('.')[0] for name in sys.modules})"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)

@@ -25,9 +25,17 @@ CHANNEL, RECORDING, POLICY, ADS = (
 ARCHIVE = Ref(Address(RECORDING, "archive"))
 
 
-def between(kind: KindName, live: dict[str, object], desired: dict[str, object], *ignore: str) -> dict[str, tuple[object, object]]:
+def between(
+    kind: KindName, live: dict[str, object], desired: dict[str, object], *ignore: str
+) -> dict[str, tuple[object, object]]:
     changes = compare(kind, canonical(kind, live), canonical(kind, desired), ignore=frozenset(ignore))
-    return {change.path: ("absent" if change.absent_before else change.before, "absent" if change.absent_after else change.after) for change in changes}
+    return {
+        change.path: (
+            "absent" if change.absent_before else change.before,
+            "absent" if change.absent_after else change.after,
+        )
+        for change in changes
+    }
 
 
 def test_equal_properties_have_no_difference() -> None:
@@ -39,40 +47,78 @@ def test_equal_properties_have_no_difference() -> None:
     [
         (CHANNEL, {"latencyMode": "LOW", "type": "STANDARD", "preset": "", "authorized": False}, {}),
         (CHANNEL, {"recordingConfigurationArn": "none"}, {"recordingConfigurationArn": ""}),
-        (CHANNEL, {"multitrackInputConfiguration": {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}}, {}),
+        (
+            CHANNEL,
+            {"multitrackInputConfiguration": {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}},
+            {},
+        ),
         (CHANNEL, {"type": "ADVANCED_HD", "preset": "HIGHER_BANDWIDTH_DELIVERY"}, {"type": "ADVANCED_HD"}),
         (POLICY, {"allowedCountries": ["FR", "DE", "FR"], "allowedOrigins": []}, {"allowedCountries": ["DE", "FR"]}),
         (ADS, {"postRollConfiguration": {"enabled": False, "durationSeconds": 20}}, {}),
-        (RECORDING, {"recordingReconnectWindowSeconds": 0, "renditionConfiguration": {"renditionSelection": "ALL", "renditions": ["HD"]}}, {}),
-        (RECORDING, {"thumbnailConfiguration": {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60, "storage": ["SEQUENTIAL"]}}, {}),
+        (
+            RECORDING,
+            {
+                "recordingReconnectWindowSeconds": 0,
+                "renditionConfiguration": {"renditionSelection": "ALL", "renditions": ["HD"]},
+            },
+            {},
+        ),
+        (
+            RECORDING,
+            {
+                "thumbnailConfiguration": {
+                    "recordingMode": "INTERVAL",
+                    "targetIntervalSeconds": 60,
+                    "storage": ["SEQUENTIAL"],
+                }
+            },
+            {},
+        ),
     ],
 )
-def test_written_out_left_out_and_filled_in_by_the_service_are_the_same(kind: KindName, live: dict[str, object], desired: dict[str, object]) -> None:
+def test_written_out_left_out_and_filled_in_by_the_service_are_the_same(
+    kind: KindName, live: dict[str, object], desired: dict[str, object]
+) -> None:
     assert between(kind, live, desired) == {}
     assert between(kind, desired, live) == {}
 
 
 def test_a_field_left_out_is_said_with_the_value_it_stands_for() -> None:
-    assert between(CHANNEL, {"authorized": True, "latencyMode": "NORMAL"}, {}) == {"/latencyMode": ("NORMAL", "LOW"), "/authorized": (True, False)}
+    assert between(CHANNEL, {"authorized": True, "latencyMode": "NORMAL"}, {}) == {
+        "/latencyMode": ("NORMAL", "LOW"),
+        "/authorized": (True, False),
+    }
     assert between(POLICY, {"allowedCountries": ["DE"]}, {}) == {"/allowedCountries": (("DE",), ())}
     assert between(CHANNEL, {}, {"recordingConfigurationArn": ARCHIVE}) == {"/recordingConfigurationArn": ("", ARCHIVE)}
 
 
 def test_changes_come_in_the_order_of_the_table() -> None:
-    changes = between(CHANNEL, {"name": "b", "insecureIngest": True, "containerFormat": "FRAGMENTED_MP4"}, {"name": "a"})
+    changes = between(
+        CHANNEL, {"name": "b", "insecureIngest": True, "containerFormat": "FRAGMENTED_MP4"}, {"name": "a"}
+    )
     assert list(changes) == ["/name", "/insecureIngest", "/containerFormat"]
 
 
 def test_objects_are_compared_member_by_member() -> None:
-    assert between(RECORDING, {"thumbnailConfiguration": {"targetIntervalSeconds": 30}}, {}) == {"/thumbnailConfiguration/targetIntervalSeconds": (30, 60)}
-    assert between(RECORDING, {"thumbnailConfiguration": {"targetIntervalSeconds": 30}}, {"thumbnailConfiguration": {"recordingMode": "DISABLED"}}) == {
+    assert between(RECORDING, {"thumbnailConfiguration": {"targetIntervalSeconds": 30}}, {}) == {
+        "/thumbnailConfiguration/targetIntervalSeconds": (30, 60)
+    }
+    assert between(
+        RECORDING,
+        {"thumbnailConfiguration": {"targetIntervalSeconds": 30}},
+        {"thumbnailConfiguration": {"recordingMode": "DISABLED"}},
+    ) == {
         "/thumbnailConfiguration/recordingMode": ("INTERVAL", "DISABLED"),
         "/thumbnailConfiguration/targetIntervalSeconds": (30, "absent"),
     }
-    assert between(RECORDING, {"destinationConfiguration": {"s3": {"bucketName": "a"}}}, {"destinationConfiguration": {"s3": {"bucketName": "b"}}}) == {
-        "/destinationConfiguration/s3/bucketName": ("a", "b")
-    }
-    assert between(CHANNEL, {"multitrackInputConfiguration": {"enabled": True, "policy": "REQUIRE", "maximumResolution": "HD"}}, {}) == {
+    assert between(
+        RECORDING,
+        {"destinationConfiguration": {"s3": {"bucketName": "a"}}},
+        {"destinationConfiguration": {"s3": {"bucketName": "b"}}},
+    ) == {"/destinationConfiguration/s3/bucketName": ("a", "b")}
+    assert between(
+        CHANNEL, {"multitrackInputConfiguration": {"enabled": True, "policy": "REQUIRE", "maximumResolution": "HD"}}, {}
+    ) == {
         "/multitrackInputConfiguration/enabled": (True, False),
         "/multitrackInputConfiguration/maximumResolution": ("HD", "absent"),
         "/multitrackInputConfiguration/policy": ("REQUIRE", "absent"),
@@ -90,12 +136,21 @@ def test_a_list_is_one_value_even_inside_an_object() -> None:
 
 def test_the_order_of_an_ordered_list_is_a_difference() -> None:
     one, two = {"playbackConfigurationArn": "one"}, {"playbackConfigurationArn": "two"}
-    changes = between(ADS, {"mediaTailorPlaybackConfigurations": [one, two]}, {"mediaTailorPlaybackConfigurations": [two, one]})
+    changes = between(
+        ADS, {"mediaTailorPlaybackConfigurations": [one, two]}, {"mediaTailorPlaybackConfigurations": [two, one]}
+    )
     assert changes == {"/mediaTailorPlaybackConfigurations": ((one, two), (two, one))}
 
 
 def test_a_reference_compares_by_what_it_refers_to() -> None:
-    assert between(CHANNEL, {"recordingConfigurationArn": ARCHIVE}, {"recordingConfigurationArn": Ref(Address(RECORDING, "archive"))}) == {}
+    assert (
+        between(
+            CHANNEL,
+            {"recordingConfigurationArn": ARCHIVE},
+            {"recordingConfigurationArn": Ref(Address(RECORDING, "archive"))},
+        )
+        == {}
+    )
     assert between(CHANNEL, {"recordingConfigurationArn": "arn:x"}, {"recordingConfigurationArn": ARCHIVE}) == {
         "/recordingConfigurationArn": ("arn:x", ARCHIVE)
     }
@@ -103,16 +158,25 @@ def test_a_reference_compares_by_what_it_refers_to() -> None:
 
 def test_an_ignored_field_is_not_compared_and_the_others_are_compared_beside_its_live_value() -> None:
     assert between(CHANNEL, {"latencyMode": "NORMAL"}, {}, "latencyMode") == {}
-    assert between(CHANNEL, {"type": "BASIC"}, {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY"}, "type") == {}
-    assert between(CHANNEL, {"type": "ADVANCED_SD"}, {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY", "name": "n"}, "type", "name") == {
-        "/preset": ("HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY")
-    }
+    assert (
+        between(CHANNEL, {"type": "BASIC"}, {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY"}, "type")
+        == {}
+    )
+    assert between(
+        CHANNEL,
+        {"type": "ADVANCED_SD"},
+        {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY", "name": "n"},
+        "type",
+        "name",
+    ) == {"/preset": ("HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY")}
 
 
 def test_a_reference_inside_an_object_is_one_value() -> None:
     live: dict[str, Value] = {"multitrackInputConfiguration": {"enabled": True, "policy": ARCHIVE}}
     desired: dict[str, Value] = {"multitrackInputConfiguration": {"enabled": True, "policy": "ALLOW"}}
-    assert [(change.path, change.before) for change in compare(CHANNEL, live, desired)] == [("/multitrackInputConfiguration/policy", ARCHIVE)]
+    assert [(change.path, change.before) for change in compare(CHANNEL, live, desired)] == [
+        ("/multitrackInputConfiguration/policy", ARCHIVE)
+    ]
 
 
 def test_an_object_in_the_place_of_a_value_is_reported_where_it_begins() -> None:
@@ -125,7 +189,10 @@ def test_effective_properties_keep_live_values_only_where_ignored() -> None:
     live: dict[str, Value] = {"name": "live", "latencyMode": "NORMAL"}
     desired: dict[str, Value] = {"name": "desired", "authorized": True}
     assert effective(CHANNEL, live, desired, frozenset()) is desired
-    assert effective(CHANNEL, live, desired, frozenset({"latencyMode", "authorized"})) == {"name": "desired", "latencyMode": "NORMAL"}
+    assert effective(CHANNEL, live, desired, frozenset({"latencyMode", "authorized"})) == {
+        "name": "desired",
+        "latencyMode": "NORMAL",
+    }
 
 
 def test_tags_differ_by_key_and_their_paths_are_pointers() -> None:
@@ -139,7 +206,10 @@ def test_tags_differ_by_key_and_their_paths_are_pointers() -> None:
 
 
 def test_the_case_of_a_tag_counts() -> None:
-    assert [change.path for change in compare_tags({"Team": "video"}, {"team": "video"})] == ["/tags/Team", "/tags/team"]
+    assert [change.path for change in compare_tags({"Team": "video"}, {"team": "video"})] == [
+        "/tags/Team",
+        "/tags/team",
+    ]
 
 
 @pytest.mark.parametrize("key", [STACK, ID, SPEC, PROTECT])

@@ -25,7 +25,14 @@ def test_an_address_comes_back_from_its_text(kind: KindName, identifier: str) ->
     assert Address.parse(str(address)) == address
 
 
-@pytest.mark.parametrize(("text", "said"), [("main", "write kind/id"), ("channel/", "write kind/id"), ("chanel/main", "the kinds are recording-configuration")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("main", "write kind/id"),
+        ("channel/", "write kind/id"),
+        ("chanel/main", "the kinds are recording-configuration"),
+    ],
+)
 def test_what_is_no_address_says_how_one_is_written(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Address.parse(text)
@@ -53,7 +60,14 @@ def test_tags_of_the_system_and_ignored_tags_take_no_part() -> None:
 
 
 def test_the_canonical_form_leaves_out_what_is_not_the_kinds() -> None:
-    raw: dict[str, object] = {"arn": "arn", "name": "main", "srt": {"passphrase": "x"}, "ingestEndpoint": "y", "tags": {"a": "b"}, "playbackUrl": "z"}
+    raw: dict[str, object] = {
+        "arn": "arn",
+        "name": "main",
+        "srt": {"passphrase": "x"},
+        "ingestEndpoint": "y",
+        "tags": {"a": "b"},
+        "playbackUrl": "z",
+    }
     assert canonical(CHANNEL, raw) == {"name": "main"}
 
 
@@ -77,12 +91,12 @@ def test_the_preset_that_a_type_takes_by_itself_is_left_out() -> None:
 
 
 def test_what_has_no_effect_is_dropped() -> None:
-    assert canonical(RECORDING, {"thumbnailConfiguration": {"recordingMode": "DISABLED", "targetIntervalSeconds": 9}}) == {
-        "thumbnailConfiguration": {"recordingMode": "DISABLED"}
-    }
-    assert canonical(RECORDING, {"thumbnailConfiguration": {"storage": ["LATEST", "SEQUENTIAL", "LATEST"], "resolution": None}}) == {
-        "thumbnailConfiguration": {"storage": ("LATEST", "SEQUENTIAL")}
-    }
+    assert canonical(
+        RECORDING, {"thumbnailConfiguration": {"recordingMode": "DISABLED", "targetIntervalSeconds": 9}}
+    ) == {"thumbnailConfiguration": {"recordingMode": "DISABLED"}}
+    assert canonical(
+        RECORDING, {"thumbnailConfiguration": {"storage": ["LATEST", "SEQUENTIAL", "LATEST"], "resolution": None}}
+    ) == {"thumbnailConfiguration": {"storage": ("LATEST", "SEQUENTIAL")}}
     assert canonical(RECORDING, {"renditionConfiguration": {"renditionSelection": "NONE", "renditions": ["HD"]}}) == {
         "renditionConfiguration": {"renditionSelection": "NONE"}
     }

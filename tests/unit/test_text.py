@@ -11,7 +11,11 @@ from reconciler.live.parser import PlainParserFactory
 from reconciler.text import harmless, harmless_json, harmless_lines, whole
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=20)
-VALUES = st.recursive(st.none() | st.integers() | ANY, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY, inner, max_size=3), max_leaves=8)
+VALUES = st.recursive(
+    st.none() | st.integers() | ANY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY, inner, max_size=3),
+    max_leaves=8,
+)
 
 
 @given(ANY)
@@ -45,7 +49,9 @@ def test_a_whole_value_can_be_written_and_is_otherwise_the_same(value: object) -
 
 def parsed(protocol: str, status: int, body: bytes) -> Any:
     parser: Any = PlainParserFactory().create_parser(protocol)
-    return parser.parse({"status_code": status, "headers": {}, "body": body, "context": {"operation_name": "ListChannels"}}, None)
+    return parser.parse(
+        {"status_code": status, "headers": {}, "body": body, "context": {"operation_name": "ListChannels"}}, None
+    )
 
 
 def test_halves_of_characters_do_not_get_in() -> None:

@@ -29,4 +29,6 @@ def bearer_known(headers: Mapping[str, str], token: str) -> bool:
 
 def _same(given: str, wanted: str) -> bool:
     # Digests first, so that neither content nor length shows in the time it takes, and any character may stand in a header.
-    return hmac.compare_digest(hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest(), hashlib.sha256(wanted.encode()).digest())
+    return hmac.compare_digest(
+        hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest(), hashlib.sha256(wanted.encode()).digest()
+    )

@@ -24,7 +24,12 @@ from reconciler.report import metrics as names
 
 _TARGET = ("stack", "target")
 ACTIONS = names.Metric(names.PREFIX + "actions_total", "counter", _TARGET, "Actions carried out since the start.")
-FETCHES = names.Metric(names.PREFIX + "repository_fetches_total", "counter", ("outcome",), "Attempts to ask about the branch since the start, by outcome.")
+FETCHES = names.Metric(
+    names.PREFIX + "repository_fetches_total",
+    "counter",
+    ("outcome",),
+    "Attempts to ask about the branch since the start, by outcome.",
+)
 SECONDS = names.Metric(names.PREFIX + "run_duration_seconds", "histogram", _TARGET, "How long runs of a target took.")
 SUSPENDED = names.Metric(names.PREFIX + "suspended", "gauge", _TARGET, "1 while nobody looks at the target.")
 FAILED_RUNS = names.Metric(names.PREFIX + "failures", "gauge", _TARGET, "Runs that failed in a row.")
@@ -33,10 +38,21 @@ VIEWERS = names.Metric(names.PREFIX + "viewers", "gauge", _TARGET, "Viewers of t
 ENDING = names.Metric(names.PREFIX + "last_run_ending", "gauge", (*_TARGET, "ending"), "1 for how the last run ended.")
 MODE = names.Metric(names.PREFIX + "mode", "gauge", (*_TARGET, "mode"), "1 for what is done about the target.")
 UP = names.Metric(names.PREFIX + "repository_up", "gauge", (), "1 while the newest state of the branch is followed.")
-LAST_FETCH = names.Metric(names.PREFIX + "repository_last_fetch_timestamp_seconds", "gauge", (), "When the branch was last asked about with an answer.")
-FETCH_FAILURES = names.Metric(names.PREFIX + "repository_failures", "gauge", (), "Attempts to follow the branch that failed in a row.")
-TROUBLE = names.Metric(names.PREFIX + "repository_trouble", "gauge", ("trouble",), "1 for what is wrong with the branch.")
-COMMIT = names.Metric(names.PREFIX + "repository_commit", "gauge", ("commit", "verified"), "The commit that is followed.")
+LAST_FETCH = names.Metric(
+    names.PREFIX + "repository_last_fetch_timestamp_seconds",
+    "gauge",
+    (),
+    "When the branch was last asked about with an answer.",
+)
+FETCH_FAILURES = names.Metric(
+    names.PREFIX + "repository_failures", "gauge", (), "Attempts to follow the branch that failed in a row."
+)
+TROUBLE = names.Metric(
+    names.PREFIX + "repository_trouble", "gauge", ("trouble",), "1 for what is wrong with the branch."
+)
+COMMIT = names.Metric(
+    names.PREFIX + "repository_commit", "gauge", ("commit", "verified"), "The commit that is followed."
+)
 
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _IN_SYNC = frozenset({Ending.IN_SYNC, Ending.APPLIED})
@@ -122,7 +138,14 @@ def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     every = {(stack, name): state for name, state in states.items()}
     last = {at: state.last for at, state in every.items() if state.last}
     known = {at: state.known for at, state in every.items() if state.known}
-    yield _family(names.IN_SYNC, {at: run.ending in _IN_SYNC for at, run in last.items() if run.looked and not (run.report and run.report.unread)})
+    yield _family(
+        names.IN_SYNC,
+        {
+            at: run.ending in _IN_SYNC
+            for at, run in last.items()
+            if run.looked and not (run.report and run.report.unread)
+        },
+    )
     yield _family(names.LAST_RUN_OK, {at: run.ending not in FAILURES for at, run in last.items()})
     yield _family(names.LAST_RUN, {at: run.started + run.seconds for at, run in last.items()})
     yield _family(names.DURATION, {at: run.seconds for at, run in last.items()})
@@ -132,13 +155,20 @@ def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     yield _family(FAILED_RUNS, {at: state.failures for at, state in every.items()})
     yield _family(ON_AIR, {at: len(run.on_air) for at, run in known.items()})
     yield _family(VIEWERS, {at: sum(max(0, each.viewers) for each in run.on_air) for at, run in known.items()})
-    yield _family(names.RESOURCES, {(*at, standing): count for at, run in known.items() for standing, count in _standings(run).items()})
+    yield _family(
+        names.RESOURCES,
+        {(*at, standing): count for at, run in known.items() for standing, count in _standings(run).items()},
+    )
     yield _family(ENDING, {(*at, each.value): run.ending is each for at, run in last.items() for each in Ending})
     yield _family(MODE, {(*at, snapshot.modes[at[1]].value): 1 for at in every})
 
 
 def _standings(run: Run) -> Mapping[str, int]:
-    return {names.UNCHANGED: run.unchanged, **{standing.value: run.counts.get(standing, 0) for standing in Standing}, names.FOREIGN: run.foreign}
+    return {
+        names.UNCHANGED: run.unchanged,
+        **{standing.value: run.counts.get(standing, 0) for standing in Standing},
+        names.FOREIGN: run.foreign,
+    }
 
 
 def _family(metric: names.Metric, samples: Mapping[tuple[str, ...], float]) -> Metric:

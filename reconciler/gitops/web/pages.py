@@ -36,16 +36,25 @@ def overview(snapshot: Snapshot, store: Store) -> str:
     """Return the page of all targets."""
     states = sorted(snapshot.states.values(), key=lambda state: (HEAVIEST.index(stands(state)), state.name))
     counts = Counter(map(stands, states))
-    parts = [f"<header><h1><small>Controller</small>{safe(snapshot.stack) or 'no commit yet'}</h1>{_repository(snapshot)}</header>", _trouble(snapshot)]
+    parts = [
+        f"<header><h1><small>Controller</small>{safe(snapshot.stack) or 'no commit yet'}</h1>{_repository(snapshot)}</header>",
+        _trouble(snapshot),
+    ]
     if states:
-        numbers = [(word.replace(" ", "-"), word, counts[word]) for word in HEAVIEST[::-1] if counts[word] or word in ("in sync", "drift", "pending")]
+        numbers = [
+            (word.replace(" ", "-"), word, counts[word])
+            for word in HEAVIEST[::-1]
+            if counts[word] or word in ("in sync", "drift", "pending")
+        ]
         on_air = [each for state in states if state.known for each in state.known.on_air]
         watching = sum(max(0, each.viewers) for each in on_air)
         live = f'<p class="rest">{plural(len(on_air), "channel")} on air, {plural(watching, "viewer")}</p>'
         parts.append(f'<section class="panel">{tiles(numbers)}{live}</section>')
         parts.append(f'<div class="grid">{"".join(_card(state, snapshot, store) for state in states)}</div>')
     else:
-        parts.append('<section class="panel calm v-unknown"><b>No target yet</b>They appear here with the first commit that can be read.</section>')
+        parts.append(
+            '<section class="panel calm v-unknown"><b>No target yet</b>They appear here with the first commit that can be read.</section>'
+        )
     return _shell(f"{snapshot.stack or 'controller'}: {_title(counts)}", "".join(parts))
 
 
@@ -72,15 +81,23 @@ def _trouble(snapshot: Snapshot) -> str:
     repository = snapshot.repository
     if repository.trouble is None:
         return ""
-    still = f"Still working with commit {repository.commit.short}." if repository.commit else "There is no commit to work with yet."
+    still = (
+        f"Still working with commit {repository.commit.short}."
+        if repository.commit
+        else "There is no commit to work with yet."
+    )
     return f'<div class="panel alert v-failed"><h3>The branch is not followed: {repository.trouble.value}</h3><p class="said">{_lines(repository.message)}</p>{still}</div>'
 
 
 def _card(state: TargetState, snapshot: Snapshot, store: Store) -> str:
     known = state.known
-    said = [f"{snapshot.modes[state.name].value}, looked at {ago(state.last.started, snapshot.now) if state.last else 'never'}"]
+    said = [
+        f"{snapshot.modes[state.name].value}, looked at {ago(state.last.started, snapshot.now) if state.last else 'never'}"
+    ]
     if known:
-        said.append(f"<b>{known.managed:,}</b> managed, <b>{known.drifted:,}</b> drifted, <b>{known.pending:,}</b> pending")
+        said.append(
+            f"<b>{known.managed:,}</b> managed, <b>{known.drifted:,}</b> drifted, <b>{known.pending:,}</b> pending"
+        )
     if known and known.on_air:
         viewers = sum(max(0, each.viewers) for each in known.on_air)
         said.append(f"{tag('on air')} {plural(len(known.on_air), 'channel')}, {plural(viewers, 'viewer')}")
@@ -95,7 +112,11 @@ def _card(state: TargetState, snapshot: Snapshot, store: Store) -> str:
 
 def _spark(name: str, now: float, store: Store) -> str:
     points = [Point(*each) for each in store.history(name, now - _CARD_SPAN, now, _CARD_STEPS)]
-    return plot(points, now - _CARD_SPAN, now, label=f"drift of {safe(name)} over a day") if any(point.drifted or point.pending for point in points) else ""
+    return (
+        plot(points, now - _CARD_SPAN, now, label=f"drift of {safe(name)} over a day")
+        if any(point.drifted or point.pending for point in points)
+        else ""
+    )
 
 
 def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
@@ -119,7 +140,9 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
         _trouble(snapshot),
     ]
     if last and last.message:
-        parts.append(f'<div class="panel alert {css_name(word)}"><h3>{word.capitalize()}</h3><p class="said">{_lines(last.message)}</p></div>')
+        parts.append(
+            f'<div class="panel alert {css_name(word)}"><h3>{word.capitalize()}</h3><p class="said">{_lines(last.message)}</p></div>'
+        )
     if known:
         parts += [_counts(known), _live(known, snapshot.now)]
     parts += [_plot(name, snapshot.now, store), _findings(known) if known else "", _runs(name, snapshot.now, store)]
@@ -128,7 +151,11 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
 
 def _counts(run: Run) -> str:
     numbers = [(standing.value, title.lower(), run.counts.get(standing, 0)) for standing, title in TITLES.items()]
-    shown_counts = [each for each in numbers if each[2] or each[0] in (Standing.DRIFT.value, Standing.MISSING.value, Standing.PENDING.value)]
+    shown_counts = [
+        each
+        for each in numbers
+        if each[2] or each[0] in (Standing.DRIFT.value, Standing.MISSING.value, Standing.PENDING.value)
+    ]
     waiting = f", {plural(run.waiting_on_air, 'change')} held back by a channel on air" if run.waiting_on_air else ""
     rest = f"{run.managed:,} managed, {run.unchanged:,} as the spec wants, {run.foreign:,} foreign{waiting}"
     return f'<section class="panel">{tiles(shown_counts)}<p class="rest">{rest}</p></section>'
@@ -180,12 +207,23 @@ def _runs(name: str, now: float, store: Store) -> str:
         for number, run in store.runs(name, _RUNS)
     )
     heads = ("When", "Ended", "Mode", "Commit", "Drifted", "Pending", "Done", "Calls", "Took", "Plan")
-    head = "".join(f"<th{' class=num' if word in ('Drifted', 'Pending', 'Done', 'Calls', 'Took') else ''}>{word}</th>" for word in heads)
-    return f'<section class="panel"><h3>Last looks</h3><div class="wide"><table class="runs"><tr>{head}</tr>{rows}</table></div></section>' if rows else ""
+    head = "".join(
+        f"<th{' class=num' if word in ('Drifted', 'Pending', 'Done', 'Calls', 'Took') else ''}>{word}</th>"
+        for word in heads
+    )
+    return (
+        f'<section class="panel"><h3>Last looks</h3><div class="wide"><table class="runs"><tr>{head}</tr>{rows}</table></div></section>'
+        if rows
+        else ""
+    )
 
 
 def _plan_link(name: str, run: Run) -> str:
-    return f'<a href="{_link(name, "plans", run.plan_id)}">{code(run.plan_id.removeprefix("sha256:")[:10])}</a>' if run.plan_id else ""
+    return (
+        f'<a href="{_link(name, "plans", run.plan_id)}">{code(run.plan_id.removeprefix("sha256:")[:10])}</a>'
+        if run.plan_id
+        else ""
+    )
 
 
 def plan(snapshot: Snapshot, store: Store, name: str, plan_id: str) -> str | None:
@@ -201,7 +239,9 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
         return None
     one, result = found
     if result is not None:
-        return html.render_result(result, extra={"Began": moment(one.started), "Commit": one.commit, "Plan": one.plan_id})
+        return html.render_result(
+            result, extra={"Began": moment(one.started), "Commit": one.commit, "Plan": one.plan_id}
+        )
     facts = [
         ("Began", moment(one.started)),
         ("Took", span(one.seconds)),

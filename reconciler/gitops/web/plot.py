@@ -23,7 +23,10 @@ def plot(points: Sequence[Point], since: float, until: float, *, label: str) -> 
     """
     top = highest(points)
     ends = [*(point.at for point in points[1:]), until]
-    edges = [((point.at - since) / (until - since) * WIDTH, (end - since) / (until - since) * WIDTH) for point, end in zip(points, ends, strict=True)]
+    edges = [
+        ((point.at - since) / (until - since) * WIDTH, (end - since) / (until - since) * WIDTH)
+        for point, end in zip(points, ends, strict=True)
+    ]
     pending = _area("pending", edges, [point.pending for point in points], top)
     drifted = _area("drift", edges, [point.drifted for point in points], top)
     return (

@@ -38,7 +38,9 @@ class Controls(Protocol):
 class Routes:
     """The application of the server."""
 
-    def __init__(self, controls: Controls, store: Store, secrets: Secrets, metrics: Callable[[], tuple[bytes, str]]) -> None:
+    def __init__(
+        self, controls: Controls, store: Store, secrets: Secrets, metrics: Callable[[], tuple[bytes, str]]
+    ) -> None:
         self._controls = controls
         self._store = store
         self._secrets = secrets
@@ -65,9 +67,17 @@ class Routes:
         match [unquote(part) for part in request.path.strip("/").split("/")]:
             case ["healthz"]:
                 snapshot = self._controls.snapshot()
-                return _text(200, "alive") if snapshot.now - snapshot.beat < STUCK_AFTER else _text(503, "the loop is stuck")
+                return (
+                    _text(200, "alive")
+                    if snapshot.now - snapshot.beat < STUCK_AFTER
+                    else _text(503, "the loop is stuck")
+                )
             case ["readyz"]:
-                return _text(200, "ready") if self._controls.snapshot().ready else _text(503, "not every target was looked at yet")
+                return (
+                    _text(200, "ready")
+                    if self._controls.snapshot().ready
+                    else _text(503, "not every target was looked at yet")
+                )
             case ["metrics"]:
                 body, kind = self._metrics()
                 return Answer(200, body, kind)
@@ -84,11 +94,18 @@ class Routes:
 
     def _github(self, request: Request) -> Answer:
         secret = self._secrets.github.read()
-        return self._hook(request, known=hooks.github_signed(request.headers, request.body, secret), configured=bool(secret), forge="github")
+        return self._hook(
+            request,
+            known=hooks.github_signed(request.headers, request.body, secret),
+            configured=bool(secret),
+            forge="github",
+        )
 
     def _gitlab(self, request: Request) -> Answer:
         token = self._secrets.gitlab.read()
-        return self._hook(request, known=hooks.gitlab_known(request.headers, token), configured=bool(token), forge="gitlab")
+        return self._hook(
+            request, known=hooks.gitlab_known(request.headers, token), configured=bool(token), forge="gitlab"
+        )
 
     def _hook(self, request: Request, *, known: bool, configured: bool, forge: str) -> Answer:
         if not configured:
@@ -124,7 +141,12 @@ class Routes:
 
 
 def _page(html: str, policy_text: str = "") -> Answer:
-    return Answer(200, html.encode(), _HTML, {"Content-Security-Policy": f"{policy_text}; frame-ancestors 'none'"} if policy_text else {})
+    return Answer(
+        200,
+        html.encode(),
+        _HTML,
+        {"Content-Security-Policy": f"{policy_text}; frame-ancestors 'none'"} if policy_text else {},
+    )
 
 
 def _found(html: str | None, policy_text: str = "") -> Answer:

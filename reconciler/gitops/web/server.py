@@ -162,7 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
         refusal = 0
         if len(self.path) > _MAX_TARGET:
             refusal = 414
-        elif self.headers.get("Transfer-Encoding") or len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+        elif (
+            self.headers.get("Transfer-Encoding")
+            or len(lengths) != 1
+            or not (lengths[0].isascii() and lengths[0].isdigit())
+        ):
             refusal = 411
         elif int(lengths[0][:12]) > MAX_BODY:
             refusal = 413
@@ -178,7 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
-        headers = {**_SECURITY, "Content-Type": answer.content_type, "Content-Length": str(len(answer.body)), **answer.headers}
+        headers = {
+            **_SECURITY,
+            "Content-Type": answer.content_type,
+            "Content-Length": str(len(answer.body)),
+            **answer.headers,
+        }
         for name, value in headers.items():
             self.send_header(name, value)
         if self.close_connection:
@@ -197,7 +206,9 @@ def listen(where: str, application: Application) -> Server:
     try:
         server = Server((host.strip("[]"), int(port)), application)
     except OSError as error:
-        raise UsageError(f"{where} cannot be listened at ({(error.strerror or 'unknown').lower()}); name another with --listen") from None
+        raise UsageError(
+            f"{where} cannot be listened at ({(error.strerror or 'unknown').lower()}); name another with --listen"
+        ) from None
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True, name="web").start()
     return server
 

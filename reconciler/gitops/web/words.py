@@ -21,7 +21,18 @@ STANDS = {
 }
 """How a target stands after a look that ended so."""
 
-HEAVIEST = ("failed", "bad spec", "incomplete", "refused", "drift", "held back", "pending", "unknown", "suspended", "in sync")
+HEAVIEST = (
+    "failed",
+    "bad spec",
+    "incomplete",
+    "refused",
+    "drift",
+    "held back",
+    "pending",
+    "unknown",
+    "suspended",
+    "in sync",
+)
 """What needs somebody comes first."""
 
 
@@ -41,7 +52,11 @@ def ago(at: float, now: float) -> str:
     """Return how long ago something was, with the time itself for whoever points at it (HTML)."""
     if not at:
         return "never"
-    return f'<span title="{moment(at)}">{span(now - at)} ago</span>' if now - at >= 1 else f'<span title="{moment(at)}">just now</span>'
+    return (
+        f'<span title="{moment(at)}">{span(now - at)} ago</span>'
+        if now - at >= 1
+        else f'<span title="{moment(at)}">just now</span>'
+    )
 
 
 def ahead(at: float, now: float) -> str:

@@ -95,7 +95,11 @@ def batch_code(call: Call, status: str) -> str:
 
     It is an HTTP status in the only example AWS prints, so it is here (assumed).
     """
-    return status if call.assumes("batch-code") == "status" else {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
+    return (
+        status
+        if call.assumes("batch-code") == "status"
+        else {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
+    )
 
 
 def refuse_bad_references(call: Call, request: JsonDict) -> None:
@@ -111,7 +115,11 @@ def refuse_bad_references(call: Call, request: JsonDict) -> None:
         call.refuse_foreign(arn)
         row = call.world.find(arn)
         if row is None:
-            raise not_found(arn) if call.assumes("unknown-reference") == "not-found" else validation(f"{member}: {arn} does not exist")
+            raise (
+                not_found(arn)
+                if call.assumes("unknown-reference") == "not-found"
+                else validation(f"{member}: {arn} does not exist")
+            )
         state = settled(row.document, call.world.now).get("state")
         if state == "CREATE_FAILED":
             raise validation(f"{member}: {arn} is in state CREATE_FAILED")

@@ -24,7 +24,9 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
     bucket = str(request["destinationConfiguration"].get("s3", {}).get("bucketName", ""))
     usable = bucket_is_usable(call, bucket)
     if bucket and not usable and call.world.region != LENIENT_REGION:
-        problems.append(f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account")
+        problems.append(
+            f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account"
+        )
     refuse(problems)
     call.refuse_over_quota(RECORDING.quota, call.world.count(RECORDING.type))
     final = "ACTIVE" if usable and FAILS_BY_NAME not in bucket else "CREATE_FAILED"
@@ -34,7 +36,9 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
         "name": request.get("name", ""),
         "recordingReconnectWindowSeconds": request.get("recordingReconnectWindowSeconds", 0),
         "thumbnailConfiguration": in_order(call, thumbnail_configuration(request.get("thumbnailConfiguration", {}))),
-        "renditionConfiguration": in_order(call, {"renditionSelection": "ALL", **request.get("renditionConfiguration", {})}),
+        "renditionConfiguration": in_order(
+            call, {"renditionSelection": "ALL", **request.get("renditionConfiguration", {})}
+        ),
         "tags": new_tags(request),
     }
     due = call.world.now + call.settings.settle_seconds

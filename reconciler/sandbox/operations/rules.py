@@ -42,7 +42,11 @@ Rule = Callable[[Assumptions, JsonDict], list[str]]
 def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
     """Return what is wrong with tags to add or to remove: `aws:` is reserved (Tag Editor guide)."""
     keys = [*request.get("tags", {}), *request.get("tagKeys", [])]
-    return [f"Tag keys may not begin with the reserved prefix aws: {key[:128]}" for key in keys if key.lower().startswith("aws:")]
+    return [
+        f"Tag keys may not begin with the reserved prefix aws: {key[:128]}"
+        for key in keys
+        if key.lower().startswith("aws:")
+    ]
 
 
 def too_many_tags(tags: Mapping[str, str]) -> list[str]:
@@ -61,7 +65,11 @@ def merged_channel(assume: Assumptions, present: JsonDict, request: JsonDict) ->
     given = {key: value for key, value in request.items() if key not in ("arn", "tags")}
     body = {**present, **given}
     multitrack = request.get("multitrackInputConfiguration", {})
-    kept = present["multitrackInputConfiguration"] if assume["multitrack-update"] == "kept" or not multitrack else MULTITRACK_DEFAULTS
+    kept = (
+        present["multitrackInputConfiguration"]
+        if assume["multitrack-update"] == "kept" or not multitrack
+        else MULTITRACK_DEFAULTS
+    )
     body["multitrackInputConfiguration"] = {**kept, **multitrack}
     if not body["type"].startswith("ADVANCED"):
         body["preset"] = ""
@@ -84,7 +92,9 @@ def channel_problems(assume: Assumptions, body: JsonDict, request: JsonDict) -> 
         given = request.get("multitrackInputConfiguration", {})
         if given.get("enabled") and "arn" not in request:
             problems += [
-                f"multitrackInputConfiguration.{member} is required when enabled is true" for member in ("policy", "maximumResolution") if member not in given
+                f"multitrackInputConfiguration.{member} is required when enabled is true"
+                for member in ("policy", "maximumResolution")
+                if member not in given
             ]
     if body.get("adConfigurationArn") and body["containerFormat"] == "FRAGMENTED_MP4":
         problems.append("adConfigurationArn cannot be combined with containerFormat FRAGMENTED_MP4")
@@ -95,7 +105,10 @@ def channel_problems(assume: Assumptions, body: JsonDict, request: JsonDict) -> 
 
 def new_channel_problems(assume: Assumptions, request: JsonDict) -> list[str]:
     """Return what is wrong with a channel to be made."""
-    return [*tag_problems(assume, request), *channel_problems(assume, merged_channel(assume, CHANNEL_DEFAULTS, request), request)]
+    return [
+        *tag_problems(assume, request),
+        *channel_problems(assume, merged_channel(assume, CHANNEL_DEFAULTS, request), request),
+    ]
 
 
 def recording_problems(assume: Assumptions, request: JsonDict) -> list[str]:
@@ -146,7 +159,11 @@ def ad_problems(assume: Assumptions, request: JsonDict) -> list[str]:
 
 def metadata_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
     """At most 1 KB, of UTF-8 (assumed)."""
-    return ["Metadata size exceeds payload limit"] if len(request.get("metadata", "").encode()) > MAX_METADATA_BYTES else []
+    return (
+        ["Metadata size exceeds payload limit"]
+        if len(request.get("metadata", "").encode()) > MAX_METADATA_BYTES
+        else []
+    )
 
 
 # By operation; the others have none. What an update would lead to is looked at once the resource is found.

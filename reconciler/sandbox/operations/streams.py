@@ -28,7 +28,9 @@ def list_streams(call: Call, request: JsonDict) -> JsonDict:
     """All streams on air in the account and region."""
     health = request.get("filterBy", {}).get("health", "")
     try:
-        found, token = sessions.page_of_live(call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call))
+        found, token = sessions.page_of_live(
+            call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call)
+        )
     except BadTokenError:
         raise bad_token() from None
     answer: JsonDict = {"streams": [summary(session) for session in found]}
@@ -84,7 +86,9 @@ def list_stream_sessions(call: Call, request: JsonDict) -> JsonDict:
     """Sessions newest first; a session on air has no end."""
     channel = call.see(request["channelArn"])
     try:
-        found, token = sessions.page_of_channel(call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", ""))
+        found, token = sessions.page_of_channel(
+            call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", "")
+        )
     except BadTokenError:
         raise bad_token() from None
     answer: JsonDict = {"streamSessions": [session_summary(call, each) for each in found]}

@@ -140,7 +140,10 @@ def _resources(record: JsonDict) -> list[JsonDict]:
     arns = [parameters.get(member) for member in ("arn", "channelArn", "resourceArn")]
     arns += [part.get("arn") for part in result.values() if isinstance(part, dict)]
     named = dict.fromkeys(arn for arn in arns if arn)
-    return [{"ResourceType": _TYPES.get(arn.split(":")[5].partition("/")[0], "AWS::IVS::Resource"), "ResourceName": arn} for arn in named]
+    return [
+        {"ResourceType": _TYPES.get(arn.split(":")[5].partition("/")[0], "AWS::IVS::Resource"), "ResourceName": arn}
+        for arn in named
+    ]
 
 
 def _position(token: str | None) -> int | None:

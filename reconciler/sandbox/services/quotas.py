@@ -25,7 +25,10 @@ def list_services(connection: sqlite3.Connection, caller: Caller, request: JsonD
 def list_service_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
     """List the quotas applied to the caller's account in the region."""
     _check_service(request)
-    entries = [_entry(caller, name, row, quota(connection, name, caller.account, caller.region)) for name, row in RESOURCE_QUOTAS.items()]
+    entries = [
+        _entry(caller, name, row, quota(connection, name, caller.account, caller.region))
+        for name, row in RESOURCE_QUOTAS.items()
+    ]
     wanted = request.get("QuotaCode")
     return _page("applied", "Quotas", [entry for entry in entries if wanted in (None, entry["QuotaCode"])], request)
 
@@ -33,7 +36,9 @@ def list_service_quotas(connection: sqlite3.Connection, caller: Caller, request:
 def list_default_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001
     """List what AWS grants without being asked."""
     _check_service(request)
-    return _page("default", "Quotas", [_entry(caller, name, row, row.default) for name, row in RESOURCE_QUOTAS.items()], request)
+    return _page(
+        "default", "Quotas", [_entry(caller, name, row, row.default) for name, row in RESOURCE_QUOTAS.items()], request
+    )
 
 
 def get_service_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
@@ -69,7 +74,9 @@ def _check_service(request: JsonDict) -> None:
 
 
 def _no_such() -> ApiError:
-    return ApiError("NoSuchResourceException", "The request failed because the specified service or quota does not exist.")
+    return ApiError(
+        "NoSuchResourceException", "The request failed because the specified service or quota does not exist."
+    )
 
 
 def _page(listing: str, member: str, entries: list[JsonDict], request: JsonDict) -> JsonDict:
