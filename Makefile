@@ -72,9 +72,13 @@ bench: $(VENV)/.bench ## measure: calls, CPU and memory as ratios and counts
 
 lock: $(VENV)/.dev ## resolve the requirement files anew
 	@$(PIP) install uv
-	@for set in "run:build" "controller:build,controller" "forges:build,github,gitlab" "dev:build,github,gitlab,controller,dev" "bench:build,github,gitlab,controller,dev,bench"; do \
-	  name=$${set%%:*}; extras=$$(echo $${set#*:} | tr ',' '\n' | sed 's/^/--extra /' | tr '\n' ' '); \
-	  $(BIN)/uv pip compile pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; done
+	@set -e; compile() { name=$$1; shift; \
+	  $(BIN)/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; }; \
+	compile run --group build; \
+	compile controller --group build --extra controller; \
+	compile forges --group build --extra github --extra gitlab; \
+	compile dev --group build --all-extras --group dev; \
+	compile bench --group build --all-extras --group bench
 
 clean: ## remove what was built
 	@rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
