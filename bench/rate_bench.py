@@ -22,9 +22,9 @@ from typing import Any
 from bench.measure import run, table
 from bench.server import Server, served
 from bench.stacks import ENVIRONMENT, write_stack
-from reconciler.live.gateway import IvsGateway
-from reconciler.live.limiter import Pacer
-from reconciler.live.session import open_client, open_session
+from reconciler.aws.client import IvsGateway
+from reconciler.aws.limiter import Pacer
+from reconciler.aws.session import open_client, open_session
 from reconciler.model.target import Target
 
 WORKERS = 8

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reconciler.model.address import KindName
+from reconciler.model.address import OWN, KindName
 from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Shape
 from reconciler.model.normalise import default_of, default_preset
-from reconciler.model.tags import OWN
 from reconciler.model.values import REF, Ref, Value
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
-from reconciler.model.sink import Sink
-from reconciler.model.tags import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK
+from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
 
 ACCOUNT = "123456789012"

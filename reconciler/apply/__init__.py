@@ -1,13 +1,14 @@
-"""Carrying out a plan: its steps are run, each as soon as what it needs is done, and every outcome is recorded as it happens.
+"""Runs a plan: each step as soon as the steps it needs are done; every outcome is recorded as it happens.
 
-Nothing is decided here. The plan says which calls are made and what waits for what; this room makes them.
-One failure stops what waits for it, and nothing else.
+Decides nothing: the plan says which calls are made and what waits for what. A failure stops only what depends on it.
+Imports ``plan`` and ``model``; AWS calls come in as an argument.
+Read first: ``executor`` (the graph and its threads), then ``step``, ``call`` (one call, retried safely) and ``create``.
 """
 
-from reconciler.apply.attempt import WriteCalls
+from reconciler.apply.call import WriteCalls
+from reconciler.apply.claims import Lookout
 from reconciler.apply.events import ActionFinished, Event, Forecast, StepFinished, StepStarted, StepWaiting, events_json
-from reconciler.apply.lookout import Lookout
-from reconciler.apply.run import execute
+from reconciler.apply.executor import execute
 
 __all__ = [
     "ActionFinished",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from reconciler.model.address import Address
-from reconciler.plan.actions import Outcome, StepOutcome
-from reconciler.plan.estimate import Expected
+from reconciler.plan.plan import Outcome, StepOutcome
+from reconciler.plan.steps import Expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,5 @@
-"""The command line: one short function a verb, each a pipeline of rooms. Heavy rooms are imported where a verb runs, so that ``--help`` stays quick."""
+"""The command line: options, progress, and one module a verb.
+
+A verb parses its options, calls ``workflow`` or ``controller``, and prints. Heavy packages are imported in a verb's ``run``, so that ``--help`` stays fast.
+Read first: ``main``, then ``plan``.
+"""

@@ -1,11 +1,24 @@
-"""``apply``: carries out a saved plan, or plans, shows, asks and carries out."""
+"""``apply``: carries out a saved plan, or plans, shows, asks and carries out.
+
+The second half of an apply: guardrails, the question, the run with its progress, the report.
+
+What is decided is decided in the plan; here a person is asked and the executor is let run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+from reconciler import __version__
+from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.options import (
     Context,
     Subparsers,
@@ -15,9 +28,22 @@ from reconciler.cli.options import (
     add_patience,
     add_scope,
     context_of,
+    outlasted,
     plan_options_of,
     project_of,
+    refusals,
 )
+from reconciler.cli.plan import show_duration, show_plan, tell
+from reconciler.cli.progress import watcher
+from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
+from reconciler.model.target import Project, Target
+from reconciler.plan.codec import to_json
+from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
+from reconciler.report.text import Paint, ansi, plain, render_result
+from reconciler.terminal import harmless_lines, shown_json
+from reconciler.workflow.drift import expected, explained
+from reconciler.workflow.progress import stoppable
+from reconciler.workflow.run import Watch, Work, carry_out
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -55,12 +81,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
-    from reconciler.cli import applying
-    from reconciler.log import configure
+    from reconciler.logs import configure
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
-    with applying.told(args):
+    with told(args):
         return _apply(args, context)
 
 
@@ -79,40 +104,45 @@ def _apply(args: argparse.Namespace, context: Context) -> int:
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from pathlib import Path
 
-    from reconciler.cli import applying
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
-    from reconciler.gitops.repository import head_commit
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.scope import must_name_something
-    from reconciler.pipeline.survey import surveyed, whole_plan
+    from reconciler.git.git import head_commit
+    from reconciler.workflow.load import load_desired_states
+    from reconciler.workflow.survey import must_name_something, surveyed, whole_plan
 
     options = plan_options_of(args)
     project, targets = project_of(context)
     desired = load_desired_states(project, targets)
-    applying.must_be_able_to_ask(args)
+    must_be_able_to_ask(args)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(applying.locked(args, targets))
+        lost = stack.enter_context(locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
         must_name_something(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]
-        return applying.show_ask_run(plan, work, project, args, context, lost=lost)
+        return show_ask_run(plan, work, project, args, context, lost=lost)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from reconciler.cli import applying
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
-    from reconciler.gitops.commits import must_be_current
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.saved import blocked_now, claim, counted_from, load_plan, moved_since, must_fit, restricted
-    from reconciler.pipeline.survey import surveyed
+    from reconciler.git.git import must_be_current
+    from reconciler.workflow.load import load_desired_states
+    from reconciler.workflow.saved_plans import (
+        blocked_now,
+        claim,
+        counted_from,
+        load_plan,
+        moved_since,
+        must_fit,
+        restricted,
+    )
+    from reconciler.workflow.survey import surveyed
 
     given = [
         flag
@@ -136,12 +166,12 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     must_fit(plan, project)
     if args.require_commit:
         must_be_current(plan, Path(project.root), args.base)
-    applying.must_be_able_to_ask(args)
+    must_be_able_to_ask(args)
     wanted = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in wanted)
     desired = load_desired_states(project, targets)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(applying.locked(args, targets))
+        lost = stack.enter_context(locked(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(surveyed(project, targets, plan.options, desired=desired, progress=progress))
         moved = moved_since(plan, surveys)
@@ -160,6 +190,193 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             (target, by_name[target.name])
             for target in blocked_now(counted_from(plan, datetime.now(UTC)), surveys, project.guardrails)
         ]
-        return applying.show_ask_run(
-            plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan)
+        return show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))
+
+
+_STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
+_STOPPED = "stopped at once; calls in flight may have been carried out, and the next plan says where this ended"
+
+
+@contextmanager
+def told(args: argparse.Namespace) -> Iterator[None]:
+    """With ``--format json``, begin with the version of the format, and end with the reason where the run ends without a result."""
+    if args.format != "json":
+        yield
+        return
+    _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
+    try:
+        yield
+    except ReconcilerError as error:
+        sort = "refused" if error.exit_code is ExitCode.REFUSED else "error"
+        _ended(sort, error.word, str(error), error.exit_code)
+        raise
+    except KeyboardInterrupt as stop:
+        code, why = stopped_by(stop)
+        _ended("error", "stopped", why, code)
+        raise
+
+
+def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
+    with suppress(OSError):  # a reader that has gone does not change how the run ended
+        _line({"type": sort, "code": word, "message": message, "exitCode": int(code)})
+
+
+def must_be_able_to_ask(args: argparse.Namespace) -> None:
+    """Refuse a run that could neither ask nor was told not to. Raises ``PlanRefused`` before anything is read."""
+    if args.auto_approve:
+        return
+    if args.format == "json":
+        raise PlanRefused(f"{args.command} refused: --format json leaves nobody to ask; add --auto-approve")
+    if not sys.stdin.isatty():
+        review = "review with plan, then " if args.command == "apply" else ""
+        raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; {review}add --auto-approve")
+
+
+def locked(
+    args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
+) -> AbstractContextManager[Mapping[str, threading.Event]]:
+    """Hold the locks of these targets, from before they are read until the report is out. Raises ``LockHeld``."""
+    from reconciler.workflow.locks import holding
+
+    return holding(targets, command, patience=args.lock_timeout, say=_warn)
+
+
+def show_ask_run(
+    plan: Plan,
+    work: Work,
+    project: Project,
+    args: argparse.Namespace,
+    context: Context,
+    *,
+    lost: Mapping[str, threading.Event],
+    before_first_call: Callable[[], None] | None = None,
+) -> int:
+    """Show the plan, refuse or ask, run every target, report; returns the exit code. ``lost`` are the events of locks that may be lost meanwhile."""
+    plan = replace(plan, targets=tuple(target for target, _ in work))
+    if args.format == "json":
+        _line({"type": "plan", "plan": to_json(plan)})
+    else:
+        show_plan(plan, "text", context)
+        show_duration(plan, project)
+        sys.stdout.flush()
+    tell(note for _, survey in work for note in explained(project, survey))
+    refused = refusals(
+        plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work}
+    )
+    if refused:
+        raise PlanRefused("\n".join([*refused, "nothing was changed"]))
+    paint = ansi if context.colored(sys.stdout) else plain
+    watch: Watch = _JsonLines() if args.format == "json" else _Screen(paint)
+    if all(target.is_empty for target in plan.targets):
+        carry_out(work, project, watch, stop=threading.Event())
+        if args.format == "json":
+            _line({"type": "result", "complete": True, "targets": []})
+        return ExitCode.OK
+    due = [action for target in plan.targets for action in target.actions if action.blocked is None]
+    if not due:
+        raise PlanRefused(
+            f"{args.command} refused: every action is blocked, for the reasons above; nothing was changed"
         )
+    if not args.auto_approve and not _agreed(plan):
+        raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
+    if before_first_call:
+        before_first_call()
+    try:
+        with outlasted() as failures, stoppable(_STOPPING) as stop:
+            results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(_STOPPED) from None
+    complete = all(result.complete for result in results)
+    if failures:
+        counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
+        end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        _warn(
+            f"the {args.command} went on to its end ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
+        )
+    return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
+
+
+def _warn(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"{harmless_lines(text)}\n")
+        sys.stderr.flush()
+
+
+def _agreed(plan: Plan) -> bool:
+    where = ", ".join(
+        f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
+    )
+    sys.stderr.write(f"\nApply these changes to {where}? Only 'yes' is taken as yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
+
+
+class _JsonLines:
+    """Events and results as JSON, one object a line."""
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        """Return what prints the events of one target."""
+        yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        """Print the end of one target's apply."""
+        _line(
+            {
+                "type": "result",
+                "target": plan.name,
+                "complete": result.complete,
+                "interrupted": result.interrupted,
+                **_counts(result),
+            }
+        )
+
+
+class _Screen:
+    """Lines and a bar for a person, and the report at the end."""
+
+    def __init__(self, paint: Paint) -> None:
+        self._paint = paint
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        """Return what shows the events of one target."""
+        with watcher(plan, sys.stdout, sys.stderr, self._paint) as shown:
+            yield shown.event
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        """Show the report of one target."""
+        del plan
+        sys.stdout.write("\n" + render_result(result, paint=self._paint))
+        sys.stdout.flush()
+
+
+def _expected_end(event: Event) -> dict[str, object]:
+    if not isinstance(event, Forecast):
+        return {}
+    return {
+        "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    }
+
+
+def _counts(result: ApplyResult) -> dict[str, object]:
+    return {
+        "calls": result.calls,
+        "seconds": round(result.seconds, 3),
+        "outcomes": [
+            {
+                "address": str(outcome.address),
+                "action": outcome.verb.value,
+                "outcome": outcome.result.value,
+                "message": outcome.message or None,
+                "requestId": outcome.request_id or None,
+                "arn": outcome.arn,
+            }
+            for outcome in result.outcomes
+        ],
+    }
+
+
+def _line(content: dict[str, object]) -> None:
+    sys.stdout.write(shown_json(content) + "\n")
+    sys.stdout.flush()

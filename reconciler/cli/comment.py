@@ -21,11 +21,11 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.gitops.preview import Report
+    from reconciler.forge.ci import Surroundings
+    from reconciler.forge.client import Access
+    from reconciler.git.comments import Report
     from reconciler.model.address import Address
-    from reconciler.plan.actions import Plan
-    from reconciler.publish.ci import Surroundings
-    from reconciler.publish.forge import Access
+    from reconciler.plan.plan import Plan
 
 _EPILOG = """\
 In GitHub Actions and GitLab CI everything is known already, but for the token: GITHUB_TOKEN, or GITLAB_TOKEN (an access token with the scope api).
@@ -88,10 +88,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0, or 3 when the forge does not let us write and the text went to the job summary."""
     from reconciler.errors import ForgeRefused
-    from reconciler.gitops.posting import SUMMARY_LIMIT, Wish, post, summarise
-    from reconciler.gitops.preview import Setting, pieces
-    from reconciler.publish.ci import surroundings
-    from reconciler.publish.forge import open_forge
+    from reconciler.forge.ci import surroundings
+    from reconciler.forge.client import open_forge
+    from reconciler.git.comments import SUMMARY_LIMIT, Setting, Wish, pieces, post, summarise
 
     context = context_of(args)
     around = surroundings(os.environ)
@@ -129,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _access(args: argparse.Namespace, around: Surroundings) -> Access:
-    from reconciler.publish.ci import GITHUB_API, GITLAB_API, TOKEN_NAMES
-    from reconciler.publish.forge import Access
+    from reconciler.forge.ci import GITHUB_API, GITLAB_API, TOKEN_NAMES
+    from reconciler.forge.client import Access
 
     provider = args.provider or around.provider
     repository = args.repository or around.repository
@@ -147,10 +146,10 @@ def _access(args: argparse.Namespace, around: Surroundings) -> Access:
 
 def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:
     """Return what is to be said, and by target why an apply of it would be refused."""
-    from reconciler.gitops.preview import Report, read_report
+    from reconciler.git.comments import Report, read_report
 
     if args.diff:
-        from reconciler.gitops.comparison import compare_revisions
+        from reconciler.git.compare import compare_revisions
 
         plan, _ = compare_revisions(
             context.directory, context.config, args.diff, context.targets, plan_options_of(args)
@@ -171,7 +170,7 @@ def _refusals(
     plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]
 ) -> dict[str, tuple[str, ...]]:
     """Return what the guardrails say, where the project is at hand; a saved plan may have travelled without it."""
-    from reconciler.cli.guarding import refusals_of
+    from reconciler.cli.options import refusals_of
     from reconciler.errors import SpecError
 
     try:

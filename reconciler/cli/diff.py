@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0, or 2 with ``--detailed-exitcode`` and differences."""
     from reconciler.cli.plan import show_plan, warn
-    from reconciler.gitops.comparison import compare_revisions
+    from reconciler.git.compare import compare_revisions
 
     context = context_of(args)
     plan, warnings = compare_revisions(

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.cli.options import Context
+    from reconciler.drift.report import DriftReport, Ignore
     from reconciler.errors import AwsError
     from reconciler.model.target import Project, Target
-    from reconciler.pipeline.tally import Tally
-    from reconciler.plan.findings import DriftReport
-    from reconciler.plan.ignore import Ignore
+    from reconciler.workflow.metrics_file import Tally
 
 _DAYS, _MOST_DAYS = 7, 90
 """How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
@@ -75,15 +74,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from reconciler.cli.progress import reading
+    from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
-    from reconciler.log import configure
-    from reconciler.pipeline.drifting import drift_of
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.scope import must_name_something
-    from reconciler.pipeline.survey import surveyed
-    from reconciler.pipeline.tally import Tally
-    from reconciler.plan.actions import PlanOptions
-    from reconciler.plan.ignore import Ignore
+    from reconciler.logs import configure
+    from reconciler.plan.plan import PlanOptions
+    from reconciler.workflow.drift import drift_of
+    from reconciler.workflow.load import load_desired_states
+    from reconciler.workflow.metrics_file import Tally
+    from reconciler.workflow.survey import must_name_something, surveyed
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -120,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             [drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
         )
         if days:
-            from reconciler.pipeline.blaming import with_blame
+            from reconciler.workflow.drift import with_blame
 
             reports = tuple(
                 with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True)
@@ -170,8 +168,8 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
         return None
     from pathlib import Path
 
-    from reconciler.pipeline.record import FOLDER, made_folder
-    from reconciler.pipeline.told import FileMemory
+    from reconciler.workflow.history import FOLDER, made_folder
+    from reconciler.workflow.notifications import FileMemory
 
     if not project.notifications:
         raise UsageError(f"{project.path}: names nobody to tell; write a channel under notifications")
@@ -191,7 +189,7 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
 
 def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tuple[DriftReport, ...]:
     """Return the reports without what is to be ignored, and say which wishes met nothing."""
-    from reconciler.plan.ignore import without
+    from reconciler.drift.report import without
 
     done = [without(report, ignores) for report in reports]
     for ignore in ignores if reports else ():
@@ -209,9 +207,8 @@ def _notify(
     link: str,
 ) -> None:
     """Tell every channel what is new to it. What fails is said and changes nothing else."""
-    from reconciler.pipeline.notify import Unread, look_of, tell
-    from reconciler.pipeline.told import file_memory
-    from reconciler.text import harmless_lines
+    from reconciler.terminal import harmless_lines
+    from reconciler.workflow.notifications import Unread, file_memory, look_of, tell
 
     found = {report.name: report for report in reports}
     looks = [
@@ -239,7 +236,7 @@ def _measure(
     """Write the metrics where they are asked for; a target without a report has failed."""
     if not args.prometheus:
         return
-    from reconciler.pipeline.tally import write_metrics
+    from reconciler.workflow.metrics_file import write_metrics
 
     found = {report.name: report for report in reports}
     write_metrics(
@@ -257,32 +254,31 @@ def _show(
 ) -> None:
     view = args.format
     if view == "json":
-        from reconciler.report.drift_json import drift_json
-        from reconciler.text import shown_json
+        from reconciler.drift.codec import drift_json
+        from reconciler.terminal import shown_json
 
         content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
         sys.stdout.write(shown_json(content, indent=2) + "\n")
     elif view == "markdown":
-        from reconciler.report import markdown_drift
+        from reconciler.report import markdown
 
-        sys.stdout.write("\n".join(markdown_drift.render_drift(report) for report in reports))
+        sys.stdout.write("\n".join(markdown.render_drift(report) for report in reports))
     elif view == "html":
-        from reconciler.report import html_drift
+        from reconciler.report import html
 
-        sys.stdout.write(html_drift.render_drift(reports, stack=project.stack))
+        sys.stdout.write(html.render_drift(reports, stack=project.stack))
     elif view == "junit":
         from datetime import UTC, datetime
 
-        from reconciler.report import drift_junit
+        from reconciler.report import ci
 
         sys.stdout.write(
-            drift_junit.render_drift(
+            ci.render_drift(
                 reports, stack=project.stack, at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), failed=missed
             )
         )
     else:
-        from reconciler.report.drift_text import render_drift
-        from reconciler.report.text import ansi, plain
+        from reconciler.report.text import ansi, plain, render_drift
 
         paint = ansi if context.colored(sys.stdout) else plain
         sys.stdout.write("\n".join(render_drift(report, paint=paint) for report in reports))

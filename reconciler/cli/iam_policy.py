@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
 
-    from reconciler.log import configure
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.plan.permissions import Place, Wishes, apply_policy, plan_policy
+    from reconciler.logs import configure
+    from reconciler.plan.iam import Place, Wishes, apply_policy, plan_policy
+    from reconciler.workflow.load import load_desired_states
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)

@@ -148,13 +148,13 @@ def _open_missing_streams() -> None:
 
 
 def _silence_stdout() -> None:
-    from reconciler.cli.output import silence
+    from reconciler.cli.options import silence
 
     silence(sys.stdout)
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    from reconciler.text import harmless_lines
+    from reconciler.terminal import harmless_lines
 
     text = harmless_lines(str(error))
     _say(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
@@ -166,6 +166,6 @@ def _say(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        from reconciler.cli.output import silence
+        from reconciler.cli.options import silence
 
         silence(sys.stderr)

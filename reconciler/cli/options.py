@@ -1,23 +1,34 @@
 """The options that several verbs share, and what they mean once parsed.
 
 Global options may stand before or after the verb. A wrong call ends with exit code 1, because 2 says "differences" to the scripts that rely on it.
+
+Guardrails at the command line: which refusals stand after this run's acknowledgements.
+
+Output that breaks while work is under way: a full disk behind a redirection, a reader that has left.
+
+What was agreed to is carried out to its end; a change of an account must not stop half way because nobody listens.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
+from reconciler.model.address import Address
+from reconciler.model.target import Guardrails
+from reconciler.plan.guardrails import Allowances, check
+from reconciler.plan.plan import Plan, TargetPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.model.target import Project, Target
-    from reconciler.plan.actions import PlanOptions
+    from reconciler.plan.plan import PlanOptions
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
@@ -152,14 +163,14 @@ def context_of(args: argparse.Namespace) -> Context:
 
 def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project, tuple[Target, ...]]:
     """Read the project file that a call means, and the targets it asks for; messages name files from the current folder, or below ``prefix``. Raises ``SpecError`` and ``UsageError``."""
-    from reconciler.pipeline.loading import load_targets
+    from reconciler.workflow.load import load_targets
 
     return load_targets(context.directory, context.config, context.targets, prefix=prefix)
 
 
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:
     """Read the scope and the permissions of a plan from parsed arguments."""
-    from reconciler.plan.actions import PlanOptions
+    from reconciler.plan.plan import PlanOptions
 
     return PlanOptions(
         prune=args.prune,
@@ -313,3 +324,74 @@ def _columns() -> int:
         except (ValueError, OSError):
             columns = 0
     return columns if columns > 0 else 80
+
+
+def refusals(
+    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]
+) -> list[str]:
+    """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
+
+    ``remembered`` are, by target, the addresses that stood there after the last apply.
+    """
+    return [
+        f"plan refused: {target.name}: {message}"
+        for target in plan.targets
+        for message in refusals_of(target, guardrails, args, remembered.get(target.name, frozenset()))
+    ]
+
+
+def refusals_of(
+    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]
+) -> tuple[str, ...]:
+    """Return the guardrails' refusals of one target."""
+    allow = Allowances(
+        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty
+    )
+    return check(target, guardrails, allow, remembered)
+
+
+class _Lasting:
+    """A stream whose first failure is kept, and whose text goes nowhere from then on."""
+
+    def __init__(self, stream: TextIO, failures: list[OSError]) -> None:
+        self._stream = stream
+        self._failures = failures
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._failed(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._failed(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _failed(self, error: OSError) -> None:
+        self._failures.append(error)
+        silence(self._stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Lead a stream nowhere, with what it still holds: it would fail again at every flush, the interpreter's last one included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def outlasted() -> Iterator[list[OSError]]:
+    """Let nothing fail of stdout and stderr meanwhile; yields their failures."""
+    failures: list[OSError] = []
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast("TextIO", _Lasting(stream, failures)) for stream in before)
+    try:
+        yield failures
+    finally:
+        sys.stdout, sys.stderr = before

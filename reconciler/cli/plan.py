@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.errors import AwsError
     from reconciler.model.address import Address
     from reconciler.model.target import Project
-    from reconciler.plan.actions import Plan
+    from reconciler.plan.plan import Plan
 
 WORTH_SAYING_SECONDS = 10.0
 
@@ -55,9 +55,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
-    from reconciler.cli.guarding import refusals
+    from reconciler.cli.options import refusals
     from reconciler.plan.codec import dumps
-    from reconciler.text import harmless_lines
+    from reconciler.terminal import harmless_lines
 
     context = context_of(args)
     made = make_plan(args, context)
@@ -114,13 +114,11 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     from pathlib import Path
 
     from reconciler.cli.progress import reading
-    from reconciler.gitops.commits import with_origin
-    from reconciler.gitops.repository import head_commit
-    from reconciler.log import configure
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.recall import expected, explained
-    from reconciler.pipeline.scope import must_name_something
-    from reconciler.pipeline.survey import surveyed, whole_plan
+    from reconciler.git.git import head_commit, with_origin
+    from reconciler.logs import configure
+    from reconciler.workflow.drift import expected, explained
+    from reconciler.workflow.load import load_desired_states
+    from reconciler.workflow.survey import must_name_something, surveyed, whole_plan
 
     configure(context.log_format, context.verbosity)
     options = plan_options_of(args)
@@ -172,8 +170,8 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
 
 def show_duration(plan: Plan, project: Project) -> None:
     """Say how long each target's apply takes at the published rates, where they are kept and it is worth waiting for."""
-    from reconciler.model.rates import pace_of
-    from reconciler.plan.estimate import calls_of, expected
+    from reconciler.model.quotas import pace_of
+    from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
 
     for target in plan.targets:
@@ -184,7 +182,7 @@ def show_duration(plan: Plan, project: Project) -> None:
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings of the spec to stderr, each once."""
-    from reconciler.text import harmless
+    from reconciler.terminal import harmless
 
     for warning in dict.fromkeys(warnings):
         sys.stderr.write(f"warning: {harmless(warning)}\n")
@@ -192,7 +190,7 @@ def warn(warnings: Iterable[str]) -> None:
 
 def tell(notes: Iterable[str]) -> None:
     """Write what a person may want to know of the last apply to stderr."""
-    from reconciler.text import harmless
+    from reconciler.terminal import harmless
 
     for note in notes:
         sys.stderr.write(f"note: {harmless(note)}\n")

@@ -1,35 +1,45 @@
-"""What a person sees while long work runs: nothing unless stderr is a terminal."""
+"""What a person sees while long work runs: nothing unless stderr is a terminal.
+
+What a person sees while an apply runs: a line for each finished action, and on a terminal a bar with the expected end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, TextIO
 
+from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
+from reconciler.plan.plan import Outcome, Result, TargetPlan
+from reconciler.report.text import Paint, plain
 from reconciler.report.words import duration_words
+from reconciler.terminal import harmless
 
 if TYPE_CHECKING:
-    from reconciler.plan.estimate import Expected
+    from rich.progress import Progress, TaskID
+
+    from reconciler.plan.steps import Expected
 
 _WIDTH = 78
 _WORTH_SAYING_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def reading(stream: TextIO) -> Iterator[Progress | None]:
+def reading(stream: TextIO) -> Iterator[Meter | None]:
     """Show one line that counts the calls of each target while live state is read, and take it away at the end."""
     if not stream.isatty():
         yield None
         return
-    line = Progress(stream)
+    line = Meter(stream)
     try:
         yield line
     finally:
         line.clear()
 
 
-class Progress:
+class Meter:
     """A line on a terminal that is written over and over; safe to call from several threads."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -59,3 +69,153 @@ class Progress:
             if self._said:
                 self._stream.write("\r" + " " * _WIDTH + "\r")
                 self._stream.flush()
+
+
+_MARKS = {
+    Result.DONE: ("done", "good"),
+    Result.FAILED: ("failed", "bad"),
+    Result.NOT_ATTEMPTED: ("not attempted", "change"),
+    Result.BLOCKED: ("blocked", "note"),
+}
+
+
+_SAY_AGAIN_SECONDS = 60.0
+"""How often a log hears what is left; a bar shows it all the time."""
+
+_WATCHING_WORTH_SAYING_SECONDS = 10.0
+
+_LONG_WAIT_SECONDS = 5.0
+"""How long a step waits before somebody who looks on is told why."""
+
+
+def local_now() -> datetime:
+    """Return the wall clock, with its zone."""
+    return datetime.now(UTC).astimezone()
+
+
+def forecast_words(forecast: Forecast, now: datetime) -> str:
+    """Return which operation is the narrow one, what is left of it, and when that ends."""
+    coming = forecast.expected
+    end = now + timedelta(seconds=coming.seconds)
+    day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
+    return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, ends {day}{end:%H:%M:%S} ({duration_words(coming.seconds)})"
+
+
+class Waits:
+    """Says what an apply waits for: a channel on air at once, and anything else once it has lasted, a single time for each step."""
+
+    def __init__(self) -> None:
+        self._lasted: dict[str, float] = {}
+
+    def words(self, event: Event) -> str | None:
+        """Return what is worth a line, or ``None``."""
+        if not isinstance(event, StepWaiting):
+            return None
+        if event.operation == "ListStreams":
+            return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
+        before = self._lasted.get(event.step, 0.0)
+        self._lasted[event.step] = before + event.seconds
+        return (
+            harmless(f"{event.address}: {event.operation}: {event.why}")
+            if before < _LONG_WAIT_SECONDS <= self._lasted[event.step]
+            else None
+        )
+
+
+class Watcher(Protocol):
+    """Is told every event of an apply."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+
+
+@contextlib.contextmanager
+def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Watcher]:
+    """Watch one target's apply; the bar is drawn on stderr where that is a terminal."""
+    stdout.write(f"\napplying to {plan.name}\n")
+    stdout.flush()
+    if not stderr.isatty():
+        yield Lines(stdout, paint)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[narrow]}"),
+    )
+    with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
+        yield Bar(
+            progress,
+            progress.add_task(plan.name, total=len(plan.actions), narrow=""),
+            Lines(stdout, paint),
+            same_terminal=stdout.isatty(),
+        )
+
+
+class Lines:
+    """A line for each finished action, and now and then one about what is left."""
+
+    def __init__(self, stdout: TextIO, paint: Paint, now: Callable[[], datetime] = local_now) -> None:
+        self._stdout = stdout
+        self._paint = paint
+        self._now = now
+        self._waits = Waits()
+        self._said_at = -_SAY_AGAIN_SECONDS
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, ActionFinished):
+            self._stdout.write(self.line(event.outcome, self._paint) + "\n")
+            self._stdout.flush()
+        elif (words := self._waits.words(event)) is not None:
+            self._stdout.write(f"  {self._paint('waiting', 'note')}  {words}\n")
+            self._stdout.flush()
+        elif (
+            isinstance(event, Forecast)
+            and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS
+            and event.expected.seconds >= _WATCHING_WORTH_SAYING_SECONDS
+        ):
+            self._said_at = event.elapsed
+            self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
+            self._stdout.flush()
+
+    @staticmethod
+    def line(outcome: Outcome, paint: Paint) -> str:
+        """Return the line of one outcome."""
+        word, tone = _MARKS[outcome.result]
+        said = f": {outcome.message}" if outcome.message else ""
+        return f"  {paint(word, tone)}  {harmless(f'{outcome.verb.value} {outcome.address}{said}')}"
+
+
+class Bar:
+    """A bar on a terminal, with the lines above it when they go to the same terminal."""
+
+    def __init__(self, progress: Progress, task: TaskID, lines: Lines, *, same_terminal: bool) -> None:
+        self._progress = progress
+        self._task = task
+        self._lines = lines
+        self._same_terminal = same_terminal
+        self._waits = Waits()
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, Forecast):
+            self._progress.update(self._task, narrow=forecast_words(event, local_now()))
+            return
+        if self._same_terminal and (words := self._waits.words(event)) is not None:
+            self._progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
+            return
+        if not isinstance(event, ActionFinished):
+            self._lines.event(event)
+            return
+        if self._same_terminal:
+            self._progress.console.print(
+                Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True
+            )
+        else:
+            self._lines.event(event)
+        self._progress.advance(self._task)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
-    from reconciler.model.sink import Sink
-    from reconciler.plan.actions import Action, TargetPlan
+    from reconciler.model.target import Sink
+    from reconciler.plan.plan import Action, TargetPlan
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -50,10 +50,10 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
-    from reconciler.cli import applying
+    from reconciler.cli import apply
 
     # What a rotation has in common with an apply, it does as an apply that was acknowledged nothing.
-    with applying.told(args):
+    with apply.told(args):
         return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
 
 
@@ -61,15 +61,15 @@ def _rotate(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from reconciler.cli import applying
+    from reconciler.cli import apply
     from reconciler.cli.progress import reading
     from reconciler.errors import UsageError
-    from reconciler.gitops.repository import head_commit
-    from reconciler.log import configure
-    from reconciler.pipeline.loading import load_desired_states
-    from reconciler.pipeline.survey import surveyed, whole_plan
-    from reconciler.plan.actions import PlanOptions
-    from reconciler.plan.delivery import Rotate
+    from reconciler.git.git import head_commit
+    from reconciler.logs import configure
+    from reconciler.plan.decision import Rotate
+    from reconciler.plan.plan import PlanOptions
+    from reconciler.workflow.load import load_desired_states
+    from reconciler.workflow.survey import surveyed, whole_plan
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -84,17 +84,17 @@ def _rotate(args: argparse.Namespace) -> int:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes the value of one key; name one ADDRESS, and one target with -t")
         file = _file(context.directory / args.to_file)
-    applying.must_be_able_to_ask(args)
+    apply.must_be_able_to_ask(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(applying.locked(args, targets, "rotate"))
+        lost = stack.enter_context(apply.locked(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
                 surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
             )
         surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
         plan = whole_plan(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
-        return applying.show_ask_run(
+        return apply.show_ask_run(
             plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
         )
 
@@ -139,7 +139,7 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     from dataclasses import replace
 
     from reconciler.errors import UsageError
-    from reconciler.plan.hold import counted
+    from reconciler.plan.removal import counted
 
     actions = tuple(_advised(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
@@ -175,8 +175,8 @@ def _advised(action: Action) -> Action:
 def _file(path: Path) -> Sink:
     """Judge where a value is to be written before any key is touched. Raises ``UsageError``."""
     from reconciler.errors import UsageError
-    from reconciler.gitops.repository import ignores, work_tree_of
-    from reconciler.model.sink import Sink, Store
+    from reconciler.git.git import ignores, work_tree_of
+    from reconciler.model.target import Sink, Store
 
     path = path.absolute()
     if path.exists() or path.is_symlink():

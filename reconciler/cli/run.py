@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reconciler.gitops.controller import Snapshot
-    from reconciler.gitops.options import Options
+    from reconciler.controller.config import Options
+    from reconciler.controller.controller import Snapshot
 
 _TEXTS = {
     "repo": ("url", "URL", "the repository: an https or ssh address, or the path of a folder"),
@@ -109,7 +109,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 after a stop; with ``--once`` as ``drift``, 3 where a plan was refused and 4 where an apply ended incomplete."""
-    from reconciler.log import configure
+    from reconciler.logs import configure
 
     context = context_of(args)
     configure(context.log_format, context.verbosity if args.once else max(1, context.verbosity))
@@ -124,7 +124,7 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the settings file's options with those of the call over them. Raises ``UsageError`` and ``SpecError``."""
     from dataclasses import replace
 
-    from reconciler.gitops.options import Options, count, duration, mode_named, percent, placed, read_options
+    from reconciler.controller.config import Options, count, duration, mode_named, percent, placed, read_options
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
@@ -157,7 +157,7 @@ def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
 
 
 def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
-    from reconciler.gitops.service import store_in
+    from reconciler.controller.service import store_in
 
     if not (folder / "controller.db").exists():
         raise UsageError(f"no controller has worked in {folder}; name its folder with --state")
@@ -178,9 +178,9 @@ def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
 def _once(context: Context, folder: Path, options: Options) -> int:
     import threading
 
-    from reconciler.gitops import service
-    from reconciler.gitops.observers import Nobody
-    from reconciler.pipeline.interrupt import stoppable
+    from reconciler.controller import service
+    from reconciler.controller.controller import Nobody
+    from reconciler.workflow.progress import stoppable
 
     nobody = Nobody()
     with stoppable() as stop, service.held(folder):
@@ -212,8 +212,8 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 
 def _report(snapshot: Snapshot) -> int:
-    from reconciler.gitops.state import Ending
-    from reconciler.text import harmless, harmless_lines
+    from reconciler.controller.state import Ending
+    from reconciler.terminal import harmless, harmless_lines
 
     repository = snapshot.repository
     if repository.trouble is not None:
@@ -244,17 +244,16 @@ def _report(snapshot: Snapshot) -> int:
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
-    from reconciler.gitops import service
+    from reconciler.controller import service
 
     try:
-        from reconciler.gitops.web.metrics import Metrics
+        from reconciler.controller.metrics import Metrics
     except ImportError:
         raise UsageError(
             "run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]"
         ) from None
-    from reconciler.gitops.web.routes import Routes
-    from reconciler.gitops.web.server import address_of, listen
-    from reconciler.pipeline.interrupt import stoppable
+    from reconciler.controller.app import Routes, address_of, listen
+    from reconciler.workflow.progress import stoppable
 
     secrets = service.secrets_of(options)
     metrics = Metrics()

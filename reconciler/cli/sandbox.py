@@ -1,20 +1,308 @@
 """The verbs of `ivs-reconciler sandbox`: serve the embedded server, and talk to a running one.
 
 Only argparse is imported here; each verb imports what it needs when it runs.
+
+The verbs of `ivs-reconciler sandbox` that talk to a running sandbox: each is one control operation.
+
+Only argparse is imported here; each verb imports what it needs when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Parser, Subparsers, global_options
-from reconciler.cli.sandbox_verbs import DEFAULT_PORT, add_verbs, fail, pair
 
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
+
+DEFAULT_PORT = 4599
+HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
+EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
+
+Ask = Callable[..., object]
+Run = Callable[[argparse.Namespace, Ask], object]
+Adding = Callable[[str, str, Run], argparse.ArgumentParser]
+"""Adds a verb with its name, its help line and what it runs."""
+
+
+def add_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verbs to the command line."""
+    for add in (_add_streams, _add_drift, _add_faults, _add_records):
+        add(partial(_verb, verbs, common))
+
+
+def _verb(
+    verbs: Subparsers, common: argparse.ArgumentParser, name: str, text: str, run: Run
+) -> argparse.ArgumentParser:
+    """Add a verb that talks to a running sandbox."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
+    parser.add_argument(
+        "--endpoint",
+        default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
+        metavar="URL",
+        help=f"the running sandbox (default: AWS_ENDPOINT_URL_IVS, else port {DEFAULT_PORT} here)",
+    )
+    parser.set_defaults(run=lambda args: _talk(args, run))
+    return parser
+
+
+def _add_streams(verb: Adding) -> None:
+    live = verb("live", "start a stream on a channel; without an ARN list what is on air", _live)
+    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN", help="the channel to put on air (default: list what is)")
+    live.add_argument("--viewers", type=int, default=0, metavar="N", help="how many watch (default %(default)s)")
+    live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="of the stream (default %(default)s)")
+    offline = verb("offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
+    offline.add_argument("arn", metavar="CHANNEL_ARN")
+    health = verb(
+        "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health)
+    )
+    health.add_argument("arn", metavar="CHANNEL_ARN")
+    health.add_argument("health", choices=HEALTHS)
+    viewers = verb(
+        "viewers",
+        "change how many watch a stream",
+        lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers),
+    )
+    viewers.add_argument("arn", metavar="CHANNEL_ARN")
+    viewers.add_argument("viewers", type=int)
+
+
+def _add_drift(verb: Adding) -> None:
+    drift = verb("drift", "change a resource behind everybody's back, as the user someone-else", _drift)
+    drift.add_argument("arn", metavar="ARN")
+    drift.add_argument(
+        "changes",
+        nargs="+",
+        metavar="MEMBER=VALUE",
+        help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x",
+    )
+
+
+def _add_faults(verb: Adding) -> None:
+    faults = verb("faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
+    faults.add_argument(
+        "effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear"
+    )
+    faults.add_argument(
+        "--operation",
+        action="append",
+        metavar="NAME",
+        help="name or pattern, such as Create* or servicequotas:* (repeatable; default: every call)",
+    )
+    faults.add_argument(
+        "--when", choices=("before", "after"), help="before or after the work was done (default before)"
+    )
+    faults.add_argument(
+        "--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)"
+    )
+    faults.add_argument("--skip", type=int, help="let so many calls pass first")
+    faults.add_argument("--every", type=int, help="then hit every so-many-th")
+    faults.add_argument("--probability", type=float, help="hit each call with this chance, 0 to 1")
+    faults.add_argument("--code", help="for effect error (default InternalServerException)")
+    faults.add_argument("--message", help="for effect error")
+    faults.add_argument("--status", type=int, help="for effect error with a code of your own")
+    faults.add_argument("--seconds", type=float, help="for effects delay and hang (default 1)")
+    faults.add_argument("--arn", help="only calls that name this ARN; with * and ? a pattern for the whole of it")
+    faults.add_argument("--account", help="only calls of this account")
+    faults.add_argument("--access-key", help="only calls signed with this key")
+    faults.add_argument("--region", help="only calls in this region")
+
+
+def _add_records(verb: Adding) -> None:
+    calls = verb(
+        "calls",
+        "show recorded calls, newest first",
+        lambda args, ask: ask("calls", operation=args.operation, limit=args.limit),
+    )
+    calls.add_argument(
+        "--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)"
+    )
+    calls.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
+    events = verb(
+        "events",
+        "show events as EventBridge would deliver them, newest first",
+        lambda args, ask: ask("events", limit=args.limit),
+    )
+    events.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
+    lag = verb(
+        "lag",
+        "delay when creates and deletes show",
+        lambda args, ask: ask("set_lag", create=args.create, delete=args.delete),
+    )
+    lag.add_argument(
+        "--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)"
+    )
+    lag.add_argument(
+        "--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)"
+    )
+    quota = verb("quota", "show resource quotas, or change one", _quota)
+    quota.add_argument("name", nargs="?")
+    quota.add_argument("value", nargs="?", type=int)
+    quota.add_argument("--account", default="", help="of this account alone, with --region")
+    quota.add_argument("--region", default="", help="in this region alone, with --account")
+    rates = verb("rates", "switch call-rate quotas on or off, or set some of them", _rates)
+    rates.add_argument(
+        "rates",
+        nargs="+",
+        metavar="on|off|OPERATION=RATE",
+        help="documented rates, none, or documented ones with these changed",
+    )
+    rates.add_argument("--burst", type=float, help="how many calls may come at once (default: the rate)")
+    rates.add_argument("--windows", action="store_true", help="count anew at every whole second")
+    assume = verb(
+        "assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume
+    )
+    assume.add_argument("name", nargs="?", metavar="NAME")
+    assume.add_argument("option", nargs="?", metavar="ANSWER")
+    verb("reset", "empty the sandbox, and undo what was set while it ran", lambda args, ask: ask("reset"))  # noqa: ARG005
+    follow = verb("follow", "print events as they come, one JSON object a line", lambda args, ask: None)  # noqa: ARG005
+    follow.set_defaults(run=_follow)
+
+
+def _talk(args: argparse.Namespace, run: Run) -> int:
+    """Ask the running sandbox, and print what it answers as JSON."""
+    import json
+
+    from reconciler.sandbox.control_streams import ControlError
+    from reconciler.sandbox.remote import RemoteControl
+
+    try:
+        result = run(args, RemoteControl(args.endpoint).call)
+    except (ControlError, ValueError) as error:
+        return fail(str(error))
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _follow(args: argparse.Namespace) -> int:
+    import json
+
+    from reconciler.sandbox.control_streams import ControlError
+    from reconciler.sandbox.remote import RemoteControl
+
+    try:
+        for event in RemoteControl(args.endpoint).follow():
+            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+    except ControlError as error:
+        return fail(str(error))
+    return 0
+
+
+def _live(args: argparse.Namespace, ask: Ask) -> object:
+    if args.arn is None:
+        return ask("live")
+    return ask("go_live", arn=args.arn, viewers=args.viewers, health=args.health)
+
+
+def _quota(args: argparse.Namespace, ask: Ask) -> object:
+    where = {"account": args.account, "region": args.region}
+    if args.value is None:
+        found = ask("quotas", **where)
+        if args.name is None or not isinstance(found, dict):
+            return found
+        if args.name not in found:
+            raise ValueError(f"no quota {args.name!r}; there are {', '.join(found)}")
+        return {"name": args.name, "value": found[args.name]}
+    return ask("set_quota", name=args.name, value=args.value, **where)
+
+
+def _rates(args: argparse.Namespace, ask: Ask) -> object:
+    rates: object = args.rates == ["on"]
+    if args.rates not in (["on"], ["off"]):
+        rates = {name: _number(name, value) for name, value in map(pair, args.rates)}
+    return ask("set_rates", rates=rates, burst=args.burst, windows=args.windows)
+
+
+def _assume(args: argparse.Namespace, ask: Ask) -> object:
+    if args.name is None:
+        return ask("assumptions")
+    rows = _rows(ask("assumptions") if args.option is None else ask("assume", name=args.name, option=args.option))
+    found = [row for row in rows if row["name"] == args.name]
+    if not found:
+        raise ValueError(f"no assumption {args.name!r}; there are {', '.join(str(row['name']) for row in rows)}")
+    return found[0]
+
+
+def _rows(found: object) -> list[dict[str, object]]:
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+def _faults(args: argparse.Namespace, ask: Ask) -> object:
+    operation = ",".join(args.operation or ())
+    if args.effect is None:
+        return ask("faults")
+    if args.effect == "clear":
+        return ask("clear_faults", operation=operation)
+    names = (
+        "effect",
+        "when",
+        "skip",
+        "every",
+        "probability",
+        "code",
+        "message",
+        "status",
+        "seconds",
+        "arn",
+        "account",
+        "access_key",
+        "region",
+    )
+    rule = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if operation:
+        rule["operation"] = operation
+    if args.times is not None:
+        rule["times"] = args.times or None
+    return ask("add_fault", **rule)
+
+
+def _drift(args: argparse.Namespace, ask: Ask) -> object:
+    import json
+
+    changes: dict[str, object] = {}
+    tags: dict[str, str] = {}
+    for name, text in map(pair, args.changes):
+        if name.startswith("tags."):
+            tags[name.removeprefix("tags.")] = text
+            continue
+        try:
+            changes[name] = json.loads(text)
+        except ValueError:
+            changes[name] = text
+    if tags:
+        changes["tags"] = tags
+    return ask("drift", arn=args.arn, changes=changes)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a number of calls a second") from None
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Split NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def fail(text: str) -> int:
+    """Say what went wrong; the exit code of it."""
+    sys.stderr.write(f"{text}\n")
+    return 1
+
 
 _HIGHEST_PORT = 65_535
 

@@ -36,10 +36,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from reconciler.apply.events_schema import events_schema
-    from reconciler.plan.schema import plan_schema
-    from reconciler.report.drift_schema import drift_schema
-    from reconciler.spec.schema import schemas
+    from reconciler.report.json_schemas import drift_schema, events_schema, plan_schema
+    from reconciler.spec.project_models import schemas
 
     others = {
         "plan.schema.json": plan_schema(),

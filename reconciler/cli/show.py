@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.cli.plan import show_plan
-    from reconciler.pipeline.saved import load_plan, restricted
+    from reconciler.workflow.saved_plans import load_plan, restricted
 
     context = context_of(args)
     show_plan(restricted(load_plan(context.directory / Path(args.plan_file)), context.targets), args.format, context)

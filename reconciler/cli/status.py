@@ -24,8 +24,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0, or 1 when a target could not be read."""
-    from reconciler.log import configure
-    from reconciler.pipeline.overview import overviews
+    from reconciler.logs import configure
+    from reconciler.workflow.survey import overviews
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise failure
     if args.format == "json":
         from reconciler.report.status import status_json
-        from reconciler.text import shown_json
+        from reconciler.terminal import shown_json
 
         sys.stdout.write(shown_json(status_json(project.stack, found), indent=2) + "\n")
     else:

@@ -10,8 +10,8 @@ from reconciler.cli.options import Subparsers, context_of, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
-    from reconciler.model.holder import Holder
-    from reconciler.pipeline.locking import Door
+    from reconciler.model.lock import Holder
+    from reconciler.workflow.locks import Door
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -33,8 +33,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 when no lock is held any more, 3 when one stays."""
     from reconciler.errors import UsageError
-    from reconciler.log import configure
-    from reconciler.pipeline.locking import door_of
+    from reconciler.logs import configure
+    from reconciler.workflow.locks import door_of
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -52,8 +52,8 @@ def _release(name: str, door: Door, *, force: bool) -> bool:
     from dataclasses import replace
 
     from reconciler.errors import AwsError, UsageError
-    from reconciler.model.holder import moment
-    from reconciler.pipeline.locking import is_dead, this_run
+    from reconciler.model.lock import moment
+    from reconciler.workflow.locks import is_dead, this_run
 
     try:
         holder, token = door.read()
@@ -79,7 +79,7 @@ def _release(name: str, door: Door, *, force: bool) -> bool:
 
 
 def _agreed(name: str, door: Door, holder: Holder) -> bool:
-    from reconciler.model.holder import moment
+    from reconciler.model.lock import moment
 
     sys.stderr.write(
         f"{name}: {door.where} is held by {holder}; it expires at {moment(holder.expires)} unless it is renewed\n"

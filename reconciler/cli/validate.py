@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb: 0 when the spec is good, 1 when it is not."""
     from reconciler.errors import SpecError
-    from reconciler.pipeline.loading import load_desired_states
+    from reconciler.workflow.load import load_desired_states
 
     context = context_of(args)
     counts: dict[str, int] = {}
@@ -47,15 +47,15 @@ def run(args: argparse.Namespace) -> int:
         case "json":
             _print_json(problems, warnings, counts)
         case "github":
-            from reconciler.report.problems import workflow_commands
+            from reconciler.report.ci import workflow_commands
 
             sys.stdout.write(workflow_commands(problems, warnings))
         case "gitlab":
-            from reconciler.report.problems import code_quality
+            from reconciler.report.ci import code_quality
 
             sys.stdout.write(code_quality(problems))
         case _:
-            from reconciler.text import harmless
+            from reconciler.terminal import harmless
 
             for warning in warnings:
                 sys.stdout.write(f"warning: {harmless(warning)}\n")
@@ -70,7 +70,7 @@ def _folder(context: Context) -> str:
     import os
     from pathlib import Path
 
-    from reconciler.gitops.repository import top_of
+    from reconciler.git.git import top_of
 
     folder = os.path.realpath((context.directory / (context.config or "_")).parent)
     path = os.path.relpath(folder, os.path.realpath(top_of(context.directory) or "."))
@@ -91,7 +91,7 @@ def _print_json(problems: tuple[Problem, ...], warnings: tuple[str, ...], resour
 
 
 def _problem(problem: Problem) -> dict[str, object]:
-    from reconciler.report.problems import place_of
+    from reconciler.report.ci import place_of
 
     file, line, column = place_of(problem)
     return {

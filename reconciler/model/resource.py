@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from reconciler.model.address import Address, KindName
-from reconciler.model.sink import Sink
-from reconciler.model.tags import ID, STACK
+from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value, thaw
 
 

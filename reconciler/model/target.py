@@ -1,4 +1,9 @@
-"""Where a stack is applied, and the limits it is applied under. Values only; ``spec`` reads them from the project file."""
+"""Where a stack is applied, and the limits it is applied under. Values only; ``spec`` reads them from the project file.
+
+Who is to be told about what. Values only; ``spec`` reads them from the project file. Addresses that are secrets are names of environment variables here.
+
+Where the value of a stream key is handed over to: a name and nothing of the value, so it may stand in plans, tags and reports.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,51 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from reconciler.model.notification import Channel
+
+class Topic(StrEnum):
+    """What a channel may want to hear of."""
+
+    DRIFT = "drift"
+    MISSING = "missing"
+    DUPLICATE = "duplicate"
+    PENDING = "pending"
+    ORPHAN = "orphan"
+    FOREIGN = "foreign"
+    UNREADABLE = "unreadable"
+
+
+DEFAULT_TOPICS = frozenset({Topic.DRIFT, Topic.MISSING, Topic.DUPLICATE, Topic.UNREADABLE})
+"""What changed outside, and that nobody can tell; not what was merged and waits, which whoever merged it knows."""
+
+
+class Way(StrEnum):
+    """How a channel is reached."""
+
+    SLACK = "slack"
+    WEBHOOK = "webhook"
+    SNS = "sns"
+    EVENT_BRIDGE = "eventBridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One place where somebody is told.
+
+    ``url_env`` and ``secret_env`` name the environment variables that hold a webhook's URL and its key for signatures.
+    ``arn`` is an SNS topic's or an event bus's; ``profile`` and ``role_arn`` say with whose credentials it is reached.
+    ``targets`` empty means all of them.
+    """
+
+    name: str
+    way: Way
+    url_env: str = ""
+    secret_env: str = ""
+    arn: str = ""
+    profile: str | None = None
+    role_arn: str | None = None
+    topics: frozenset[Topic] = DEFAULT_TOPICS
+    targets: frozenset[str] = frozenset()
+
 
 HOME_REGIONS = (
     "ap-northeast-1",
@@ -131,3 +180,41 @@ class Project:
     notifications: tuple[Channel, ...] = ()
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
     prefix: str = ""
+
+
+class Store(StrEnum):
+    """What takes a value."""
+
+    SECRETS_MANAGER = "secretsManager"
+    PARAMETER_STORE = "parameterStore"
+    FILE = "file"
+    """Only on explicit request of one run, never in a spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """One secret, parameter or file. ``name`` may be the ARN of a secret; ``kms_key`` is the key to encrypt with, empty for the account's own."""
+
+    store: Store
+    name: str
+    kms_key: str = ""
+
+    def __str__(self) -> str:
+        return f"{_WORDS[self.store]} {self.name}"
+
+    @property
+    def mark(self) -> str:
+        """What the key's tag says once the value is there."""
+        return f"{self.store.value}:{self.name}"
+
+
+_WORDS: Mapping[Store, str] = {
+    Store.SECRETS_MANAGER: "the Secrets Manager secret",
+    Store.PARAMETER_STORE: "the parameter",
+    Store.FILE: "the file",
+}
+
+
+def sink_to_json(sink: Sink) -> dict[str, str]:
+    """Return the sink as plain JSON."""
+    return {"store": sink.store.value, "name": sink.name, **({"kmsKeyId": sink.kms_key} if sink.kms_key else {})}

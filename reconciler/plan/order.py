@@ -16,8 +16,8 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import Action, ReplaceOrder, Step, Verb
-from reconciler.plan.draft import Draft
+from reconciler.plan.decision import Draft
+from reconciler.plan.plan import Action, ReplaceOrder, Step, Verb
 
 Planned: TypeAlias = tuple[Draft, tuple[Step, ...]]
 """A draft and the calls it takes."""

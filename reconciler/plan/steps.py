@@ -2,24 +2,27 @@
 
 What waits for steps of other actions is added by ``order``. Parameters hold a ``Ref`` where an ARN is not known yet.
 A call names what changes and what the service judges together with it; a default is said out loud, because a field left out stays as it is.
+
+How long calls take at a given pace: what is said before the question, and shown while work runs.
+
+Operations have rates of their own and run beside one another, so the slowest of them, the narrow one, decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from reconciler.diff import FieldChange, unescape
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES, Address, KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Kind
 from reconciler.model.normalise import default_of
-from reconciler.model.resource import LiveResource
-from reconciler.model.tags import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES
+from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import Reason, ReplaceOrder, Step, Until, Verb
-from reconciler.plan.delivery import at_birth, handing_over, noted
-from reconciler.plan.draft import Draft
-from reconciler.plan.duplicates import is_unsettled
+from reconciler.plan.decision import Draft, at_birth, handing_over, noted
+from reconciler.plan.pairing import is_unsettled
+from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
 _TAGS = "/tags/"
 
@@ -172,3 +175,47 @@ def _whole(kind: KindName, name: str, value: Value) -> Value:
         default = default_of(kind, name, {})
         return {**default, **value} if isinstance(default, Mapping) else value
     return value
+
+
+_LIST_PAGE = 100
+_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The narrow operation, how many of its calls are left, how many are made a second, and how long that takes."""
+
+    operation: str
+    calls: int
+    pace: float
+    seconds: float
+
+
+def expected(calls: Mapping[str, int], pace: Callable[[str], float]) -> Expected | None:
+    """Return how long these calls take, or ``None`` when there are none."""
+    found = [
+        Expected(operation, count, pace(operation), count / pace(operation))
+        for operation, count in sorted(calls.items())
+        if count > 0
+    ]
+    return max(found, key=lambda one: one.seconds, default=None)
+
+
+def calls_of(plan: TargetPlan) -> Counter[str]:
+    """Return how often each operation is called when the plan is carried out; waits count as one call."""
+    return Counter(step.operation for action in plan.actions if action.blocked is None for step in action.steps)
+
+
+def reads_of(desired: DesiredState) -> Counter[str]:
+    """Return about how often each operation is called to read what the spec speaks of; what else is in the account comes on top."""
+    count = Counter(address.kind for address in desired.resources)
+    channels = count[KindName.CHANNEL]
+    return Counter(
+        {
+            "ListChannels": -(-channels // _LIST_PAGE),
+            "BatchGetChannel": -(-channels // _BATCH),
+            "ListStreamKeys": count[KindName.STREAM_KEY],
+            "GetRecordingConfiguration": count[KindName.RECORDING_CONFIGURATION],
+            "GetPlaybackKeyPair": count[KindName.PLAYBACK_KEY_PAIR],
+        }
+    )

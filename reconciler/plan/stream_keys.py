@@ -11,15 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.diff import FieldChange, additions, escape
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import DELIVERED, ID, ROTATION, STACK, Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
-from reconciler.model.sink import Sink
-from reconciler.model.tags import DELIVERED, ID, ROTATION, STACK
+from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import Blocked, Reason, ReplaceOrder, Verb
-from reconciler.plan.delivery import delivery_due, rotation_due, sinks_of, waits, where_to
-from reconciler.plan.draft import Bindings, Draft, Scene, channel_of
-from reconciler.plan.reasons import tag_changes, why_update
+from reconciler.plan.decision import (
+    Bindings,
+    Draft,
+    Scene,
+    channel_of,
+    delivery_due,
+    rotation_due,
+    sinks_of,
+    tag_changes,
+    waits,
+    where_to,
+    why_update,
+)
+from reconciler.plan.plan import Blocked, Reason, ReplaceOrder, Verb
 
 _DELIVERED = "/tags/" + escape(DELIVERED)
 

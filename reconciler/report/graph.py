@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import Action, TargetPlan, Verb
+from reconciler.plan.plan import Action, TargetPlan, Verb
 from reconciler.report.words import symbol
-from reconciler.text import harmless
+from reconciler.terminal import harmless
 
 COLOURS: Mapping[Verb, str] = {
     Verb.CREATE: "#1a7f37",

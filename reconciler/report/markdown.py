@@ -4,6 +4,11 @@ Comes in: a plan, a target's plan, or the result of an apply. Goes out: GitHub-f
 Counts come first, then what a reviewer must see (deleted, replaced, blocked, keys), then one folded block for each resource.
 With a limit, whole resources are left out and counted, never a part of one; ``markdown_fit`` says in which order.
 User text stands in code spans, fences and HTML code elements only; ``markdown_text`` says why.
+
+A drift report as Markdown for a forge: an issue, a job summary, an artefact.
+
+Comes in: the report of one target. Goes out: Markdown, with the same rules of escaping and fitting as a plan's.
+Drift is shown as it happened, from what the spec says to what the account has; a pending change the other way round.
 """
 
 from __future__ import annotations
@@ -12,23 +17,50 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
-from reconciler.plan.actions import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
-from reconciler.report.markdown_fit import Block, Group, Line, Section, fit, not_listed
-from reconciler.report.markdown_text import code, cut_line, diff_lines, facts_line, fenced, prose, tag_code
-from reconciler.report.notable import Notice, notables, notice_of, tally
+from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
+from reconciler.report.markdown_layout import (
+    Block,
+    Group,
+    Line,
+    Section,
+    code,
+    cut_line,
+    diff_lines,
+    facts_line,
+    fenced,
+    fit,
+    not_listed,
+    prose,
+    tag_code,
+)
 from reconciler.report.words import (
+    HEADS,
+    TITLES,
+    Notice,
+    as_it_happened,
+    blame_words,
     broadcast_words,
+    counted,
+    defaults_words,
+    headline,
+    ignored_words,
     is_own_record,
+    notables,
+    notice_of,
     on_air_words,
     origin_of,
     path_words,
     plural,
+    show_text,
+    shows_changes,
     summary_words,
     symbol,
+    tally,
     title_of,
     will,
 )
-from reconciler.text import harmless
+from reconciler.terminal import harmless
 
 _WEIGHTS: Mapping[Verb, int] = {
     Verb.DELETE: 0,
@@ -306,3 +338,117 @@ def _outcome(outcome: Outcome) -> Line:
     if outcome.request_id and outcome.result is not Result.DONE:
         text += f" (request {outcome.request_id})"
     return Line(harmless(text), outcome.address.kind.value)
+
+
+_MARKDOWN_DRIFT_MARKS: Mapping[Standing, str] = {
+    Standing.DRIFT: "!",
+    Standing.MISSING: "-",
+    Standing.PENDING: "+",
+    Standing.DUPLICATE: "!",
+    Standing.ORPHAN: " ",
+}
+_MARKDOWN_DRIFT_NOTES, _FOREIGN, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
+
+
+def render_drift(
+    report: DriftReport,
+    *,
+    limit: int | None = None,
+    artefact_url: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    reserve: int = 0,
+) -> str:
+    """Return the report of one target.
+
+    ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
+    ``facts`` are further facts for the top, name and value.
+    Raises ``ValueError`` when not even the counts fit.
+    """
+    counts = f"{headline(report)}: {counted(report)}"
+    where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
+    if report.defaults:
+        where["At the default"] = plural(report.defaults, "field")
+    head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
+    blocks = tuple(
+        _markdown_drift_block(finding)
+        for standing in TITLES
+        for finding in report.of(standing)
+        if shows_changes(finding) or finding.blame
+    )
+    section = Section(
+        "\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_markdown_drift_groups(report)), blocks
+    )
+    cut = cut_line("report", artefact_url)
+    return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
+
+
+def _markdown_drift_groups(report: DriftReport) -> Iterable[Group]:
+    for weight, (standing, title) in enumerate(TITLES.items()):
+        if found := report.of(standing):
+            yield Group(
+                f"{title}: {len(found):,}",
+                tuple(_markdown_drift_line(finding) for finding in found),
+                weight,
+                folded=standing is Standing.ORPHAN,
+            )
+    if report.notes:
+        yield Group(
+            f"Notes: {len(report.notes):,}",
+            tuple(Line(f"# {harmless(note)}", "note") for note in report.notes),
+            _MARKDOWN_DRIFT_NOTES,
+        )
+    if report.foreign:
+        yield Group(
+            f"Foreign, left alone: {len(report.foreign):,}",
+            tuple(_foreign(one) for one in report.foreign),
+            _FOREIGN,
+            folded=True,
+        )
+    if report.ignored:
+        left = tuple(Line(harmless(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
+        yield Group(f"Ignored, as asked: {report.ignored_differences:,}", left, _IGNORED, folded=True)
+    if report.default_fields:
+        fields = tuple(
+            Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
+        )
+        yield Group(f"At the service's default: {report.defaults:,}", fields, _DEFAULTS, folded=True)
+
+
+def _markdown_drift_line(finding: Finding) -> Line:
+    text = f"{_MARKDOWN_DRIFT_MARKS[finding.standing]} {finding.address}: "
+    names = (
+        [path_words(change.path) for change in finding.changes if not is_own_record(change)]
+        if shows_changes(finding)
+        else []
+    )
+    text += ", ".join(names) or finding.explanation
+    if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
+        text += f" {finding.arn}"
+    if finding.blame and (who := dict.fromkeys(deed.who for deed in finding.blame.deeds)):
+        text += f" (by {', '.join(who)})"
+    return Line(harmless(text), finding.address.kind.value)
+
+
+def _foreign(foreign: Foreign) -> Line:
+    owner = f"of stack {show_text(foreign.owner)}" if foreign.owner else "of no stack"
+    name = f" {show_text(foreign.name)}" if foreign.name else ""
+    return Line(harmless(f"  {foreign.kind.value}{name}, {owner} {foreign.arn}"), foreign.kind.value)
+
+
+def _markdown_drift_block(finding: Finding) -> Block:
+    parts = [
+        f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>",
+        prose(finding.explanation),
+    ]
+    if finding.arn:
+        parts.append(code(finding.arn))
+    if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
+        drifted = finding.standing is Standing.DRIFT
+        parts.append(
+            "`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:"
+        )
+        parts.append(fenced(lines))
+    parts += [prose(line) for line in blame_words(finding)]
+    return Block(
+        "\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing)
+    )

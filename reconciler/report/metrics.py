@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from reconciler.plan.drift import DriftReport, Standing
+from reconciler.drift.report import DriftReport, Standing
 
 PREFIX = "ivs_reconciler_"
 

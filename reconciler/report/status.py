@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.model.kinds import KINDS
-from reconciler.model.overview import Broadcast, Overview, QuotaCount
+from reconciler.model.observed import Broadcast, Overview, QuotaCount
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import plural
-from reconciler.text import harmless
+from reconciler.terminal import harmless
 
 FORMAT_VERSION = "1.0"
 _LIST_LIMIT = 50

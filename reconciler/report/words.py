@@ -1,17 +1,31 @@
 """How values, counts and actions are said, for every view alike.
 
 Everything here takes values and returns text. User text is made harmless for a terminal: control and direction-changing characters are shown as escapes.
+
+How a drift report is said, for every view alike. Takes values, gives words and the changes in the direction in which they happened.
+
+What a reviewer must see before anything else, for every view alike.
+
+Comes in: a target's plan. Goes out: its actions in groups, each action in the first group that fits: deleted, replaced, blocked, touching keys.
+A blocked action will not be carried out, so it stands under "blocked" whatever it would have done.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
+from reconciler.diff import FieldChange
+from reconciler.drift.report import AtDefault, Deed, DriftReport, Finding, Ignored, Standing
+from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.actions import Action, FieldChange, OnAir, Plan, ReplaceOrder, Step, Summary, Verb
-from reconciler.plan.estimate import Expected
-from reconciler.text import harmless
+from reconciler.plan.plan import Action, OnAir, Plan, ReplaceOrder, Step, Summary, TargetPlan, Verb
+from reconciler.plan.steps import Expected
+from reconciler.terminal import harmless
 
 SYMBOLS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -182,3 +196,160 @@ def joined(words: Iterable[str]) -> str:
     """Return words as a list in a sentence."""
     items = list(words)
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
+
+
+TITLES: Mapping[Standing, str] = {
+    Standing.DRIFT: "Changed outside",
+    Standing.MISSING: "Missing",
+    Standing.DUPLICATE: "Duplicates",
+    Standing.PENDING: "Pending, not applied yet",
+    Standing.ORPHAN: "Left the spec",
+}
+"""Headings, heaviest first."""
+
+HEADS: Mapping[Standing, str] = {
+    Standing.DRIFT: "has changed outside",
+    Standing.MISSING: "is missing",
+    Standing.PENDING: "waits to be applied",
+    Standing.DUPLICATE: "has a duplicate",
+    Standing.ORPHAN: "left the spec",
+}
+"""The rest of a sentence that begins with the address."""
+
+
+def headline(report: DriftReport) -> str:
+    """Return the finding of the whole report."""
+    if report.drifted:
+        return "Drift"
+    return "No drift, but changes wait to be applied" if report.pending else "No drift"
+
+
+def counted(report: DriftReport) -> str:
+    """Return the counts in the order people ask for them."""
+    count = {standing: len(report.of(standing)) for standing in Standing}
+    return (
+        f"{count[Standing.DRIFT]:,} changed outside, {count[Standing.MISSING]:,} missing, {count[Standing.PENDING]:,} pending, "
+        f"{count[Standing.ORPHAN]:,} orphaned, {count[Standing.DUPLICATE]:,} duplicate; "
+        f"{report.unchanged:,} as the spec wants, {len(report.foreign):,} foreign{left_out(report)}"
+    )
+
+
+def left_out(report: DriftReport) -> str:
+    """Return the count of what the caller asked to ignore, as the end of a list of counts; nothing where there is none."""
+    return f", {report.ignored_differences:,} ignored" if report.ignored else ""
+
+
+def ignored_head(report: DriftReport) -> str:
+    """Return the heading over what the caller asked to ignore."""
+    return f"{plural(report.ignored_differences, 'difference')} ignored, as asked"
+
+
+def ignored_words(one: Ignored) -> str:
+    """Return one resource's ignored differences: which fields, and what they would have counted as."""
+    return f"{one.address}: {', '.join(path_words(change.path) for change in one.changes)} ({one.standing.value})"
+
+
+def defaults_head(report: DriftReport) -> str:
+    """Return the count of fields that are at the service's default."""
+    return f"{plural(report.defaults, 'field')} that the spec does not name {'is' if report.defaults == 1 else 'are'} at the service's default"
+
+
+def defaults_words(one: AtDefault) -> str:
+    """Return one resource's fields at the service's default."""
+    return f"{one.address}: {', '.join(f'{name} {show_value(value)}' for name, value in one.fields.items())}"
+
+
+def deed_words(deed: Deed) -> str:
+    """Return who did something, when, and by which call."""
+    return f"{deed.who} at {deed.at}: {deed.call}, made with {deed.source}, event {deed.event}"
+
+
+def blame_words(finding: Finding) -> tuple[str, ...]:
+    """Return, a line each, who did it, and what else there is to say about that; nothing where nobody asked."""
+    if finding.blame is None:
+        return ()
+    lines = [f"by {deed_words(deed)}" for deed in finding.blame.deeds]
+    return (*lines, finding.blame.remark) if finding.blame.remark else tuple(lines)
+
+
+def shows_changes(finding: Finding) -> bool:
+    """Whether there are two sides to show: something live that differs from the spec."""
+    return finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn is not None
+
+
+def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
+    """Return the changes with what came first as ``before``: the spec for drift, the account for pending changes."""
+    if finding.standing is not Standing.DRIFT:
+        return finding.changes
+    return tuple(
+        replace(
+            change,
+            before=change.after,
+            after=change.before,
+            absent_before=change.absent_after,
+            absent_after=change.absent_before,
+        )
+        for change in finding.changes
+    )
+
+
+KEY_KINDS = frozenset({KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR})
+"""The kinds that are credentials: whoever holds one can broadcast, or can let viewers in."""
+
+
+class Notice(StrEnum):
+    """Why an action is listed first, in order of weight. The value is the heading."""
+
+    DELETED = "Deleted"
+    REPLACED = "Replaced"
+    BLOCKED = "Blocked, not carried out"
+    KEYS = "Keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Notable:
+    """One group. ``also`` counts actions that belong here too but already stand in a group before."""
+
+    notice: Notice
+    actions: tuple[Action, ...]
+    also: int = 0
+
+    @property
+    def title(self) -> str:
+        """The heading with its count; it says where the rest of the keys is."""
+        more = f" (and {self.also:,} listed above)" if self.also else ""
+        return f"{self.notice.value}: {len(self.actions):,}{more}"
+
+
+def notice_of(action: Action) -> Notice | None:
+    """Return why an action is listed first, or ``None``."""
+    if action.blocked:
+        return Notice.BLOCKED
+    if action.verb is Verb.DELETE:
+        return Notice.DELETED
+    if action.verb is Verb.REPLACE:
+        return Notice.REPLACED
+    return Notice.KEYS if action.kind in KEY_KINDS else None
+
+
+def notables(target: TargetPlan) -> tuple[Notable, ...]:
+    """Return the groups that have anything in them, heaviest first."""
+    sorted_out: dict[Notice, list[Action]] = {notice: [] for notice in Notice}
+    also = 0
+    for action in target.actions:
+        notice = notice_of(action)
+        if notice is not None:
+            sorted_out[notice].append(action)
+            also += notice is not Notice.KEYS and action.kind in KEY_KINDS
+    groups = (
+        Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in sorted_out.items()
+    )
+    return tuple(group for group in groups if group.actions or group.also)
+
+
+def tally(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]:
+    """Return, for each kind that has actions, how many of each verb, and under ``None`` how many are blocked; kinds in the order of creation."""
+    counts: dict[KindName, Counter[Verb | None]] = {kind: Counter() for kind in KINDS}
+    for action in target.actions:
+        counts[action.kind][None if action.blocked else action.verb] += 1
+    return {kind: verbs for kind, verbs in counts.items() if verbs}

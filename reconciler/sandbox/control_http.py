@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from reconciler.sandbox.control import Control, ControlError
+from reconciler.sandbox.control import Control
+from reconciler.sandbox.control_streams import ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, position
 
 PREFIX = "/_sandbox/"

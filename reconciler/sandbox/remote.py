@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.sandbox.control import ControlError
+from reconciler.sandbox.control_streams import ControlError
 
 TIMEOUT_SECONDS = 30.0
 

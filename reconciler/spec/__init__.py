@@ -1,5 +1,6 @@
-"""The spec room: YAML in, a validated project and the desired state out.
+"""YAML in, desired state out.
 
-``project.load_project`` reads the project file, ``desired.load_desired`` the spec files of one target, ``schema.schemas`` makes the JSON Schemas of both.
-Everything the user wrote wrongly is reported at once, each with its place; nothing here asks AWS anything.
+``files`` finds the files, ``yaml`` parses them with line numbers, ``models`` and ``rules`` check them, ``desired`` builds the desired state.
+Imports ``model``; never asks AWS. All problems of a repository are reported at once, each with file, line and column.
+Read first: ``desired.load_desired``, then ``project.load_project``.
 """

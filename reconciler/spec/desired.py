@@ -2,6 +2,11 @@
 
 Everything is judged before anything is returned, and every problem is reported at once.
 The result depends on what the files say, not on how: order, file boundaries and defaults written out make no difference.
+
+The project's default block under every channel, and the default tags under everything.
+
+What a channel writes wins, whole objects at a time; ``null`` in a channel means "without this default"; either form of a reference replaces the other.
+A problem that comes from the defaults is reported once, in the project file, and not once for each channel.
 """
 
 from __future__ import annotations
@@ -11,23 +16,102 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from reconciler.model import tags as tag_names
+from reconciler.model import address as tag_names
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredResource, DesiredState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
-from reconciler.spec.defaults import Defaults
-from reconciler.spec.entries import Entry, gather
-from reconciler.spec.files import read_specs
-from reconciler.spec.problems import Problems
-from reconciler.spec.rules import OURS, REFERENCES, Place, both_forms, faults_in, ignored
-from reconciler.spec.sinks import care_of, check_sinks, names_of, overlap_of, with_care
-from reconciler.spec.tag_rules import count_fault, tag_faults
-from reconciler.spec.whole import check_references, check_whole, warnings_of
+from reconciler.spec.files import project_source, read_specs
+from reconciler.spec.problems import Fault, Problems
+from reconciler.spec.resources import Entry, gather
+from reconciler.spec.rules import (
+    OURS,
+    REFERENCES,
+    SIBLINGS,
+    Place,
+    arn_faults,
+    both_forms,
+    check_references,
+    check_whole,
+    count_fault,
+    faults_in,
+    ignored,
+    reference_fault,
+    tag_faults,
+    warnings_of,
+)
+from reconciler.spec.stream_key_options import care_of, check_sinks, names_of, overlap_of, with_care
+from reconciler.spec.yaml import Source
+
+
+class Defaults:
+    """The defaults of one project, ready to be merged."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._block: Mapping[str, Any] = {
+            name: value for name, value in project.default_channel.items() if name != "tags"
+        }
+        self._references = tuple(name for name in self._block if name in SIBLINGS)
+        channel_tags: Any = project.default_channel.get("tags") or {}
+        self.project_tags: Mapping[str, str] = project.default_tags
+        self._channel_tags: Mapping[str, str] = channel_tags
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The default tags of every kind but channels, whose own defaults ``tags_under`` has merged already."""
+        return self.project_tags
+
+    @cached_property
+    def _source(self) -> Source:
+        return project_source(self._project)
+
+    def under(self, entry: Entry) -> Mapping[str, Any]:
+        """Return a channel's fields over the default ones; tags are left to ``tags_under``."""
+        body = entry.body
+        if not self._block:
+            return body
+        merged = {**self._block, **body}
+        for name in self._references:
+            sibling = SIBLINGS[name]
+            if sibling in body or sibling in entry.nulls:
+                merged.pop(name, None)
+        for name in entry.nulls:
+            if name not in body:
+                merged.pop(name, None)
+        return merged
+
+    def tags_under(self, entry: Entry) -> Mapping[str, str] | None:
+        """Return a channel's tags over the default ones of channels."""
+        own: Mapping[str, str] | None = entry.body.get("tags")
+        return {**self._channel_tags, **(own or {})} if self._channel_tags and "tags" not in entry.nulls else own
+
+    def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems, *, complete: bool) -> None:
+        """Judge what the default block refers to; ``complete`` says that ``entries`` are all there are."""
+        for name in self._references:
+            if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
+                self._note(fault, problems)
+        for fault in arn_faults(self._block, place):
+            self._note(fault, problems)
+
+    def note(self, entry: Entry, fault: Fault, problems: Problems) -> None:
+        """Note a problem of a channel where the field at fault is written: in the channel, or in the defaults."""
+        name = fault.path[0] if fault.path else ""
+        if name in entry.body or name not in self._block:
+            entry.note(problems, fault)
+        else:
+            self._note(fault, problems)
+
+    def _note(self, fault: Fault, problems: Problems) -> None:
+        source = self._source
+        mark = source.mark(("defaults", "channel", *fault.path), at_key=fault.at_key)
+        problems.add(source.name, mark, fault.what, fault.hint)
+
 
 _OF_ITS_OWN = frozenset({"name", "tags", "streamKey"})
 """Fields that are judged for each channel by itself."""

@@ -15,8 +15,8 @@ from fnmatch import translate
 from pathlib import Path
 
 from reconciler.model.target import Project, Target
-from reconciler.spec.loader import Cache, Source, load
 from reconciler.spec.problems import Problems
+from reconciler.spec.yaml import Cache, Source, load
 
 LARGEST = 16 << 20
 """Bytes that a spec file may have: some hundred times the largest that is meant."""

@@ -1,11 +1,140 @@
-"""The public key of a key pair: from the spec itself, or from the file it names. Public halves only; no text of a key goes into a message."""
+"""The public key of a key pair: from the spec itself, or from the file it names. Public halves only; no text of a key goes into a message.
+
+PEM text -> a public key that IVS takes, and its fingerprint.
+
+IVS takes an ECDSA P-384 public key as PEM ``SubjectPublicKeyInfo`` (user guide, "Create or import a playback key").
+Anything else is refused here with the way to convert it. A private key is refused by name; no message ever holds any of the text.
+Standard library only: the DER of such a key is 120 bytes with a fixed beginning.
+"""
 
 from __future__ import annotations
 
-from reconciler.spec.entries import Entry
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
 from reconciler.spec.files import Unreadable, read_inside
-from reconciler.spec.pem import BadKey, PublicKey, read_public_key
 from reconciler.spec.problems import Fault, KeyPath, Problems, shown
+from reconciler.spec.resources import Entry
+
+_HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
+"""What comes before the two coordinates of an uncompressed P-384 point."""
+
+_COMPRESSED = bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200")
+_SPELLED_OUT = bytes.fromhex("2a8648ce3d0101")
+"""The identifier of a prime field, which only spelled-out curve parameters hold."""
+
+_SIZE = 48
+_PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
+_CURVE_B = 0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF
+
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+
+_OTHER_KEYS = (
+    (bytes.fromhex("2a864886f70d0101"), "an RSA key"),
+    (bytes.fromhex("2a8648ce3d030107"), "a key on the curve P-256"),
+    (bytes.fromhex("2b81040023"), "a key on the curve P-521"),
+    (bytes.fromhex("2b8104000a"), "a key on the curve secp256k1"),
+    (bytes.fromhex("2b6570"), "an Ed25519 key"),
+)
+
+_MAKE = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
+_EXTRACT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """``pem`` is the normalised text, ``fingerprint`` the MD5 of the DER, as IVS answers it: 16 octets in hex, joined by colons."""
+
+    pem: str
+    fingerprint: str
+
+
+class BadKey(Exception):
+    """The text is no key that IVS takes. Holds a ``Fault`` without any of the text."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        self.fault = Fault((), what, hint)
+        super().__init__(what)
+
+
+def read_public_key(text: str) -> PublicKey:
+    """Read one PEM block. Spaces, blank lines and CRLF do not matter. Raises ``BadKey``."""
+    if "PRIVATE KEY" in text:
+        raise BadKey("this is a private key", _EXTRACT)
+    blocks = _BLOCK.findall(text)
+    if len(blocks) != 1:
+        raise _not_one_block(text, len(blocks))
+    label, body = blocks[0]
+    if label != "PUBLIC KEY":
+        raise _wrong_label(label)
+    try:
+        der = base64.b64decode("".join(body.split()), validate=True)
+    except binascii.Error:
+        raise BadKey("the text between the BEGIN and END lines is not base64", "copy the whole file again") from None
+    _check(der)
+    return PublicKey(_armour(der), _fingerprint(der))
+
+
+def _check(der: bytes) -> None:
+    if der.startswith(_COMPRESSED):
+        raise BadKey(
+            "this P-384 key has a compressed point, which IVS does not take",
+            "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed",
+        )
+    if not der.startswith(_HEADER):
+        if _SPELLED_OUT in der[:40]:
+            raise BadKey(
+                "this key spells its curve out instead of naming it",
+                "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve",
+            )
+        for identifier, name in _OTHER_KEYS:
+            if identifier in der[:40]:
+                raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _MAKE)
+        raise BadKey("this is not an ECDSA P-384 public key", _MAKE)
+    point = der[len(_HEADER) :]
+    if len(point) != 2 * _SIZE:
+        raise BadKey("this P-384 public key is cut short or has something behind it", "copy the whole file again")
+    x, y = int.from_bytes(point[:_SIZE], "big"), int.from_bytes(point[_SIZE:], "big")
+    if x >= _PRIME or y >= _PRIME or (y * y - (x * x * x - 3 * x + _CURVE_B)) % _PRIME:
+        raise BadKey("this P-384 public key is damaged: its point is not on the curve", "copy the whole file again")
+
+
+def _not_one_block(text: str, count: int) -> BadKey:
+    if count > 1:
+        return BadKey(f"there are {count} PEM blocks", "keep the one that begins with -----BEGIN PUBLIC KEY-----")
+    if re.match(r"\s*(ssh-|ecdsa-sha2-)", text) or "SSH2" in text:
+        return BadKey("this is a key in SSH format", _MAKE)
+    if "-----BEGIN" in text:
+        return BadKey(
+            "the PEM text is cut short: its END line is missing or does not match", "copy the whole file again"
+        )
+    return BadKey("this is not PEM text", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")
+
+
+def _wrong_label(label: str) -> BadKey:
+    if "CERTIFICATE" in label:
+        return BadKey(
+            "this is a certificate", "take its public key out: openssl x509 -in certificate.pem -pubkey -noout"
+        )
+    if label == "RSA PUBLIC KEY":
+        return BadKey("this is an RSA key; IVS takes ECDSA P-384 alone", _MAKE)
+    return BadKey("this PEM block is not a public key", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")
+
+
+def _armour(der: bytes) -> str:
+    body = base64.b64encode(der).decode()
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+def _fingerprint(der: bytes) -> str:
+    """MD5 is what the service identifies a key by; nothing secret rests on it."""
+    digest = hashlib.md5(der, usedforsecurity=False).hexdigest()
+    return ":".join(digest[start : start + 2] for start in range(0, len(digest), 2))
+
 
 _FIELD = "publicKeyMaterial"
 _LARGEST = 65_536

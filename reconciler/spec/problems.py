@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
-from reconciler.text import harmless
+from reconciler.terminal import harmless
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 

@@ -2,6 +2,8 @@
 
 Shape and ranges come from ``settings``; judged here is what fields say together: where a target leads, which limits hold, and the default block of channels.
 Nothing is asked of AWS or of the file system beyond the one file.
+
+The project file's ``notifications``: what the fields of one channel say together, and the channels as values.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Any
 from reconciler.errors import Problem, SpecError
 from reconciler.model.address import KindName
 from reconciler.model.target import (
+    DEFAULT_TOPICS,
     HOME_REGIONS,
+    Channel,
     FileLock,
     Guardrails,
     Lock,
@@ -22,11 +26,63 @@ from reconciler.model.target import (
     Project,
     S3Lock,
     Target,
+    Topic,
+    Way,
     seconds_of,
 )
-from reconciler.spec.loader import load
-from reconciler.spec.notifications import channels_of, notification_faults
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
+from reconciler.spec.yaml import load
+
+
+def notification_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what is wrong with channels whose fields have the right shape each."""
+    for name, channel in raw.items():
+        if not isinstance(channel, Mapping):
+            continue
+        path = ("notifications", name)
+        ways = [way.value for way in Way if channel.get(way.value) is not None]
+        if len(ways) != 1:
+            what = f"has {' and '.join(ways)}" if ways else "does not say how it is reached"
+            yield Fault(
+                path, f"{dotted(path)} {what}", f"write one of {', '.join(way.value for way in Way)}", at_key=True
+            )
+        for index, target in enumerate(channel.get("targets") or ()):
+            if target not in targets:
+                yield Fault(
+                    (*path, "targets", index),
+                    f"{dotted(path)}: there is no target {shown(target)}",
+                    f"the targets are {', '.join(map(str, targets))}",
+                )
+        for index, topic in enumerate(channel.get("about") or ()):
+            if topic not in set(Topic):
+                yield Fault(
+                    (*path, "about", index),
+                    f"{dotted(path)}: {shown(topic)} is no topic",
+                    f"the topics are {', '.join(Topic)}",
+                )
+
+
+def channels_of(raw: Mapping[str, Any]) -> tuple[Channel, ...]:
+    """Return the channels of a ``notifications`` block without faults, in the order in which they are written."""
+    return tuple(_channel(name, channel) for name, channel in raw.items())
+
+
+def _channel(name: str, raw: Mapping[str, Any]) -> Channel:
+    (way,) = (way for way in Way if raw.get(way.value) is not None)
+    how = raw[way.value]
+    about = raw.get("about")
+    return Channel(
+        name=name,
+        way=way,
+        url_env=how.get("urlEnv") or "",
+        secret_env=how.get("secretEnv") or "",
+        arn=how.get("topicArn") or how.get("busArn") or "",
+        profile=how.get("profile"),
+        role_arn=how.get("roleArn"),
+        topics=DEFAULT_TOPICS if about is None else frozenset(map(Topic, about)),
+        targets=frozenset(raw.get("targets") or ()),
+    )
+
 
 DEFAULT_NAME = "ivs-reconciler.yaml"
 DEFAULT_SPECS = ("specs/**/*.yaml",)
@@ -88,7 +144,7 @@ def _faults(raw: object) -> Iterator[Fault]:
     from reconciler.spec import shapes  # noqa: PLC0415 - whoever only needs the names of this module does not pay for the validator
 
     if not shapes.accepts(shapes.PROJECT)(given):
-        from reconciler.spec.translate import faults_of_project  # noqa: PLC0415 - words are needed only where something is wrong
+        from reconciler.spec.model_errors import faults_of_project  # noqa: PLC0415 - words are needed only where something is wrong
 
         for fault in faults_of_project(given):
             faulty.add(fault.path)
@@ -176,9 +232,8 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
 
 
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    from reconciler.spec.rules import both_forms, ignored  # noqa: PLC0415 - kept with the other imports that only reading needs
-    from reconciler.spec.sinks import SAMPLE, sink_of  # noqa: PLC0415
-    from reconciler.spec.tag_rules import count_fault, tag_faults  # noqa: PLC0415
+    from reconciler.spec.rules import both_forms, count_fault, ignored, tag_faults  # noqa: PLC0415 - kept with the other imports that only reading needs  # noqa: PLC0415
+    from reconciler.spec.stream_key_options import SAMPLE, sink_of  # noqa: PLC0415
 
     channel = raw.get("channel") or {}
     tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}

@@ -3,18 +3,30 @@
 In come the fields of one resource as they will be sent (defaults merged, empty ones gone); out come ``Fault``s with paths into those fields.
 Shapes, patterns and ranges were judged before (``documents``), so types can be trusted here.
 The rules are the service model's and the user guide's (channel, recording, multitrack and server-side ad insertion pages).
+
+What a tag may be called and hold.
+
+The service's rules (service model, Tag Editor guide): letters, spaces and digits of any script and ``_.:/=+-@``; ``aws:`` is the system's.
+``ivs-reconciler:`` is ours, because ownership is written there.
+Lengths were judged before, with the shape.
+
+What only the whole spec shows: references that lead nowhere, one key under two names, more resources than any account holds, and what is worth a warning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
-from reconciler.model.address import KindName
+from reconciler.model.address import MAX_SPEC_TAGS, MAX_TAGS, PREFIX, Address, KindName
 from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
-from reconciler.spec.countries import COUNTRIES, RENAMED
-from reconciler.spec.problems import Fault, KeyPath, shown, suggestion
+from reconciler.model.resource import DesiredResource
+from reconciler.spec.models import COUNTRIES, RENAMED
+from reconciler.spec.problems import Fault, KeyPath, Problems, shown, suggestion
+from reconciler.spec.resources import Entry
 
 Fields = Mapping[str, Any]
 
@@ -251,3 +263,180 @@ def _repeated(path: KeyPath, values: Sequence[str] | None) -> Iterator[Fault]:
         if value in seen:
             yield Fault((*path, index), f"{path[-1]}: {shown(value)} stands twice", "remove one")
         seen.add(value)
+
+
+_COMMON = re.compile(r"[A-Za-z0-9 _.:/=+\-@]*")
+_SIGNS = frozenset("_.:/=+-@")
+
+
+def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield what is wrong with the keys and values of one ``tags`` mapping."""
+    for key, value in tags.items():
+        yield from _key_faults(key)
+        if wrong := _foreign_character(value):
+            yield Fault(
+                (key,),
+                f"the value of tag {shown(key)} holds {wrong}",
+                "use letters, digits, spaces and _ . : / = + - @",
+            )
+
+
+def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
+    """Return the fault of a resource with this many tags, defaults included, if there is one; ``kept`` are those that we write."""
+    if count <= MAX_TAGS - kept:
+        return None
+    return Fault(
+        ("tags",),
+        f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {kept} are kept for ownership",
+        f"remove {count - MAX_TAGS + kept}",
+        at_key=True,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _key_faults(key: str) -> tuple[Fault, ...]:
+    faults = []
+    folded = key[: len(PREFIX)].lower()
+    if folded.startswith("aws:"):
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} begins with aws:, which is reserved for AWS",
+                "choose another key",
+                at_key=True,
+            )
+        )
+    elif folded == PREFIX:
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written",
+                "choose another key",
+                at_key=True,
+            )
+        )
+    if wrong := _foreign_character(key):
+        faults.append(
+            Fault(
+                (key,),
+                f"the tag key {shown(key)} holds {wrong}",
+                "use letters, digits, spaces and _ . : / = + - @",
+                at_key=True,
+            )
+        )
+    return tuple(faults)
+
+
+@lru_cache(maxsize=4096)
+def _foreign_character(text: str) -> str:
+    if _COMMON.fullmatch(text):
+        return ""
+    for character in text:
+        if character not in _SIGNS and unicodedata.category(character)[0] not in "LZN":
+            return f'"{character}"' if character.isprintable() else f"the character U+{ord(character):04X}"
+    return ""
+
+
+_FIXED: Mapping[KindName, int] = {
+    KindName.PLAYBACK_KEY_PAIR: 3,
+    KindName.PLAYBACK_RESTRICTION_POLICY: 3,
+    KindName.AD_CONFIGURATION: 20,
+}
+"""Quotas per account and region that AWS does not raise (service quotas page)."""
+
+_ADJUSTABLE: Mapping[KindName, int] = {KindName.CHANNEL: 5_000, KindName.RECORDING_CONFIGURATION: 20}
+"""Default quotas that AWS raises on request (the same page)."""
+
+
+def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]) -> Fault | None:
+    """Return the fault of a reference that leads nowhere."""
+    kind = REFERENCES[name][1]
+    if Address(kind, identifier) in entries:
+        return None
+    section = KINDS[kind].section
+    known = [address.id for address in entries if address.kind is kind]
+    what = f"{name} refers to {shown(identifier)}, which is not among the {section} of this spec"
+    return Fault(
+        (name,),
+        what,
+        suggestion(identifier, known, otherwise=f"add it there, or write its ARN under {REFERENCES[name][0]}"),
+    )
+
+
+def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
+    """Note every reference by id that leads nowhere."""
+    for address, entry in entries.items():
+        if address.kind is not KindName.CHANNEL:
+            continue
+        body = entry.body
+        for name in REFERENCES:
+            if name in body and (fault := reference_fault(name, body[name], entries)):
+                entry.note(problems, fault)
+
+
+def check_whole(
+    entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems
+) -> None:
+    """Note key pairs that share a key, and more resources than fit into an account."""
+    first: dict[object, Address] = {}
+    for address in _of(resources, KindName.PLAYBACK_KEY_PAIR):
+        fingerprint = resources[address].properties.get("fingerprint")
+        if fingerprint is None:
+            continue
+        other = first.setdefault(fingerprint, address)
+        if other != address:
+            entries[address].note(
+                problems,
+                Fault(
+                    ("publicKeyMaterial",),
+                    f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once",
+                    "remove one of the two",
+                ),
+            )
+    for kind, most in _FIXED.items():
+        addresses = sorted(_of(entries, kind))
+        if len(addresses) > most:
+            what = f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
+            entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
+
+
+def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource]) -> tuple[str, ...]:
+    """Return what is allowed and probably not meant, a line each."""
+    lines: list[str] = []
+    authorized = [
+        address for address in _of(resources, KindName.CHANNEL) if resources[address].properties.get("authorized")
+    ]
+    if authorized and not any(True for _ in _of(resources, KindName.PLAYBACK_KEY_PAIR)):
+        lines.append(
+            f"{_where(entries, authorized)} authorized is true and the spec has no playback key pair{_others(authorized)}; viewers need a token signed with a key that the account holds"
+        )
+    doubly = [address for address in authorized if resources[address].properties.get("playbackRestrictionPolicyArn")]
+    if doubly:
+        lines.append(
+            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_others(doubly)}; put the restrictions into the tokens"
+        )
+    for kind, most in _ADJUSTABLE.items():
+        addresses = list(_of(resources, kind))
+        if len(addresses) > most:
+            lines.append(
+                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} are more than the default quota of {most:,}; ask AWS to raise it first"
+            )
+    return tuple(lines)
+
+
+def _of(addresses: Iterable[Address], kind: KindName) -> Iterable[Address]:
+    return (address for address in addresses if address.kind is kind)
+
+
+def _where(entries: Mapping[Address, Entry], addresses: list[Address]) -> str:
+    return f"{entries[addresses[0]].where}: {addresses[0]}:"
+
+
+def _others(addresses: list[Address]) -> str:
+    match len(addresses) - 1:
+        case 0:
+            return ""
+        case 1:
+            return f" (also {addresses[1]})"
+        case more:
+            return f" (also {more:,} other channels)"

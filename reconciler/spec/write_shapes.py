@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import __version__
 
-from reconciler.spec.documents import MODELS
-from reconciler.spec.settings import ProjectFile
+from reconciler.spec.models import MODELS
+from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.shapes import PATH, PROJECT
 
 _UNUSED = frozenset({"metadata", "ref"})

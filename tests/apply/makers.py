@@ -11,18 +11,7 @@ from reconciler.apply import Event, execute
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import (
-    Action,
-    ApplyResult,
-    Blocked,
-    Outcome,
-    Reason,
-    Step,
-    Summary,
-    TargetPlan,
-    Until,
-    Verb,
-)
+from reconciler.plan.plan import Action, ApplyResult, Blocked, Outcome, Reason, Step, Summary, TargetPlan, Until, Verb
 
 ACTIVE = Until("state", "ACTIVE", "CREATE_FAILED")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.apply import ActionFinished, Event, StepWaiting, execute
-from reconciler.plan.actions import Action, ApplyResult, Until
+from reconciler.plan.plan import Action, ApplyResult, Until
 from tests.apply.makers import Reply, Service, Time, action, plan, refusal, step
 
 MAIN = "arn:aws:ivs:us-west-2:123456789012:channel/main"

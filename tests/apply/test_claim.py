@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.apply.claim import Absent, Claim, Keep, Stuck, Verdict, Wait, Withdraw, judge
-from reconciler.apply.lookout import Sighting
+from reconciler.apply.claims import Absent, Claim, Keep, Sighting, Stuck, Verdict, Wait, Withdraw, judge
 from reconciler.model.address import Address, KindName
 
 TAGS = {"ivs-reconciler:stack": "acme", "ivs-reconciler:id": "a"}

@@ -4,7 +4,7 @@ import json
 
 from reconciler.apply import ActionFinished, Event, StepFinished, StepStarted, StepWaiting, events_json
 from reconciler.model.address import Address
-from reconciler.plan.actions import Outcome, Result, StepOutcome, Verb
+from reconciler.plan.plan import Outcome, Result, StepOutcome, Verb
 
 MAIN = Address.parse("channel/main")
 

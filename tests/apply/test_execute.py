@@ -6,7 +6,7 @@ import time as real_time
 import pytest
 
 from reconciler.apply import ActionFinished, Event, StepFinished, StepStarted
-from reconciler.plan.actions import Result, Verb
+from reconciler.plan.plan import Result, Verb
 from tests.apply.makers import ACTIVE, Service, action, apply, ref, refusal, step
 
 RECORDING_ARN = "arn:aws:ivs:us-west-2:123456789012:recording-configuration/new"

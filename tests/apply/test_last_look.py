@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from reconciler.apply import execute
-from reconciler.apply.attempt import LAG_SECONDS
-from reconciler.apply.lookout import Lookout
+from reconciler.apply.call import LAG_SECONDS
+from reconciler.apply.claims import Lookout
 from reconciler.model.kinds import Kind
-from reconciler.plan.actions import Verb
+from reconciler.plan.plan import Verb
 from tests.apply.makers import Service, Time, action, plan, refusal, step
 
 

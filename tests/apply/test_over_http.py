@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.model.tags import ID, STACK
-from reconciler.plan.actions import Verb
+from reconciler.model.address import ID, STACK
+from reconciler.plan.plan import Verb
 from reconciler.sandbox import Sandbox
 from tests.apply.makers import ACTIVE, Time, action, apply, ref, step
-from tests.live.makers import gateway_to
+from tests.aws.makers import gateway_to
 
 TAGS = {STACK: "acme", ID: "main"}
 

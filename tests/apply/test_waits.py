@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from reconciler.apply import StepWaiting
-from reconciler.apply.step import IN_USE_SECONDS, LAG_SECONDS, WAIT_SECONDS
-from reconciler.plan.actions import Action, Verb
+from reconciler.apply.call import IN_USE_SECONDS, LAG_SECONDS
+from reconciler.apply.step import WAIT_SECONDS
+from reconciler.plan.plan import Action, Verb
 from tests.apply.makers import ACTIVE, Reply, Service, Time, action, apply, ref, refusal, step
 
 NOT_FOUND = refusal("ResourceNotFoundException", "not there")

@@ -71,12 +71,12 @@ def test_a_file_that_cannot_be_written_is_an_error_after_the_report(tmp_path: Pa
 
 def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Path) -> None:
     pytest.importorskip("prometheus_client")
-    from reconciler.gitops.controller import Snapshot
-    from reconciler.gitops.state import Ending, Mode, RepositoryState, Run, TargetState
-    from reconciler.gitops.web.metrics import Metrics
-    from reconciler.plan.drift import Standing
+    from reconciler.controller.controller import Snapshot
+    from reconciler.controller.metrics import Metrics
+    from reconciler.controller.state import Ending, Mode, RepositoryState, Run, TargetState
+    from reconciler.drift.report import Standing
     from reconciler.report.metrics import Sample, counts_of, is_in_sync
-    from tests.plan.test_news import LATENCY, finding, report
+    from tests.drift.test_news import LATENCY, finding, report
 
     found = report(finding(Standing.DRIFT, "main", LATENCY), finding(Standing.MISSING, "side"))
     counts = {standing: len(found.of(standing)) for standing in Standing}

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.sandbox import Sandbox
 from tests.cli.support import arn_of, client, rewrite, run, stack
-from tests.notify.hook import hook
+from tests.workflow.hook import hook
 
 KEYS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
 READS = re.compile(r"(List|Get|BatchGet)[A-Z]\w*")

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from reconciler.model.target import FileLock, Target
-from reconciler.pipeline.locking import holding
+from reconciler.workflow.locks import holding
 from tests.cli.support import Ran, arn_of, outside, rewrite, run, stack
 
 SPEC: dict[str, Any] = {"channels": {"main": {"streamKey": {}}, "side": {}, "third": {}}}

@@ -36,8 +36,8 @@ def test_a_plan_in_sync_loads_nothing_that_it_does_not_use(tmp_path: Path) -> No
         "structlog",
         "rich",
         "reconciler.apply",
-        "reconciler.plan.drift",
-        "reconciler.spec.documents",
+        "reconciler.drift.classify",
+        "reconciler.spec.models",
     }
 
 

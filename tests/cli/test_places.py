@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import Ran, run
-from tests.gitops.repos import Repo
+from tests.controller.repos import Repo
 
 PROJECT = "stack: acme-live\ntargets:\n  dev: {region: us-west-2, sandbox: dev.db}\n"
 SPEC = "channels:\n  one: {latencyMode: SLOW}\n  two: {}\n"

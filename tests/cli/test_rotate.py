@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 
 from reconciler.apply import Event, StepFinished
-from reconciler.live.courier import Courier
-from reconciler.model.address import Address
+from reconciler.aws.secret_stores import Courier
+from reconciler.model.address import DELIVERED, Address
 from reconciler.model.resource import DesiredState
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import DELIVERED
-from reconciler.pipeline.survey import Survey, plan_target
-from reconciler.plan.actions import PlanOptions, Result
-from reconciler.plan.delivery import NOTHING, Rotate
+from reconciler.model.target import Sink, Store
+from reconciler.plan.decision import NOTHING, Rotate
+from reconciler.plan.plan import PlanOptions, Result
+from reconciler.workflow.survey import Survey, plan_target
 from tests.builders import desired, wanted
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 from tests.reliability.world import HERE, Screen, World, one_world

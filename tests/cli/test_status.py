@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.overview import Broadcast, KindCount, Overview, QuotaCount
+from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
 from reconciler.model.resource import Stream
 from reconciler.report.status import render_status
 from reconciler.sandbox import Sandbox

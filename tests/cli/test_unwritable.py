@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.pipeline.journal import last_run
 from reconciler.sandbox import Sandbox
+from reconciler.workflow.journal import last_run
 from tests.cli.at_terminal import at_terminal
 from tests.cli.support import ACCOUNT, Ran, client, run, stack
 

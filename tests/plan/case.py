@@ -15,19 +15,17 @@ from typing import Any
 
 import yaml
 
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import ID, PREFIX, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LastStream, LiveResource, LiveState, Stream
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import ID, PREFIX, SPEC, STACK
-from reconciler.model.target import Guardrails, OnLive
+from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Ref, Value, thaw
-from reconciler.plan.actions import Action, PlanOptions, TargetPlan
-from reconciler.plan.build import build_plan
-from reconciler.plan.delivery import NOTHING, Rotate
-from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
-from reconciler.plan.quota import with_quotas
+from reconciler.plan.decide import build_plan
+from reconciler.plan.decision import NOTHING, Rotate
+from reconciler.plan.guardrails import with_quotas
+from reconciler.plan.live_channels import Broadcasts, LiveRules, with_streams
+from reconciler.plan.plan import Action, PlanOptions, TargetPlan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "plan"

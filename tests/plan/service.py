@@ -15,8 +15,8 @@ from reconciler.model.normalise import canonical, expanded
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.actions import Action, Step, TargetPlan
 from reconciler.plan.order import in_order
+from reconciler.plan.plan import Action, Step, TargetPlan
 from tests.builders import ACCOUNT, REGION
 
 _CALLS = {

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from reconciler.model.address import STACK
 from reconciler.model.resource import DesiredState
-from reconciler.model.tags import STACK
-from reconciler.plan.actions import Plan, TargetPlan
 from reconciler.plan.codec import dumps, fingerprint, from_json
-from reconciler.plan.guard import Allowances, check
+from reconciler.plan.guardrails import Allowances, check
 from reconciler.plan.order import in_order
+from reconciler.plan.plan import Plan, TargetPlan
 from tests.builders import THIS_STACK
 from tests.plan.case import Case, read_cases, short, shown
 from tests.plan.service import RefusedError, Service

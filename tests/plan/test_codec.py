@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 from reconciler.errors import PlanRefused, UsageError
-from reconciler.plan.actions import Plan, PlanOptions
-from reconciler.plan.build import build_plan
 from reconciler.plan.codec import dumps, fingerprint, from_json, to_json
-from reconciler.plan.schema import plan_schema
+from reconciler.plan.decide import build_plan
+from reconciler.plan.plan import Plan, PlanOptions
+from reconciler.report.json_schemas import plan_schema
 from tests.builders import desired, live, of, refs, wanted
 from tests.plan.case import Case
 from tests.plan.test_cases import ALL, as_plan

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepFinished, StepWaiting, events_json
-from reconciler.cli.watching import Lines
+from reconciler.cli.progress import Lines
 from reconciler.model.address import Address
-from reconciler.model.rates import pace_of
-from reconciler.pipeline.forecast import forecasting
-from reconciler.plan.actions import Outcome, Result, StepOutcome, Verb
-from reconciler.plan.estimate import Expected, calls_of, expected, reads_of
+from reconciler.model.quotas import pace_of
+from reconciler.plan.plan import Outcome, Result, StepOutcome, Verb
+from reconciler.plan.steps import Expected, calls_of, expected, reads_of
 from reconciler.report.text import plain
 from reconciler.report.words import duration_words
+from reconciler.workflow.progress import forecasting
 from tests.apply.makers import action, plan, step
 from tests.builders import desired, wanted
 

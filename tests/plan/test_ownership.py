@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import UsageError
-from reconciler.model.address import Address, KindName
-from reconciler.model.tags import STACK
-from reconciler.plan.actions import PlanOptions
-from reconciler.plan.build import build_plan
-from reconciler.plan.ownership import to_read
+from reconciler.model.address import STACK, Address, KindName
+from reconciler.plan.decide import build_plan
+from reconciler.plan.pairing import to_read
+from reconciler.plan.plan import PlanOptions
 from tests.builders import arn, desired, live, of, unowned, wanted
 
 MAIN = wanted("channel/main")

@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 
 from reconciler.errors import UsageError
-from reconciler.model.address import KindName
+from reconciler.model.address import ID, STACK, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import ID, STACK
-from reconciler.model.target import S3Lock, Target
-from reconciler.plan.actions import ApplyResult, PlanOptions, Result
-from reconciler.plan.permissions import MOST_CHARACTERS, Place, Policy, Wishes, apply_policy, plan_policy
+from reconciler.model.target import S3Lock, Sink, Store, Target
+from reconciler.plan.iam import MOST_CHARACTERS, Place, Policy, Wishes, apply_policy, plan_policy
+from reconciler.plan.plan import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
+from tests.aws.stores import Stores
 from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, refs, wanted
 from tests.cli.support import run, stack
-from tests.live.stores import Stores
 from tests.reliability.matrix import every_value_arrived
 from tests.reliability.world import World, key_pair, worlds_client
 

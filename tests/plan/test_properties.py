@@ -10,20 +10,19 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.model.address import Address, KindName
+from reconciler.drift.classify import classify
+from reconciler.model.address import PROTECT, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
-from reconciler.model.tags import PROTECT, SPEC, STACK
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
-from reconciler.plan.actions import Plan, PlanOptions, TargetPlan, Verb
-from reconciler.plan.build import build_plan
 from reconciler.plan.codec import dumps, fingerprint, from_json
-from reconciler.plan.drift import classify
-from reconciler.plan.live_streams import Broadcasts, LiveRules, with_streams
+from reconciler.plan.decide import build_plan
+from reconciler.plan.guardrails import quota_refusals, with_quotas
+from reconciler.plan.live_channels import Broadcasts, LiveRules, with_streams
 from reconciler.plan.order import in_order
-from reconciler.plan.quota import refusals, with_quotas
+from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.stale import moved
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 from tests.plan.service import Service, any_order
@@ -212,7 +211,7 @@ def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(
 ) -> None:
     spec, now = situation
     plan = plan_of(spec, now, options)
-    if refusals(with_quotas(plan, now, Applied()).quotas):
+    if quota_refusals(with_quotas(plan, now, Applied()).quotas):
         return
     service = Service(now)
     after = service.run(plan)
@@ -340,7 +339,7 @@ def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
     room = {KindName.CHANNEL: channels, KindName.RECORDING_CONFIGURATION: recordings}
     applied = Applied({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
     plan = with_quotas(build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits), now, applied)
-    if refusals(plan.quotas):
+    if quota_refusals(plan.quotas):
         return
     chance = random.Random(seed)
     counts = {kind: len(now.of(kind)) for kind in QUOTAS}
@@ -373,7 +372,7 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     )
     plan = with_streams(plan_of(spec, now), Broadcasts(streams, keys), rules)
     assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
-    if refusals(with_quotas(plan, now, Applied()).quotas):
+    if quota_refusals(with_quotas(plan, now, Applied()).quotas):
         return
     service = Service(now, streams)
     after = service.run(

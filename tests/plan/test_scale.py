@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from reconciler.plan.actions import PlanOptions, Verb
-from reconciler.plan.build import build_plan
-from reconciler.plan.live_streams import needs_streams
+from reconciler.plan.decide import build_plan
+from reconciler.plan.live_channels import needs_streams
 from reconciler.plan.order import in_order
+from reconciler.plan.plan import PlanOptions, Verb
 from tests.builders import desired, live, of, refs, wanted
 
 ARCHIVE = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 60})

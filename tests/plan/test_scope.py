@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model.address import Address
-from reconciler.plan.scope import misspelt
+from reconciler.plan.selection import misspelt
 
 KNOWN = frozenset(
     map(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from reconciler.model.address import KindName
 from reconciler.model.resource import LiveState
-from reconciler.plan.actions import PlanOptions
-from reconciler.plan.build import build_plan
+from reconciler.plan.decide import build_plan
+from reconciler.plan.plan import PlanOptions
 from reconciler.plan.stale import moved
 from tests.builders import arn, desired, live, of, refs, unowned, wanted
 from tests.plan.service import Service

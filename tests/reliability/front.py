@@ -25,8 +25,8 @@ from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox.server import SandboxHTTPServer, serve
 from reconciler.sandbox.wire import Disruption, Request, Response
+from tests.aws.stores import Stores, is_for_a_store
 from tests.cli.support import ACCOUNT, Ran, client
-from tests.live.stores import Stores, is_for_a_store
 
 _SECRET = re.compile(rb"sk_[a-z0-9-]+_[A-Za-z0-9_]+|\"passphrase\": ?\"([^\"]+)\"")
 _LOOKS = ("List", "Get", "BatchGet")

@@ -17,16 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import DELIVERED, ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.resource import DesiredResource, DesiredState
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import DELIVERED, ID, STACK
+from reconciler.model.target import Sink, Store
 from reconciler.model.values import thaw
-from reconciler.plan.actions import ApplyResult, PlanOptions, Result
+from reconciler.plan.plan import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
+from tests.aws.stores import Stores
 from tests.builders import THIS_STACK, desired, refs, wanted
-from tests.live.stores import Stores
 from tests.reliability.world import World, key_pair, worlds_client
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reliability.md"

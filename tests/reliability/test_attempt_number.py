@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.address import KindName
-from reconciler.model.tags import ATTEMPT, MAX_TAGS, MAX_TAGS_WITH_ATTEMPT, OWNERSHIP
-from reconciler.plan.actions import PlanOptions
-from reconciler.plan.drift import classify
+from reconciler.drift.classify import classify
+from reconciler.model.address import ATTEMPT, MAX_TAGS, MAX_TAGS_WITH_ATTEMPT, OWNERSHIP, KindName
+from reconciler.plan.plan import PlanOptions
 from tests.builders import desired, wanted
 from tests.reliability.world import World, key_pair, one_world
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from reconciler.aws.client import IvsGateway
 from reconciler.errors import AwsError
-from reconciler.live.gateway import IvsGateway
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import desired, wanted
 from tests.cli.support import client, stack

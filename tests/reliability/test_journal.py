@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from reconciler.apply import StepFinished
 from reconciler.model.address import Address
-from reconciler.pipeline.journal import Journal, _come_to_its_end, _in_full, last_run
-from reconciler.plan.actions import Result, StepOutcome
+from reconciler.plan.plan import Result, StepOutcome
+from reconciler.workflow.journal import Journal, _come_to_its_end, _in_full, last_run
 
 A, B = Address.parse("channel/a"), Address.parse("channel/b")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.drift.classify import classify
+from reconciler.model.address import RETIRES
 from reconciler.model.resource import DesiredState
-from reconciler.model.tags import RETIRES
-from reconciler.pipeline.saved import counted_from
-from reconciler.pipeline.survey import Survey, plan_target, whole_plan
-from reconciler.plan.actions import PlanOptions
 from reconciler.plan.codec import dumps
-from reconciler.plan.drift import classify
+from reconciler.plan.plan import PlanOptions
+from reconciler.workflow.saved_plans import counted_from
+from reconciler.workflow.survey import Survey, plan_target, whole_plan
 from tests.builders import desired
 from tests.reliability.world import HERE, World, key_pair, one_world
 

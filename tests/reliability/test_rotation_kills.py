@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import DELIVERED, RETIRES
-from reconciler.spec.pem import read_public_key
+from reconciler.model.address import DELIVERED, RETIRES
+from reconciler.model.target import Sink, Store
+from reconciler.spec.keys import read_public_key
 from tests.cli.support import arn_of, rewrite, stack
 from tests.reliability.front import Front, fronted
 

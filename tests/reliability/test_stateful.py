@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from reconciler.errors import AwsError
-from reconciler.model.address import KindName
+from reconciler.model.address import ID, PROTECT, STACK, KindName
 from reconciler.model.resource import DesiredResource, DesiredState
-from reconciler.model.tags import ID, PROTECT, STACK
-from reconciler.plan.actions import ApplyResult, PlanOptions
+from reconciler.plan.plan import ApplyResult, PlanOptions
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.builders import THIS_STACK, desired, refs, wanted
 from tests.reliability.world import World, key_pair, worlds_client

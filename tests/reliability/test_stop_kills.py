@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.model.sink import Sink, Store
-from reconciler.model.tags import DELIVERED
+from reconciler.model.address import DELIVERED
+from reconciler.model.target import Sink, Store
 from tests.cli.support import arn_of, rewrite, stack
 from tests.reliability.front import Front, fronted
 

@@ -11,12 +11,12 @@ import pytest
 
 from reconciler.errors import AwsError
 from reconciler.model.resource import DesiredState
-from reconciler.model.sink import Sink, Store
-from reconciler.pipeline.survey import Survey
-from reconciler.plan.actions import ApplyResult, PlanOptions
+from reconciler.model.target import Sink, Store
+from reconciler.plan.plan import ApplyResult, PlanOptions
 from reconciler.sandbox import Sandbox, VirtualClock
+from reconciler.workflow.survey import Survey
+from tests.aws.stores import Stores
 from tests.builders import desired, refs, wanted
-from tests.live.stores import Stores
 from tests.reliability.interleave import Turnstile
 from tests.reliability.matrix import every_value_arrived
 from tests.reliability.world import World, key_pair, worlds_client

@@ -13,22 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply import Event
-from reconciler.live.connect import Connection
-from reconciler.live.courier import Courier
-from reconciler.live.gateway import Answer, IvsGateway
-from reconciler.live.session import open_client, open_session
-from reconciler.model.address import Address, KindName
+from reconciler.aws.client import Answer, IvsGateway
+from reconciler.aws.connection import Connection
+from reconciler.aws.secret_stores import Courier
+from reconciler.aws.session import open_client, open_session
+from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, STREAM_KEY
 from reconciler.model.resource import DesiredResource, DesiredState
-from reconciler.model.tags import ID, STACK
 from reconciler.model.target import Guardrails, Project, Target
-from reconciler.pipeline.carry import carry_out
-from reconciler.pipeline.survey import Survey, plan_target, read_target
-from reconciler.plan.actions import ApplyResult, PlanOptions, TargetPlan
+from reconciler.plan.plan import ApplyResult, PlanOptions, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.spec.pem import read_public_key
+from reconciler.spec.keys import read_public_key
+from reconciler.workflow.run import carry_out
+from reconciler.workflow.survey import Survey, plan_target, read_target
+from tests.aws.stores import Stores
 from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, wanted
-from tests.live.stores import Stores
 
 HERE = Target(name="here", region=REGION, account_id=ACCOUNT, sandbox="not used", paced=False)
 KEYS = Path(__file__).resolve().parent.parent / "scenarios" / "keys"

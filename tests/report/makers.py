@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
+from reconciler.diff import FieldChange
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value
-from reconciler.plan.actions import (
+from reconciler.plan.plan import (
     Action,
     ApplyResult,
     Blocked,
     Duplicate,
-    FieldChange,
     Observed,
     OnAir,
     Orphan,

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.diff import FieldChange
+from reconciler.drift.report import DriftReport, Finding, Standing
 from reconciler.model.address import Address, KindName
-from reconciler.plan.actions import FieldChange
-from reconciler.plan.drift import Finding, Standing
-from reconciler.plan.findings import DriftReport
-from reconciler.report.drift_junit import render_drift
+from reconciler.report.ci import render_drift
 
 from .makers import texts
 from .test_drift_views import QUICK, a_report, reports, the_small_report

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.diff import FieldChange
+from reconciler.drift.codec import drift_json, read_drift
+from reconciler.drift.report import AtDefault, Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
 from reconciler.model.address import Address, KindName
-from reconciler.plan.actions import FieldChange
-from reconciler.plan.findings import AtDefault, Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
-from reconciler.plan.reports import read_drift
-from reconciler.report import drift_text, html_drift, markdown_drift
-from reconciler.report.drift_json import drift_json
+from reconciler.report import html, markdown
+from reconciler.report import text as drift_text
 
 from .forge import is_harmless
 from .golden import matches_golden
@@ -117,25 +117,25 @@ def the_small_report() -> DriftReport:
 
 
 def test_a_drift_report_in_markdown_looks_as_it_did() -> None:
-    assert matches_golden("drift.md", markdown_drift.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
+    assert matches_golden("drift.md", markdown.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
 
 
 def test_a_drift_report_as_a_page_looks_as_it_did() -> None:
-    text = html_drift.render_drift((the_small_report(), a_report(name="dev")), stack="acme-live")
+    text = html.render_drift((the_small_report(), a_report(name="dev")), stack="acme-live")
     assert is_whole(text)
     assert matches_golden("drift.html", body(text))
 
 
 def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> None:
-    text = markdown_drift.render_drift(the_small_report())
+    text = markdown.render_drift(the_small_report())
     assert '- latencyMode: "LOW"\n+ latencyMode: "NORMAL"\n' in text
     assert '+ tags.who:    "me"\n' in text
     assert '-   "FR"\n+   "IT"\n' in text
 
 
 def test_a_clean_report_says_no_drift() -> None:
-    assert "**No drift: 0 changed outside" in markdown_drift.render_drift(a_report())
-    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html_drift.render_drift(
+    assert "**No drift: 0 changed outside" in markdown.render_drift(a_report())
+    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html.render_drift(
         (a_report(),), stack="acme-live"
     )
 
@@ -165,10 +165,10 @@ def _without_fields(target: dict[str, object]) -> dict[str, object]:
 @given(reports, st.one_of(st.none(), st.integers(900, 3_000)))
 @QUICK
 def test_no_text_in_a_drift_report_breaks_out_of_its_place(report: DriftReport, limit: int | None) -> None:
-    text = markdown_drift.render_drift(report, limit=limit)
+    text = markdown.render_drift(report, limit=limit)
     assert limit is None or len(text.encode()) <= limit
     assert is_harmless(text)
-    assert is_whole(html_drift.render_drift((report, report), stack=report.name))
+    assert is_whole(html.render_drift((report, report), stack=report.name))
 
 
 def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
@@ -182,11 +182,11 @@ def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
         )
         for number in range(500)
     ]
-    text = markdown_drift.render_drift(a_report(*found), limit=65_536)
+    text = markdown.render_drift(a_report(*found), limit=65_536)
     assert len(text.encode()) <= 65_536
     assert all(f"! {finding.address}: name\n" in text for finding in found)
 
 
 def test_a_limit_without_room_for_the_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="has no room for the counts"):
-        markdown_drift.render_drift(the_small_report(), limit=50)
+        markdown.render_drift(the_small_report(), limit=50)

@@ -5,10 +5,11 @@ from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 
+from reconciler.diff import FieldChange
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Ref
-from reconciler.plan.actions import FieldChange, Observed, Step, TargetPlan, Verb
-from reconciler.report import graph, html_graph
+from reconciler.plan.plan import Observed, Step, TargetPlan, Verb
+from reconciler.report import graph, html
 
 from .makers import a_big_target, a_target, an_action, an_arn, targets, the_small_target
 
@@ -80,7 +81,7 @@ def test_no_id_breaks_out_of_its_label(target: TargetPlan) -> None:
 
 def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:
     target = the_small_target()
-    picture = html_graph.picture(target, an_anchor_each(target))
+    picture = html.picture(target, an_anchor_each(target))
     places = sorted((int(x), int(y)) for x, y in re.findall(r"translate\((\d+) (\d+)\)", picture))
     assert len(places) == len(target.actions)
     assert all(left != right or below - above >= 34 for (left, above), (right, below) in pairwise(places))
@@ -89,7 +90,7 @@ def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:
 
 def test_a_large_plan_is_drawn_as_kinds_with_counts() -> None:
     target = a_big_target(500)
-    picture = html_graph.picture(target, an_anchor_each(target))
+    picture = html.picture(target, an_anchor_each(target))
     assert picture.count('class="node"') == 3
     assert ">400</text>" not in picture
     assert 'aria-label="Dependency graph of the kinds: 500 resources, 200 dependencies"' in picture

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from reconciler.plan.actions import ApplyResult, FieldChange, Plan, Verb
-from reconciler.report import html, html_page, html_style
+from reconciler.diff import FieldChange
+from reconciler.plan.plan import ApplyResult, Plan, Verb
+from reconciler.report import html
+from reconciler.report import html as html_page
+from reconciler.report import html as html_style
 
 from .golden import matches_golden
 from .makers import (

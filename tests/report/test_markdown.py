@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.plan.actions import ApplyResult, Blocked, FieldChange, Plan, TargetPlan, Verb
+from reconciler.diff import FieldChange
+from reconciler.plan.plan import ApplyResult, Blocked, Plan, TargetPlan, Verb
 from reconciler.report import markdown
-from reconciler.report.markdown_text import code, fenced, link, prose
+from reconciler.report.markdown_layout import code, fenced, link, prose
 
 from .forge import is_harmless
 from .golden import matches_golden

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.plan.drift import Standing
+from reconciler.drift.report import Standing
 from reconciler.report import metrics
 from reconciler.report.metrics import Sample, counts_of, is_in_sync, last_successes, render
-from tests.plan.test_news import finding, report
+from tests.drift.test_news import finding, report
 
 GOOD = Sample(
     "acme",

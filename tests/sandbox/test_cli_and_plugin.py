@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli import sandbox_verbs as cli
+from reconciler.cli import sandbox as cli
 from reconciler.cli.sandbox import main
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import faults as fault_rules

@@ -98,7 +98,7 @@ def test_every_python_block_of_the_page_runs(block: str) -> None:
 
 def test_the_page_names_every_verb_option_and_effect() -> None:
     from reconciler.cli import options as of_all
-    from reconciler.cli import sandbox_verbs
+    from reconciler.cli import sandbox
 
     shown = subprocess.run(
         [sys.executable, "-m", "reconciler.cli.sandbox", "sandbox", "--help"],
@@ -124,7 +124,7 @@ def test_the_page_names_every_verb_option_and_effect() -> None:
         - {"--help"}
     ):
         assert option in PAGE, option
-    for effect in sandbox_verbs.EFFECTS:
+    for effect in sandbox.EFFECTS:
         assert f"`{effect}`" in PAGE
     for name, assumption in ASSUMPTIONS.items():
         (row,) = re.findall(rf"^\|.*\| (`{name}`.*) \|$", PAGE, re.MULTILINE)

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.spec.events import MAX_DEPTH
-from reconciler.spec.loader import Cache, load
-from reconciler.spec.marks import MarkTree
+from reconciler.spec.yaml import MAX_DEPTH, Cache, MarkTree, load
 
 
 def read(text: str | bytes) -> Any:
@@ -229,7 +227,7 @@ def test_nesting_without_end_is_refused(opening: str) -> None:
 
 def test_the_parser_of_pyyaml_itself_gives_the_same_marks() -> None:
     text = b"channels:\n  a: &x {b: [1, 2], <<: {c: d}}\n  e: *x\n"
-    from reconciler.spec import marks
+    from reconciler.spec import yaml as marks
 
     quick = MarkTree.of(text)
     slow_roots: list[marks.Node] = []

@@ -12,11 +12,11 @@ import yaml
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, KINDS
-from reconciler.spec.documents import MODELS, Strict
-from reconciler.spec.entries import SECTIONS
+from reconciler.spec.model_errors import _annotations
+from reconciler.spec.models import MODELS, Strict
+from reconciler.spec.project_models import schemas
+from reconciler.spec.resources import SECTIONS
 from reconciler.spec.rules import OURS, REFERENCES
-from reconciler.spec.schema import schemas
-from reconciler.spec.translate import _annotations
 from tests.spec.support import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +155,7 @@ GOOD = [
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_what_is_loaded_fits_the_schema(path: Path) -> None:
     case = yaml.safe_load(path.read_text(encoding="utf-8"))
-    from reconciler.spec.loader import load
+    from reconciler.spec.yaml import load
 
     validator = jsonschema.Draft202012Validator(schemas()["spec.schema.json"])
     for name, text in case["files"].items():

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from reconciler.spec.pem import BadKey, read_public_key
+from reconciler.spec.keys import BadKey, read_public_key
 from tests.spec.support import KEYS, PRIVATE_KEY
 
 GOOD = (KEYS / "good.pem").read_text()

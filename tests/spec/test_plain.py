@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model.target import HOME_REGIONS
-from reconciler.spec.events import read_events
-from reconciler.spec.loader import Cache, Source
-from reconciler.spec.plain import read_plain
+from reconciler.spec.yaml import Cache, Source, read_events, read_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 

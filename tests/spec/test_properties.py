@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.spec.loader import load as load_yaml
+from reconciler.spec.yaml import load as load_yaml
 from tests.spec.support import PROJECT, load, problems_of, write
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from reconciler.model.target import HOME_REGIONS
 from reconciler.spec import shapes, write_shapes
-from reconciler.spec.documents import MODELS
-from reconciler.spec.settings import ProjectFile
+from reconciler.spec.models import MODELS
+from reconciler.spec.project_models import ProjectFile
 
 JUDGES: dict[str, type[BaseModel]] = {
     shapes.PROJECT: ProjectFile,

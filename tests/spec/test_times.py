@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.controller.config import duration
 from reconciler.errors import SpecError
-from reconciler.gitops.options import duration
 from reconciler.model.target import seconds_of
 from reconciler.spec.project import load_project
 from tests.cli.support import run, stack

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange, compare, compare_tags, effective, escape, unescape
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
 from reconciler.model.normalise import canonical
-from reconciler.model.tags import ID, PROTECT, SPEC, STACK
 from reconciler.model.values import Ref, Value
 
 CHANNEL, RECORDING, POLICY, ADS = (

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import MAX_SPEC_TAGS, STACK, Address, KindName, comparable
 from reconciler.model.kinds import FIELDS, KINDS
 from reconciler.model.normalise import as_set, canonical, default_of, expanded
 from reconciler.model.resource import LiveResource, LiveState, digest_of
-from reconciler.model.tags import MAX_SPEC_TAGS, STACK, comparable
 from reconciler.model.values import Ref, Value, freeze, thaw
 
 CHANNEL, RECORDING = KindName.CHANNEL, KindName.RECORDING_CONFIGURATION

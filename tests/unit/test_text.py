@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.live.parser import PlainParserFactory
-from reconciler.text import harmless, harmless_json, harmless_lines, whole
+from reconciler.aws.parser import PlainParserFactory
+from reconciler.terminal import harmless, harmless_json, harmless_lines, whole
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=20)
 VALUES = st.recursive(

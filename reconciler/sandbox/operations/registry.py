@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sandbox.operations import (
-    ads,
-    channels,
-    playback,
-    recording,
-    stream_keys,
-    streams,
-    tags,
-)
+from reconciler.sandbox.operations import ads, channels, playback, recording, stream_keys, streams, tags
 from reconciler.sandbox.operations.context import Handler
 from reconciler.sandbox.operations.kinds import (
     AD,

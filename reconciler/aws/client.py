@@ -1,0 +1,220 @@
+"""The only door to the IVS API: one request in, one answer out.
+
+It keeps the pace, repeats what may be repeated, translates every failure into ``AwsError``, and drops secrets before anything leaves it.
+botocore's own retries are off: they would send a create twice when only its answer was lost, and would spend the rate that the pacer saves.
+It knows operations by name and parameters as plain JSON; what they mean is other rooms' business.
+
+What a call brings back, and the one method that readers need. Values only; nothing here imports boto3.
+
+What must not pass the gateway, taken from the service model.
+
+That is: members marked sensitive (stream-key values, SRT passphrases), and headers that the model turns into members.
+
+A path names the members to walk; ``*`` stands for every item of a list.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from reconciler import logs
+from reconciler.aws.limiter import NOT_FOUND, Pacer, Repeat, class_of, is_throttle, may_repeat, pause
+from reconciler.errors import AwsError
+from reconciler.model.kinds import STREAM_KEY
+
+
+class Answer(NamedTuple):
+    """The body of AWS's answer, secrets dropped, with the id under which AWS knows the request.
+
+    ``calls`` counts the requests that were sent for it, repetitions included.
+    """
+
+    data: Mapping[str, object]
+    request_id: str = ""
+    calls: int = 1
+
+
+class ReadCalls(Protocol):
+    """The way to AWS as a reader sees it: an operation and its parameters in, an answer out. Raises ``AwsError``."""
+
+    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+        """Send one call."""
+        ...
+
+
+Path = tuple[str, ...]
+
+
+def dropped_paths(
+    shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
+) -> tuple[Path, ...]:  # a botocore shape
+    """Return the paths to drop from answers of this output shape. ``inside`` holds the shapes being walked, for a model that nests."""
+    if shape is None or shape.name in inside:
+        return ()
+    inside |= {shape.name}
+    match shape.type_name:
+        case "structure":
+            return tuple(
+                path
+                for name, member in shape.members.items()
+                for path in (
+                    [(*trail, name)]
+                    if member.metadata.get("sensitive") or member.serialization.get("location") is not None
+                    else dropped_paths(member, (*trail, name), inside)
+                )
+            )
+        case "list":
+            return dropped_paths(shape.member, (*trail, "*"), inside)
+        case _:
+            return ()
+
+
+def drop(value: object, path: Path) -> None:
+    """Take the member at the path out of an answer, wherever it is there."""
+    head, rest = path[0], path[1:]
+    if head == "*":
+        if isinstance(value, list):
+            for item in value:
+                drop(item, rest)
+    elif isinstance(value, dict):
+        if not rest:
+            value.pop(head, None)
+        elif head in value:
+            drop(value[head], rest)
+
+
+MAX_CONNECTIONS = 6
+"""Connections kept to one account and region; each costs a TLS handshake, and the published rates need few."""
+
+OnRequest = Callable[[str, AwsError | None], None]
+"""Told the operation of every request that was sent, and what went wrong with it; for counting. Called from several threads."""
+
+_LOG = logs.get("gateway")
+
+
+class IvsGateway:
+    """Calls one account and region through one boto3 client. Safe to share between threads.
+
+    ``pacer`` is ``None`` where no rate has to be kept. ``draw`` gives random numbers from 0 to 1 for the jitter of waits.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # boto3 builds its clients at run time
+        *,
+        pacer: Pacer | None,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+        connections: int = MAX_CONNECTIONS,
+        on_request: OnRequest | None = None,
+    ) -> None:
+        from reconciler.aws.shortcut import Shortcut  # with botocore, which is long loaded when there is a client
+
+        self._client = client
+        self._methods: Mapping[str, str] = {
+            operation: method for method, operation in client.meta.method_to_api_mapping.items()
+        }
+        self._shortcut = Shortcut(client)  # registers itself with the client
+        self._pacer = pacer
+        self._sleep = sleep
+        self._draw = draw
+        self._on_request = on_request
+        self._slots = threading.BoundedSemaphore(connections)
+        self._dropped: dict[str, tuple[Path, ...]] = {}
+
+    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+        """Send a call, again where that is safe, and return its answer. Raises ``AwsError``; its ``calls`` counts the requests sent."""
+        return self._call(operation, parameters)
+
+    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Read the value of one stream key and hand it to ``take``; it is in nothing that is returned. Raises ``AwsError``, and what ``take`` raises."""
+        found: list[str] = []
+        answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
+        if not found:
+            raise AwsError(
+                f"{STREAM_KEY.get}: the answer for {arn} holds no value",
+                operation=STREAM_KEY.get,
+                code="UnreadableAnswer",
+                calls=answer.calls,
+            )
+        take(found.pop())
+        return answer
+
+    def _call(self, operation: str, parameters: Mapping[str, object], secrets: list[str] | None = None) -> Answer:
+        repeat = class_of(operation)
+        calls = 0
+        while True:
+            if self._pacer is not None:
+                self._pacer.wait(operation)
+            calls += 1
+            try:
+                data, request_id = self._send(operation, parameters, writes=repeat is not Repeat.READ, secrets=secrets)
+            except AwsError as error:
+                if self._on_request is not None:
+                    self._on_request(operation, error)
+                if self._pacer is not None and is_throttle(error):
+                    self._pacer.throttled(operation)
+                if repeat is Repeat.DELETE and calls > 1 and error.code == NOT_FOUND:
+                    return Answer({}, error.request_id, calls)
+                if not may_repeat(error, repeat, calls):
+                    error.calls = calls
+                    raise
+                # The pacer has slowed everybody down already; a longer wait for each refusal would leave the rate unused.
+                seconds = pause(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
+                _LOG.info(
+                    "request repeated",
+                    operation=operation,
+                    code=error.code,
+                    request_id=error.request_id,
+                    requests=calls,
+                    wait=round(seconds, 3),
+                )
+            else:
+                if self._on_request is not None:
+                    self._on_request(operation, None)
+                if self._pacer is not None:
+                    self._pacer.succeeded(operation)
+                return Answer(data, request_id, calls)
+            self._sleep(seconds)
+
+    def pace(self, operation: str) -> float | None:
+        """Return the present pace of an operation in calls a second, or ``None`` where no rate has to be kept."""
+        return None if self._pacer is None else self._pacer.rate(operation)
+
+    def _send(
+        self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
+    ) -> tuple[dict[str, object], str]:
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error  # likewise
+
+        method = self._methods.get(operation)
+        if method is None:
+            raise AwsError(
+                f"the installed botocore does not know the IVS operation {operation}; install a newer one",
+                operation=operation,
+                code="UnknownOperation",
+            )
+        data: dict[str, Any] | None
+        try:
+            with self._slots:
+                data = None if writes else self._shortcut.send(operation, parameters)
+                if data is None:
+                    data = getattr(self._client, method)(**parameters)
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, operation, writes=writes) from None
+        metadata = data.pop("ResponseMetadata", {})
+        if secrets is not None and isinstance(value := data.get(STREAM_KEY.member, {}).get("value"), str):
+            secrets.append(value)
+        for path in self._paths(operation):
+            drop(data, path)
+        return data, str(metadata.get("RequestId") or "")
+
+    def _paths(self, operation: str) -> tuple[Path, ...]:
+        paths = self._dropped.get(operation)
+        if paths is None:
+            shape = self._client.meta.service_model.operation_model(operation).output_shape
+            paths = self._dropped[operation] = dropped_paths(shape)
+        return paths

@@ -1,0 +1,161 @@
+"""CloudTrail -> who changed what: the only door to ``LookupEvents``.
+
+Comes in: operations and how far to look back. Goes out: a ``Trail``; a failure is a part of it, because nothing but words depends on the answer.
+One attribute can be asked for at a time, two calls a second are allowed for an account and region, and a page holds 50 events (CloudTrail API reference).
+So each operation is asked for by name, which leaves out the reads that make up most of a trail, and the pages are bounded.
+Of an event only names are kept: values of parameters stay here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from reconciler.aws.client import ReadCalls
+from reconciler.aws.errors import DENIED_CODES
+from reconciler.aws.limiter import Pacers
+from reconciler.aws.session import SESSION_NAME
+from reconciler.errors import AwsError
+from reconciler.model.address import ID, STACK
+from reconciler.model.observed import Event, Trail
+
+LOOKUP = "LookupEvents"
+PACERS = Pacers(rates={LOOKUP: 2.0})
+"""The pacers of this process for CloudTrail, whose rate is its own."""
+
+PAGES = 20
+"""The most pages of one operation."""
+
+_PAGE_SIZE = 50
+_SOURCE = "ivs.amazonaws.com"
+_NAMED = ("arn", "channelArn", "resourceArn")
+_CLIENTS = (
+    ("terraform", "Terraform"),
+    ("opentofu", "OpenTofu"),
+    ("pulumi", "Pulumi"),
+    ("cloudformation.amazonaws.com", "CloudFormation"),
+    ("console.amazonaws.com", "the console"),
+    ("aws-cli/", "the AWS CLI"),
+    ("boto3/", "an AWS SDK"),
+    ("botocore/", "an AWS SDK"),
+    ("aws-sdk-", "an AWS SDK"),
+    ("mozilla/", "a browser"),
+)
+"""What a user agent holds, in small letters, and what that says. Whoever calls may claim any."""
+
+
+def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, until: datetime) -> Trail:
+    """Ask for each operation, newest events first."""
+    events: list[Event] = []
+    cut: list[str] = []
+    try:
+        for operation in operations:
+            found, more = _looked_up(calls, operation, since, until)
+            events += found
+            cut += [operation] if more else []
+    except AwsError as error:
+        return Trail(_sorted(events), tuple(cut), _why(error))
+    return Trail(_sorted(events), tuple(cut))
+
+
+def _looked_up(calls: ReadCalls, operation: str, since: datetime, until: datetime) -> tuple[list[Event], bool]:
+    found: list[Event] = []
+    token = ""
+    for _ in range(PAGES):
+        answer = calls.call(
+            LOOKUP,
+            {
+                "LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": operation}],
+                "StartTime": since,
+                "EndTime": until,
+                "MaxResults": _PAGE_SIZE,
+                **({"NextToken": token} if token else {}),
+            },
+        ).data
+        rows = answer.get("Events")
+        found += filter(None, map(_event, rows if isinstance(rows, list) else ()))
+        token = str(answer.get("NextToken") or "")
+        if not token:
+            return found, False
+    return found, True
+
+
+def _sorted(events: list[Event]) -> tuple[Event, ...]:
+    return tuple(sorted({event.id: event for event in events}.values(), key=lambda event: event.at, reverse=True))
+
+
+def _event(row: Mapping[str, Any]) -> Event | None:
+    """Read one event; ``None`` for what is another service's, failed, or cannot be read."""
+    try:
+        detail = json.loads(row.get("CloudTrailEvent") or "")
+    except ValueError:
+        return None
+    if not isinstance(detail, dict) or detail.get("eventSource") != _SOURCE or detail.get("errorCode"):
+        return None
+    given, made = _mapping(detail.get("requestParameters")), _mapping(detail.get("responseElements"))
+    who = _mapping(detail.get("userIdentity"))
+    tags = _mapping(given.get("tags"))
+    named = tags.get(STACK), tags.get(ID)
+    return Event(
+        id=str(detail.get("eventID") or row.get("EventId") or ""),
+        operation=str(detail.get("eventName") or ""),
+        at=_instant(detail.get("eventTime")),
+        who=str(who.get("arn") or who.get("invokedBy") or row.get("Username") or "an unknown principal"),
+        source=_source(detail, who),
+        ours=_is_ours(detail, who),
+        arns=frozenset(unquote(str(given[name])) for name in _NAMED if isinstance(given.get(name), str)),
+        made=frozenset(
+            str(part["arn"]) for part in made.values() if isinstance(part, dict) and isinstance(part.get("arn"), str)
+        ),
+        fields=frozenset(_fields(given)) if given else None,
+        owner=(named[0], named[1]) if isinstance(named[0], str) and isinstance(named[1], str) else None,
+    )
+
+
+def _fields(given: Mapping[str, Any]) -> Iterator[str]:
+    keys = given.get("tagKeys")
+    for key in (*_mapping(given.get("tags")), *(keys if isinstance(keys, list) else ())):
+        yield f"tags/{key}"
+    yield from (name for name in given if name not in (*_NAMED, "tags", "tagKeys"))
+
+
+def _instant(text: object) -> str:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return ""
+
+
+def _source(detail: Mapping[str, Any], who: Mapping[str, Any]) -> str:
+    if _is_ours(detail, who):
+        return SESSION_NAME
+    if str(detail.get("sessionCredentialFromConsole", "")).lower() == "true":
+        return "the console"
+    agent = f"{detail.get('userAgent') or ''} {who.get('invokedBy') or ''}".lower()
+    return next(
+        (words for part, words in _CLIENTS if part in agent),
+        "another AWS service" if agent.strip().endswith(".amazonaws.com") else "an unknown client",
+    )
+
+
+def _is_ours(detail: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
+    """Whether this program made the call: it names itself at the end of its user agent, and its role session."""
+    session = who.get("type") == "AssumedRole" and str(who.get("arn") or "").rpartition("/")[2] == SESSION_NAME
+    return session or SESSION_NAME in str(detail.get("userAgent") or "").strip("[]").split()
+
+
+def _why(error: AwsError) -> str:
+    if error.code in DENIED_CODES:
+        return f"the permission cloudtrail:{LOOKUP} is missing"
+    return (
+        f"CloudTrail could not be asked ({error.code}: {error})"
+        if error.code and error.code not in str(error)
+        else f"CloudTrail could not be asked ({error})"
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

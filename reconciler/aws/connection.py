@@ -1,0 +1,169 @@
+"""Opens the way to a target's account and makes sure that it is the right one before any IVS call.
+
+Comes in: a ``Target``. Goes out: a ``Connection`` for as long as the context lasts.
+For a sandbox target the embedded server runs in this process for that long, on a loopback port of its own.
+Importing this module is cheap; boto3 is loaded when a connection is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.aws.client import Answer
+from reconciler.errors import AwsError, UsageError
+from reconciler.model.observed import Trail
+from reconciler.model.quotas import Applied
+from reconciler.model.target import HOME_REGIONS, Sink, Target
+
+if TYPE_CHECKING:
+    from reconciler.aws.client import IvsGateway, OnRequest
+    from reconciler.aws.limiter import Pacers
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open way to one account and region, and who we are there.
+
+    ``quotas`` asks which quotas apply, and ``trail`` who called these operations since then; neither raises ``AwsError``.
+    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
+    """
+
+    gateway: IvsGateway
+    account_id: str
+    region: str
+    caller_arn: str
+    quotas: Callable[[], Applied] = Applied
+    deliver: Callable[[str, Sink], Answer] | None = None
+    trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
+
+
+@contextmanager
+def connect(
+    target: Target,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    on_request: OnRequest | None = None,
+    pacers: Pacers | None = None,
+) -> Iterator[Connection]:
+    """Open the connection of a target and close it at the end.
+
+    ``pacers`` are those of the process unless given: all connections to one account and region keep one pace.
+    ``on_request`` is told of every request that is sent.
+    The caller's account is asked of STS first, and compared with the target's.
+    Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
+    """
+    from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
+    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+    from reconciler.aws.limiter import OURS
+    from reconciler.aws.overview import read_quotas
+    from reconciler.aws.secret_stores import Courier
+    from reconciler.aws.session import open_client, open_session
+
+    if target.region not in HOME_REGIONS:
+        raise UsageError(
+            f"target {target.name}: IVS has no control plane in the region {target.region!r}; the regions are {', '.join(HOME_REGIONS)}"
+        )
+    with ExitStack() as stack:
+        endpoint = (
+            target.endpoint_url if target.sandbox is None else stack.enter_context(_embedded(Path(target.sandbox)))
+        )
+        try:
+            session = open_session(target, endpoint)
+            sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
+            ivs = stack.enter_context(closing(open_client(session, "ivs", target, endpoint, MAX_CONNECTIONS)))
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
+        except ValueError as error:
+            raise UsageError(f"target {target.name}: {error}; an endpoint is written like https://host:port") from None
+        account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
+        if target.account_id is not None and account_id != target.account_id:
+            raise AwsError(
+                f"target {target.name} is for account {target.account_id}, but the credentials are those of account {account_id} ({caller_arn}); "
+                "nothing was read or changed; use other credentials, or correct accountId",
+                operation="GetCallerIdentity",
+                code="AccountMismatch",
+            )
+        pacer = (pacers or OURS).of(account_id, target.region, ivs.meta.endpoint_url) if target.paced else None
+
+        def quotas() -> Applied:
+            asked = endpoint or _neighbour(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
+            return read_quotas(
+                open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
+            )
+
+        def trail(operations: Sequence[str], since: datetime) -> Trail:
+            from reconciler.aws.cloudtrail import PACERS, read_trail
+
+            client = open_client(
+                session, "cloudtrail", target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
+            )
+            with closing(client):
+                own = PACERS.of(account_id, target.region, client.meta.endpoint_url) if target.paced else None
+                return read_trail(
+                    IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request),
+                    operations,
+                    since,
+                    datetime.now(UTC),
+                )
+
+        gateway = IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request)
+        stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
+        courier = Courier(
+            gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep
+        )
+        stack.callback(courier.close)
+        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail)
+
+
+def _caller(sts: IvsGateway) -> tuple[str, str]:
+    """Return the account and the ARN of whoever these credentials are."""
+    from reconciler.aws.errors import CREDENTIAL_CODES
+
+    try:
+        identity = sts.call("GetCallerIdentity", {}).data
+    except AwsError as error:
+        if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _redirected():
+            hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
+            error.args = (f"{error}; {hint}",)
+        raise
+    return str(identity["Account"]), str(identity["Arn"])
+
+
+def _neighbour(ivs_url: str, service: str) -> str | None:
+    """Return where another service is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
+    from reconciler.aws.limiter import is_aws
+
+    if is_aws(ivs_url) or os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL"):
+        return None
+    return ivs_url
+
+
+def _redirected() -> bool:
+    return bool(os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+@contextmanager
+def _embedded(path: Path) -> Iterator[str]:
+    """Run the embedded server on this state file and yield its URL."""
+    from reconciler.sandbox import Sandbox, StoreError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sandbox = Sandbox(db=path)
+    except OSError as error:
+        raise UsageError(
+            f"the folder of the sandbox state {path} cannot be made: {error.strerror or error}; name another in the target"
+        ) from None
+    except StoreError as error:
+        raise UsageError(
+            f"the sandbox state {path} cannot be used: {error}; name another file in the target, or remove this one"
+        ) from None
+    with sandbox as server:
+        yield server.endpoint_url

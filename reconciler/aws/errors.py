@@ -1,0 +1,380 @@
+"""botocore's exceptions -> ``AwsError``: where it failed, what AWS said, what to do.
+
+AWS's own text, code and request id are kept.
+botocore's exceptions may hold the request that was sent, so nothing of them but plain text gets past this module; callers raise the result ``from None``.
+
+Which failed reads of a kind a run may live with, and how several failures become one message.
+
+A kind that the caller may not read is left alone, and so is what depends on it; the rest goes on.
+The managed policy IVSReadOnlyAccess, for one, lets nobody list ad configurations (AWS managed policy reference, version 6), nor does it know failover slates.
+A caller who may read nothing at all has the wrong credentials, and the run ends.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from reconciler.aws.limiter import THROTTLES
+from reconciler.aws.session import CredentialsUnavailable, NoCode, Wanted
+from reconciler.errors import AwsError
+from reconciler.model.kinds import Kind
+from reconciler.terminal import harmless
+
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
+
+_UNKNOWN_CODES = frozenset(
+    {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
+)
+"""How an installed botocore, an API front or an older endpoint says that it has no such operation."""
+
+
+def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
+    """Return why nothing may be concluded about the kind, or ``None`` when the failure ends the read. ``needed`` says that the spec has such resources."""
+    if error.code in DENIED_CODES:
+        return _explained(error)
+    if needed:
+        return None
+    if error.code in _UNKNOWN_CODES or error.status == 501:
+        return f"{kind.titles} are not known here ({error.code}), and no spec needs them: {error}"
+    return None
+
+
+def denied(error: AwsError) -> str:
+    """Return which permission is missing. Raises the error again where none is."""
+    if error.code not in DENIED_CODES:
+        raise error
+    return _explained(error)
+
+
+def joined(errors: Sequence[AwsError]) -> AwsError:
+    """Return one error for several, naming every missing permission; the first keeps its code and request id."""
+    first = errors[0]
+    texts = dict.fromkeys(_explained(error) for error in errors)
+    return AwsError(
+        "; ".join(texts),
+        operation=first.operation,
+        code=first.code,
+        status=first.status,
+        request_id=first.request_id,
+        retryable=first.retryable,
+        calls=first.calls,
+    )
+
+
+def _explained(error: AwsError) -> str:
+    if error.code in DENIED_CODES:
+        return f"the permission ivs:{error.operation} is missing: {error}"
+    return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"
+
+
+BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
+"""Everything that botocore raises for a call that failed."""
+
+CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""Error codes by which AWS says that it does not accept who is calling (API reference, page "Common errors", and STS)."""
+
+_NAMES = {"ivs": "IVS", "secretsmanager": "Secrets Manager", "ssm": "Parameter Store"}
+_SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_LONGEST_TEXT = 1000
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
+_NO_CREDENTIALS = (
+    "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
+)
+_CLOCK = "set this machine's clock right (AWS takes a signature for five minutes) and repeat"
+_UNOBTAINED = "the AWS credentials could not be obtained"
+_SIGN_ON_ERRORS = (boto.SSOError, boto.TokenRetrievalError)
+_SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
+
+
+def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
+    """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown.
+
+    ``service`` is the one that was called, as IAM knows it.
+    """
+    if isinstance(error, CredentialsUnavailable):
+        return _from_provider(error, operation)
+    if isinstance(error, boto.ClientError):
+        return _from_answer(error, operation, writes=writes, service=service)
+    return _from_below(error, operation, writes=writes, service=service)
+
+
+def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
+    """Return why there are no credentials to sign the operation with; it was not sent, so its outcome is known.
+
+    AWS's code is in the text alone: a refusal of the role is none of the operation, and a throttle is none of its rate.
+    """
+    cause, retryable, code = error.cause, False, "Credentials"
+    if isinstance(cause, boto.ClientError):
+        said = _from_answer(cause, operation, writes=False)
+        message, retryable = _refused(said, error.wanted), said.retryable
+        code = said.code if message == str(said) else code
+    elif isinstance(cause, _SIGN_ON_ERRORS):
+        message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.wanted)}"
+    elif isinstance(cause, boto.RefreshWithMFAUnsupportedError):
+        message = (
+            f"the session that was opened with a code of the MFA device {error.wanted.mfa} is over, and a code is asked for once a run; "
+            "repeat with another code; duration_seconds in the profile makes a session longer, as far as the role allows"
+        )
+    elif isinstance(cause, NoCode):
+        message = (
+            f"the role {error.wanted.role} takes a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
+            "run it at a terminal, or use a profile whose credentials need no code, such as those that a credential_process keeps"
+        )
+    elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
+        below = _from_below(cause, "the request for AWS credentials", writes=False)
+        message, code, retryable = masked(str(below)), below.code, below.retryable
+    elif isinstance(cause, OSError):
+        named = f"{cause.filename}: " if cause.filename else ""
+        message = f"{_UNOBTAINED}: {named}{(cause.strerror or type(cause).__name__).lower()}; check credential_process, the token file and the profile"
+    elif isinstance(cause, RuntimeError):
+        message = f"the AWS credentials were renewed, but have expired already; set this machine's clock right, or {_sign_in(error.wanted)}"
+    else:
+        # Its text may quote what was read.
+        message = (
+            f"{_UNOBTAINED}: what a credential_process printed or a token file holds cannot be read ({type(cause).__name__}); "
+            "AWS's guide says how it is written, its Expiration with a time zone"
+        )
+    return AwsError(message, operation=operation, code=code, retryable=retryable)
+
+
+def _refused(said: AwsError, wanted: Wanted) -> str:
+    """Return what to say of a service that was asked for credentials and gave none."""
+    quoted = _said(said.code, str(said))
+    if said.operation == "AssumeRoleWithWebIdentity":
+        return (
+            f"the role {wanted.role or 'of the web identity'} could not be assumed with the web identity token ({quoted}); "
+            "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
+        )
+    if said.code in CREDENTIAL_CODES:
+        return str(said)
+    if said.retryable:
+        return f"{_UNOBTAINED}: {said.operation} answered {quoted}; repeat in a while"
+    if said.operation == "AssumeRole" and wanted.mfa and "MultiFactorAuthentication" in str(said):
+        return f"the code of the MFA device {wanted.mfa} was not taken ({quoted}); repeat with the next one that it shows, and check mfa_serial and its clock"
+    if said.operation == "AssumeRole":
+        return (
+            f"the role {wanted.role or 'of the profile'} could not be assumed ({quoted}); "
+            "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
+        )
+    if said.operation == "GetRoleCredentials":
+        profile = f"profile {wanted.sign_on}" if wanted.sign_on else "the profile"
+        return f"the sign-on gave no credentials for {profile} ({quoted}); check sso_account_id and sso_role_name, and that you are assigned to that role there"
+    return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(wanted)}"
+
+
+def _sign_in(wanted: Wanted) -> str:
+    if not wanted.sign_on:
+        return _SIGN_IN
+    profile = "" if wanted.sign_on == "default" else f" --profile {shlex.quote(wanted.sign_on)}"
+    return f"sign in again (aws sso login{profile}) and repeat"
+
+
+def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
+    response: Mapping[str, object] = error.response
+    details = _mapping(response.get("Error"))
+    metadata = _mapping(response.get("ResponseMetadata"))
+    status = _int(metadata.get("HTTPStatusCode"))
+    code = harmless(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
+    request_id = harmless(str(metadata.get("RequestId") or ""))
+    # The service model calls the message exceptionMessage; botocore looks for message alone.
+    text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
+    if code.isdigit():
+        # A page of some front without an error of the service; botocore puts the status's own phrase there.
+        code, text = f"HTTP{code}", ""
+    called = str(getattr(error, "operation_name", "") or operation)
+    throttled = status == 429 or code in THROTTLES
+    failed = status >= 500 or code in _SLOW_ANSWER
+    known = status != 501  # "not implemented" stays so
+    if code in CREDENTIAL_CODES:
+        message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
+    elif throttled:
+        message = f"{called}: AWS refused the call for its rate ({_said(code, text)})"
+    elif text:
+        message = text
+    elif code in DENIED_CODES:
+        message = f"the caller is not allowed to perform {service}:{called}"
+    else:
+        message = f"AWS answered {called} with HTTP status {status} and no explanation"
+    return AwsError(
+        message,
+        operation=called,
+        code=code,
+        status=status,
+        request_id=request_id,
+        retryable=throttled or (failed and known),
+        ambiguous=writes and failed and known and not throttled,
+    )
+
+
+def _from_below(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
+    row = next((row for row in _ROWS if isinstance(error, row.types)), None)
+    if row is None:
+        return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
+    return AwsError(
+        row.message.format(
+            operation=operation, text=_text(error), endpoint=_endpoint(error), service=_NAMES.get(service, service)
+        ),
+        operation=operation,
+        code=row.code,
+        retryable=row.fate is not _Fate.HOPELESS,
+        ambiguous=writes and row.fate is _Fate.UNKNOWN,
+    )
+
+
+class _Fate(Enum):
+    """What became of a request that has no answer."""
+
+    HOPELESS = "never sent, and sending again would end alike"
+    UNSENT = "never sent; may work later"
+    UNKNOWN = "perhaps carried out"
+
+
+class _Row(NamedTuple):
+    """One way to fail below HTTP."""
+
+    types: tuple[type[Exception], ...]
+    code: str
+    message: str
+    fate: _Fate = _Fate.HOPELESS
+
+
+# The first row that fits counts, so special cases stand before general ones.
+_ROWS = (
+    _Row((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
+    _Row(
+        (boto.PartialCredentialsError,),
+        "PartialCredentials",
+        "the AWS credentials are incomplete: {text}; a key has two halves, and a role_arn in a profile wants a source_profile or a credential_source beside it",
+    ),
+    _Row(
+        (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
+        "Configuration",
+        "the AWS configuration cannot be used: {text}; check profile, AWS_PROFILE and ~/.aws/config",
+    ),
+    _Row(
+        (
+            *_SIGN_ON_ERRORS,
+            boto.LoginError,
+            boto.NoAuthTokenError,
+            boto.CredentialRetrievalError,
+            boto.UnknownCredentialError,
+            boto.MetadataRetrievalError,
+        ),
+        "Credentials",
+        "the AWS credentials could not be obtained: {text}; " + _SIGN_IN,
+    ),
+    _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer came in time", _Fate.UNKNOWN),
+    _Row(
+        (boto.ConnectTimeoutError,),
+        "ConnectTimeout",
+        "{operation}: no connection in time to {endpoint}; check the network and proxy settings",
+        _Fate.UNSENT,
+    ),
+    _Row(
+        (boto.SSLError,),
+        "SSLError",
+        "{operation}: no trusted connection: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
+    ),
+    _Row(
+        (boto.ProxyConnectionError,),
+        "ProxyConnectionError",
+        "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY",
+        _Fate.UNSENT,
+    ),
+    _Row(
+        (boto.EndpointConnectionError,),
+        "EndpointConnectionError",
+        "{operation}: cannot connect to {endpoint}; check the network, the region and the endpoint",
+        _Fate.UNSENT,
+    ),
+    _Row((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Fate.UNKNOWN),
+    _Row(
+        (boto.HTTPClientError,),
+        "ConnectionClosed",
+        "{operation}: the connection broke before the answer was there",
+        _Fate.UNKNOWN,
+    ),
+    _Row(
+        (ResponseParserError,),
+        "UnreadableAnswer",
+        "{operation}: {text}; is the endpoint really that of {service}?",
+        _Fate.UNKNOWN,
+    ),
+    _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
+    _Row(
+        (boto.DataNotFoundError,),
+        "UnknownService",
+        "the installed botocore has no model of IVS; install botocore 1.44.5 or newer",
+    ),
+)
+
+
+def _is_skew(code: str, text: str) -> bool:
+    """Whether AWS speaks of the time in a signature rather than of who signed (wording as in the API references of STS and others)."""
+    return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
+
+
+def masked(text: str) -> str:
+    """Mask what looks like a key or a token: a program that gives credentials may print them where it complains."""
+    return _TOKEN.sub(
+        lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0],
+        text,
+    )
+
+
+def _said(code: str, text: str) -> str:
+    return f"{code}: {text}" if text else code
+
+
+def _text(error: Exception) -> str:
+    text = _shorten(str(error).strip().rstrip("."))
+    return f"{text}:{_line_of(error)}" if isinstance(error, boto.ConfigParseError) and _line_of(error) else text
+
+
+def _line_of(error: boto.ConfigParseError) -> int:
+    """Return the line that a configuration file could not be read at, or 0; its text is not shown, since it may hold a key."""
+    cause = error.kwargs.get("error")
+    found = getattr(cause, "errors", None)
+    return _int(found[0][0] if found else getattr(cause, "lineno", 0))
+
+
+def _shorten(text: str) -> str:
+    text = harmless(text)
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+
+
+def _endpoint(error: Exception) -> str:
+    # The scheme and host are enough, and a query could hold a presigned secret.
+    url = str(getattr(error, "kwargs", {}).get("endpoint_url") or "the endpoint")
+    return "/".join(url.split("/")[:3])
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,257 @@
+"""Keeps calls to the published rates, so that AWS never has to refuse one.
+
+Each operation has its own bucket at AWS, so each has its own pace here.
+Calls of one operation are spaced evenly, a hair below the published rate, with no burst.
+AWS counts for each account and region, so one pacer serves every worker and every target that means the same; ``Pacers`` sees to that.
+
+When AWS refuses all the same, the pace gives way at once and creeps back with time.
+A rare refusal is jitter on the way, and a small step down is enough.
+When a good part of the calls is refused, somebody else spends the same rate, and the steps are larger, so that their calls get through too.
+Clock and sleep come from outside.
+
+Which calls may be sent a second time, and how long to wait before.
+
+No IVS operation takes an idempotency token (service model), so what may be repeated depends on what the call does.
+Reads, updates and tag calls give the same result however often they arrive; a repeated delete finds nothing, which is what it wanted.
+A repeated create makes a second resource: it is sent again only when AWS said that it did nothing, or when it never left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
+
+from reconciler.errors import AwsError
+from reconciler.model.kinds import KINDS
+from reconciler.model.quotas import RATES, pace_of
+
+_GIVE_WAY = 0.97
+"""What is left of the pace after a step down."""
+
+_GIVE_WAY_MOST = 0.8
+"""What is left after the largest step."""
+
+_GIVE_WAY_SECONDS = 1.0
+"""Refusals within this time count as one."""
+
+_RECENT = 12
+"""How many calls the share of refused ones looks back on."""
+
+_JITTER = 0.1
+"""A share of refused calls up to this is taken for jitter."""
+
+_STEEPNESS = 1.5
+"""How much larger a step grows with the share of refused calls beyond that."""
+
+_CREEP = 0.005
+"""How much of the full pace is won back in a second."""
+
+_LEAST = 0.1
+"""The share of the full pace that is never given up, so that the way back is not too long."""
+
+_LONGEST_GAP = 1.0
+"""Seconds between two successes that count as one second at most: nothing is learnt while nothing is sent."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The pace of one operation."""
+
+    ceiling: float
+    rate: float
+    free_at: float = float("-inf")
+    gave_way_at: float = float("-inf")
+    succeeded_at: float = float("inf")
+    refused: float = 0.0
+
+
+class Pacer:
+    """Spaces the calls of each operation. Safe to share between threads."""
+
+    def __init__(
+        self, *, clock: Callable[[], float], sleep: Callable[[float], None], rates: Mapping[str, float] = RATES
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._rates = rates
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+
+    def wait(self, operation: str) -> None:
+        """Return when the next call of this operation may be sent."""
+        seconds = self.reserve(operation)
+        if seconds > 0:
+            self._sleep(seconds)
+
+    def reserve(self, operation: str) -> float:
+        """Take the next free moment of this operation and return how many seconds away it is."""
+        with self._lock:
+            lane = self._lane(operation)
+            now = self._clock()
+            moment = max(now, lane.free_at)
+            lane.free_at = moment + 1.0 / lane.rate
+            return moment - now
+
+    def succeeded(self, operation: str) -> None:
+        """Win back a little of the pace, never above our share of the published rate."""
+        with self._lock:
+            lane = self._lane(operation)
+            now = self._clock()
+            lane.refused -= lane.refused / _RECENT
+            if lane.rate < lane.ceiling:
+                gap = max(0.0, min(_LONGEST_GAP, now - lane.succeeded_at))
+                lane.rate = min(lane.ceiling, lane.rate + _CREEP * lane.ceiling * gap)
+            lane.succeeded_at = now
+
+    def throttled(self, operation: str) -> None:
+        """Give way: AWS refused a call for its rate. Refusals within one second count once."""
+        with self._lock:
+            lane = self._lane(operation)
+            now = self._clock()
+            lane.refused += (1.0 - lane.refused) / _RECENT
+            if now - lane.gave_way_at >= _GIVE_WAY_SECONDS:
+                lane.gave_way_at = now
+                step = _GIVE_WAY - _STEEPNESS * max(0.0, lane.refused - _JITTER)
+                lane.rate = max(_LEAST * lane.ceiling, lane.rate * max(_GIVE_WAY_MOST, step))
+
+    def rate(self, operation: str) -> float:
+        """Return the present pace of an operation, in calls a second."""
+        with self._lock:
+            return self._lane(operation).rate
+
+    def _lane(self, operation: str) -> _Lane:
+        lane = self._lanes.get(operation)
+        if lane is None:
+            pace = pace_of(operation, self._rates)
+            lane = self._lanes[operation] = _Lane(ceiling=pace, rate=pace)
+        return lane
+
+
+class Pacers:
+    """One pacer for each place that counts calls: an account and a region of one service address. Safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        rates: Mapping[str, float] = RATES,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._rates = rates
+        self._pacers: dict[tuple[str, str, str], Pacer] = {}
+        self._lock = threading.Lock()
+
+    def of(self, account_id: str, region: str, endpoint_url: str) -> Pacer:
+        """Return the pacer of an account and region; whichever address of AWS is used, AWS counts once."""
+        key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"))
+        with self._lock:
+            if key not in self._pacers:
+                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep, rates=self._rates)
+            return self._pacers[key]
+
+
+def is_aws(endpoint_url: str) -> bool:
+    """Whether an address is one of AWS's own."""
+    return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
+
+
+OURS = Pacers()
+"""The pacers of this process."""
+
+
+NOT_FOUND = "ResourceNotFoundException"
+
+THROTTLES = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "TooManyUpdates",
+    }
+)
+"""Error codes by which AWS services refuse a call for its rate; IVS's own is the first, with status 429, and the last is Parameter Store's."""
+
+MAX_THROTTLED = 12
+"""Requests sent for one call while AWS keeps refusing for the rate."""
+
+MAX_FAILED = 5
+"""Requests sent for one call while AWS or the way to it keeps failing."""
+
+_FIRST_SECONDS = 0.5
+_LONGEST_SECONDS = 20.0
+
+
+class Repeat(Enum):
+    """What sending a call twice does."""
+
+    READ = "read"
+    """Nothing is changed by it."""
+    SAME = "same"
+    """The second call changes what the first did, to the same value."""
+    DELETE = "delete"
+    """The second call finds nothing."""
+    ONCE = "once"
+    """The second call does it again."""
+
+
+_CLASSES: Mapping[str, Repeat] = {
+    **{operation: Repeat.READ for kind in KINDS.values() for operation in (kind.get, kind.list)},
+    **dict.fromkeys(
+        (
+            "BatchGetChannel",
+            "BatchGetStreamKey",
+            "ListTagsForResource",
+            "GetStream",
+            "ListStreams",
+            "GetStreamSession",
+            "ListStreamSessions",
+        ),
+        Repeat.READ,
+    ),
+    **dict.fromkeys(("GetCallerIdentity", "AssumeRole", "LookupEvents"), Repeat.READ),
+    **{kind.update: Repeat.SAME for kind in KINDS.values() if kind.update is not None},
+    **dict.fromkeys(("TagResource", "UntagResource", "StopStream"), Repeat.SAME),
+    **{kind.delete: Repeat.DELETE for kind in KINDS.values()},
+    **{kind.create: Repeat.ONCE for kind in KINDS.values()},
+}
+
+
+def class_of(operation: str) -> Repeat:
+    """Return what repeating the operation does; an operation not known here is taken to do its work again."""
+    return _CLASSES.get(operation, Repeat.ONCE)
+
+
+def is_throttle(error: AwsError) -> bool:
+    """Whether AWS refused the call for its rate, so that nothing was done."""
+    return error.status == 429 or error.code in THROTTLES
+
+
+def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
+    """Whether a call that failed like this may be sent again after this many requests."""
+    if not error.retryable:
+        return False
+    if is_throttle(error):
+        return calls < MAX_THROTTLED
+    if calls >= MAX_FAILED:
+        return False
+    match repeat:
+        case Repeat.READ | Repeat.SAME | Repeat.DELETE:
+            return True
+        case Repeat.ONCE:
+            return not error.ambiguous
+    assert_never(repeat)
+
+
+def pause(calls: int, draw: float) -> float:
+    """Return the seconds to wait after this many requests; ``draw`` is a random number from 0 to 1 (full jitter)."""
+    return draw * min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (calls - 1))

@@ -1,0 +1,112 @@
+"""A lock in an S3 object, by conditional writes: one that must not exist yet, or must be the very one that was read.
+
+S3 answers 412 where the condition does not hold and 409 where another write is under way (API reference, ``PutObject``, ``If-None-Match`` and ``If-Match``).
+The object is never deleted: a lock that was released is written as such, under the same condition.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.errors import AwsError
+from reconciler.model.lock import Holder, from_json, to_json
+from reconciler.model.target import S3Lock, Target
+
+_TRIES = 4
+_PAUSE_SECONDS = 1.0
+_MISSING = frozenset({"NoSuchKey", "404"})
+_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+
+class S3Door:
+    """The object at a bucket and key. A token is the object's ETag."""
+
+    def __init__(self, lock: S3Lock, target: Target, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.where = f"the lock s3://{lock.bucket}/{lock.key}"
+        self._lock = lock
+        self._target = target
+        self._sleep = sleep
+        self._made: Any = None  # boto3 builds its clients at run time
+
+    def read(self) -> tuple[Holder | None, str]:
+        """Return who holds or held it, and the token of what was read. Raises ``AwsError``."""
+        data, token = self._object()
+        if data is None:
+            return None, ""
+        try:
+            return from_json(json.loads(data)), token
+        except (ValueError, RecursionError):
+            raise AwsError(
+                f"{self.where} holds something else than a lock; name another key, or release it with unlock --force",
+                operation="GetObject",
+            ) from None
+
+    def write(self, holder: Holder, token: str) -> str | None:
+        """Write, if nothing has changed since the token; return the new token, or ``None`` when something has. Raises ``AwsError``."""
+        body = json.dumps(to_json(holder), indent=1).encode() + b"\n"
+        condition = {"IfMatch": token} if token else {"IfNoneMatch": "*"}
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
+            except AwsError as error:
+                if error.code in _CHANGED or error.status == 412:
+                    # Perhaps by this very write, whose first answer was lost.
+                    return self._token_of(body)
+                if not error.retryable or not left:
+                    raise
+                self._sleep(_PAUSE_SECONDS)
+            else:
+                return str(answer["ETag"])
+        raise AssertionError("the last try returns or raises")
+
+    def force(self, holder: Holder) -> None:
+        """Write whatever stands there, understood or not. Raises ``AwsError``."""
+        _, token = self._object()
+        self.write(holder, token)
+
+    def _token_of(self, body: bytes) -> str | None:
+        data, token = self._object()
+        return token if data == body else None
+
+    def _object(self) -> tuple[bytes | None, str]:
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = self._call("get_object", writes=False)
+                return answer["Body"].read(), str(answer["ETag"])
+            except AwsError as error:
+                if error.code in _MISSING:
+                    return None, ""
+                if not error.retryable or not left:
+                    raise
+                self._sleep(_PAUSE_SECONDS)
+        raise AssertionError("the last try returns or raises")
+
+    def _call(self, method: str, *, writes: bool, **parameters: object) -> Any:
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        operation = "PutObject" if writes else "GetObject"
+        try:
+            return getattr(self._client(), method)(Bucket=self._lock.bucket, Key=self._lock.key, **parameters)
+        except BOTO_ERRORS as error:
+            failure = to_aws_error(error, operation, writes=writes)
+            if failure.code not in _MISSING | _CHANGED:
+                failure.args = (
+                    f"{self.where} cannot be used: {failure}; allow s3:GetObject and s3:PutObject on it, or correct lock in the target",
+                )
+            raise failure from None
+
+    def _client(self) -> Any:
+        if self._made is None:
+            from dataclasses import replace
+
+            from reconciler.aws.session import open_client, open_session
+
+            session = open_session(self._target, self._target.endpoint_url)
+            # The endpoint of IVS is not that of S3; boto3 finds that, AWS_ENDPOINT_URL_S3 included.
+            self._made = open_client(
+                session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
+            )
+        return self._made

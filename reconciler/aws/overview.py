@@ -1,0 +1,139 @@
+"""AWS -> ``Overview``: every list once, what is on air, which quotas apply; nothing is read in full.
+
+Stream keys are not counted: they can be listed for one channel at a time only.
+A list that the caller may not have leaves a gap that is named; any other failure ends the read.
+
+Which quotas apply, from Service Quotas. Nothing depends on an answer: without one, the documented defaults stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+from reconciler.aws.client import ReadCalls
+from reconciler.aws.errors import DENIED_CODES, joined, unreadable
+from reconciler.aws.reader import Item, read_streams, whole_list
+from reconciler.errors import AwsError
+from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.model.kinds import CHANNEL, KINDS, STREAM_KEY, Kind
+from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
+from reconciler.model.quotas import CONCURRENT_STREAMS, CONCURRENT_VIEWS, QUOTAS, Applied, Quota
+from reconciler.model.resource import Stream
+
+_WORKERS = 4
+
+
+def read_overview(
+    calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str
+) -> Overview:
+    """Read what there is. Raises ``AwsError``; failures of several lists come as one."""
+    kinds = [CHANNEL, *(kind for kind in KINDS.values() if kind not in (CHANNEL, STREAM_KEY))]
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="overview") as pool:
+        lists = {kind.name: pool.submit(_listed, calls, kind) for kind in kinds}
+        looking = pool.submit(_streams, calls)
+        asking = pool.submit(quotas)
+        found = {kind: future.result() for kind, future in lists.items()}
+        streams, applied = looking.result(), asking.result()
+    failures = [one for one in (*found.values(), streams) if isinstance(one, AwsError)]
+    if failures:
+        raise joined(failures)
+    notes = (
+        [f"the quotas that apply are not known ({applied.why_not}); shown are the documented defaults"]
+        if applied.why_not
+        else []
+    )
+    if isinstance(streams, str):
+        notes.insert(0, f"what is on air is not known: {streams}")
+    counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
+    on_air = _broadcasts(streams, found[KindName.CHANNEL], stack) if isinstance(streams, Mapping) else None
+    return Overview(name, account_id, region, counts, on_air, _used(counts, streams, applied), tuple(notes))
+
+
+def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
+    """Return a kind's list, or why the caller may not have it, or what failed."""
+    try:
+        return list(whole_list(calls, kind, {}))
+    except AwsError as error:
+        if error.code in DENIED_CODES:
+            return f"the permission ivs:{kind.list} is missing"
+        return unreadable(kind, error, needed=False) or error
+
+
+def _streams(calls: ReadCalls) -> Mapping[str, Stream] | str | AwsError:
+    try:
+        return read_streams(calls)
+    except AwsError as error:
+        return "the permission ivs:ListStreams is missing" if error.code in DENIED_CODES else error
+
+
+def _count(kind: KindName, found: list[Item] | str | AwsError, stack: str) -> KindCount:
+    if not isinstance(found, list):
+        return KindCount(kind, unreadable=str(found))
+    managed = sum((item.get("tags") or {}).get(STACK) == stack for item in found)
+    return KindCount(kind, managed, len(found) - managed)
+
+
+def _broadcasts(
+    streams: Mapping[str, Stream], channels: list[Item] | str | AwsError, stack: str
+) -> tuple[Broadcast, ...]:
+    known = {str(item["arn"]): item for item in channels} if isinstance(channels, list) else {}
+    found = (_broadcast(stream, known.get(arn, {}), stack) for arn, stream in streams.items())
+    return tuple(sorted(found, key=lambda one: (-one.stream.viewers, one.stream.channel_arn)))
+
+
+def _broadcast(stream: Stream, channel: Item, stack: str) -> Broadcast:
+    tags = channel.get("tags") or {}
+    ours = tags.get(STACK) == stack and tags.get(ID)
+    return Broadcast(stream, Address(KindName.CHANNEL, str(tags[ID])) if ours else None, str(channel.get("name") or ""))
+
+
+def _used(counts: tuple[KindCount, ...], streams: object, applied: Applied) -> tuple[QuotaCount, ...]:
+    rows = [
+        (KINDS[count.kind].titles, count.managed + count.others, QUOTAS[count.kind])
+        for count in counts
+        if count.kind in QUOTAS and not count.unreadable
+    ]
+    if isinstance(streams, Mapping):
+        rows.append(("concurrent streams", len(streams), CONCURRENT_STREAMS))
+        rows.append(("concurrent views", sum(max(0, stream.viewers) for stream in streams.values()), CONCURRENT_VIEWS))
+    return tuple(_quota(name, used, quota, applied) for name, used, quota in rows)
+
+
+def _quota(name: str, used: int, quota: Quota, applied: Applied) -> QuotaCount:
+    return QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
+
+
+SERVICE = "ivs"
+_PAGES = 20
+
+
+def read_quotas(client: Any) -> Applied:  # boto3 builds its clients at run time
+    """Ask once, without repeating: a plan must not wait long for what it can do without."""
+    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+    found: dict[str, int] = {}
+    token = ""
+    try:
+        with closing(client):
+            for _ in range(_PAGES):
+                answer = client.list_service_quotas(
+                    ServiceCode=SERVICE, MaxResults=100, **({"NextToken": token} if token else {})
+                )
+                found.update(
+                    (str(row["QuotaCode"]), int(row["Value"]))
+                    for row in answer.get("Quotas") or ()
+                    if "QuotaCode" in row and row.get("Value") is not None
+                )
+                token = str(answer.get("NextToken") or "")
+                if not token:
+                    break
+    except BOTO_ERRORS as error:
+        return Applied(why_not=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
+    return Applied(found) if found else Applied(why_not="Service Quotas names none for IVS")
+
+
+def _why(error: AwsError) -> str:
+    return f"{error.code}: {error}" if error.code and error.code not in str(error) else str(error)

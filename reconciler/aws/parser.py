@@ -1,0 +1,88 @@
+"""Turns an answer's bytes into a dict with one pass of the JSON module.
+
+botocore walks every member of every answer along its service model, which is most of what a list page costs.
+IVS answers hold JSON whose members are named as in the model, so the walk changes but two things.
+Timestamps become datetimes (here they stay ISO 8601 text), and headers become members (here they stay out).
+Errors go through botocore's own parser, after their bodies were seen to be JSON objects; other protocols (STS) are botocore's altogether.
+A body that is not whole is an error: botocore would take a list cut in the middle for an empty one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory, RestJSONParser
+
+from reconciler.terminal import whole
+
+
+class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
+    """What a botocore session asks for parsers; register it as the component ``response_parser_factory``."""
+
+    def create_parser(self, protocol_name: str) -> object:
+        """Return our parser for REST-JSON, botocore's for the rest."""
+        match protocol_name:
+            case "rest-json":
+                return _PlainParser()
+            case "json":
+                return _WholeJson()
+            case _:
+                return super().create_parser(protocol_name)
+
+
+class _Whole:
+    """Reads the JSON of errors, and of protocols that are botocore's, without halves of characters."""
+
+    def _parse_body_as_json(self, body: bytes) -> Any:
+        """Return what a body says, as botocore's method of this name does; what is no JSON is a message."""
+        try:
+            said = _read(body) if body else {}
+        except ValueError:
+            said = {"message": body.decode(errors="replace")}
+        return said if isinstance(said, dict) else {}
+
+
+class _WholeJson(_Whole, JSONParser):  # type: ignore[misc]
+    """botocore's parser of the protocol ``json``."""
+
+
+class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
+    """Parses successes plainly and errors as botocore does."""
+
+    def parse(self, response: Mapping[str, Any], shape: object) -> dict[str, Any]:
+        """Return the answer's members with ``ResponseMetadata``. Raises ``ResponseParserError`` for a success that is no JSON object."""
+        status = int(response["status_code"])
+        if status >= 300:
+            parsed: dict[str, Any] = super().parse(
+                response if _holds_object(response["body"]) else {**response, "body": b""}, shape
+            )
+            return parsed
+        body = response["body"]
+        try:
+            answer = _read(body) if body else {}
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ResponseParserError(
+                f"the body of an answer with HTTP status {status} is not a JSON object, or was cut short"
+            )
+        headers = response["headers"]
+        answer["ResponseMetadata"] = {"RequestId": headers.get("x-amzn-requestid", ""), "HTTPStatusCode": status}
+        return answer
+
+
+def _read(body: bytes) -> Any:
+    """Return what the JSON says, whole text. Raises ``ValueError``."""
+    answer = json.loads(body)
+    # Halves of characters are written as escapes, or as bytes that begin with 0xED, which few texts have. To look for one byte costs next to nothing.
+    doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
+    return whole(answer) if doubtful else answer
+
+
+def _holds_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,465 @@
+"""AWS -> ``LiveState``, with as few calls as tell the truth.
+
+Lists show tags, so ownership is settled from them and a foreign resource is never read in full.
+Channels of ours are read in batches of fifty while the list is still coming in.
+Recording configurations and key pairs of ours are read one by one, because no batch exists.
+The other kinds are complete in their lists.
+Stream keys are listed only for channels whose spec speaks of one, and their values are never asked for.
+Only List, Get and BatchGet operations are called.
+A list that fails is never taken for an empty one: it ends the read, or, where a permission is missing or nobody needs the kind, marks the kind as unreadable.
+
+When channels that claim one address were last on air: the encoder's side of the question which of them is meant.
+
+It is asked only where two channels claim one address, which nobody intends, so it costs an account in order nothing.
+The service remembers sessions for 60 days (user guide, stream health); one that has no end is on air.
+
+Pages of one list operation, by hand: botocore has no paginator for every list, and none that keeps a pace.
+
+A page may be empty and still have a successor, so the token alone says when it ends; missing, null and ``""`` all mean the end.
+A missing list is an error: taking it for an empty one would plan to create everything anew.
+
+What a reader is asked to look at, and how it sorts what the lists show: ours, perhaps ours, somebody else's.
+
+Keeps one copy of what thousands of resources have in common: tag keys, tag values, equal property values.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from sys import intern
+from typing import Any
+
+from reconciler.aws.client import ReadCalls
+from reconciler.aws.errors import denied, joined, unreadable
+from reconciler.aws.limiter import NOT_FOUND
+from reconciler.errors import AwsError
+from reconciler.model import address
+from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable
+from reconciler.model.kinds import FIELDS, KINDS, STREAM_KEY, Kind, Shape
+from reconciler.model.normalise import canonical
+from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
+from reconciler.model.values import Value
+
+_OPERATION = "ListStreamSessions"
+_PAGE = 100
+"""Sessions looked at for each channel. Their order is documented nowhere; a channel with more of them is in use, whichever these are."""
+
+
+def last_streams(
+    calls: ReadCalls, channels: Iterable[LiveResource], stack: str
+) -> tuple[Mapping[str, LastStream], str]:
+    """Return the last broadcast of each channel that shares its address, and why they could not be seen where they could not. Raises ``AwsError``."""
+    found: dict[str, LastStream] = {}
+    for channel in _sharing(channels, stack):
+        try:
+            sessions = _sessions(calls.call(_OPERATION, {"channelArn": channel.arn, "maxResults": _PAGE}).data)
+        except AwsError as error:
+            return {}, denied(error)
+        if sessions:
+            found[channel.arn] = max(sessions)
+    return found, ""
+
+
+def _sharing(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResource]:
+    ours = [channel for channel in channels if channel.tags.get(STACK) == stack and ID in channel.tags]
+    claims = Counter(channel.tags[ID] for channel in ours)
+    return (channel for channel in ours if claims[channel.tags[ID]] > 1)
+
+
+def _sessions(data: Mapping[str, Any]) -> list[LastStream]:
+    return [
+        LastStream(not item.get("endTime"), str(item.get("startTime") or ""))
+        for item in data.get("streamSessions") or ()
+    ]
+
+
+Item = Mapping[str, Any]
+"""One resource as an answer holds it."""
+
+
+def items(
+    calls: ReadCalls,
+    operation: str,
+    members: str,
+    page_size: int,
+    parameters: Mapping[str, object],
+    stop: threading.Event,
+) -> Iterator[list[Item]]:
+    """Yield the items of each page, each ARN once.
+
+    A token that AWS does not take any more starts the list over, once; items seen before are not repeated then.
+    Raises ``AwsError``. Ends early when ``stop`` is set.
+    """
+    seen: set[str] = set()
+    used: set[str] = set()
+    token = ""
+    restarted = False
+    while not stop.is_set():
+        request = {**parameters, "maxResults": page_size, **({"nextToken": token} if token else {})}
+        try:
+            data = calls.call(operation, request).data
+        except AwsError as error:
+            if not token or restarted or error.status != 400:
+                raise
+            restarted, token = True, ""
+            used.clear()
+            continue
+        yield _fresh(data, operation, members, seen)
+        following = data.get("nextToken")
+        if not following:
+            return
+        token = str(following)
+        if token in used:
+            raise AwsError(
+                f"{operation}: AWS gave the same page token twice, so the list would never end; try again later",
+                operation=operation,
+                code="RepeatedToken",
+            )
+        used.add(token)
+
+
+def whole_list(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
+    """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
+    return (
+        item
+        for page in items(calls, kind.list, kind.members, kind.page_size, parameters, threading.Event())
+        for item in page
+    )
+
+
+def _fresh(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
+    """Return the page's items that were on no page before: items move between pages while a list is read."""
+    page = data.get(members)
+    if not isinstance(page, list):
+        raise AwsError(
+            f"{operation}: the answer holds no list {members!r}; nothing can be concluded from it",
+            operation=operation,
+            code="UnreadableAnswer",
+        )
+    fresh = []
+    for item in page:
+        key = str(item.get("arn") or item.get("channelArn"))
+        if key not in seen:
+            seen.add(key)
+            fresh.append(item)
+    return fresh
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What a plan needs to know about one account and region.
+
+    ``stream_key_channels`` are ids of channels whose spec speaks of a stream key.
+    ``adopt_names`` are, for each kind, names under which an unowned resource may be adopted; ``full_arns`` are single resources to read whatever they are.
+    Both are read in full, like our own. ``everything`` reads every resource in full, for an export.
+    ``needed`` are the kinds that the spec has; of these, only one that the caller may not read may stay unreadable.
+    """
+
+    stack: str
+    stream_key_channels: frozenset[str] = frozenset()
+    adopt_names: Mapping[KindName, frozenset[str]] = field(default_factory=dict)
+    ignore_tags: tuple[str, ...] = ()
+    needed: frozenset[KindName] = frozenset()
+    full_arns: frozenset[str] = frozenset()
+    everything: bool = False
+
+
+def is_managed(item: Item, request: ReadRequest) -> bool:
+    """Whether the resource carries the stack's tag."""
+    return (item.get("tags") or {}).get(address.STACK) == request.stack
+
+
+def is_candidate(kind: KindName, item: Item, request: ReadRequest) -> bool:
+    """Whether the resource, though not ours, may be taken over."""
+    if item["arn"] in request.full_arns:
+        return True
+    names = request.adopt_names.get(kind)
+    return names is not None and item.get("name", "") in names and address.STACK not in (item.get("tags") or {})
+
+
+def in_full(kind: KindName, item: Item, request: ReadRequest) -> bool:
+    """Whether more than the list summary has to be known of the resource."""
+    return request.everything or is_managed(item, request) or is_candidate(kind, item, request)
+
+
+def speaks_of_stream_key(item: Item, request: ReadRequest) -> bool:
+    """Whether the stream keys of this channel matter: the spec speaks of them, or will once the channel is adopted."""
+    if not request.stream_key_channels:
+        return False
+    if is_managed(item, request):
+        return item["tags"].get(address.ID) in request.stream_key_channels
+    return is_candidate(KindName.CHANNEL, item, request)
+
+
+_FIELDS = {
+    kind: (
+        tuple(field.name for field in fields.values() if field.shape is not Shape.OBJECT and field.name != "name"),
+        tuple(field.name for field in fields.values() if field.shape is Shape.OBJECT),
+    )
+    for kind, fields in FIELDS.items()
+}
+"""The fields of every kind but its name: those that are scalars or lists, and those that are objects."""
+
+
+class Shared:
+    """Makes canonical properties and comparable tags whose equal strings are the same string."""
+
+    def __init__(self, ignore_tags: tuple[str, ...]) -> None:
+        self._ignore_tags = ignore_tags
+        self._known: dict[Hashable, dict[str, Value]] = {}
+
+    def properties(self, kind: KindName, item: Mapping[str, object]) -> dict[str, Value]:
+        """Return the canonical properties of an answer's item.
+
+        Most channels of a large account differ in name alone. What equal answers come to is copied, and made once: a third of the time.
+        """
+        scalars, objects = _FIELDS[kind]
+        name = item.get("name")
+        try:
+            likeness = (kind, *map(item.get, scalars), *[_hashable(item.get(field)) for field in objects])
+            known = self._known.get(likeness)
+        except TypeError:  # lists, and objects within objects
+            return _interned(canonical(kind, item))
+        if known is None or not name or not isinstance(name, str):
+            properties = _interned(canonical(kind, item))
+            if "name" in properties:
+                self._known[likeness] = properties
+            return properties
+        properties = known.copy()
+        properties["name"] = intern(name)
+        return properties
+
+    def tags(self, raw: Mapping[str, str]) -> dict[str, str]:
+        """Return the tags that are compared."""
+        if self._ignore_tags:
+            raw = comparable(raw, self._ignore_tags)
+        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
+
+
+def _hashable(value: object) -> object:
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
+def _interned(properties: dict[str, Value]) -> dict[str, Value]:
+    for name, value in properties.items():
+        if isinstance(value, str):
+            properties[name] = intern(value)
+    return properties
+
+
+_WORKERS = 4
+_BATCH = 50
+"""ARNs that BatchGetChannel takes at once (service model)."""
+
+_STREAMS_PAGE = 100
+
+
+def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region: str) -> LiveState:
+    """Read what the request asks for. Raises ``AwsError``; failures of several kinds come as one."""
+    return _Reading(calls, request).run(account_id, region)
+
+
+def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
+    """Return the running broadcasts of the region by channel ARN. Raises ``AwsError``."""
+    pages = items(calls, "ListStreams", "streams", _STREAMS_PAGE, {}, threading.Event())
+    return {stream.channel_arn: stream for stream in map(Stream.of, _flat(pages))}
+
+
+def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
+    """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
+    shared = Shared(())
+    pages = items(
+        calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, threading.Event()
+    )
+    return tuple(
+        LiveResource(
+            STREAM_KEY.name,
+            str(item["arn"]),
+            shared.properties(STREAM_KEY.name, item),
+            shared.tags(item.get("tags") or {}),
+        )
+        for item in _flat(pages)
+    )
+
+
+class _Reading:
+    """One read: a small pool of workers, and what they found so far."""
+
+    def __init__(self, calls: ReadCalls, request: ReadRequest) -> None:
+        self._calls = calls
+        self._request = request
+        self._stop = threading.Event()
+        self._shared = Shared(request.ignore_tags)
+        self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="read")
+
+    def run(self, account_id: str, region: str) -> LiveState:
+        try:
+            # The channels are the longest list, so they start first.
+            kinds = sorted(
+                (kind for kind in KINDS.values() if kind is not STREAM_KEY),
+                key=lambda kind: kind.name is not KindName.CHANNEL,
+            )
+            listings = {kind.name: self._pool.submit(self._list, kind) for kind in kinds}
+            resources, closed = self._gather(listings)
+            seen, hidden = last_streams(self._calls, resources[KindName.CHANNEL], self._request.stack)
+            return LiveState(account_id, region, resources, closed, seen, hidden)
+        finally:
+            self._stop.set()
+            self._pool.shutdown(cancel_futures=True)
+
+    def _gather(
+        self, listings: Mapping[KindName, Future[_Listing]]
+    ) -> tuple[dict[KindName, tuple[LiveResource, ...]], dict[KindName, str]]:
+        """Wait for everything and put it in order; no worker waits for another, so this cannot lock up."""
+        found: dict[KindName, list[LiveResource]] = {kind: [] for kind in KINDS}
+        closed: dict[KindName, str] = {}
+        failures: list[AwsError] = []
+        denied: list[AwsError] = []
+        channels: list[Item] = []
+        for name, future in listings.items():
+            try:
+                listing = future.result()
+                found[name] += listing.resources
+                for detail in listing.details:
+                    found[name] += detail.result()
+                channels += listing.with_stream_keys
+            except AwsError as error:
+                reason = unreadable(KINDS[name], error, needed=name in self._request.needed)
+                if reason is not None:
+                    closed[name] = reason
+                    found[name].clear()  # half of a kind would be taken for the whole
+                    denied.append(error)
+                else:
+                    failures.append(error)
+                    self._stop.set()
+        if failures or len(denied) == len(listings):
+            raise joined(failures or denied)
+        if KindName.CHANNEL not in closed:
+            self._gather_stream_keys(channels, found[KindName.STREAM_KEY], closed)
+        return {
+            kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
+        }, closed
+
+    def _gather_stream_keys(self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]) -> None:
+        try:
+            for keys in [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]:
+                found += keys.result()
+        except AwsError as error:
+            reason = unreadable(STREAM_KEY, error, needed=True)
+            if reason is None:
+                raise joined([error]) from None
+            closed[STREAM_KEY.name] = reason
+            found.clear()
+
+    def _list(self, kind: Kind) -> _Listing:
+        """Read the list of one kind and start reading in full what matters, page by page."""
+        listing = _Listing()
+        waiting: list[str] = []
+        for page in items(self._calls, kind.list, kind.members, kind.page_size, {}, self._stop):
+            for item in page:
+                if kind.summary_complete or not in_full(kind.name, item, self._request):
+                    listing.resources.append(self._resource(kind, item, complete=kind.summary_complete))
+                elif kind.name is KindName.CHANNEL:
+                    waiting.append(str(item["arn"]))
+                else:
+                    listing.details.append(self._pool.submit(self._get, kind, str(item["arn"])))
+                if kind.name is KindName.CHANNEL and speaks_of_stream_key(item, self._request):
+                    listing.with_stream_keys.append(item)
+            while len(waiting) >= _BATCH:
+                listing.details.append(self._pool.submit(self._batch, waiting[:_BATCH]))
+                del waiting[:_BATCH]
+        if waiting:
+            listing.details.append(self._pool.submit(self._batch, waiting))
+        return listing
+
+    def _get(self, kind: Kind, arn: str) -> list[LiveResource]:
+        """Read one resource in full; nothing when it vanished since it was listed."""
+        try:
+            data: Mapping[str, Any] = self._calls.call(kind.get, {"arn": arn}).data
+        except AwsError as error:
+            if error.code == NOT_FOUND:
+                return []
+            raise
+        if kind.member not in data:
+            raise AwsError(
+                f"{kind.get}: the answer for {arn} holds no {kind.member!r}",
+                operation=kind.get,
+                code="UnreadableAnswer",
+            )
+        return [self._resource(kind, data[kind.member], complete=True)]
+
+    def _batch(self, arns: list[str]) -> list[LiveResource]:
+        """Read up to fifty channels in full, without those that vanished since they were listed."""
+        kind = KINDS[KindName.CHANNEL]
+        data: Mapping[str, Any] = self._calls.call("BatchGetChannel", {"arns": arns}).data
+        resources = [self._resource(kind, item, complete=True) for item in data.get("channels") or []]
+        refused = {str(error.get("arn")): error for error in data.get("errors") or []}
+        missing = (
+            set(arns)
+            - {resource.arn for resource in resources}
+            - {arn for arn, error in refused.items() if _vanished(error)}
+        )
+        if missing:
+            # A channel that is there but could not be read must not look like one to be created.
+            arn = min(missing)
+            error = refused.get(arn, {})
+            code = str(error.get("code") or "UnreadableAnswer")
+            said = str(error.get("message") or "no reason given")
+            raise AwsError(
+                f"BatchGetChannel: {len(missing)} of {len(arns)} channels could not be read; the first is {arn}: {code}: {said}",
+                operation="BatchGetChannel",
+                code=code,
+            )
+        return resources
+
+    def _stream_keys(self, channel_arn: str) -> list[LiveResource]:
+        """List the stream keys of one channel; none when the channel vanished since it was listed."""
+        pages = items(
+            self._calls,
+            STREAM_KEY.list,
+            STREAM_KEY.members,
+            STREAM_KEY.page_size,
+            {"channelArn": channel_arn},
+            self._stop,
+        )
+        try:
+            return [self._resource(STREAM_KEY, item, complete=True) for item in _flat(pages)]
+        except AwsError as error:
+            if error.code == NOT_FOUND:
+                return []
+            raise
+
+    def _resource(self, kind: Kind, item: Item, *, complete: bool) -> LiveResource:
+        state = item.get("state")
+        return LiveResource(
+            kind=kind.name,
+            arn=str(item["arn"]),
+            properties=self._shared.properties(kind.name, item),
+            tags=self._shared.tags(item.get("tags") or {}),
+            state=state if isinstance(state, str) else None,
+            complete=complete,
+        )
+
+
+class _Listing:
+    """What one list brought: resources, futures of those read in full, and channels whose stream keys matter."""
+
+    __slots__ = ("details", "resources", "with_stream_keys")
+
+    def __init__(self) -> None:
+        self.resources: list[LiveResource] = []
+        self.details: list[Future[list[LiveResource]]] = []
+        self.with_stream_keys: list[Item] = []
+
+
+def _flat(pages: Iterable[list[Item]]) -> Iterator[Item]:
+    return (item for page in pages for item in page)
+
+
+def _vanished(error: Mapping[str, object]) -> bool:
+    # The model does not say what a code looks like here; AWS's examples show an HTTP status as text.
+    return str(error.get("code")) in ("404", NOT_FOUND)

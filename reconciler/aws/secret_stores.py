@@ -1,0 +1,268 @@
+"""Takes the value of a stream key from IVS to where it belongs: a Secrets Manager secret, a parameter, or a file.
+
+The value exists between two calls and nowhere else: it is in no answer, message or log line.
+Clients are made with the target's own session and region; boto3 finds the endpoints, ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM`` included.
+The embedded server has no such services: for its targets a file beside its own plays them, unless the environment names an endpoint.
+
+Values of stream keys that go into files: one for the caller who asked for it, and one that plays the stores of an embedded server.
+
+A file is there whole or not at all, whatever ends this process: half a value looks like one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from reconciler.aws.client import Answer
+from reconciler.aws.errors import DENIED_CODES
+from reconciler.aws.limiter import Repeat, may_repeat, pause
+from reconciler.errors import AwsError
+from reconciler.model.target import Sink, Store
+
+
+def to_file(path: Path, value: str) -> None:
+    """Write a file that was not there and that only its owner can read. Raises ``AwsError``."""
+    data = f"{value}\n".encode()
+    try:
+        if _at_once(path, data):
+            return
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise AwsError(
+            f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        # Half a value is of no use, and would stand in the way of the next try.
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+
+
+def _at_once(path: Path, data: bytes) -> bool:
+    """Write a file without a name, which nobody ever finds, and name it once it is on the disk; ``False`` where that cannot be done. Raises ``FileExistsError``."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        with os.fdopen(os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o600), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.link(f"/proc/self/fd/{stream.fileno()}", path, src_dir_fd=folder, follow_symlinks=True)
+        os.fsync(folder)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False  # the plain way works, or says what is wrong
+    finally:
+        os.close(folder)
+    return True
+
+
+def to_stand_in(path: Path, sink: Sink, value: str) -> None:
+    """Keep a value of an embedded server, which opens nothing, in a file beside it. Raises ``AwsError``."""
+    scratch = path.with_name(path.name + ".new")
+    try:
+        # Threads and processes take turns: of two that read the same file, the second would write the first one's value away.
+        with os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)) as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            held: dict[str, str] = {}
+            with contextlib.suppress(OSError, ValueError):
+                held = json.loads(path.read_text(encoding="utf-8"))
+            held[sink.mark] = value
+            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(held, stream, indent=1)
+            scratch.replace(path)
+    except OSError as error:
+        raise AwsError(
+            f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})",
+            code="FileUnwritable",
+            calls=0,
+        ) from None
+
+
+def _unwritable(path: Path, error: OSError) -> AwsError:
+    return AwsError(
+        f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another",
+        code="FileUnwritable",
+        calls=0,
+    )
+
+
+NewClient = Callable[[str], Any]
+"""Makes a boto3 client of a service, with the target's credentials and region. Raises botocore's errors."""
+
+_ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
+_SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ssm"}
+_NOT_THERE = "ResourceNotFoundException"
+_THERE_ALREADY = "ResourceExistsException"
+
+
+class Source(Protocol):
+    """Where a value comes from."""
+
+    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Read a stream key's value and hand it to ``take``, whose errors come through. Raises ``AwsError``."""
+
+
+class Courier:
+    """Carries values for one target. ``sandbox`` is the file that plays the stores of an embedded server, ``None`` for AWS."""
+
+    def __init__(
+        self,
+        source: Source,
+        new_client: NewClient,
+        *,
+        sandbox: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._new_client = new_client
+        self._sandbox = sandbox
+        self._sleep = sleep
+        self._draw = draw
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def deliver(self, arn: str, sink: Sink) -> Answer:
+        """Hand the value of a stream key over to a sink. Raises ``AwsError``, whose text never holds the value."""
+        return self._source.hand_over(arn, self._opened(sink))
+
+    def close(self) -> None:
+        """Close the ways to the stores."""
+        for client in self._clients.values():
+            client.close()
+
+    def _opened(self, sink: Sink) -> Callable[[str], None]:
+        """Return what takes a value; nothing is read from IVS before the way to the sink is open."""
+        if sink.store is Store.FILE:
+            return lambda value: to_file(Path(sink.name), value)
+        if self._sandbox is not None and not (
+            os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")
+        ):
+            stand_in = self._sandbox
+            return lambda value: to_stand_in(stand_in, sink, value)
+        client = self._client(sink)
+        put = self._to_secret if sink.store is Store.SECRETS_MANAGER else self._to_parameter
+        return lambda value: put(client, sink, value)
+
+    def _client(self, sink: Sink) -> Any:
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        service = _SERVICES[sink.store]
+        # A boto3 session is not to be used by several threads at once; its clients are.
+        with self._lock:
+            if service not in self._clients:
+                try:
+                    self._clients[service] = self._new_client(service)
+                except BOTO_ERRORS as error:
+                    raise to_aws_error(error, service, writes=False) from None
+                except ValueError as error:
+                    raise AwsError(
+                        f"{sink} cannot be reached: {error}; correct {_ENDPOINTS[sink.store]}",
+                        code="BadEndpoint",
+                        calls=0,
+                    ) from None
+            return self._clients[service]
+
+    def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
+        """Put a new version of the secret; a secret that is named and not there is made.
+
+        To a caller who may write to named secrets only, AWS says of one that is not there that it is not allowed (seen by others): its ARN is not known yet.
+        """
+        key = {"KmsKeyId": sink.kms_key} if sink.kms_key else {}
+        about = {"Name": sink.name, "Description": "Stream key, written by ivs-reconciler", **key}
+        for again in (False, True):
+            try:
+                self._send(
+                    sink,
+                    "PutSecretValue",
+                    value,
+                    lambda: client.put_secret_value(SecretId=sink.name, SecretString=value),
+                )
+            except AwsError as error:
+                denied = error.code in DENIED_CODES
+                if sink.name.startswith("arn:") or (denied and again) or not (denied or error.code == _NOT_THERE):
+                    raise
+                first = error
+            else:
+                return
+            try:
+                self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **about))
+            except AwsError as error:
+                if denied and error.code in DENIED_CODES:
+                    # It may be there or not; whoever reads this knows which of the two permissions is meant.
+                    first.args = (f"{first}; and if it is not there: {_without(sink, error)}",)
+                    raise first from None
+                if error.code != _THERE_ALREADY:
+                    raise
+            else:
+                return
+        raise AwsError(
+            f"{sink} is neither there nor can it be made: somebody else makes and deletes it at the same time; apply again",
+            code=_NOT_THERE,
+        )
+
+    def _to_parameter(self, client: Any, sink: Sink, value: str) -> None:
+        key = {"KeyId": sink.kms_key} if sink.kms_key else {}
+        self._send(
+            sink,
+            "PutParameter",
+            value,
+            lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key),
+        )
+
+    def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
+        """Send, again where time may help: written twice, a value is the same."""
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        calls = 0
+        while True:
+            calls += 1
+            try:
+                send()
+            except BOTO_ERRORS as error:
+                failure = to_aws_error(error, operation, writes=True, service=_SERVICES[sink.store])
+            else:
+                return
+            if not may_repeat(failure, Repeat.SAME, calls):
+                raise _refused(sink, operation, failure, value) from None
+            self._sleep(pause(calls, self._draw()))
+
+
+def _without(sink: Sink, error: AwsError) -> str:
+    return str(error).removeprefix(f"{sink} did not take it: ")
+
+
+def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:
+    text = str(failure)
+    if value in text:
+        text = f"{failure.code} (its text is left out, because it repeats the value)"
+    head = "" if operation in text else f"{operation}: "
+    return AwsError(
+        f"{sink} did not take it: {head}{text}",
+        operation=operation,
+        code=failure.code,
+        status=failure.status,
+        request_id=failure.request_id,
+    )

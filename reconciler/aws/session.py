@@ -1,0 +1,380 @@
+"""boto3 sessions and clients: whose credentials, which endpoint, which limits.
+
+One session for each set of credentials; the service models are loaded once for all of them.
+boto3 and botocore are imported only when a session is opened, because that takes a seventh of a plan of 5,000 channels.
+
+Guards a session's credentials: whatever goes wrong while they are found or renewed becomes one kind of error.
+
+boto3 gets credentials while it signs, in the middle of any call, and its providers run programs, read files and ask other services.
+So they raise far more than botocore's own errors, and a write that failed with one of those would look as if it might have been sent.
+Here both is mended: the error is botocore's in kind, and it says that nothing was sent.
+Credentials that involve a person (the code of an MFA device, a sign-on) are looked after by ``live/person.py``.
+
+Credentials that involve a person: a role that takes the code of an MFA device, and those of a sign-on (``aws sso login``).
+
+Many targets may share one profile, and are read at the same time.
+A code counts once and is typed by hand, so it is asked for once, and all sessions of the profile share what it opened.
+What renews a sign-on counts once too, so one renews it, and the others find it renewed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from reconciler import terminal
+from reconciler.model.target import DEFAULT_ACCOUNT, Target
+
+if TYPE_CHECKING:
+    import boto3
+
+SESSION_NAME = "ivs-reconciler"
+"""The role session name that CloudTrail shows."""
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+
+
+def open_session(target: Target, endpoint_url: str | None) -> boto3.Session:
+    """Return the session that holds the target's credentials. Raises botocore's errors."""
+    import boto3
+
+    if target.sandbox is not None:
+        # The embedded server takes the account for the access key; the machine's AWS settings have no part in it, not even broken ones.
+        session = _botocore_session({"profile": (None, None, None, None), **_no_files()})
+        session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
+    else:
+        session = _guarded_session(target)
+        if target.role_arn is not None:
+            credentials = _assumed(session, target, endpoint_url)
+            session = _botocore_session(profile=target.profile)
+            session.register_component("credential_provider", _Given(credentials))
+    return boto3.Session(botocore_session=session, region_name=target.region)
+
+
+def open_client(
+    session: boto3.Session,
+    service: str,
+    target: Target,
+    endpoint_url: str | None,
+    connections: int,
+    *,
+    read_seconds: float = READ_SECONDS,
+    connect_seconds: float = CONNECT_SECONDS,
+) -> Any:
+    """Return a client of the target's region. Without an endpoint boto3 finds it, ``AWS_ENDPOINT_URL…`` included.
+
+    Raises botocore's errors, and ``ValueError`` for a bad URL.
+    """
+    return session.client(
+        service,
+        region_name=target.region,
+        endpoint_url=endpoint_url,
+        config=_config(target, connections, read_seconds, connect_seconds),
+    )
+
+
+def _config(
+    target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS
+) -> Any:  # botocore has no types
+    """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
+    from botocore.config import Config
+
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=connect_seconds,
+        read_timeout=read_seconds,
+        max_pool_connections=connections,
+        user_agent_extra=SESSION_NAME,
+        # A proxy would not find this machine's loopback; None leaves the choice to the environment.
+        proxies={} if target.sandbox is not None else None,
+    )
+
+
+def _botocore_session(session_vars: dict[str, object] | None = None, profile: str | None = None) -> Any:
+    import botocore.session
+
+    from reconciler.aws.parser import PlainParserFactory
+
+    session = botocore.session.Session(session_vars=session_vars, profile=profile)
+    session.register_component("data_loader", _models())
+    session.register_component("response_parser_factory", PlainParserFactory())
+    return session
+
+
+def _guarded_session(target: Target) -> Any:
+    """Return a session whose credentials come from whatever boto3 finds; providers that ask STS do it in the target's region."""
+    session = _botocore_session(profile=target.profile)
+    session.set_config_variable("region", target.region)
+    guard(session)
+    return session
+
+
+@functools.cache
+def _models() -> Any:
+    """Return the loader of service models; it keeps what it read, which is the same for every session."""
+    from reconciler.aws.models import service_models
+
+    return service_models()
+
+
+def _no_files() -> dict[str, object]:
+    return dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+
+
+def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
+    """Return credentials of the target's role that renew themselves, got with the source session's."""
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+    from botocore.exceptions import NoCredentialsError
+
+    source_credentials = source.get_credentials()
+    if source_credentials is None:
+        raise NoCredentialsError
+    create = functools.partial(
+        source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1)
+    )
+    extra = {
+        "RoleSessionName": SESSION_NAME,
+        **({"ExternalId": target.external_id} if target.external_id is not None else {}),
+    }
+    fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
+    return Guarded(
+        DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"),
+        Wanted(role=str(target.role_arn)),
+    )
+
+
+class _Given:
+    """A credential provider, as a botocore session asks for one, that has its credentials already."""
+
+    def __init__(self, credentials: object) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> object:
+        """Return them."""
+        return self._credentials
+
+
+_PROVIDERS_RAISE = (
+    boto.BotoCoreError,
+    boto.ClientError,
+    ResponseParserError,
+    OSError,  # a program or a token file that is not there
+    RuntimeError,  # botocore's, for renewed credentials that have expired already
+    ValueError,  # what a program or a file holds is no JSON, no text, no date
+    TypeError,  # it is JSON of another form, or a date without its time zone
+    AttributeError,
+    LookupError,
+)
+
+
+class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """Credentials could not be found or renewed, so the call that needed them was never sent. ``cause`` is what a provider raised, ``wanted`` what they were to be."""
+
+    fmt = "the credentials are unavailable"
+
+    def __init__(self, cause: Exception, wanted: Wanted) -> None:
+        super().__init__()
+        self.cause = cause
+        self.wanted = wanted
+
+
+class NoCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """The code of an MFA device was asked for and not given."""
+
+    fmt = "{why}"
+
+
+class Wanted(NamedTuple):
+    """What credentials are to be, as the profile or the environment says.
+
+    ``role`` is theirs, ``mfa`` the device whose code it takes; ``sign_on`` is the profile to sign in with, and ``session`` what it signs in to.
+    """
+
+    role: str = ""
+    mfa: str = ""
+    sign_on: str = ""
+    session: str = ""
+
+
+class Around:
+    """Credentials as botocore takes them, around others: everything is theirs but what a subclass does in its own way."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._credentials, name)
+
+
+class Guarded(Around):
+    """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
+
+    def __init__(self, credentials: Any, wanted: Wanted) -> None:
+        super().__init__(credentials)
+        self._wanted = wanted
+
+    def get_frozen_credentials(self) -> Any:
+        """Return credentials that are good now, renewed if need be; botocore signs with these."""
+        return _guarded(self._credentials.get_frozen_credentials, self._wanted)
+
+
+class GuardedProviders:
+    """botocore's chain of credential providers, as a botocore session asks for one, guarded."""
+
+    def __init__(self, chain: Any, session: Any) -> None:
+        self._chain = chain
+        self._session = session
+
+    def load_credentials(self) -> Any:
+        """Return the credentials of the first provider that has some, or ``None``."""
+        wanted = _wanted(self._session)
+        if wanted.mfa:
+            ask_as_we_do(self._chain)
+        credentials = _guarded(self._chain.load_credentials, wanted)
+        if credentials is None:
+            return None
+        of_a_role = "assume-role" in str(credentials.method)
+        found: Any = Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
+        if wanted.session and credentials.method in ("sso", "assume-role"):
+            found = InTurn(found, wanted.session)
+        if wanted.mfa and credentials.method == "assume-role":
+            use_to_the_end(credentials)
+            found = asked_once(found, str(self._session.profile), wanted)
+        return found
+
+
+def guard(session: Any) -> None:
+    """Guard the providers of a botocore session; its region must be set by then, since some of them open clients there."""
+    chain = _guarded(lambda: session.get_component("credential_provider"), Wanted())
+    session.register_component("credential_provider", GuardedProviders(chain, session))
+
+
+def _wanted(session: Any) -> Wanted:
+    """Return what the profile asks for, its source profiles included; a profile that cannot be read is its provider's to complain of."""
+    try:
+        profiles: Mapping[str, Mapping[str, object]] = session.full_config.get("profiles", {})
+        name = str(session.profile or "default")
+    except boto.BotoCoreError:
+        return Wanted()
+    role = str(profiles.get(name, {}).get("role_arn") or os.environ.get("AWS_ROLE_ARN") or "")
+    mfa, seen = "", set[str]()
+    while name not in seen:
+        seen.add(name)
+        profile = profiles.get(name, {})
+        if "role_arn" not in profile:
+            session_name = str(profile.get("sso_session") or profile.get("sso_start_url") or "")
+            return Wanted(role, mfa, name if session_name else "", session_name)
+        mfa = mfa or str(profile.get("mfa_serial") or "")
+        name = str(profile.get("source_profile") or "")
+    return Wanted(role, mfa)
+
+
+def _guarded(get: Callable[[], Any], wanted: Wanted) -> Any:
+    try:
+        return get()
+    except (CredentialsUnavailable, boto.NoCredentialsError):
+        raise
+    except _PROVIDERS_RAISE as error:
+        raise CredentialsUnavailable(error, wanted) from None
+
+
+_DIGITS = 6
+_LAST_SECONDS = 5
+_ASK_AGAIN_SECONDS = 30.0
+"""How long a refused code is everybody's: a device shows the next one after that. A controller that runs on asks then."""
+
+_TRUST_SECONDS = 300.0
+"""How long after a renewal others may renew at the same time: botocore renews a sign-on a quarter of an hour before its end."""
+
+
+def ask_as_we_do(chain: Any) -> None:
+    """Let botocore's provider of roles ask for codes in our way: at a terminal that is there, while nothing else is drawn, and not for ever."""
+    chain.get_provider("assume-role")._prompter = _code  # noqa: SLF001 - botocore has no other way
+
+
+def use_to_the_end(credentials: Any) -> None:
+    """Keep botocore from giving credentials up ten minutes before their end, because it cannot renew them."""
+    credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001 - likewise
+
+
+def _code(question: str) -> str:
+    try:
+        return terminal.ask_for_digits("".join(char for char in question if char.isprintable()), _DIGITS)
+    except terminal.NobodyAnswers as error:
+        raise NoCode(why=str(error)) from None
+
+
+def asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
+    """Return the credentials that all sessions of a profile share: these, or those that an earlier session brought."""
+    with _LOCK:
+        found = _SHARED.get(profile)
+        if found is None or found.is_spent():
+            found = _SHARED[profile] = _AskedOnce(credentials, wanted)
+        return found
+
+
+class _AskedOnce(Around):
+    """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
+
+    def __init__(self, credentials: Any, wanted: Wanted) -> None:
+        super().__init__(credentials)
+        self._wanted = wanted
+        self._turn = threading.Lock()
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
+
+    def get_frozen_credentials(self) -> Any:
+        """Return credentials that are good now."""
+        with self._turn:
+            if self._failure is not None:
+                raise CredentialsUnavailable(self._failure, self._wanted)
+            try:
+                return self._credentials.get_frozen_credentials()
+            except CredentialsUnavailable as error:
+                self._failure, self._failed_at = error.cause, time.monotonic()
+                raise
+
+    def is_spent(self) -> bool:
+        """Whether it failed long enough ago to ask anew."""
+        return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
+
+
+class InTurn(Around):
+    """Credentials of a sign-on: the first to renew goes alone."""
+
+    def __init__(self, credentials: Any, session: str) -> None:
+        super().__init__(credentials)
+        self._session = session
+
+    def get_frozen_credentials(self) -> Any:
+        """Return credentials that are good now."""
+        if self._in_peace():
+            return self._credentials.get_frozen_credentials()
+        with _LOCK:
+            turn = _TURNS.setdefault(self._session, threading.Lock())
+        with turn:
+            if not self._in_peace():
+                found = self._credentials.get_frozen_credentials()
+                _RENEWED[self._session] = time.monotonic()
+                return found
+        return self._credentials.get_frozen_credentials()
+
+    def _in_peace(self) -> bool:
+        return (
+            not self._credentials.refresh_needed()
+            or time.monotonic() < _RENEWED.get(self._session, -_TRUST_SECONDS) + _TRUST_SECONDS
+        )
+
+
+_LOCK = threading.Lock()
+_SHARED: dict[str, _AskedOnce] = {}
+_TURNS: dict[str, threading.Lock] = {}
+_RENEWED: dict[str, float] = {}

@@ -1,0 +1,224 @@
+"""What an operator may say about the controller, with the defaults, and how a settings file says it.
+
+The file is the operator's, not the repository's: whoever may push must not be able to turn ``observe`` into ``apply``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.controller.state import Mode
+from reconciler.errors import UsageError
+from reconciler.git.git import scheme_of
+from reconciler.model.target import seconds_of
+from reconciler.spec.problems import KeyPath, Problems, dotted, shown, suggestion
+from reconciler.spec.yaml import load
+
+_LONGEST_DAYS = 366
+"""How far apart looks may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything, with its default. Times in seconds."""
+
+    url: str = ""
+    branch: str = "main"
+    path: str = ""
+    username: str = "x-access-token"
+    token_file: str = ""
+    ssh_key: str = ""
+    known_hosts: str = ""
+    allowed_signers: str = ""
+    state: str = "controller-state"
+    listen: str = "127.0.0.1:8080"
+    pages: str = ""
+    fetch_interval: float = 60
+    interval: float = 600
+    intervals: Mapping[str, float] = field(default_factory=dict)
+    jitter: int = 10
+    mode: Mode = Mode.OBSERVE
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    at_once: int = 4
+    keep_days: int = 30
+    keep_runs: int = 5_000
+    control_token_file: str = ""
+    github_secret_file: str = ""
+    gitlab_token_file: str = ""
+
+
+def duration(value: object) -> float:
+    """Return seconds from ``90``, ``90s``, ``10m``, ``6h`` or ``1d``. Raises ``ValueError``."""
+    return float(seconds_of(str(value), days=_LONGEST_DAYS))
+
+
+def mode_named(value: object) -> Mode:
+    """Return a mode. Raises ``ValueError``."""
+    try:
+        return Mode(str(value))
+    except ValueError:
+        raise ValueError(f"is not one of {', '.join(Mode)}") from None
+
+
+def percent(value: object) -> int:
+    """Return a whole number from 0 to 90. Raises ``ValueError``."""
+    return _whole(value, 0, 90)
+
+
+def count(value: object) -> int:
+    """Return a whole number from 1. Raises ``ValueError``."""
+    return _whole(value, 1, 1_000_000)
+
+
+def _whole(value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", str(value)) or not least <= int(str(value)) <= most:
+        raise ValueError(f"is not a whole number from {least} to {most:,}")
+    return int(str(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("is not a text")
+    return value
+
+
+_Read = Callable[[object], Any]
+_FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
+    ("repository", "url"): ("url", _text),
+    ("repository", "branch"): ("branch", _text),
+    ("repository", "path"): ("path", _text),
+    ("repository", "username"): ("username", _text),
+    ("repository", "tokenFile"): ("token_file", _text),
+    ("repository", "sshKeyFile"): ("ssh_key", _text),
+    ("repository", "knownHostsFile"): ("known_hosts", _text),
+    ("repository", "allowedSignersFile"): ("allowed_signers", _text),
+    ("state",): ("state", _text),
+    ("listen",): ("listen", _text),
+    ("publicUrl",): ("pages", _text),
+    ("fetchInterval",): ("fetch_interval", duration),
+    ("interval",): ("interval", duration),
+    ("jitterPercent",): ("jitter", percent),
+    ("mode",): ("mode", mode_named),
+    ("targetsAtOnce",): ("at_once", count),
+    ("retention", "days"): ("keep_days", count),
+    ("retention", "runs"): ("keep_runs", count),
+    ("controlTokenFile",): ("control_token_file", _text),
+    ("webhooks", "githubSecretFile"): ("github_secret_file", _text),
+    ("webhooks", "gitlabTokenFile"): ("gitlab_token_file", _text),
+}
+PATHS = frozenset(
+    {
+        "state",
+        "token_file",
+        "ssh_key",
+        "known_hosts",
+        "allowed_signers",
+        "control_token_file",
+        "github_secret_file",
+        "gitlab_token_file",
+    }
+)
+_TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "interval": ("intervals", duration)}
+
+
+def read_options(path: Path) -> Options:
+    """Read a settings file. Paths in it start from its folder. Raises ``SpecError`` with every problem, each with its place."""
+    try:
+        source = load(str(path), path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file of settings for the controller"
+        ) from None
+    problems = Problems()
+    source.report(problems)
+    problems.raise_any()
+    raw = source.documents[0] if source.documents else None
+    content = raw.get("controller") if isinstance(raw, dict) and len(raw) == 1 else None
+    if not isinstance(content, dict):
+        problems.add(
+            str(path),
+            None,
+            "is not a settings file of the controller",
+            "begin with controller: and put everything below it",
+        )
+        problems.raise_any()
+        content = {}
+    reader = _Reader(problems, str(path), source.mark)
+    found = reader.read(content)
+    problems.raise_any()
+    return replace(Options(), **placed(found, path.parent))
+
+
+def placed(found: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return options whose paths start from a folder, made absolute; a repository that is a folder is a path too."""
+    paths = {name for name in found if name in PATHS}
+    if "url" in found and scheme_of(found["url"]) == "file" and "://" not in found["url"]:
+        paths.add("url")
+    return {**found, **{name: str((folder / found[name]).absolute()) for name in paths}}
+
+
+class _Reader:
+    """Walks the file's mapping along the table of fields."""
+
+    def __init__(self, problems: Problems, name: str, mark: Callable[..., tuple[int, int]]) -> None:
+        self._problems = problems
+        self._name = name
+        self._mark = mark
+        self.found: dict[str, Any] = {}
+
+    def read(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that the file sets."""
+        for key, value in content.items():
+            if key == "targets" and isinstance(value, dict):
+                for target, settings in value.items():
+                    self._target(str(target), settings)
+            elif (key,) in _FIELDS:
+                self._field((key,), value, *_FIELDS[key,])
+            elif isinstance(value, dict) and any(path[0] == key and len(path) > 1 for path in _FIELDS):
+                for inner, each in value.items():
+                    known = [path[1] for path in _FIELDS if path[0] == key]
+                    self._one((key, inner), each, known)
+            else:
+                self._unknown((key,), ["targets", *dict.fromkeys(str(path[0]) for path in _FIELDS)])
+        return self.found
+
+    def _one(self, path: KeyPath, value: object, known: list[Any]) -> None:
+        if path in _FIELDS:
+            self._field(path, value, *_FIELDS[path])
+        else:
+            self._unknown(path, known)
+
+    def _target(self, target: str, settings: object) -> None:
+        if not isinstance(settings, dict):
+            self._say(("targets", target), "is not a mapping", "write mode: or interval: below it", at_key=True)
+            return
+        for key, value in settings.items():
+            if key not in _TARGET:
+                self._unknown(("targets", target, key), list(_TARGET))
+                continue
+            name, read = _TARGET[key]
+            before = self.found.pop(name, {})
+            self._field(("targets", target, key), value, name, read)
+            self.found[name] = {**before, **({target: self.found[name]} if name in self.found else {})}
+
+    def _field(self, path: KeyPath, value: object, name: str, read: _Read) -> None:
+        try:
+            self.found[name] = read(value)
+        except ValueError as error:
+            self._say(path, f"{shown(value)} {error}", "")
+
+    def _unknown(self, path: KeyPath, known: list[str]) -> None:
+        self._say(
+            path,
+            "is not a setting",
+            suggestion(str(path[-1]), known, otherwise=f"the settings here are {', '.join(known)}"),
+            at_key=True,
+        )
+
+    def _say(self, path: KeyPath, what: str, hint: str, *, at_key: bool = False) -> None:
+        whole = ("controller", *path)
+        self._problems.add(self._name, self._mark(whole, at_key=at_key), f"{dotted(whole)}: {what}", hint)

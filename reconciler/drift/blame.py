@@ -1,0 +1,178 @@
+"""Who did it: the findings of a drift report, held against what CloudTrail has of the calls that change resources. Pure.
+
+What this program did itself is nobody's doing, and what it wrote afterwards covers what others wrote before.
+Of several calls on one field the last one counts: it made what is there now.
+A resource that is gone is known by the ARN that it had, where somebody remembers it or the call that made it is in the trail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Standing
+from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.observed import Event, Trail
+
+_TAGGING = ("TagResource", "UntagResource")
+_OWN_TAGS = frozenset({f"tags/{STACK}", f"tags/{ID}"})
+_MOST = 5
+
+
+def operations_for(report: DriftReport) -> tuple[str, ...]:
+    """Return the operations that can have made what was found, and that tell which resource is meant."""
+    found: dict[str, None] = {}
+    for finding in report.findings:
+        if finding.is_drift:
+            found |= dict.fromkeys(_operations(finding))
+    return tuple(found)
+
+
+def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> DriftReport:
+    """Return the report with a word on who did it for each finding that is drift. ``former`` are the ARNs that addresses had, where that is remembered."""
+    scene = _Scene(trail, stack, former, days)
+    findings = tuple(
+        replace(finding, blame=scene.blame(finding)) if finding.is_drift else finding for finding in report.findings
+    )
+    return replace(report, findings=findings)
+
+
+def _operations(finding: Finding) -> Iterable[str]:
+    kind = KINDS[finding.address.kind]
+    match finding.standing:
+        case Standing.DRIFT:
+            paths = [change.path for change in finding.changes]
+            if kind.update is not None and not all(path.startswith("/tags/") for path in paths):
+                yield kind.update
+            if not paths or any(path.startswith("/tags/") for path in paths):
+                yield from _TAGGING
+        case Standing.MISSING:
+            yield from (kind.delete, kind.create)
+            if kind.name is KindName.STREAM_KEY:
+                yield from (KINDS[KindName.CHANNEL].delete, KINDS[KindName.CHANNEL].create)
+            yield from _TAGGING
+        case _:
+            yield kind.create
+            if kind.name is KindName.STREAM_KEY:
+                yield KINDS[KindName.CHANNEL].create
+            yield "TagResource"
+
+
+class _Scene:
+    """The trail of one target, by resource."""
+
+    def __init__(self, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> None:
+        self._trail = trail
+        self._days = days
+        self._about: dict[str, list[Event]] = {}
+        self._arns: dict[Address, set[str]] = {address: {arn} for address, arn in former.items()}
+        for event in trail.events:
+            for arn in event.arns | event.made:
+                self._about.setdefault(arn, []).append(event)
+            if event.owner is not None and event.owner[0] == stack:
+                for arn in event.arns | event.made:
+                    for kind in KINDS.values():
+                        if arn.rpartition(":")[2].partition("/")[0] == kind.arn_type:
+                            self._arns.setdefault(Address(kind.name, event.owner[1]), set()).add(arn)
+
+    def blame(self, finding: Finding) -> Blame:
+        """Return who did one finding."""
+        match finding.standing:
+            case Standing.DRIFT:
+                events = self._about.get(finding.arn or "", [])
+                deeds, own = _changes(finding, events)
+            case Standing.MISSING:
+                arns = self._had(finding.address)
+                if not arns:
+                    return self._unknown(finding)
+                deeds, own = _last(
+                    event for arn in arns for event in self._about.get(arn, ()) if self._ends(event, finding.address)
+                )
+            case _:
+                about = self._about.get(finding.arn or "", [])
+                deeds, own = _last(
+                    event for event in about if finding.arn in event.made or (event.fields or frozenset()) & _OWN_TAGS
+                )
+        return Blame(tuple(map(_deed, deeds)), self._remark(bool(deeds), own))
+
+    def _had(self, address: Address) -> set[str]:
+        arns = set(self._arns.get(address, ()))
+        if address.kind is KindName.STREAM_KEY:
+            # A channel that is deleted takes its key with it.
+            arns |= self._arns.get(Address(KindName.CHANNEL, address.id), set())
+        return arns
+
+    def _ends(self, event: Event, address: Address) -> bool:
+        """Whether a call takes a resource out of sight: it deletes it, or takes the tags by which it is known."""
+        if event.operation == KINDS[address.kind].delete:
+            return True
+        if address.kind is KindName.STREAM_KEY and event.operation == KINDS[KindName.CHANNEL].delete:
+            return True
+        return event.operation in _TAGGING and event.owner is None and bool((event.fields or frozenset()) & _OWN_TAGS)
+
+    def _unknown(self, finding: Finding) -> Blame:
+        operation = KINDS[finding.address.kind].delete
+        deletes = [event for event in self._trail.events if event.operation == operation and not event.ours]
+        remark = "which resource it was is not known here, so nobody is named"
+        if deletes and not self._trail.why_not:
+            who = ", ".join(dict.fromkeys(event.who for event in deletes[:_MOST]))
+            remark += f"; {operation} was called {len(deletes):,} time{'' if len(deletes) == 1 else 's'} in the last {self._days} days, by {who}"
+        return Blame((), self._with_gaps(remark))
+
+    def _remark(self, named: bool, own: bool) -> str:
+        if named:
+            return self._with_gaps("")
+        if own:
+            return self._with_gaps(f"only ivs-reconciler itself is named for it in the last {self._days} days")
+        if self._trail.why_not:
+            return self._with_gaps("")
+        return self._with_gaps(
+            f"CloudTrail names nobody for it in the last {self._days} days; a call shows there some minutes later"
+        )
+
+    def _with_gaps(self, remark: str) -> str:
+        """Add what was not looked at."""
+        parts = [remark] if remark else []
+        if self._trail.why_not:
+            parts.append(f"who did it is not fully known: {self._trail.why_not}")
+        if self._trail.cut:
+            parts.append(f"only the newest events of {', '.join(self._trail.cut)} were looked at")
+        return "; ".join(parts)
+
+
+def _changes(finding: Finding, events: Sequence[Event]) -> tuple[list[Event], bool]:
+    """Return the last call on each field that differs, newest first, and whether there are calls of our own."""
+    update = KINDS[finding.address.kind].update
+    paths = [change.path for change in finding.changes] or [""]
+    own = any(event.ours for event in events)
+    found: dict[str, Event] = {}
+    for path in paths:
+        tag = path.startswith("/tags/")
+        relevant = (
+            [event for event in events if event.operation in _TAGGING]
+            if tag
+            else [event for event in events if event.operation == update]
+        )
+        if not path:
+            relevant = list(events)
+        since = max((event.at for event in relevant if event.ours), default="")
+        others = [event for event in relevant if not event.ours and event.at >= since]
+        name = path[1:].replace("~1", "/").replace("~0", "~") if tag else path[1:].partition("/")[0]
+        # One field may follow another, as a preset does its type; then any later call may have done it.
+        exact = [event for event in others if event.fields is None or name in event.fields]
+        for event in (exact or others)[:1]:
+            found[event.id] = event
+    return sorted(found.values(), key=lambda event: event.at, reverse=True), own
+
+
+def _last(events: Iterable[Event]) -> tuple[list[Event], bool]:
+    """Return the newest call unless it is our own, and whether it is."""
+    newest = max(events, key=lambda event: event.at, default=None)
+    if newest is None:
+        return [], False
+    return ([], True) if newest.ours else ([newest], False)
+
+
+def _deed(event: Event) -> Deed:
+    return Deed(event.who, event.at, event.source, event.operation, event.id)

@@ -1,0 +1,181 @@
+"""What somebody is to be told about a target: decided from what they were told last and what was found now. Pure.
+
+A state is what a reader knows: the findings that stand, each with a digest of what it says, and whether the target could be read.
+The same state is never told twice; a finding that changed is new, one that is gone was resolved.
+While a target cannot be read, nothing is concluded about its findings: they stand until somebody could look again.
+A first look that finds nothing wrong is no news.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.diff import FieldChange
+from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.errors import AwsError
+from reconciler.model.target import DEFAULT_TOPICS, Topic
+
+_FORMAT = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a reader was told last. ``told`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
+
+    findings: Mapping[str, str] = field(default_factory=dict)
+    unreadable: str = ""
+    told: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the state to keep."""
+        return {
+            "formatVersion": _FORMAT,
+            "told": self.told,
+            "unreadable": self.unreadable,
+            "findings": dict(sorted(self.findings.items())),
+        }
+
+    @classmethod
+    def from_json(cls, content: object) -> Known:
+        """Read a kept state. Raises ``ValueError`` for what is none."""
+        match content:
+            case {
+                "formatVersion": str(version),
+                "told": int(told),
+                "unreadable": str(unreadable),
+                "findings": dict(findings),
+            } if version == _FORMAT:
+                return cls({str(name): str(digest) for name, digest in findings.items()}, unreadable, told)
+        raise ValueError("not a state of notifications")
+
+
+NOTHING = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One finding, short: ``name`` is unique in a target, ``topic`` its standing, ``paths`` the fields that differ."""
+
+    name: str
+    topic: Topic
+    address: str
+    explanation: str
+    paths: tuple[str, ...] = ()
+    who: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A message: what is new, what was resolved (the names of findings), and how many still stand of each topic, the new ones included.
+
+    ``known`` is the state to keep once it was told. ``number`` counts the messages of this channel about this target.
+    ``failure`` says why the target cannot be read; ``readable_again`` that it could not when it was told last.
+    """
+
+    stack: str
+    target: str
+    account_id: str
+    region: str
+    new: tuple[Item, ...]
+    resolved: tuple[str, ...]
+    standing: Mapping[Topic, int]
+    known: Known
+    failure: str = ""
+    readable_again: bool = False
+
+    @property
+    def number(self) -> int:
+        """The number of the message."""
+        return self.known.told
+
+    def id_for(self, channel: str) -> str:
+        """Return the id of the message, which stays the same however often it is sent, so that a receiver can drop a second one."""
+        text = json.dumps([self.stack, self.target, channel, self.known.to_json()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def news(stack: str, report: DriftReport, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS) -> News | None:
+    """Return what to tell about a target that was read, or ``None`` where its state is the one that was told last."""
+    items = {item.name: (item, digest) for item, digest in _items(report) if item.topic in topics}
+    findings = {name: digest for name, (_, digest) in items.items()}
+    before = _about(known, topics)
+    if findings == before and not known.unreadable:
+        return None
+    return News(
+        stack=stack,
+        target=report.name,
+        account_id=report.account_id,
+        region=report.region,
+        new=tuple(item for name, (item, digest) in items.items() if before.get(name) != digest),
+        resolved=tuple(sorted(before.keys() - findings.keys())),
+        standing=Counter(item.topic for item, _ in items.values()),
+        known=Known(findings, told=known.told + 1),
+        readable_again=bool(known.unreadable),
+    )
+
+
+def failure_news(
+    stack: str, target: str, region: str, failure: AwsError, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS
+) -> News | None:
+    """Return what to tell about a target that could not be read, or ``None`` where that was told. AWS's code is what counts: its texts hold request ids."""
+    code = failure.code or type(failure).__name__
+    if Topic.UNREADABLE not in topics or known.unreadable == code:
+        return None
+    before = _about(known, topics)
+    standing = Counter(topic for name in before if (topic := _topic(name)) is not None)
+    return News(stack, target, "", region, (), (), standing, Known(before, code, known.told + 1), failure=str(failure))
+
+
+def _about(known: Known, topics: frozenset[Topic]) -> dict[str, str]:
+    """Return what is known of these topics: one that nobody wants to hear of any more was not resolved."""
+    return {name: digest for name, digest in known.findings.items() if _topic(name) in topics}
+
+
+def _topic(name: str) -> Topic | None:
+    word = name.partition(" ")[0]
+    return Topic(word) if word in set(Topic) else None
+
+
+def _items(report: DriftReport) -> list[tuple[Item, str]]:
+    found = []
+    for finding in report.findings:
+        topic = Topic(finding.standing.value)
+        name = f"{topic.value} {finding.address}" + (
+            f" {finding.arn}" if finding.standing is Standing.DUPLICATE else ""
+        )
+        paths = (
+            tuple(change.path for change in finding.changes)
+            if finding.standing in (Standing.DRIFT, Standing.PENDING)
+            else ()
+        )
+        who = tuple(dict.fromkeys(deed.who for deed in finding.blame.deeds)) if finding.blame else ()
+        found.append((Item(name, topic, str(finding.address), finding.explanation, paths, who), _digest(finding)))
+    found += [
+        (
+            Item(
+                f"{Topic.FOREIGN.value} {foreign.arn}",
+                Topic.FOREIGN,
+                foreign.arn,
+                f"belongs to {foreign.owner or 'no stack'}",
+            ),
+            foreign.owner,
+        )
+        for foreign in report.foreign
+    ]
+    return found
+
+
+def _digest(finding: Finding) -> str:
+    """Return a digest of what a finding says. Of a missing resource only that it is: its explanation depends on what the reader remembers."""
+    if finding.standing is Standing.MISSING:
+        return finding.standing.value
+    content = [finding.standing.value, finding.arn, [_change(change) for change in finding.changes]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _change(change: FieldChange) -> list[object]:
+    return [change.path, change.before, change.after, change.absent_before, change.absent_after]

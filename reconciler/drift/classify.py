@@ -1,0 +1,277 @@
+"""What changed behind our back, and what merely waits to be applied.
+
+The spec tag of a live resource records the spec it was last applied from.
+While it equals the digest of the spec at hand, a difference was made outside: that is drift.
+When it does not, the spec has changed since, and whatever differs is pending, unless somebody remembers what was applied and so can tell the two apart (``applied``).
+A resource that is not there at all left no record of its own.
+Where somebody remembers what was applied, that settles it: what was there is missing, what never was is pending.
+Otherwise it counts as drift unless the stack has nothing in the target yet, because a deleted channel must never look calm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from reconciler.diff import FieldChange
+from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.model.address import SPEC, STACK, Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.model.resource import DesiredState, LiveResource, LiveState
+from reconciler.model.values import Ref
+from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
+from reconciler.plan.stale import Applied, changed_outside
+
+_UNKNOWN: Mapping[Address, Applied] = MappingProxyType({})
+
+
+def classify(
+    plan: TargetPlan,
+    desired: DesiredState,
+    live: LiveState,
+    *,
+    applied: frozenset[Address] | None = None,
+    records: Mapping[Address, Applied] = _UNKNOWN,
+) -> DriftReport:
+    """Sort what a plan found into drift and pending changes. Blocked actions count: whether a difference may be mended is another question.
+
+    ``applied`` are the addresses that stood after the last apply, where that is remembered, and ``records`` what they were applied as.
+    """
+    scene = _Scene(plan, desired, live, applied, records)
+    findings: list[Finding] = []
+    for action in filter(None, (_known(action, live) for action in plan.actions)):
+        found = _findings(action, scene)
+        findings += found
+        scene.note(action, found[-1].standing)
+    findings += [
+        Finding(
+            orphan.address,
+            Standing.ORPHAN,
+            "it left the spec, and prune is not granted" + (" (protected)" if orphan.protected else ""),
+            orphan.arn,
+        )
+        for orphan in plan.orphans
+    ]
+    known = {finding.arn for finding in findings if finding.standing is Standing.DUPLICATE}
+    findings += [
+        Finding(duplicate.address, Standing.DUPLICATE, f"claims the same address as {duplicate.kept}", arn)
+        for duplicate in plan.duplicates
+        for arn in duplicate.others
+        if arn not in known and duplicate.address in desired.resources
+    ]
+    unread = tuple(unread_of(desired.resources, live))
+    report = DriftReport(
+        name=plan.name,
+        account_id=plan.account_id,
+        region=plan.region,
+        findings=(),
+        foreign=tuple(foreign_in(live, desired.stack)),
+        managed=sum(plan.managed.values()),
+        unchanged=plan.summary.unchanged,
+        drifted=False,
+        pending=False,
+        notes=(*plan.notes, *unread),
+        addresses=tuple(sorted(desired.resources)),
+        defaults=plan.summary.defaults,
+        deletes_due=any(action.verb is Verb.DELETE for action in plan.actions),
+        unread=unread,
+    )
+    ordered = sorted(findings, key=lambda finding: (str(finding.address), finding.standing, finding.arn or ""))
+    return report.with_findings(tuple(ordered), ())
+
+
+def _known(action: Action, live: LiveState) -> Action | None:
+    """Return the action without what is only there because something could not be read, or ``None`` where nothing else is left of it."""
+    if not live.unreadable:
+        return action
+    if action.verb is Verb.CREATE and (
+        action.kind in live.unreadable or (action.kind is KindName.STREAM_KEY and KindName.CHANNEL in live.unreadable)
+    ):
+        return None
+    changes = tuple(
+        change
+        for change in action.changes
+        if not (isinstance(change.after, Ref) and change.after.address.kind in live.unreadable)
+    )
+    return replace(action, changes=changes) if changes or not action.changes else None
+
+
+def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
+    """Say of which kinds some addresses of the spec could not be read, a line a kind."""
+    counts = Counter(address.kind for address in addresses)
+    for kind, why in live.unreadable.items():
+        if counts[kind]:
+            yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} of the spec, which could not be read: {why}"
+
+
+def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
+    """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys go with their channels and are not listed."""
+    for kind in KINDS:
+        if kind is KindName.STREAM_KEY:
+            continue
+        for resource in sorted(live.of(kind), key=_arn):
+            owner = resource.tags.get(STACK, "")
+            if owner != stack:
+                yield Foreign(kind, resource.arn, resource.name, owner)
+
+
+class _Scene:
+    """What one classification knows, and what it has found so far of the resources that others refer to.
+
+    ``made`` gives the addresses that will have another ARN than now, each with the one that it has or had, where that is known.
+    """
+
+    def __init__(
+        self,
+        plan: TargetPlan,
+        desired: DesiredState,
+        live: LiveState,
+        applied: frozenset[Address] | None,
+        records: Mapping[Address, Applied],
+    ) -> None:
+        self.desired = desired
+        self.applied = applied
+        self.records = records
+        self.fresh = not any(plan.managed.values())
+        self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
+        self.arns = {
+            address: resource.arn
+            for address, resource in live.claims(desired.stack)
+            if resource.arn not in self.leftovers
+        }
+        self.owned = frozenset(self.arns.values())
+        self.made: dict[Address, str] = {}
+        self.new: set[Address] = set()
+
+    def is_new(self, action: Action) -> bool:
+        """Whether the resource was never applied."""
+        return self.fresh if self.applied is None else action.address not in self.applied
+
+    def note(self, action: Action, standing: Standing) -> None:
+        """Remember what an action does to those who refer to its resource."""
+        if action.verb is Verb.REPLACE:
+            self.made[action.address] = action.arn or ""
+        elif action.verb is Verb.CREATE and standing is Standing.PENDING:
+            self.new.add(action.address)
+        elif action.verb is Verb.CREATE:
+            self.made[action.address] = self.records[action.address].arn if action.address in self.records else ""
+
+    def follows(self, change: FieldChange) -> bool:
+        """Whether a reference differs only because what it refers to is made, or made anew."""
+        if not isinstance(change.before, str):
+            return isinstance(change.after, Ref) and change.after.address in self.new
+        if not isinstance(change.after, Ref):
+            return change.before in self.leftovers
+        address = change.after.address
+        if address in self.new or change.before in self.leftovers:
+            return True
+        if address not in self.made:
+            return False
+        # Where the former ARN is not known, one that is nobody's here is taken for it.
+        return change.before == self.made[address] if self.made[address] else change.before not in self.owned
+
+
+def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
+    """Return what an action says; two findings where one resource was changed outside and by the spec, what is pending last."""
+    match action.verb:
+        case Verb.CREATE | Verb.ADOPT if scene.is_new(action) and (
+            action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL
+        ):
+            return (
+                Finding(
+                    action.address,
+                    Standing.PENDING,
+                    "it is in the spec and was not applied yet",
+                    action.arn,
+                    action.changes,
+                ),
+            )
+        case Verb.CREATE:
+            gone = "it was applied and is gone"
+            explanation = (
+                gone
+                if scene.applied is not None
+                else "it is in the spec and not in the account: deleted outside, or never applied"
+            )
+            if action.blocked is not None and action.blocked.code == "unreadable":
+                explanation = action.explanation
+            return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
+        case Verb.DELETE if action.reason is Reason.RETIRED:
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
+        case Verb.DELETE:
+            standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE
+            return (
+                Finding(
+                    action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED
+                ),
+            )
+        case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
+            explanation = "the spec has a stream key and the channel's key is not taken over"
+            return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
+        case Verb.ADOPT | Verb.FORGET:
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes),)
+        case Verb.UPDATE if action.reason in (Reason.DELIVERY_DUE, Reason.RETIRING):
+            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
+        case Verb.UPDATE | Verb.REPLACE:
+            return _difference(action, scene)
+
+
+def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
+    spec = scene.desired.resources[action.address]
+    recorded = action.observed.tags.get(SPEC) if action.observed else None
+    # What follows a replacement is not changed by anybody: it waits with what it follows.
+    following = [change for change in action.changes if scene.follows(change)]
+    own = [change for change in action.changes if change not in following]
+    if recorded is not None and recorded != spec.digest:
+        outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
+        if outside is None:
+            explanation = (
+                "the spec changed since it was last applied; whether something was changed outside too cannot be told"
+            )
+            return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
+        drifted = tuple(change for change in own if change in outside)
+        rest = tuple(change for change in action.changes if change not in drifted)
+        explanation = "the spec changed since it was last applied"
+        pending = (Finding(action.address, Standing.PENDING, explanation, action.arn, rest),) if rest else ()
+        if not drifted:
+            return pending
+        return (
+            Finding(
+                action.address,
+                Standing.DRIFT,
+                "it was changed outside, and the spec has changed too",
+                action.arn,
+                drifted,
+            ),
+            *pending,
+        )
+    if action.reason is Reason.CREATE_FAILED:
+        return (Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes),)
+    found = []
+    if own or not following:
+        found.append(
+            Finding(
+                action.address,
+                Standing.DRIFT,
+                "it was changed outside, since the spec was last applied",
+                action.arn,
+                tuple(own),
+            )
+        )
+    if following:
+        found.append(
+            Finding(
+                action.address,
+                Standing.PENDING,
+                "it waits for a replacement to be applied to its end",
+                action.arn,
+                tuple(following),
+            )
+        )
+    return tuple(found)
+
+
+def _arn(resource: LiveResource) -> str:
+    return resource.arn

@@ -1,1 +1,0 @@
-"""Git in: which commit a spec comes from."""

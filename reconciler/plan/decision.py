@@ -1,0 +1,209 @@
+"""What the deciding modules hand one another before there are actions.
+
+A ``Scene`` is everything a decision may look at; a ``Draft`` is a decision about one resource, from which ``steps`` makes calls and ``build`` an action.
+
+Making a stream key anew and handing its value over: which steps, and which tags say how far it has come.
+
+A key that is made by a rotation says in its create call which label it was made for, and that its value waits.
+Where the value went is written last, so that whatever stops in between, the next plan goes on from there: it reads the value once more and makes no other key.
+The value itself is in no plan: a step names where it goes, and the executor sees to it that it goes nowhere else.
+
+Why a resource is updated, and what counts as a difference of tags. Shared by everything that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from reconciler.diff import FieldChange, compare_tags, escape, unescape
+from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName, comparable
+from reconciler.model.kinds import STREAM_KEY
+from reconciler.model.quotas import DEFAULTS
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.target import Sink, Store
+from reconciler.model.values import Ref, Value
+from reconciler.plan.pairing import Choice, Ownership
+from reconciler.plan.plan import Blocked, Observed, PlanOptions, Reason, ReplaceOrder, Step, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """What one run was asked for beside what the spec says: keys to make anew, a file for the value, and whether also while the channel is on air."""
+
+    addresses: frozenset[Address] = frozenset()
+    file: Sink | None = None
+    even_live: bool = False
+
+
+NOTHING = Rotate()
+
+
+def sinks_of(resource: DesiredResource, asked: Rotate) -> tuple[Sink, ...]:
+    """Return where the value of a key goes."""
+    file = asked.file if resource.address in asked.addresses else None
+    return tuple(sink for sink in (resource.sink, file) if sink is not None)
+
+
+def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
+    """Return why a key is to be made anew because of its label, or nothing."""
+    label, made_for = resource.tags.get(ROTATION), live.tags.get(ROTATION)
+    if label is None or label == made_for:
+        return ""
+    return f'the spec asks for rotation "{label}", and this key was made for ' + (
+        f'"{made_for}"' if made_for else "none"
+    )
+
+
+def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:
+    """Whether the value still has to be handed over."""
+    return any(live.tags.get(DELIVERED) != sink.mark for sink in deliver)
+
+
+def waits(live: LiveResource) -> bool:
+    """Whether the key was made by a rotation that did not come to its end."""
+    return live.tags.get(DELIVERED) == WAITING
+
+
+def at_birth(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
+    """Return the tags that a key is created with, when the finished one has these."""
+    born = {key: value for key, value in tags.items() if key != DELIVERED}
+    return {**born, DELIVERED: WAITING} if waiting else born
+
+
+def handing_over(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+    """Yield the steps that hand a key's value over."""
+    for sink in deliver:
+        yield Step("", STREAM_KEY.get, {"arn": arn}, deliver=sink)
+
+
+def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+    """Yield the step that writes down that a key's value is where it belongs. A file is not remembered: it is whoever asked for it that keeps it."""
+    lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
+    if lasting:
+        yield Step("", "TagResource", {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
+    elif deliver:
+        yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": (DELIVERED,)})
+
+
+def where_to(deliver: tuple[Sink, ...]) -> str:
+    """Say what becomes of the value."""
+    if deliver:
+        return f"its value goes to {' and to '.join(map(str, deliver))}"
+    return "no sink is named: whoever runs the encoder reads its value with aws ivs get-stream-key"
+
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a plan that knows none: nothing is over yet."""
+
+Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
+"""By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Both states, who owns what, and what this run may do.
+
+    ``limits`` are the quotas that apply. ``rotate`` is what this run was asked to make anew, ``now`` when the plan is made.
+    ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
+    """
+
+    desired: DesiredState
+    live: LiveState
+    options: PlanOptions
+    owned: Ownership
+    kept: Mapping[Address, LiveResource]
+    choices: Mapping[Address, Choice]
+    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
+    rotate: Rotate = NOTHING
+    now: datetime = BEGINNING
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision about one resource.
+
+    ``live`` is what is there, ``desired`` what the spec says.
+    ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
+    ``lets_go`` is false for a replacement whose delete half has to stay undone.
+    ``deliver`` is where the value of a stream key goes once it is there.
+    ``retires`` is until when a key pair that is replaced stays; empty when it goes at once.
+    """
+
+    address: Address
+    verb: Verb
+    reason: Reason
+    explanation: str
+    live: LiveResource | None = None
+    desired: DesiredResource | None = None
+    wanted: Mapping[str, Value] = field(default_factory=dict)
+    changes: tuple[FieldChange, ...] = ()
+    order: ReplaceOrder | None = None
+    blocked: Blocked | None = None
+    warnings: tuple[str, ...] = ()
+    lets_go: bool = True
+    deliver: tuple[Sink, ...] = ()
+    retires: str = ""
+
+    @property
+    def observed(self) -> Observed | None:
+        """What planning saw of the live resource."""
+        return None if self.live is None else Observed(self.live.properties, self.live.tags, self.live.state)
+
+    @property
+    def binding(self) -> str | Ref | None:
+        """The ARN that others reach this resource by: known, bound by this plan, or none because it is not going to be there."""
+        match self.verb:
+            case Verb.CREATE:
+                return None if self.blocked else Ref(self.address)
+            case Verb.REPLACE if self.blocked is None:
+                return Ref(self.address)
+            case Verb.REPLACE if self.reason is Reason.CREATE_FAILED:
+                return None
+            case Verb.ADOPT if self.blocked is not None:
+                return None
+            case _:
+                return self.live.arn if self.live else None
+
+
+def channel_of(key: DesiredResource) -> Address:
+    """Return the address of the channel that a stream key of the spec belongs to."""
+    channel = key.properties.get("channelArn")
+    return channel.address if isinstance(channel, Ref) else Address(KindName.CHANNEL, key.address.id)
+
+
+RECORDS = frozenset({"/tags/" + escape(SPEC)})
+"""Our own record of the spec that was last applied, as a path."""
+
+
+def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its sentence."""
+    if fields:
+        return (
+            Reason.PROPERTIES_DIFFER,
+            f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
+        )
+    if all(change.path in RECORDS for change in tags):
+        return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
+    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
+    return Reason.TAGS_DIFFER, f"only tags differ from the spec: {', '.join(keys)}"
+
+
+def tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
+    """Return the tags that differ, without those that the project ignores."""
+    patterns = scene.desired.ignore_tags
+    if not patterns:
+        return compare_tags(live.tags, resource.tags, resource.ignore)
+    return compare_tags(comparable(live.tags, patterns), comparable(resource.tags, patterns), resource.ignore)
+
+
+def is_protected(live: LiveResource) -> bool:
+    """Whether the live resource itself says that it is protected, whatever any file says."""
+    return live.tags.get(PROTECT) == "true"
+
+
+def names_of(changes: tuple[FieldChange, ...]) -> str:
+    """Return the names of the fields that changes speak of, each once."""
+    return ", ".join(dict.fromkeys(change.field for change in changes))

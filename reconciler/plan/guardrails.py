@@ -1,0 +1,275 @@
+"""Limits on what one run may do, and the exact words that lift them.
+
+A limit is counted for each kind, over what would really be carried out: blocked actions do not count.
+Deletes are resources that leave; a replacement puts another in its place and is not one, nor is the end of an interrupted replacement.
+Updates are changes of properties, and stream keys that are made anew; an edit of tags alone is not one.
+
+Whether a plan fits into the account's quotas at every moment of it.
+
+Steps run beside one another, so the peak is that of the worst order the plan allows: everything is created as early as it can be, and deleted as late.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.quotas import QUOTAS, Applied, QuotaUse
+from reconciler.model.resource import LiveState
+from reconciler.model.target import Guardrails
+from reconciler.plan.plan import Action, Reason, Step, TargetPlan, Verb
+
+_MAKES: Mapping[str, KindName] = {KINDS[kind].create: kind for kind in QUOTAS}
+_TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
+
+
+def kinds_made(plan: TargetPlan) -> frozenset[KindName]:
+    """Return the kinds with a quota of which the plan creates something."""
+    return frozenset(
+        _MAKES[step.operation] for action in plan.actions for step in action.steps if step.operation in _MAKES
+    )
+
+
+def must_ask(plan: TargetPlan) -> bool:
+    """Whether somebody has to ask which quotas apply: the plan creates something of which AWS may grant more, or less, than it documents."""
+    return any(QUOTAS[kind].adjustable for kind in kinds_made(plan))
+
+
+def with_quotas(plan: TargetPlan, live: LiveState, applied: Applied) -> TargetPlan:
+    """Return the plan with what it makes of the quotas of the kinds that it creates. A kind that could not be listed is not judged."""
+    made = [kind for kind in QUOTAS if kind in kinds_made(plan) and kind not in live.unreadable]
+    if not made:
+        return replace(plan, quotas=())
+    counts = {kind: len(live.of(kind)) for kind in made}
+    peaks = _peaks(plan.actions, counts)
+    uses = []
+    for kind in made:
+        quota = QUOTAS[kind]
+        peak, after = peaks[kind]
+        others = counts[kind] - plan.managed.get(kind, 0)
+        uses.append(
+            QuotaUse(
+                kind,
+                counts[kind],
+                others,
+                peak,
+                after,
+                applied.value(quota),
+                quota.adjustable,
+                quota.code,
+                applied.is_applied(quota),
+            )
+        )
+    notes = plan.notes
+    if applied.why_not and any(use.adjustable for use in uses):
+        notes = (
+            *notes,
+            f"the quotas that apply are not known ({applied.why_not}), so the documented defaults are assumed",
+        )
+    return replace(plan, quotas=tuple(uses), notes=notes)
+
+
+def recounted(plan: TargetPlan, live: LiveState) -> TargetPlan:
+    """Return a saved plan with its uses of quotas counted from what is there now; the quotas stay those that the plan knows."""
+    known = {use.kind: use for use in plan.quotas}
+    counts = {kind: len(live.of(kind)) for kind in known if kind not in live.unreadable}
+    peaks = _peaks(plan.actions, counts)
+    uses = (
+        replace(
+            use,
+            now=counts[kind],
+            others=max(0, counts[kind] - plan.managed.get(kind, 0)),
+            peak=peaks[kind][0],
+            after=peaks[kind][1],
+        )
+        if kind in counts
+        else use
+        for kind, use in known.items()
+    )
+    return replace(plan, quotas=tuple(uses))
+
+
+def quota_refusals(uses: Iterable[QuotaUse]) -> tuple[str, ...]:
+    """Return why a plan cannot fit, a sentence for each quota it would go beyond."""
+    return tuple(_refusal(use) for use in uses if use.peak > use.limit)
+
+
+def _refusal(use: QuotaUse) -> str:
+    kind = KINDS[use.kind]
+    there = f"there is 1 {kind.title}" if use.now == 1 else f"there are {use.now:,} {kind.titles}"
+    others = f", {use.others:,} of them not this stack's" if use.others else ""
+    after = "" if use.after == use.peak else f", {use.after:,} in the end"
+    source = "the applied quota" if use.applied else "the documented default"
+    more = (
+        f"AWS raises it on request: Service Quotas, ivs, {use.code}"
+        if use.adjustable
+        else "AWS does not raise it: delete some first"
+    )
+    return f"{there}{others}, and the plan makes {use.peak:,} of them{after}; the quota is {use.limit:,} ({source}); {more}; or leave something out with --exclude"
+
+
+def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[KindName, tuple[int, int]]:
+    """Return for each kind the most there is at any moment, and what there is at the end."""
+    present = dict(counts)
+    peak = dict(counts)
+    for step in _worst_order([step for action in actions for step in action.steps]):
+        kind = _MAKES.get(step.operation)
+        if kind in present:
+            present[kind] += 1
+            peak[kind] = max(peak[kind], present[kind])
+        elif (gone := _TAKES.get(step.operation)) in present:
+            present[gone] -= 1
+    return {kind: (peak[kind], present[kind]) for kind in counts}
+
+
+def _worst_order(steps: list[Step]) -> Iterable[Step]:
+    """Yield the steps so that each comes after what it waits for, deletes only when nothing else can go on."""
+    place = {step.id: index for index, step in enumerate(steps)}
+    waiting = [sum(needed in place for needed in step.after) for step in steps]
+    followers: dict[str, list[int]] = {}
+    for index, step in enumerate(steps):
+        for needed in step.after:
+            followers.setdefault(needed, []).append(index)
+    ready = [(step.operation in _TAKES, index) for index, step in enumerate(steps) if not waiting[index]]
+    heapq.heapify(ready)
+    while ready:
+        step = steps[heapq.heappop(ready)[1]]
+        yield step
+        for index in followers.get(step.id, ()):
+            waiting[index] -= 1
+            if not waiting[index]:
+                heapq.heappush(ready, (steps[index].operation in _TAKES, index))
+
+
+_FEW = 2
+"""Of a kind with a single resource, one that is gone is an ordinary loss, and a plan of one create is easily read."""
+
+_MANY = 10
+"""From how many resources of a kind on it is not believed that most of them went at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """What the caller of one run acknowledged: up to so many deletes and updates of any one kind, a spec without resources, a list without ours."""
+
+    deletes: int | None = None
+    updates: int | None = None
+    empty: bool = False
+    believe_empty: bool = False
+
+
+def check(
+    plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected: Collection[Address] = ()
+) -> tuple[str, ...]:
+    """Return why the plan must not be carried out as it is, one sentence for each limit; nothing when it may.
+
+    ``expected`` are the addresses that are remembered to stand here.
+    """
+    refusals = (
+        []
+        if allow.believe_empty
+        else [
+            f"{found}; check that the caller may see them, or rerun with --believe-empty"
+            for found in gone(plan, expected)
+        ]
+    )
+    total = sum(plan.managed.values())
+    if plan.desired_count == 0 and total and not allow.empty:
+        refusals.append(
+            f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')} here; check the path of the specs, or rerun with --allow-empty"
+        )
+    refusals += _over(
+        plan,
+        _is_delete,
+        "deleted",
+        "--allow-deletes",
+        guardrails.max_deletes,
+        guardrails.max_delete_percent,
+        allow.deletes,
+    )
+    refusals += _over(
+        plan,
+        _is_update,
+        "updated",
+        "--allow-updates",
+        guardrails.max_updates,
+        guardrails.max_update_percent,
+        allow.updates,
+    )
+    return (*refusals, *quota_refusals(plan.quotas))
+
+
+def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
+    """Say of which kinds the list shows none, or few, of those that are remembered to stand here and are in the spec still.
+
+    A list can be empty and yet succeed, when a permission was narrowed; what it does not show would be made a second time.
+    Stream keys are listed for each channel, and a channel without a key is nothing unusual.
+    """
+    said = []
+    missing = {
+        action.address for action in plan.actions if action.verb is Verb.CREATE and action.blocked is None
+    } & set(expected)
+    for kind in KINDS.values():
+        absent = sum(address.kind is kind.name for address in missing)
+        stood = sum(address.kind is kind.name for address in expected)
+        if kind is STREAM_KEY or not absent or stood < _FEW:
+            continue
+        if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
+            shown = "none" if not plan.managed.get(kind.name) else f"only {plan.managed[kind.name]:,}"
+            said.append(
+                f"{_count(stood, kind.title, kind.titles)} of this stack stood here after the last apply, the list now shows {shown}, and {absent:,} would be made anew"
+            )
+    return said
+
+
+def _over(
+    plan: TargetPlan,
+    counts: Callable[[Action], bool],
+    done: str,
+    flag: str,
+    limit: int | None,
+    percent: int | None,
+    allowed: int | None,
+) -> list[str]:
+    found = Counter(action.kind for action in plan.actions if action.blocked is None and counts(action))
+    over = {
+        kind: found[kind]
+        for kind in KINDS
+        if found[kind] > (allowed or 0) and _limits(found[kind], plan.managed, kind, limit, percent)
+    }
+    most = max(over.values(), default=0)
+    return [
+        f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title, 'managed ' + KINDS[kind].titles)} would be {done} "
+        f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or rerun with {flag} {most}"
+        for kind, count in over.items()
+    ]
+
+
+def _limits(
+    count: int, managed: Mapping[KindName, int], kind: KindName, limit: int | None, percent: int | None
+) -> list[str]:
+    """Return the limits that a count of one kind is over."""
+    over = []
+    if limit is not None and count > limit:
+        over.append(f"the limit is {limit:,}")
+    if percent is not None and count * 100 > percent * managed.get(kind, 0):
+        over.append(f"the limit is {percent} %")
+    return over
+
+
+def _is_delete(action: Action) -> bool:
+    return action.verb is Verb.DELETE and action.reason not in (Reason.SUPERSEDED, Reason.RETIRED)
+
+
+def _is_update(action: Action) -> bool:
+    return action.reason is Reason.ROTATION_DUE or (
+        action.verb is Verb.UPDATE and action.reason is Reason.PROPERTIES_DIFFER
+    )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,0 +1,322 @@
+"""The least that somebody who plans or applies a spec has to be allowed, as an IAM policy.
+
+Facts, from AWS's service authorization reference and the IVS user guide (security):
+actions are the operations' names; creates with tags also need ``ivs:TagResource``; ``aws:RequestTag``, ``aws:ResourceTag`` and ``aws:TagKeys`` may be tested;
+``CreateChannel``, ``DeleteChannel`` and ``ListStreamKeys`` are checked against channels and stream keys; ``ListAdConfigurations``, ``ListPlaybackRestrictionPolicies``
+and ``UpdateAdConfiguration`` name no resource; recording needs a service-linked role and looks at the bucket.
+Assumed, because that reference does not list them yet: the operations of failover slates behave like those of ad configurations.
+S3 says that an object is not there only to those who may list the bucket (API reference, ``GetObject``).
+
+What writing to secrets and parameters takes, as statements of an IAM policy.
+
+Facts, from AWS's service authorization reference and the guides of both services: the ARN of a secret ends with six characters that AWS chooses;
+a secret or parameter that is encrypted with a key of one's own takes permissions on that key too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.errors import UsageError
+from reconciler.model.address import STACK, KindName
+from reconciler.model.kinds import CHANNEL, KINDS, RECORDING_CONFIGURATION, STREAM_KEY
+from reconciler.model.resource import DesiredState
+from reconciler.model.target import S3Lock, Sink, Store, Target
+
+_MOST_NAMES = 8
+"""Names that are listed one by one; more are allowed by what they begin with, since a policy is short."""
+
+At = tuple[str, str, Sink]
+"""A region, an account and a sink there."""
+
+
+def handing_over_to(found: Sequence[At]) -> Iterator[dict[str, object]]:
+    """Yield what these sinks take."""
+    secrets = [at for at in found if at[2].store is Store.SECRETS_MANAGER]
+    if secrets:
+        named = _by_name((place, name) for place, name in map(_secret, secrets))
+        yield _permissions_of_sinks_allow("WriteSecrets", ["secretsmanager:PutSecretValue"], named)
+        made = [at for at in secrets if not at[2].name.startswith("arn:")]
+        if made:
+            yield _permissions_of_sinks_allow(
+                "MakeSecrets", ["secretsmanager:CreateSecret"], _by_name(map(_secret, made))
+            )
+    parameters = [at for at in found if at[2].store is Store.PARAMETER_STORE]
+    if parameters:
+        yield _permissions_of_sinks_allow(
+            "WriteParameters", ["ssm:PutParameter"], _by_name(map(_parameter, parameters))
+        )
+    keys = sorted({arn for at in found if (arn := _key(at))})
+    if keys:
+        yield _permissions_of_sinks_allow("EncryptValues", ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], keys)
+
+
+def _secret(at: At) -> tuple[str, str]:
+    region, account, sink = at
+    if sink.name.startswith("arn:"):
+        place, _, name = sink.name.partition(":secret:")
+        return f"{place}:secret:", name
+    return f"arn:aws:secretsmanager:{region}:{account}:secret:", f"{sink.name}-??????"
+
+
+def _parameter(at: At) -> tuple[str, str]:
+    region, account, sink = at
+    return f"arn:aws:ssm:{region}:{account}:parameter/", sink.name.lstrip("/")
+
+
+def _key(at: At) -> str:
+    """Return the ARN of the key that a sink names; a key that is named by an alias cannot be told by its ARN."""
+    region, account, sink = at
+    if not sink.kms_key or sink.kms_key.startswith("arn:"):
+        return sink.kms_key
+    identifier = "*" if sink.kms_key.startswith("alias/") else sink.kms_key
+    return f"arn:aws:kms:{region}:{account}:key/{identifier}"
+
+
+def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
+    places: dict[str, set[str]] = {}
+    for place, name in found:
+        places.setdefault(place, set()).add(name)
+    return sorted(
+        place + name
+        for place, names in places.items()
+        for name in (names if len(names) <= _MOST_NAMES else [_beginning(names) + "*"])
+    )
+
+
+def _beginning(names: set[str]) -> str:
+    """Return what all of these begin with."""
+    first, last = min(names), max(names)
+    same = next(
+        (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
+        min(len(first), len(last)),
+    )
+    return first[:same]
+
+
+def _permissions_of_sinks_allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, object]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+MOST_CHARACTERS = 6_144
+"""Characters, white space left out, of a managed policy (IAM quotas)."""
+
+Statement: TypeAlias = dict[str, object]
+Policy: TypeAlias = dict[str, object]
+
+_OWNED = f"aws:ResourceTag/{STACK}"
+_OWNING = f"aws:RequestTag/{STACK}"
+_WITHOUT_RESOURCE = frozenset({"ListAdConfigurations", "ListPlaybackRestrictionPolicies", "UpdateAdConfiguration"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the policy is to allow beyond the least. ``prune``: deleting kinds that the spec has none of; ``stop_live``: ending broadcasts; ``blame``: asking CloudTrail."""
+
+    prune: bool = False
+    stop_live: bool = False
+    blame: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A target and what is wanted there."""
+
+    target: Target
+    desired: DesiredState
+
+
+def plan_policy(places: Sequence[Place], wishes: Wishes) -> Policy:
+    """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM takes."""
+    return _policy(_looking(places, wishes))
+
+
+def apply_policy(places: Sequence[Place], wishes: Wishes) -> Policy:
+    """Return what ``apply`` needs, what ``plan`` needs included. Raises ``UsageError`` for a policy larger than IAM takes."""
+    changing = _changing(places, wishes)
+    regions = sorted({place.target.region for place in places})
+    return _policy((*_looking(places, wishes), *(_only_in(regions, statement) for statement in changing)))
+
+
+def _policy(statements: Iterable[Statement]) -> Policy:
+    policy: Policy = {"Version": "2012-10-17", "Statement": list(statements)}
+    size = len("".join(json.dumps(policy, separators=(",", ":")).split()))
+    if size > MOST_CHARACTERS:
+        raise UsageError(
+            f"the policy has {size:,} characters, and IAM takes {MOST_CHARACTERS:,}; ask for fewer targets at a time with --target"
+        )
+    return policy
+
+
+def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
+    """Return the statement held to several regions, where its resources are those of IVS and do not say so themselves."""
+    actions = statement["Action"]
+    if len(regions) == 1 or not isinstance(actions, list) or not actions[0].startswith("ivs:"):
+        return statement
+    condition = statement.get("Condition")
+    before = condition if isinstance(condition, Mapping) else {}
+    return {
+        **statement,
+        "Condition": {
+            **before,
+            "StringEquals": {**before.get("StringEquals", {}), "aws:RequestedRegion": list(regions)},
+        },
+    }
+
+
+def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
+    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+    # Every kind is listed, wanted or not: what left the spec is found that way, and a kind that is refused is left alone.
+    reads = [kind.list for kind in KINDS.values() if kind is not STREAM_KEY]
+    reads += [
+        "BatchGetChannel",
+        "ListStreams",
+        "ListStreamSessions",
+        RECORDING_CONFIGURATION.get,
+        KINDS[KindName.PLAYBACK_KEY_PAIR].get,
+    ]
+    if _has(places, KindName.STREAM_KEY):
+        reads.append(STREAM_KEY.list)
+    yield _allow("Look", reads, "*", regions)
+    others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if wishes.blame else [])]
+    yield {"Sid": "LookAround", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
+
+
+def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
+    kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
+    stacks = sorted({place.desired.stack for place in places})
+    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+    owned = {"StringEquals": {_OWNED: stacks}}
+    owning = {"StringEquals": {_OWNING: stacks}}
+    going = list(KINDS.values()) if wishes.prune or any(place.target.prune for place in places) else kinds
+    types = sorted({kind.name for kind in (*kinds, *going)}, key=list(KINDS).index)
+    everywhere = [arn for name in types for arn in _arns(places, name)]
+    # A channel is made together with its key, whether or not the spec speaks of it.
+    made = [kind.name for kind in kinds] + (
+        [KindName.STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else []
+    )
+    makes = [arn for name in made for arn in _arns(places, name)]
+    if kinds:
+        yield _allow("Create", [kind.create for kind in kinds], makes, owning)
+        # A new resource, and the key born with a channel, carry no owner yet; what another stack owns cannot be taken over.
+        yield _allow("TagWhatIsNew", ["TagResource"], makes, {**owning, "Null": {_OWNED: "true"}})
+    updates = [kind.update for kind in kinds if kind.update]
+    if named := [update for update in updates if update not in _WITHOUT_RESOURCE]:
+        yield _allow(
+            "Update", named, [arn for kind in kinds if kind.update in named for arn in _arns(places, kind.name)], owned
+        )
+    if unnamed := [update for update in updates if update in _WITHOUT_RESOURCE]:
+        yield _allow("UpdateWhatNamesNoResource", unnamed, "*", regions)
+    if everywhere:
+        yield _allow("Tag", ["TagResource", "UntagResource"], everywhere, owned)
+    deletes = [kind for kind in going if kind is not STREAM_KEY]
+    if deletes:
+        yield _allow(
+            "Delete",
+            [kind.delete for kind in deletes],
+            [arn for kind in deletes for arn in _arns(places, kind.name)],
+            owned,
+        )
+    if CHANNEL in going:
+        # A channel's key goes with it, whether or not it was ever tagged.
+        yield _allow("DeleteTheKeyOfAChannel", [CHANNEL.delete], _arns(places, KindName.STREAM_KEY))
+    if waits := [
+        kind for kind in KINDS.values() if kind.name in types and kind.ready and kind is not RECORDING_CONFIGURATION
+    ]:
+        yield _allow("Wait", [kind.get for kind in waits], [arn for kind in waits for arn in _arns(places, kind.name)])
+    if STREAM_KEY in kinds or wishes.stop_live:
+        yield _allow("ReplaceKeys", [STREAM_KEY.delete], _arns(places, KindName.STREAM_KEY))
+    if wishes.stop_live:
+        yield _allow(
+            "StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None
+        )
+    yield from _recording(places, kinds)
+    yield from _handing_over(places)
+    yield from _locks(places)
+
+
+def _recording(places: Sequence[Place], kinds: Sequence[object]) -> Iterator[Statement]:
+    if RECORDING_CONFIGURATION not in kinds:
+        return
+    role = "arn:aws:iam::*:role/aws-service-role/ivs.amazonaws.com/AWSServiceRoleForIVSRecordToS3*"
+    yield {
+        "Sid": "RecordToS3Role",
+        "Effect": "Allow",
+        "Action": ["iam:AttachRolePolicy", "iam:CreateServiceLinkedRole", "iam:PutRolePolicy"],
+        "Resource": role,
+    }
+    buckets = sorted({name for place in places for name in _buckets(place.desired)})
+    yield {
+        "Sid": "RecordingBuckets",
+        "Effect": "Allow",
+        "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
+        "Resource": [f"arn:aws:s3:::{name}" for name in buckets],
+    }
+
+
+def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
+    """Yield what handing values of stream keys over takes. A key born with its channel carries no tag until its value is where it belongs."""
+    sinks = [
+        (place.target.region, place.target.account_id or "*", resource.sink)
+        for place in places
+        for resource in place.desired.resources.values()
+    ]
+    found = [(region, account, sink) for region, account, sink in sinks if sink is not None]
+    if found:
+        yield _allow("ReadValuesToHandThemOver", [STREAM_KEY.get], _arns(places, KindName.STREAM_KEY))
+        yield from handing_over_to(found)
+
+
+def _locks(places: Sequence[Place]) -> Iterator[Statement]:
+    locks = [place.target.lock for place in places if isinstance(place.target.lock, S3Lock)]
+    if not locks:
+        return
+    objects = sorted({f"arn:aws:s3:::{lock.bucket}/{lock.key}" for lock in locks})
+    yield {"Sid": "Lock", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": objects}
+    yield {
+        "Sid": "SeeThatALockIsNotThere",
+        "Effect": "Allow",
+        "Action": ["s3:ListBucket"],
+        "Resource": sorted({f"arn:aws:s3:::{lock.bucket}" for lock in locks}),
+    }
+
+
+def _allow(
+    sid: str, operations: Iterable[str], resources: object, condition: Mapping[str, object] | None = None
+) -> Statement:
+    statement: Statement = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": sorted(f"ivs:{operation}" for operation in operations),
+        "Resource": resources,
+    }
+    return {**statement, "Condition": dict(condition)} if condition else statement
+
+
+def _arns(places: Sequence[Place], kind: KindName) -> list[str]:
+    """Name a kind in every account. Several regions are told apart by a condition, which is shorter than naming each."""
+    regions = {place.target.region for place in places}
+    region = regions.pop() if len(regions) == 1 else "*"
+    return sorted(
+        {f"arn:aws:ivs:{region}:{place.target.account_id or '*'}:{KINDS[kind].arn_type}/*" for place in places}
+    )
+
+
+def _channels_and_keys(places: Sequence[Place]) -> list[str]:
+    return _arns(places, KindName.CHANNEL) + _arns(places, KindName.STREAM_KEY)
+
+
+def _has(places: Sequence[Place], kind: KindName) -> bool:
+    return any(address.kind is kind for place in places for address in place.desired.resources)
+
+
+def _buckets(desired: DesiredState) -> Iterator[str]:
+    for address, resource in desired.resources.items():
+        if address.kind is KindName.RECORDING_CONFIGURATION:
+            destination = resource.properties.get("destinationConfiguration")
+            s3 = destination.get("s3") if isinstance(destination, Mapping) else None
+            if isinstance(s3, Mapping) and isinstance(s3.get("bucketName"), str):
+                yield str(s3["bucketName"])

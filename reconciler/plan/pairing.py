@@ -1,0 +1,291 @@
+"""Whose is a live resource? Settled before anything is compared.
+
+Managed: it carries our stack's tag; its address is its kind and its id tag.
+Foreign: it carries another stack's tag, or none; it is counted and never touched.
+Adoptable: it carries no stack tag, and somebody consented to taking it over, by name or by ARN.
+A stream key is the exception: the service ties it to one channel, so its channel says which address it has.
+Nothing here decides what is done about a resource.
+
+Several live resources claim one address: which one is meant, and what becomes of the others.
+
+A create whose answer was lost, or a replacement that was interrupted, leaves such a group behind; copied tags do too.
+The choice depends on nothing but what is there, so that every run makes the same one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.diff import effective
+from reconciler.errors import UsageError
+from reconciler.model.address import ID, RETIRES, STACK, Address, KindName
+from reconciler.model.kinds import KINDS, Shape
+from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
+from reconciler.model.values import Ref, Value
+from reconciler.plan.plan import PlanOptions, Reason
+
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_REFERENCES = tuple(field.name for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Every live resource, sorted by owner.
+
+    ``claims`` gives the managed resources that claim an address, in ARN order; more than one is a duplicate to be settled. Stream keys are not among them.
+    ``keys`` gives all stream keys by the ARN of their channel.
+    ``users`` gives the channels, anybody's, that refer to an ARN.
+    ``consents`` gives the unowned resource that may be adopted for an address.
+    """
+
+    claims: Mapping[Address, tuple[LiveResource, ...]]
+    keys: Mapping[str, tuple[LiveResource, ...]]
+    users: Mapping[str, tuple[LiveResource, ...]]
+    consents: Mapping[Address, LiveResource]
+    foreign: tuple[LiveResource, ...]
+    managed: Mapping[KindName, int]
+    notes: tuple[str, ...]
+
+
+def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
+    """Sort the live resources by owner. Raises ``UsageError`` for a consent that names nothing it could apply to."""
+    claims: dict[Address, list[LiveResource]] = {}
+    foreign: list[LiveResource] = []
+    notes: list[str] = []
+    managed: dict[KindName, int] = {}
+    for kind in KINDS:
+        if kind is KindName.STREAM_KEY:
+            continue
+        count = 0
+        for resource in sorted(live.of(kind), key=_arn):
+            if resource.tags.get(STACK) != desired.stack:
+                foreign.append(resource)
+                continue
+            count += 1
+            identifier = resource.tags.get(ID, "")
+            if _VALID_ID.fullmatch(identifier):
+                claims.setdefault(Address(kind, identifier), []).append(resource)
+            else:
+                notes.append(_nameless(resource, identifier))
+        managed[kind] = count
+    keys = _by_channel(live)
+    managed[KindName.STREAM_KEY] = sum(key.tags.get(STACK) == desired.stack for group in keys.values() for key in group)
+    settled = {address: tuple(group) for address, group in claims.items()}
+    return Ownership(
+        claims=settled,
+        keys=keys,
+        users=users_of(live.of(KindName.CHANNEL)),
+        consents=_consents(desired, live, options, adopt, settled, notes),
+        foreign=tuple(foreign),
+        managed=managed,
+        notes=tuple(notes),
+    )
+
+
+def to_read(
+    desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]
+) -> tuple[LiveResource, ...]:
+    """Return the resources known from their list summary alone that a consent speaks of: the caller reads them in full before it plans."""
+    return tuple(
+        resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete
+    )
+
+
+def users_of(channels: Iterable[LiveResource]) -> dict[str, tuple[LiveResource, ...]]:
+    """Return the channels that refer to each ARN, in ARN order."""
+    users: dict[str, list[LiveResource]] = {}
+    for channel in channels:
+        properties = channel.properties
+        for name in _REFERENCES:
+            arn = properties.get(name)
+            if isinstance(arn, str):
+                users.setdefault(arn, []).append(channel)
+    return {arn: tuple(sorted(group, key=_arn)) for arn, group in users.items()}
+
+
+def references_in(properties: Mapping[str, object]) -> frozenset[str]:
+    """Return the ARNs that a channel's properties refer to."""
+    return frozenset(arn for name in _REFERENCES if isinstance(arn := properties.get(name), str))
+
+
+def _by_channel(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
+    keys: dict[str, list[LiveResource]] = {}
+    for key in sorted(live.of(KindName.STREAM_KEY), key=_arn):
+        keys.setdefault(str(key.properties.get("channelArn", "")), []).append(key)
+    return {arn: tuple(group) for arn, group in keys.items()}
+
+
+def _consents(
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    adopt: Mapping[Address, str],
+    claims: Mapping[Address, tuple[LiveResource, ...]],
+    notes: list[str],
+) -> dict[Address, LiveResource]:
+    consents = {address: _named_by_arn(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())}
+    if not options.adopt:
+        return consents
+    taken = {resource.arn for resource in consents.values()}
+    for kind in KINDS:
+        if kind is KindName.STREAM_KEY:
+            continue
+        unowned: dict[str, list[LiveResource]] = {}
+        for resource in live.of(kind):
+            if STACK not in resource.tags and resource.name and resource.arn not in taken:
+                unowned.setdefault(resource.name, []).append(resource)
+        wanted: dict[str, list[Address]] = {}
+        for address, resource_wanted in desired.resources.items():
+            if address.kind is kind and address not in claims and address not in consents:
+                wanted.setdefault(str(resource_wanted.properties.get("name", "")), []).append(address)
+        # A name that two could mean, on either side, means neither.
+        for name, addresses in wanted.items():
+            if (group := unowned.get(name, [])) and len(group) * len(addresses) > 1:
+                candidates = ", ".join(sorted(resource.arn for resource in group))
+                notes.append(
+                    f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
+                )
+        consents.update(
+            (wanted[name][0], group[0])
+            for name, group in unowned.items()
+            if len(group) == 1 and len(wanted.get(name, ())) == 1
+        )
+    return consents
+
+
+def _named_by_arn(
+    address: Address,
+    arn: str,
+    desired: DesiredState,
+    live: LiveState,
+    claims: Mapping[Address, tuple[LiveResource, ...]],
+) -> LiveResource:
+    title = KINDS[address.kind].title
+    if address.kind is KindName.STREAM_KEY:
+        raise UsageError(
+            f"{address}: a stream key is taken over with its channel; adopt the channel and say streamKey in its spec"
+        )
+    if address not in desired.resources:
+        raise UsageError(
+            f"{address}: nothing in the spec has this address; describe the {title} in the spec first, then adopt {arn}"
+        )
+    others = [resource.arn for resource in claims.get(address, ()) if resource.arn != arn]
+    if others:
+        raise UsageError(
+            f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own"
+        )
+    for resource in live.of(address.kind):
+        if resource.arn != arn:
+            continue
+        identifier = resource.tags.get(ID, "")
+        if resource.tags.get(STACK) == desired.stack and _VALID_ID.fullmatch(identifier) and identifier != address.id:
+            raise UsageError(
+                f"{address}: this stack manages {arn} already as {address.kind}/{identifier}; leave it there, or rename that id in the spec"
+            )
+        return resource
+    raise UsageError(f"{address}: there is no {title} {arn} in account {live.account_id}, {live.region}; check the ARN")
+
+
+def _nameless(resource: LiveResource, identifier: str) -> str:
+    wrong = f"its id tag {identifier!r} is no valid id" if identifier else "it has no id tag"
+    return f"{KINDS[resource.kind].title} {resource.arn} is this stack's, but {wrong}; it is left alone: adopt it under an address of the spec, or remove the tag {STACK}"
+
+
+def _arn(resource: LiveResource) -> str:
+    return resource.arn
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The resource that is kept, and each other with the reason why it may go. ``why`` says what of its use spoke for the one kept."""
+
+    kept: LiveResource
+    others: tuple[tuple[LiveResource, Reason], ...] = ()
+    why: str = ""
+
+
+def settle(
+    desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]
+) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
+    """Return the one live resource meant by each managed address, and the choice made where there were several."""
+    kept: dict[Address, LiveResource] = {}
+    choices: dict[Address, Choice] = {}
+    # Claims come in the order of kinds: what a channel refers to is settled before the channel.
+    for address, group in owned.claims.items():
+        if len(group) == 1:
+            kept[address] = group[0]
+            continue
+        choices[address] = _choose(address, group, desired, owned, kept, last_streams)
+        kept[address] = choices[address].kept
+    return kept, choices
+
+
+def _choose(
+    address: Address,
+    group: tuple[LiveResource, ...],
+    desired: DesiredState,
+    owned: Ownership,
+    settled: Mapping[Address, LiveResource],
+    last_streams: Mapping[str, LastStream],
+) -> Choice:
+    """Choose one of the resources that claim an address.
+
+    A kind that can be updated keeps the one in use, since a difference can be mended; the others keep one that already matches.
+    What is in use is what most channels refer to, and of channels the one that was on air last; then the one whose stream key we tagged, which was done with.
+    The service tells nobody how old a resource is.
+    """
+    in_order = sorted({last_streams[one.arn] for one in group if one.arn in last_streams}, reverse=True)
+    can_update = KINDS[address.kind].update is not None
+    spec = desired.resources.get(address)
+    wanted: Mapping[str, Value] = {}
+    if spec is not None:
+        wanted = {name: _known(value, settled) for name, value in spec.properties.items()}
+
+    def matches(resource: LiveResource) -> bool:
+        return (
+            spec is not None
+            and not has_failed(resource)
+            and effective(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
+        )
+
+    def rank(resource: LiveResource) -> tuple[object, ...]:
+        used = -len(owned.users.get(resource.arn, ()))
+        unlike = not matches(resource)
+        last = last_streams.get(resource.arn)
+        off_air = len(in_order) if last is None else in_order.index(last)
+        keyless = not any(key.tags.get(STACK) == desired.stack for key in owned.keys.get(resource.arn, ()))
+        return (
+            (has_failed(resource), used, off_air, unlike, keyless, resource.arn)
+            if can_update
+            else (unlike, has_failed(resource), RETIRES in resource.tags, used, resource.arn)
+        )
+
+    kept, *others = sorted(group, key=rank)
+    replaced = not can_update and matches(kept)
+    return Choice(
+        kept,
+        tuple(
+            (other, Reason.SUPERSEDED if replaced and not matches(other) else Reason.DUPLICATE)
+            for other in sorted(others, key=lambda resource: resource.arn)
+        ),
+        str(last_streams.get(kept.arn, "")),
+    )
+
+
+def _known(value: Value, settled: Mapping[Address, LiveResource]) -> Value:
+    return settled[value.address].arn if isinstance(value, Ref) and value.address in settled else value
+
+
+def has_failed(resource: LiveResource) -> bool:
+    """Whether the service gave up making this resource; nothing but deletion helps then (service model, ``CREATE_FAILED``)."""
+    return resource.state is not None and resource.state == KINDS[resource.kind].failed
+
+
+def is_unsettled(resource: LiveResource) -> bool:
+    """Whether the service is still making or changing this resource."""
+    return resource.state is not None and resource.state not in (
+        KINDS[resource.kind].ready,
+        KINDS[resource.kind].failed,
+    )

@@ -1,1 +1,0 @@
-"""Takes text and puts it where people read it: comments on forges, notifications. Knows nothing of plans."""

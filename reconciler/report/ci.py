@@ -1,0 +1,204 @@
+"""A drift report as JUnit XML, which every CI shows: a suite for each target, a case for each resource.
+
+What changed outside, is missing or stands twice is a failure; what waits or left the spec is skipped, with its text; a target that cannot be read is an error.
+Characters that XML 1.0 does not allow are shown as escapes.
+
+Problems of a spec where a forge shows them: beside the line, in the change that brings them.
+
+Comes in: problems, whose files are named from the top of the repository. Goes out: workflow commands for GitHub Actions, or a code quality report for GitLab.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from reconciler.drift.report import DriftReport, Finding
+from reconciler.errors import Problem
+from reconciler.model.address import Address
+from reconciler.report.markdown_layout import diff_lines
+from reconciler.report.words import (
+    HEADS,
+    as_it_happened,
+    blame_words,
+    counted,
+    defaults_head,
+    defaults_words,
+    headline,
+    ignored_head,
+    ignored_words,
+    shows_changes,
+)
+from reconciler.terminal import harmless
+
+
+def render_drift(
+    reports: Sequence[DriftReport], *, stack: str, at: str, failed: Mapping[str, str] | None = None
+) -> str:
+    """Return the reports of all targets. ``at`` is an instant like 2026-11-20T10:00:00, in UTC; ``failed`` are the targets that could not be read, and why."""
+    suites = [_report(report, stack, at) for report in reports]
+    suites += [
+        _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]).render(at)
+        for name, message in (failed or {}).items()
+    ]
+    body = "".join(suite.replace(' id="?"', f' id="{index}"', 1) for index, suite in enumerate(suites))
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n{body}</testsuites>\n'
+
+
+def _report(report: DriftReport, stack: str, at: str) -> str:
+    found: dict[Address, list[Finding]] = {address: [] for address in report.addresses}
+    for finding in report.findings:
+        found.setdefault(finding.address, []).append(finding)
+    cases = [_case(report.name, stack, str(address), _outcome(findings)) for address, findings in sorted(found.items())]
+    cases += [_case(report.name, stack, f"read {number}", _error(line)) for number, line in enumerate(report.unread, 1)]
+    facts = {"stack": stack, "account": report.account_id, "region": report.region}
+    return _Suite(report.name, facts, cases, _text(_said(report))).render(at)
+
+
+def _said(report: DriftReport) -> Iterable[str]:
+    yield f"{headline(report)}: {counted(report)}."
+    if report.ignored:
+        yield f"{ignored_head(report)}:"
+        yield from (f"  {ignored_words(one)}" for one in report.ignored)
+    if report.defaults:
+        yield f"{defaults_head(report)}."
+    yield from (f"  {defaults_words(one)}" for one in report.default_fields)
+    yield from (f"note: {note}" for note in report.notes)
+
+
+def _outcome(findings: Sequence[Finding]) -> str:
+    """Return what became of one resource: a failure where one of its findings is one, else skipped, else nothing."""
+    if not findings:
+        return ""
+    failures = [finding for finding in findings if finding.is_drift]
+    text = "\n\n".join(_text(_lines(finding)) for finding in findings)
+    first = (failures or findings)[0]
+    message = f"{first.address} {HEADS[first.standing]}: {first.explanation}"
+    if not failures:
+        return f"<skipped message={_quoted(f'{message}{_fields(first)}')}/>"
+    return f"<failure type={_quoted(first.standing.value)} message={_quoted(message)}>{text}</failure>"
+
+
+def _fields(finding: Finding) -> str:
+    lines = diff_lines(as_it_happened(finding)) if shows_changes(finding) else []
+    return f" ({'; '.join(line.strip() for line in lines)})" if lines else ""
+
+
+def _lines(finding: Finding) -> Iterable[str]:
+    yield f"{finding.address} {HEADS[finding.standing]}: {finding.explanation}"
+    if finding.arn:
+        yield finding.arn
+    if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
+        yield "- the spec says, + the account has:" if finding.is_drift else "- the account has, + the spec says:"
+        yield from lines
+    yield from blame_words(finding)
+
+
+class _Suite:
+    """One target: what is known of it, its cases, and what else is said."""
+
+    def __init__(self, name: str, facts: Mapping[str, str], cases: Sequence[str], said: str = "") -> None:
+        self._name = name
+        self._facts = facts
+        self._cases = cases
+        self._said = said
+
+    def render(self, at: str) -> str:
+        """Return the suite; its number is put in by whoever knows the others."""
+        counts = {
+            word: sum(f"<{tag} " in case for case in self._cases)
+            for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
+        }
+        attributes = {
+            "name": self._name,
+            "package": "ivs-reconciler",
+            "timestamp": at,
+            "hostname": self._facts.get("region") or "unknown",
+            "tests": str(len(self._cases)),
+            **{word: str(count) for word, count in counts.items()},
+            "time": "0",
+        }
+        head = "".join(f" {name}={_quoted(value)}" for name, value in attributes.items())
+        facts = "".join(
+            f"<property name={_quoted(name)} value={_quoted(value)}/>" for name, value in self._facts.items() if value
+        )
+        cases = "".join(f"  {case}\n" for case in self._cases)
+        return (
+            f'<testsuite id="?"{head}>\n  <properties>{facts}</properties>\n{cases}'
+            f"  <system-out>{self._said}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
+        )
+
+
+def _case(target: str, stack: str, name: str, outcome: str) -> str:
+    head = f'<testcase classname={_quoted(f"{stack}.{target}")} name={_quoted(name)} time="0"'
+    return f"{head}>{outcome}</testcase>" if outcome else f"{head}/>"
+
+
+def _error(message: str) -> str:
+    return f'<error type="unreadable" message={_quoted(message.partition(chr(10))[0])}>{_text(message.split(chr(10)))}</error>'
+
+
+def _quoted(text: str) -> str:
+    return f'"{escape(harmless(text), quote=True)}"'
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(escape(harmless(line), quote=False) for line in lines)
+
+
+def place_of(problem: Problem) -> tuple[str, int, int]:
+    """Return file, line and column; line and column are 0 where they are not known."""
+    parts = problem.where.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+        return parts[0], int(parts[1]), int(parts[2])
+    return problem.where, 0, 0
+
+
+def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str]) -> str:
+    """Return workflow commands, a line each."""
+    return "".join(
+        (
+            *(_problems_error(problem) for problem in problems),
+            *(f"::warning::{_data(warning)}\n" for warning in warnings),
+        )
+    )
+
+
+def code_quality(problems: Iterable[Problem]) -> str:
+    """Return a code quality report, as GitLab reads it from a job's artefacts."""
+    return json.dumps([_finding(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
+
+
+def _problems_error(problem: Problem) -> str:
+    file, line, column = place_of(problem)
+    place = [f"file={_property(file)}"] + ([f"line={line}", f"col={column}"] if line else [])
+    return f"::error {','.join(place)}::{_data(_words(problem))}\n"
+
+
+def _finding(problem: Problem) -> dict[str, object]:
+    path, line, _ = place_of(problem)
+    words = _words(problem)
+    # GitLab tells findings that are new from those that were there by this; a line number would make all of them new.
+    digest = hashlib.sha256(f"{path}\0{problem.address}\0{problem.what}".encode()).hexdigest()
+    return {
+        "description": words,
+        "check_name": "ivs-reconciler validate",
+        "fingerprint": digest,
+        "severity": "blocker",
+        "location": {"path": path, "lines": {"begin": line or 1}},
+    }
+
+
+def _words(problem: Problem) -> str:
+    return str(problem._replace(where=""))
+
+
+def _data(text: str) -> str:
+    """Escape what would end a workflow command, and with it whatever a spec says that looks like another one."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

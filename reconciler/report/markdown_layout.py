@@ -1,0 +1,337 @@
+"""Fitting a report into a forge's limit without losing what matters.
+
+Comes in: sections made of a head, groups of lines, and folded details. Goes out: one text that is no longer than the limit.
+Nothing is cut in the middle: a line or a block of details is in whole or out whole, and what is out is counted, so the reader knows what to look for elsewhere.
+Heads and counts stay; then lines go in by weight, the heaviest of every section first; details take what room is left.
+Length is counted in UTF-8 bytes, which no forge's way of counting characters exceeds.
+
+User text inside Markdown: nothing of it may be read as Markdown or HTML, link anywhere, or call anybody.
+
+A forge reads comments in two passes: Markdown, then its own search for ``@names``, ``#numbers``, commit hashes and the like in whatever text is left.
+Backslashes and entities stop the first pass only; a code span stops both.
+So a word stands as it is only when it is made of letters (or is a short number), and everything else goes into a code span.
+No user text stands in a table or a heading's markup outside a code span, and every line inside a fence begins with a mark of ours.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from reconciler.diff import FieldChange
+from reconciler.model.values import Value
+from reconciler.report.words import is_own_record, members, path_words, show_text, show_value
+from reconciler.terminal import harmless
+
+_PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
+_LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
+_BACKTICKS = re.compile(r"`+")
+_NAME_WIDTH = 40
+_URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
+
+
+def code(text: str) -> str:
+    """Return text as a code span that ends where the text ends, for any text."""
+    shown = harmless(text) or "(empty)"
+    fence = "`" * (_longest_run(shown) + 1)
+    # The parser takes one space off each side, but only where both sides have one.
+    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def prose(text: str) -> str:
+    """Return a sentence with every word that a forge could read something into as a code span."""
+    parts: list[str] = []
+    held: list[str] = []
+    for word in harmless(text).split():
+        if _PLAIN_WORD.fullmatch(word) and not _LOOKS_LIKE_A_HASH.search(word):
+            parts += _spans(held)
+            held.clear()
+            parts.append(word)
+        else:
+            held.append(word)
+    return " ".join((*parts, *_spans(held)))
+
+
+def _spans(words: Iterable[str]) -> list[str]:
+    text = " ".join(words)
+    if not text:
+        return []
+    # A comma or full stop belongs to the sentence.
+    return [code(text[:-1]) + text[-1]] if text[-1] in ",;:." and text[:-1] else [code(text)]
+
+
+def tag_code(text: str) -> str:
+    """Return text as an HTML code element, for places where HTML stands and Markdown is not read."""
+    return f"<code>{html.escape(harmless(text) or '(empty)', quote=True)}</code>"
+
+
+def fenced(lines: Iterable[str], info: str = "diff") -> str:
+    """Return lines in a fence that none of them can close."""
+    shown = [harmless(line) for line in lines]
+    marks = fence_for(shown)
+    return "\n".join((marks + info, *shown, marks))
+
+
+def fence_for(lines: Iterable[str]) -> str:
+    """Return backticks longer than any run in these lines, at least three."""
+    return "`" * max(3, *(_longest_run(line) + 1 for line in lines), 3)
+
+
+def link(words: str, url: str) -> str:
+    """Return a link with our own words; what is not an address on the web is shown as text, and what is not plain in it is percent-encoded."""
+    if not url.startswith(("https://", "http://")):
+        return f"{words}: {code(url)}"
+    return f"[{words}](<{quote(harmless(url), safe=_URL_SAFE)}>)"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, _BACKTICKS.findall(text)), default=0) if "`" in text else 0
+
+
+def diff_lines(changes: Sequence[FieldChange]) -> list[str]:
+    """Return before and after as lines of a diff fence; sets as members gained and lost; our own record left out."""
+    shown = [change for change in changes if not is_own_record(change)]
+    width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
+    return [line for change in shown for line in _change(change, width)]
+
+
+def _change(change: FieldChange, width: int) -> Iterable[str]:
+    name = f"{path_words(change.path)}:".ljust(width)
+    if change.absent_before:
+        yield f"+ {name} {show_value(change.after)}"
+    elif change.absent_after:
+        yield f"- {name} {show_value(change.before)}"
+    elif (sets := members(change)) is not None:
+        gained, lost = sets
+        kept = _count(change.after) - len(gained)
+        yield f"  {name}{f' ({kept:,} unchanged)' if kept > 0 else ''}"
+        yield from (f"-   {show_text(member)}" for member in lost)
+        yield from (f"+   {show_text(member)}" for member in gained)
+    else:
+        yield f"- {name} {show_value(change.before)}"
+        yield f"+ {name} {show_value(change.after)}"
+
+
+def _count(value: Value) -> int:
+    return len(value) if isinstance(value, tuple) else 0
+
+
+def facts_line(facts: Mapping[str, str]) -> list[str]:
+    """Return names and values as one paragraph, or nothing; empty values are left out."""
+    shown = [f"{prose(name)}: {code(value)}" for name, value in facts.items() if value]
+    return [" · ".join(shown)] if shown else []
+
+
+def cut_line(what: str, artefact_url: str | None) -> str:
+    """Return the sentence that ends a text that was cut: where the whole is."""
+    if artefact_url:
+        return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
+    return f"_Cut to fit: the whole {what} is in the run that made this._\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line inside a fence; ``sort`` is what it is counted under when it is left out."""
+
+    text: str
+    sort: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lines under a heading in our own words. ``weight`` orders the groups of all sections: 0 goes in first."""
+
+    title: str
+    lines: tuple[Line, ...]
+    weight: int
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One resource's details, and the line that stands for them when they are left out; ``None`` where a group has that line already."""
+
+    text: str
+    line: Line | None
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One target. ``brief`` is the head where there is no room for ``head``."""
+
+    head: str
+    brief: str
+    groups: tuple[Group, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What is shown of one section: how many lines of each group, which blocks, and the lines of the blocks left out."""
+
+    shown: list[int]
+    blocks: set[int] = field(default_factory=set)
+    lines: set[int] = field(default_factory=set)
+
+
+_FOLD = "<details><summary></summary>\n\n</details>\n\n"
+_LINES_FOLD = _FOLD + "999,999,999 of them, a line each"
+
+
+def size(text: str) -> int:
+    """Return the length that counts."""
+    return len(text.encode())
+
+
+def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) -> str:
+    """Return all sections as one text of at most ``limit`` bytes.
+
+    ``cut`` ends a text that had to be cut; ``last`` gives the counts of everything, for when there is no room for the groups.
+    Raises ``ValueError`` when the limit is shorter than that.
+    """
+    whole = _render(
+        sections,
+        [
+            _Choice([len(group.lines) for group in section.groups], set(range(len(section.blocks))))
+            for section in sections
+        ],
+        brief=False,
+    )
+    if limit is None or size(whole) <= limit:
+        return whole
+    for brief in (False, True):
+        room = (
+            limit
+            - size(_render(sections, [_Choice([0] * len(section.groups)) for section in sections], brief=brief))
+            - size(cut)
+            - 1
+        )
+        if room >= 0:
+            return _render(sections, _choose(sections, room), brief=brief) + "\n" + cut
+    with_heads = "\n\n".join((*(section.brief for section in sections), last))
+    if size(with_heads) <= limit:
+        return with_heads
+    if size(last) > limit:
+        raise ValueError(f"a limit of {limit} has no room for the counts, which need {size(last)}")
+    return last
+
+
+def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
+    choices = [_Choice([0] * len(section.groups)) for section in sections]
+    by_weight = sorted(
+        (group.weight, at, index) for at, section in enumerate(sections) for index, group in enumerate(section.groups)
+    )
+    for _, at, index in by_weight:
+        group = sections[at].groups[index]
+        costs = _costs([line.text for line in group.lines], len(_FOLD) if group.folded else 0)
+        taken = 0
+        for cost in costs:
+            if cost > room:
+                break
+            room -= cost
+            taken += 1
+        choices[at].shown[index] = taken
+    for at, section in enumerate(sections):
+        room = _take_lines(section, choices[at], room)
+    for _, at, index in sorted(
+        (block.weight, at, index) for at, section in enumerate(sections) for index, block in enumerate(section.blocks)
+    ):
+        block = sections[at].blocks[index]
+        cost = size(block.text) + 2
+        if block.line and index in choices[at].lines:
+            cost -= size(block.line.text) + 1
+        if cost <= room:
+            room -= cost
+            choices[at].blocks.add(index)
+            choices[at].lines.discard(index)
+    return choices
+
+
+def _take_lines(section: Section, choice: _Choice, room: int) -> int:
+    pairs = [(index, block.line) for index, block in enumerate(section.blocks) if block.line]
+    for (index, _), cost in zip(pairs, _costs([line.text for _, line in pairs], len(_LINES_FOLD)), strict=True):
+        if cost > room:
+            break
+        room -= cost
+        choice.lines.add(index)
+    return room
+
+
+def _costs(lines: Sequence[str], frame: int) -> Iterator[int]:
+    """Return what each line costs, the first one with the fence around them all."""
+    marks = len(fence_for(lines))
+    for index, line in enumerate(lines):
+        yield size(line) + 1 + (0 if index else frame + 2 * marks + len("diff\n\n\n"))
+
+
+def _render(sections: Sequence[Section], choices: Sequence[_Choice], *, brief: bool) -> str:
+    return "\n".join(
+        "\n\n".join(_section(section, choice, brief=brief)) + "\n"
+        for section, choice in zip(sections, choices, strict=True)
+    )
+
+
+def _section(section: Section, choice: _Choice, *, brief: bool) -> Iterator[str]:
+    head = section.brief if brief else section.head
+    if head:
+        yield head
+    for group, shown in zip(section.groups, choice.shown, strict=True):
+        yield from _group(group, shown)
+    if section.blocks:
+        yield from (section.blocks[index].text for index in sorted(choice.blocks))
+        yield from _left_out(section, choice)
+
+
+def _group(group: Group, shown: int) -> Iterator[str]:
+    fence = _fence([line.text for line in group.lines], shown)
+    # Title and fence are one folded block in HTML; a title alone needs no folding.
+    if group.folded and fence:
+        yield f"<details><summary>{group.title}</summary>"
+        yield fence
+        yield "</details>"
+    else:
+        yield f"**{group.title}**"
+        if fence:
+            yield fence
+    if shown < len(group.lines):
+        yield not_listed(group.lines[shown:])
+
+
+def _left_out(section: Section, choice: _Choice) -> Iterator[str]:
+    missing = [block for index, block in enumerate(section.blocks) if index not in choice.blocks]
+    if not missing:
+        return
+    yield f"Details left out for want of room: {len(missing):,} of {len(section.blocks):,}."
+    lines = [section.blocks[index].line for index in sorted(choice.lines)]
+    texts = [line.text for line in lines if line]
+    if texts:
+        everything = [block.line.text for block in section.blocks if block.line]
+        yield f"<details><summary>{len(texts):,} of them, a line each</summary>"
+        yield _fence(everything, len(texts), texts)
+        yield "</details>"
+    unnamed = [
+        block.line
+        for index, block in enumerate(section.blocks)
+        if block.line and index not in choice.blocks and index not in choice.lines
+    ]
+    if unnamed:
+        yield not_listed(unnamed)
+
+
+def _fence(lines: Sequence[str], shown: int, texts: Sequence[str] | None = None) -> str:
+    if not shown:
+        return ""
+    marks = fence_for(lines)
+    return "\n".join((marks + "diff", *(texts if texts is not None else lines[:shown]), marks))
+
+
+def not_listed(lines: Sequence[Line]) -> str:
+    """Return how many lines of each sort are left out."""
+    counts = Counter(line.sort for line in lines)
+    return f"Not listed here for want of room: {len(lines):,} ({', '.join(f'{sort}: {count:,}' for sort, count in counts.items())})."

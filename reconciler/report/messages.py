@@ -1,0 +1,137 @@
+"""News as messages: one text for people, one JSON object for programs.
+
+Comes in: what is to be told, and when and where to read more. Goes out: values that a sender only has to send.
+Names of fields and findings are told, values are not: the report has them, and who may read a channel is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from reconciler.drift.changes import Item, News
+from reconciler.model.target import Topic
+from reconciler.report.words import joined, path_words, plural
+from reconciler.terminal import harmless
+
+_LINES = 20
+_ITEMS = 200
+_SUBJECT = 100
+"""The most characters of an SNS subject (SNS API reference, Publish)."""
+
+_STANDING = {
+    Topic.DRIFT: "changed outside",
+    Topic.MISSING: "missing",
+    Topic.DUPLICATE: "duplicate",
+    Topic.PENDING: "pending",
+    Topic.ORPHAN: "left the spec",
+    Topic.FOREIGN: "foreign",
+    Topic.UNREADABLE: "unreadable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent to one channel. ``body`` is for programs, ``text`` for people; ``subject`` is ASCII without line ends."""
+
+    id: str
+    subject: str
+    text: str
+    body: dict[str, object]
+
+    def json(self) -> bytes:
+        """Return the body as it is sent and signed."""
+        return json.dumps(self.body, ensure_ascii=False).encode()
+
+    def slack(self) -> bytes:
+        """Return what a Slack-compatible webhook takes; ``&``, ``<`` and ``>`` would mention people and make links."""
+        text = self.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "'")
+        return json.dumps({"text": text}).encode()
+
+
+def message(news: News, channel: str, *, at: str, link: str = "") -> Message:
+    """Return the message of these news for one channel. ``at`` is an instant in ISO 8601, ``link`` where the whole report is."""
+    identifier = news.id_for(channel)
+    return Message(identifier, _subject(news), _text(news, link), _body(news, identifier, at, link))
+
+
+def _head(news: News) -> str:
+    where = f"{harmless(news.stack)} / {harmless(news.target)}"
+    if news.failure:
+        return f"{where}: cannot be read"
+    if not news.standing:
+        return f"{where}: all resolved" if news.resolved else f"{where}: can be read again, nothing to report"
+    return f"{where}: {', '.join(_counts(news))}"
+
+
+def _counts(news: News) -> list[str]:
+    return [f"{news.standing[topic]:,} {words}" for topic, words in _STANDING.items() if news.standing.get(topic)]
+
+
+def _subject(news: News) -> str:
+    text = "".join(char if " " <= char <= "~" else "?" for char in f"ivs-reconciler: {_head(news)}")
+    return text if len(text) <= _SUBJECT else text[: _SUBJECT - 3] + "..."
+
+
+def _text(news: News, link: str) -> str:
+    lines = [_head(news)]
+    if news.failure:
+        lines.append(harmless(news.failure.replace("\n", " ")))
+        if news.standing:
+            lines.append(f"As last seen: {', '.join(_counts(news))}.")
+    elif news.readable_again:
+        lines.append("It can be read again.")
+    if news.new:
+        lines += [f"New: {len(news.new):,}", *(f"• {_item(item)}" for item in news.new[:_LINES])]
+        lines += [f"… and {len(news.new) - _LINES:,} more"] if len(news.new) > _LINES else []
+    if news.resolved:
+        lines += [f"Resolved: {len(news.resolved):,}", *(f"• {harmless(name)}" for name in news.resolved[:_LINES])]
+        lines += [f"… and {len(news.resolved) - _LINES:,} more"] if len(news.resolved) > _LINES else []
+    still = sum(news.standing.values()) - len(news.new)
+    if still > 0 and not news.failure:
+        lines.append(f"{plural(still, 'other finding')} still {'stands' if still == 1 else 'stand'}.")
+    if link:
+        lines.append(harmless(link))
+    return "\n".join(lines)
+
+
+def _item(item: Item) -> str:
+    words = f"{item.address}: {_STANDING[item.topic]}"
+    if item.paths:
+        words += f" in {joined(path_words(path) for path in item.paths[:6])}"
+    if item.who:
+        words += f", by {joined(item.who)}"
+    return harmless(words)
+
+
+def _body(news: News, identifier: str, at: str, link: str) -> dict[str, object]:
+    return {
+        "formatVersion": "1.0",
+        "id": identifier,
+        "at": at,
+        "stack": news.stack,
+        "target": news.target,
+        "accountId": news.account_id or None,
+        "region": news.region,
+        "number": news.number,
+        "state": "unreadable" if news.failure else "standing" if news.standing else "clear",
+        "summary": _head(news),
+        "failure": news.failure or None,
+        "new": [
+            {
+                "topic": item.topic.value,
+                "address": item.address,
+                "explanation": item.explanation,
+                "paths": list(item.paths),
+                "who": list(item.who),
+            }
+            for item in news.new[:_ITEMS]
+        ],
+        "resolved": list(news.resolved[:_ITEMS]),
+        "counts": {
+            "new": len(news.new),
+            "resolved": len(news.resolved),
+            "standing": {topic.value: news.standing[topic] for topic in Topic if news.standing.get(topic)},
+        },
+        "link": link or None,
+    }

@@ -1,0 +1,160 @@
+"""Spec files -> entries: one for each resource the user wrote, its shape judged, nothing merged or resolved yet.
+
+Sections may be spread over files and documents; the same id twice is a problem that names both places.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS
+from reconciler.spec import shapes
+from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
+from reconciler.spec.yaml import Source
+
+if TYPE_CHECKING:
+    from reconciler.spec.yaml import Mark
+
+SECTIONS: Mapping[str, KindName] = {
+    kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY
+}
+"""The section of every kind that has one of its own; stream keys stand in their channel."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One resource as written.
+
+    ``body`` has no empty fields; ``nulls`` names those that were written as null, which turns a default off.
+    ``broken`` names fields whose shape is wrong: they are out of ``body``, so that everything else can still be judged.
+    """
+
+    address: Address
+    body: dict[str, Any]
+    source: Source
+    document: int
+    mark: Mark
+    nulls: tuple[str, ...] = ()
+    broken: frozenset[str] = frozenset()
+
+    @property
+    def where(self) -> str:
+        """``file:line:col`` of the id."""
+        return f"{self.source.name}:{self.mark[0]}:{self.mark[1]}"
+
+    @property
+    def label(self) -> str:
+        """The address as messages name it."""
+        return f"{self.address.kind}/{dotted((self.address.id,))}"
+
+    def note(self, problems: Problems, fault: Fault) -> None:
+        """Note a problem at a path of this resource."""
+        path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
+        mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
+        problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
+
+
+def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
+    """Return every resource of these files; what is wrong with the shape of one is noted, and the field left out."""
+    entries: dict[Address, Entry] = {}
+    for source in sources:
+        for number, document in enumerate(source.documents):
+            if document is None:
+                continue
+            if not isinstance(document, dict):
+                problems.add(
+                    source.name,
+                    source.mark((), document=number),
+                    f"a spec file is a mapping of sections, and this is {sort_of(document)}",
+                    f"begin with one of {', '.join(SECTIONS)}",
+                )
+                continue
+            for section, bodies in document.items():
+                kind = SECTIONS.get(section)
+                if kind is None:
+                    problems.add(
+                        source.name,
+                        source.mark((section,), document=number, at_key=True),
+                        f"unknown section {shown(section)}",
+                        _section_hint(section),
+                    )
+                elif isinstance(bodies, dict):
+                    _gather_section(entries, kind, bodies, source, number, problems)
+                elif bodies is not None:
+                    mark = source.mark((section,), document=number)
+                    problems.add(
+                        source.name,
+                        mark,
+                        f"{section} is {sort_of(bodies)} where a mapping is needed",
+                        "write <id>: and the fields of the resource below it",
+                    )
+    return entries
+
+
+def _gather_section(
+    entries: dict[Address, Entry],
+    kind: KindName,
+    bodies: Mapping[str, Any],
+    source: Source,
+    number: int,
+    problems: Problems,
+) -> None:
+    section = KINDS[kind].section
+    marks = source.ids[number]
+    is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
+    accepts = shapes.accepts(kind.value)
+    for identifier, body in bodies.items():
+        address = Address(kind, identifier)
+        mark = marks.get((section, identifier)) or source.mark((section, identifier), document=number, at_key=True)
+        nulls: tuple[str, ...] = ()
+        if body is None:
+            body = {}  # noqa: PLW2901 - nothing written is the same as an empty mapping
+        elif isinstance(body, dict) and None in body.values():
+            nulls = tuple(key for key, value in body.items() if value is None)
+            # A stream key without anything of its own is still wanted.
+            body = {  # noqa: PLW2901
+                key: {} if key == "streamKey" else value
+                for key, value in body.items()
+                if value is not None or key == "streamKey"
+            }
+        entry = Entry(address, body, source, number, mark, nulls)
+        if not is_id(identifier):
+            from reconciler.spec.model_errors import id_fault  # noqa: PLC0415 - words are needed only where something is wrong
+
+            wrong = id_fault(identifier)
+            problems.add(source.name, mark, wrong.what, wrong.hint)
+        earlier = entries.setdefault(address, entry)
+        if earlier is not entry:
+            problems.add(
+                source.name,
+                mark,
+                f"the id is taken: it stands first at {earlier.where}",
+                "give one of the two another id",
+                address=entry.label,
+            )
+        if not accepts(body):
+            from reconciler.spec.model_errors import faults_of_resource  # noqa: PLC0415 - likewise
+
+            faults = list(faults_of_resource(kind, body))
+            for fault in faults:
+                entry.note(problems, fault)
+            _leave_out(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+
+
+def _leave_out(entry: Entry, broken: frozenset[str]) -> None:
+    body = entry.body if isinstance(entry.body, dict) else {}
+    entry.broken = broken
+    entry.body = {name: value for name, value in body.items() if name not in broken}
+    if "tags" in broken and isinstance(body.get("tags"), dict):
+        entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str)}
+
+
+def _section_hint(section: str) -> str:
+    near = nearest(section, SECTIONS)
+    if not near and "stream" in section.lower():
+        return "a stream key is written in its channel, as streamKey"
+    return suggestion(section, SECTIONS, otherwise=f"the sections are {', '.join(SECTIONS)}")

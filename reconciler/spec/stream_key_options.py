@@ -1,0 +1,144 @@
+"""The care of keys as the spec has it: the label that a stream key is made for, where its value goes, and for how long a key pair overlaps the next.
+
+A name may hold ``{stack}``, ``{target}``, ``{region}`` and ``{id}``, so that one line of defaults serves thousands of keys.
+What names may look like is Secrets Manager's and Parameter Store's own; AWS tags, where the name is written once the value is there, hold 256 characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC, Address, KindName
+from reconciler.model.resource import DesiredResource, digest_of
+from reconciler.model.target import Sink, Store, Target, seconds_of
+from reconciler.spec.problems import Fault, Problems, shown
+from reconciler.spec.resources import Entry
+from reconciler.spec.rules import count_fault
+
+SAMPLE = {"stack": "stack", "target": "target", "region": "region", "id": "id"}
+"""What placeholders are filled with where a name is judged that is not any one key's."""
+
+_LONGEST = 240
+_LONGEST_OVERLAP_DAYS = 9_999
+"""What the pattern of an overlap lets through."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]+")
+_PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+")
+_SECRET_ARN = re.compile(r"arn:aws:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+")
+
+
+def names_of(stack: str, target: Target, identifier: str) -> Mapping[str, str]:
+    """Return what the placeholders of a name stand for."""
+    return {"stack": stack, "target": target.name, "region": target.region, "id": identifier}
+
+
+def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | None, list[Fault]]:
+    """Return the sink that a ``sink`` block means, and what is wrong with it; paths start in the block."""
+    given = [store for store in (Store.SECRETS_MANAGER, Store.PARAMETER_STORE) if raw.get(store.value) is not None]
+    if len(given) != 1:
+        return None, [Fault((), "sink names not one place", "write one of secretsManager and parameterStore")]
+    store = given[0]
+    body: Mapping[str, Any] = raw[store.value]
+    name, arn = body.get("name"), body.get("arn")
+    if (name is None) == (arn is None):
+        needed = "write one of name and arn" if store is Store.SECRETS_MANAGER else "write name"
+        return None, [Fault((store.value,), f"{store.value} names not one place", needed)]
+    field = "name" if arn is None else "arn"
+    faults = [
+        fault.below((store.value, field))
+        for fault in _name_faults(store, str(body[field]), names, is_arn=arn is not None)
+    ]
+    return Sink(store, filled(str(body[field]), names), str(body.get("kmsKeyId") or "")), faults
+
+
+def filled(text: str, names: Mapping[str, str]) -> str:
+    """Return the text with its placeholders filled in; one that is not known stays."""
+    return _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), text)
+
+
+def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
+    unknown = [name for name in _PLACEHOLDER.findall(text) if name not in names]
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in names)
+        yield Fault(
+            (), f"{shown(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}"
+        )
+        return
+    name = filled(text, names)
+    if len(name) > _LONGEST:
+        yield Fault((), f"{shown(name)} has {len(name)} characters, and {_LONGEST} are allowed", "shorten it")
+    elif is_arn:
+        found = _SECRET_ARN.fullmatch(name)
+        if found is None:
+            yield Fault(
+                (),
+                f"{shown(name)} is not the ARN of a secret",
+                "write arn:aws:secretsmanager:<region>:<account>:secret:<name>",
+            )
+        elif found[1] != names["region"] and names is not SAMPLE:
+            yield Fault(
+                (),
+                f"{shown(name)} is in {found[1]}, and the target in {names['region']}",
+                "name a secret in the same region",
+            )
+    elif store is Store.SECRETS_MANAGER and not _SECRET.fullmatch(name):
+        yield Fault((), f"{shown(name)} is not the name of a secret", "use letters, digits and / _ + = . @ -")
+    elif store is Store.PARAMETER_STORE and (
+        not _PARAMETER.fullmatch(name) or name.lower().lstrip("/").startswith(("aws", "ssm"))
+    ):
+        yield Fault(
+            (),
+            f"{shown(name)} is not the name of a parameter",
+            "use letters, digits and _ . -, in parts that each begin with /, and do not begin with aws or ssm",
+        )
+
+
+def care_of(
+    entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str], problems: Problems
+) -> tuple[str, Sink | None]:
+    """Return the label that a channel's stream key is to be made for, and where its value goes; ``null`` means without the default."""
+    own: Mapping[str, Any] = entry.body["streamKey"]
+    merged = {**defaults, **own}
+    raw = merged.get("sink")
+    sink = None
+    if raw is not None:
+        sink, faults = sink_of(raw, names)
+        for fault in faults:
+            entry.note(problems, fault.below(("streamKey", "sink") if "sink" in own else ("streamKey",)))
+    return str(merged.get("rotation") or ""), sink
+
+
+def overlap_of(entry: Entry) -> int:
+    """Return for how many seconds a key pair stays beside the one that replaces it."""
+    text = str((entry.body.get("rotation") or {}).get("overlap") or "")
+    return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
+
+
+def with_care(
+    key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems
+) -> DesiredResource:
+    """Return a stream key with its label and sink as tags, and in its digest: what is compared with what the live key carries."""
+    care = {**({ROTATION: label} if label else {}), **({DELIVERED: sink.mark} if sink else {})}
+    if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(care)):
+        entry.note(problems, too_many.below(("streamKey",)))
+    digest = digest_of({"digest": key.digest, **care})
+    return replace(key, tags={**key.tags, SPEC: digest, **care}, digest=digest, sink=sink)
+
+
+def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource], problems: Problems) -> None:
+    """Note keys whose values would be written over one another."""
+    first: dict[str, Address] = {}
+    for key in keys:
+        if key.sink is None:
+            continue
+        other = first.setdefault(key.sink.mark, key.address)
+        if other != key.address:
+            what = f"{key.sink} takes the value of {other} too, and would be written over"
+            channel = Address(KindName.CHANNEL, key.address.id)
+            entries[channel].note(
+                problems, Fault(("streamKey",), what, "give each key a place of its own; {id} in the name does")
+            )

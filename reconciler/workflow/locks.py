@@ -1,0 +1,403 @@
+"""One apply at a time: the lock of a target is taken before its account is read, renewed while the apply runs, and released at the end.
+
+A lock says who holds it, since when and from where, and until when it is to be respected.
+Its holder moves that time on; a holder that died does not, so that nobody has to be asked.
+Losing a lock stops an apply as a person would: calls in flight finish and no more start.
+
+The system's own file lock, waited for and not for ever: a process that was stopped, or waits for a disk, keeps it as long as it lives.
+
+A lock in a file: who holds it, read and written under the system's own file lock, so that two processes of one machine never both believe to hold it.
+
+Whether a process that left its name in a file is still there: the one that wrote it, and not another that was given its number since.
+
+A mark is the start of the machine, the space of process numbers (a container has its own) and the moment the process began, as Linux tells them.
+Where it does not tell, and for files from before marks, the number alone has to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from reconciler import logs
+from reconciler.aws.lock import S3Door
+from reconciler.errors import AwsError, LockHeld, UsageError
+from reconciler.model.lock import Holder, from_json, moment, to_json
+from reconciler.model.target import FileLock, S3Lock, Target
+
+_FLOCK_LOOK_SECONDS = 0.1
+
+
+def locked(
+    handle: int,
+    patience: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Lock an open file against everybody else; ``False`` when somebody else kept it for so many seconds. It is free again once the file is closed. Raises ``OSError``."""
+    until = clock() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock() >= until:
+                return False
+            sleep(_FLOCK_LOOK_SECONDS)
+        else:
+            return True
+
+
+_MOST = 65_536
+
+
+class FileDoor:
+    """The file at a path. A token names one state of it. ``patience`` is how many seconds another process may have it open for."""
+
+    def __init__(self, path: str, *, patience: float = 30.0) -> None:
+        self.where = f"the lock file {path}"
+        self._path = Path(path)
+        self._patience = patience
+
+    def read(self) -> tuple[Holder | None, str]:
+        """Return who holds or held it, and the token of what was read. Raises ``UsageError``."""
+        with self._open() as handle:
+            return self._content(handle)
+
+    def write(self, holder: Holder, token: str) -> str | None:
+        """Write, if nothing has changed since the token; return the new token, or ``None`` when something has. Raises ``UsageError``."""
+        with self._open() as handle:
+            if self._token(os.pread(handle, _MOST, 0)) != token:
+                return None
+            data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
+            os.pwrite(handle, data, 0)
+            os.ftruncate(handle, len(data))
+            os.fsync(handle)
+            return self._token(data)
+
+    def force(self, holder: Holder) -> None:
+        """Write whatever stands there, understood or not. Raises ``UsageError``."""
+        with self._open() as handle:
+            token = self._token(os.pread(handle, _MOST, 0))
+        self.write(holder, token)
+
+    def _content(self, handle: int) -> tuple[Holder | None, str]:
+        data = os.pread(handle, _MOST, 0)
+        if not data:
+            return None, ""
+        try:
+            return from_json(json.loads(data)), self._token(data)
+        except (ValueError, RecursionError):
+            raise UsageError(
+                f"{self.where} holds something else than a lock; name another file, or release it with unlock --force"
+            ) from None
+
+    @staticmethod
+    def _token(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest() if data else ""
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """Open the file with nobody else inside."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(
+                f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written"
+            ) from None
+        try:
+            if not locked(handle, self._patience):
+                raise UsageError(
+                    f"{self.where} is being read or written by another process for more than {self._patience:g} seconds, which takes no time; "
+                    "look for one that is stopped, or name a file on a disk of this machine"
+                )
+            yield handle
+        except OSError as error:
+            raise UsageError(
+                f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); name a file on a disk of this machine"
+            ) from None
+        finally:
+            os.close(handle)
+
+
+_BEGAN = 19
+"""Where the moment a process began stands in ``/proc/PID/stat``, counted from its state, which is behind the name in brackets (proc(5))."""
+
+
+class Fate(Enum):
+    """What became of a process."""
+
+    THERE = "it is there, or nothing says that it is not"
+    GONE = "it was of this machine, and is not there any more"
+    UNKNOWN = "it is of another machine, another container, or an earlier start of this machine"
+
+
+def mark_of(pid: int) -> str:
+    """Return the mark of a process of this machine, or nothing where there is none to be had."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        space = Path("/proc/self/ns/pid").readlink()
+        return f"{boot} {space} {_status(pid)[_BEGAN]}"
+    except (OSError, ValueError, IndexError):
+        return ""
+
+
+def fate_of(host: str, pid: int, mark: str) -> Fate:
+    """Return what became of a process."""
+    if host != socket.gethostname() or pid <= 0:
+        return Fate.UNKNOWN
+    ours = mark_of(os.getpid())
+    if mark and ours and mark.rpartition(" ")[0] != ours.rpartition(" ")[0]:
+        return Fate.UNKNOWN
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return Fate.GONE
+    except (OSError, OverflowError):
+        pass  # it is somebody else's
+    now = mark_of(pid)
+    if (mark and now and mark != now) or _is_over(pid):
+        return Fate.GONE
+    return Fate.THERE
+
+
+def _is_over(pid: int) -> bool:
+    """Whether a process has ended, and only its parent has not looked yet."""
+    try:
+        return _status(pid)[0] in ("Z", "X")
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _status(pid: int) -> list[str]:
+    # A name may hold blanks and brackets.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+LEASE_SECONDS = 120.0
+"""How long a lock is to be respected without a sign of life."""
+
+RENEW_SECONDS = 30.0
+_LOOK_SECONDS = 3.0
+_LOG = logs.get("lock")
+
+
+class Door(Protocol):
+    """Where a lock is written down. A token names one state of it; a write with an old token does nothing."""
+
+    where: str
+
+    def read(self) -> tuple[Holder | None, str]:
+        """Return who holds or held it, and the token of what was read."""
+
+    def write(self, holder: Holder, token: str) -> str | None:
+        """Write if nothing has changed since the token; return the new token, or ``None`` when something has."""
+
+    def force(self, holder: Holder) -> None:
+        """Write whatever stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """The clocks and the patience of somebody who takes locks: ``now`` in seconds since the epoch, ``wait`` returns early, and true, once its event is set."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    wait: Callable[[threading.Event, float], bool] = lambda event, seconds: event.wait(seconds)
+
+
+def door_of(target: Target, *, sleep: Callable[[float], None] = time.sleep) -> Door | None:
+    """Return where the target's lock is, or ``None`` when it has none."""
+    match target.lock:
+        case None:
+            return None
+        case FileLock(path):
+            return FileDoor(path)
+        case S3Lock():
+            return S3Door(target.lock, target, sleep=sleep)
+
+
+def this_run(command: str, now: float, environment: Mapping[str, str] = os.environ) -> Holder:
+    """Return who we are, as far as this machine and its CI tell."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = f"user {os.getuid()}"
+    who = environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user
+    pid = os.getpid()
+    return Holder(
+        uuid.uuid4().hex[:12],
+        who,
+        socket.gethostname(),
+        pid,
+        command,
+        now,
+        now + LEASE_SECONDS,
+        _run_url(environment),
+        mark=mark_of(pid),
+    )
+
+
+def is_dead(holder: Holder) -> bool:
+    """Whether the holder was a process of this machine that is not there any more. One that cannot be told is respected until its lock expires."""
+    return fate_of(holder.host, holder.pid, holder.mark) is Fate.GONE
+
+
+@contextlib.contextmanager
+def holding(
+    targets: tuple[Target, ...],
+    command: str,
+    *,
+    patience: float = 0.0,
+    say: Callable[[str], None] = lambda _text: None,
+    clock: Time | None = None,
+) -> Iterator[Mapping[str, threading.Event]]:
+    """Hold the locks of these targets; yields, by target, an event that is set once its lock was lost.
+
+    Waits up to ``patience`` seconds for each. ``say`` is told what a person should know.
+    Raises ``LockHeld`` where somebody else holds one, ``AwsError`` and ``UsageError`` where a lock cannot be used.
+    """
+    clock = clock or Time()
+    with contextlib.ExitStack() as stack:
+        held: dict[str, threading.Event] = {}
+        # In the order of names, whatever was asked for: two runs that want the same targets never wait for each other.
+        for target in sorted(targets, key=lambda target: target.name):
+            door = door_of(target, sleep=clock.sleep)
+            if door is not None:
+                held[target.name] = stack.enter_context(
+                    _held(target.name, door, this_run(command, clock.now()), patience, say, clock)
+                )
+        yield held
+
+
+def stopping(stop: threading.Event, lost: threading.Event | None) -> threading.Event:
+    """Return an event that is set when a person wants to stop, and when the lock was lost."""
+    return stop if lost is None else _Either(stop, lost)
+
+
+class _Either(threading.Event):
+    """Set when one of two events is."""
+
+    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+        super().__init__()
+        self._both = (first, second)
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self._both)
+
+
+@dataclass(slots=True)
+class _Lease:
+    """A lock that is held: its last written state, and whether it was lost."""
+
+    name: str
+    door: Door
+    holder: Holder
+    token: str
+    say: Callable[[str], None]
+    clock: Time
+    over: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def keep(self) -> None:
+        """Renew until it is over; runs in a thread of its own."""
+        while not self.clock.wait(self.over, RENEW_SECONDS):
+            if not self.renewed():
+                return
+
+    def renewed(self) -> bool:
+        """Move the end on; ``False`` when the lock was lost."""
+        fresh = replace(self.holder, expires=self.clock.now() + LEASE_SECONDS)
+        try:
+            token = self.door.write(fresh, self.token)
+        except (AwsError, UsageError) as error:
+            _LOG.warning("lock not renewed", target=self.name, reason=str(error))
+            # Others respect it until it expires; so long may it be renewed late.
+            if self.clock.now() < self.holder.expires - RENEW_SECONDS:
+                return True
+            return self._give_up(f"it could not be renewed ({error})")
+        if token is None:
+            return self._give_up("somebody else took it")
+        self.holder, self.token = fresh, token
+        return True
+
+    def release(self) -> None:
+        """Let go of it, unless it is somebody else's by now."""
+        if self.lost.is_set():
+            return
+        try:
+            self.door.write(replace(self.holder, released=True), self.token)
+        except (AwsError, UsageError) as error:
+            self.say(
+                f"{self.name}: {self.door.where} could not be released ({error}); it expires at {moment(self.holder.expires)} by itself"
+            )
+
+    def _give_up(self, why: str) -> bool:
+        self.lost.set()
+        self.say(f"{self.name}: {self.door.where} was lost: {why}; calls in flight finish, no more start")
+        return False
+
+
+@contextlib.contextmanager
+def _held(
+    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+) -> Iterator[threading.Event]:
+    lease = _Lease(name, door, *_taken(name, door, holder, patience, say, clock), say, clock)
+    keeper = threading.Thread(target=lease.keep, name=f"lock-{name}", daemon=True)
+    keeper.start()
+    try:
+        yield lease.lost
+    finally:
+        lease.over.set()
+        keeper.join()
+        lease.release()
+
+
+def _taken(
+    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+) -> tuple[Holder, str]:
+    """Take the lock and return what was written. Raises ``LockHeld``."""
+    until = clock.now() + patience
+    told = False
+    while True:
+        other, token = door.read()
+        now = clock.now()
+        if other is None or not other.held_at(now) or is_dead(other):
+            fresh = replace(holder, since=now, expires=now + LEASE_SECONDS)
+            written = door.write(fresh, token)
+            if written is not None:
+                if other is not None and not other.released:
+                    end = "the process is gone" if other.held_at(now) else f"it expired at {moment(other.expires)}"
+                    say(f"{name}: {door.where} was taken over from {other}: {end}")
+                return fresh, written
+            continue  # somebody was quicker; look who
+        if now >= until:
+            raise LockHeld(
+                f"{name}: {door.where} is held by {other}, and expires at {moment(other.expires)} unless it is renewed; "
+                f"wait with --lock-timeout 10m, or, if that run is surely over, release it with: ivs-reconciler unlock --target {name}"
+            )
+        if not told:
+            say(f"{name}: waiting for {door.where}, held by {other}")
+            told = True
+        clock.sleep(min(_LOOK_SECONDS, until - now))
+
+
+def _run_url(environment: Mapping[str, str]) -> str:
+    run = environment.get("GITHUB_RUN_ID")
+    if run:
+        return f"{environment.get('GITHUB_SERVER_URL', 'https://github.com')}/{environment.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}"
+    return environment.get("CI_JOB_URL") or environment.get("BUILD_URL") or ""

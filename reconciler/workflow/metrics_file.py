@@ -1,0 +1,92 @@
+"""What a single run took, target by target, as the samples that ``report/metrics`` names; and the text file that they are kept in.
+
+The file is replaced as a whole, so that a collector never reads half of it, and can be read by another user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from reconciler.aws.connection import Connection, connect
+from reconciler.aws.limiter import is_throttle
+from reconciler.drift.report import DriftReport
+from reconciler.errors import AwsError, UsageError
+from reconciler.model.target import Target
+from reconciler.report import metrics
+
+
+class Tally:
+    """Counts the requests to each target, and how long they took. Safe to share between threads."""
+
+    def __init__(
+        self, *, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._calls: dict[str, Counter[tuple[str, str]]] = {}
+        self._spans: dict[str, tuple[float, float]] = {}
+
+    @contextlib.contextmanager
+    def opening(self, target: Target) -> Iterator[Connection]:
+        """Open the way to a target, as ``connect`` does."""
+        began = self._monotonic()
+        with self._lock:
+            self._spans[target.name] = began, began
+        with connect(target, on_request=partial(self._count, target.name)) as connection:
+            yield connection
+
+    def _count(self, target: str, operation: str, error: AwsError | None) -> None:
+        outcome = metrics.OK if error is None else metrics.THROTTLED if is_throttle(error) else metrics.FAILED
+        with self._lock:
+            self._calls.setdefault(target, Counter())[operation, outcome] += 1
+            self._spans[target] = self._spans[target][0], self._monotonic()
+
+    def sample(self, stack: str, target: str, report: DriftReport | None) -> metrics.Sample:
+        """Return what the run of one target came to; without a report it could not be read."""
+        began, ended = self._spans.get(target, (0.0, 0.0))
+        at = self._now()
+        known = report is not None and not report.unread
+        return metrics.Sample(
+            stack,
+            target,
+            ran_at=at,
+            seconds=ended - began,
+            last_success=at if known else 0.0,
+            in_sync=metrics.is_in_sync(report) if report is not None and known else None,
+            counts=metrics.counts_of(report) if report is not None and known else {},
+            ignored=report.ignored_differences if report is not None else 0,
+            calls=dict(self._calls.get(target, {})),
+        )
+
+
+def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
+    """Write the samples; a run that failed carries on the last success that the file had. Raises ``UsageError``."""
+    before: dict[tuple[str, str], float] = {}
+    with contextlib.suppress(OSError, ValueError):
+        before = metrics.last_successes(path.read_text(encoding="utf-8"))
+    kept = [replace(one, last_success=one.last_success or before.get((one.stack, one.target), 0.0)) for one in samples]
+    try:
+        # A collector takes every name that ends with .prom; this one does not.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(metrics.render(kept))
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); name another file with --prometheus"
+        ) from None

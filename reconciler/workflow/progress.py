@@ -1,0 +1,104 @@
+"""Says while work runs what is left of it and how long that takes at the present pace: of an apply, and of reading an account.
+
+The wish to stop, as a signal brings it: the first lets calls in flight finish, the second ends the process as usual.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reconciler.apply import Event, Forecast, StepFinished
+from reconciler.aws.client import Answer, ReadCalls
+from reconciler.plan.plan import TargetPlan
+from reconciler.plan.steps import Expected, calls_of, expected
+
+EVERY_SECONDS = 1.0
+"""The least time between two forecasts."""
+
+
+def forecasting(
+    plan: TargetPlan, on_event: Callable[[Event], None], pace: Callable[[str], float | None], clock: Callable[[], float]
+) -> Callable[[Event], None]:
+    """Return what takes the events of an apply, passes them on, and adds a forecast now and then; none where no pace is kept."""
+    left = calls_of(plan)
+    if any(pace(operation) is None for operation in left):
+        return on_event
+    began = clock()
+    told = began - EVERY_SECONDS
+
+    def forecast() -> None:
+        nonlocal told
+        now = clock()
+        coming = expected(left, lambda operation: pace(operation) or 1.0)
+        if coming is not None and now - told >= EVERY_SECONDS:
+            told = now
+            on_event(
+                Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began)
+            )
+
+    def event(one: Event) -> None:
+        on_event(one)
+        if isinstance(one, StepFinished):
+            left[one.outcome.operation] -= 1
+            forecast()
+
+    forecast()
+    return event
+
+
+class Foreseen:
+    """Passes calls on and tells how many there were and how long those take that are still to come, or ``None`` where no pace is kept."""
+
+    def __init__(
+        self,
+        calls: ReadCalls,
+        coming: Counter[str],
+        pace: Callable[[str], float | None],
+        progress: Callable[[int, Expected | None], None],
+    ) -> None:
+        self._calls = calls
+        self._coming = coming
+        self._pace = pace
+        self._progress = progress
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
+        """Pass one call on."""
+        answer = self._calls.call(operation, parameters)
+        with self._lock:
+            self._count += 1
+            self._coming[operation] -= 1
+            paced = self._pace(operation) is not None
+            self._progress(self._count, expected(self._coming, lambda name: self._pace(name) or 1.0) if paced else None)
+        return answer
+
+
+@contextlib.contextmanager
+def stoppable(said: str = "") -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop, and say so on stderr where there is something to say."""
+    stop = threading.Event()
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: object) -> None:
+        # Nothing else may be done here: the main thread may be inside any lock at this moment.
+        del frame
+        stop.set()
+        signal.signal(number, previous[number])
+        if said:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(said)
+
+    for number in previous:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,147 @@
+"""Saved plans: reading one, whether it still fits what is there, and seeing to it that it is applied once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.errors import PlanRefused, StalePlan, UsageError
+from reconciler.model.target import Guardrails, Project
+from reconciler.plan.codec import fingerprint, from_json
+from reconciler.plan.guardrails import recounted
+from reconciler.plan.live_channels import LiveRules
+from reconciler.plan.plan import Plan, TargetPlan
+from reconciler.plan.replacement import counted_anew
+from reconciler.plan.stale import moved
+from reconciler.workflow.survey import Survey, heeding_streams
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a saved plan. Raises ``UsageError`` where the file is missing, is no plan, or was changed by hand."""
+    text = ""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return from_json(json.loads(text))
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved"
+        ) from None
+    except (UsageError, PlanRefused) as error:
+        raise _strange(path, text) or type(error)(f"{path}: {error}") from None
+    except (ValueError, RecursionError):
+        raise _strange(path, text) or UsageError(
+            f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE"
+        ) from None
+
+
+def _strange(path: Path, text: str) -> UsageError | None:
+    """Return the error that names another output of ours for what it is, and says what shows it."""
+    from reconciler.drift.codec import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is no plan needs it
+
+    sort = sort_of(text)
+    shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "make one with plan --out FILE"
+    return UsageError(f"{path}: {sort}, and not a saved plan; {shown}") if sort else None
+
+
+def claim(path: Path, plan: Plan) -> None:
+    """Mark a saved plan as applied, before its first call. Raises ``StalePlan`` when that was done before.
+
+    The mark is a file beside the plan, made so that only one of two processes can make it.
+    It is a convenience: an apply also compares live state with what the plan saw, which refuses a second run wherever the file went.
+    """
+    mark = path.with_name(path.name + ".applied")
+    content = {
+        "fingerprints": [fingerprint(target) for target in plan.targets],
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    try:
+        handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        if _belongs(mark, content["fingerprints"]):
+            raise StalePlan(
+                f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again"
+            ) from None
+        with contextlib.suppress(OSError):
+            mark.write_text(json.dumps(content), encoding="utf-8")
+        return
+    except OSError:
+        return  # A folder that cannot be written holds no mark; live state still tells.
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream)
+    except OSError:
+        # Nothing was applied yet, and an empty mark would say that it was.
+        mark.unlink(missing_ok=True)
+
+
+def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """Return the plan with only these targets; all of them when none is named. Raises ``UsageError`` for one it does not hold."""
+    held = [target.name for target in plan.targets]
+    unknown = [name for name in names if name not in held]
+    if unknown:
+        raise UsageError(f"the plan holds no target {', '.join(map(repr, unknown))}; it holds {', '.join(held)}")
+    return replace(plan, targets=tuple(target for target in plan.targets if not names or target.name in names))
+
+
+def must_fit(plan: Plan, project: Project) -> None:
+    """Raise ``StalePlan`` when the project is not the one the plan was made for."""
+    if plan.of_revisions:
+        raise UsageError(
+            "this compares two revisions and saw no account, so it cannot be applied; make a plan with plan --out FILE"
+        )
+    if plan.stack != project.stack:
+        raise StalePlan(
+            f"plan refused: it is of stack {plan.stack!r}, and {project.path} is of stack {project.stack!r}; plan again here"
+        )
+    for target in plan.targets:
+        current = project.targets.get(target.name)
+        if current is None:
+            raise StalePlan(f"plan refused: {project.path} has no target {target.name!r} any more; plan again")
+        if current.region != target.region or current.account_id not in (None, target.account_id):
+            raise StalePlan(
+                f"plan refused: target {target.name!r} now means another account or region than when the plan was made; plan again"
+            )
+
+
+def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
+    """Return what moved since the plan was made, a line each."""
+    saved = {target.name: target for target in plan.targets}
+    lines: list[str] = []
+    for survey in surveys:
+        target = saved[survey.target.name]
+        if survey.live.account_id != target.account_id:
+            lines.append(
+                f"{target.name}: the credentials are of account {survey.live.account_id}, the plan is of {target.account_id}"
+            )
+            continue
+        lines += [f"{target.name}: {line}" for line in moved(target, survey.desired, survey.live)]
+    return lines
+
+
+def counted_from(plan: Plan, now: datetime) -> Plan:
+    """Return a saved plan with the times that count from its apply counted from now."""
+    later = now - datetime.fromisoformat(plan.created_at)
+    return replace(plan, targets=tuple(counted_anew(target, later) for target in plan.targets))
+
+
+def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
+    """Yield the saved targets' plans as the channels on air now allow; what a plan has decided about a channel stays decided."""
+    by_name = {survey.target.name: survey for survey in surveys}
+    for target in plan.targets:
+        survey = by_name[target.name]
+        rules = LiveRules.of(guardrails, plan.options, survey.desired.resources)
+        yield recounted(heeding_streams(target, rules, survey.connection.gateway), survey.live)
+
+
+def _belongs(mark: Path, fingerprints: object) -> bool:
+    """Whether a mark is of this very plan, and not of an older one saved under the same name."""
+    try:
+        content = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and content.get("fingerprints") == fingerprints

@@ -1,0 +1,329 @@
+"""Targets looked at: connection, live state, plan.
+
+Every target is read at the same time as the others; the results stay in the project's order.
+A target that fails is reported beside the others, so that one bad account does not hide the rest.
+
+Asks what is on air where a plan touches channels, and has the plan take that into account.
+
+Holds ``--only`` and ``--exclude`` against what the targets have, where everything of it could be read.
+
+What every target holds, read at the same time; a target that fails is reported beside the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from reconciler.aws.client import Answer, ReadCalls
+from reconciler.aws.connection import Connection, connect
+from reconciler.aws.errors import denied
+from reconciler.aws.overview import read_overview
+from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
+from reconciler.errors import AwsError, UsageError
+from reconciler.model.address import Address, KindName
+from reconciler.model.observed import Overview
+from reconciler.model.quotas import DEFAULTS, Applied
+from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
+from reconciler.model.target import Project, Target
+from reconciler.plan.decide import build_plan
+from reconciler.plan.decision import NOTHING, Rotate
+from reconciler.plan.guardrails import must_ask, with_quotas
+from reconciler.plan.live_channels import (
+    Broadcasts,
+    LiveRules,
+    needs_streams,
+    to_stop,
+    with_streams,
+    with_unknown_named,
+    without_streams,
+)
+from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
+from reconciler.plan.steps import Expected, reads_of
+from reconciler.workflow.history import standing_in
+
+
+def heeding_streams(plan: TargetPlan, rules: LiveRules, calls: ReadCalls) -> TargetPlan:
+    """Return the plan with channels on air taken into account. Nothing is asked when no channel is touched that may be on air.
+
+    A caller who may not see what is on air gets the rest of the plan. Raises ``AwsError`` for any other failure.
+    """
+    plan = with_unknown_named(plan, rules)
+    if not needs_streams(plan):
+        return replace(plan, wait_live=rules.wait_seconds)
+    try:
+        streams = read_streams(calls)
+    except AwsError as error:
+        return replace(without_streams(plan, denied(error)), wait_live=rules.wait_seconds)
+    keys: dict[str, tuple[LiveResource, ...]] = {}
+    hidden: dict[str, str] = {}
+    for arn in to_stop(plan, streams, rules):
+        try:
+            keys[arn] = read_stream_keys(calls, arn)
+        except AwsError as error:
+            hidden[arn] = denied(error)
+    return with_streams(plan, Broadcasts(streams, keys, hidden), rules)
+
+
+_TARGETS_AT_ONCE = 8
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int, Expected | None], None]
+"""Told the name of a target, how many calls were made for it so far, and how long those take that the spec lets expect; ``None`` where no pace is kept."""
+
+
+Opening = Callable[[Target], contextlib.AbstractContextManager[Connection]]
+"""Opens the way to a target; ``connect``, or ``connect`` with a clock, a sleep or a count of requests of the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One target, looked at: what is wanted, what is there, and what to do about it. ``read_at`` is when the reading began, by the monotonic clock."""
+
+    target: Target
+    desired: DesiredState
+    live: LiveState
+    plan: TargetPlan
+    connection: Connection
+    read_at: float = field(default_factory=time.monotonic)
+
+
+@contextlib.contextmanager
+def surveyed(  # noqa: PLR0913 - each is one seam, and named
+    project: Project,
+    targets: tuple[Target, ...],
+    options: PlanOptions,
+    *,
+    desired: Mapping[str, DesiredState],
+    adopt: Mapping[Address, str] | None = None,
+    progress: Progress | None = None,
+    failures: list[AwsError] | None = None,
+    missed: dict[str, AwsError] | None = None,
+    opening: Opening = connect,
+    rotate: Rotate = NOTHING,
+) -> Iterator[tuple[Survey, ...]]:
+    """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
+
+    Raises ``AwsError`` with one line for each target that failed; with ``failures``, puts it there and yields the other targets,
+    for verbs that only look; ``missed`` takes each failed target's own error, by name.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def survey(target: Target) -> Survey | AwsError:
+            try:
+                connection = stack.enter_context(opening(target))
+                wanted = desired[target.name]
+                began = time.monotonic()
+                live = read_target(
+                    connection,
+                    wanted,
+                    options,
+                    adopt or {},
+                    progress and (lambda calls, left: progress(target.name, calls, left)),
+                )
+                plan = plan_target(project, target, wanted, live, options, connection, adopt or {}, rotate=rotate)
+                return Survey(target, wanted, live, plan, connection, began)
+            except AwsError as error:
+                return error
+
+        found = for_each(targets, survey)
+        failed = failure_of(targets, found)
+        if failed is not None:
+            if failures is None:
+                raise failed
+            failures.append(failed)
+        if missed is not None:
+            missed.update(
+                (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
+            )
+        yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def for_each(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
+    """Look at all targets at the same time and return what was found, in their order. Whoever interrupts it does not wait for what is under way."""
+    pool = ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target")
+    over = False
+    try:
+        found = list(pool.map(look, targets))
+        over = True
+    finally:
+        pool.shutdown(wait=over, cancel_futures=not over)
+    return found
+
+
+def failure_of(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
+    """Return the failures of all targets as one error, a line each, with the first one's code; ``None`` when all went well."""
+    failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
+    if not failures:
+        return None
+    lines = [f"{target.name}: {_in_full(failure)}" for target, failure in failures]
+    first = failures[0][1]
+    return AwsError(
+        "\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id
+    )
+
+
+def _in_full(failure: AwsError) -> str:
+    """Return an error with what AWS Support would ask for, where its text does not say it already."""
+    text = str(failure)
+    head = f"{failure.operation}: " if failure.operation and failure.operation not in text else ""
+    facts = [
+        fact
+        for fact in (failure.code, failure.request_id and f"request {failure.request_id}")
+        if fact and fact not in text
+    ]
+    return f"{head}{text}{f' ({chr(44).join(facts)})' if facts else ''}".replace(",request", ", request")
+
+
+def read_target(
+    connection: Connection,
+    desired: DesiredState,
+    options: PlanOptions,
+    adopt: Mapping[Address, str],
+    progress: Callable[[int, Expected | None], None] | None = None,
+) -> LiveState:
+    """Read what a plan of this spec needs to know about one account and region."""
+    names: dict[KindName, set[str]] = {}
+    if options.adopt:
+        for address, resource in desired.resources.items():
+            name = resource.properties.get("name")
+            if isinstance(name, str) and name:
+                names.setdefault(address.kind, set()).add(name)
+    request = ReadRequest(
+        stack=desired.stack,
+        stream_key_channels=frozenset(
+            address.id for address in desired.resources if address.kind is KindName.STREAM_KEY
+        ),
+        adopt_names={kind: frozenset(found) for kind, found in names.items()},
+        ignore_tags=desired.ignore_tags,
+        needed=frozenset(address.kind for address in desired.resources),
+        full_arns=frozenset(adopt.values()),
+    )
+    calls: ReadCalls = connection.gateway
+    if progress is not None:
+        from reconciler.workflow.progress import Foreseen  # noqa: PLC0415 - it brings the whole room of apply, which a plan that nobody watches does not need
+
+        calls = Foreseen(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
+    return read_live(calls, request, account_id=connection.account_id, region=connection.region)
+
+
+def plan_target(
+    project: Project,
+    target: Target,
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    connection: Connection,
+    adopt: Mapping[Address, str],
+    *,
+    rotate: Rotate = NOTHING,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> TargetPlan:
+    """Decide what to do about one target.
+
+    Which channels are on air is asked only when the plan would touch one, and which quotas apply only when it would create something that counts.
+    """
+    allowed, at = replace(options, prune=options.prune or target.prune), now()
+    plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
+    applied = Applied()
+    if must_ask(plan):
+        applied = connection.quotas()
+        if applied.limits != DEFAULTS:
+            plan = build_plan(
+                desired,
+                live,
+                allowed,
+                target_name=target.name,
+                adopt=adopt,
+                limits=applied.limits,
+                rotate=rotate,
+                now=at,
+            )
+    plan = heeding_streams(
+        plan,
+        LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live),
+        connection.gateway,
+    )
+    return with_quotas(plan, live, applied)
+
+
+def whole_plan(
+    project: Project,
+    surveys: tuple[Survey, ...],
+    options: PlanOptions,
+    *,
+    git_commit: str | None,
+    now: datetime | None = None,
+) -> Plan:
+    """Put the targets' plans together into the value that is shown, saved and applied."""
+    return Plan(
+        stack=project.stack,
+        created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        git_commit=git_commit,
+        spec_digest="sha256:" + digest_of({survey.target.name: survey.desired.digest for survey in surveys}),
+        options=options,
+        targets=tuple(survey.plan for survey in surveys),
+    )
+
+
+class Counted:
+    """Passes calls on and counts them."""
+
+    def __init__(self, calls: ReadCalls) -> None:
+        self._calls = calls
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
+        """Pass one call on."""
+        answer = self._calls.call(operation, parameters)
+        with self._lock:
+            self.count += 1
+        return answer
+
+
+def must_name_something(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
+    """Raise ``UsageError`` for globs that match nothing in any target. Where something could not be read, nobody can tell, and nothing is said."""
+    if (
+        not (options.only or options.exclude)
+        or len(surveys) < len(desired)
+        or any(survey.live.unreadable for survey in surveys)
+    ):
+        return
+    from reconciler.plan.selection import misspelt  # noqa: PLC0415 - few ask for a part
+
+    known = {address for state in desired.values() for address in state.resources}
+    known |= {address for survey in surveys for address in standing_in(survey.live, survey.desired.stack)}
+    wrong = misspelt(options.only, options.exclude, known)
+    if wrong:
+        raise UsageError("\n".join(wrong))
+
+
+def overviews(
+    stack: str, targets: tuple[Target, ...], *, opening: Opening = connect
+) -> tuple[tuple[Overview, ...], AwsError | None]:
+    """Return what could be read, and what failed, as one error with a line for each target."""
+
+    def read(target: Target) -> Overview | AwsError:
+        try:
+            with opening(target) as connection:
+                return read_overview(
+                    connection.gateway,
+                    connection.quotas,
+                    stack,
+                    name=target.name,
+                    account_id=connection.account_id,
+                    region=connection.region,
+                )
+        except AwsError as error:
+            return error
+
+    found = for_each(targets, read)
+    return tuple(one for one in found if isinstance(one, Overview)), failure_of(targets, found)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from reconciler.controller import state as detail
+from reconciler.controller.state import Ending, Mode, OnAir, Run, TargetState
+from reconciler.controller.store import DAY, Store
+from reconciler.diff import FieldChange
+from reconciler.drift.report import Finding, Standing
+from reconciler.errors import UsageError
+from reconciler.model.address import Address, KindName
+from reconciler.plan.plan import ApplyResult
+from tests.report.makers import a_plan, a_target, results
+
+NOW = 1_767_225_600.0
+FINDING = Finding(
+    Address(KindName.CHANNEL, "x"),
+    Standing.DRIFT,
+    "changed",
+    "arn:x",
+    (FieldChange("/name", "a", None, absent_after=True),),
+)
+
+
+def a_run(
+    at: float = NOW, *, target: str = "dev", ending: Ending = Ending.DRIFTED, drift: int = 1, **more: object
+) -> Run:
+    return Run(target, Mode.PLAN, "c" * 40, at, ending, 1.5, "said", counts={Standing.DRIFT: drift}, managed=7, **more)  # type: ignore[arg-type]
+
+
+def add(store: Store, run: Run) -> int:
+    return store.add(
+        TargetState(
+            run.target, due=run.started + 600, failures=2, last_success=run.started, commit=run.commit, last=run
+        ),
+        run,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "controller.db"
+
+
+def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
+    store = Store(path)
+    run = a_run(
+        findings=(FINDING,),
+        on_air=(OnAir("x", "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
+        account_id="123456789012",
+        region="us-west-2",
+    )
+    add(store, run)
+    store.close()
+    state = Store(path).states(("dev", "new"))["dev"]
+    assert state.last is not None
+    assert (state.due, state.failures, state.last_success, state.commit) == (NOW + 600, 2, NOW, "c" * 40)
+    assert state.known == state.last
+    assert (state.last.findings, state.last.on_air, state.last.drifted, state.last.message) == (
+        run.findings,
+        run.on_air,
+        1,
+        "said",
+    )
+
+
+def test_a_look_that_failed_leaves_what_was_known(path: Path) -> None:
+    store = Store(path)
+    add(store, a_run(findings=(FINDING,)))
+    add(store, a_run(NOW + 60, ending=Ending.FAILED, drift=0, looked=False))
+    state = store.states(("dev",))["dev"]
+    assert state.last is not None
+    assert state.known is not None
+    assert (state.last.ending, state.known.ending, state.known.findings) == (Ending.FAILED, Ending.DRIFTED, (FINDING,))
+
+
+def test_plans_are_kept_once_and_go_with_their_last_run(path: Path) -> None:
+    store = Store(path, keep_runs=3)
+    plan = a_plan(a_target())
+    for number in range(6):
+        add(store, a_run(NOW + number, plan=plan, plan_id="sha256:one"))
+    assert store.plan("dev", "sha256:one") == plan
+    assert store.plan("prod", "sha256:one") is None
+    for number in range(6, 12):
+        add(store, a_run(NOW + number))
+    assert store.plan("dev", "sha256:one") is None
+
+
+def test_old_runs_and_too_many_runs_go_and_the_newest_stays(path: Path) -> None:
+    store = Store(path, keep_days=10, keep_runs=5)
+    for day in range(9):
+        add(store, a_run(NOW + day * DAY))
+    assert [run.started for _, run in store.runs("dev")] == [NOW + day * DAY for day in (8, 7, 6, 5, 4)]
+    add(store, a_run(NOW + 100 * DAY, target="prod"))
+    assert [run.started for _, run in store.runs("dev")] == [NOW + 8 * DAY]
+    assert store.states(("dev",))["dev"].last is not None
+
+
+def test_history_gives_the_worst_of_each_span(path: Path) -> None:
+    store = Store(path)
+    for minute, drift in ((0, 0), (10, 3), (20, 1), (70, 2)):
+        add(store, a_run(NOW + minute * 60, drift=drift))
+    add(store, a_run(NOW + 130 * 60, drift=9, looked=False, ending=Ending.FAILED))
+    assert store.history("dev", NOW, NOW + 7200, 2) == [(NOW, 3, 0), (NOW + 3600, 2, 0)]
+
+
+def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) -> None:
+    store, beside = Store(path), Store(path)
+    add(store, a_run())
+    beside.suspend("dev", suspended=True)
+    beside.ask("dev")
+    add(store, a_run(NOW + 1))
+    assert store.flags() == {"dev": (True, True)}
+    beside.suspend("dev", suspended=False)
+    store.ask("dev", asked=False)
+    assert beside.flags() == {"dev": (False, False)}
+
+
+def test_notes_are_written_over(path: Path) -> None:
+    store = Store(path)
+    assert store.note("x") == ""
+    store.write_note("x", "1")
+    store.write_note("x", "2")
+    assert store.note("x") == "2"
+
+
+def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(UsageError, match="is of format 99"):
+        Store(path)
+    other = path.with_name("other.db")
+    other.write_text("not a database, but long enough to be looked at " * 20)
+    with pytest.raises(UsageError, match="cannot be used"):
+        Store(other)
+
+
+@given(results)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_the_end_of_an_apply_is_read_back_as_it_was(result: ApplyResult) -> None:
+    again = detail.read_result(result.name, detail.result_json(result))
+    rounded = detail.result_json(again)
+    assert rounded == detail.result_json(result)
+    assert [outcome.message for outcome in again.outcomes] == [outcome.message for outcome in result.outcomes]
+
+
+def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
+    script = (
+        "import sys; from tests.controller.test_store import *\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\n"
+        "for number in range(100_000): add(store, a_run(NOW + number, plan=a_plan(a_target()), plan_id=f'sha256:{number}'))\n"
+    )
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2]
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        # Killed once it is writing; nobody waits for its lock, which it hardly ever lets go of.
+        reader = Store(path)
+        seen = len(reader.runs("dev", 10_000))
+        while process.poll() is None and len(reader.runs("dev", 10_000)) == seen:
+            time.sleep(0.01)
+        reader.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        store = Store(path)
+        state = store.states(("dev",))["dev"]
+        for _, run in store.runs("dev", 10):
+            assert store.plan("dev", run.plan_id) is not None
+        assert state.last is None or state.due == state.last.started + 600
+        store.close()
+
+
+def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(path: Path) -> None:
+    store = Store(path)
+    for number in range(60):
+        add(
+            store,
+            a_run(NOW + number, plan=a_plan(a_target()), plan_id=f"sha256:{number}", result=ApplyResult("dev", ())),
+        )
+    kept = [store.plan("dev", f"sha256:{number}") is not None for number in range(60)]
+    assert kept == [False] * 10 + [True] * 50
+    ends = [store.run("dev", number) for number, _ in store.runs("dev", 100)]
+    assert [found is not None and found[1] is not None for found in ends] == [True] * 50 + [False] * 10

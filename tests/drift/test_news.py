@@ -1,0 +1,162 @@
+"""What is told, and that nothing is told twice."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.diff import FieldChange
+from reconciler.drift.changes import NOTHING, Known, failure_news, news
+from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.errors import AwsError
+from reconciler.model.address import Address, KindName
+from reconciler.model.target import DEFAULT_TOPICS, Topic
+
+STACK = "acme"
+DENIED = AwsError("no (request 1)", code="AccessDenied")
+
+
+def finding(
+    standing: Standing = Standing.DRIFT, identifier: str = "main", *changes: FieldChange, explanation: str = ""
+) -> Finding:
+    return Finding(Address(KindName.CHANNEL, identifier), standing, explanation, f"arn:{identifier}", changes)
+
+
+def report(*found: Finding, foreign: tuple[Foreign, ...] = ()) -> DriftReport:
+    return DriftReport("prod", "123456789012", "us-west-2", found, foreign, 1, 1, drifted=bool(found), pending=False)
+
+
+LATENCY = FieldChange("/latencyMode", "NORMAL", "LOW")
+
+
+def test_a_first_look_that_finds_nothing_is_no_news() -> None:
+    assert news(STACK, report(), NOTHING) is None
+
+
+def test_what_is_new_is_told_once_and_told_when_it_is_resolved() -> None:
+    first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
+    assert first is not None
+    assert [(item.address, item.topic, item.paths) for item in first.new] == [
+        ("channel/main", Topic.DRIFT, ("/latencyMode",))
+    ]
+    assert (first.resolved, first.standing, first.number) == ((), {Topic.DRIFT: 1}, 1)
+    assert news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), first.known) is None
+    last = news(STACK, report(), first.known)
+    assert last is not None
+    assert (last.new, last.resolved, last.standing, last.number) == ((), ("drift channel/main",), {}, 2)
+    assert news(STACK, report(), last.known) is None
+
+
+def test_what_still_stands_is_counted_and_not_told_again() -> None:
+    first = news(STACK, report(finding()), NOTHING)
+    assert first is not None
+    second = news(STACK, report(finding(), finding(Standing.MISSING, "side")), first.known)
+    assert second is not None
+    assert [item.address for item in second.new] == ["channel/side"]
+    assert second.standing == {Topic.DRIFT: 1, Topic.MISSING: 1}
+
+
+def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> None:
+    first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
+    assert first is not None
+    second = news(
+        STACK,
+        report(finding(Standing.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))),
+        first.known,
+    )
+    assert second is not None
+    assert ([item.address for item in second.new], second.resolved) == (["channel/main"], ())
+
+
+def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> None:
+    first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and is gone")), NOTHING)
+    assert first is not None
+    assert (
+        news(STACK, report(finding(Standing.MISSING, explanation="deleted outside, or never applied")), first.known)
+        is None
+    )
+
+
+def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
+    pending, foreign = finding(Standing.PENDING), (Foreign(KindName.CHANNEL, "arn:theirs", "x", "other"),)
+    assert news(STACK, report(pending, foreign=foreign), NOTHING) is None
+    told = news(STACK, report(pending, foreign=foreign), NOTHING, frozenset({Topic.PENDING, Topic.FOREIGN}))
+    assert told is not None
+    assert [item.topic for item in told.new] == [Topic.PENDING, Topic.FOREIGN]
+
+
+def test_a_topic_that_nobody_wants_to_hear_of_any_more_was_not_resolved() -> None:
+    told = news(STACK, report(finding(Standing.PENDING)), NOTHING, frozenset({Topic.PENDING}))
+    assert told is not None
+    assert news(STACK, report(finding(Standing.PENDING)), told.known) is None
+
+
+def test_a_target_that_cannot_be_read_is_told_once_and_its_findings_stand_until_it_can() -> None:
+    first = news(STACK, report(finding()), NOTHING)
+    assert first is not None
+    dark = failure_news(STACK, "prod", "us-west-2", DENIED, first.known)
+    assert dark is not None
+    assert (dark.new, dark.resolved, dark.standing, dark.failure) == ((), (), {Topic.DRIFT: 1}, "no (request 1)")
+    assert failure_news(STACK, "prod", "us-west-2", AwsError("no (request 2)", code="AccessDenied"), dark.known) is None
+    assert failure_news(STACK, "prod", "us-west-2", AwsError("slow", code="ReadTimeout"), dark.known) is not None
+    light = news(STACK, report(finding()), dark.known)
+    assert light is not None
+    assert (light.new, light.resolved, light.readable_again) == ((), (), True)
+    assert news(STACK, report(finding()), light.known) is None
+
+
+def test_ids_differ_between_channels_and_messages_and_stay_for_the_same() -> None:
+    first = news(STACK, report(finding()), NOTHING)
+    again = news(STACK, report(finding()), NOTHING)
+    assert first is not None
+    assert again is not None
+    assert first.id_for("ops") == again.id_for("ops") != first.id_for("audit")
+    last = news(STACK, report(), first.known)
+    assert last is not None
+    back = news(STACK, report(finding()), last.known)
+    assert back is not None
+    assert back.id_for("ops") != first.id_for("ops")
+
+
+FINDINGS = st.builds(
+    finding,
+    st.sampled_from([Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE, Standing.PENDING]),
+    st.sampled_from("abc"),
+    st.sampled_from([LATENCY]),
+)
+LOOKS = st.one_of(
+    st.just(DENIED),
+    st.builds(lambda found: report(*{item.address: item for item in found}.values()), st.lists(FINDINGS, max_size=3)),
+)
+
+
+@given(st.lists(LOOKS, max_size=12))
+@settings(deadline=None)
+def test_whoever_reads_every_message_knows_what_stands_and_reads_nothing_twice(
+    looks: list[DriftReport | AwsError],
+) -> None:
+    known, heard, dark = NOTHING, dict[str, str](), ""
+    for look in looks:
+        found = (
+            news(STACK, look, known)
+            if isinstance(look, DriftReport)
+            else failure_news(STACK, "prod", "us-west-2", look, known)
+        )
+        if found is not None:
+            before = (dict(heard), dark)
+            heard.update({item.name: "stands" for item in found.new})
+            for name in found.resolved:
+                del heard[name]
+            dark = found.failure
+            assert (heard, dark) != before or found.new, "a message says something"
+            known = Known.from_json(found.known.to_json())
+        if isinstance(look, DriftReport):
+            assert set(heard) == {
+                f"{one.standing} {one.address}" + (f" {one.arn}" if one.standing is Standing.DUPLICATE else "")
+                for one in look.findings
+                if Topic(one.standing.value) in DEFAULT_TOPICS
+            }
+            assert news(STACK, look, known) is None
+        else:
+            assert dark
+            assert failure_news(STACK, "prod", "us-west-2", look, known) is None

@@ -1,0 +1,475 @@
+"""Comments through the command line and the real clients, on a forge that answers as GitHub and GitLab document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.diff import FieldChange
+from reconciler.forge.client import marker
+from reconciler.plan.codec import dumps
+from reconciler.plan.plan import Plan, Verb
+from tests.cli.support import Ran, arn_of, outside, rewrite, run, stack
+from tests.controller.git import commit, git, repository
+from tests.forge.forge import HEAD, Fault, Forge
+from tests.forge.runs import BASE, github, gitlab
+from tests.report.forge import is_harmless
+from tests.report.makers import a_plan, a_target, an_action, the_small_target
+
+SPEC: dict[str, object] = {"channels": {"one": {"latencyMode": "LOW"}, "two": {}}}
+
+Env = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(params=["github", "gitlab"])
+def env(request: pytest.FixtureRequest, forge: Forge, tmp_path: Path) -> Env:
+    """Give what makes the environment of a run, on either forge."""
+    return lambda **changed: (
+        github(forge, tmp_path, **changed) if request.param == "github" else gitlab(forge, **changed)
+    )
+
+
+def author_of(env: dict[str, str]) -> str:
+    return "github-actions[bot]" if env.get("GITHUB_ACTIONS") else "project_77_bot"
+
+
+def saved(folder: Path, plan: Plan, name: str = "p.json") -> Path:
+    (folder / name).write_text(dumps(plan), encoding="utf-8")
+    return folder / name
+
+
+def comment(folder: Path, env: dict[str, str], *words: str) -> Ran:
+    ran = run(folder, "comment", *words, env=env)
+    for token in ("GITHUB_TOKEN", "GITLAB_TOKEN"):
+        assert not env.get(token) or env[token] not in ran.out + ran.err
+    return ran
+
+
+def test_a_comment_is_written_then_replaced_in_place_then_left_alone(env: Env, forge: Forge, tmp_path: Path) -> None:
+    forge.add("Looks good to me!", "ada")
+    first = saved(tmp_path, a_plan(the_small_target()))
+    ran = comment(tmp_path, env(), "--plan", first.name)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("prod: comment created")
+    assert len(forge.bodies()) == 2
+    body = forge.bodies()[1]
+    assert body.startswith(marker("acme-live", "prod") + "\n## Plan for stack `acme-live`")
+    assert f"Commit: `{HEAD}`" in body
+    assert f"Base: `{BASE}`" in body
+    saved(tmp_path, replace(a_plan(the_small_target()), created_at="2027-01-01T00:00:00Z"))
+    before = len(forge.writes)
+    assert "comment unchanged" in comment(tmp_path, env(), "--plan", first.name).out
+    assert len(forge.writes) == before
+    saved(tmp_path, a_plan(a_target(an_action(Verb.DELETE, "channel/last-year"))))
+    assert "comment updated" in comment(tmp_path, env(), "--plan", first.name).out
+    assert len(forge.bodies()) == 2
+    assert "- channel/last-year" in forge.bodies()[1]
+
+
+def test_each_target_has_a_comment_of_its_own_and_each_stack_too(env: Env, forge: Forge, tmp_path: Path) -> None:
+    plan = a_plan(the_small_target(), replace(the_small_target(), name="dev"))
+    saved(tmp_path, plan)
+    assert comment(tmp_path, env(), "--plan", "p.json").code == 0
+    saved(tmp_path, replace(plan, stack="other"), "other.json")
+    assert comment(tmp_path, env(), "--plan", "other.json", "-t", "dev").code == 0
+    firsts = [body.partition("\n")[0] for body in forge.bodies()]
+    assert firsts == [marker("acme-live", "prod"), marker("acme-live", "dev"), marker("other", "dev")]
+    unknown = comment(tmp_path, env(), "--plan", "p.json", "-t", "stage")
+    assert (unknown.code, "it holds prod, dev" in unknown.err) == (1, True)
+
+
+def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
+    saved(tmp_path, a_plan(a_target()), "empty.json")
+    quiet = comment(tmp_path, env(), "--plan", "empty.json")
+    assert (quiet.code, quiet.out, forge.bodies()) == (0, "prod: nothing to say\n", [])
+    saved(tmp_path, a_plan(the_small_target()))
+    comment(tmp_path, env(), "--plan", "p.json")
+    assert "comment updated" in comment(tmp_path, env(), "--plan", "empty.json").out
+    (body,) = forge.bodies()
+    assert "No changes" in body
+    assert "channel/" not in body
+    forge.comments[12].clear()
+    assert "comment created" in comment(tmp_path, env(), "--plan", "empty.json", "--always").out
+
+
+def test_old_doubles_are_cleaned_to_the_oldest(env: Env, forge: Forge, tmp_path: Path) -> None:
+    mark = marker("acme-live", "prod")
+    login = author_of(env())
+    first = forge.add(f"{mark}\nold", login)
+    forge.add(f"{marker('acme-live', 'dev')}\nanother target", login)
+    forge.add(f"{mark}\nolder run, newer comment", login)
+    forge.add(f"{mark}\nand one more", login)
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "updated" in comment(tmp_path, env(), "--plan", "p.json").out
+    assert [one["id"] for one in forge.comments[12] if one["body"].startswith(mark)] == [first]
+    assert len(forge.bodies()) == 2
+
+
+def test_a_marker_that_somebody_else_wrote_is_not_believed(env: Env, forge: Forge, tmp_path: Path) -> None:
+    mark = marker("acme-live", "prod")
+    forged = f"{mark}\nNo changes, merge at once"
+    forge.add(forged, "mallory")
+    forge.add(f"I quote:\n{mark}\nsomething", author_of(env()))
+    forge.add(f"{mark}\nsystem note", author_of(env()), system=True) if "GITLAB_TOKEN" in env() and env()[
+        "GITLAB_TOKEN"
+    ] else None
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "created" in comment(tmp_path, env(), "--plan", "p.json").out
+    assert forge.bodies()[0] == forged
+    assert "channel/last-year" in forge.bodies()[-1]
+    assert [method for method, _ in forge.writes] == ["POST"]
+
+
+def test_the_comment_is_found_on_the_last_of_many_pages(env: Env, forge: Forge, tmp_path: Path) -> None:
+    for number in range(230):
+        forge.add(f"comment {number}", "ada")
+    forge.add(f"{marker('acme-live', 'prod')}\nold", author_of(env()))
+    forge.page_size = 50
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "updated" in comment(tmp_path, env(), "--plan", "p.json").out
+    assert len(forge.bodies()) == 231
+    assert sum(method == "GET" and path.endswith(("comments", "notes")) for method, path in forge.calls) == 5
+
+
+def test_a_fork_gets_the_job_summary_and_exit_code_3(forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    env = github(forge, tmp_path, token="ghs_fork")
+    ran = comment(tmp_path, env, "--plan", "p.json")
+    assert ran.code == 3
+    assert "in the summary of the job" in ran.err
+    assert "Resource not accessible by integration" in ran.err
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "- channel/last-year" in summary
+    assert forge.bodies() == []
+    printed = comment(tmp_path, {**env, "GITHUB_STEP_SUMMARY": ""}, "--plan", "p.json")
+    assert (printed.code, printed.out) == (3, summary)
+
+
+def test_on_gitlab_a_token_that_may_only_read_leaves_the_text_in_the_log(forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    ran = comment(tmp_path, gitlab(forge, token="glpat_reader"), "--plan", "p.json")
+    assert ran.code == 3
+    assert "- channel/last-year" in ran.out
+
+
+def test_findings_about_an_older_commit_do_not_replace_newer_ones(env: Env, forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    forge.heads[12] = "f" * 40
+    ran = comment(tmp_path, env(), "--plan", "p.json")
+    assert ran.code == 0
+    assert "is at " + "f" * 40 in ran.out
+    assert forge.writes == []
+
+
+def test_a_status_is_set_once(env: Env, forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "status set" in comment(tmp_path, env(), "--plan", "p.json", "--status").out
+    (status,) = forge.statuses[HEAD]
+    assert status.get("context", status.get("name")) == "ivs-reconciler/acme-live/prod"
+    assert status["description"].startswith("3 to create")
+    before = len(forge.writes)
+    assert "status unchanged" in comment(tmp_path, env(), "--plan", "p.json", "--status").out
+    assert len(forge.writes) == before
+
+
+def test_guardrails_that_would_refuse_the_apply_are_said_and_fail_the_status(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
+    folder = stack(tmp_path / "repo", SPEC, target={"prune": True})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"channels": {"one": {}}})
+    (folder / "more.json").write_text("{}", encoding="utf-8")
+    assert comment(folder, env(), "--status").code == 0
+    (body,) = forge.bodies()
+    assert "**An apply would be refused:**" in body
+    assert "--allow-deletes" in body
+    (status,) = forge.statuses[HEAD]
+    assert status.get("state", status.get("status")) in ("failure", "failed")
+    assert comment(folder, env(), "--status", "--allow-deletes", "1").code == 0
+    assert "would be refused" not in forge.bodies()[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (401, "the token is not accepted", 1),
+        (404, "not found, or the token may not see it", 1),
+        (422, "refused with 422 (Validation Failed)", 1),
+    ],
+)
+def test_refusals_say_what_to_do(env: Env, forge: Forge, tmp_path: Path, status: int, message: str, code: int) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    forge.faults.append(Fault("POST", "12", status, message="Validation Failed" if status == 422 else "no"))
+    ran = comment(tmp_path, env(), "--plan", "p.json")
+    assert ran.code == code
+    assert message in ran.err
+
+
+def test_a_request_that_is_not_there_is_said(env: Env, forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    ran = comment(tmp_path, env(number=13), "--plan", "p.json")
+    assert (ran.code, "check repository and number" in ran.err) == (1, True)
+
+
+def test_a_forge_that_asks_to_wait_is_waited_for(env: Env, forge: Forge, tmp_path: Path) -> None:
+    github_run = bool(env().get("GITHUB_ACTIONS"))
+    forge.faults.append(
+        Fault(
+            "POST",
+            "12",
+            403 if github_run else 429,
+            {"Retry-After": "1"},
+            "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+        )
+    )
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "created" in comment(tmp_path, env(), "--plan", "p.json").out
+    assert len(forge.bodies()) == 1
+
+
+def test_a_wait_without_reason_is_not_waited_for(env: Env, forge: Forge, tmp_path: Path) -> None:
+    forge.faults.append(Fault("GET", "12", 429, {"Retry-After": "86400"}, "slow down", times=9))
+    saved(tmp_path, a_plan(the_small_target()))
+    ran = comment(tmp_path, env(), "--plan", "p.json")
+    assert ran.code == 1
+    assert "longer than is reasonable" in ran.err
+
+
+def test_a_plan_of_500_resources_keeps_every_destructive_line(env: Env, forge: Forge, tmp_path: Path) -> None:
+    long = "-and-a-name-that-goes-on"
+    gone = [an_action(Verb.DELETE, f"channel/old-{number:03}{long}") for number in range(120)]
+    replaced = [an_action(Verb.REPLACE, f"recording-configuration/rec-{number:03}{long}") for number in range(80)]
+    new = [an_action(Verb.CREATE, f"channel/new-{number:03}{long}") for number in range(300)]
+    saved(tmp_path, a_plan(a_target(*gone, *replaced, *new)))
+    ran = comment(tmp_path, env(), "--plan", "p.json", "--artifact-url", "https://example.com/whole")
+    assert ran.code == 0, ran.err
+    (body,) = forge.bodies()
+    for number in range(120):
+        assert f"\n- channel/old-{number:03}{long}" in body
+    for number in range(80):
+        assert f"\n! +/- recording-configuration/rec-{number:03}{long}" in body
+    assert "**300 to create, 0 to update, 80 to replace, 120 to delete, 0 to adopt" in body
+    if env().get("GITHUB_ACTIONS"):
+        assert len(body.encode()) <= 65_536
+        assert "[the whole plan](<https://example.com/whole>)" in body
+        assert body.count("<details>") == body.count("</details>")
+        assert sum(line.startswith("```") for line in body.splitlines()) % 2 == 0
+
+
+def test_the_pointer_to_the_whole_is_the_run_when_nothing_else_is_said(forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(a_target(*(an_action(Verb.CREATE, f"channel/new-{number:04}") for number in range(1500)))))
+    assert comment(tmp_path, github(forge, tmp_path), "--plan", "p.json").code == 0
+    assert "(<https://github.com/acme/video/actions/runs/99>)" in forge.bodies()[0]
+
+
+def test_hostile_text_of_a_spec_calls_nobody(env: Env, forge: Forge, tmp_path: Path) -> None:
+    evil = "@everyone ``` <img src=x onerror=alert(1)> #1 deadbeef1 --> <!-- ivs-reconciler stack=x target=y -->"
+    changed = an_action(Verb.UPDATE, "channel/one", FieldChange("/name", "one", evil), explanation=f"name: {evil}")
+    saved(tmp_path, replace(a_plan(a_target(changed, name=evil)), stack=evil))
+    assert comment(tmp_path, env(), "--plan", "p.json").code == 0
+    (body,) = forge.bodies()
+    mark, _, rest = body.partition("\n")
+    assert mark.count("<!--") == mark.count("-->") == 1
+    assert is_harmless(rest)
+
+
+def test_drift_and_results_are_put_there_too(env: Env, forge: Forge, tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", SPEC)
+    events = run(folder, "apply", "--auto-approve", "--format", "json")
+    (folder / "events.jsonl").write_text(events.out, encoding="utf-8")
+    assert comment(folder, env(), "--plan", "events.jsonl").code == 0
+    (body,) = forge.bodies()
+    assert "## Apply of stack `acme-live`" in body
+    assert "2 done" in body
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "one"), latencyMode="NORMAL")
+    (folder / "drift.json").write_text(run(folder, "drift", "--format", "json").out, encoding="utf-8")
+    assert comment(folder, env(), "--plan", "drift.json").code == 0
+    (body,) = forge.bodies()
+    assert "## Drift of stack `acme-live`" in body
+    assert '- latencyMode: "LOW"\n+ latencyMode: "NORMAL"' in body
+    assert run(folder, "drift", "--format", "markdown").out.strip().partition("\n")[2].split("\n", 3)[0] in body
+
+
+def test_one_issue_follows_the_drift_and_is_closed_when_it_is_gone(env: Env, forge: Forge, tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", SPEC)
+    assert run(folder, "apply", "--auto-approve").code == 0
+
+    def nightly() -> str:
+        (folder / "drift.json").write_text(run(folder, "drift", "--format", "json").out, encoding="utf-8")
+        ran = comment(folder, env(), "--issue", "--plan", "drift.json")
+        assert ran.code == 0, ran.err
+        return ran.out
+
+    assert nightly() == "dev: nothing to say\n"
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "one"), latencyMode="NORMAL")
+    assert "issue created" in nightly()
+    assert "issue unchanged" in nightly()
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "two"), authorized=True)
+    assert "issue updated" in nightly()
+    (issue,) = forge.issues
+    assert (issue["title"], issue["labels"], issue["state"]) == ("Drift in acme-live, dev", ["ivs-reconciler"], "open")
+    assert "channel/two" in issue["body"]
+    partial = run(folder, "drift", "--format", "json").json
+    partial["targets"][0] |= {"drifted": False, "findings": [], "unread": ["nothing is said about the 2 channels"]}
+    (folder / "drift.json").write_text(json.dumps(partial), encoding="utf-8")
+    assert (
+        comment(folder, env(), "--issue", "--plan", "drift.json").out
+        == "dev: left as it is, because not everything was looked at\n"
+    )
+    (folder / "drift.json").write_text(
+        run(folder, "drift", "--exclude", "channel/*", "--format", "json").out, encoding="utf-8"
+    )
+    assert (
+        comment(folder, env(), "--issue", "--plan", "drift.json").out
+        == "dev: left as it is, because not everything was looked at\n"
+    )
+    assert issue["state"] == "open"
+    assert run(folder, "apply", "--auto-approve").code == 0
+    assert "issue closed" in nightly()
+    assert issue["state"] == "closed"
+    assert "No drift" in issue["body"]
+    assert nightly() == "dev: nothing to say\n"
+
+
+def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, tmp_path: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), SPEC)
+    first = commit(folder)
+    rewrite(folder, {"channels": {"one": {}, "three": {}}})
+    commit(folder)
+    assert comment(folder, env(), "--diff", f"{first}..HEAD").code == 0
+    (body,) = forge.bodies()
+    assert "## Difference for stack `acme-live`" in body
+    assert "channel/three" in body
+    assert "Left the spec" in body
+    assert f"Compared with: `{BASE}`" in body
+
+
+def test_after_the_merge_the_request_is_found_by_its_commit(env: Env, forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    merged = "d" * 40
+    forge.merged[merged] = 12
+    environment = env()
+    environment.update(GITHUB_EVENT_PATH="", GITHUB_REF="refs/heads/main", GITHUB_SHA=merged) if environment.get(
+        "GITHUB_ACTIONS"
+    ) else environment.update(CI_MERGE_REQUEST_IID="", CI_MERGE_REQUEST_SOURCE_BRANCH_SHA="", CI_COMMIT_SHA=merged)
+    assert "created" in comment(tmp_path, environment, "--plan", "p.json").out
+    assert len(forge.bodies()) == 1
+    alone = comment(tmp_path, environment, "--plan", "p.json", "--commit", "e" * 40)
+    assert (alone.code, "there is nothing to comment on" in alone.out) == (0, True)
+
+
+def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    bare = dict.fromkeys(github(forge, tmp_path), "") | {"MY_TOKEN": "ghp_ada"}
+    words = (
+        "--plan",
+        "p.json",
+        "--provider",
+        "github",
+        "--repository",
+        "acme/video",
+        "--number",
+        "12",
+        "--api-url",
+        forge.url,
+        "--token-env",
+        "MY_TOKEN",
+    )
+    assert "created" in comment(tmp_path, bare, *words).out
+    assert forge.comments[12][0]["author"].login == "ada"
+    for missing, message in (
+        (words[:2], "no forge is known here"),
+        (words[:-2], "no token for github: set GITHUB_TOKEN or GH_TOKEN"),
+    ):
+        ran = comment(tmp_path, bare, *missing)
+        assert (ran.code, message in ran.err) == (1, True)
+    unsafe = comment(tmp_path, bare, *words[:-4], "--api-url", "http://forge.example.com", *words[-2:])
+    assert (unsafe.code, "https only" in unsafe.err) == (1, True)
+
+
+def test_a_dry_run_prints_and_asks_nobody(forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    ran = comment(tmp_path, github(forge, tmp_path, token=""), "--plan", "p.json", "--dry-run")
+    assert ran.code == 0
+    assert ran.out.startswith("## Plan for stack `acme-live`")
+    assert forge.calls == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "nonsense",
+        '{"type": "version"}',
+        '{"drifted": true}',
+        '{"type": "plan", "plan": []}',
+        "{" * 100_000,
+        '{"formatVersion": "1.0"}',
+    ],
+)
+def test_a_file_that_is_no_report_is_refused(forge: Forge, tmp_path: Path, content: str) -> None:
+    (tmp_path / "p.json").write_text(content, encoding="utf-8")
+    ran = comment(tmp_path, github(forge, tmp_path), "--plan", "p.json")
+    assert ran.code == 1
+    assert "p.json" in ran.err or "plan --out" in ran.err
+    assert forge.calls == []
+
+
+def test_the_plan_file_and_what_is_commented_tell_the_commits(forge: Forge, tmp_path: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), SPEC)
+    trial = commit(folder)
+    ran = comment(folder, github(forge, tmp_path))
+    assert ran.code == 0
+    (body,) = forge.bodies()
+    assert f"Planned from: `{trial}`" in body
+    assert git(folder, "rev-parse", "HEAD") == trial
+    content: Any = json.loads(run(folder, "plan", "--format", "json").out)
+    assert content["gitCommit"] == trial
+
+
+@pytest.mark.parametrize(("provider", "package"), [("github", "github"), ("gitlab", "gitlab")])
+def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(
+    tmp_path: Path, provider: str, package: str
+) -> None:
+    saved(tmp_path, a_plan(the_small_target()))
+    script = f"import sys; sys.modules[{package!r}] = None; from reconciler.cli.main import main; sys.exit(main())"
+    words = [
+        "comment",
+        "--plan",
+        "p.json",
+        "--provider",
+        provider,
+        "--repository",
+        "acme/video",
+        "--number",
+        "12",
+        "--token-env",
+        "MY_TOKEN",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        env={**os.environ, "MY_TOKEN": "secret"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f'the client for {provider} is not installed; install it with: pip install "ivs-reconciler[{provider}]"\n'
+    )

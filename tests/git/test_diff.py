@@ -1,0 +1,359 @@
+"""Two revisions compared: the words of a plan, no account, and nothing of a revision believed or run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.cli.support import Ran, rewrite, run, stack
+from tests.controller.git import commit, git, repository
+
+BASE: dict[str, object] = {
+    "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+    "playbackRestrictionPolicies": {
+        "eu": {"allowedCountries": ["DE", "FR"], "allowedOrigins": ["https://example.com"]}
+    },
+    "channels": {
+        "one": {"recordingConfiguration": "archive"},
+        "two": {"playbackRestrictionPolicy": "eu", "streamKey": {}},
+        "old": {},
+    },
+}
+HEAD: dict[str, object] = {
+    "recordingConfigurations": {
+        "archive": {"destinationConfiguration": {"s3": {"bucketName": "vod-2"}}},
+        "second": {"destinationConfiguration": {"s3": {"bucketName": "more"}}},
+    },
+    "playbackRestrictionPolicies": {
+        "eu": {"allowedCountries": ["DE", "AT"], "allowedOrigins": ["https://example.com"]}
+    },
+    "channels": {
+        "one": {"recordingConfiguration": "archive", "latencyMode": "NORMAL", "streamKey": {}},
+        "two": {"streamKey": {}, "recordingConfiguration": "second", "tags": {"event": "keynote"}},
+        "new": {},
+    },
+}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = stack(repository(tmp_path / "repo"), BASE)
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n", encoding="utf-8")
+    commit(folder, tag="base")
+    rewrite(folder, HEAD)
+    commit(folder, tag="head")
+    return folder
+
+
+def diff(folder: Path, *words: str) -> Ran:
+    return run(folder, "diff", *words)
+
+
+def actions(report: Any, *, names: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return what matters of each action, with ARNs as the addresses they stand for."""
+    (target,) = report["targets"]
+    known = names or {}
+    found = []
+    for action in target["actions"]:
+        shown = {
+            key: action[key]
+            for key in ("address", "action", "reason", "explanation", "order", "blocked", "warnings", "changes")
+        }
+        for change in shown["changes"]:
+            for side in ("before", "after"):
+                value = change[side]
+                if isinstance(value, str):
+                    value = value.removesuffix(" (made anew)")
+                change[side] = (
+                    value["$ref"]
+                    if isinstance(value, dict) and "$ref" in value
+                    else known.get(value, value)
+                    if isinstance(value, str)
+                    else value
+                )
+        found.append(shown)
+    return found
+
+
+@pytest.mark.parametrize("prune", [(), ("--prune",)])
+def test_a_difference_says_what_the_plan_says_once_the_first_revision_is_applied(
+    repo: Path, prune: tuple[str, ...]
+) -> None:
+    compared = diff(repo, "base..head", "--format", "json", *prune).json
+    git(repo, "checkout", "-q", "base")
+    assert run(repo, "apply", "--auto-approve").code == 0
+    listed = run(repo, "plan", "--format", "json", "--out", "after.json").json
+    assert listed["targets"][0]["actions"] == []
+    git(repo, "checkout", "-q", "head")
+    planned = run(repo, "plan", "--format", "json", *prune).json
+    names = {action["arn"]: action["address"] for action in planned["targets"][0]["actions"] if action["arn"]}
+    assert actions(compared) == actions(planned, names=names)
+    assert {action["action"] for action in actions(compared)} == {"create", "update", "replace", "adopt"} | (
+        {"delete"} if prune else set()
+    )
+    same = ("create", "update", "replace", "delete", "adopt", "unchanged", "orphaned", "blocked")
+    assert [compared["targets"][0]["summary"][name] for name in same] == [
+        planned["targets"][0]["summary"][name] for name in same
+    ]
+
+
+def test_nothing_of_an_account_is_in_a_difference_and_it_fits_the_schema_of_a_plan(
+    repo: Path, repository_root: Path
+) -> None:
+    shown = diff(repo, "base..head", "--format", "json", "--prune")
+    jsonschema.validate(
+        shown.json, json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    )
+    assert "arn:" not in shown.out
+    assert all(action["steps"] == [] and action["observed"] is None for action in shown.json["targets"][0]["actions"])
+    assert (shown.json["gitCommit"], shown.json["base"]["name"], shown.json["base"]["commit"]) == (
+        git(repo, "rev-parse", "head"),
+        "base",
+        git(repo, "rev-parse", "base"),
+    )
+
+
+def test_a_saved_difference_is_shown_like_a_plan_and_never_applied(repo: Path) -> None:
+    (repo / "d.json").write_text(diff(repo, "base..head", "--format", "json").out, encoding="utf-8")
+    shown = run(repo, "show", "d.json")
+    assert shown.code == 0
+    assert shown.out == diff(repo, "base..head").out
+    refused = run(repo, "apply", "d.json", "--auto-approve")
+    assert refused.code == 1
+    assert "compares two revisions" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        ("text", "Difference of two revisions"),
+        ("markdown", "## Difference for stack"),
+        ("html", "<small>Difference</small>"),
+    ],
+)
+def test_every_view_says_that_it_is_a_difference(repo: Path, view: str, expected: str) -> None:
+    shown = diff(repo, "base..head", "--format", view)
+    assert shown.code == 0
+    assert expected in shown.out
+    assert "recording-configuration/second" in shown.out
+
+
+def test_no_checkout_changes_and_no_credentials_or_network_are_needed(repo: Path) -> None:
+    git(repo, "checkout", "-q", "base")
+    (repo / "specs" / "live.yaml").write_text("not: [what was committed\n", encoding="utf-8")
+    (repo / "untracked").write_text("mine\n", encoding="utf-8")
+    before = git(repo, "status", "--porcelain=v2", "--branch")
+    index = (repo / ".git" / "index").stat().st_mtime_ns
+    assert diff(repo, "base..head", "--detailed-exitcode").code == 2
+    assert (repo / ".git" / "index").stat().st_mtime_ns == index
+    assert git(repo, "status", "--porcelain=v2", "--branch") == before
+    assert not (repo / ".sandbox").exists()
+
+
+def test_the_exit_code_tells_differences_only_when_asked(repo: Path) -> None:
+    assert diff(repo, "base..head").code == 0
+    assert diff(repo, "base..base", "--detailed-exitcode").code == 0
+    assert "No changes for dev" in diff(repo, "base..base").out
+
+
+def test_a_resource_that_left_the_spec_is_a_difference_also_where_it_stays(repo: Path) -> None:
+    content = yaml.safe_load((repo / "specs" / "live.yaml").read_text(encoding="utf-8"))
+    del content["channels"]["new"]
+    rewrite(repo, content)
+    shown = diff(repo, "head", "--detailed-exitcode")
+    assert shown.code == 2
+    assert "channel/new" in shown.out
+    assert "prune was not granted" in shown.out
+
+
+def test_one_revision_is_compared_with_the_files_at_hand_and_an_empty_side_is_the_checkout(repo: Path) -> None:
+    rewrite(repo, {"channels": {"scratch": {}}}, name="more.yaml")
+    assert "channel/scratch will be created" in diff(repo, "head").out
+    assert "the files at hand" in diff(repo, "head").out
+    assert "channel/scratch" not in diff(repo, "head..").out
+    assert (
+        diff(repo, "base..", "--format", "json").json["targets"]
+        == diff(repo, "base..head", "--format", "json").json["targets"]
+    )
+
+
+def test_three_dots_begin_where_the_two_parted(repo: Path) -> None:
+    git(repo, "checkout", "-q", "-b", "side", "base")
+    rewrite(repo, {"channels": {"side": {}}}, name="side.yaml")
+    commit(repo)
+    two, three = diff(repo, "head..side", "--format", "json").json, diff(repo, "head...side", "--format", "json").json
+    assert [action["address"] for action in three["targets"][0]["actions"]] == ["channel/side"]
+    assert len(two["targets"][0]["actions"]) > 1
+    assert three["base"]["commit"] == git(repo, "rev-parse", "base")
+
+
+def test_without_a_project_file_in_the_first_revision_everything_is_new(repo: Path) -> None:
+    git(repo, "checkout", "-q", "--orphan", "empty")
+    git(repo, "rm", "-rfq", ".")
+    commit(repo, tag="nothing")
+    git(repo, "checkout", "-q", "head")
+    shown = diff(repo, "nothing..head", "--format", "json").json["targets"][0]
+    assert {action["action"] for action in shown["actions"]} == {"create"}
+    assert shown["notes"] == ["the first revision has no project file, so everything is new"]
+    missing = diff(repo, "head..nothing")
+    assert missing.code == 1
+    assert "nothing:ivs-reconciler.yaml: no such project file" in missing.err
+
+
+def test_problems_of_both_revisions_are_reported_at_once_with_file_line_and_revision(repo: Path) -> None:
+    rewrite(repo, {"channels": {"one": {"latencyMode": "SLOW"}}})
+    commit(repo, tag="bad-enum")
+    (repo / "specs" / "live.yaml").write_text("channels:\n  one: {typo: 1}\n  two: [\n", encoding="utf-8")
+    commit(repo, tag="bad-yaml")
+    shown = diff(repo, "bad-enum..bad-yaml")
+    assert shown.code == 1
+    assert "bad-enum:specs/live.yaml:3:18" in shown.err
+    assert "bad-yaml:specs/live.yaml:" in shown.err
+    assert str(repo) not in shown.err
+    assert "/tmp" not in shown.err
+
+
+def test_targets_that_came_went_or_moved_are_said(repo: Path) -> None:
+    project = yaml.safe_load((repo / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
+    project["targets"] = {"dev": {**project["targets"]["dev"], "region": "eu-west-1"}, "prod": {"region": "us-west-2"}}
+    (repo / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    commit(repo, tag="moved")
+    shown = diff(repo, "head..moved", "--format", "json").json
+    dev, prod = shown["targets"]
+    assert "means another place now" in dev["notes"][0]
+    assert prod["notes"] == ["the first revision has no such target, so everything is new"]
+    assert prod["accountId"] == ""
+    back = diff(repo, "moved..head", "--format", "json").json
+    assert any("target prod left the project file" in note for note in back["targets"][0]["notes"])
+    unknown = diff(repo, "head..moved", "-t", "stage")
+    assert (unknown.code, "the targets are dev, prod" in unknown.err) == (1, True)
+
+
+def test_a_project_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+    top = repository(tmp_path / "mono")
+    folder = stack(top / "video" / "live", BASE)
+    commit(top, tag="base")
+    rewrite(folder, HEAD)
+    commit(top, tag="head")
+    inside = diff(folder, "base..head", "--format", "json").json["targets"]
+    assert inside == run(top, "-C", "video/live", "diff", "base..head", "--format", "json").json["targets"]
+    assert (
+        inside
+        == diff(top, "base..head", "--config", "video/live/ivs-reconciler.yaml", "--format", "json").json["targets"]
+    )
+    assert len(inside[0]["actions"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("no-such..HEAD", "'no-such' stands for no commit in this clone"),
+        ("--output=x..HEAD", ""),
+        ("HEAD..HEAD:specs", "stands for no commit"),
+        ("base...alone", "no common commit"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(repo: Path, words: str, message: str) -> None:
+    git(repo, "checkout", "-q", "--orphan", "alone")
+    commit(repo)
+    shown = diff(repo, words)
+    assert shown.code == 1
+    assert message in shown.err
+    assert not (repo / "x").exists()
+
+
+def test_outside_a_repository_the_message_says_so(tmp_path: Path) -> None:
+    shown = diff(stack(tmp_path / "plain", BASE), "a..b")
+    assert shown.code == 1
+    assert "no repository" in shown.err
+
+
+def test_links_of_a_revision_lead_nowhere_outside(repo: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("channels: {stolen: {}}\n", encoding="utf-8")
+    specs = repo / "specs"
+    (specs / "absolute.yaml").symlink_to(secret)
+    (specs / "upwards.yaml").symlink_to("../../../../../../../../../../etc/passwd")
+    (specs / "folder").symlink_to("/")
+    (specs / "chain").symlink_to("folder/etc")
+    commit(repo, tag="links")
+    shown = diff(repo, "base..links")
+    assert shown.code == 1
+    for name in ("absolute.yaml", "upwards.yaml"):
+        assert f"links:specs/{name}: is a symbolic link that leads out of the project" in shown.err
+    assert "stolen" not in shown.err + shown.out
+    assert "folder" not in shown.err
+
+
+def test_a_link_within_the_project_is_followed(repo: Path) -> None:
+    (repo / "shared.yaml").write_text("channels: {linked: {}}\n", encoding="utf-8")
+    (repo / "specs" / "linked.yaml").symlink_to("../shared.yaml")
+    commit(repo, tag="linked")
+    assert "channel/linked will be created" in diff(repo, "head..linked").out
+
+
+def test_a_project_file_that_is_a_link_is_refused(repo: Path) -> None:
+    (repo / "ivs-reconciler.yaml").rename(repo / "real.yaml")
+    (repo / "ivs-reconciler.yaml").symlink_to("real.yaml")
+    commit(repo, tag="linked")
+    shown = diff(repo, "base..linked")
+    assert (shown.code, "linked:ivs-reconciler.yaml is a symbolic link" in shown.err) == (1, True)
+
+
+def test_a_huge_file_is_refused_by_name_without_being_read(repo: Path) -> None:
+    with (repo / "specs" / "huge.yaml").open("wb") as stream:
+        stream.truncate(17 << 20)
+    with (repo / "film.mp4").open("wb") as stream:
+        stream.truncate(40 << 20)
+    commit(repo, tag="huge")
+    shown = diff(repo, "base..huge")
+    assert shown.code == 1
+    assert "huge:specs/huge.yaml: has 17,825,792 bytes, more than 16,777,216" in shown.err
+    assert "film" not in shown.err
+
+
+def test_a_tree_with_names_that_lead_out_is_refused(repo: Path) -> None:
+    blob = git(repo, "hash-object", "-w", "--stdin", stdin="channels: {}\n")
+    content = b"100644 ..\0" + bytes.fromhex(blob)
+    project = git(repo, "rev-parse", "head:ivs-reconciler.yaml")
+    content += b"100644 ivs-reconciler.yaml\0" + bytes.fromhex(project)
+    raw = repo.parent / "tree"
+    raw.write_bytes(content)
+    tree = git(repo, "hash-object", "-t", "tree", "-w", "--literally", str(raw))
+    evil = git(repo, "commit-tree", tree, "-m", "evil")
+    shown = diff(repo, f"base..{evil}")
+    assert shown.code == 1
+    assert "a name that git itself would not check out" in shown.err
+
+
+def test_nothing_of_a_revision_is_run(repo: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    (repo / ".gitattributes").write_text("* filter=evil diff=evil\n", encoding="utf-8")
+    git(repo, "config", "filter.evil.smudge", f"touch {mark}; cat")
+    git(repo, "config", "diff.evil.textconv", f"touch {mark}; cat")
+    for hook in ("post-checkout", "reference-transaction", "post-index-change"):
+        path = repo / ".git" / "hooks" / hook
+        path.write_text(f"#!/bin/sh\ntouch {mark}\n", encoding="utf-8")
+        path.chmod(0o755)
+    commit(repo, tag="evil")
+    mark.unlink(missing_ok=True)
+    assert diff(repo, "base..evil").code == 0
+    assert not mark.exists()
+
+
+def test_key_files_of_a_revision_are_read_from_it(repo: Path) -> None:
+    keys = Path(__file__).resolve().parent.parent / "scenarios" / "keys"
+    (repo / "keys").mkdir()
+    shutil.copy(keys / "one.pem", repo / "keys" / "web.pem")
+    rewrite(repo, {"playbackKeyPairs": {"web": {"publicKeyMaterial": {"file": "keys/web.pem"}}}}, name="keys.yaml")
+    commit(repo, tag="first-key")
+    shutil.copy(keys / "two.pem", repo / "keys" / "web.pem")
+    commit(repo, tag="second-key")
+    (repo / "keys" / "web.pem").unlink()
+    assert "playback-key-pair/web must be replaced: created, then deleted" in diff(repo, "first-key..second-key").out

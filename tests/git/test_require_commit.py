@@ -1,0 +1,135 @@
+"""A plan that is held to its commit and its base, through real repositories and merges of every sort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Ran, rewrite, run, stack
+from tests.controller.git import commit, git, repository
+
+ONE: dict[str, object] = {"channels": {"one": {}}}
+TWO: dict[str, object] = {"channels": {"one": {}, "two": {}}}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A branch ``side`` with one commit on top of ``main``, checked out, and its plan in ``p.json``."""
+    folder = stack(repository(tmp_path / "repo"), ONE)
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n*.applied\n", encoding="utf-8")
+    commit(folder)
+    git(folder, "checkout", "-q", "-b", "side")
+    rewrite(folder, TWO)
+    commit(folder)
+    return folder
+
+
+def plan(folder: Path, *words: str) -> None:
+    made = run(folder, "plan", "--out", "p.json", *words)
+    assert made.code == 0, made.err
+
+
+def apply(folder: Path, *words: str) -> Ran:
+    return run(folder, "apply", "p.json", "--auto-approve", "--require-commit", *words)
+
+
+def test_the_very_commit_is_applied(repo: Path) -> None:
+    plan(repo, "--base", "main")
+    content = json.loads((repo / "p.json").read_text(encoding="utf-8"))
+    assert content["gitCommit"] == git(repo, "rev-parse", "HEAD")
+    assert content["gitTree"] == git(repo, "rev-parse", "HEAD^{tree}")
+    assert content["base"] == {"name": "main", "commit": git(repo, "rev-parse", "main")}
+    assert apply(repo).code == 0
+
+
+def test_a_newer_commit_is_refused_and_nothing_is_changed(repo: Path) -> None:
+    plan(repo, "--base", "main")
+    (repo / "notes.txt").write_text("new\n", encoding="utf-8")
+    commit(repo)
+    ran = apply(repo)
+    assert ran.code == 3
+    assert "the commit moved" in ran.err
+    assert "channel/one" in run(repo, "plan").out
+    assert run(repo, "apply", "p.json", "--auto-approve").code == 0
+
+
+def test_a_base_that_moved_is_refused(repo: Path) -> None:
+    plan(repo, "--base", "main")
+    git(repo, "checkout", "-q", "main")
+    (repo / "notes.txt").write_text("new\n", encoding="utf-8")
+    moved = commit(repo)
+    git(repo, "checkout", "-q", "side")
+    ran = apply(repo)
+    assert ran.code == 3
+    assert f"the base moved: main is at {moved}" in ran.err
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "rebase", "fast-forward"])
+def test_after_a_merge_with_nothing_in_between_the_plan_still_fits(repo: Path, how: str) -> None:
+    plan(repo, "--base", "main")
+    git(repo, "checkout", "-q", "main")
+    match how:
+        case "merge":
+            git(repo, "merge", "-q", "--no-ff", "-m", "merged", "side")
+        case "squash":
+            git(repo, "merge", "-q", "--squash", "side")
+            git(repo, "commit", "-q", "-m", "squashed")
+        case "rebase":
+            git(repo, "cherry-pick", "side", GIT_COMMITTER_DATE="2030-01-01T00:00:00Z")
+        case _:
+            git(repo, "merge", "-q", "--ff-only", "side")
+    assert apply(repo).code == 0
+
+
+def test_after_a_merge_onto_a_newer_base_it_does_not(repo: Path) -> None:
+    plan(repo, "--base", "main")
+    git(repo, "checkout", "-q", "main")
+    (repo / "notes.txt").write_text("new\n", encoding="utf-8")
+    commit(repo)
+    git(repo, "merge", "-q", "--no-ff", "-m", "merged", "side")
+    ran = apply(repo)
+    assert ran.code == 3
+    assert "the commit moved" in ran.err
+    assert "the base moved" in ran.err
+
+
+def test_a_plan_of_the_trial_merge_fits_the_real_one(repo: Path) -> None:
+    git(repo, "checkout", "-q", "--detach", "main")
+    git(repo, "merge", "-q", "--no-ff", "-m", "trial", "side")
+    plan(repo, "--base", "main")
+    git(repo, "checkout", "-q", "main")
+    git(repo, "merge", "-q", "--squash", "side")
+    git(repo, "commit", "-q", "-m", "squashed")
+    assert apply(repo).code == 0
+
+
+@pytest.mark.parametrize(
+    ("planned", "applied", "code", "message"),
+    [
+        (("--base", "no-such"), (), 1, "--base no-such stands for no commit"),
+        ((), ("--base", "main"), 3, "made without a base"),
+        (("--base", "main"), ("--base", "gone"), 3, "the base gone stands for no commit here"),
+    ],
+)
+def test_what_cannot_be_held_to_is_said(
+    repo: Path, planned: tuple[str, ...], applied: tuple[str, ...], code: int, message: str
+) -> None:
+    made = run(repo, "plan", "--out", "p.json", *planned)
+    ran = made if made.code else apply(repo, *applied)
+    assert ran.code == code
+    assert message in ran.err
+
+
+def test_outside_a_repository_there_is_nothing_to_hold_to(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "plain", ONE)
+    plan(folder)
+    ran = apply(folder)
+    assert (ran.code, "made outside a git repository" in ran.err) == (3, True)
+    assert run(folder, "plan", "--base", "main").code == 1
+
+
+@pytest.mark.parametrize("words", [("--require-commit",), ("p.json", "--base", "main")])
+def test_flags_that_mean_nothing_alone_are_refused(repo: Path, words: tuple[str, ...]) -> None:
+    assert run(repo, "apply", "--auto-approve", *words).code == 1

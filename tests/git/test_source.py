@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.git.git import GitError, Remote, Secret, Trouble, check_remote, scheme_of, ssh_command
+from reconciler.git.source import Source
+from tests.controller.repos import Repo, over_http, ssh_key
+
+TOKEN = "ghs_abcDEF123456"
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    repo = Repo(tmp_path / "served" / "repo")
+    repo.commit({"live/spec.yaml": "a: 1\n", "other.yaml": "b: 2\n"}, "The first")
+    return repo
+
+
+def source(tmp_path: Path, url: object, path: str = "", **more: object) -> Source:
+    found = Source(tmp_path / "state", Remote(str(url), **more), path, timeout=60)  # type: ignore[arg-type]
+    found.open()
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_is_followed_to_its_newest_commit(tmp_path: Path, repo: Repo) -> None:
+    following = source(tmp_path, repo.folder)
+    commit = following.fetch()
+    assert (commit.id, commit.subject, commit.author, commit.verified) == (repo.head, "The first", "Ada", False)
+    with following.files(commit) as folder:
+        assert names(folder) == ["live/spec.yaml", "other.yaml"]
+    assert not folder.exists()
+
+
+def test_only_the_folder_asked_for_is_written(tmp_path: Path, repo: Repo) -> None:
+    following = source(tmp_path, repo.folder, "live")
+    with following.files(following.fetch()) as folder:
+        assert names(folder) == ["spec.yaml"]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "other.yaml", "../.."])
+def test_a_path_that_is_no_folder_of_the_commit_is_said(tmp_path: Path, repo: Repo, path: str) -> None:
+    following = source(tmp_path, repo.folder, path)
+    commit = following.fetch()
+    with pytest.raises(GitError, match="has no folder") as caught, following.files(commit):
+        pass
+    assert caught.value.trouble is Trouble.NO_PROJECT
+
+
+def test_a_force_push_is_followed(tmp_path: Path, repo: Repo) -> None:
+    following = source(tmp_path, repo.folder)
+    first = following.fetch()
+    repo.commit({"live/spec.yaml": "a: 2\n"}, "Rewritten", "--amend")
+    forced = following.fetch()
+    assert (forced.id, forced.id != first.id) == (repo.head, True)
+    with following.files(forced) as folder:
+        assert (folder / "live/spec.yaml").read_text() == "a: 2\n"
+
+
+def test_the_history_is_not_fetched(tmp_path: Path, repo: Repo) -> None:
+    for number in range(20):
+        repo.commit({"live/spec.yaml": f"a: {number}\n"})
+    following = source(tmp_path, repo.folder.as_uri())
+    commit = following.fetch()
+    assert following._git.ask("rev-list", "--count", commit.id) == "1"
+
+
+def test_a_branch_that_is_not_there_is_told_from_a_forge_that_is_not(tmp_path: Path, repo: Repo) -> None:
+    with pytest.raises(GitError, match="has no branch 'missing'") as caught:
+        source(tmp_path, repo.folder, branch="missing").fetch()
+    assert caught.value.trouble is Trouble.NO_BRANCH
+    shutil.rmtree(repo.folder)
+    with pytest.raises(GitError, match="cannot be reached") as caught:
+        source(tmp_path, repo.folder).fetch()
+    assert caught.value.trouble is Trouble.UNREACHABLE
+
+
+def test_a_private_repository_is_fetched_with_its_token(tmp_path: Path, repo: Repo) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    with over_http(repo.folder.parent, password=TOKEN) as (url, seen):
+        following = source(tmp_path, f"{url}/repo/.git", token=Secret(file=str(token)))
+        assert following.fetch().id == repo.head
+        assert any(seen)
+        token.write_text("stale")
+        repo.commit({})
+        with pytest.raises(GitError, match="cannot be reached") as caught:
+            following.fetch()
+        token.write_text(TOKEN)
+        assert following.fetch().id == repo.head
+    assert "stale" not in str(caught.value)
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert TOKEN.encode() not in everything
+
+
+def test_the_token_is_in_no_argument_and_only_where_the_network_is(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, record = shutil.which("git"), tmp_path / "record"
+    spy = tmp_path / "bin" / "git"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\n{{ echo "ARGS $*"; env | grep -c "{TOKEN}"; }} >> {record}\nexec {real} "$@"\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-git")
+    with over_http(repo.folder.parent, password=TOKEN) as (url, _):
+        following = source(tmp_path, f"{url}/repo/.git", token=Secret(value=TOKEN))
+        with following.files(following.fetch()):
+            pass
+    lines = record.read_text().splitlines()
+    calls = dict(zip(lines[::2], lines[1::2], strict=True))
+    assert not any(TOKEN in call for call in calls)
+    with_token = {call.split()[1] for call, count in calls.items() if count != "0"}
+    assert with_token == {"ls-remote", "fetch"}
+
+
+def test_a_redirect_is_not_followed_so_that_nobody_else_gets_the_token(tmp_path: Path, repo: Repo) -> None:
+    with over_http(repo.folder.parent, password=TOKEN, answer=lambda _: 302) as (url, seen):
+        with pytest.raises(GitError, match="cannot be reached"):
+            source(tmp_path, f"{url}/repo/.git", token=Secret(value=TOKEN)).fetch()
+        assert not any(seen)
+
+
+def test_a_forge_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        following = Source(tmp_path / "state", Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/repo"), timeout=0.5)
+        with pytest.raises(GitError, match=r"did not answer within|cannot be reached"):
+            following.fetch() if following.open() is None else None
+
+
+def test_nothing_of_the_repository_is_run(tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a filter that attributes name, nor a hook, nor a submodule, nor what the machine's own configuration says."""
+    trap = tmp_path / "sprung"
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(
+        f'[filter "evil"]\n\tsmudge = touch {trap}\n\trequired = true\n[core]\n\tfsmonitor = touch {trap}\n\thooksPath = {home}\n'
+    )
+    for hook in ("post-checkout", "reference-transaction", "post-index-change"):
+        (home / hook).write_text(f"#!/bin/sh\ntouch {trap}\n")
+        (home / hook).chmod(0o755)
+    monkeypatch.setenv("HOME", str(home))
+    repo.commit(
+        {
+            ".gitattributes": "* filter=evil\n",
+            ".gitmodules": f'[submodule "x"]\n\tpath = x\n\turl = {tmp_path}/nowhere\n',
+        }
+    )
+    following = source(tmp_path, repo.folder)
+    with following.files(following.fetch()) as folder:
+        assert (folder / "live/spec.yaml").read_text() == "a: 1\n"
+    assert not trap.exists()
+    repo.commit({".gitmodules": f'[submodule "x"]\n\tpath = x\n\turl = {tmp_path}/nowhere\n\tupdate = !touch {trap}\n'})
+    with pytest.raises(GitError, match="disallowed submodule update"):
+        following.fetch()
+    assert not trap.exists()
+
+
+def test_a_damaged_mirror_is_made_anew_and_stale_locks_are_passed_over(tmp_path: Path, repo: Repo) -> None:
+    first = source(tmp_path, repo.folder)
+    first.follow(first.fetch())
+    mirror = tmp_path / "state" / "mirror.git"
+    (mirror / "shallow.lock").touch()
+    (mirror / "refs" / "fetched").mkdir(exist_ok=True)
+    (mirror / "refs" / "fetched" / "head.lock").touch()
+    again = Source(tmp_path / "state", Remote(str(repo.folder)))
+    found = again.open()
+    assert found is not None
+    assert found.id == repo.head
+    repo.commit({})
+    assert again.fetch().id == repo.head
+    for pack in (mirror / "objects").rglob("*"):
+        if pack.is_file():
+            pack.chmod(stat.S_IRUSR | stat.S_IWUSR)
+            pack.write_bytes(b"rubbish")
+    broken = Source(tmp_path / "state", Remote(str(repo.folder)))
+    broken.open()
+    assert broken.fetch().id == repo.head
+
+
+def test_what_was_followed_is_known_after_a_restart(tmp_path: Path, repo: Repo) -> None:
+    first = source(tmp_path, repo.folder)
+    commit = first.fetch()
+    assert Source(tmp_path / "state", Remote(str(repo.folder))).open() is None
+    first.follow(commit)
+    shutil.rmtree(repo.folder)
+    assert Source(tmp_path / "state", Remote(str(repo.folder))).open() == commit
+
+
+def test_what_was_followed_is_of_that_repository_and_branch_alone(tmp_path: Path, repo: Repo) -> None:
+    first = source(tmp_path, repo.folder)
+    first.follow(first.fetch())
+    for url, more in ((tmp_path / "served" / "typo", {}), (repo.folder, {"branch": "release"})):
+        assert Source(tmp_path / "state", Remote(str(url), **more), timeout=60).open() is None  # type: ignore[arg-type]
+    found = Source(tmp_path / "state", Remote(str(repo.folder)), timeout=60).open()
+    assert found is not None
+    assert found.id == repo.head
+
+
+def test_only_commits_signed_by_a_listed_key_are_followed(tmp_path: Path, repo: Repo) -> None:
+    listed, stranger = ssh_key(tmp_path / "listed"), ssh_key(tmp_path / "stranger")
+    signers = tmp_path / "signers"
+    signers.write_text(f'ada@example.com namespaces="git" {listed}\n')
+    following = source(tmp_path, repo.folder, allowed_signers=str(signers))
+    with pytest.raises(GitError, match="not signed by a listed key") as caught:
+        following.fetch()
+    assert caught.value.trouble is Trouble.UNVERIFIED
+    repo.sign_with(tmp_path / "listed")
+    repo.commit({"live/spec.yaml": "a: 2\n"}, "Signed", "-S")
+    commit = following.fetch()
+    assert (commit.id, commit.verified) == (repo.head, True)
+    following.follow(commit)
+    repo.sign_with(tmp_path / "stranger")
+    repo.commit({"live/spec.yaml": "a: 3\n"}, "Signed by a stranger", "-S")
+    with pytest.raises(GitError, match="not signed by a listed key"):
+        following.fetch()
+    signers.write_text(f'eve@example.com namespaces="git" {stranger}\n')
+    # The key that signed what was followed is listed no more: a restart does not go on from there.
+    assert Source(tmp_path / "state", following.remote).open() is None
+
+
+def test_a_signed_tree_with_other_content_is_not_verified(tmp_path: Path, repo: Repo) -> None:
+    signers = tmp_path / "signers"
+    signers.write_text(f"ada@example.com {ssh_key(tmp_path / 'key')}\n")
+    repo.sign_with(tmp_path / "key")
+    repo.commit({}, "Signed", "-S")
+    forged = repo.git("cat-file", "commit", "HEAD").replace("Signed", "Forged")
+    (repo.folder / "forged").write_text(forged + "\n")
+    repo.git("update-ref", "refs/heads/main", repo.git("hash-object", "-t", "commit", "-w", "forged"))
+    with pytest.raises(GitError, match="not signed by a listed key"):
+        source(tmp_path, repo.folder, allowed_signers=str(signers)).fetch()
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "said"),
+    [
+        ("https://user:secret@git.example.com/x.git", {}, "holds a user name or password"),
+        ("https://token@git.example.com/x.git", {}, "holds a user name or password"),
+        ("ext::sh -c touch% /tmp/x", {}, "cannot be followed"),
+        ("git://git.example.com/x.git", {}, "cannot be followed"),
+        ("--upload-pack=touch /tmp/x", {}, "cannot be followed"),
+        ("http://git.example.com/x.git", {"token": Secret(value="t")}, "travel readable"),
+        ("git@git.example.com:x.git", {}, "known hosts"),
+        ("https://git.example.com/x.git", {"branch": "--force"}, "not the name of a branch"),
+        ("https://git.example.com/x.git", {"branch": "a..b"}, "not the name of a branch"),
+        ("https://git.example.com/x.git", {"allowed_signers": "/nowhere/signers"}, "cannot be read"),
+        ("https://git.example.com/x.git", {"token": Secret(file="/nowhere/token")}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_followed_safely_is_refused_before_git_is_called(
+    url: str, more: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        check_remote(Remote(url, **more))  # type: ignore[arg-type]
+    assert ":secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme"),
+    [
+        ("git@h.example:a/b.git", "ssh"),
+        ("ssh://h/a", "ssh"),
+        ("HTTPS://h/a", "https"),
+        ("/srv/a", "file"),
+        ("./a", "file"),
+        ("ext::x", "ext"),
+    ],
+)
+def test_the_transport_is_read_off_the_address(url: str, scheme: str) -> None:
+    assert scheme_of(url) == scheme
+
+
+def test_ssh_goes_by_one_key_and_the_hosts_of_one_file(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for ssh notes how it was called and runs what the forge would run."""
+    record = tmp_path / "record"
+    stand_in = tmp_path / "bin" / "ssh"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {record}\nfor last; do :; done\nexec sh -c "$last"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")
+    ssh_key(tmp_path / "deploy key")
+    hosts = tmp_path / "known_hosts"
+    hosts.write_text("git.example.com ssh-ed25519 AAAA\n")
+    remote = Remote(f"git@git.example.com:{repo.folder}", ssh_key=str(tmp_path / "deploy key"), known_hosts=str(hosts))
+    check_remote(remote)
+    following = Source(tmp_path / "state", remote)
+    following.open()
+    assert following.fetch().id == repo.head
+    called = record.read_text().splitlines()
+    assert called[: len(ssh_command(remote)) - 1] == list(ssh_command(remote))[1:]
+    assert {"StrictHostKeyChecking=yes", f"UserKnownHostsFile={hosts}", "BatchMode=yes"} <= set(called)
+
+
+def test_an_old_git_is_refused_because_it_could_not_be_told_what_not_to_do(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = source(tmp_path, repo.folder)
+    old = tmp_path / "bin" / "git"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho git version 2.30.2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GitError, match=r"git 2\.34 or newer is needed"):
+        following.fetch()
+
+
+def test_a_stop_does_not_wait_for_a_forge_that_is_silent(tmp_path: Path) -> None:
+    import socket
+    import threading
+
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        following = Source(
+            tmp_path / "state", Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/repo"), timeout=600, stop=stop
+        )
+        following.open()
+        threading.Timer(0.5, stop.set).start()
+        with pytest.raises(GitError, match="because the controller stops"):
+            following.fetch()

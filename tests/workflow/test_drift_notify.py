@@ -1,0 +1,122 @@
+"""``drift --notify`` as a cron job runs it: once for each change of state, per channel and target, whatever fails on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.support import arn_of, outside, rewrite, run, stack
+from tests.workflow.hook import SECRET_PATH, Hook, hook
+
+CHANNELS = {"ops": {"slack": {"urlEnv": "OPS_URL"}}, "audit": {"webhook": {"urlEnv": "AUDIT_URL"}}}
+SPEC: dict[str, Any] = {"channels": {"main": {}, "side": {}}}
+
+
+def project(folder: Path) -> Path:
+    made = stack(folder, SPEC, notifications=CHANNELS)
+    assert run(made, "apply", "--auto-approve").code == 0
+    return made
+
+
+def changed(folder: Path, name: str = "main", mode: str = "NORMAL", db: str = ".sandbox/dev.db") -> None:
+    with outside(folder, db) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, name), latencyMode=mode)
+
+
+def urls(ops: Hook, audit: Hook) -> dict[str, str]:
+    return {"OPS_URL": ops.url, "AUDIT_URL": audit.url}
+
+
+def test_each_channel_is_told_once_of_drift_and_once_that_it_is_over(tmp_path: Path) -> None:
+    folder = project(tmp_path / "repo")
+    with hook() as ops, hook() as audit:
+        env = urls(ops, audit)
+        assert (run(folder, "drift", "--notify", env=env).code, len(ops.got)) == (0, 0)
+        changed(folder)
+        first = run(folder, "drift", "--notify", "--link", "https://ci.example/7", env=env)
+        assert first.code == 2
+        assert first.err == "notification ops, target dev: sent\nnotification audit, target dev: sent\n"
+        again = run(folder, "drift", "--notify", env=env)
+        assert (again.code, again.err) == (2, "")
+        changed(folder, mode="LOW")
+        assert run(folder, "drift", "--notify", env=env).code == 0
+        assert run(folder, "drift", "--notify", env=env).err == ""
+    assert [len(each.got) for each in (ops, audit)] == [2, 2]
+    told = [json.loads(got.body)["text"] for got in ops.got]
+    assert "channel/main: changed outside in latencyMode" in told[0]
+    assert "https://ci.example/7" in told[0]
+    assert "all resolved" in told[1]
+
+
+def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_channel_alone(tmp_path: Path) -> None:
+    folder = project(tmp_path / "repo")
+    changed(folder)
+    with hook() as ops, hook() as audit:
+        env = urls(ops, audit)
+        ops.answers = [404]
+        failed = run(folder, "drift", "--notify", "--state", "kept/state.json", env=env)
+        assert failed.code == 2
+        assert "notification ops, target dev: it answered 404, Not Found\n" in failed.err
+        assert SECRET_PATH not in failed.err + failed.out
+        assert run(folder, "drift", "--notify", "--state", "kept/state.json", env=env).code == 2
+        assert [len(ops.got), len(audit.got)] == [2, 1]
+        quiet = run(folder, "drift", "--notify", "--state", "kept/state.json", env=env)
+        assert (quiet.code, quiet.err) == (2, "")
+    assert not (folder / ".ivs-reconciler" / "told.json").exists()
+
+
+def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_is_told(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", SPEC, notifications=CHANNELS)
+    content = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
+    two = content.replace("targets:\n", "targets:\n  two: {region: us-west-2, sandbox: .sandbox/two.db}\n")
+    (folder / "ivs-reconciler.yaml").write_text(two, encoding="utf-8")
+    assert run(folder, "apply", "--auto-approve").code == 0
+    changed(folder, db=".sandbox/two.db")
+    with hook() as ops, hook() as audit:
+        env = urls(ops, audit)
+        shown = run(folder, "drift", "--notify", env=env)
+        assert (shown.code, len(ops.got)) == (2, 1)
+        away = two.replace("sandbox: .sandbox/two.db", 'endpointUrl: "http://127.0.0.1:9"')
+        (folder / "ivs-reconciler.yaml").write_text(away, encoding="utf-8")
+        keys = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "any"}
+        assert run(folder, "drift", "--notify", env={**env, **keys}).code == 1
+        assert run(folder, "drift", "--notify", env={**env, **keys}).code == 1
+    texts = [json.loads(got.body) for got in audit.got]
+    assert [(text["target"], text["state"], text["resolved"]) for text in texts] == [
+        ("two", "standing", []),
+        ("two", "unreadable", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--link", "https://x"), "belong to --notify"),
+        (("--state", "x.json"), "belong to --notify"),
+        (("--notify", "--state", "specs/live.yaml"), "--state"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    folder = stack(tmp_path / "repo", SPEC, notifications=CHANNELS)
+    shown = run(folder, "drift", *words)
+    assert (shown.code, shown.out) == (1, "")
+    assert said in shown.err
+    assert not (folder / ".sandbox").exists()
+
+
+def test_without_channels_there_is_nobody_to_tell(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "repo", SPEC)
+    shown = run(folder, "drift", "--notify")
+    assert shown.code == 1
+    assert "names nobody to tell" in shown.err
+
+
+def test_what_waits_is_not_told_unless_asked_for(tmp_path: Path) -> None:
+    folder = project(tmp_path / "repo")
+    rewrite(folder, {"channels": {"main": {"latencyMode": "NORMAL"}, "side": {}}})
+    with hook() as ops, hook() as audit:
+        assert run(folder, "drift", "--notify", env=urls(ops, audit)).code == 5
+        assert ops.got == []

@@ -1,0 +1,140 @@
+"""Who left its process number in a file: the one that is still there, one that is gone, or one whose number another was given since."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import LockHeld
+from reconciler.model.lock import Holder, from_json, to_json
+from reconciler.model.target import FileLock, Target
+from reconciler.workflow.journal import Journal, last_run
+from reconciler.workflow.locks import Fate, FileDoor, fate_of, holding, is_dead, mark_of, this_run
+from tests.cli.support import run, stack
+
+pytestmark = pytest.mark.skipif(not mark_of(os.getpid()), reason="this system does not tell when a process began")
+
+HERE = socket.gethostname()
+NAME = "a) R 1 (b"
+"""What a process may call itself, to lead astray whoever reads the list of processes."""
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[int]:
+    """Give the number of a living process."""
+    script = f"import sys; open('/proc/self/comm', 'w').write({NAME!r}); print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+def reused(pid: int) -> str:
+    """Return the mark of a process that had this number earlier in this start of the machine."""
+    space, _, began = mark_of(pid).rpartition(" ")
+    return f"{space} {int(began) - 1}"
+
+
+def test_a_living_process_is_known_by_its_mark_and_by_its_number_alone(other: int) -> None:
+    assert fate_of(HERE, other, mark_of(other)) is Fate.THERE
+    assert fate_of(HERE, other, "") is Fate.THERE
+    assert fate_of(HERE, os.getpid(), mark_of(os.getpid())) is Fate.THERE
+    assert mark_of(other) != mark_of(os.getpid())
+
+
+def test_a_number_that_was_given_to_another_process_since_is_recognised(other: int) -> None:
+    assert fate_of(HERE, other, reused(other)) is Fate.GONE
+    assert fate_of(HERE, os.getpid(), reused(os.getpid())) is Fate.GONE
+
+
+def test_of_another_machine_container_or_start_nothing_is_known(other: int) -> None:
+    boot, space, began = mark_of(other).split(" ")
+    assert fate_of("elsewhere", other, mark_of(other)) is Fate.UNKNOWN
+    assert fate_of(HERE, other, f"{boot[::-1]} {space} {began}") is Fate.UNKNOWN
+    assert fate_of(HERE, other, f"{boot} pid:[1] {began}") is Fate.UNKNOWN
+    assert fate_of(HERE, 0, "") is Fate.UNKNOWN
+
+
+def test_a_process_that_nobody_has_buried_yet_is_gone() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as process:
+        mark = mark_of(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert fate_of(HERE, process.pid, mark) is Fate.GONE
+        assert fate_of(HERE, process.pid, "") is Fate.GONE
+    assert fate_of(HERE, process.pid, mark) is Fate.GONE
+
+
+def held(folder: Path, pid: int, mark: str) -> Path:
+    """Leave a lock that is still to be respected for an hour."""
+    now = time.time()
+    path = folder / "lock.json"
+    door = FileDoor(str(path))
+    door.write(Holder("f00", "alice", HERE, pid, "apply", now - 60, now + 3600, mark=mark), "")
+    return path
+
+
+def test_a_lock_whose_holder_is_gone_is_taken_although_its_number_lives_on(tmp_path: Path, other: int) -> None:
+    target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, reused(other)))))
+    said: list[str] = []
+    with holding((target,), "apply", say=said.append):
+        pass
+    assert "the process is gone" in said[0]
+
+
+@pytest.mark.parametrize("mark", ["same", "none", "other start"])
+def test_a_lock_whose_holder_may_live_is_respected(tmp_path: Path, other: int, mark: str) -> None:
+    marks = {"same": mark_of(other), "none": "", "other start": "f00 " + mark_of(other)}
+    target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, marks[mark]))))
+    with pytest.raises(LockHeld), holding((target,), "apply"):
+        pytest.fail("two hold it")
+
+
+def test_a_lock_of_an_older_version_is_read() -> None:
+    content = to_json(this_run("apply", 1.0))
+    assert from_json(content).mark == mark_of(os.getpid())
+    del content["mark"]
+    assert from_json(content).mark == ""
+    assert not is_dead(from_json(content))
+
+
+def torn(root: Path, pid: int, mark: str | None) -> None:
+    """Leave the journal of a run that did not come to its end."""
+    path = root / ".ivs-reconciler" / "journal-dev.jsonl"
+    path.unlink(missing_ok=True)
+    with Journal(root, "dev", "123456789012"):
+        pass
+    line = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    assert line["mark"] == mark_of(os.getpid())
+    line["pid"] = pid
+    line |= {} if mark is None else {"mark": mark}
+    if mark is None:
+        del line["mark"]
+    path.write_text(json.dumps(line, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def test_a_journal_tells_a_run_that_goes_on_from_one_whose_number_lives_on(tmp_path: Path, other: int) -> None:
+    for mark, running in ((mark_of(other), True), (reused(other), False), ("f00 pid:[1] 7", False), (None, True)):
+        torn(tmp_path, other, mark)
+        found = last_run(tmp_path, "dev")
+        assert found is not None
+        assert found.running is running, mark
+
+
+def test_a_plan_says_what_became_of_the_last_apply(tmp_path: Path, other: int) -> None:
+    folder = stack(tmp_path, {"channels": {}})
+    torn(folder, other, mark_of(other))
+    assert f"is still running as process {other}" in run(folder, "plan").err
+    torn(folder, other, reused(other))
+    assert "did not come to its end; it was between two steps" in run(folder, "plan").err
