@@ -281,4 +281,5 @@ def _show(
         from reconciler.report.text import ansi, plain, render_drift
 
         paint = ansi if context.colored(sys.stdout) else plain
-        sys.stdout.write("\n".join(render_drift(report, paint=paint) for report in reports))
+        verbose = context.verbosity > 0
+        sys.stdout.write("\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports))

@@ -1,14 +1,8 @@
-"""Plan and result as Markdown for a forge: a comment, a job summary, an artefact.
+"""Plans, results and drift reports as GitHub-flavoured Markdown: a comment, a job summary, an issue. Also right on GitLab.
 
-Comes in: a plan, a target's plan, or the result of an apply. Goes out: GitHub-flavoured Markdown, also right on GitLab.
-Counts come first, then what a reviewer must see (deleted, replaced, blocked, keys), then one folded block for each resource.
-With a limit, whole resources are left out and counted, never a part of one; ``markdown_fit`` says in which order.
-User text stands in code spans, fences and HTML code elements only; ``markdown_text`` says why.
-
-A drift report as Markdown for a forge: an issue, a job summary, an artefact.
-
-Comes in: the report of one target. Goes out: Markdown, with the same rules of escaping and fitting as a plan's.
-Drift is shown as it happened, from what the spec says to what the account has; a pending change the other way round.
+Counts come first, then what a reviewer must see (deleted, replaced, blocked, keys), then one folded block for each resource,
+or for several identical ones. With a limit, whole resources are left out and counted, never a part of one.
+Users' text is put into code spans, fences and HTML code elements only; ``markdown_layout`` says why.
 """
 
 from __future__ import annotations
@@ -18,7 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
+from reconciler.report.folding import (
+    fold_actions,
+    group_title,
+    members_line,
+    own_id_hidden,
+    shared_tags,
+    without_shared_tags,
+)
 from reconciler.report.markdown_layout import (
     Block,
     Group,
@@ -45,6 +48,7 @@ from reconciler.report.words import (
     defaults_words,
     headline,
     ignored_words,
+    in_sync_words,
     is_own_record,
     notables,
     notice_of,
@@ -53,6 +57,7 @@ from reconciler.report.words import (
     path_words,
     plural,
     show_text,
+    show_value,
     shows_changes,
     summary_words,
     symbol,
@@ -71,6 +76,7 @@ _WEIGHTS: Mapping[Verb, int] = {
     Verb.CREATE: 3,
 }
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
+_MEMBERS_SHOWN = 50
 _ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 3, 5, 6, 7
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {
@@ -93,11 +99,11 @@ def render_plan(
 ) -> str:
     """Return the whole plan.
 
-    ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
-    ``facts`` are further lines at the top, name and value.
+    ``limit`` is the largest size of the text in UTF-8 bytes, ``reserve`` the part of it that the caller needs; ``artefact_url`` links the whole plan.
+    ``facts`` are further names and values for the top.
     Raises ``ValueError`` when not even the counts fit.
     """
-    known = {**origin_of(plan), "Spec": plan.spec_digest, "Made": plan.created_at, **(facts or {})}
+    known = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at, **(facts or {})}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
     sections = [
         Section("\n\n".join((title, *facts_line(known))), title),
@@ -126,10 +132,10 @@ def render_result(
     facts: Mapping[str, str] | None = None,
     reserve: int = 0,
 ) -> str:
-    """Return what became of every action; arguments as of ``render_plan``."""
-    state = "complete" if result.complete else "incomplete"
+    """Return the outcome of every action; arguments as of ``render_plan``."""
+    state = "complete" if result.complete else "partially failed"
     if result.interrupted:
-        state = "stopped on request"
+        state = "interrupted"
     counts = Counter(outcome.result for outcome in result.outcomes)
     words = ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
     effort = f"{plural(result.calls, 'call')}, {result.seconds:.1f} s"
@@ -140,7 +146,7 @@ def render_result(
         *_result_table(result),
     ]
     if not result.complete:
-        head.append("Plan again to see what is left; what is done stays done.")
+        head.append("Run plan to see what is left.")
     sorts = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
     groups = [
         Group(
@@ -185,18 +191,25 @@ def _less(limit: int | None, reserve: int) -> int | None:
 
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
+    summary = target.summary
     if target.is_empty:
-        counts = f"No changes: {plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
+        sync = in_sync_words(target.name, summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.foreign)
+        counts = sync.replace(f" {target.name} is in sync", " In sync").removesuffix(".")
     else:
-        counts = summary_words(target.summary)
+        counts = summary_words(summary)
     if target.on_air:
         counts += f"; {on_air_words(target.on_air)}"
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
+    shared = shared_tags(target.actions)
+    if shared:
+        tags = {path_words(path): show_value(value) for path, value in shared.items()}
+        created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
+        head.append(f"On all {created}: {' · '.join(code(f'{name} {value}') for name, value in tags.items())}")
     return Section(
         "\n\n".join(head),
         f"**{code(target.name)}**: {counts}",
         tuple(_groups(target)),
-        tuple(_block(action) for action in target.actions),
+        tuple(_block(group, shared) for group in fold_actions(target.actions)),
     )
 
 
@@ -213,7 +226,7 @@ def _table(target: TargetPlan) -> list[str]:
         f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |"
         for kind, row in counts.items()
     ]
-    return ["\n".join((f"| Kind | {titles} | Managed now |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
+    return ["\n".join((f"| Kind | {titles} | Managed |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
 
 
 def _result_table(result: ApplyResult) -> list[str]:
@@ -264,11 +277,11 @@ def _groups(target: TargetPlan) -> Iterable[Group]:
         for one in target.orphans
     ]
     for title, lines, weight in (
-        ("On air", on_air, _ON_AIR),
+        ("Live", on_air, _ON_AIR),
         ("Warnings", warnings, _WARNINGS),
-        ("Claimed by more than one live resource", duplicates, _DUPLICATES),
+        ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
-        ("Left the spec and stay, because prune was not granted (--prune)", orphans, _ORPHANS),
+        ("Orphaned, kept because prune is disabled (--prune)", orphans, _ORPHANS),
     ):
         if lines:
             yield Group(f"{title}: {len(lines):,}", tuple(lines), weight, folded=weight == _ORPHANS)
@@ -303,27 +316,40 @@ _PARTICIPLES: Mapping[Verb, str] = {
 }
 
 
-def _block(action: Action) -> Block:
+def _block(group: tuple[Action, ...], shared: Mapping[str, Value]) -> Block:
+    """Return the details of one action, or of several identical ones."""
+    action = group[0]
+    addresses = [one.address for one in group]
     blocked = " (blocked)" if action.blocked else ""
-    parts = [
-        f"<details><summary>{tag_code(symbol(action))} {tag_code(str(action.address))} {will(action)}{blocked}</summary>"
-    ]
-    if action.explanation:
+    name = str(action.address) if len(group) == 1 else group_title(addresses)
+    parts = [f"<details><summary>{tag_code(symbol(action))} {tag_code(name)} {will(action)}{blocked}</summary>"]
+    changes = without_shared_tags(action, shared)
+    if len(group) > 1:
+        changes = own_id_hidden(changes, action.address)
+        parts.append(code(members_line(addresses, limit=_MEMBERS_SHOWN)))
+    elif action.explanation:
         parts.append(prose(action.explanation))
-    if action.arn:
+    if action.arn and len(group) == 1:
         parts.append(code(action.arn))
     if action.blocked:
         parts.append(f"**Blocked** ({code(action.blocked.code)}): {prose(action.blocked.message)}")
     parts += [f"**Warning:** {prose(warning)}" for warning in action.warnings]
-    if lines := diff_lines(action.changes):
+    if lines := diff_lines(changes):
         parts.append(fenced(lines))
     if action.steps:
-        parts.append(f"AWS calls: {', '.join(code(step.operation) for step in action.steps)}")
+        each = "" if len(group) == 1 else ", each"
+        parts.append(f"AWS calls{each}: {', '.join(code(step.operation) for step in action.steps)}")
     parts.append("</details>")
     urgent = action.blocked or action.warnings
-    return Block(
-        "\n\n".join(parts), None if notice_of(action) else _line(action), 0 if urgent else _WEIGHTS[action.verb]
-    )
+    line = None
+    if len(group) > 1:
+        text = f"{_mark(action)} {group_title(addresses)}: {members_line(addresses, limit=_MEMBERS_SHOWN)}"
+        line = Line(harmless(text), action.kind.value, len(group))
+    if notice_of(action):
+        line = None
+    elif len(group) == 1:
+        line = _line(action)
+    return Block("\n\n".join(parts), line, 0 if urgent else _WEIGHTS[action.verb])
 
 
 def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:
@@ -340,14 +366,14 @@ def _outcome(outcome: Outcome) -> Line:
     return Line(harmless(text), outcome.address.kind.value)
 
 
-_MARKDOWN_DRIFT_MARKS: Mapping[Standing, str] = {
+_FINDING_MARKS: Mapping[Standing, str] = {
     Standing.DRIFT: "!",
     Standing.MISSING: "-",
     Standing.PENDING: "+",
     Standing.DUPLICATE: "!",
     Standing.ORPHAN: " ",
 }
-_MARKDOWN_DRIFT_NOTES, _FOREIGN, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
+_DRIFT_NOTES, _UNMANAGED, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
 
 
 def render_drift(
@@ -360,34 +386,30 @@ def render_drift(
 ) -> str:
     """Return the report of one target.
 
-    ``limit`` is the most the text may have, in UTF-8 bytes, less ``reserve`` for what the caller puts around it; ``artefact_url`` is where the whole is.
-    ``facts`` are further facts for the top, name and value.
-    Raises ``ValueError`` when not even the counts fit.
+    Arguments and errors as of ``render_plan``.
     """
     counts = f"{headline(report)}: {counted(report)}"
     where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
     if report.defaults:
-        where["At the default"] = plural(report.defaults, "field")
+        where["AWS defaults"] = plural(report.defaults, "unset field")
     head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
     blocks = tuple(
-        _markdown_drift_block(finding)
+        _finding_block(finding)
         for standing in TITLES
         for finding in report.of(standing)
         if shows_changes(finding) or finding.blame
     )
-    section = Section(
-        "\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_markdown_drift_groups(report)), blocks
-    )
+    section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_finding_groups(report)), blocks)
     cut = cut_line("report", artefact_url)
     return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
 
 
-def _markdown_drift_groups(report: DriftReport) -> Iterable[Group]:
+def _finding_groups(report: DriftReport) -> Iterable[Group]:
     for weight, (standing, title) in enumerate(TITLES.items()):
         if found := report.of(standing):
             yield Group(
                 f"{title}: {len(found):,}",
-                tuple(_markdown_drift_line(finding) for finding in found),
+                tuple(_finding_line(finding) for finding in found),
                 weight,
                 folded=standing is Standing.ORPHAN,
             )
@@ -395,27 +417,27 @@ def _markdown_drift_groups(report: DriftReport) -> Iterable[Group]:
         yield Group(
             f"Notes: {len(report.notes):,}",
             tuple(Line(f"# {harmless(note)}", "note") for note in report.notes),
-            _MARKDOWN_DRIFT_NOTES,
+            _DRIFT_NOTES,
         )
     if report.foreign:
         yield Group(
-            f"Foreign, left alone: {len(report.foreign):,}",
-            tuple(_foreign(one) for one in report.foreign),
-            _FOREIGN,
+            f"Unmanaged: {len(report.foreign):,}",
+            tuple(_unmanaged(one) for one in report.foreign),
+            _UNMANAGED,
             folded=True,
         )
     if report.ignored:
         left = tuple(Line(harmless(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
-        yield Group(f"Ignored, as asked: {report.ignored_differences:,}", left, _IGNORED, folded=True)
+        yield Group(f"Ignored (--ignore): {report.ignored_differences:,}", left, _IGNORED, folded=True)
     if report.default_fields:
         fields = tuple(
             Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
         )
-        yield Group(f"At the service's default: {report.defaults:,}", fields, _DEFAULTS, folded=True)
+        yield Group(f"Unset fields with AWS defaults: {report.defaults:,}", fields, _DEFAULTS, folded=True)
 
 
-def _markdown_drift_line(finding: Finding) -> Line:
-    text = f"{_MARKDOWN_DRIFT_MARKS[finding.standing]} {finding.address}: "
+def _finding_line(finding: Finding) -> Line:
+    text = f"{_FINDING_MARKS[finding.standing]} {finding.address}: "
     names = (
         [path_words(change.path) for change in finding.changes if not is_own_record(change)]
         if shows_changes(finding)
@@ -429,13 +451,13 @@ def _markdown_drift_line(finding: Finding) -> Line:
     return Line(harmless(text), finding.address.kind.value)
 
 
-def _foreign(foreign: Foreign) -> Line:
-    owner = f"of stack {show_text(foreign.owner)}" if foreign.owner else "of no stack"
-    name = f" {show_text(foreign.name)}" if foreign.name else ""
-    return Line(harmless(f"  {foreign.kind.value}{name}, {owner} {foreign.arn}"), foreign.kind.value)
+def _unmanaged(resource: Foreign) -> Line:
+    owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
+    name = f" {show_text(resource.name)}" if resource.name else ""
+    return Line(harmless(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)
 
 
-def _markdown_drift_block(finding: Finding) -> Block:
+def _finding_block(finding: Finding) -> Block:
     parts = [
         f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>",
         prose(finding.explanation),
@@ -444,9 +466,7 @@ def _markdown_drift_block(finding: Finding) -> Block:
         parts.append(code(finding.arn))
     if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
         drifted = finding.standing is Standing.DRIFT
-        parts.append(
-            "`-` the spec says, `+` the account has:" if drifted else "`-` the account has, `+` the spec says:"
-        )
+        parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))
     parts += [prose(line) for line in blame_words(finding)]
     return Block(

@@ -1,16 +1,12 @@
-"""Fitting a report into a forge's limit without losing what matters.
+"""Layout of Markdown for a forge: escaping of users' text, and fitting a report into a size limit.
 
-Comes in: sections made of a head, groups of lines, and folded details. Goes out: one text that is no longer than the limit.
-Nothing is cut in the middle: a line or a block of details is in whole or out whole, and what is out is counted, so the reader knows what to look for elsewhere.
-Heads and counts stay; then lines go in by weight, the heaviest of every section first; details take what room is left.
-Length is counted in UTF-8 bytes, which no forge's way of counting characters exceeds.
+A forge reads a comment in two passes: Markdown, then its own search for ``@names``, ``#numbers``, commit hashes and the like in the text that is left.
+Backslashes and entities stop the first pass only; a code span stops both. So a word is left as it is only when it consists of letters
+(or is a short number); everything else is put into a code span. Every line inside a fence begins with a mark of ours.
 
-User text inside Markdown: nothing of it may be read as Markdown or HTML, link anywhere, or call anybody.
-
-A forge reads comments in two passes: Markdown, then its own search for ``@names``, ``#numbers``, commit hashes and the like in whatever text is left.
-Backslashes and entities stop the first pass only; a code span stops both.
-So a word stands as it is only when it is made of letters (or is a short number), and everything else goes into a code span.
-No user text stands in a table or a heading's markup outside a code span, and every line inside a fence begins with a mark of ours.
+A report that is too long is never cut in the middle: a line or a block is in whole or out whole, and what is out is counted.
+Heads and counts stay; then lines by weight, the heaviest of every section first; details take the room that is left.
+Sizes are UTF-8 bytes, which no forge's way of counting characters exceeds.
 """
 
 from __future__ import annotations
@@ -128,23 +124,24 @@ def facts_line(facts: Mapping[str, str]) -> list[str]:
 
 
 def cut_line(what: str, artefact_url: str | None) -> str:
-    """Return the sentence that ends a text that was cut: where the whole is."""
+    """Return the last line of a text that was cut: where to find the whole."""
     if artefact_url:
         return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
-    return f"_Cut to fit: the whole {what} is in the run that made this._\n"
+    return f"_Cut to fit: the whole {what} is in the log of the run that posted this._\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line inside a fence; ``sort`` is what it is counted under when it is left out."""
+    """One line inside a fence. When it is left out, it is counted as ``count`` resources of ``sort``."""
 
     text: str
     sort: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Lines under a heading in our own words. ``weight`` orders the groups of all sections: 0 goes in first."""
+    """Lines under a heading. ``weight`` orders the groups of all sections: 0 is added first."""
 
     title: str
     lines: tuple[Line, ...]
@@ -154,7 +151,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One resource's details, and the line that stands for them when they are left out; ``None`` where a group has that line already."""
+    """The details of a resource or a folded group, and the line shown when they are left out; ``None`` where a group has that line already."""
 
     text: str
     line: Line | None
@@ -163,7 +160,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One target. ``brief`` is the head where there is no room for ``head``."""
+    """One target. ``brief`` takes the place of ``head`` when that is too long."""
 
     head: str
     brief: str
@@ -173,7 +170,7 @@ class Section:
 
 @dataclass(slots=True)
 class _Choice:
-    """What is shown of one section: how many lines of each group, which blocks, and the lines of the blocks left out."""
+    """What is shown of one section: the number of lines of each group, the blocks, and the lines of blocks left out."""
 
     shown: list[int]
     blocks: set[int] = field(default_factory=set)
@@ -181,19 +178,19 @@ class _Choice:
 
 
 _FOLD = "<details><summary></summary>\n\n</details>\n\n"
-_LINES_FOLD = _FOLD + "999,999,999 of them, a line each"
+_LINES_FOLD = _FOLD + "999,999,999 of them, one line each"
 
 
 def size(text: str) -> int:
-    """Return the length that counts."""
+    """Return the size of a text in UTF-8 bytes."""
     return len(text.encode())
 
 
 def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) -> str:
     """Return all sections as one text of at most ``limit`` bytes.
 
-    ``cut`` ends a text that had to be cut; ``last`` gives the counts of everything, for when there is no room for the groups.
-    Raises ``ValueError`` when the limit is shorter than that.
+    ``cut`` is the last line of a text that was cut; ``last`` has the counts of everything, for when the groups do not fit.
+    Raises ``ValueError`` when the limit is smaller than ``last``.
     """
     whole = _render(
         sections,
@@ -218,7 +215,7 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) 
     if size(with_heads) <= limit:
         return with_heads
     if size(last) > limit:
-        raise ValueError(f"a limit of {limit} has no room for the counts, which need {size(last)}")
+        raise ValueError(f"limit of {limit} bytes is too small: the counts need {size(last)}")
     return last
 
 
@@ -264,7 +261,7 @@ def _take_lines(section: Section, choice: _Choice, room: int) -> int:
 
 
 def _costs(lines: Sequence[str], frame: int) -> Iterator[int]:
-    """Return what each line costs, the first one with the fence around them all."""
+    """Yield the size of each line, the first one with that of the fence."""
     marks = len(fence_for(lines))
     for index, line in enumerate(lines):
         yield size(line) + 1 + (0 if index else frame + 2 * marks + len("diff\n\n\n"))
@@ -307,12 +304,12 @@ def _left_out(section: Section, choice: _Choice) -> Iterator[str]:
     missing = [block for index, block in enumerate(section.blocks) if index not in choice.blocks]
     if not missing:
         return
-    yield f"Details left out for want of room: {len(missing):,} of {len(section.blocks):,}."
+    yield f"Details left out (size limit): {len(missing):,} of {len(section.blocks):,}."
     lines = [section.blocks[index].line for index in sorted(choice.lines)]
     texts = [line.text for line in lines if line]
     if texts:
         everything = [block.line.text for block in section.blocks if block.line]
-        yield f"<details><summary>{len(texts):,} of them, a line each</summary>"
+        yield f"<details><summary>{len(texts):,} of them, one line each</summary>"
         yield _fence(everything, len(texts), texts)
         yield "</details>"
     unnamed = [
@@ -332,6 +329,9 @@ def _fence(lines: Sequence[str], shown: int, texts: Sequence[str] | None = None)
 
 
 def not_listed(lines: Sequence[Line]) -> str:
-    """Return how many lines of each sort are left out."""
-    counts = Counter(line.sort for line in lines)
-    return f"Not listed here for want of room: {len(lines):,} ({', '.join(f'{sort}: {count:,}' for sort, count in counts.items())})."
+    """Return how many resources of each sort are not listed."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts[line.sort] += line.count
+    words = ", ".join(f"{sort}: {count:,}" for sort, count in counts.items())
+    return f"Not listed (size limit): {counts.total():,} ({words})."

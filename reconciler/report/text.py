@@ -1,9 +1,7 @@
-"""Plan and result as text for a terminal or a log.
+"""Plans, results and drift reports as text for a terminal or a log; coloured when asked.
 
-Comes in: a plan, a target's plan, or the result of an apply. Goes out: text, coloured when asked.
-A destructive line is never folded away, and every action says why it is there.
-
-The drift report as text: what changed outside, in the tense of things that have happened; what waits to be applied; what is not ours.
+Identical creates, updates and adoptions are folded into one block with a count, and tags that everything created shares are shown once.
+A delete or a replacement is never folded.
 """
 
 from __future__ import annotations
@@ -12,20 +10,33 @@ from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.model.values import Value
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
+from reconciler.report.folding import (
+    fold_actions,
+    fold_findings,
+    group_title,
+    members_line,
+    own_id_hidden,
+    shared_tags,
+    without_shared_tags,
+)
 from reconciler.report.words import (
+    HEADS,
     blame_words,
     broadcast_words,
+    comparison_words,
+    counted,
     defaults_head,
     defaults_words,
+    headline,
     ignored_head,
     ignored_words,
+    in_sync_words,
     is_own_record,
-    left_out,
     members,
     on_air_words,
-    origin_of,
     path_words,
     plural,
     show_text,
@@ -56,6 +67,7 @@ _RESULTS: Mapping[Result, str] = {
     Result.BLOCKED: "note",
 }
 _LIST_LIMIT = 20
+_MEMBERS_SHOWN = 6
 
 
 def plain(text: str, tone: str) -> str:
@@ -70,67 +82,97 @@ def ansi(text: str, tone: str) -> str:
 
 
 def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str:
-    """Return the whole plan. ``calls`` shows the AWS calls of every action too."""
+    """Return the whole plan. ``calls`` shows each action by itself, with its AWS calls."""
     targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
-    if not plan.of_revisions:
-        return "\n".join(targets)
-    origin = ", ".join(f"{name[0].lower()}{name[1:]} {harmless(value)}" for name, value in origin_of(plan).items())
-    return "\n".join((paint(f"Difference of two revisions: {origin}; no account was asked", "dim") + "\n", *targets))
+    if plan.of_revisions:
+        return "\n".join((paint(harmless(comparison_words(plan)), "dim") + "\n", *targets))
+    return "\n".join(targets)
 
 
 def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False) -> str:
     """Return the plan of one account and region."""
     account = f"account {target.account_id}, " if target.account_id else ""
     lines = [paint(f"{target.name}: {account}region {target.region}", "bold")]
-    for action in target.actions:
-        lines += ["", *_action(action, paint, calls=calls)]
-    lines += _on_air(target, paint)
+    shared = {} if calls else shared_tags(target.actions)
+    for group in [(action,) for action in target.actions] if calls else fold_actions(target.actions):
+        lines += ["", *_actions(group, shared, paint, calls=calls)]
+    if shared:
+        tags = ", ".join(f"{harmless(path_words(path))} {show_value(value)}" for path, value in shared.items())
+        created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
+        lines += ["", f"  on all {created}: {tags}"]
+    lines += _live_channels(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
     lines += ["", *(f"  note: {harmless(note)}" for note in target.notes)] if target.notes else []
     lines.append("")
     if target.is_empty:
-        counts = f"{plural(target.summary.unchanged, 'resource')} as the spec wants, {target.summary.foreign:,} foreign"
-        if target.summary.orphaned:
-            counts += f", {plural(target.summary.orphaned, 'orphan')}"
-        lines.append(f"{paint('No changes', 'good')} for {target.name}: {counts}.")
+        counts = target.summary
+        lines.append(
+            paint("No changes.", "good")
+            + in_sync_words(
+                target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.foreign
+            ).removeprefix("No changes.")
+        )
     else:
         lines.append(f"{paint('Plan', 'bold')} for {target.name}: {summary_words(target.summary)}.")
     return "\n".join(lines) + "\n"
 
 
 def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
-    """Return what became of every action: counts first, then everything that is not done, with AWS's own words."""
+    """Return the counts of an apply's outcomes, and each that is not done, with AWS's message."""
     counts = {wanted: sum(1 for outcome in result.outcomes if outcome.result is wanted) for wanted in Result}
     lines: list[str] = []
-    for outcome in result.outcomes:
-        if outcome.result is not Result.DONE:
-            lines += _outcome(outcome, paint)
-    head = paint("Apply complete", "good") if result.complete else paint("Apply incomplete", "bad")
+    for message, outcomes in _by_message(result).items():
+        if len(outcomes) > 1:
+            skipped = f"{plural(len(outcomes), 'action')} {outcomes[0].result.value}"
+            lines.append(f"  {paint(skipped, _RESULTS[outcomes[0].result])} ({harmless(message)})")
+        else:
+            lines += _outcome(outcomes[0], paint)
+    head = paint("Apply complete", "good") if result.complete else paint("Apply partially failed", "bad")
     if result.interrupted:
-        head = paint("Apply stopped on request", "bad")
+        head = paint("Apply interrupted", "bad")
     words = ", ".join(f"{count:,} {wanted.value}" for wanted, count in counts.items() if count or wanted is Result.DONE)
     lines.append(f"{head} for {result.name}: {words} ({plural(result.calls, 'call')}, {result.seconds:.1f} s).")
     if not result.complete:
-        lines.append("Plan again to see what is left; what is done stays done.")
+        lines.append("Run plan to see what is left.")
     return "\n".join(lines) + "\n"
 
 
-def _action(action: Action, paint: Paint, *, calls: bool) -> Iterable[str]:
+def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
+    """Return the outcomes that are not done; skipped ones with the same message together, any other by itself."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in result.outcomes:
+        if outcome.result is Result.NOT_ATTEMPTED:
+            groups.setdefault(outcome.message, []).append(outcome)
+        elif outcome.result is not Result.DONE:
+            groups[f"{outcome.verb.value} {outcome.address}"] = [outcome]
+    return groups
+
+
+def _actions(group: tuple[Action, ...], shared: Mapping[str, Value], paint: Paint, *, calls: bool) -> Iterable[str]:
+    """Return the block of one action, or of several identical ones."""
+    action = group[0]
     tone = _TONES[action.verb]
-    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(harmless(str(action.address)), 'bold')} {will(action)}"
-    yield f"        {paint(harmless(action.explanation), 'dim')}"
-    if action.arn:
+    changes = without_shared_tags(action, shared)
+    addresses = [one.address for one in group]
+    name = harmless(str(action.address)) if len(group) == 1 else group_title(addresses)
+    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(name, 'bold')} {will(action)}"
+    if len(group) > 1:
+        changes = own_id_hidden(changes, action.address)
+        more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
+        yield f"        {paint(harmless(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+    elif action.explanation:
+        yield f"        {paint(harmless(action.explanation), 'dim')}"
+    if action.arn and len(group) == 1:
         yield f"        {paint(harmless(action.arn), 'dim')}"
     if action.blocked:
         yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {harmless(action.blocked.message)}"
     for warning in action.warnings:
         yield f"        {paint('warning', 'bad')}: {harmless(warning)}"
-    shown = [change for change in action.changes if not is_own_record(change)]
-    width = max((len(harmless(path_words(change.path))) for change in shown), default=0)
-    for change in shown:
+    width = max((len(harmless(path_words(change.path))) for change in changes), default=0)
+    for change in changes:
         yield from _change(change, width, paint)
-    # Whoever lets a broadcast be ended sees each call of it.
+    # A broadcast is ended only with each of its calls in view.
     if calls or any(step.operation == STOP for step in action.steps):
         for step in action.steps:
             yield f"        {paint('call', 'dim')} {_call(step)}"
@@ -161,32 +203,30 @@ def _short(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _on_air(target: TargetPlan, paint: Paint) -> list[str]:
+def _live_channels(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.on_air:
         return []
-    lines = ["", f"  {paint('on air', 'bad')}: {on_air_words(target.on_air)}"]
+    lines = ["", f"  {paint('live', 'bad')}: {on_air_words(target.on_air)}"]
     lines += [
         f"      {harmless(str(channel.address))}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]
     ]
-    if len(target.on_air) > _LIST_LIMIT:
-        lines.append(f"      … and {len(target.on_air) - _LIST_LIMIT:,} more")
-    return lines
+    return lines + _more(len(target.on_air))
 
 
 def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.orphans:
         return []
-    stay = "stays" if len(target.orphans) == 1 else "stay"
-    head = (
-        f"  {plural(len(target.orphans), 'managed resource')} left the spec and {stay}, because prune was not granted"
-    )
-    lines = ["", f"{head} (--prune, or prune: true on the target):"]
+    are = "is" if len(target.orphans) == 1 else "are"
+    head = f"{plural(len(target.orphans), 'orphaned resource')} {are} kept because prune is disabled"
+    lines = ["", f"  {head} (--prune, or prune: true on the target):"]
     for orphan in target.orphans[:_LIST_LIMIT]:
         arn = f"  {paint(harmless(orphan.arn), 'dim')}" if orphan.arn else ""
         lines.append(f"      {harmless(str(orphan.address))}{arn}{'  (protected)' if orphan.protected else ''}")
-    if len(target.orphans) > _LIST_LIMIT:
-        lines.append(f"      … and {len(target.orphans) - _LIST_LIMIT:,} more")
-    return lines
+    return lines + _more(len(target.orphans))
+
+
+def _more(count: int) -> list[str]:
+    return [f"      … and {count - _LIST_LIMIT:,} more"] if count > _LIST_LIMIT else []
 
 
 def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
@@ -207,76 +247,86 @@ def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
     yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {said}"
 
 
-_FOREIGN_LIMIT = 20
-_HEADS = {
-    Standing.DRIFT: ("has changed", "bad"),
-    Standing.MISSING: ("is missing", "bad"),
-    Standing.PENDING: ("waits to be applied", "change"),
-    Standing.DUPLICATE: ("has a duplicate", "note"),
-    Standing.ORPHAN: ("left the spec", "note"),
+_FINDING_TONES: Mapping[Standing, str] = {
+    Standing.DRIFT: "bad",
+    Standing.MISSING: "bad",
+    Standing.PENDING: "change",
+    Standing.DUPLICATE: "note",
+    Standing.ORPHAN: "note",
 }
 
 
-def render_drift(report: DriftReport, *, paint: Paint = plain) -> str:
-    """Return the report of one target."""
+def render_drift(report: DriftReport, *, paint: Paint = plain, verbose: bool = False) -> str:
+    """Return the drift report of one target. ``verbose`` shows each finding by itself."""
     lines = [paint(harmless(f"{report.name}: account {report.account_id}, region {report.region}"), "bold")]
-    for standing in _HEADS:
-        for finding in report.of(standing):
-            lines += ["", *_finding(finding, paint)]
-    lines += _foreign(report, paint)
+    for standing in _FINDING_TONES:
+        found = report.of(standing)
+        for group in [(finding,) for finding in found] if verbose else fold_findings(found):
+            lines += ["", *_findings(group, paint)]
+    lines += _unmanaged(report, paint)
     lines += _left_out(report, paint)
     lines += ["", *(f"  note: {harmless(note)}" for note in report.notes)] if report.notes else []
     lines += ["", _last_line(report, paint)]
     return "\n".join(lines) + "\n"
 
 
-def _finding(finding: Finding, paint: Paint) -> Iterable[str]:
-    head, tone = _HEADS[finding.standing]
-    yield f"  {paint(harmless(str(finding.address)), 'bold')} {paint(head, tone)}"
-    yield f"      {paint(harmless(finding.explanation), 'dim')}"
-    if finding.arn:
+def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
+    """Return the block of one finding, or of several identical ones."""
+    finding = group[0]
+    addresses = [one.address for one in group]
+    name = harmless(str(finding.address)) if len(group) == 1 else group_title(addresses)
+    head = HEADS[finding.standing]
+    if len(group) > 1:
+        head = head.replace("has ", "have ", 1).replace("is ", "are ", 1)
+    yield f"  {paint(name, 'bold')} {paint(head, _FINDING_TONES[finding.standing])}"
+    changes = finding.changes
+    if len(group) > 1:
+        changes = own_id_hidden(changes, finding.address)
+        more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
+        yield f"      {paint(harmless(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+    elif finding.explanation:
+        yield f"      {paint(harmless(finding.explanation), 'dim')}"
+    if finding.arn and len(group) == 1:
         yield f"      {paint(harmless(finding.arn), 'dim')}"
     for line in blame_words(finding):
         yield f"      {harmless(line)}"
     if finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn:
-        shown = [change for change in finding.changes if not is_own_record(change)]
-        width = max((len(path_words(change.path)) for change in shown), default=0)
+        shown = [change for change in changes if not is_own_record(change)]
+        width = max((len(harmless(path_words(change.path))) for change in shown), default=0)
         for change in shown:
-            yield _drift_text_change(change, width, outside=finding.standing is Standing.DRIFT, paint=paint)
+            yield _finding_change(change, width, drifted=finding.standing is Standing.DRIFT, paint=paint)
 
 
-def _drift_text_change(change: FieldChange, width: int, *, outside: bool, paint: Paint) -> str:
-    """Say a change as it happened: for drift from the spec to what is live, for pending changes from what is live to the spec."""
+def _finding_change(change: FieldChange, width: int, *, drifted: bool, paint: Paint) -> str:
+    """Return one changed field: expected and actual for drift, before and after for a pending change."""
     name = harmless(path_words(change.path)).ljust(width)
     live = "(absent)" if change.absent_before else show_value(change.before)
     spec = "(absent)" if change.absent_after else show_value(change.after)
     sets = members(change)
     if sets is not None and not change.absent_before and not change.absent_after:
-        gained, lost = (sets[1], sets[0]) if outside else sets
+        gained, lost = (sets[1], sets[0]) if drifted else sets
         words = [paint(f"+{show_text(member)}", "good") for member in gained] + [
             paint(f"-{show_text(member)}", "bad") for member in lost
         ]
         return f"      {paint('~', 'change')} {name}  {' '.join(words)}"
-    if outside:
-        return f"      {paint('~', 'change')} {name}  the spec says {spec}, the account has {live}"
+    if drifted:
+        return f"      {paint('~', 'change')} {name}  expected {spec}, actual {live}"
     return f"      {paint('~', 'change')} {name}  {live} -> {spec}"
 
 
-def _foreign(report: DriftReport, paint: Paint) -> list[str]:
+def _unmanaged(report: DriftReport, paint: Paint) -> list[str]:
     if not report.foreign:
         return []
-    lines = ["", f"  {plural(len(report.foreign), 'foreign resource')}, left alone:"]
-    for foreign in report.foreign[:_FOREIGN_LIMIT]:
-        owner = f"of stack {show_text(foreign.owner)}" if foreign.owner else "of no stack"
-        name = f" {show_text(foreign.name)}" if foreign.name else ""
-        lines.append(f"      {foreign.kind.value}{name}, {owner}  {paint(harmless(foreign.arn), 'dim')}")
-    if len(report.foreign) > _FOREIGN_LIMIT:
-        lines.append(f"      … and {len(report.foreign) - _FOREIGN_LIMIT:,} more")
-    return lines
+    lines = ["", f"  {plural(len(report.foreign), 'unmanaged resource')}, not changed:"]
+    for resource in report.foreign[:_LIST_LIMIT]:
+        owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
+        name = f" {show_text(resource.name)}" if resource.name else ""
+        lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(harmless(resource.arn), 'dim')}")
+    return lines + _more(len(report.foreign))
 
 
 def _left_out(report: DriftReport, paint: Paint) -> list[str]:
-    """Return what is only counted: what the caller asked to ignore, and what is at the service's default, one by one where that was asked for."""
+    """Return what is only counted: ignored differences and unset fields, one by one where the report has them."""
     lines: list[str] = []
     if report.ignored:
         lines += [
@@ -291,27 +341,15 @@ def _left_out(report: DriftReport, paint: Paint) -> list[str]:
             *(f"      {paint(harmless(defaults_words(one)), 'dim')}" for one in report.default_fields),
         ]
     elif report.defaults:
-        lines += ["", f"  {defaults_head(report)} (-v names them)"]
+        lines += ["", f"  {defaults_head(report)} (-v lists them)"]
     return lines
 
 
 def _last_line(report: DriftReport, paint: Paint) -> str:
-    counts = {standing: len(report.of(standing)) for standing in _HEADS}
-    words = ", ".join(
-        (
-            f"{counts[Standing.DRIFT]:,} changed outside",
-            f"{counts[Standing.MISSING]:,} missing",
-            f"{counts[Standing.PENDING]:,} pending",
-            f"{counts[Standing.ORPHAN]:,} orphaned",
-            f"{counts[Standing.DUPLICATE]:,} duplicate",
-            f"{report.unchanged:,} as the spec wants",
-            f"{len(report.foreign):,} foreign",
-        )
-    ) + left_out(report)
-    if report.drifted:
-        head = paint("Drift", "bad")
-    elif report.pending:
-        head = paint("No drift, but changes wait to be applied", "change")
-    else:
-        head = paint("No drift", "good")
-    return f"{head} for {harmless(report.name)}: {words}."
+    tone = "bad" if report.drifted else "change" if report.pending else "good"
+    name = harmless(report.name)
+    if report.findings or report.ignored:
+        return f"{paint(headline(report), tone)} in {name}: {counted(report)}."
+    return f"{paint('No drift.', tone)} " + in_sync_words(
+        name, report.unchanged, unmanaged=len(report.foreign)
+    ).removeprefix("No changes. ")

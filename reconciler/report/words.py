@@ -1,13 +1,6 @@
-"""How values, counts and actions are said, for every view alike.
+"""How values, counts, actions and findings are worded, for every view alike.
 
-Everything here takes values and returns text. User text is made harmless for a terminal: control and direction-changing characters are shown as escapes.
-
-How a drift report is said, for every view alike. Takes values, gives words and the changes in the direction in which they happened.
-
-What a reviewer must see before anything else, for every view alike.
-
-Comes in: a target's plan. Goes out: its actions in groups, each action in the first group that fits: deleted, replaced, blocked, touching keys.
-A blocked action will not be carried out, so it stands under "blocked" whatever it would have done.
+Takes values, returns text. Text that users or AWS wrote is sanitized for a terminal: control and direction characters are shown as escapes.
 """
 
 from __future__ import annotations
@@ -45,7 +38,7 @@ def symbol(action: Action) -> str:
 
 
 def will(action: Action) -> str:
-    """Return what will happen, as the rest of a sentence that begins with the address."""
+    """Return what an action does, as the rest of a sentence that begins with the address."""
     match action.verb:
         case Verb.CREATE:
             return "will be created"
@@ -60,7 +53,7 @@ def will(action: Action) -> str:
         case Verb.ADOPT:
             return "will be adopted"
         case Verb.FORGET:
-            return "will be forgotten; it stays in the account"
+            return "will no longer be managed; the resource is kept"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -69,7 +62,7 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def show_value(value: Value) -> str:
-    """Return a value as a reader expects it: text in quotes, lists in brackets, references by address."""
+    """Return a value as text: strings in quotes, lists in brackets, references by address."""
     match value:
         case None:
             return "(none)"
@@ -86,17 +79,17 @@ def show_value(value: Value) -> str:
 
 
 def show_text(text: str) -> str:
-    """Return text in quotes, with everything that is not printable escaped."""
+    """Return a string in quotes, with unprintable characters escaped."""
     return harmless(json.dumps(text, ensure_ascii=False))
 
 
 def path_words(path: str) -> str:
-    """Return a JSON pointer the way people write a field: ``/tags/a`` is ``tags.a``."""
+    """Return a JSON pointer as a dotted field name: ``/tags/a`` is ``tags.a``."""
     return ".".join(part.replace("~1", "/").replace("~0", "~") for part in path.strip("/").split("/"))
 
 
 def members(change: FieldChange) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Return the members that a list gains and loses, or ``None`` when the change is not between two lists of text."""
+    """Return the members that a list gains and loses, or ``None`` when the change is not between two lists of strings."""
     before, after = change.before or (), change.after or ()
     if not (isinstance(before, tuple) and isinstance(after, tuple)) or not (before or after):
         return None
@@ -110,38 +103,44 @@ def members(change: FieldChange) -> tuple[tuple[str, ...], tuple[str, ...]] | No
 def is_own_record(change: FieldChange) -> bool:
     """Whether a change is only our bookkeeping: the tags that record owner, id and spec.
 
-    Protection is not: whoever reviews a plan sees it granted and lifted.
+    Protection is not: a reviewer sees it enabled and disabled.
     """
     return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
 
 
 def summary_words(summary: Summary) -> str:
-    """Return the counts of a plan, in the order people ask for them."""
-    due = [
-        f"{summary.create:,} to create",
-        f"{summary.update:,} to update",
-        f"{summary.replace:,} to replace",
-        f"{summary.delete:,} to delete",
-        f"{summary.adopt:,} to adopt",
-    ]
-    if summary.forget:
-        due.append(f"{summary.forget:,} to forget")
-    rest = [f"{summary.unchanged:,} unchanged", f"{summary.foreign:,} foreign"]
-    if summary.orphaned:
-        rest.append(plural(summary.orphaned, "orphan"))
-    if summary.blocked:
-        rest.append(f"{summary.blocked:,} blocked")
-    return ", ".join(due) + "; " + ", ".join(rest)
+    """Return the counts of a plan that are not zero: ``1 to create, 2 to update, 121 unchanged``."""
+    counts = (
+        (summary.create, "to create"),
+        (summary.update, "to update"),
+        (summary.replace, "to replace"),
+        (summary.delete, "to delete"),
+        (summary.adopt, "to adopt"),
+        (summary.forget, "to forget"),
+        (summary.blocked, "blocked"),
+        (summary.unchanged, "unchanged"),
+        (summary.orphaned, "orphaned"),
+        (summary.foreign, "unmanaged"),
+    )
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"
+
+
+def in_sync_words(name: str, resources: int, *, orphaned: int = 0, unmanaged: int = 0) -> str:
+    """Return the one line of a target without differences: ``No changes. dev is in sync (3 resources).``"""
+    counts = [plural(resources, "resource")]
+    counts += [f"{orphaned:,} orphaned"] if orphaned else []
+    counts += [f"{unmanaged:,} unmanaged"] if unmanaged else []
+    return f"No changes. {name} is in sync ({', '.join(counts)})."
 
 
 def title_of(plan: Plan) -> str:
-    """Return what to call a plan: one that compares two revisions would do nothing."""
-    return "Difference" if plan.of_revisions else "Plan"
+    """Return what a plan is called: ``Comparison`` for one of two revisions, which nothing applies."""
+    return "Comparison" if plan.of_revisions else "Plan"
 
 
 def origin_of(plan: Plan) -> dict[str, str]:
-    """Return where a plan comes from, name and value; what is not known is left out."""
-    commit = plan.git_commit or ("the files at hand" if plan.of_revisions else "")
+    """Return where a plan comes from, name and value; unknown values are left out."""
+    commit = plan.git_commit or ("working tree" if plan.of_revisions else "")
     base = (
         f"{plan.base.commit} ({plan.base.name})"
         if plan.base and plan.base.name not in plan.base.commit
@@ -153,8 +152,19 @@ def origin_of(plan: Plan) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def comparison_words(plan: Plan) -> str:
+    """Return what two revisions a plan compares: ``Comparing 55ddbf4 with main (6a089e6); AWS was not queried``."""
+    head = plan.git_commit[:7] if plan.git_commit else "the working tree"
+    if not plan.base:
+        return f"Comparing {head}; AWS was not queried"
+    base = plan.base.commit[:7]
+    if plan.base.name and plan.base.name not in plan.base.commit:
+        base = f"{plan.base.name} ({base})"
+    return f"Comparing {head} with {base}; AWS was not queried"
+
+
 def until_words(step: Step) -> str:
-    """Return what a step waits for, as the end of what its call is, or nothing."""
+    """Return what a step waits for, as the end of its call's text, or an empty string."""
     until = step.until
     if until is None:
         return ""
@@ -164,21 +174,21 @@ def until_words(step: Step) -> str:
 
 
 def on_air_words(channels: Sequence[OnAir]) -> str:
-    """Return how many channels are on air and how many watch: ``2 live channels, 1,204 viewers``."""
+    """Return how many channels are live and how many people watch: ``2 live channels, 1,204 viewers``."""
     known = sum(max(0, channel.viewers) for channel in channels)
     least = "at least " if any(channel.viewers < 0 for channel in channels) else ""
     return f"{plural(len(channels), 'live channel')}, {least}{plural(known, 'viewer')}"
 
 
 def broadcast_words(channel: OnAir) -> str:
-    """Return since when a channel is on air, and how many watch it."""
+    """Return since when a channel is live, and how many people watch it."""
     health = f", {channel.health.lower()}" if channel.health not in ("HEALTHY", "UNKNOWN") else ""
     viewers = "viewers not counted" if channel.viewers < 0 else plural(channel.viewers, "viewer")
-    return f"on air since {harmless(channel.since)}, {viewers}{harmless(health)}"
+    return f"live since {harmless(channel.since)}, {viewers}{harmless(health)}"
 
 
 def duration_words(seconds: float) -> str:
-    """Return a length of time as people say it: ``40 s``, ``17 min``, ``1 h 20 min``."""
+    """Return a duration in seconds as ``40 s``, ``17 min`` or ``1 h 20 min``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -188,8 +198,9 @@ def duration_words(seconds: float) -> str:
 
 
 def expected_words(expected: Expected) -> str:
-    """Return how long calls take and which operation is the narrow one."""
-    return f"about {duration_words(expected.seconds)} at the published rates: {plural(expected.calls, 'call')} of {expected.operation}, {expected.pace:.3g} a second"
+    """Return how long calls take, and which operation limits the rate."""
+    calls = f"{expected.calls:,} {expected.operation}"
+    return f"about {duration_words(expected.seconds)} at the published rates ({calls} at {expected.pace:.3g}/s)"
 
 
 def joined(words: Iterable[str]) -> str:
@@ -199,73 +210,78 @@ def joined(words: Iterable[str]) -> str:
 
 
 TITLES: Mapping[Standing, str] = {
-    Standing.DRIFT: "Changed outside",
+    Standing.DRIFT: "Drifted",
     Standing.MISSING: "Missing",
-    Standing.DUPLICATE: "Duplicates",
-    Standing.PENDING: "Pending, not applied yet",
-    Standing.ORPHAN: "Left the spec",
+    Standing.DUPLICATE: "Duplicate",
+    Standing.PENDING: "Pending",
+    Standing.ORPHAN: "Orphaned",
 }
-"""Headings, heaviest first."""
+"""Headings, most severe first."""
 
 HEADS: Mapping[Standing, str] = {
-    Standing.DRIFT: "has changed outside",
+    Standing.DRIFT: "has drifted",
     Standing.MISSING: "is missing",
-    Standing.PENDING: "waits to be applied",
+    Standing.PENDING: "has pending changes",
     Standing.DUPLICATE: "has a duplicate",
-    Standing.ORPHAN: "left the spec",
+    Standing.ORPHAN: "is orphaned",
 }
 """The rest of a sentence that begins with the address."""
 
 
 def headline(report: DriftReport) -> str:
-    """Return the finding of the whole report."""
+    """Return the result of the whole report in a word or two."""
     if report.drifted:
         return "Drift"
-    return "No drift, but changes wait to be applied" if report.pending else "No drift"
+    return "No drift, changes pending" if report.pending else "No drift"
 
 
 def counted(report: DriftReport) -> str:
-    """Return the counts in the order people ask for them."""
+    """Return the counts of a drift report that are not zero."""
     count = {standing: len(report.of(standing)) for standing in Standing}
-    return (
-        f"{count[Standing.DRIFT]:,} changed outside, {count[Standing.MISSING]:,} missing, {count[Standing.PENDING]:,} pending, "
-        f"{count[Standing.ORPHAN]:,} orphaned, {count[Standing.DUPLICATE]:,} duplicate; "
-        f"{report.unchanged:,} as the spec wants, {len(report.foreign):,} foreign{left_out(report)}"
+    counts = (
+        (count[Standing.DRIFT], "drifted"),
+        (count[Standing.MISSING], "missing"),
+        (count[Standing.DUPLICATE], "duplicate"),
+        (count[Standing.PENDING], "pending"),
+        (count[Standing.ORPHAN], "orphaned"),
+        (report.unchanged, "in sync"),
+        (len(report.foreign), "unmanaged"),
     )
+    return (", ".join(f"{number:,} {word}" for number, word in counts if number) or "no resources") + left_out(report)
 
 
 def left_out(report: DriftReport) -> str:
-    """Return the count of what the caller asked to ignore, as the end of a list of counts; nothing where there is none."""
+    """Return the count of ignored differences as the end of a list of counts, or an empty string."""
     return f", {report.ignored_differences:,} ignored" if report.ignored else ""
 
 
 def ignored_head(report: DriftReport) -> str:
-    """Return the heading over what the caller asked to ignore."""
-    return f"{plural(report.ignored_differences, 'difference')} ignored, as asked"
+    """Return the heading of the differences that ``--ignore`` left out."""
+    return f"{plural(report.ignored_differences, 'difference')} ignored (--ignore)"
 
 
 def ignored_words(one: Ignored) -> str:
-    """Return one resource's ignored differences: which fields, and what they would have counted as."""
+    """Return one resource's ignored fields and the status they would have had."""
     return f"{one.address}: {', '.join(path_words(change.path) for change in one.changes)} ({one.standing.value})"
 
 
 def defaults_head(report: DriftReport) -> str:
-    """Return the count of fields that are at the service's default."""
-    return f"{plural(report.defaults, 'field')} that the spec does not name {'is' if report.defaults == 1 else 'are'} at the service's default"
+    """Return the count of unset fields that have AWS's default value."""
+    return f"{plural(report.defaults, 'unset field')} {'uses' if report.defaults == 1 else 'use'} AWS defaults"
 
 
 def defaults_words(one: AtDefault) -> str:
-    """Return one resource's fields at the service's default."""
+    """Return one resource's unset fields with AWS's default values."""
     return f"{one.address}: {', '.join(f'{name} {show_value(value)}' for name, value in one.fields.items())}"
 
 
 def deed_words(deed: Deed) -> str:
     """Return who did something, when, and by which call."""
-    return f"{deed.who} at {deed.at}: {deed.call}, made with {deed.source}, event {deed.event}"
+    return f"{deed.who} at {deed.at}: {deed.call} with {deed.source}, event {deed.event}"
 
 
 def blame_words(finding: Finding) -> tuple[str, ...]:
-    """Return, a line each, who did it, and what else there is to say about that; nothing where nobody asked."""
+    """Return a line for each attributed call and one for the remark; empty without ``--blame``."""
     if finding.blame is None:
         return ()
     lines = [f"by {deed_words(deed)}" for deed in finding.blame.deeds]
@@ -273,12 +289,12 @@ def blame_words(finding: Finding) -> tuple[str, ...]:
 
 
 def shows_changes(finding: Finding) -> bool:
-    """Whether there are two sides to show: something live that differs from the spec."""
+    """Whether a finding has two sides to show: a live resource that differs from the spec."""
     return finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn is not None
 
 
 def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
-    """Return the changes with what came first as ``before``: the spec for drift, the account for pending changes."""
+    """Return the changes in the order in which they happened: from spec to account for drift, the reverse for pending changes."""
     if finding.standing is not Standing.DRIFT:
         return finding.changes
     return tuple(
@@ -294,21 +310,21 @@ def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
 
 
 KEY_KINDS = frozenset({KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR})
-"""The kinds that are credentials: whoever holds one can broadcast, or can let viewers in."""
+"""The kinds that are credentials: their holder can broadcast, or admit viewers."""
 
 
 class Notice(StrEnum):
-    """Why an action is listed first, in order of weight. The value is the heading."""
+    """Why an action is listed first, most severe first. The value is the heading."""
 
     DELETED = "Deleted"
     REPLACED = "Replaced"
-    BLOCKED = "Blocked, not carried out"
+    BLOCKED = "Blocked"
     KEYS = "Keys"
 
 
 @dataclass(frozen=True, slots=True)
 class Notable:
-    """One group. ``also`` counts actions that belong here too but already stand in a group before."""
+    """One group. ``also`` counts actions that belong here too but are listed in an earlier group."""
 
     notice: Notice
     actions: tuple[Action, ...]
@@ -316,7 +332,7 @@ class Notable:
 
     @property
     def title(self) -> str:
-        """The heading with its count; it says where the rest of the keys is."""
+        """The heading with its counts."""
         more = f" (and {self.also:,} listed above)" if self.also else ""
         return f"{self.notice.value}: {len(self.actions):,}{more}"
 
@@ -333,16 +349,16 @@ def notice_of(action: Action) -> Notice | None:
 
 
 def notables(target: TargetPlan) -> tuple[Notable, ...]:
-    """Return the groups that have anything in them, heaviest first."""
-    sorted_out: dict[Notice, list[Action]] = {notice: [] for notice in Notice}
+    """Return the groups that are not empty, most severe first."""
+    by_notice: dict[Notice, list[Action]] = {notice: [] for notice in Notice}
     also = 0
     for action in target.actions:
         notice = notice_of(action)
         if notice is not None:
-            sorted_out[notice].append(action)
+            by_notice[notice].append(action)
             also += notice is not Notice.KEYS and action.kind in KEY_KINDS
     groups = (
-        Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in sorted_out.items()
+        Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in by_notice.items()
     )
     return tuple(group for group in groups if group.actions or group.also)
 

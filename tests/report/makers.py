@@ -257,7 +257,7 @@ def the_small_target() -> TargetPlan:
         an_action(
             Verb.DELETE,
             "channel/last-year",
-            explanation="it left the spec, and prune is granted",
+            explanation="removed from the spec (prune enabled)",
             arn=an_arn(KindName.CHANNEL, "LastYear0001"),
         ),
         an_action(
@@ -337,6 +337,7 @@ def a_big_target(count: int) -> TargetPlan:
                     added("/name", f"stage-{number:05}"),
                     added("/type", "STANDARD"),
                     added("/recordingConfigurationArn", Ref(recording)),
+                    added("/tags/slot", f"slot {number}"),  # each differs, so that none is folded
                     added("/tags/team", "video"),
                 )
                 actions.append(
@@ -362,7 +363,10 @@ def a_big_target(count: int) -> TargetPlan:
                     )
                 )
             case _:
-                differ = (FieldChange("/latencyMode", "LOW", "NORMAL"), FieldChange("/tags/event", "spring", "autumn"))
+                differ = (
+                    FieldChange("/latencyMode", "LOW", "NORMAL"),
+                    FieldChange("/tags/event", "spring", f"autumn {number}"),
+                )
                 steps = (
                     Step(f"{address}#1", "UpdateChannel", {"arn": arn, "latencyMode": "NORMAL"}),
                     Step(f"{address}#2", "TagResource", {"resourceArn": arn, "tags": {"event": "autumn"}}),

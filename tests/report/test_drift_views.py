@@ -104,7 +104,7 @@ def the_small_report() -> DriftReport:
         Finding(
             Address(KindName.CHANNEL, "gone"),
             Standing.ORPHAN,
-            "it left the spec, and prune is not granted",
+            "removed from the spec (prune disabled)",
             an_arn(KindName.CHANNEL, "Gone00000001"),
         ),
         Finding(
@@ -134,7 +134,7 @@ def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> 
 
 
 def test_a_clean_report_says_no_drift() -> None:
-    assert "**No drift: 0 changed outside" in markdown.render_drift(a_report())
+    assert "**No drift: 8 in sync, 2 unmanaged**" in markdown.render_drift(a_report())
     assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html.render_drift(
         (a_report(),), stack="acme-live"
     )
@@ -188,5 +188,5 @@ def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
 
 
 def test_a_limit_without_room_for_the_counts_is_refused() -> None:
-    with pytest.raises(ValueError, match="has no room for the counts"):
+    with pytest.raises(ValueError, match="limit of 50 bytes is too small"):
         markdown.render_drift(the_small_report(), limit=50)

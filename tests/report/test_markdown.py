@@ -49,7 +49,7 @@ def test_a_cut_plan_looks_as_it_did() -> None:
 
 
 def test_an_empty_target_says_no_changes() -> None:
-    assert "**No changes: 41 resources as the spec wants, 3 foreign**" in markdown.render_target(a_target())
+    assert "**No changes. In sync (41 resources, 3 unmanaged)**" in markdown.render_target(a_target())
 
 
 def test_facts_given_by_the_caller_stand_at_the_top() -> None:
@@ -59,7 +59,7 @@ def test_facts_given_by_the_caller_stand_at_the_top() -> None:
 
 def test_a_finished_apply_says_complete_and_a_stopped_one_says_so() -> None:
     assert "### Apply of `prod`: complete\n" in markdown.render_result(a_result())
-    assert "### Apply of `prod`: stopped on request\n" in markdown.render_result(a_result(interrupted=True))
+    assert "### Apply of `prod`: interrupted\n" in markdown.render_result(a_result(interrupted=True))
 
 
 def test_a_set_is_shown_as_members_gained_and_lost() -> None:
@@ -108,7 +108,7 @@ def test_text_in_a_sentence_keeps_its_words_and_has_no_other_meaning(text: str) 
 
 
 def test_a_sentence_of_plain_words_stays_as_it_is() -> None:
-    assert prose("it left the spec, and 20 don't (yet)") == "it left the spec, and 20 don't (yet)"
+    assert prose("it was removed, and 20 don't (yet)") == "it was removed, and 20 don't (yet)"
     assert prose("channel/main-stage: see @team, now") == "`channel/main-stage`: see `@team`, now"
 
 
@@ -135,12 +135,12 @@ def test_every_destructive_line_is_shown_or_counted_exactly(
     for title, count, mark in (
         ("Deleted", deletes, "- channel/delete"),
         ("Replaced", replaces, "! +/- channel/replace"),
-        ("Blocked, not carried out", blocks, "! - channel/blocked"),
+        ("Blocked", blocks, "! - channel/blocked"),
     ):
         if not count:
             continue
         part = text.split(f"**{title}: {count}**")[1].split("\n**")[0].split("\n<details>")[0].split("\nDetails")[0]
-        left_out = re.search(r"Not listed here for want of room: (\d+) \(channel: \1\)\.", part)
+        left_out = re.search(r"Not listed \(size limit\): (\d+) \(channel: \1\)\.", part)
         assert part.count(mark) + (int(left_out[1]) if left_out else 0) == count
 
 
@@ -155,7 +155,7 @@ def test_a_plan_of_many_targets_keeps_the_counts_of_all() -> None:
 
 
 def test_a_limit_without_room_for_the_counts_is_refused() -> None:
-    with pytest.raises(ValueError, match="a limit of 100 has no room for the counts, which need"):
+    with pytest.raises(ValueError, match="limit of 100 bytes is too small: the counts need"):
         markdown.render_target(the_small_target(), limit=300, reserve=200)
 
 

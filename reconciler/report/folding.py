@@ -1,0 +1,145 @@
+"""Folds identical actions and findings into one, and finds the tags that everything created shares.
+
+Two actions are identical when they differ in nothing but their id: same kind, verb, reason and changes,
+where a value or a reference that equals the resource's own id counts as the same.
+Deletes and replacements are never folded: a reviewer sees each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from reconciler.diff import FieldChange
+from reconciler.drift.report import Finding
+from reconciler.model.address import Address
+from reconciler.model.kinds import KINDS
+from reconciler.model.values import Ref, Value
+from reconciler.plan.plan import Action, Verb
+from reconciler.report.words import is_own_record
+
+FOLD_FROM = 4
+"""The smallest number of identical resources that are folded into one block."""
+
+OWN_ID = "(the id)"
+"""Stands for a resource's own id in the block of a group."""
+
+_FOLDED_VERBS = frozenset({Verb.CREATE, Verb.UPDATE, Verb.ADOPT, Verb.FORGET})
+_Item = TypeVar("_Item", Action, Finding)
+
+
+def fold_actions(actions: Iterable[Action]) -> list[tuple[Action, ...]]:
+    """Return the actions in groups of identical ones, in the order of each group's first; a group of one is not folded."""
+    return _fold(actions, _action_key)
+
+
+def fold_findings(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
+    """Return the findings of a drift report in groups of identical ones, in the order of each group's first."""
+    return _fold(findings, _finding_key)
+
+
+def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
+    """Return path and value of the tags that every created resource gets, if more than one is created."""
+    created = [action for action in actions if action.verb is Verb.CREATE]
+    if len(created) < 2:
+        return {}
+    tags = [
+        {
+            change.path: change.after
+            for change in action.changes
+            if change.path.startswith("/tags/") and change.absent_before and not is_own_record(change)
+        }
+        for action in created
+    ]
+    first, *others = tags
+    return {path: value for path, value in first.items() if all(other.get(path) == value for other in others)}
+
+
+def without_shared_tags(action: Action, shared: Mapping[str, Value]) -> tuple[FieldChange, ...]:
+    """Return what a view shows of an action's changes: no records of ours, and no tag that is shown once for all."""
+    return tuple(
+        change
+        for change in action.changes
+        if not is_own_record(change)
+        and not (action.verb is Verb.CREATE and change.absent_before and shared.get(change.path) == change.after)
+    )
+
+
+def own_id_hidden(changes: Iterable[FieldChange], address: Address) -> tuple[FieldChange, ...]:
+    """Return the changes of a folded block: a new name that is the id is left out, other uses of the id are a placeholder."""
+
+    def hide(value: Value) -> Value:
+        if not _is_own(value, address):
+            return value
+        return Ref(Address(value.address.kind, "…")) if isinstance(value, Ref) else OWN_ID
+
+    return tuple(
+        FieldChange(change.path, hide(change.before), hide(change.after), change.absent_before, change.absent_after)
+        for change in changes
+        if not (change.absent_before and change.path == "/name" and change.after == address.id)
+    )
+
+
+def members_line(addresses: Sequence[Address], *, limit: int) -> str:
+    """Return the ids of a group: ``cam-01, cam-02 and 58 more``."""
+    shown = ", ".join(address.id for address in addresses[:limit])
+    more = len(addresses) - limit
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def group_title(addresses: Sequence[Address]) -> str:
+    """Return the count and the kind of a group: ``60 channels``."""
+    return f"{len(addresses):,} {KINDS[addresses[0].kind].titles}"
+
+
+def _fold(items: Iterable[_Item], key_of: Callable[[_Item], Hashable | None]) -> list[tuple[_Item, ...]]:
+    groups: dict[Hashable, list[_Item]] = {}
+    for index, item in enumerate(items):
+        key = key_of(item)
+        groups.setdefault(("alone", index) if key is None else key, []).append(item)
+    folded: list[tuple[_Item, ...]] = []
+    for group in groups.values():
+        folded += [tuple(group)] if len(group) >= FOLD_FROM else [(item,) for item in group]
+    return folded
+
+
+def _action_key(action: Action) -> Hashable | None:
+    if action.verb not in _FOLDED_VERBS or action.warnings:
+        return None
+    blocked = action.blocked and (action.blocked.code, _without_id(action.blocked.message, action.address))
+    explanation = _without_id(action.explanation, action.address)
+    return (action.kind, action.verb, action.reason, explanation, blocked, _changes_key(action.changes, action.address))
+
+
+def _finding_key(finding: Finding) -> Hashable | None:
+    if finding.blame is not None:
+        return None
+    explanation = _without_id(finding.explanation, finding.address)
+    kind = finding.address.kind
+    return (kind, finding.standing, explanation, finding.arn is None, _changes_key(finding.changes, finding.address))
+
+
+def _changes_key(changes: Iterable[FieldChange], address: Address) -> Hashable:
+    return tuple(
+        (
+            change.path,
+            change.absent_before,
+            change.absent_after,
+            _value_key(change.before, address),
+            _value_key(change.after, address),
+        )
+        for change in changes
+        if not is_own_record(change)
+    )
+
+
+def _value_key(value: Value, address: Address) -> str:
+    return OWN_ID if _is_own(value, address) else repr(value)
+
+
+def _is_own(value: Value, address: Address) -> bool:
+    return value == address.id or (isinstance(value, Ref) and value.address.id == address.id)
+
+
+def _without_id(text: str, address: Address) -> str:
+    return text.replace(f"/{address.id}", f"/{OWN_ID}")

@@ -1,0 +1,99 @@
+"""Identical resources are one block with a count; deletes and replacements are never folded."""
+
+from __future__ import annotations
+
+from reconciler.diff import FieldChange
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Ref
+from reconciler.plan.plan import Action, Verb
+from reconciler.report import markdown, text
+from reconciler.report.folding import FOLD_FROM, fold_actions, shared_tags
+
+from .makers import a_target, added, an_action
+
+
+def a_camera(number: int, latency: str = "LOW") -> Action:
+    name = f"cam-{number:02}"
+    return an_action(
+        Verb.CREATE,
+        f"channel/{name}",
+        added("/name", name),
+        added("/latencyMode", latency),
+        added("/tags/team", "video"),
+    )
+
+
+def test_sixty_identical_creates_are_one_block_with_the_count() -> None:
+    shown = text.render_target(a_target(*(a_camera(number) for number in range(60))))
+    assert shown.count("will be created") == 1
+    assert (
+        "+ 60 channels will be created\n        cam-00, cam-01, cam-02, cam-03, cam-04, cam-05 and 54 more (-v lists them)"
+        in shown
+    )
+    assert '+ latencyMode  "LOW"' in shown
+    assert "+ name" not in shown, "the name is the id"
+    assert shown.count("team") == 1
+
+
+def test_three_identical_creates_are_shown_one_by_one() -> None:
+    shown = text.render_target(a_target(*(a_camera(number) for number in range(FOLD_FROM - 1))))
+    assert shown.count("will be created") == FOLD_FROM - 1
+    assert 'on all 3 created resources: tags.team "video"' in shown
+
+
+def test_verbose_shows_every_action_with_its_tags() -> None:
+    shown = text.render_target(a_target(*(a_camera(number) for number in range(60))), calls=True)
+    assert shown.count("will be created") == 60
+    assert shown.count('tags.team    "video"') == 60
+
+
+def test_what_differs_is_a_block_of_its_own() -> None:
+    actions = [a_camera(number, "NORMAL" if number == 7 else "LOW") for number in range(20)]
+    groups = fold_actions(actions)
+    assert sorted(len(group) for group in groups) == [1, 19]
+    shown = text.render_target(a_target(*actions))
+    assert "+ 19 channels will be created" in shown
+    assert "+ channel/cam-07 will be created" in shown
+
+
+def test_deletes_and_replacements_are_never_folded() -> None:
+    actions = [an_action(verb, f"channel/{verb}-{n}") for verb in (Verb.DELETE, Verb.REPLACE) for n in range(30)]
+    assert all(len(group) == 1 for group in fold_actions(actions))
+    shown = text.render_target(a_target(*actions))
+    assert all(str(action.address) in shown for action in actions)
+
+
+def test_a_reference_to_the_own_id_folds_and_one_to_another_does_not() -> None:
+    def key_of(name: str, channel: str) -> Action:
+        reference = Ref(Address(KindName.CHANNEL, channel))
+        return an_action(Verb.CREATE, f"stream-key/{name}", added("/channelArn", reference))
+
+    own = [key_of(f"cam-{n}", f"cam-{n}") for n in range(5)]
+    assert [len(group) for group in fold_actions(own)] == [5]
+    others = [key_of(f"cam-{n}", f"cam-{n + 1}") for n in range(5)]
+    assert [len(group) for group in fold_actions(others)] == [1] * 5
+    assert "(known after apply: channel/…)" in text.render_target(a_target(*own))
+
+
+def test_identical_updates_fold_and_keep_both_sides() -> None:
+    change = FieldChange("/latencyMode", "LOW", "NORMAL")
+    shown = text.render_target(a_target(*(an_action(Verb.UPDATE, f"channel/x-{n}", change) for n in range(9))))
+    assert "~ 9 channels will be updated in place" in shown
+    assert '~ latencyMode  "LOW" -> "NORMAL"' in shown
+
+
+def test_a_tag_that_one_created_resource_lacks_is_not_shared() -> None:
+    tagged, bare = a_camera(1), an_action(Verb.CREATE, "channel/bare", added("/name", "bare"))
+    assert shared_tags([tagged, a_camera(2)]) == {"/tags/team": "video"}
+    assert shared_tags([tagged, bare]) == {}
+    assert shared_tags([tagged]) == {}
+
+
+def test_markdown_folds_the_same_groups_and_counts_all_members_when_cut() -> None:
+    target = a_target(*(a_camera(number) for number in range(60)))
+    whole = markdown.render_target(target)
+    assert "<code>60 channels</code> will be created" in whole
+    assert whole.count("<details>") == 1
+    cut = markdown.render_target(target, limit=500)
+    assert len(cut.encode()) <= 500
+    assert "60" in cut
