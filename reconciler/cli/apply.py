@@ -1,9 +1,4 @@
-"""``apply``: carries out a saved plan, or plans, shows, asks and carries out.
-
-The second half of an apply: guardrails, the question, the run with its progress, the report.
-
-What is decided is decided in the plan; here a person is asked and the executor is let run.
-"""
+"""``apply``: runs a saved plan, or plans, shows, asks for approval and runs. ``rotate`` uses the second half too."""
 
 from __future__ import annotations
 
@@ -52,25 +47,25 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "apply",
         parents=[common],
         help="make the account equal to the spec",
-        description="Carry out a saved plan; or plan, show the plan, ask, and carry it out.",
+        description="Run a saved plan; or plan, show the plan, ask for approval, and run it.",
     )
     parser.add_argument(
         "plan_file",
         metavar="PLANFILE",
         nargs="?",
-        help="what plan --out saved; refused when anything it touches has moved since",
+        help="a plan saved with plan --out; refused if a resource of it has changed since",
     )
     parser.add_argument(
         "--require-commit",
         action="store_true",
-        help="refuse a saved plan when the checked-out commit or its base is another than it was made for",
+        help="refuse a saved plan of another commit or base than the checked-out one",
     )
     parser.add_argument(
         "--base",
         metavar="REV",
-        help="where the base is now, for --require-commit (default: the name that plan --base was given)",
+        help="the current base, for --require-commit (default: the name given to plan --base)",
     )
-    parser.add_argument("--auto-approve", action="store_true", help="do not ask")
+    parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
     add_patience(parser)
     add_format(parser, "text", "json")
     add_scope(parser)
@@ -80,7 +75,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
+    """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
     from reconciler.logs import configure
 
     context = context_of(args)
@@ -93,9 +88,9 @@ def _apply(args: argparse.Namespace, context: Context) -> int:
     from reconciler.errors import UsageError
 
     if args.base and not args.require_commit:
-        raise UsageError("--base goes with --require-commit; add it, or leave both out")
+        raise UsageError("--base needs --require-commit")
     if args.require_commit and not args.plan_file:
-        raise UsageError("--require-commit holds a saved plan to its commit; name the PLANFILE")
+        raise UsageError("--require-commit needs a PLANFILE: it checks the commit of a saved plan")
     if args.plan_file:
         return _apply_saved(args, context)
     return _apply_fresh(args, context)
@@ -158,7 +153,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     ]
     if given:
         raise UsageError(
-            f"{' and '.join(given)} cannot change a saved plan; make a new one with plan {' '.join(given)} --out FILE"
+            f"{' and '.join(given)} cannot change a saved plan; create a new one with plan {' '.join(given)} --out FILE"
         )
     path = context.directory / Path(args.plan_file)
     plan = restricted(load_plan(path), context.targets)
@@ -179,9 +174,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             raise StalePlan(
                 "\n".join(
                     [
-                        "plan refused: it is stale, because since it was made",
+                        "Saved plan is stale. Changed since it was created:",
                         *(f"  {line}" for line in moved),
-                        "plan again",
+                        "Run plan again.",
                     ]
                 )
             )
@@ -193,13 +188,13 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         return show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))
 
 
-_STOPPING = "\nstopping: calls in flight finish, no more start; once more to end at once\n"
-_STOPPED = "stopped at once; calls in flight may have been carried out, and the next plan says where this ended"
+_STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
+_STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
 
 
 @contextmanager
 def told(args: argparse.Namespace) -> Iterator[None]:
-    """With ``--format json``, begin with the version of the format, and end with the reason where the run ends without a result."""
+    """With ``--format json``, print the format's version first, and the reason last if the run ends without a result."""
     if args.format != "json":
         yield
         return
@@ -222,20 +217,20 @@ def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
 
 
 def must_be_able_to_ask(args: argparse.Namespace) -> None:
-    """Refuse a run that could neither ask nor was told not to. Raises ``PlanRefused`` before anything is read."""
+    """Raise ``PlanRefused`` if approval is needed and cannot be asked for."""
     if args.auto_approve:
         return
     if args.format == "json":
-        raise PlanRefused(f"{args.command} refused: --format json leaves nobody to ask; add --auto-approve")
+        raise PlanRefused("cannot prompt for approval: --format json. Use --auto-approve")
     if not sys.stdin.isatty():
-        review = "review with plan, then " if args.command == "apply" else ""
-        raise PlanRefused(f"{args.command} refused: there is no terminal to ask at; {review}add --auto-approve")
+        saved = ", or apply a saved plan" if args.command == "apply" and not args.plan_file else ""
+        raise PlanRefused(f"cannot prompt for approval: no terminal. Use --auto-approve{saved}")
 
 
 def locked(
     args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
 ) -> AbstractContextManager[Mapping[str, threading.Event]]:
-    """Hold the locks of these targets, from before they are read until the report is out. Raises ``LockHeld``."""
+    """Hold the locks of these targets from before they are read until the report is printed. Raises ``LockHeld``."""
     from reconciler.workflow.locks import holding
 
     return holding(targets, command, patience=args.lock_timeout, say=_warn)
@@ -251,7 +246,7 @@ def show_ask_run(
     lost: Mapping[str, threading.Event],
     before_first_call: Callable[[], None] | None = None,
 ) -> int:
-    """Show the plan, refuse or ask, run every target, report; returns the exit code. ``lost`` are the events of locks that may be lost meanwhile."""
+    """Show the plan, refuse or ask, run every target, report; return the exit code. ``lost`` has an event for each lock, set when it is lost."""
     plan = replace(plan, targets=tuple(target for target, _ in work))
     if args.format == "json":
         _line({"type": "plan", "plan": to_json(plan)})
@@ -264,7 +259,7 @@ def show_ask_run(
         plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work}
     )
     if refused:
-        raise PlanRefused("\n".join([*refused, "nothing was changed"]))
+        raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
     paint = ansi if context.colored(sys.stdout) else plain
     watch: Watch = _JsonLines() if args.format == "json" else _Screen(paint)
     if all(target.is_empty for target in plan.targets):
@@ -274,11 +269,9 @@ def show_ask_run(
         return ExitCode.OK
     due = [action for target in plan.targets for action in target.actions if action.blocked is None]
     if not due:
-        raise PlanRefused(
-            f"{args.command} refused: every action is blocked, for the reasons above; nothing was changed"
-        )
+        raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
     if not args.auto_approve and not _agreed(plan):
-        raise PlanRefused(f"{args.command} stopped: not confirmed; nothing was changed")
+        raise PlanRefused(f"{args.command} not approved. Nothing was changed")
     if before_first_call:
         before_first_call()
     try:
@@ -291,7 +284,7 @@ def show_ask_run(
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         _warn(
-            f"the {args.command} went on to its end ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
+            f"{args.command} ended ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
         )
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
 
@@ -306,7 +299,7 @@ def _agreed(plan: Plan) -> bool:
     where = ", ".join(
         f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
     )
-    sys.stderr.write(f"\nApply these changes to {where}? Only 'yes' is taken as yes: ")
+    sys.stderr.write(f"\nApply these changes to {where}?\nOnly 'yes' will be accepted to confirm: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
 
@@ -316,11 +309,11 @@ class _JsonLines:
 
     @contextmanager
     def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
-        """Return what prints the events of one target."""
+        """Yield a function that prints the events of one target."""
         yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
 
     def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
-        """Print the end of one target's apply."""
+        """Print the result of one target."""
         _line(
             {
                 "type": "result",
@@ -333,14 +326,14 @@ class _JsonLines:
 
 
 class _Screen:
-    """Lines and a bar for a person, and the report at the end."""
+    """Lines and a bar on the terminal, and the report at the end."""
 
     def __init__(self, paint: Paint) -> None:
         self._paint = paint
 
     @contextmanager
     def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
-        """Return what shows the events of one target."""
+        """Yield a function that shows the events of one target."""
         with watcher(plan, sys.stdout, sys.stderr, self._paint) as shown:
             yield shown.event
 

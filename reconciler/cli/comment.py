@@ -1,4 +1,4 @@
-"""``comment``: puts a plan, a drift report or a result on a pull or merge request, or into an issue; one text a target, replaced in place."""
+"""``comment``: posts a plan, a drift report or a result on a pull or merge request, or in an issue; one comment a target, replaced in place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import Plan
 
 _EPILOG = """\
-In GitHub Actions and GitLab CI everything is known already, but for the token: GITHUB_TOKEN, or GITLAB_TOKEN (an access token with the scope api).
+In GitHub Actions and GitLab CI only the token is needed: GITHUB_TOKEN, or GITLAB_TOKEN (an access token with the scope api).
 Exit code 3: the forge does not let this token write, as for pull requests from forks; the text is then in the job summary, or on stdout.
 """
 
@@ -38,46 +38,44 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "comment",
         parents=[common],
-        help="put a plan on a pull or merge request",
-        description="Put a plan on a pull or merge request: one comment a target, found again by a hidden marker and replaced in place.",
+        help="post a plan on a pull or merge request",
+        description="Post a plan on a pull or merge request: one comment a target, found again by a hidden marker and replaced in place.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    source = parser.add_argument_group("what is put there").add_mutually_exclusive_group()
+    source = parser.add_argument_group("content").add_mutually_exclusive_group()
     source.add_argument(
         "--plan",
         metavar="FILE",
         help="a saved plan, a drift report, or the events of an apply (--format json); default: plan now",
     )
-    source.add_argument(
-        "--diff", metavar="BASE..HEAD", help="the difference of two revisions, which needs no credentials"
-    )
-    how = parser.add_argument_group("how")
+    source.add_argument("--diff", metavar="BASE..HEAD", help="compare two revisions; needs no credentials")
+    how = parser.add_argument_group("delivery")
     how.add_argument(
         "--issue",
         action="store_true",
-        help="use an issue in place of a comment: opened, updated, and closed once there is nothing to say",
+        help="use an issue instead of a comment: opened, updated, and closed when nothing is left to report",
     )
     how.add_argument(
-        "--always", action="store_true", help="comment also where nothing changes and there was no comment"
+        "--always", action="store_true", help="comment even if nothing changes and there is no comment yet"
     )
-    how.add_argument("--status", action="store_true", help="set a status on the head commit too")
-    how.add_argument("--artifact-url", metavar="URL", help="where the whole report is (default: the run)")
-    how.add_argument("--dry-run", action="store_true", help="print the text and ask no forge")
-    where = parser.add_argument_group("where, for what the surroundings do not tell")
+    how.add_argument("--status", action="store_true", help="also set a status on the head commit")
+    how.add_argument("--artifact-url", metavar="URL", help="URL of the whole report (default: the CI run)")
+    how.add_argument("--dry-run", action="store_true", help="print the comment; call no forge")
+    where = parser.add_argument_group("overrides for values detected from CI")
     where.add_argument("--provider", choices=("github", "gitlab"), help="the forge")
     where.add_argument("--repository", metavar="NAME", help="owner/name, or GitLab's path or number of a project")
     where.add_argument(
         "--number", metavar="N", type=int, help="the pull or merge request (default: the one of the commit)"
     )
     where.add_argument("--commit", metavar="SHA", help="its newest commit")
-    where.add_argument("--base-commit", metavar="SHA", help="the commit that it is to be merged into")
-    where.add_argument("--api-url", metavar="URL", help="the API of a server of your own")
+    where.add_argument("--base-commit", metavar="SHA", help="the commit to merge into")
+    where.add_argument("--api-url", metavar="URL", help="API URL of a self-hosted server")
     where.add_argument("--token-env", metavar="NAME", help="the environment variable with the token")
     where.add_argument(
         "--author",
         metavar="LOGIN",
-        help="whose comments are ours, where the token cannot tell (GitHub apps: name[bot])",
+        help="author of our comments, if the token cannot tell (GitHub apps: name[bot])",
     )
     parser.set_defaults(base=None)
     add_scope(parser)
@@ -86,7 +84,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0, or 3 when the forge does not let us write and the text went to the job summary."""
+    """Run the verb and return the exit code: 0, or 3 if the forge refused to write and the text went to the job summary."""
     from reconciler.errors import ForgeRefused
     from reconciler.forge.ci import surroundings
     from reconciler.forge.client import open_forge
@@ -94,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     context = context_of(args)
     around = surroundings(os.environ)
-    # Asked for first: a missing client or token is said before minutes are spent on a plan.
+    # First: a missing client or token is reported before minutes are spent on a plan.
     forge = None if args.dry_run else open_forge(_access(args, around))
     head, base, run_url = (
         args.commit or around.head,
@@ -105,15 +103,13 @@ def run(args: argparse.Namespace) -> int:
     report, refusals = _report(args, context)
     head = head or (report.plan.git_commit or "" if report.plan else "")
     if forge and not args.issue and number is None and not head:
-        raise UsageError(
-            "no pull or merge request is known here; give its --number, or the --commit that it brought in"
-        )
+        raise UsageError("no pull or merge request found; use --number, or --commit with its merge commit")
     said = pieces(report, context.targets, Setting(head, base, run_url, refusals))
     if forge is None:
         for piece in said:
             sys.stdout.write(piece.whole(SUMMARY_LIMIT, 0).rstrip() + "\n")
         return ExitCode.OK
-    # A commit that we only know from the plan may be the trial merge of a run, which is nobody's newest commit.
+    # A commit known only from the plan may be the trial merge of a CI run, which is not the head of any branch.
     current = report.plan is not None and bool(args.commit or around.head)
     wish = Wish(args.issue, args.always, args.status, number, head, current, run_url)
     try:
@@ -122,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         left = summarise(said, around.summary)
         sys.stdout.write(left)
         raise ForgeRefused(
-            f"{error}; the text is {'above' if left else 'in the summary of the job'}", status=error.status
+            f"{error}; the text is {'above' if left else 'in the job summary'}", status=error.status
         ) from None
     return ExitCode.OK
 
@@ -134,18 +130,18 @@ def _access(args: argparse.Namespace, around: Surroundings) -> Access:
     provider = args.provider or around.provider
     repository = args.repository or around.repository
     if not provider or not repository:
-        raise UsageError("no forge is known here; give --provider github or gitlab, and --repository owner/name")
+        raise UsageError("no forge detected; use --provider github or gitlab, and --repository owner/name")
     names = (args.token_env,) if args.token_env else TOKEN_NAMES[provider]
     token = next((found for name in names if (found := os.environ.get(name, "").strip())), "")
     if not token:
-        raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment of the run")
+        raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment")
     same = provider == around.provider
     api_url = args.api_url or (around.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
     return Access(provider, api_url, repository, token, args.author or "")
 
 
 def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:
-    """Return what is to be said, and by target why an apply of it would be refused."""
+    """Return the report to post, and by target why an apply would be refused."""
     from reconciler.git.comments import Report, read_report
 
     if args.diff:
@@ -169,7 +165,7 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
 def _refusals(
     plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]
 ) -> dict[str, tuple[str, ...]]:
-    """Return what the guardrails say, where the project is at hand; a saved plan may have travelled without it."""
+    """Return the guardrails' refusals by target; none without the project file, since a saved plan may be posted elsewhere."""
     from reconciler.cli.options import refusals_of
     from reconciler.errors import SpecError
 

@@ -1,4 +1,4 @@
-"""``diff``: what one revision of the spec would change where another is applied; needs no account and no credentials."""
+"""``diff``: compares the spec of two git revisions; needs no account and no credentials."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "diff",
         parents=[common],
         help="compare the spec of two git revisions; needs no credentials",
-        description="Compare the desired state of two git revisions, as a plan. No account is asked, nothing is checked out, and nothing of a revision is run.",
-        epilog="BASE..HEAD compares the two; BASE...HEAD begins where they parted, as a pull request does; BASE alone is compared with the files at hand.",
+        description="Compare the desired state of two git revisions, shown as a plan. AWS is not called, nothing is checked out, and no code of a revision is run.",
+        epilog="BASE..HEAD compares the two; BASE...HEAD starts at their merge base, as a pull request does; BASE alone is compared with the working tree.",
     )
-    parser.add_argument(
-        "revisions", metavar="BASE..HEAD", help="two commits, branches or tags; a side left empty is HEAD"
-    )
+    parser.add_argument("revisions", metavar="BASE..HEAD", help="two commits, branches or tags; an empty side is HEAD")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are differences")
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser, adopt=False)
@@ -27,7 +25,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0, or 2 with ``--detailed-exitcode`` and differences."""
+    """Run the verb and return the exit code: 0, or 2 with ``--detailed-exitcode`` and differences."""
     from reconciler.cli.plan import show_plan, warn
     from reconciler.git.compare import compare_revisions
 

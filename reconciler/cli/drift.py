@@ -1,4 +1,4 @@
-"""``drift``: what changed outside since the last apply, what waits to be applied, what is foreign; read-only."""
+"""``drift``: reports what was modified outside since the last apply, what is pending, and what is unmanaged. Read-only."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "drift",
         parents=[common],
-        help="say what changed outside, and what waits to be applied; read-only",
-        description="Compare live state with the spec. Exit code 2: something changed outside. 5: nothing did, but changes wait to be applied. 0: in sync.",
+        help="report resources modified outside, and pending changes; read-only",
+        description="Compare live state with the spec. Exit code 2: drift. 5: no drift, but changes are pending. 0: in sync.",
     )
     add_format(parser, "text", "json", "markdown", "html", "junit")
     parser.add_argument(
@@ -38,35 +38,35 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="ADDRESS:PATH",
         action="append",
         default=[],
-        help="for this run, only count differences of this field, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; may be repeated",
+        help="ignore differences of a field in this run, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; repeatable",
     )
     add_globs(parser.add_argument_group("scope"))
     parser.add_argument(
-        "--prometheus", metavar="FILE", help="write metrics to FILE, for the text file collector of a node exporter"
+        "--prometheus", metavar="FILE", help="write metrics to FILE for the node exporter's textfile collector"
     )
-    group = parser.add_argument_group("who did it")
+    group = parser.add_argument_group("blame")
     group.add_argument(
         "--blame",
         action="store_true",
-        help="ask CloudTrail who changed, deleted or doubled what; needs cloudtrail:LookupEvents",
+        help="look up in CloudTrail who changed, deleted or duplicated a resource; needs cloudtrail:LookupEvents",
     )
     group.add_argument(
         "--blame-days",
         metavar="N",
         type=_days,
-        help=f"how far to look back, at most {_MOST_DAYS} days (default: {_DAYS})",
+        help=f"days to look back, at most {_MOST_DAYS} (default: {_DAYS})",
     )
-    group = parser.add_argument_group("telling people")
+    group = parser.add_argument_group("notifications")
     group.add_argument(
         "--notify",
         action="store_true",
-        help="tell the channels that the project file names what is new and what was resolved, once",
+        help="notify the configured receivers of new and resolved drift",
     )
-    group.add_argument("--link", metavar="URL", help="where the whole report is, for the messages")
+    group.add_argument("--link", metavar="URL", help="URL of the whole report, for the notifications")
     group.add_argument(
         "--state",
         metavar="FILE",
-        help="where to remember what was told (default: .ivs-reconciler/told.json beside the project file)",
+        help="file that records sent notifications (default: .ivs-reconciler/notifications.json beside the project file)",
     )
     parser.set_defaults(run=run)
 
@@ -138,33 +138,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _must_be_whole(args: argparse.Namespace) -> None:
-    """Refuse to tell of a part what is believed of the whole: what is left out would be told as resolved, and measured as in sync."""
+    """Refuse ``--only`` and ``--exclude`` with ``--notify`` or ``--prometheus``: what they leave out would be reported as resolved and in sync."""
     whole = [flag for flag, given in (("--notify", args.notify), ("--prometheus", args.prometheus)) if given]
     if whole and (args.only or args.exclude):
         raise UsageError(
-            f"{' and '.join(whole)} speak of whole targets; leave out --only and --exclude, or run drift once for each"
+            f"{' and '.join(whole)} cannot be combined with --only and --exclude: they report whole targets. Run drift twice"
         )
 
 
 def _days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_DAYS and len(text) <= 2):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of days from 1 to {_MOST_DAYS}, which is how long CloudTrail keeps its history"
+            f"{text!r} is not a number of days from 1 to {_MOST_DAYS} (CloudTrail keeps {_MOST_DAYS} days)"
         )
     return int(text)
 
 
 def _blame_days(args: argparse.Namespace) -> int:
     if args.blame_days and not args.blame:
-        raise UsageError("--blame-days says how far --blame looks back; give --blame too")
+        raise UsageError("--blame-days needs --blame")
     return (args.blame_days or _DAYS) if args.blame else 0
 
 
 def _state(args: argparse.Namespace, context: Context, project: Project) -> Path | None:
-    """Return where to remember what was told, or ``None`` where nobody is told. Raises ``UsageError`` before anything is read."""
+    """Return the file that records notifications, or ``None`` without ``--notify``. Raises ``UsageError``."""
     if not args.notify:
         if args.link or args.state:
-            raise UsageError("--link and --state belong to --notify; give it too")
+            raise UsageError("--link and --state need --notify")
         return None
     from pathlib import Path
 
@@ -172,29 +172,29 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
     from reconciler.workflow.notifications import FileMemory
 
     if not project.notifications:
-        raise UsageError(f"{project.path}: names nobody to tell; write a channel under notifications")
+        raise UsageError(f"{project.path}: no receivers are configured; add one under receivers")
     if args.state:
         path: Path = context.directory / args.state
     else:
-        path = Path(project.root) / FOLDER / "told.json"
+        path = Path(project.root) / FOLDER / "notifications.json"
         try:
             made_folder(Path(project.root))
         except OSError as error:
             raise UsageError(
-                f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state"
+                f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --state"
             ) from None
-    FileMemory(path, project.stack)  # one that is something else is refused now, and not after minutes of reading
+    FileMemory(path, project.stack)  # refuses a file of another kind now, not after minutes of reading
     return path
 
 
 def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tuple[DriftReport, ...]:
-    """Return the reports without what is to be ignored, and say which wishes met nothing."""
+    """Return the reports without ignored differences, and print a note for each ``--ignore`` that matched nothing."""
     from reconciler.drift.report import without
 
     done = [without(report, ignores) for report in reports]
     for ignore in ignores if reports else ():
         if not any(ignore in met for _, met in done):
-            sys.stderr.write(f"note: --ignore {ignore} met no difference\n")
+            sys.stderr.write(f"note: --ignore {ignore} matched no difference\n")
     return tuple(report for report, _ in done)
 
 
@@ -206,7 +206,7 @@ def _notify(
     state: Path,
     link: str,
 ) -> None:
-    """Tell every channel what is new to it. What fails is said and changes nothing else."""
+    """Notify every receiver of what is new to it. A delivery failure is printed and does not change the exit code."""
     from reconciler.terminal import harmless_lines
     from reconciler.workflow.notifications import Unread, file_memory, look_of, tell
 
@@ -219,7 +219,7 @@ def _notify(
         with file_memory(state, project.stack) as memory:
             tellings = tell(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
     except UsageError as error:
-        sys.stderr.write(f"nobody was told: {harmless_lines(str(error))}\n")
+        sys.stderr.write(f"no notifications were sent: {harmless_lines(str(error))}\n")
         return
     for telling in tellings:
         sys.stderr.write(f"{harmless_lines(str(telling))}\n")
@@ -233,7 +233,7 @@ def _measure(
     reports: Sequence[DriftReport],
     tally: Tally,
 ) -> None:
-    """Write the metrics where they are asked for; a target without a report has failed."""
+    """Write the metrics file; a target without a report has failed."""
     if not args.prometheus:
         return
     from reconciler.workflow.metrics_file import write_metrics

@@ -1,4 +1,4 @@
-"""``iam-policy``: the least that somebody who plans or applies this spec has to be allowed."""
+"""``iam-policy``: prints the least-privilege IAM policy for planning or applying this spec."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "iam-policy",
         parents=[common],
-        help="print the IAM policy that planning or applying this spec needs",
-        description="Print the least-privilege IAM policy for this spec and the targets asked for. Nothing is called.",
+        help="print the least-privilege IAM policy for this spec",
+        description="Print the least-privilege IAM policy for this spec and the selected targets. Calls nothing.",
     )
     parser.add_argument(
         "purpose",
         choices=("plan", "apply"),
         metavar="{plan,apply}",
-        help="plan: for plan and drift, read-only; apply: for apply, what plan needs included",
+        help="plan: for plan and drift, read-only; apply: for apply, includes plan",
     )
-    parser.add_argument(
-        "--prune", action="store_true", help="allow deleting managed resources of kinds that the spec has none of"
-    )
-    parser.add_argument("--stop-live", action="store_true", help="allow ending broadcasts, as apply --stop-live does")
-    parser.add_argument(
-        "--blame", action="store_true", help="allow asking CloudTrail who changed something, as drift --blame does"
-    )
+    parser.add_argument("--prune", action="store_true", help="allow deletes of kinds that the spec does not use")
+    parser.add_argument("--stop-live", action="store_true", help="allow what apply --stop-live needs")
+    parser.add_argument("--blame", action="store_true", help="allow what drift --blame needs")
     parser.set_defaults(run=run)
 
 
@@ -51,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):
         sys.stderr.write(
-            "note: a target without accountId is allowed in whatever account the policy is attached in; write accountId to narrow it\n"
+            "note: for a target without accountId the policy allows any account it is attached in; add accountId to narrow it\n"
         )
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""The entry point: builds the argument parser, runs one verb, and turns every error we raise on purpose into a message and an exit code."""
+"""The entry point: builds the argument parser, runs one verb, and turns every expected error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ exit codes:
   0  done, in sync, or a plan was made
   1  an error: bad spec, no credentials, AWS refused
   2  differences: drift found drift; plan --detailed-exitcode found changes
-  3  refused, and nothing was changed: stale plan, guardrail, lock held, live channel
-  4  an apply ended incomplete; the report says what is done, failed, not attempted, blocked
-  5  drift: no drift, but merged changes are not applied yet
-  130, 143  stopped by Ctrl-C, by SIGTERM; an apply that is stopped once lets calls in flight finish and ends with 4
+  3  refused, nothing was changed: stale plan, guardrail, lock held, live channel
+  4  an apply partially failed; the report lists what is done, failed, skipped, blocked
+  5  drift: no drift, but changes are pending
+  130, 143  interrupted by Ctrl-C, by SIGTERM; an apply first waits for in-flight calls and ends with 4
 """
 
 
@@ -78,7 +78,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
 def entry() -> NoReturn:
     """Run the command line and end the process, as the installed command does.
 
-    Everything is written, closed and stopped by then; taking a large plan apart, object by object, before leaving would be a sixth of a quick run.
+    Ends without the interpreter's clean-up: freeing a large plan object by object takes a sixth of a quick run.
     """
     code = main(started=_heed_sigterm)
     try:
@@ -90,7 +90,7 @@ def entry() -> NoReturn:
 
 
 def _heed_sigterm() -> None:
-    """Let SIGTERM end a run as Ctrl-C does; by itself it would leave locks held and half a file behind."""
+    """Make SIGTERM end a run as Ctrl-C does; its default action would leave locks held and files half written."""
     import signal
 
     def terminate(number: int, frame: object) -> NoReturn:
@@ -102,10 +102,10 @@ def _heed_sigterm() -> None:
 
 
 def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lambda: None) -> int:
-    """Run the command line; returns the exit code (see ``ExitCode``). ``started`` is called once it is known which verb is run."""
+    """Run the command line and return the exit code (see ``ExitCode``). ``started`` is called once the arguments are parsed."""
     _open_missing_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # As stderr is by itself: a character that a terminal or a file cannot take is shown, and ends nothing.
+        # As stderr does by default: a character that the encoding lacks is shown as an escape and raises nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(asked=words).parse_args(words)
@@ -120,14 +120,14 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         _complain(error, colored=context_of(args).colored(sys.stderr))
         return int(error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has gone; say nothing, and keep the interpreter from complaining at exit.
+        # The reader of our output has gone: print nothing, and keep the interpreter from reporting it at exit.
         _silence_stdout()
         return code or int(ExitCode.ERROR)
     except OSError as error:
-        # What a verb reads and writes, it answers for itself; what is left is the output, such as a full disk behind a redirection.
+        # A verb handles the errors of its own files; what is left is the output, such as a redirection to a full disk.
         _silence_stdout()
         _say(
-            f"{error.filename or 'the output'}: {(error.strerror or 'cannot be written').lower()}; make it writable, then repeat\n"
+            f"{error.filename or 'output'}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n"
         )
         return code or int(ExitCode.ERROR)
     except KeyboardInterrupt as stop:
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
 
 
 def _open_missing_streams() -> None:
-    """Give a process that was started with a closed stdout or stderr one that leads nowhere: a report must not land in a file or socket that got the free number."""
+    """Open the null device for a closed stdout or stderr: a report must not go to a file or socket that got the free descriptor."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
@@ -161,7 +161,7 @@ def _complain(error: ReconcilerError, *, colored: bool) -> None:
 
 
 def _say(text: str) -> None:
-    """Write to stderr; where that cannot be, the exit code has to do."""
+    """Write to stderr; if that fails, only the exit code remains."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()

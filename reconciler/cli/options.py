@@ -1,12 +1,7 @@
-"""The options that several verbs share, and what they mean once parsed.
+"""Options that several verbs share, and what they mean once parsed.
 
-Global options may stand before or after the verb. A wrong call ends with exit code 1, because 2 says "differences" to the scripts that rely on it.
-
-Guardrails at the command line: which refusals stand after this run's acknowledgements.
-
-Output that breaks while work is under way: a full disk behind a redirection, a reader that has left.
-
-What was agreed to is carried out to its end; a change of an account must not stop half way because nobody listens.
+Global options may be given before or after the verb. A usage error ends with exit code 1, because 2 means "differences".
+An apply continues when its output fails (a full disk, a closed pipe): a change must not stop half way because its report cannot be written.
 """
 
 from __future__ import annotations
@@ -35,39 +30,39 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argp
 
 
 class Help(argparse.HelpFormatter):
-    """argparse's own look. The width is found without ``shutil``, whose import was a twentieth of ``--help``."""
+    """argparse's formatter. The width is found without ``shutil``, whose import costs 5 % of ``--help``."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)
 
 
 class HelpWithTable(Help, argparse.RawDescriptionHelpFormatter):
-    """The same, with the lines of an epilog left as they are."""
+    """The same, with the line breaks of an epilog kept."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint about a wrong call has exit code 1."""
+    """An argument parser that ends with exit code 1 on a usage error."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Help, **options})
         self.register("action", "parsers", Verbs)
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the complaint, and leave."""
+        """Print the error and the usage, and exit."""
         self.print_usage(sys.stderr)
         self.exit(ExitCode.ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Complain of an unknown option here, so that the usage shown is that of the verb it was given to."""
+        """Report an unknown option here, so that the usage shown is that of the verb it was given to."""
         args = sys.argv[1:] if args is None else args
-        self._must_know_options_before_the_verb(args)
+        self._check_options_before_verb(args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown)
         return found, unknown
 
-    def _must_know_options_before_the_verb(self, args: Any) -> None:
-        """Name an unknown option that stands before the verb: argparse would take what follows it for the verb, and complain of that."""
+    def _check_options_before_verb(self, args: Any) -> None:
+        """Report an unknown option before the verb: argparse would take the word after it for the verb, and report that."""
         verbs = next((action.choices for action in self._actions if isinstance(action, Verbs)), {})
         for word in args if verbs else ():
             if word in verbs:
@@ -85,21 +80,21 @@ class Parser(argparse.ArgumentParser):
 
 
 class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it
-    """The verbs of a command line. Of those that the call does not name, only the name and the help line are kept.
+    """The verbs of a command line. For verbs that the call does not name, only the name and the help line are kept.
 
-    Making every option of every verb was a fifth of ``--help``, and grew with each verb.
+    Building every option of every verb took 20 % of ``--help``, and grew with each verb.
     """
 
     asked: Collection[str] | None = None
-    """The words of the call; ``None`` where every verb is wanted whole."""
+    """The words of the call; ``None`` builds every verb."""
 
     def add_parser(self, name: str, **options: Any) -> Any:
         """Add a verb and return its parser, or what takes its place."""
         if self.asked is None or name in self.asked:
             return super().add_parser(name, **options)
         self._choices_actions.append(self._ChoicesPseudoAction(name, (), options.get("help")))
-        self._name_parser_map[name] = unasked = _Unasked()
-        return unasked
+        self._name_parser_map[name] = not_built = _NotBuilt()
+        return not_built
 
     def __call__(
         self,
@@ -108,17 +103,17 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Let the verb read the rest; what adds up is added to what stood before the verb, not put in its place."""
+        """Let the verb parse the rest; repeatable options are added to those before the verb."""
         before = {name: namespace.__dict__.pop(name) for name in ("target", "verbose") if name in namespace}
         super().__call__(parser, namespace, values, option_string)
         for name, value in before.items():
             setattr(namespace, name, value + getattr(namespace, name, type(value)()))
 
 
-class _Unasked:
-    """Takes the options of a verb that is not asked for, and forgets them."""
+class _NotBuilt:
+    """Accepts and ignores the options of a verb that the call does not name."""
 
-    def __getattr__(self, _: str) -> Callable[..., _Unasked]:
+    def __getattr__(self, _: str) -> Callable[..., _NotBuilt]:
         return lambda *_args, **_options: self
 
 
@@ -134,13 +129,13 @@ class Context(NamedTuple):
 
     @property
     def directory(self) -> Path:
-        """The folder that the call works in."""
-        from pathlib import Path  # the one thing that --help does not need
+        """The folder of the call, as ``-C`` gives it."""
+        from pathlib import Path  # --help does not need it
 
         return Path(self.start)
 
     def colored(self, stream: TextIO) -> bool:
-        """Whether to colour what goes to a stream: a terminal, unless ``--no-color`` or the ``NO_COLOR`` convention says no."""
+        """Whether to colour a stream: a terminal, unless ``--no-color`` or ``NO_COLOR`` is set."""
         return (
             not self.no_color
             and not os.environ.get("NO_COLOR")
@@ -162,14 +157,18 @@ def context_of(args: argparse.Namespace) -> Context:
 
 
 def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project, tuple[Target, ...]]:
-    """Read the project file that a call means, and the targets it asks for; messages name files from the current folder, or below ``prefix``. Raises ``SpecError`` and ``UsageError``."""
+    """Return the project of a call and the targets it selects.
+
+    Messages name files relative to the current folder, or below ``prefix``.
+    Raises ``SpecError`` and ``UsageError``.
+    """
     from reconciler.workflow.load import load_targets
 
     return load_targets(context.directory, context.config, context.targets, prefix=prefix)
 
 
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:
-    """Read the scope and the permissions of a plan from parsed arguments."""
+    """Return the plan options of parsed arguments."""
     from reconciler.plan.plan import PlanOptions
 
     return PlanOptions(
@@ -183,57 +182,57 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
 
 
 def global_options() -> argparse.ArgumentParser:
-    """Return a parent parser with the global options; nothing is set where nothing is given, so both places of a verb can share it."""
+    """Return a parent parser with the global options. It sets no defaults, so it is used before and after the verb."""
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("global options")
-    group.add_argument("-C", dest="directory", metavar="DIR", help="work as if started in DIR")
+    group.add_argument("-C", dest="directory", metavar="DIR", help="run as if started in DIR")
+    group.add_argument("--config", metavar="FILE", help="project file, relative to DIR (default: ivs-reconciler.yaml)")
     group.add_argument(
-        "--config", metavar="FILE", help="the project file, relative to DIR (default: ivs-reconciler.yaml)"
+        "-t", "--target", metavar="NAME", action="append", help="only this target; repeatable (default: all)"
     )
     group.add_argument(
-        "-t", "--target", metavar="NAME", action="append", help="only this target; may be repeated (default: all)"
+        "--log-format",
+        choices=("auto", "console", "json"),
+        help="format of logs on stderr (default: auto, console on a terminal)",
     )
     group.add_argument(
-        "--log-format", choices=("auto", "console", "json"), help="how logs look on stderr (default: auto, by terminal)"
+        "-v", "--verbose", action="count", help="more detail: AWS calls, unfolded lists, logs; twice for debug logs"
     )
-    group.add_argument(
-        "-v", "--verbose", action="count", help="say more: the AWS calls of a plan, and logs; twice for still more"
-    )
-    group.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR in the environment does the same)")
+    group.add_argument("--no-color", action="store_true", help="no colours (or set NO_COLOR)")
     return parser
 
 
 def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
-    """Add what a plan may do and what it looks at; ``adopt=False`` for a verb that sees no live resource."""
+    """Add the options for a plan's permissions and selection; ``adopt=False`` for a verb without live resources."""
     group = parser.add_argument_group("scope and permissions")
-    group.add_argument("--prune", action="store_true", help="allow deleting managed resources that left the spec")
+    group.add_argument("--prune", action="store_true", help="delete managed resources that are no longer in the spec")
     if adopt:
         group.add_argument(
             "--adopt",
             action="store_true",
-            help="take over an unowned live resource that has the kind and the name of a missing one",
+            help="adopt an unowned live resource with the kind and name of a missing one",
         )
-    add_globs(group, needs=", and what they need")
+    add_globs(group, needs=", and what they depend on")
 
 
 def add_globs(group: argparse._ArgumentGroup, *, needs: str = "") -> None:  # argparse has no public name for a group
-    """Add the globs of addresses; ``needs`` says what is taken along."""
+    """Add ``--only`` and ``--exclude``; ``needs`` is the help text for what is included with them."""
     group.add_argument(
-        "--only", metavar="GLOB", action="append", default=[], help=f"only addresses like this{needs}; may be repeated"
+        "--only", metavar="GLOB", action="append", default=[], help=f"only addresses that match{needs}; repeatable"
     )
     group.add_argument(
-        "--exclude", metavar="GLOB", action="append", default=[], help="leave out addresses like this; may be repeated"
+        "--exclude", metavar="GLOB", action="append", default=[], help="skip addresses that match; repeatable"
     )
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:
-    """Add what may be done about channels on air."""
-    group = parser.add_argument_group("channels on air")
+    """Add the options for live channels."""
+    group = parser.add_argument_group("live channels")
     group.add_argument(
         "--wait-live",
         metavar="TIME",
         type=_duration,
-        help="wait this long (such as 30m) for broadcasts that stand in the way to end",
+        help="wait up to TIME (such as 30m) for broadcasts to end that block an action",
     )
     group.add_argument(
         "--stop-live",
@@ -241,42 +240,38 @@ def add_live(parser: argparse.ArgumentParser) -> None:
         type=_channel,
         action="append",
         default=[],
-        help="end the broadcast of this channel where it stands in the way; its stream key is replaced; may be repeated",
+        help="end this channel's broadcast if it blocks an action, and replace its stream key; repeatable",
     )
 
 
 def add_allowances(parser: argparse.ArgumentParser) -> None:
-    """Add the acknowledgements that let one run pass a guardrail."""
-    group = parser.add_argument_group("acknowledgements, for this run alone")
+    """Add the options that let one run pass a guardrail."""
+    group = parser.add_argument_group("guardrail overrides, for this run only")
+    group.add_argument("--allow-deletes", metavar="N", type=_count, help="allow up to N deletes per kind")
+    group.add_argument("--allow-updates", metavar="N", type=_count, help="allow up to N updates per kind")
     group.add_argument(
-        "--allow-deletes", metavar="N", type=_count, help="let a plan delete up to N resources of a kind"
-    )
-    group.add_argument(
-        "--allow-updates", metavar="N", type=_count, help="let a plan update up to N resources of a kind"
-    )
-    group.add_argument(
-        "--allow-empty", action="store_true", help="let a spec without any resource stand against a stack that has some"
+        "--allow-empty", action="store_true", help="allow a spec without resources for a stack that has some"
     )
     group.add_argument(
         "--believe-empty",
         action="store_true",
-        help="believe a list that shows none, or few, of the resources that stood there after the last apply",
+        help="allow AWS to list none, or few, of the resources recorded at the last apply",
     )
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
-    """Add how long to wait for a lock that somebody else holds."""
+    """Add ``--lock-timeout``."""
     parser.add_argument(
         "--lock-timeout",
         metavar="TIME",
         type=_duration,
         default=0.0,
-        help="wait so long for a lock that somebody else holds, such as 10m",
+        help="wait up to TIME (such as 10m) for a lock held by another run",
     )
 
 
 def no_allowances() -> dict[str, Any]:
-    """Return what a verb that acknowledges nothing has in the place of these options."""
+    """Return the guardrail overrides of a verb without these options."""
     parser = argparse.ArgumentParser(add_help=False)
     add_allowances(parser)
     return vars(parser.parse_args([]))
@@ -284,14 +279,12 @@ def no_allowances() -> dict[str, Any]:
 
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Add ``--format``; the first is the default."""
-    parser.add_argument(
-        "--format", choices=formats, default=formats[0], help=f"how the report looks (default: {formats[0]})"
-    )
+    parser.add_argument("--format", choices=formats, default=formats[0], help=f"output format (default: {formats[0]})")
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; write a whole number, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 
@@ -306,9 +299,7 @@ def _duration(text: str) -> int:
 
 def _channel(text: str) -> str:
     if not text.startswith("channel/") or not text.removeprefix("channel/").replace("-", "").replace("_", "").isalnum():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not the address of one channel; write it like channel/main-stage"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not a channel address, such as channel/main-stage")
     return text
 
 
@@ -331,7 +322,7 @@ def refusals(
 ) -> list[str]:
     """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
 
-    ``remembered`` are, by target, the addresses that stood there after the last apply.
+    ``remembered`` has, by target, the addresses recorded at the last apply.
     """
     return [
         f"plan refused: {target.name}: {message}"
@@ -351,7 +342,7 @@ def refusals_of(
 
 
 class _Lasting:
-    """A stream whose first failure is kept, and whose text goes nowhere from then on."""
+    """A stream that records its first failure and discards all text from then on."""
 
     def __init__(self, stream: TextIO, failures: list[OSError]) -> None:
         self._stream = stream
@@ -379,7 +370,7 @@ class _Lasting:
 
 
 def silence(stream: TextIO) -> None:
-    """Lead a stream nowhere, with what it still holds: it would fail again at every flush, the interpreter's last one included."""
+    """Redirect a stream to the null device, its buffer included: it would fail again at every flush, the interpreter's last one included."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -387,7 +378,7 @@ def silence(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def outlasted() -> Iterator[list[OSError]]:
-    """Let nothing fail of stdout and stderr meanwhile; yields their failures."""
+    """Keep failures of stdout and stderr from raising; yields the failures."""
     failures: list[OSError] = []
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", _Lasting(stream, failures)) for stream in before)

@@ -1,4 +1,4 @@
-"""``plan``: what an apply would do, read-only, shown and optionally saved."""
+"""``plan``: shows what an apply would do, and saves it with ``--out``. Read-only."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "plan",
         parents=[common],
         help="show what an apply would do; read-only",
-        description="Read live state, compare it with the spec, and show what an apply would do. Nothing is changed.",
+        description="Read live state, compare it with the spec, and show what an apply would do. Changes nothing.",
     )
-    parser.add_argument("--out", metavar="FILE", help="save the plan, for apply and show")
+    parser.add_argument("--out", metavar="FILE", help="save the plan for apply and show")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
     parser.add_argument(
         "--base",
         metavar="REV",
-        help="what the checked-out commit is to be merged into; apply --require-commit holds the plan to it",
+        help="the branch or commit to merge into; checked by apply --require-commit",
     )
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)
@@ -54,7 +54,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 (or 2 with ``--detailed-exitcode`` and changes), 3 when a guardrail would refuse the apply."""
+    """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
     from reconciler.cli.options import refusals
     from reconciler.plan.codec import dumps
     from reconciler.terminal import harmless_lines
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     context = context_of(args)
     made = make_plan(args, context)
     plan, failures = made.plan, made.failures
-    # Saved before it is shown: a reader who leaves early takes nothing from it.
+    # Saved before it is shown, so that a closed pipe does not prevent it.
     if args.out and not failures:
         write_new(context.directory / args.out, dumps(plan))
     show_plan(plan, args.format, context)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unread(plan: Plan) -> list[AwsError]:
-    """Return what AWS would not let us read of what the spec has, as one error: a plan that leaves something out is no success."""
+    """Return one error for the resources of the spec that AWS denied reading: an incomplete plan is not a success."""
     from reconciler.errors import AwsError
 
     said = [
@@ -96,9 +96,9 @@ def _unread(plan: Plan) -> list[AwsError]:
 
 
 class Made(NamedTuple):
-    """A plan, the project it is of, what the spec is warned of, and the failures of the targets that could not be read.
+    """A plan with its project, the warnings about the spec, and the errors of targets that could not be read.
 
-    ``remembered`` are, by target, the addresses that stood after the last apply from here; ``notes`` say where that ended, if not at its end.
+    ``remembered`` has, by target, the addresses recorded at the last apply; ``notes`` describe an apply that did not finish.
     """
 
     plan: Plan
@@ -110,7 +110,7 @@ class Made(NamedTuple):
 
 
 def make_plan(args: argparse.Namespace, context: Context) -> Made:
-    """Read every target and plan it. Raises ``AwsError`` where none could be read."""
+    """Read and plan every target. Raises ``AwsError`` if none could be read."""
     from pathlib import Path
 
     from reconciler.cli.progress import reading
@@ -169,7 +169,7 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
 
 
 def show_duration(plan: Plan, project: Project) -> None:
-    """Say how long each target's apply takes at the published rates, where they are kept and it is worth waiting for."""
+    """Print how long each target's apply takes at the published rates, from ten seconds on."""
     from reconciler.model.quotas import pace_of
     from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
@@ -181,7 +181,7 @@ def show_duration(plan: Plan, project: Project) -> None:
 
 
 def warn(warnings: Iterable[str]) -> None:
-    """Write warnings of the spec to stderr, each once."""
+    """Write warnings about the spec to stderr, each once."""
     from reconciler.terminal import harmless
 
     for warning in dict.fromkeys(warnings):
@@ -189,7 +189,7 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def tell(notes: Iterable[str]) -> None:
-    """Write what a person may want to know of the last apply to stderr."""
+    """Write notes about the last apply to stderr."""
     from reconciler.terminal import harmless
 
     for note in notes:
@@ -197,7 +197,7 @@ def tell(notes: Iterable[str]) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file so that a reader sees either the old or the whole new content. Raises ``UsageError`` where it cannot."""
+    """Write a file atomically. Raises ``UsageError`` if it cannot be written."""
     import os
     import tempfile
     from pathlib import Path
@@ -214,5 +214,5 @@ def write_new(path: Path, text: str) -> None:
         Path(name).replace(path)
     except OSError as error:
         raise UsageError(
-            f"{path}: the plan cannot be saved ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written"
+            f"{path}: cannot save the plan ({(error.strerror or 'unknown').lower()}); choose a file in a writable folder"
         ) from None

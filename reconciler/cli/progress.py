@@ -1,7 +1,4 @@
-"""What a person sees while long work runs: nothing unless stderr is a terminal.
-
-What a person sees while an apply runs: a line for each finished action, and on a terminal a bar with the expected end.
-"""
+"""Progress while targets are read (a line on a terminal) and while an apply runs (a line an action, and a bar on a terminal)."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _WORTH_SAYING_SECONDS = 5.0
 
 @contextlib.contextmanager
 def reading(stream: TextIO) -> Iterator[Meter | None]:
-    """Show one line that counts the calls of each target while live state is read, and take it away at the end."""
+    """Show one line that counts the calls of each target while live state is read, and erase it at the end."""
     if not stream.isatty():
         yield None
         return
@@ -40,7 +37,7 @@ def reading(stream: TextIO) -> Iterator[Meter | None]:
 
 
 class Meter:
-    """A line on a terminal that is written over and over; safe to call from several threads."""
+    """A line on a terminal that is overwritten at each update. Thread-safe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,8 +45,8 @@ class Meter:
         self._said: dict[str, str] = {}
 
     def __call__(self, target: str, calls: int, left: Expected | None) -> None:
-        """Show that a target has come to so many calls, and how long the rest takes where that is known and worth saying."""
-        from reconciler.terminal import screen  # most runs draw nothing
+        """Show a target's number of calls, and the remaining time if it is known and long enough."""
+        from reconciler.terminal import screen  # most runs show no progress
 
         with self._lock, screen() as free:
             self._said[target] = f"{target}: {calls:,} calls" + (
@@ -64,7 +61,7 @@ class Meter:
             self._stream.flush()
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         with self._lock:
             if self._said:
                 self._stream.write("\r" + " " * _WIDTH + "\r")
@@ -80,12 +77,12 @@ _MARKS = {
 
 
 _SAY_AGAIN_SECONDS = 60.0
-"""How often a log hears what is left; a bar shows it all the time."""
+"""How often a log gets a line about what is left; a bar shows it all the time."""
 
 _WATCHING_WORTH_SAYING_SECONDS = 10.0
 
 _LONG_WAIT_SECONDS = 5.0
-"""How long a step waits before somebody who looks on is told why."""
+"""How long a step waits before a line says why."""
 
 
 def local_now() -> datetime:
@@ -94,7 +91,7 @@ def local_now() -> datetime:
 
 
 def forecast_words(forecast: Forecast, now: datetime) -> str:
-    """Return which operation is the narrow one, what is left of it, and when that ends."""
+    """Return which operation limits the rate, how many of its calls are left, and when they end."""
     coming = forecast.expected
     end = now + timedelta(seconds=coming.seconds)
     day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
@@ -102,17 +99,17 @@ def forecast_words(forecast: Forecast, now: datetime) -> str:
 
 
 class Waits:
-    """Says what an apply waits for: a channel on air at once, and anything else once it has lasted, a single time for each step."""
+    """Says what an apply waits for: a live channel at once, anything else after a few seconds; once a step."""
 
     def __init__(self) -> None:
         self._lasted: dict[str, float] = {}
 
     def words(self, event: Event) -> str | None:
-        """Return what is worth a line, or ``None``."""
+        """Return the line for an event, or ``None``."""
         if not isinstance(event, StepWaiting):
             return None
         if event.operation == "ListStreams":
-            return harmless(f"{event.address}: {event.why}; for {duration_words(event.seconds)} at most")
+            return harmless(f"{event.address}: {event.why}; at most {duration_words(event.seconds)}")
         before = self._lasted.get(event.step, 0.0)
         self._lasted[event.step] = before + event.seconds
         return (
@@ -123,16 +120,16 @@ class Waits:
 
 
 class Watcher(Protocol):
-    """Is told every event of an apply."""
+    """Receives every event of an apply."""
 
     def event(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
 
 
 @contextlib.contextmanager
 def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Watcher]:
-    """Watch one target's apply; the bar is drawn on stderr where that is a terminal."""
-    stdout.write(f"\napplying to {plan.name}\n")
+    """Show one target's apply; with a bar if stderr is a terminal."""
+    stdout.write(f"\nApplying to {plan.name}\n")
     stdout.flush()
     if not stderr.isatty():
         yield Lines(stdout, paint)
@@ -157,7 +154,7 @@ def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> I
 
 
 class Lines:
-    """A line for each finished action, and now and then one about what is left."""
+    """A line for each finished action, and one a minute about what is left."""
 
     def __init__(self, stdout: TextIO, paint: Paint, now: Callable[[], datetime] = local_now) -> None:
         self._stdout = stdout
@@ -167,7 +164,7 @@ class Lines:
         self._said_at = -_SAY_AGAIN_SECONDS
 
     def event(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         if isinstance(event, ActionFinished):
             self._stdout.write(self.line(event.outcome, self._paint) + "\n")
             self._stdout.flush()
@@ -192,7 +189,7 @@ class Lines:
 
 
 class Bar:
-    """A bar on a terminal, with the lines above it when they go to the same terminal."""
+    """A progress bar on a terminal, with the lines above it if stdout is the same terminal."""
 
     def __init__(self, progress: Progress, task: TaskID, lines: Lines, *, same_terminal: bool) -> None:
         self._progress = progress
@@ -202,7 +199,7 @@ class Bar:
         self._waits = Waits()
 
     def event(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         if isinstance(event, Forecast):
             self._progress.update(self._task, narrow=forecast_words(event, local_now()))
             return

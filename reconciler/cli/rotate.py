@@ -1,4 +1,4 @@
-"""``rotate``: makes stream keys anew now, whatever their label says, and hands their values over."""
+"""``rotate``: rotates stream keys now, whatever their label, and publishes the new values."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "rotate",
         parents=[common],
-        help="make stream keys anew, and hand their values over",
-        description="Delete and create stream keys, whatever label the spec asks for, and hand each new value over to the sink that the spec names. "
-        "A rotation that was interrupted is brought to its end; no second key is made.",
+        help="rotate stream keys and publish the new values",
+        description="Delete and create stream keys, whatever their rotation label, and publish each new value to the sink in the spec. "
+        "An interrupted rotation is completed; no second key is created.",
     )
-    parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what is made anew")
+    parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what to rotate")
     parser.add_argument(
         "addresses", metavar="ADDRESS", nargs="+", help="a stream key, such as stream-key/main-stage, or its channel"
     )
     parser.add_argument(
         "--to-file",
         metavar="PATH",
-        help="write the value of one key into this file too, which must not be there yet (mode 0600)",
+        help="also write the value of one key to this new file (mode 0600)",
     )
     parser.add_argument(
         "--even-live",
         action="store_true",
-        help="also while the channel is on air: the broadcast goes on, but cannot be resumed with the old key",
+        help="rotate even if the channel is live: the broadcast continues, but cannot reconnect with the old key",
     )
-    parser.add_argument("--auto-approve", action="store_true", help="do not ask")
+    parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
     add_patience(parser)
     add_format(parser, "text", "json")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 done, 3 refused before anything was changed, 4 incomplete."""
+    """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
     from reconciler.cli import apply
 
-    # What a rotation has in common with an apply, it does as an apply that was acknowledged nothing.
+    # A rotation is an apply without guardrail overrides.
     with apply.told(args):
         return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
 
@@ -82,7 +82,7 @@ def _rotate(args: argparse.Namespace) -> int:
     file = None
     if args.to_file is not None:
         if len(addresses) > 1 or len(targets) > 1:
-            raise UsageError("--to-file takes the value of one key; name one ADDRESS, and one target with -t")
+            raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
         file = _file(context.directory / args.to_file)
     apply.must_be_able_to_ask(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
@@ -100,7 +100,7 @@ def _rotate(args: argparse.Namespace) -> int:
 
 
 def _addresses(words: list[str]) -> tuple[Address, ...]:
-    """Read the addresses; a channel stands for its key. Raises ``UsageError``."""
+    """Return stream key addresses; a channel means its key. Raises ``UsageError``."""
     from reconciler.errors import UsageError
     from reconciler.model.address import Address, KindName
 
@@ -111,7 +111,7 @@ def _addresses(words: list[str]) -> tuple[Address, ...]:
         except ValueError as error:
             raise UsageError(str(error)) from None
         if address.kind not in (KindName.STREAM_KEY, KindName.CHANNEL):
-            raise UsageError(f"{address} is no stream key; write stream-key/<id of the channel>")
+            raise UsageError(f"{address} is not a stream key; use stream-key/<id of the channel>")
         found[Address(KindName.STREAM_KEY, address.id)] = None
     return tuple(found)
 
@@ -128,14 +128,14 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
     for address in addresses:
         channel = Address(KindName.CHANNEL, address.id)
         if address not in known and channel in known:
-            return f"{address}: the spec has {channel} and says nothing of its stream key; add streamKey: {{}} to it and apply that first"
+            return f"{address}: {channel} has no streamKey in the spec; add streamKey: {{}} and apply first"
         if address not in known:
-            return f"{address}: the spec has no {channel}; name the id of a channel in the spec"
-    return f"no target has all of {', '.join(map(str, addresses))}; name the keys of one target, and the target with -t"
+            return f"{address}: the spec has no {channel}; use the id of a channel in the spec"
+    return f"no target has all of {', '.join(map(str, addresses))}; give the keys of one target, and the target with -t"
 
 
 def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
-    """Return the part of a plan that a rotation carries out: those keys, and nothing that happens to be due beside them. Raises ``UsageError``."""
+    """Return the part of a plan that rotates these keys, without other actions that are due. Raises ``UsageError``."""
     from dataclasses import replace
 
     from reconciler.errors import UsageError
@@ -145,20 +145,16 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     own = {step.id for action in actions for step in action.steps}
     for action in actions:
         if any(needed not in own for step in action.steps for needed in step.after):
-            raise UsageError(f"{action.address}: its channel is not there yet, or about to be replaced; apply first")
+            raise UsageError(f"{action.address}: its channel is not created yet, or will be replaced; apply first")
     left = len(plan.actions) - len(actions)
-    notes = (
-        (f"{left:,} other {'action is' if left == 1 else 'actions are'} due too; apply carries them out",)
-        if left
-        else ()
-    )
+    notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run apply for them",) if left else ()
     return replace(
         plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes
     )
 
 
 def _advised(action: Action) -> Action:
-    """Return an action that a broadcast stands in the way of with the way around it."""
+    """Return an action blocked by a broadcast with a hint to ``--even-live``."""
     from dataclasses import replace
 
     if action.blocked is None or action.blocked.code != "live":
@@ -167,25 +163,25 @@ def _advised(action: Action) -> Action:
         action,
         blocked=replace(
             action.blocked,
-            message=f"{action.blocked.message}; or add --even-live: the broadcast goes on, with a key that is gone",
+            message=f"{action.blocked.message}; or add --even-live: the broadcast continues, with a deleted key",
         ),
     )
 
 
 def _file(path: Path) -> Sink:
-    """Judge where a value is to be written before any key is touched. Raises ``UsageError``."""
+    """Return the sink for ``--to-file``. Raises ``UsageError`` before any key is changed."""
     from reconciler.errors import UsageError
     from reconciler.git.git import ignores, work_tree_of
     from reconciler.model.target import Sink, Store
 
     path = path.absolute()
     if path.exists() or path.is_symlink():
-        raise UsageError(f"{path}: is there already, and is not written over; name another file for --to-file")
+        raise UsageError(f"{path}: already exists and is not overwritten; choose another file for --to-file")
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder; make it, or name another file for --to-file")
+        raise UsageError(f"{path.parent}: no such directory; create it, or choose another file for --to-file")
     tree = work_tree_of(path.parent)
     if tree is not None and not ignores(tree, path):
         raise UsageError(
-            f"{path}: lies in the git work tree {tree}, which does not ignore it, so that it might be committed; name a file outside of it"
+            f"{path}: is in the git work tree {tree} and not ignored, so it could be committed; choose a file outside"
         )
     return Sink(Store.FILE, str(path))

@@ -1,4 +1,4 @@
-"""``run``: the controller. Follows a branch, looks at every target on its schedule, serves health, metrics and a status page."""
+"""``run``: the controller. Follows a branch, reconciles every target on its schedule, serves health, metrics and status pages."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ if TYPE_CHECKING:
     from reconciler.controller.controller import Snapshot
 
 _TEXTS = {
-    "repo": ("url", "URL", "the repository: an https or ssh address, or the path of a folder"),
-    "branch": ("branch", "NAME", "the branch to follow (default: main)"),
-    "path": ("path", "DIR", "the folder in the repository that holds the project file (default: its root)"),
-    "username": ("username", "NAME", "the user that goes with the token (default: x-access-token)"),
+    "repo": ("url", "URL", "repository: an https or ssh URL, or a directory"),
+    "branch": ("branch", "NAME", "branch to follow (default: main)"),
+    "path": ("path", "DIR", "directory of the project file in the repository (default: its root)"),
+    "username": ("username", "NAME", "user name for the token (default: x-access-token)"),
     "token-file": (
         "token_file",
         "FILE",
-        "holds the token for an https repository (default: IVS_RECONCILER_GIT_TOKEN in the environment)",
+        "file with the token for an https repository (default: IVS_RECONCILER_GIT_TOKEN in the environment)",
     ),
-    "ssh-key": ("ssh_key", "FILE", "the private key for an ssh repository"),
-    "known-hosts": ("known_hosts", "FILE", "the host keys that an ssh repository may have"),
+    "ssh-key": ("ssh_key", "FILE", "private key for an ssh repository"),
+    "known-hosts": ("known_hosts", "FILE", "accepted host keys of an ssh repository"),
     "verify-signatures": (
         "allowed_signers",
         "ALLOWED_SIGNERS",
         "follow only commits signed by a key in this file (as ssh-keygen(1) describes it)",
     ),
-    "state": ("state", "DIR", "where mirror and history are kept (default: controller-state)"),
-    "listen": ("listen", "HOST:PORT", "where to serve (default: 127.0.0.1:8080)"),
-    "public-url": ("pages", "URL", "where people reach the status page; notifications link to it"),
+    "state": ("state", "DIR", "directory for the repository mirror and the history (default: controller-state)"),
+    "listen": ("listen", "HOST:PORT", "address to serve on (default: 127.0.0.1:8080)"),
+    "public-url": ("pages", "URL", "public URL of the status page, for links in notifications"),
     "control-token-file": (
         "control_token_file",
         "FILE",
-        "holds the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
+        "file with the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
     ),
     "github-secret-file": (
         "github_secret_file",
         "FILE",
-        "holds the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)",
+        "file with the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)",
     ),
     "gitlab-token-file": (
         "gitlab_token_file",
         "FILE",
-        "holds the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)",
+        "file with the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)",
     ),
 }
 _NUMBERS = {
-    "fetch-interval": ("fetch_interval", "TIME", "how often the branch is asked about (default: 60s)"),
-    "jitter": ("jitter", "PERCENT", "how far a look may stray from its interval (default: 10)"),
-    "targets-at-once": ("at_once", "N", "targets looked at at the same time (default: 4)"),
-    "keep-days": ("keep_days", "N", "days that history is kept (default: 30)"),
-    "keep-runs": ("keep_runs", "N", "runs of each target that are kept (default: 5000)"),
+    "fetch-interval": ("fetch_interval", "TIME", "how often to fetch the branch (default: 60s)"),
+    "jitter": ("jitter", "PERCENT", "random variation of intervals (default: 10)"),
+    "targets-at-once": ("at_once", "N", "targets reconciled at the same time (default: 4)"),
+    "keep-days": ("keep_days", "N", "days to keep history (default: 30)"),
+    "keep-runs": ("keep_runs", "N", "reconciliations to keep for each target (default: 5000)"),
 }
 
 
@@ -66,16 +66,16 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "run",
         parents=[common],
-        help="the controller: follow a git branch, reconcile on a schedule, serve health, metrics and a status page",
-        description="Follow a branch of a git repository and look at every target on a schedule. "
-        "A target is observed, which changes nothing, unless --mode says otherwise. --config and --target mean the project file in the repository.",
+        help="run the controller: follow a git branch, reconcile on a schedule, serve a status page",
+        description="Follow a branch of a git repository and reconcile every target on a schedule. "
+        "The default mode, observe, changes nothing. --config and --target refer to the project file in the repository.",
     )
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="settings of the controller as YAML, below controller:; options given here win over it",
+        help="controller settings as YAML, under controller:; command-line options override it",
     )
-    group = parser.add_argument_group("where and how")
+    group = parser.add_argument_group("controller options")
     for name, (_, metavar, text) in {**_TEXTS, **_NUMBERS}.items():
         group.add_argument(f"--{name}", metavar=metavar, help=text)
     group.add_argument(
@@ -83,32 +83,32 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="[TARGET=]MODE",
         action="append",
         default=[],
-        help="observe (default), plan or apply, for all targets or one; may be repeated",
+        help="observe (default), plan or apply, for all targets or one; repeatable",
     )
     group.add_argument(
         "--interval",
         metavar="[TARGET=]TIME",
         action="append",
         default=[],
-        help="how often targets are looked at (default: 10m); may be repeated",
+        help="reconciliation interval (default: 10m), for all targets or one; repeatable",
     )
-    acts = parser.add_argument_group("instead of running on").add_mutually_exclusive_group()
+    acts = parser.add_argument_group("one-time actions").add_mutually_exclusive_group()
     acts.add_argument(
         "--once",
         action="store_true",
-        help="fetch, look at every target once, say how they stand, and end as drift does",
+        help="fetch, reconcile every target once, print the results, and exit as drift does",
     )
     for name, text in (
-        ("suspend", "leave a target alone until it is resumed"),
-        ("resume", "go on with a suspended target"),
-        ("now", "look at a target at once"),
+        ("suspend", "suspend a target until it is resumed"),
+        ("resume", "resume a suspended target"),
+        ("now", "reconcile a target now"),
     ):
-        acts.add_argument(f"--{name}", metavar="TARGET", help=f"tell the controller that works in --state: {text}")
+        acts.add_argument(f"--{name}", metavar="TARGET", help=f"{text} (controller of --state)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 after a stop; with ``--once`` as ``drift``, 3 where a plan was refused and 4 where an apply ended incomplete."""
+    """Run the verb and return the exit code: 0; with ``--once`` as ``drift``, 3 if a plan was refused, 4 if an apply partially failed."""
     from reconciler.logs import configure
 
     context = context_of(args)
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace, context: Context) -> Options:
-    """Return the settings file's options with those of the call over them. Raises ``UsageError`` and ``SpecError``."""
+    """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
     from dataclasses import replace
 
     from reconciler.controller.config import Options, count, duration, mode_named, percent, placed, read_options
@@ -160,18 +160,19 @@ def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
     from reconciler.controller.service import store_in
 
     if not (folder / "controller.db").exists():
-        raise UsageError(f"no controller has worked in {folder}; name its folder with --state")
+        raise UsageError(f"{folder} is not the state directory of a controller; use --state")
     store = store_in(folder, options)
     name = args.suspend or args.resume or args.now
     if name not in store.flags():
         store.close()
-        raise UsageError(f"the controller in {folder} has looked at no target {name!r} yet; check the name")
+        raise UsageError(f"the controller in {folder} knows no target {name!r}; check the name")
     if args.now:
         store.ask(name)
     else:
         store.suspend(name, suspended=bool(args.suspend))
     store.close()
-    sys.stdout.write(f"{name}: {'suspended' if args.suspend else 'goes on' if args.resume else 'looked at soon'}\n")
+    done = "suspended" if args.suspend else "resumed" if args.resume else "reconciliation scheduled"
+    sys.stdout.write(f"{name}: {done}\n")
     return ExitCode.OK
 
 
@@ -202,7 +203,7 @@ def _once(context: Context, folder: Path, options: Options) -> int:
         snapshot = controller.snapshot()
         store.close()
     if not done.is_set():
-        raise UsageError("stopped before every target was looked at")
+        raise UsageError("interrupted before every target was reconciled")
     unknown = [name for name in context.targets if name not in snapshot.states]
     if unknown and snapshot.repository.commit:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""``schema``: the JSON Schemas of the project file, the spec files, the plan file, the drift report and the events of an apply."""
+"""``schema``: prints the JSON Schemas of project file, spec files, plan file, drift report and apply events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "schema",
         parents=[common],
         help="print the JSON Schemas",
-        description="Print a JSON Schema, write all of them to a folder, or check that a folder has them as they are now.",
+        description="Print a JSON Schema, write all of them to a directory, or check that a directory is up to date.",
     )
-    parser.add_argument("name", nargs="?", choices=_NAMES, help="which one to print (default: all, as one object)")
-    parser.add_argument("--write", metavar="DIR", help="write them to DIR instead")
-    parser.add_argument(
-        "--check", metavar="DIR", help="compare them with DIR instead; exit with 1 where one is not fresh"
-    )
+    parser.add_argument("name", nargs="?", choices=_NAMES, help="schema to print (default: all, as one object)")
+    parser.add_argument("--write", metavar="DIR", help="write all schemas to DIR")
+    parser.add_argument("--check", metavar="DIR", help="compare with DIR; exit with 1 if a schema is out of date")
     parser.set_defaults(run=run)
 
 
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         stale = [name for name, text in texts.items() if not _is(Path(args.check) / name, text)]
         if stale:
             raise UsageError(
-                f"{args.check}: not fresh: {', '.join(stale)}; write them anew with: ivs-reconciler schema --write {args.check}"
+                f"{args.check}: out of date: {', '.join(stale)}; run: ivs-reconciler schema --write {args.check}"
             )
         return ExitCode.OK
     if args.name:

@@ -1,4 +1,4 @@
-"""``show``: a saved plan, in any view; needs no spec and no account."""
+"""``show``: shows a saved plan in any format; needs no spec and no account."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from reconciler.errors import ExitCode
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Add the verb."""
     parser = subparsers.add_parser(
-        "show", parents=[common], help="show a saved plan", description="Show a saved plan. Nothing else is read."
+        "show", parents=[common], help="show a saved plan", description="Show a saved plan. Reads nothing else."
     )
-    parser.add_argument("plan_file", metavar="PLANFILE", help="what plan --out saved")
+    parser.add_argument("plan_file", metavar="PLANFILE", help="a plan saved with plan --out")
     add_format(parser, "text", "json", "markdown", "html")
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""``status``: what is managed, what is on air, how much of the quotas is used; read-only, and quick."""
+"""``status``: shows managed resources, live channels and quotas. Read-only and quick."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "status",
         parents=[common],
-        help="show what is managed, what is on air, and the quotas used; read-only",
-        description="Count what there is, show which channels are on air since when with how many viewers, and how much of the quotas is used. "
-        "Whether anything differs from the spec is what plan and drift say.",
+        help="show managed resources, live channels and quotas; read-only",
+        description="Show the number of resources by kind, live channels with their viewers, and used quotas. "
+        "Does not compare with the spec: use plan or drift.",
     )
     add_format(parser, "text", "json")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0, or 1 when a target could not be read."""
+    """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
     from reconciler.logs import configure
     from reconciler.workflow.survey import overviews
 

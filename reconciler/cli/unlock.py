@@ -19,19 +19,19 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "unlock",
         parents=[common],
-        help="show who holds the lock of a target, and release it",
-        description="Show who holds the locks of the targets asked for, and release them. A lock that is still held is released only after a question, or with --force.",
+        help="show and release the lock of a target",
+        description="Show who holds the locks of the selected targets, and release them. A lock that is still held is released only after confirmation, or with --force.",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="release a lock that is still held, without a question, and one that cannot be understood",
+        help="release a lock that is still held or damaged, without asking",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 when no lock is held any more, 3 when one stays."""
+    """Run the verb and return the exit code: 0 if no lock is held any more, 3 if one is kept."""
     from reconciler.errors import UsageError
     from reconciler.logs import configure
     from reconciler.workflow.locks import door_of
@@ -41,13 +41,13 @@ def run(args: argparse.Namespace) -> int:
     project, targets = project_of(context)
     doors = [(target.name, door) for target in targets if (door := door_of(target)) is not None]
     if not doors:
-        raise UsageError(f"{project.path}: no target asked for has a lock; write lock: in a target to have one")
+        raise UsageError(f"{project.path}: no selected target has a lock; add lock: to a target")
     released = [_release(name, door, force=args.force) for name, door in doors]
     return ExitCode.OK if all(released) else ExitCode.REFUSED
 
 
 def _release(name: str, door: Door, *, force: bool) -> bool:
-    """Release one lock; ``False`` when it stays."""
+    """Release one lock; return ``False`` if it is kept."""
     import time
     from dataclasses import replace
 
@@ -61,33 +61,35 @@ def _release(name: str, door: Door, *, force: bool) -> bool:
         if not force:
             raise
         door.force(replace(this_run("unlock", time.time()), released=True))
-        return _said(name, door, "was not a lock that is understood, and is free now")
+        return _said(name, door, "was damaged; released")
     if holder is None or holder.released:
         return _said(name, door, "is free")
     if not holder.held_at(time.time()):
         end = f"expired at {moment(holder.expires)}"
     elif is_dead(holder):
-        end = "is held by a process that is gone"
+        end = "was held by a process that no longer runs"
     elif force or _agreed(name, door, holder):
         end = f"was held by {holder}"
     else:
         return False
     if door.write(replace(holder, released=True), token) is None:
-        sys.stderr.write(f"{name}: {door.where} changed just now; look again\n")
+        sys.stderr.write(f"{name}: {door.where} has just changed; run unlock again\n")
         return False
-    return _said(name, door, f"{end}; it is free now")
+    return _said(name, door, f"{end}; released")
 
 
 def _agreed(name: str, door: Door, holder: Holder) -> bool:
     from reconciler.model.lock import moment
 
-    sys.stderr.write(
-        f"{name}: {door.where} is held by {holder}; it expires at {moment(holder.expires)} unless it is renewed\n"
-    )
+    sys.stderr.write(f"{name}: {door.where} is held by {holder}; expires at {moment(holder.expires)} unless renewed\n")
     if not sys.stdin.isatty():
-        sys.stderr.write("not released: there is no terminal to ask at; if that run is surely over, add --force\n")
+        sys.stderr.write(
+            "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n"
+        )
         return False
-    sys.stderr.write("Release it, although that run may still be changing things? Only 'yes' is taken as yes: ")
+    sys.stderr.write(
+        "That run may still be changing resources. Release its lock?\nOnly 'yes' will be accepted to confirm: "
+    )
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
 

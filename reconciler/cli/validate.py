@@ -1,4 +1,4 @@
-"""``validate``: everything that is wrong with the spec, offline, all at once."""
+"""``validate``: checks the spec offline and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "validate",
         parents=[common],
-        help="check the spec offline; every problem with its place",
-        description="Check the project file and every spec file without any call, and report all problems at once.",
+        help="check the spec offline",
+        description="Check the project file and every spec file without calling AWS, and report all problems at once, each with file, line and column.",
     )
     add_format(parser, "text", "json", "github", "gitlab")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb: 0 when the spec is good, 1 when it is not."""
+    """Run the verb and return the exit code: 0 if the spec is valid, else 1."""
     from reconciler.errors import SpecError
     from reconciler.workflow.load import load_desired_states
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _folder(context: Context) -> str:
-    """Return the project's folder from the top of its repository, which is where a forge starts paths from; from the current folder where there is none."""
+    """Return the project's directory relative to the root of its repository, as forges need it, or to the current directory without one."""
     import os
     from pathlib import Path
 

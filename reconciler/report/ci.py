@@ -1,11 +1,7 @@
-"""A drift report as JUnit XML, which every CI shows: a suite for each target, a case for each resource.
+"""Reports that CI systems read: drift as JUnit XML, problems of a spec as GitHub workflow commands or a GitLab code quality report.
 
-What changed outside, is missing or stands twice is a failure; what waits or left the spec is skipped, with its text; a target that cannot be read is an error.
-Characters that XML 1.0 does not allow are shown as escapes.
-
-Problems of a spec where a forge shows them: beside the line, in the change that brings them.
-
-Comes in: problems, whose files are named from the top of the repository. Goes out: workflow commands for GitHub Actions, or a code quality report for GitLab.
+JUnit has a suite for each target and a case for each resource. Drifted, missing and duplicate resources are failures,
+pending and orphaned ones are skipped, a target that cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -37,7 +33,10 @@ from reconciler.terminal import harmless
 def render_drift(
     reports: Sequence[DriftReport], *, stack: str, at: str, failed: Mapping[str, str] | None = None
 ) -> str:
-    """Return the reports of all targets. ``at`` is an instant like 2026-11-20T10:00:00, in UTC; ``failed`` are the targets that could not be read, and why."""
+    """Return the drift reports of all targets as JUnit XML.
+
+    ``at`` is a UTC instant like 2026-11-20T10:00:00; ``failed`` has the error of each target that could not be read.
+    """
     suites = [_report(report, stack, at) for report in reports]
     suites += [
         _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]).render(at)
@@ -54,10 +53,10 @@ def _report(report: DriftReport, stack: str, at: str) -> str:
     cases = [_case(report.name, stack, str(address), _outcome(findings)) for address, findings in sorted(found.items())]
     cases += [_case(report.name, stack, f"read {number}", _error(line)) for number, line in enumerate(report.unread, 1)]
     facts = {"stack": stack, "account": report.account_id, "region": report.region}
-    return _Suite(report.name, facts, cases, _text(_said(report))).render(at)
+    return _Suite(report.name, facts, cases, _text(_summary_lines(report))).render(at)
 
 
-def _said(report: DriftReport) -> Iterable[str]:
+def _summary_lines(report: DriftReport) -> Iterable[str]:
     yield f"{headline(report)}: {counted(report)}."
     if report.ignored:
         yield f"{ignored_head(report)}:"
@@ -69,7 +68,7 @@ def _said(report: DriftReport) -> Iterable[str]:
 
 
 def _outcome(findings: Sequence[Finding]) -> str:
-    """Return what became of one resource: a failure where one of its findings is one, else skipped, else nothing."""
+    """Return the result of one resource: a failure if one of its findings is drift, skipped for other findings, else nothing."""
     if not findings:
         return ""
     failures = [finding for finding in findings if finding.is_drift]
@@ -91,22 +90,22 @@ def _lines(finding: Finding) -> Iterable[str]:
     if finding.arn:
         yield finding.arn
     if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
-        yield "- the spec says, + the account has:" if finding.is_drift else "- the account has, + the spec says:"
+        yield "- expected, + actual:" if finding.is_drift else "- before, + after:"
         yield from lines
     yield from blame_words(finding)
 
 
 class _Suite:
-    """One target: what is known of it, its cases, and what else is said."""
+    """One target: its properties, its cases and its output."""
 
-    def __init__(self, name: str, facts: Mapping[str, str], cases: Sequence[str], said: str = "") -> None:
+    def __init__(self, name: str, facts: Mapping[str, str], cases: Sequence[str], output: str = "") -> None:
         self._name = name
         self._facts = facts
         self._cases = cases
-        self._said = said
+        self._output = output
 
     def render(self, at: str) -> str:
-        """Return the suite; its number is put in by whoever knows the others."""
+        """Return the suite as XML; the caller fills in its number."""
         counts = {
             word: sum(f"<{tag} " in case for case in self._cases)
             for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
@@ -127,7 +126,7 @@ class _Suite:
         cases = "".join(f"  {case}\n" for case in self._cases)
         return (
             f'<testsuite id="?"{head}>\n  <properties>{facts}</properties>\n{cases}'
-            f"  <system-out>{self._said}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
+            f"  <system-out>{self._output}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
         )
 
 
@@ -149,7 +148,7 @@ def _text(lines: Iterable[str]) -> str:
 
 
 def place_of(problem: Problem) -> tuple[str, int, int]:
-    """Return file, line and column; line and column are 0 where they are not known."""
+    """Return file, line and column; line and column are 0 when unknown."""
     parts = problem.where.rsplit(":", 2)
     if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
         return parts[0], int(parts[1]), int(parts[2])
@@ -160,7 +159,7 @@ def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str]) -> s
     """Return workflow commands, a line each."""
     return "".join(
         (
-            *(_problems_error(problem) for problem in problems),
+            *(_error_command(problem) for problem in problems),
             *(f"::warning::{_data(warning)}\n" for warning in warnings),
         )
     )
@@ -171,7 +170,7 @@ def code_quality(problems: Iterable[Problem]) -> str:
     return json.dumps([_finding(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
 
 
-def _problems_error(problem: Problem) -> str:
+def _error_command(problem: Problem) -> str:
     file, line, column = place_of(problem)
     place = [f"file={_property(file)}"] + ([f"line={line}", f"col={column}"] if line else [])
     return f"::error {','.join(place)}::{_data(_words(problem))}\n"
@@ -180,7 +179,7 @@ def _problems_error(problem: Problem) -> str:
 def _finding(problem: Problem) -> dict[str, object]:
     path, line, _ = place_of(problem)
     words = _words(problem)
-    # GitLab tells findings that are new from those that were there by this; a line number would make all of them new.
+    # GitLab recognizes known findings by this; with line numbers, an inserted line would make all of them new.
     digest = hashlib.sha256(f"{path}\0{problem.address}\0{problem.what}".encode()).hexdigest()
     return {
         "description": words,
@@ -196,7 +195,7 @@ def _words(problem: Problem) -> str:
 
 
 def _data(text: str) -> str:
-    """Escape what would end a workflow command, and with it whatever a spec says that looks like another one."""
+    """Escape text so that it can neither end a workflow command nor start another one."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

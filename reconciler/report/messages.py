@@ -1,7 +1,6 @@
-"""News as messages: one text for people, one JSON object for programs.
+"""Notifications as messages: one text for people, one JSON object for programs.
 
-Comes in: what is to be told, and when and where to read more. Goes out: values that a sender only has to send.
-Names of fields and findings are told, values are not: the report has them, and who may read a channel is not known here.
+Names of fields and findings are included, values are not: the readers of a receiver are not known here, and the report has the values.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ _SUBJECT = 100
 """The most characters of an SNS subject (SNS API reference, Publish)."""
 
 _STANDING = {
-    Topic.DRIFT: "changed outside",
+    Topic.DRIFT: "drifted",
     Topic.MISSING: "missing",
     Topic.DUPLICATE: "duplicate",
     Topic.PENDING: "pending",
-    Topic.ORPHAN: "left the spec",
-    Topic.FOREIGN: "foreign",
+    Topic.ORPHAN: "orphaned",
+    Topic.FOREIGN: "unmanaged",
     Topic.UNREADABLE: "unreadable",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent to one channel. ``body`` is for programs, ``text`` for people; ``subject`` is ASCII without line ends."""
+    """What is sent to one receiver. ``body`` is for programs, ``text`` for people; ``subject`` is ASCII without line ends."""
 
     id: str
     subject: str
@@ -44,14 +43,14 @@ class Message:
         return json.dumps(self.body, ensure_ascii=False).encode()
 
     def slack(self) -> bytes:
-        """Return what a Slack-compatible webhook takes; ``&``, ``<`` and ``>`` would mention people and make links."""
+        """Return the JSON of a Slack-compatible webhook; ``&``, ``<`` and ``>`` are escaped, since they mention people and make links."""
         text = self.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "'")
         return json.dumps({"text": text}).encode()
 
 
-def message(news: News, channel: str, *, at: str, link: str = "") -> Message:
-    """Return the message of these news for one channel. ``at`` is an instant in ISO 8601, ``link`` where the whole report is."""
-    identifier = news.id_for(channel)
+def message(news: News, receiver: str, *, at: str, link: str = "") -> Message:
+    """Return the message for one receiver. ``at`` is an instant in ISO 8601, ``link`` the URL of the whole report."""
+    identifier = news.id_for(receiver)
     return Message(identifier, _subject(news), _text(news, link), _body(news, identifier, at, link))
 
 
@@ -60,7 +59,7 @@ def _head(news: News) -> str:
     if news.failure:
         return f"{where}: cannot be read"
     if not news.standing:
-        return f"{where}: all resolved" if news.resolved else f"{where}: can be read again, nothing to report"
+        return f"{where}: all resolved" if news.resolved else f"{where}: readable again, no findings"
     return f"{where}: {', '.join(_counts(news))}"
 
 
@@ -78,9 +77,9 @@ def _text(news: News, link: str) -> str:
     if news.failure:
         lines.append(harmless(news.failure.replace("\n", " ")))
         if news.standing:
-            lines.append(f"As last seen: {', '.join(_counts(news))}.")
+            lines.append(f"Last known: {', '.join(_counts(news))}.")
     elif news.readable_again:
-        lines.append("It can be read again.")
+        lines.append("The target is readable again.")
     if news.new:
         lines += [f"New: {len(news.new):,}", *(f"• {_item(item)}" for item in news.new[:_LINES])]
         lines += [f"… and {len(news.new) - _LINES:,} more"] if len(news.new) > _LINES else []
@@ -89,7 +88,7 @@ def _text(news: News, link: str) -> str:
         lines += [f"… and {len(news.resolved) - _LINES:,} more"] if len(news.resolved) > _LINES else []
     still = sum(news.standing.values()) - len(news.new)
     if still > 0 and not news.failure:
-        lines.append(f"{plural(still, 'other finding')} still {'stands' if still == 1 else 'stand'}.")
+        lines.append(f"{plural(still, 'earlier finding')} still open.")
     if link:
         lines.append(harmless(link))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What accounts hold and what is on air, as text and as JSON."""
+"""What accounts hold, which channels are live and which quotas are used, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
         ),
         "",
     ]
-    rows = [("", "managed", "others")]
+    rows = [("", "managed", "unmanaged")]
     for count in overview.kinds:
         title = KINDS[count.kind].titles
         rows.append((title, "?", "?") if count.unreadable else (title, f"{count.managed:,}", f"{count.others:,}"))
@@ -33,7 +33,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
         for count in overview.kinds
         if count.unreadable
     ]
-    lines += ["", *_on_air(overview.on_air, paint), ""]
+    lines += ["", *_live_channels(overview.on_air, paint), ""]
     quotas = [("quota", "used", "of", "", "")]
     quotas += [
         (quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota))
@@ -52,17 +52,17 @@ def status_json(stack: str, overviews: Sequence[Overview]) -> dict[str, object]:
     return {"formatVersion": FORMAT_VERSION, "stack": stack, "targets": [_target(overview) for overview in overviews]}
 
 
-def _on_air(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
+def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
     if broadcasts is None:
-        return ["  what is on air is not known"]
+        return ["  live channels: unknown"]
     if not broadcasts:
-        return ["  nothing is on air"]
+        return ["  no live channels"]
     viewers = sum(max(0, one.stream.viewers) for one in broadcasts)
     least = "at least " if any(one.stream.viewers < 0 for one in broadcasts) else ""
     others = sum(one.address is None for one in broadcasts)
-    strange = f"; {others:,} not this stack's" if others else ""
+    unmanaged = f"; {others:,} unmanaged" if others else ""
     lines = [
-        f"  {paint('on air', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{strange}"
+        f"  {paint('live', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{unmanaged}"
     ]
     rows = [
         (_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower())
@@ -77,7 +77,7 @@ def _on_air(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
 def _name(one: Broadcast) -> str:
     if one.address is not None:
         return str(one.address)
-    return f"{one.name or '(no name)'} {one.stream.channel_arn.rpartition(':')[2]}, not this stack's"
+    return f"{one.name or '(no name)'} {one.stream.channel_arn.rpartition(':')[2]}, unmanaged"
 
 
 def _viewers(one: Broadcast) -> str:
@@ -95,7 +95,7 @@ def _source(quota: QuotaCount) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows as aligned lines; what looks like a number stands to the right."""
+    """Return rows as aligned lines; numbers are aligned to the right."""
     clean = [tuple(harmless(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
     right = [any(row[column][:1].isdigit() for row in clean) for column in range(len(widths))]
@@ -118,12 +118,12 @@ def _target(overview: Overview) -> dict[str, object]:
             {
                 "kind": count.kind.value,
                 "managed": None if count.unreadable else count.managed,
-                "others": None if count.unreadable else count.others,
+                "unmanaged": None if count.unreadable else count.others,
                 "unreadable": count.unreadable or None,
             }
             for count in overview.kinds
         ],
-        "onAir": None if overview.on_air is None else [_broadcast(one) for one in overview.on_air],
+        "live": None if overview.on_air is None else [_broadcast(one) for one in overview.on_air],
         "quotas": [
             {
                 "name": quota.name,
