@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from structlog.contextvars import bound_contextvars
 
 from reconciler import logs
 
@@ -112,8 +113,8 @@ def test_structlog_is_loaded_only_when_a_line_is_written() -> None:
 def test_facts_stand_on_every_line_inside_and_on_none_after() -> None:
     stream = io.StringIO()
     logs.configure("json", 1, stream=stream)
-    with logs.bound(plan="p-1", target="dev"):
-        with logs.bound(target="prod"):
+    with bound_contextvars(plan="p-1", target="dev"):
+        with bound_contextvars(target="prod"):
             logs.get("apply").info("inner")
         logs.get("apply").info("outer", target="own")
     logs.get("apply").info("after")

@@ -4,7 +4,7 @@ It keeps the pace, repeats what may be repeated, translates every failure into `
 botocore's own retries are off: they would send a create twice when only its answer was lost, and would spend the rate that the pacer saves.
 It knows operations by name and parameters as plain JSON; what they mean is other rooms' business.
 
-What a call brings back, and the one method that readers need. Values only; nothing here imports boto3.
+What a call brings back, and the one method that readers need. Values only; nothing here imports botocore.
 
 What must not pass the gateway, taken from the service model.
 
@@ -97,14 +97,14 @@ _LOG = logs.get("gateway")
 
 
 class IvsGateway:
-    """Calls one account and region through one boto3 client. Safe to share between threads.
+    """Calls one account and region through one botocore client. Safe to share between threads.
 
     ``pacer`` is ``None`` where no rate has to be kept. ``draw`` gives random numbers from 0 to 1 for the jitter of waits.
     """
 
     def __init__(
         self,
-        client: Any,  # boto3 builds its clients at run time
+        client: Any,  # botocore builds its clients at run time
         *,
         pacer: Pacer | None,
         sleep: Callable[[float], None] = time.sleep,
@@ -112,13 +112,10 @@ class IvsGateway:
         connections: int = MAX_CONNECTIONS,
         on_request: OnRequest | None = None,
     ) -> None:
-        from reconciler.aws.shortcut import Shortcut  # with botocore, which is long loaded when there is a client
-
         self._client = client
         self._methods: Mapping[str, str] = {
             operation: method for method, operation in client.meta.method_to_api_mapping.items()
         }
-        self._shortcut = Shortcut(client)  # registers itself with the client
         self._pacer = pacer
         self._sleep = sleep
         self._draw = draw
@@ -188,7 +185,10 @@ class IvsGateway:
     def _send(
         self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
     ) -> tuple[dict[str, object], str]:
-        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error  # likewise
+        from reconciler.aws.errors import (  # with botocore, which is loaded when there is a client
+            BOTO_ERRORS,
+            to_aws_error,
+        )
 
         method = self._methods.get(operation)
         if method is None:
@@ -197,12 +197,9 @@ class IvsGateway:
                 operation=operation,
                 code="UnknownOperation",
             )
-        data: dict[str, Any] | None
         try:
             with self._slots:
-                data = None if writes else self._shortcut.send(operation, parameters)
-                if data is None:
-                    data = getattr(self._client, method)(**parameters)
+                data: dict[str, Any] = getattr(self._client, method)(**parameters)
         except BOTO_ERRORS as error:
             raise to_aws_error(error, operation, writes=writes) from None
         metadata = data.pop("ResponseMetadata", {})

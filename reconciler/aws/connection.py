@@ -2,7 +2,7 @@
 
 Comes in: a ``Target``. Goes out: a ``Connection`` for as long as the context lasts.
 For a sandbox target the embedded server runs in this process for that long, on a loopback port of its own.
-Importing this module is cheap; boto3 is loaded when a connection is opened.
+Importing this module is cheap; botocore is loaded when a connection is opened.
 """
 
 from __future__ import annotations

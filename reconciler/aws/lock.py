@@ -29,7 +29,7 @@ class S3Door:
         self._lock = lock
         self._target = target
         self._sleep = sleep
-        self._made: Any = None  # boto3 builds its clients at run time
+        self._made: Any = None  # botocore builds its clients at run time
 
     def read(self) -> tuple[Holder | None, str]:
         """Return who holds or held it, and the token of what was read. Raises ``AwsError``."""
@@ -105,7 +105,7 @@ class S3Door:
             from reconciler.aws.session import open_client, open_session
 
             session = open_session(self._target, self._target.endpoint_url)
-            # The endpoint of IVS is not that of S3; boto3 finds that, AWS_ENDPOINT_URL_S3 included.
+            # The endpoint of IVS is not that of S3; botocore finds that, AWS_ENDPOINT_URL_S3 included.
             self._made = open_client(
                 session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
             )

@@ -110,7 +110,7 @@ SERVICE = "ivs"
 _PAGES = 20
 
 
-def read_quotas(client: Any) -> Applied:  # boto3 builds its clients at run time
+def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run time
     """Ask once, without repeating: a plan must not wait long for what it can do without."""
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 

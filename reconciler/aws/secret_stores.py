@@ -1,7 +1,7 @@
 """Takes the value of a stream key from IVS to where it belongs: a Secrets Manager secret, a parameter, or a file.
 
 The value exists between two calls and nowhere else: it is in no answer, message or log line.
-Clients are made with the target's own session and region; boto3 finds the endpoints, ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM`` included.
+Clients are made with the target's own session and region; botocore finds the endpoints, ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM`` included.
 The embedded server has no such services: for its targets a file beside its own plays them, unless the environment names an endpoint.
 
 Values of stream keys that go into files: one for the caller who asked for it, and one that plays the stores of an embedded server.
@@ -12,7 +12,6 @@ A file is there whole or not at all, whatever ends this process: half a value lo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import random
@@ -26,6 +25,7 @@ from reconciler.aws.client import Answer
 from reconciler.aws.errors import DENIED_CODES
 from reconciler.aws.limiter import Repeat, may_repeat, pause
 from reconciler.errors import AwsError
+from reconciler.file_lock import locked
 from reconciler.model.target import Sink, Store
 
 
@@ -77,13 +77,22 @@ def _at_once(path: Path, data: bytes) -> bool:
     return True
 
 
-def to_stand_in(path: Path, sink: Sink, value: str) -> None:
-    """Keep a value of an embedded server, which opens nothing, in a file beside it. Raises ``AwsError``."""
+def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -> None:
+    """Keep a value of an embedded server, which opens nothing, in a file beside it.
+
+    Raises ``AwsError`` if the file cannot be written, or another process locks it for more than ``patience`` seconds.
+    """
     scratch = path.with_name(path.name + ".new")
     try:
         # Threads and processes take turns: of two that read the same file, the second would write the first one's value away.
         with os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)) as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not locked(turn.fileno(), patience):
+                raise AwsError(
+                    f"{path}, which plays {sink}, has been locked by another process for more than {patience:g} seconds; "
+                    "look for one that is stopped, then repeat",
+                    code="FileLocked",
+                    calls=0,
+                )
             held: dict[str, str] = {}
             with contextlib.suppress(OSError, ValueError):
                 held = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +118,7 @@ def _unwritable(path: Path, error: OSError) -> AwsError:
 
 
 NewClient = Callable[[str], Any]
-"""Makes a boto3 client of a service, with the target's credentials and region. Raises botocore's errors."""
+"""Makes a botocore client of a service, with the target's credentials and region. Raises botocore's errors."""
 
 _ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
 _SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ssm"}
@@ -170,7 +179,7 @@ class Courier:
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         service = _SERVICES[sink.store]
-        # A boto3 session is not to be used by several threads at once; its clients are.
+        # A botocore session is not to be used by several threads at once; its clients are.
         with self._lock:
             if service not in self._clients:
                 try:

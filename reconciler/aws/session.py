@@ -1,20 +1,17 @@
-"""boto3 sessions and clients: whose credentials, which endpoint, which limits.
+"""Sessions and clients of AWS: whose credentials, which endpoint, which limits.
 
-One session for each set of credentials; the service models are loaded once for all of them.
-boto3 and botocore are imported only when a session is opened, because that takes a seventh of a plan of 5,000 channels.
+Each set of credentials has a session of its own; the service models are loaded once for all of them.
 
-Guards a session's credentials: whatever goes wrong while they are found or renewed becomes one kind of error.
+botocore gets credentials while it signs, in the middle of any call, and its providers run programs, read files and ask other services.
+They raise far more than botocore's own errors, and a write that failed with one of those would look as if it might have been sent.
+So every session is guarded: whatever goes wrong there becomes ``CredentialsUnavailable``, which says that nothing was sent.
 
-boto3 gets credentials while it signs, in the middle of any call, and its providers run programs, read files and ask other services.
-So they raise far more than botocore's own errors, and a write that failed with one of those would look as if it might have been sent.
-Here both is mended: the error is botocore's in kind, and it says that nothing was sent.
-Credentials that involve a person (the code of an MFA device, a sign-on) are looked after by ``live/person.py``.
-
-Credentials that involve a person: a role that takes the code of an MFA device, and those of a sign-on (``aws sso login``).
-
+Two kinds of credentials involve a person: a role that takes the code of an MFA device, and a sign-on (``aws sso login``).
 Many targets may share one profile, and are read at the same time.
-A code counts once and is typed by hand, so it is asked for once, and all sessions of the profile share what it opened.
-What renews a sign-on counts once too, so one renews it, and the others find it renewed.
+A code is valid once and typed by hand, so it is asked for once, and all sessions of the profile share what it opened.
+What renews a sign-on is valid once too, so one thread renews it, and the others find it renewed.
+
+This module imports botocore, which takes a fifth of a plan of 5,000 channels: import it only where a connection is opened.
 """
 
 from __future__ import annotations
@@ -24,143 +21,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from botocore import exceptions as boto
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
 from reconciler import terminal
+from reconciler.aws.parser import PlainParserFactory
 from reconciler.model.target import DEFAULT_ACCOUNT, Target
-
-if TYPE_CHECKING:
-    import boto3
 
 SESSION_NAME = "ivs-reconciler"
 """The role session name that CloudTrail shows."""
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-
-
-def open_session(target: Target, endpoint_url: str | None) -> boto3.Session:
-    """Return the session that holds the target's credentials. Raises botocore's errors."""
-    import boto3
-
-    if target.sandbox is not None:
-        # The embedded server takes the account for the access key; the machine's AWS settings have no part in it, not even broken ones.
-        session = _botocore_session({"profile": (None, None, None, None), **_no_files()})
-        session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
-    else:
-        session = _guarded_session(target)
-        if target.role_arn is not None:
-            credentials = _assumed(session, target, endpoint_url)
-            session = _botocore_session(profile=target.profile)
-            session.register_component("credential_provider", _Given(credentials))
-    return boto3.Session(botocore_session=session, region_name=target.region)
-
-
-def open_client(
-    session: boto3.Session,
-    service: str,
-    target: Target,
-    endpoint_url: str | None,
-    connections: int,
-    *,
-    read_seconds: float = READ_SECONDS,
-    connect_seconds: float = CONNECT_SECONDS,
-) -> Any:
-    """Return a client of the target's region. Without an endpoint boto3 finds it, ``AWS_ENDPOINT_URL…`` included.
-
-    Raises botocore's errors, and ``ValueError`` for a bad URL.
-    """
-    return session.client(
-        service,
-        region_name=target.region,
-        endpoint_url=endpoint_url,
-        config=_config(target, connections, read_seconds, connect_seconds),
-    )
-
-
-def _config(
-    target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS
-) -> Any:  # botocore has no types
-    """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
-    from botocore.config import Config
-
-    return Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=connect_seconds,
-        read_timeout=read_seconds,
-        max_pool_connections=connections,
-        user_agent_extra=SESSION_NAME,
-        # A proxy would not find this machine's loopback; None leaves the choice to the environment.
-        proxies={} if target.sandbox is not None else None,
-    )
-
-
-def _botocore_session(session_vars: dict[str, object] | None = None, profile: str | None = None) -> Any:
-    import botocore.session
-
-    from reconciler.aws.parser import PlainParserFactory
-
-    session = botocore.session.Session(session_vars=session_vars, profile=profile)
-    session.register_component("data_loader", _models())
-    session.register_component("response_parser_factory", PlainParserFactory())
-    return session
-
-
-def _guarded_session(target: Target) -> Any:
-    """Return a session whose credentials come from whatever boto3 finds; providers that ask STS do it in the target's region."""
-    session = _botocore_session(profile=target.profile)
-    session.set_config_variable("region", target.region)
-    guard(session)
-    return session
-
-
-@functools.cache
-def _models() -> Any:
-    """Return the loader of service models; it keeps what it read, which is the same for every session."""
-    from reconciler.aws.models import service_models
-
-    return service_models()
-
-
-def _no_files() -> dict[str, object]:
-    return dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-
-
-def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
-    """Return credentials of the target's role that renew themselves, got with the source session's."""
-    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-    from botocore.exceptions import NoCredentialsError
-
-    source_credentials = source.get_credentials()
-    if source_credentials is None:
-        raise NoCredentialsError
-    create = functools.partial(
-        source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1)
-    )
-    extra = {
-        "RoleSessionName": SESSION_NAME,
-        **({"ExternalId": target.external_id} if target.external_id is not None else {}),
-    }
-    fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
-    return Guarded(
-        DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"),
-        Wanted(role=str(target.role_arn)),
-    )
-
-
-class _Given:
-    """A credential provider, as a botocore session asks for one, that has its credentials already."""
-
-    def __init__(self, credentials: object) -> None:
-        self._credentials = credentials
-
-    def load_credentials(self) -> object:
-        """Return them."""
-        return self._credentials
-
 
 _PROVIDERS_RAISE = (
     boto.BotoCoreError,
@@ -173,6 +51,14 @@ _PROVIDERS_RAISE = (
     AttributeError,
     LookupError,
 )
+
+_DIGITS = 6
+_LAST_SECONDS = 5
+_ASK_AGAIN_SECONDS = 30.0
+"""How long a refused code is everybody's: a device shows the next one after that. A controller that runs on asks then."""
+
+_TRUST_SECONDS = 300.0
+"""How long after a renewal others may renew at the same time: botocore renews a sign-on a quarter of an hour before its end."""
 
 
 class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
@@ -204,7 +90,107 @@ class Wanted(NamedTuple):
     session: str = ""
 
 
-class Around:
+def open_session(target: Target, endpoint_url: str | None) -> Session:
+    """Return the session that holds the target's credentials. Raises botocore's errors."""
+    if target.sandbox is not None:
+        # The embedded server takes the account for the access key; the machine's AWS settings have no part in it, not even broken ones.
+        no_files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+        session = _new_session(target, {"profile": (None, None, None, None), **no_files})
+        session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
+    else:
+        session = _new_session(target, profile=target.profile)
+        chain = _guarded(lambda: session.get_component("credential_provider"), Wanted())
+        session.register_component("credential_provider", _GuardedProviders(chain, session))
+        if target.role_arn is not None:
+            credentials = _assumed(session, target, endpoint_url)
+            session = _new_session(target, profile=target.profile)
+            session.register_component("credential_provider", _Given(credentials))
+    return session
+
+
+def open_client(
+    session: Session,
+    service: str,
+    target: Target,
+    endpoint_url: str | None,
+    connections: int,
+    *,
+    read_seconds: float = READ_SECONDS,
+    connect_seconds: float = CONNECT_SECONDS,
+) -> Any:
+    """Return a client of the target's region. Without an endpoint botocore finds it, ``AWS_ENDPOINT_URL…`` included.
+
+    Raises botocore's errors, and ``ValueError`` for a bad URL.
+    """
+    return session.create_client(
+        service,
+        region_name=target.region,
+        endpoint_url=endpoint_url,
+        config=_config(target, connections, read_seconds, connect_seconds),
+    )
+
+
+def _config(
+    target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS
+) -> Config:
+    """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=connect_seconds,
+        read_timeout=read_seconds,
+        max_pool_connections=connections,
+        user_agent_extra=SESSION_NAME,
+        # A proxy would not find this machine's loopback; None leaves the choice to the environment.
+        proxies={} if target.sandbox is not None else None,
+    )
+
+
+def _new_session(target: Target, session_vars: dict[str, object] | None = None, profile: str | None = None) -> Session:
+    session = Session(session_vars=session_vars, profile=profile)
+    # Some providers of credentials open clients, which are to be in the target's region.
+    session.set_config_variable("region", target.region)
+    session.register_component("data_loader", _models())
+    session.register_component("response_parser_factory", PlainParserFactory())
+    return session
+
+
+@functools.cache
+def _models() -> Any:
+    """Return botocore's loader of service models; it keeps what it read, which is the same for every session."""
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
+
+
+def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
+    """Return credentials of the target's role that renew themselves, got with the source session's."""
+    source_credentials = source.get_credentials()
+    if source_credentials is None:
+        raise boto.NoCredentialsError
+    create = functools.partial(
+        source.create_client, region_name=target.region, endpoint_url=endpoint_url, config=_config(target, 1)
+    )
+    extra = {
+        "RoleSessionName": SESSION_NAME,
+        **({"ExternalId": target.external_id} if target.external_id is not None else {}),
+    }
+    fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
+    return _Guarded(
+        DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"),
+        Wanted(role=str(target.role_arn)),
+    )
+
+
+class _Given:
+    """A credential provider, as a botocore session asks for one, that has its credentials already."""
+
+    def __init__(self, credentials: object) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> object:
+        """Return them."""
+        return self._credentials
+
+
+class _Around:
     """Credentials as botocore takes them, around others: everything is theirs but what a subclass does in its own way."""
 
     def __init__(self, credentials: Any) -> None:
@@ -214,7 +200,7 @@ class Around:
         return getattr(self._credentials, name)
 
 
-class Guarded(Around):
+class _Guarded(_Around):
     """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
 
     def __init__(self, credentials: Any, wanted: Wanted) -> None:
@@ -226,7 +212,7 @@ class Guarded(Around):
         return _guarded(self._credentials.get_frozen_credentials, self._wanted)
 
 
-class GuardedProviders:
+class _GuardedProviders:
     """botocore's chain of credential providers, as a botocore session asks for one, guarded."""
 
     def __init__(self, chain: Any, session: Any) -> None:
@@ -237,24 +223,20 @@ class GuardedProviders:
         """Return the credentials of the first provider that has some, or ``None``."""
         wanted = _wanted(self._session)
         if wanted.mfa:
-            ask_as_we_do(self._chain)
+            # botocore has no other way to ask at a terminal that is there, while nothing else is drawn, and not for ever.
+            self._chain.get_provider("assume-role")._prompter = _code  # noqa: SLF001
         credentials = _guarded(self._chain.load_credentials, wanted)
         if credentials is None:
             return None
         of_a_role = "assume-role" in str(credentials.method)
-        found: Any = Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
+        found: Any = _Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
         if wanted.session and credentials.method in ("sso", "assume-role"):
-            found = InTurn(found, wanted.session)
+            found = _InTurn(found, wanted.session)
         if wanted.mfa and credentials.method == "assume-role":
-            use_to_the_end(credentials)
-            found = asked_once(found, str(self._session.profile), wanted)
+            # They cannot be renewed without a person, so they are used to their end, not to ten minutes before it.
+            credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001
+            found = _asked_once(found, str(self._session.profile), wanted)
         return found
-
-
-def guard(session: Any) -> None:
-    """Guard the providers of a botocore session; its region must be set by then, since some of them open clients there."""
-    chain = _guarded(lambda: session.get_component("credential_provider"), Wanted())
-    session.register_component("credential_provider", GuardedProviders(chain, session))
 
 
 def _wanted(session: Any) -> Wanted:
@@ -286,25 +268,6 @@ def _guarded(get: Callable[[], Any], wanted: Wanted) -> Any:
         raise CredentialsUnavailable(error, wanted) from None
 
 
-_DIGITS = 6
-_LAST_SECONDS = 5
-_ASK_AGAIN_SECONDS = 30.0
-"""How long a refused code is everybody's: a device shows the next one after that. A controller that runs on asks then."""
-
-_TRUST_SECONDS = 300.0
-"""How long after a renewal others may renew at the same time: botocore renews a sign-on a quarter of an hour before its end."""
-
-
-def ask_as_we_do(chain: Any) -> None:
-    """Let botocore's provider of roles ask for codes in our way: at a terminal that is there, while nothing else is drawn, and not for ever."""
-    chain.get_provider("assume-role")._prompter = _code  # noqa: SLF001 - botocore has no other way
-
-
-def use_to_the_end(credentials: Any) -> None:
-    """Keep botocore from giving credentials up ten minutes before their end, because it cannot renew them."""
-    credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001 - likewise
-
-
 def _code(question: str) -> str:
     try:
         return terminal.ask_for_digits("".join(char for char in question if char.isprintable()), _DIGITS)
@@ -312,7 +275,7 @@ def _code(question: str) -> str:
         raise NoCode(why=str(error)) from None
 
 
-def asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
+def _asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
     """Return the credentials that all sessions of a profile share: these, or those that an earlier session brought."""
     with _LOCK:
         found = _SHARED.get(profile)
@@ -321,7 +284,7 @@ def asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
         return found
 
 
-class _AskedOnce(Around):
+class _AskedOnce(_Around):
     """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
 
     def __init__(self, credentials: Any, wanted: Wanted) -> None:
@@ -347,7 +310,7 @@ class _AskedOnce(Around):
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
 
-class InTurn(Around):
+class _InTurn(_Around):
     """Credentials of a sign-on: the first to renew goes alone."""
 
     def __init__(self, credentials: Any, session: str) -> None:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 3 if the forge refused to write and the text went to the job summary."""
     from reconciler.errors import ForgeRefused
     from reconciler.forge.ci import surroundings
-    from reconciler.forge.client import open_forge
+    from reconciler.forge.open import open_forge
     from reconciler.git.comments import SUMMARY_LIMIT, Setting, Wish, pieces, post, summarise
 
     context = context_of(args)

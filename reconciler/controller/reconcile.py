@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from structlog.contextvars import bound_contextvars
+
 from reconciler import logs
 from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
@@ -122,7 +124,7 @@ def _looked(revision: CheckedRevision, run: Run, tools: Tools, counted: OnReques
             # A plan that changes nothing needs no lock; carrying it out only remembers what stands.
             locked = () if survey.plan.is_empty else (target,)
             with (
-                logs.bound(target=run.target, commit=run.commit, plan=run.plan_id),
+                bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
                 holding(locked, "run", say=_warn, clock=_clock_of(tools)) as lost,
             ):
                 if lost and fingerprint(_again(revision, survey).plan) != run.plan_id:

@@ -32,17 +32,12 @@ def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[st
     """Return what moved since the plan was made, a line for each resource and field; nothing when the plan still holds."""
     by_arn = {resource.arn: resource for kind in KINDS for resource in live.of(kind)}
     by_address = dict(live.claims(desired.stack))
-    lines = [*_account(saved, live), *_spec(saved, desired, by_address)]
+    lines = list(_spec(saved, desired, by_address))
     for action in saved.actions:
         if action.blocked is None:
             lines += _action(action, by_arn, by_address, live.of(KindName.STREAM_KEY))
     lines += _users(saved, live)
     return tuple(dict.fromkeys(lines))
-
-
-def _account(saved: TargetPlan, live: LiveState) -> Iterator[str]:
-    if (saved.account_id, saved.region) != (live.account_id, live.region):
-        yield f"the plan is for account {saved.account_id}, {saved.region}, and the target is now account {live.account_id}, {live.region}"
 
 
 def _spec(saved: TargetPlan, desired: DesiredState, by_address: Mapping[Address, LiveResource]) -> Iterator[str]:

@@ -4,8 +4,6 @@ A lock says who holds it, since when and from where, and until when it is to be 
 Its holder moves that time on; a holder that died does not, so that nobody has to be asked.
 Losing a lock stops an apply as a person would: calls in flight finish and no more start.
 
-The system's own file lock, waited for and not for ever: a process that was stopped, or waits for a disk, keeps it as long as it lives.
-
 A lock in a file: who holds it, read and written under the system's own file lock, so that two processes of one machine never both believe to hold it.
 
 Whether a process that left its name in a file is still there: the one that wrote it, and not another that was given its number since.
@@ -17,7 +15,6 @@ Where it does not tell, and for files from before marks, the number alone has to
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import hashlib
 import json
@@ -35,31 +32,9 @@ from typing import Protocol
 from reconciler import logs
 from reconciler.aws.lock import S3Door
 from reconciler.errors import AwsError, LockHeld, UsageError
+from reconciler.file_lock import locked
 from reconciler.model.lock import Holder, from_json, moment, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
-
-_FLOCK_LOOK_SECONDS = 0.1
-
-
-def locked(
-    handle: int,
-    patience: float,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> bool:
-    """Lock an open file against everybody else; ``False`` when somebody else kept it for so many seconds. It is free again once the file is closed. Raises ``OSError``."""
-    until = clock() + patience
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if clock() >= until:
-                return False
-            sleep(_FLOCK_LOOK_SECONDS)
-        else:
-            return True
-
 
 _MOST = 65_536
 

@@ -30,6 +30,7 @@ from reconciler import logs
 from reconciler.drift.changes import NOTHING, Known, News, failure_news, news
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError
+from reconciler.file_lock import locked
 from reconciler.model.target import Channel, Target, Way
 from reconciler.report.messages import Message, message
 
@@ -245,8 +246,6 @@ def file_memory(path: Path, stack: str, *, patience: float = PATIENCE_SECONDS) -
 
     Raises ``UsageError`` where it cannot be kept, or another run does not come to its end.
     """
-    from reconciler.workflow.locks import locked  # noqa: PLC0415 - only those who notify lock anything
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -115,6 +116,37 @@ CALLER = b"""<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/201
 <Arn>arn:aws:sts::111122223333:assumed-role/deployer/ivs-reconciler</Arn><UserId>A:s</UserId><Account>111122223333</Account>
 </GetCallerIdentityResult></GetCallerIdentityResponse>"""
 XML = {"Content-Type": "text/xml"}
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty(DENIED) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("no_proxy", "")
+        target = Target(name="dev", region="us-west-2", endpoint_url="http://ivs.example", paced=False)
+        with pytest.raises(AwsError, match="security token is invalid"), connect(target, sleep=Time().sleep):
+            pass
+        assert proxy.asked == ["http://ivs.example/"]
+
+
+def test_service_models_of_a_folder_of_ones_own_come_first(tmp_path: Path) -> None:
+    folder = tmp_path / "ivs" / "2020-07-14"
+    folder.mkdir(parents=True)
+    (folder / "service-2.json").write_text('{"metadata": {"serviceId": "mine"}}', encoding="utf-8")
+    script = (
+        "from reconciler.aws.session import open_session; from reconciler.model.target import Target;"
+        "session = open_session(Target(name='dev', region='us-west-2'), None);"
+        "print(*(session.get_service_model(name).service_id for name in ('ivs', 'sts')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "AWS_DATA_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["mine", "STS"]
 
 
 @pytest.mark.usefixtures("keys")
@@ -236,7 +268,7 @@ def test_a_region_without_ivs_is_refused_with_those_that_have_it(tmp_path: Path)
         pass
 
 
-def test_importing_the_room_loads_no_boto3() -> None:
+def test_importing_the_room_loads_no_botocore() -> None:
     script = "import sys, reconciler.aws.connection, reconciler.aws.reader, reconciler.aws.client; print({'boto3', 'botocore', 'structlog'} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()

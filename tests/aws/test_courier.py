@@ -18,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from reconciler.aws.client import Answer, IvsGateway
-from reconciler.aws.secret_stores import Courier
+from reconciler.aws.secret_stores import Courier, to_stand_in
 from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError
 from reconciler.model.target import Sink, Store, Target
@@ -179,6 +179,22 @@ def test_values_that_are_handed_over_at_once_do_not_write_one_another_away(tmp_p
     both = [subprocess.Popen([sys.executable, "-c", script, str(path), who]) for who in ("one", "two")]
     assert [process.wait(120) for process in both] == [0, 0]
     assert len(json.loads(path.read_text(encoding="utf-8"))) == 120
+
+
+def test_a_stand_in_that_another_process_keeps_locked_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "dev.db.sinks.json"
+    script = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script, f"{path}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(AwsError, match=r"locked by another process for more than 0\.2 seconds") as caught:
+            to_stand_in(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "CANARY", patience=0.2)
+        other.kill()
+    assert "CANARY" not in str(caught.value)
+    to_stand_in(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "value")
+    assert "value" in path.read_text(encoding="utf-8")
 
 
 def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets_by_name() -> None:

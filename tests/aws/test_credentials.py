@@ -43,9 +43,7 @@ def test_a_program_whose_credentials_expire_in_seconds_is_run_again_in_the_middl
 
 
 @pytest.mark.parametrize("way", ["program", "role"])
-def test_reads_of_many_pages_renew_too_also_on_the_short_way(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+def test_reads_of_many_pages_renew_too(bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
     bench.settings(f"[profile studio]\n{STATIC_KEYS if way == 'role' else program(bench.home)}\n")
@@ -67,9 +65,7 @@ def test_reads_of_many_pages_renew_too_also_on_the_short_way(
         assert len(set(bench.keys(operation))) >= 2
 
 
-def test_every_read_on_the_short_way_is_signed_with_what_is_good_then(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_read_is_signed_with_what_is_valid_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
     bench.settings(f"[profile studio]\n{program(bench.home)}\n")

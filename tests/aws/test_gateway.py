@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import socket
 
+import botocore.session
 import pytest
 
+from reconciler.aws.client import IvsGateway
 from reconciler.aws.limiter import MAX_FAILED, MAX_THROTTLED, Pacer
 from reconciler.errors import AwsError
 from reconciler.sandbox import Sandbox
@@ -216,6 +218,36 @@ def test_secrets_stay_behind_whatever_call_brings_them() -> None:
         set(answer) <= {"channel", "channels", "streamKey", "streamKeys", "streamSession", "errors"}
         for answer in answers
     )
+
+
+HEADERS = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "x",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src",
+    "strict-transport-security": "max-age=1",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+def test_headers_that_the_model_turns_into_members_stay_behind_even_where_botocore_parses() -> None:
+    with faulty(Said(body=b'{"channels": [], "errors": []}', headers=HEADERS)) as server:
+        plain = botocore.session.Session()
+        plain.set_credentials("AKID", "secret")
+        client = plain.create_client("ivs", region_name="us-west-2", endpoint_url=server.url)
+        assert {"accessControlAllowOrigin", "xFrameOptions"} <= set(client.batch_get_channel(arns=[ARN]))
+        for gateway in (IvsGateway(client, pacer=None), gateway_to(server.url)):
+            answer = gateway.call("BatchGetChannel", {"arns": [ARN]})
+            assert answer.data == {"channels": [], "errors": []}
+
+
+@pytest.mark.parametrize("parameters", [{"maxResult": 1}, {"filterByName": 5}])
+def test_a_wrong_parameter_is_refused_before_anything_is_sent(parameters: dict[str, object]) -> None:
+    with faulty(Said(body=b'{"channels": []}')) as server:
+        with pytest.raises(AwsError, match="botocore refuses the parameters"):
+            gateway_to(server.url).call("ListChannels", parameters)
+        assert server.asked == []
 
 
 def test_answers_carry_the_request_id_and_a_delete_brings_nothing() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import ForgeError, ForgeRefused
-from reconciler.forge.client import LONGEST_WAIT, Access, Patience, Placed, marker, open_forge, place
+from reconciler.forge.client import LONGEST_WAIT, Access, Patience, Placed, marker, place
 from reconciler.forge.client import Forge as OpenForge
+from reconciler.forge.open import open_forge
 from tests.forge.forge import PROJECT, REPOSITORY, Fault, Forge
 
 MARK = marker("acme", "prod")

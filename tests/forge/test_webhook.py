@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import hmac
+import io
+import logging
 import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reconciler.errors import PublishError
 from reconciler.forge.webhook import ATTEMPTS, IDENTITY, SIGNATURE, post
@@ -87,6 +101,144 @@ def test_a_port_that_nobody_listens_on_is_tried_and_named_by_the_system_alone() 
     with pytest.raises(PublishError, match="it cannot be reached \\(connection refused\\)") as caught:
         send(f"http://127.0.0.1:{port}/zzCANARYzz")
     assert "CANARY" not in repr(caught.value)
+
+
+@contextlib.contextmanager
+def listening(answer: Callable[[socket.socket], object]) -> Iterator[tuple[int, list[int]]]:
+    """Give each connection to a loopback port to ``answer``, then close it; yields the port, and a list that grows with each."""
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    seen.append(1)
+                    with contextlib.suppress(OSError):
+                        answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], seen
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_a_connection_that_ends_without_an_answer_may_have_brought_it() -> None:
+    with (
+        listening(lambda connection: connection.recv(65_536)) as (port, seen),
+        pytest.raises(PublishError, match="may or may not have arrived") as caught,
+    ):
+        send(f"http://127.0.0.1:{port}/zzCANARYzz")
+    assert caught.value.ambiguous
+    assert len(seen) == 1
+
+
+def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
+    got: list[bytes] = []
+
+    def refuse(connection: socket.socket) -> None:
+        got.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with (
+        listening(refuse) as (port, seen),
+        pytest.raises(PublishError, match="it cannot be reached") as caught,
+    ):
+        send(f"https://127.0.0.1:{port}/zzCANARYzz")
+    assert not caught.value.ambiguous
+    assert len(seen) == ATTEMPTS
+    assert b"CANARY" not in b"".join(got)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_certificate_that_nobody_trusts_is_refused(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    got: list[bytes] = []
+
+    def take(connection: socket.socket) -> None:
+        with tls.wrap_socket(connection, server_side=True) as inside:
+            got.append(inside.recv(65_536))
+
+    with (
+        listening(take) as (port, seen),
+        pytest.raises(PublishError, match=r"it cannot be reached .*certificate verify failed"),
+    ):
+        send(f"https://127.0.0.1:{port}/zzCANARYzz")
+    assert len(seen) == ATTEMPTS
+    assert got == []
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_of_the_environment_is_used_and_never_sees_the_path(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[bytes] = []
+
+    def refuse(connection: socket.socket) -> None:
+        got.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with listening(refuse) as (port, _):
+        monkeypatch.setenv("https_proxy", f"{scheme}me:p%40ss@127.0.0.1:{port}")
+        with pytest.raises(PublishError, match="it cannot be reached") as caught:
+            send("https://hooks.example/zzCANARYzz")
+        with hook() as there:
+            send(there.url)
+    assert not caught.value.ambiguous
+    assert len(there.got) == 1, "this machine is not asked for through a proxy"
+    assert len(got) == ATTEMPTS
+    assert got[0].startswith(b"CONNECT hooks.example:443 ")
+    assert base64.b64encode(b"me:p@ss") in got[0]
+    assert b"CANARY" not in b"".join(got)
+    assert "p@ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\nno header\r\n\r\n"]
+)
+def test_no_library_logs_the_url(answer: bytes) -> None:
+    def take(connection: socket.socket) -> None:
+        while b"\r\n\r\n" + BODY not in (got := connection.recv(65_536, socket.MSG_PEEK)) and got:
+            pass
+        connection.sendall(answer)
+
+    logged = io.StringIO()
+    handler = logging.StreamHandler(logged)
+    loggers = [logging.getLogger(name) for name in ("", "urllib3.connection", "urllib3.connectionpool")]
+    levels = [logger.level for logger in loggers]
+    loggers[0].addHandler(handler)
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.DEBUG)
+        with listening(take) as (port, seen):
+            send(f"http://127.0.0.1:{port}/zzCANARYzz")
+            logging.getLogger("urllib3.connectionpool").debug("others are logged")
+    finally:
+        loggers[0].removeHandler(handler)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    assert len(seen) == 1
+    assert "others are logged" in logged.getvalue()
+    assert "CANARY" not in logged.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from reconciler.errors import UsageError
 from reconciler.model.address import STACK, Address, KindName
 from reconciler.plan.decide import build_plan
 from reconciler.plan.pairing import to_read
-from reconciler.plan.plan import PlanOptions
+from reconciler.plan.plan import PlanOptions, Verb
 from tests.builders import arn, desired, live, of, unowned, wanted
 
 MAIN = wanted("channel/main")
@@ -56,6 +56,18 @@ def test_what_is_ours_under_another_address_is_not_taken_twice() -> None:
             target_name="prod",
             adopt={MAIN.address: arn("channel/other")},
         )
+
+
+def test_what_is_adopted_by_arn_is_not_adopted_by_name_as_well() -> None:
+    plan = build_plan(
+        desired(MAIN, wanted("channel/second", {"name": "shared"})),
+        live(unowned("channel/x", {"name": "shared"})),
+        PlanOptions(adopt=True),
+        target_name="prod",
+        adopt={MAIN.address: arn("channel/x-unowned")},
+    )
+    adopted = [(str(action.address), action.arn) for action in plan.actions if action.verb is Verb.ADOPT]
+    assert adopted == [("channel/main", arn("channel/x-unowned"))]
 
 
 def test_a_consent_that_was_carried_out_changes_nothing() -> None:

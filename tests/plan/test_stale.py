@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.model.address import KindName
-from reconciler.model.resource import LiveState
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.stale import moved
@@ -94,12 +93,6 @@ def test_a_recording_configuration_that_failed_meanwhile_is_named() -> None:
     plan = build_plan(SPEC, live(of(ARCHIVE, tags={"stray": "1"}), of(MAIN)), PlanOptions(), target_name="prod")
     now = live(of(ARCHIVE, tags={"stray": "1"}, state="CREATE_FAILED"), of(MAIN))
     assert moved(plan, SPEC, now) == ("recording-configuration/archive: its state was ACTIVE and is now CREATE_FAILED",)
-
-
-def test_a_plan_of_another_account_is_stale() -> None:
-    plan = build_plan(SPEC, BEFORE, PlanOptions(), target_name="prod")
-    elsewhere = LiveState("999999999999", "eu-west-1", BEFORE.resources)
-    assert moved(plan, SPEC, elsewhere)[0].startswith("the plan is for account 123456789012, us-west-2")
 
 
 def test_what_was_blocked_may_move() -> None:

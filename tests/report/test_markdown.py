@@ -112,6 +112,15 @@ def test_a_sentence_of_plain_words_stays_as_it_is() -> None:
     assert prose("channel/main-stage: see @team, now") == "`channel/main-stage`: see `@team`, now"
 
 
+@pytest.mark.parametrize("word", ["defaced", "effaced", "deadbeef", "acceded"])
+def test_a_word_that_a_forge_would_link_as_a_commit_is_code(word: str) -> None:
+    assert prose(f"the page was {word} today") == f"the page was `{word}` today"
+
+
+def test_a_shorter_word_of_hex_digits_stays_as_it_is() -> None:
+    assert prose("a decade behind a facade") == "a decade behind a facade"
+
+
 def test_a_pointer_that_is_not_on_the_web_is_shown_and_not_linked() -> None:
     assert link("all of it", "javascript:alert(1)") == "all of it: `javascript:alert(1)`"
 

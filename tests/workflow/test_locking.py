@@ -28,7 +28,7 @@ from reconciler.model.lock import Holder, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 from reconciler.plan.plan import Result, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.workflow.locks import LEASE_SECONDS, Door, FileDoor, Time, holding, this_run
+from reconciler.workflow.locks import LEASE_SECONDS, RENEW_SECONDS, Door, FileDoor, Time, holding, this_run
 from reconciler.workflow.run import carry_out
 from tests.builders import desired, wanted
 from tests.cli.support import ACCOUNT, outside, run, stack
@@ -171,6 +171,37 @@ def test_losing_it_is_noticed_said_and_left_to_the_other(target: Target) -> None
         assert lost["prod"].wait(60)
     assert "was lost" in said[0]
     assert held_by(target) == OTHER, "what is somebody else's was released"
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_lock_whose_renewals_fail_is_lost_before_its_lease_ends(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "file":
+        path = tmp_path / "lock.json"
+        target = Target("prod", "us-west-2", lock=FileLock(str(path)))
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", request.getfixturevalue("s3"))
+        target = Target("prod", "us-west-2", sandbox="x", account_id=ACCOUNT, lock=S3Lock("removed", "lock.json"))
+        store = _s3()
+        store.create_bucket(Bucket="removed", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    clock, said = Clock(), list[str]()
+    with holding((target,), "apply", say=said.append, clock=clock.time) as lost:
+        if kind == "file":
+            path.unlink()
+            path.mkdir()
+        else:
+            store.delete_object(Bucket="removed", Key="lock.json")
+            store.delete_bucket(Bucket="removed")
+        clock.let_it_renew()
+        assert not lost["prod"].is_set(), "one failure is no loss: others respect the lease until it ends"
+        while clock.at + RENEW_SECONDS < START + LEASE_SECONDS and not lost["prod"].is_set():
+            clock.turn.release()
+            while not lost["prod"].is_set() and not clock.turned.acquire(timeout=0.02):
+                pass
+        assert lost["prod"].is_set()
+        assert clock.at < START + LEASE_SECONDS
+    assert "was lost: it could not be renewed" in said[0]
 
 
 def test_of_many_at_once_one_gets_it(target: Target) -> None:
@@ -380,6 +411,9 @@ def test_a_lock_names_one_place(tmp_path: Path, lock: dict[str, object], said: s
     assert ":8:" in shown.err or "ivs-reconciler.yaml:" in shown.err
 
 
+def _s3() -> Any:
+    return boto3.client("s3", region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any")
+
+
 def _put(bucket: str, key: str, content: bytes) -> None:
-    client: Any = boto3.client("s3", region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any")
-    client.put_object(Bucket=bucket, Key=key, Body=content)
+    _s3().put_object(Bucket=bucket, Key=key, Body=content)
