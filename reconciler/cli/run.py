@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.options import Context, Subparsers, context_of
+from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -41,16 +42,10 @@ _TEXTS = {
         "FILE",
         "file with the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
     ),
-    "github-secret-file": (
-        "github_secret_file",
-        "FILE",
-        "file with the secret of GitHub's webhook (default: IVS_RECONCILER_GITHUB_SECRET)",
-    ),
-    "gitlab-token-file": (
-        "gitlab_token_file",
-        "FILE",
-        "file with the token of GitLab's webhook (default: IVS_RECONCILER_GITLAB_TOKEN)",
-    ),
+    **{
+        hook.option: (f"webhook_files.{hook.forge}", "FILE", f"file with the {hook.what} (default: {hook.variable})")
+        for hook in WEBHOOKS
+    },
 }
 _NUMBERS = {
     "fetch-interval": ("fetch_interval", "TIME", "how often to fetch the branch (default: 60s)"),
@@ -122,9 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
-    from dataclasses import replace
-
-    from reconciler.controller.config import Options, count, duration, mode_named, percent, placed, read_options
+    from reconciler.controller.config import Options, count, duration, mode_named, percent, read_options, updated
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
@@ -142,11 +135,8 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
         for word in getattr(args, flag):
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
-            if given:
-                found[many] = {**getattr(options, many), **found.get(many, {}), target: value}
-            else:
-                found[one] = value
-    return replace(options, **placed(found, context.directory))
+            found[f"{many}.{target}" if given else one] = value
+    return updated(options, found, context.directory)
 
 
 def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
@@ -180,15 +170,15 @@ def _once(context: Context, folder: Path, options: Options) -> int:
     import threading
 
     from reconciler.controller import service
-    from reconciler.controller.controller import Nobody
+    from reconciler.controller.controller import Observer
     from reconciler.workflow.progress import stoppable
 
-    nobody = Nobody()
+    observer = Observer()
     with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
-        tools = service.tools_of(stop, store, nobody, pages=options.pages)
+        tools = service.tools_of(stop, store, observer, pages=options.pages)
         controller = service.controller_of(
-            options, folder, store, nobody, tools, config=context.config, targets=context.targets, draw=lambda: 0.0
+            options, folder, store, observer, tools, config=context.config, targets=context.targets, draw=lambda: 0.0
         )
         done = threading.Event()
 
@@ -245,18 +235,17 @@ def _report(snapshot: Snapshot) -> int:
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
-    from reconciler.controller import service
-
     try:
+        from reconciler.controller.app import App, serving
         from reconciler.controller.metrics import Metrics
-    except ImportError:
+    except ModuleNotFoundError as error:
         raise UsageError(
-            "run needs the package prometheus-client; install ivs-reconciler with its extra: ivs-reconciler[controller]"
+            f'run needs the package {error.name}; install the extra: pip install "ivs-reconciler[controller]"'
         ) from None
-    from reconciler.controller.app import Routes, address_of, listen
+    from reconciler.controller import service
     from reconciler.workflow.progress import stoppable
 
-    secrets = service.secrets_of(options)
+    token, webhooks = service.control_token_of(options), service.webhook_secrets_of(options)
     metrics = Metrics()
     with stoppable() as stop, service.held(folder):
         store = service.store_in(folder, options)
@@ -264,10 +253,9 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
         controller = service.controller_of(
             options, folder, store, metrics, tools, config=context.config, targets=context.targets
         )
-        server = listen(options.listen, Routes(controller, store, secrets, metrics.expose(controller.snapshot)))
-        sys.stderr.write(f"serving on {address_of(server)}\n")
-        service.run_until_stopped(controller, stop)
-        server.shutdown()
-        server.server_close()
+        app = App(controller, store, token=token, webhooks=webhooks, metrics=metrics.expose(controller.snapshot))
+        with serving(options.listen, app) as url:
+            sys.stderr.write(f"serving on {url}\n")
+            service.run_until_stopped(controller, stop)
         store.close()
     return ExitCode.OK

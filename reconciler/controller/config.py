@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.controller.state import Mode
+from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
 from reconciler.model.target import seconds_of
@@ -47,8 +48,8 @@ class Options:
     keep_days: int = 30
     keep_runs: int = 5_000
     control_token_file: str = ""
-    github_secret_file: str = ""
-    gitlab_token_file: str = ""
+    webhook_files: Mapping[str, str] = field(default_factory=dict)
+    """By forge, the file of the credential."""
 
 
 def duration(value: object) -> float:
@@ -107,10 +108,9 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("retention", "days"): ("keep_days", count),
     ("retention", "runs"): ("keep_runs", count),
     ("controlTokenFile",): ("control_token_file", _text),
-    ("webhooks", "githubSecretFile"): ("github_secret_file", _text),
-    ("webhooks", "gitlabTokenFile"): ("gitlab_token_file", _text),
+    **{("webhooks", hook.setting): (f"webhook_files.{hook.forge}", _text) for hook in WEBHOOKS},
 }
-PATHS = frozenset(
+_PATHS = frozenset(
     {
         "state",
         "token_file",
@@ -118,8 +118,7 @@ PATHS = frozenset(
         "known_hosts",
         "allowed_signers",
         "control_token_file",
-        "github_secret_file",
-        "gitlab_token_file",
+        "webhook_files",
     }
 )
 _TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "interval": ("intervals", duration)}
@@ -150,15 +149,21 @@ def read_options(path: Path) -> Options:
     reader = _Reader(problems, str(path), source.mark)
     found = reader.read(content)
     problems.raise_any()
-    return replace(Options(), **placed(found, path.parent))
+    return updated(Options(), found, path.parent)
 
 
-def placed(found: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return options whose paths start from a folder, made absolute; a repository that is a folder is a path too."""
-    paths = {name for name in found if name in PATHS}
-    if "url" in found and scheme_of(found["url"]) == "file" and "://" not in found["url"]:
-        paths.add("url")
-    return {**found, **{name: str((folder / found[name]).absolute()) for name in paths}}
+def updated(options: Options, found: Mapping[str, Any], folder: Path) -> Options:
+    """Return options with what was found in their place: by attribute, or by ``attribute.key`` where the attribute is a mapping.
+
+    Relative paths start from a folder; so does a repository that is a folder.
+    """
+    changes: dict[str, Any] = {}
+    for place, value in found.items():
+        name, is_member, key = place.partition(".")
+        is_folder = name == "url" and scheme_of(value) == "file" and "://" not in value
+        content = str((folder / value).absolute()) if name in _PATHS or is_folder else value
+        changes[name] = {**changes.get(name, getattr(options, name)), key: content} if is_member else content
+    return replace(options, **changes)
 
 
 class _Reader:
@@ -201,9 +206,7 @@ class _Reader:
                 self._unknown(("targets", target, key), list(_TARGET))
                 continue
             name, read = _TARGET[key]
-            before = self.found.pop(name, {})
-            self._field(("targets", target, key), value, name, read)
-            self.found[name] = {**before, **({target: self.found[name]} if name in self.found else {})}
+            self._field(("targets", target, key), value, f"{name}.{target}", read)
 
     def _field(self, path: KeyPath, value: object, name: str, read: _Read) -> None:
         try:

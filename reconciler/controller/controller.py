@@ -9,8 +9,6 @@ When each target, and the branch, is looked at next. State and time in, names an
 A look that went well comes again after the interval, spread by jitter so that targets do not march in step.
 One that failed comes again soon, then later each time, up to an hour or the interval, whichever is longer.
 A new commit makes every target due; so does a person.
-
-Those who are told what the controller does.
 """
 
 from __future__ import annotations
@@ -23,11 +21,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from reconciler import logs
 from reconciler.controller.follow import Fetched, Follower, fault_of, repository_after
-from reconciler.controller.reconcile import Tools, look
+from reconciler.controller.reconcile import Tools, reconcile_target
 from reconciler.controller.state import FAILURES, Ending, Mode, RepositoryState, Run, TargetState
 from reconciler.controller.store import Store, StoreError
 from reconciler.errors import AwsError
@@ -113,14 +110,20 @@ TARGETS_AT_ONCE = 4
 _LOG = logs.get("controller")
 
 
-class Observer(Protocol):
-    """Is told what happened, for counting and for telling people. Called from the loop's thread."""
+class Observer:
+    """Is notified of what happens; this one ignores it."""
 
     def ran(self, before: TargetState, after: TargetState, run: Run) -> None:
-        """Take a look at a target that has ended."""
+        """Take the end of a reconciliation of one target. Called from the loop's thread."""
 
     def fetched(self, repository: RepositoryState) -> None:
-        """Take an attempt to fetch that has ended."""
+        """Take the end of an attempt to fetch. Called from the loop's thread."""
+
+    def counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
+        """Take one request to AWS. Called from any thread."""
+
+    def told(self, stack: str, telling: Telling) -> None:
+        """Take one notification that was sent, or failed. Called from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +337,7 @@ class Controller:
             self._states = {**self._states, name: replace(self._states[name], asked=False)}
         self._running |= {name}
         mode = self._mode(name)
-        future = self._workers.submit(look, revision, name, mode, self._tools)
+        future = self._workers.submit(reconcile_target, revision, name, mode, self._tools)
         future.add_done_callback(lambda done: self._on_run(revision, name, mode, done))
 
     def _on_run(self, revision: CheckedRevision, name: str, mode: Mode, future: Future[Run | None]) -> None:
@@ -365,7 +368,6 @@ class Controller:
         state = after(before, run, self._settings.pace, now, self._draw())
         if self._revision is not None and self._revision.commit.id != run.commit:
             state = on_new_commit(state, now, self._draw())
-        self._looked.add(name)
         self._states = {**self._states, name: state}
         _log_run(run, state, now)
         try:
@@ -373,6 +375,7 @@ class Controller:
         except StoreError as problem:
             _LOG.error("run not kept", target=name, message=str(problem))
         self._observer.ran(before, state, run)
+        self._looked.add(name)  # last, so that a controller that is ready has its runs in the store and the metrics
 
 
 def _log_run(run: Run, state: TargetState, now: float) -> None:
@@ -395,29 +398,3 @@ def _log_run(run: Run, state: TargetState, now: float) -> None:
         next_in=round(state.due - now, 1),
         message=run.message,
     )
-
-
-class Everyone(Observer, Protocol):
-    """Is told of everything that is counted; the two below from any thread."""
-
-    def counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
-        """Take one request to AWS."""
-
-    def told(self, stack: str, telling: Telling) -> None:
-        """Take one notification that was sent, or was not."""
-
-
-class Nobody:
-    """Hears and forgets; for a single pass."""
-
-    def counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
-        """Take one request."""
-
-    def ran(self, before: TargetState, after: TargetState, run: Run) -> None:
-        """Take one look."""
-
-    def fetched(self, repository: RepositoryState) -> None:
-        """Take one attempt to fetch."""
-
-    def told(self, stack: str, telling: Telling) -> None:
-        """Take one notification."""

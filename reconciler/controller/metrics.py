@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from reconciler import __version__
 from reconciler.aws.limiter import is_throttle
-from reconciler.controller.controller import Snapshot
+from reconciler.controller.controller import Observer, Snapshot
 from reconciler.controller.state import FAILURES, Ending, RepositoryState, Run, TargetState
 from reconciler.drift.report import Standing
 from reconciler.errors import AwsError
@@ -60,8 +60,8 @@ _IN_SYNC = frozenset({Ending.IN_SYNC, Ending.APPLIED})
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Metrics:
-    """Counts what the controller does; ``Everyone`` tells it."""
+class Metrics(Observer):
+    """Counts what the controller does."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

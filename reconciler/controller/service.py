@@ -15,17 +15,16 @@ from pathlib import Path
 from reconciler import logs
 from reconciler.aws.connection import connect
 from reconciler.controller.config import Options
-from reconciler.controller.controller import Controller, Everyone, Pace, Settings
+from reconciler.controller.controller import Controller, Observer, Pace, Settings
 from reconciler.controller.reconcile import Teller, Tools
 from reconciler.controller.store import Store
+from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
-from reconciler.git.git import Remote, Secret, Secrets, check_remote
+from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import Source
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable
 CONTROL_VARIABLE = "IVS_RECONCILER_CONTROL_TOKEN"
-GITHUB_VARIABLE = "IVS_RECONCILER_GITHUB_SECRET"
-GITLAB_VARIABLE = "IVS_RECONCILER_GITLAB_TOKEN"
 
 LONGEST_NAP = 1.0
 """Seconds after which the loop looks around even when nothing is due: the command line beside it may have left a wish in the store, and a signal wakes nobody."""
@@ -50,14 +49,19 @@ def remote_of(options: Options) -> Remote:
     return remote
 
 
-def secrets_of(options: Options) -> Secrets:
-    """Return the tokens for the HTTP side. Raises ``UsageError`` for a file that cannot be read."""
-    secrets = Secrets(
-        control=_secret(options.control_token_file, CONTROL_VARIABLE, "token for requests"),
-        github=_secret(options.github_secret_file, GITHUB_VARIABLE, "secret of GitHub's webhook"),
-        gitlab=_secret(options.gitlab_token_file, GITLAB_VARIABLE, "token of GitLab's webhook"),
-    )
-    for secret in (secrets.control, secrets.github, secrets.gitlab):
+def control_token_of(options: Options) -> Secret:
+    """Return the token for requests. Raises ``UsageError`` for a file that cannot be read."""
+    token = _secret(options.control_token_file, CONTROL_VARIABLE, "token for requests")
+    token.read()
+    return token
+
+
+def webhook_secrets_of(options: Options) -> dict[str, Secret]:
+    """Return the webhooks' credentials by forge. Raises ``UsageError`` for a file that cannot be read."""
+    secrets = {
+        hook.forge: _secret(options.webhook_files.get(hook.forge, ""), hook.variable, hook.what) for hook in WEBHOOKS
+    }
+    for secret in secrets.values():
         secret.read()
     return secrets
 
@@ -95,7 +99,7 @@ def controller_of(
     options: Options,
     folder: Path,
     store: Store,
-    observer: Everyone,
+    observer: Observer,
     tools: Tools,
     *,
     config: str | None = None,
@@ -119,7 +123,7 @@ def controller_of(
     )
 
 
-def tools_of(stop: threading.Event, store: Store, observer: Everyone, *, pages: str = "") -> Tools:
+def tools_of(stop: threading.Event, store: Store, observer: Observer, *, pages: str = "") -> Tools:
     """Return the real world."""
     return Tools(
         connect=lambda target, on_request: connect(target, on_request=on_request),

@@ -1,8 +1,6 @@
 """The nouns of the controller: how a target is worked on, how a look at it ended, and what is known of it since.
 
 Frozen values. Times are seconds since the epoch.
-
-The parts of a run that are kept as JSON, and back: findings, broadcasts, outcomes. No secret gets this far: what was read holds none.
 """
 
 from __future__ import annotations
@@ -17,9 +15,9 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, Finding, Standing
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
-from reconciler.model.address import Address
+from reconciler.model.address import Address, KindName
 from reconciler.model.values import freeze, thaw
-from reconciler.plan.plan import ApplyResult, Outcome, Plan, Result, StepOutcome, Verb
+from reconciler.plan.plan import ApplyResult, OnAir, Outcome, Plan, Result, StepOutcome, Verb
 
 
 class Mode(StrEnum):
@@ -48,17 +46,6 @@ class Ending(StrEnum):
 
 FAILURES = frozenset({Ending.INCOMPLETE, Ending.BAD_SPEC, Ending.FAILED})
 """After these the next look comes later each time."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnAir:
-    """A broadcast that was running when the target was looked at. ``viewers`` is ``-1`` where they could not be counted."""
-
-    name: str
-    arn: str
-    since: str
-    viewers: int
-    health: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +124,11 @@ class RepositoryState:
     message: str = ""
 
 
-def dumps(run: Run) -> str:
-    """Return what only the newest run of a target is shown with."""
+# What of a run is kept as JSON
+
+
+def detail_json(run: Run) -> str:
+    """Return as JSON what only the newest run of a target is shown with: findings and live channels, with no secret."""
     content = {
         "findings": [_finding(finding) for finding in run.findings],
         "onAir": [[each.name, each.arn, each.since, each.viewers, each.health] for each in run.on_air],
@@ -146,14 +136,16 @@ def dumps(run: Run) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
-def loads(text: str) -> tuple[tuple[Finding, ...], tuple[OnAir, ...]]:
-    """Return findings and broadcasts of a run."""
+def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[OnAir, ...]]:
+    """Return findings and live channels of a run."""
     content = json.loads(text)
-    return tuple(map(_read_finding, content["findings"])), tuple(OnAir(*each) for each in content["onAir"])
+    return tuple(map(_read_finding, content["findings"])), tuple(
+        OnAir(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["onAir"]
+    )
 
 
 def result_json(result: ApplyResult) -> str:
-    """Return the end of an apply."""
+    """Return the result of an apply as JSON."""
     content = {
         "interrupted": result.interrupted,
         "calls": result.calls,
@@ -187,7 +179,7 @@ def result_json(result: ApplyResult) -> str:
 
 
 def read_result(target: str, text: str) -> ApplyResult:
-    """Return the end of an apply, read back."""
+    """Return the result of an apply from its JSON."""
     content = json.loads(text)
     outcomes = tuple(
         Outcome(

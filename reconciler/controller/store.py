@@ -15,8 +15,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.controller import state as detail
-from reconciler.controller.state import Ending, Mode, Run, TargetState
+from reconciler.controller.state import (
+    Ending,
+    Mode,
+    Run,
+    TargetState,
+    detail_json,
+    read_detail,
+    read_result,
+    result_json,
+)
 from reconciler.drift.report import Standing
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import dumps, from_json
@@ -147,7 +155,7 @@ class Store:
         cells = (
             run.target, run.mode.value, run.commit, run.started, run.seconds, run.ending.value, _clean(run.message), run.plan_id, run.account_id, run.region,
             json.dumps({standing.value: count for standing, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
-            run.foreign, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(detail.result_json(run.result)) if run.result else None,
+            run.foreign, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(result_json(run.result)) if run.result else None,
         )  # fmt: skip
         with self._writing() as db:
             if run.plan is not None:
@@ -161,7 +169,7 @@ class Store:
             if run.looked:
                 db.execute(
                     "UPDATE targets SET known_run = ?, detail = ? WHERE name = ?",
-                    (number, _packed(detail.dumps(run)), run.target),
+                    (number, _packed(detail_json(run)), run.target),
                 )
             self._forget(db, run)
         return int(number or 0)
@@ -196,7 +204,7 @@ class Store:
         if not rows:
             return None
         packed = rows[0][-1]
-        return _run(rows[0]), detail.read_result(target, _unpacked(packed)) if isinstance(packed, bytes) else None
+        return _run(rows[0]), read_result(target, _unpacked(packed)) if isinstance(packed, bytes) else None
 
     def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
         """Return the most resources drifted and pending in each of ``steps`` equal spans that had a look: the span's start, and both counts."""
@@ -258,7 +266,7 @@ def _state(row: tuple[object, ...], runs: Mapping[object, Run]) -> TargetState:
     known = runs.get(known_run)
     if known is None or not isinstance(packed, bytes):
         return state
-    findings, on_air = detail.loads(_unpacked(packed))
+    findings, on_air = read_detail(_unpacked(packed))
     known = replace(known, findings=findings, on_air=on_air)
     return replace(state, known=known, last=known if last == known_run else state.last)
 

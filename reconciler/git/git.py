@@ -62,15 +62,6 @@ class Secret:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What others must show before they are listened to."""
-
-    control: Secret
-    github: Secret
-    gitlab: Secret
-
-
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
 _PASSED_ON = (

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from reconciler.errors import Problem, SpecError, UsageError
-from reconciler.git.git import GitError, Trouble, asked, quiet_environment
+from reconciler.git.git import GitError, Trouble, asked, commit_of, quiet_environment, top_of
 from reconciler.git.source import Commit
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import FileLock, OnLive, Project, Target
@@ -148,7 +148,7 @@ def compared(folder: Path, words: str) -> tuple[Revision, Revision | None]:
 
 def find(folder: Path, name: str) -> Revision:
     """Return the commit that a name stands for. Raises ``UsageError``."""
-    commit = asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+    commit = commit_of(folder, name)
     if commit:
         return Revision(name, commit)
     if asked(folder, "rev-parse", "--git-dir") is None:
@@ -187,7 +187,7 @@ def laid_out(folder: Path, config: str, revision: Revision) -> Iterator[Path | N
 
 def inside_repository(folder: Path, config: str) -> PurePosixPath:
     """Return the path of the project file from the top of the repository. Raises ``UsageError``."""
-    top = asked(folder, "rev-parse", "--show-toplevel")
+    top = top_of(folder)
     if top is None:
         raise UsageError(f"{folder}: git finds no work tree that it may read here; go to a clone, or name it with -C")
     path = os.path.relpath(os.path.realpath((folder / config).parent), os.path.realpath(top))

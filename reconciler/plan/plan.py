@@ -148,13 +148,18 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class OnAir:
-    """A channel that was on air when the plan was made, and that the plan touches. ``viewers`` is ``-1`` where the service could not count in time."""
+    """A channel that was live when it was looked for: by a plan that touches it, or by the controller. ``viewers`` is ``-1`` where the service could not count in time."""
 
     address: Address
     arn: str
     since: str
     viewers: int
     health: str = "UNKNOWN"
+
+    @property
+    def name(self) -> str:
+        """The channel's id."""
+        return self.address.id
 
 
 @dataclass(frozen=True, slots=True)

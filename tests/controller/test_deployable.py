@@ -110,9 +110,9 @@ def test_the_settings_are_read_as_they_stand_and_every_secret_is_mounted(tmp_pat
     (mount,) = (
         mount["mountPath"] for mount in pods()[0]["containers"][0]["volumeMounts"] if mount["name"] == "secrets"
     )
-    assert {str(Path(file).parent) for file in (read.token_file, read.control_token_file, read.github_secret_file)} == {
-        mount
-    }
+    assert {
+        str(Path(file).parent) for file in (read.token_file, read.control_token_file, *read.webhook_files.values())
+    } == {mount}
 
 
 def dockerfile() -> list[tuple[str, str]]:
@@ -166,7 +166,7 @@ def test_the_images_requirements_are_those_of_a_run_and_the_extra() -> None:
 
     run, controller, dev = pinned("run.txt"), pinned("controller.txt"), pinned("dev.txt")
     assert controller.items() >= run.items()
-    assert controller.keys() - run.keys() == {"prometheus-client"}
+    assert controller.keys() - run.keys() == {"prometheus-client", "waitress", "werkzeug"}
     assert dev.items() >= controller.items()
 
 

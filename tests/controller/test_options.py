@@ -53,6 +53,10 @@ def test_everything_may_be_said_and_paths_start_from_the_file(tmp_path: Path) ->
         {"prod": 300},
     )
     assert (options.keep_days, options.keep_runs, options.at_once) == (7, 100, 2)
+    assert (options.control_token_file, options.webhook_files) == (
+        str(tmp_path / "secrets/control"),
+        {"github": str(tmp_path / "secrets/github"), "gitlab": str(tmp_path / "secrets/gitlab")},
+    )
 
 
 def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from reconciler.controller import pages
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.pages import Point, plot
-from reconciler.controller.state import Ending, Mode, OnAir, RepositoryState, Run, TargetState
+from reconciler.controller.state import Ending, Mode, RepositoryState, Run, TargetState
 from reconciler.controller.store import Store
 from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding, Standing
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.model.address import Address, KindName
+from reconciler.plan.plan import OnAir
 from tests.controller.process import running, until
 from tests.controller.repos import Repo
 from tests.report.makers import a_plan, results, the_small_target
@@ -142,8 +143,10 @@ def a_world(store: Store, count: int) -> Snapshot:
         drift = 3 if ending is Ending.DRIFTED else 0
         failed = ending in (Ending.FAILED, Ending.BAD_SPEC)
         on_air = (
-            OnAir("main-stage", "arn:aws:ivs:main", "2025-12-31T20:00:00Z", 48_211, "HEALTHY"),
-            OnAir("side-stage", "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"),
+            OnAir(
+                Address(KindName.CHANNEL, "main-stage"), "arn:aws:ivs:main", "2025-12-31T20:00:00Z", 48_211, "HEALTHY"
+            ),
+            OnAir(Address(KindName.CHANNEL, "side-stage"), "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"),
         )
         plan = a_plan(replace(the_small_target(), name=name))
         known = a_run(name, NOW - 700, Ending.DRIFTED if drift else Ending.IN_SYNC, drift=drift, findings=tuple(a_finding(f"stage-{each}") for each in range(drift)),
@@ -232,7 +235,7 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
             Ending.FAILED,
             message=clean,
             findings=(a_finding("x"),),
-            on_air=(OnAir(clean, clean, clean, 3, clean),),
+            on_air=(OnAir(Address(KindName.CHANNEL, clean), clean, clean, 3, clean),),
         )
         store.add(TargetState("dev", last=run), run)
         repository = replace(

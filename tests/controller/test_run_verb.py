@@ -6,8 +6,11 @@ import http.client
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +101,8 @@ def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
         controller.until_ready()
         token = f"Bearer {CONTROL}"
         for path in ("/reconcile?target=dev", "/suspend?target=dev", "/resume?target=dev"):
-            assert controller.ask(path, "POST")[0] == 401
+            status, _, headers = controller.ask(path, "POST")
+            assert (status, headers["www-authenticate"].strip()) == (401, "Bearer")
             assert controller.ask(path, "POST", Authorization="Bearer wrong")[0] == 401
             assert controller.ask(path)[0] == 405
         assert controller.ask("/reconcile?target=nowhere", "POST", Authorization=token)[0] == 404
@@ -136,7 +140,8 @@ def test_nothing_else_can_be_done_through_it(tmp_path: Path, repo: Repo, method:
     del repo
     with running(tmp_path, "--repo", str(tmp_path / "nowhere"), *QUICK) as controller:
         for path in ("/", "/healthz", "/readyz", "/metrics", "/targets/dev"):
-            assert controller.ask(path, method)[0] == 405
+            status, _, headers = controller.ask(path, method)
+            assert (status, set(headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
         assert controller.ask("/", "HEAD")[:2] == (200, "")
         assert [
             controller.ask(path)[0]
@@ -148,17 +153,20 @@ def test_what_strangers_send_is_bounded(tmp_path: Path) -> None:
     with running(tmp_path, "--repo", str(tmp_path / "nowhere"), *QUICK, env=SECRETS) as controller:
         assert again(lambda: controller.ask("/hooks/github", "POST", b"x" * 1_048_577))[0] == 413
         assert controller.ask("/" + "x" * 5_000)[0] == 414
-        assert raw(
-            controller, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n"
-        ).startswith(b"HTTP/1.1 431")
-        assert raw(controller, b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431")
-        assert raw(
-            controller, b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        ).startswith(b"HTTP/1.1 411")
-        assert raw(controller, b"POST /hooks/github HTTP/1.1\r\nContent-Length: -1\r\n\r\n").startswith(b"HTTP/1.1 411")
-        assert raw(
-            controller, b"POST /hooks/github HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"
-        ).startswith(b"HTTP/1.1 411")
+        for sent, status in (
+            (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n", b"431"),
+            (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
+            (b"POST /hooks/github HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+            (b"POST /hooks/github HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", b"400"),
+            (b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
+            # A chunked body is read, within the same bounds, and has no signature.
+            (b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"401"),
+            (b"GET /<script>alert(1)</script> HTTP/1.1\r\n<script>: x\r\n\r\n", b"400"),
+            (b"GET /<script>alert(1)</script> HTTP/1.1\r\n\r\n", b"404"),
+        ):
+            answer = raw(controller, sent)
+            assert (answer.split()[1], b"<script>" in answer) == (status, False), sent[:60]
+            assert b"X-Content-Type-Options: nosniff\r\n" in answer
         assert b"<script>" not in raw(controller, b"<script>alert(1)</script>\r\n\r\n")
         # Connections that say nothing neither stop the others nor pile up without end.
         silent = [socket.create_connection(("127.0.0.1", controller.port)) for _ in range(40)]
@@ -181,7 +189,8 @@ def raw(controller: Running, sent: bytes) -> bytes:
     def work() -> bytes:
         with socket.create_connection(("127.0.0.1", controller.port), timeout=PATIENCE) as connection:
             connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # refused and closed by now
+                connection.shutdown(socket.SHUT_WR)
             answer = b""
             try:
                 while part := connection.recv(65_536):
@@ -304,6 +313,18 @@ def test_once_ends_as_drift_does(tmp_path: Path, repo: Repo, sandbox: Sandbox) -
     repo.git("branch", "-D", "main")
     gone = run(tmp_path, *words, env=CREDENTIALS)
     assert (gone.code, "has no branch 'main'" in gone.err) == (1, True)
+
+
+@pytest.mark.parametrize("package", ["prometheus_client", "waitress", "werkzeug"])
+def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str) -> None:
+    script = f"import sys; sys.modules[{package!r}] = None; from reconciler.cli.main import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "--repo", "."], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    (line,) = done.stderr.splitlines()
+    assert package in line
+    assert line.endswith('pip install "ivs-reconciler[controller]"')
 
 
 @pytest.mark.parametrize(

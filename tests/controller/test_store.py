@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from reconciler.controller import state as detail
-from reconciler.controller.state import Ending, Mode, OnAir, Run, TargetState
+from reconciler.controller.state import Ending, Mode, Run, TargetState, read_result, result_json
 from reconciler.controller.store import DAY, Store
 from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding, Standing
 from reconciler.errors import UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.plan.plan import ApplyResult
+from reconciler.plan.plan import ApplyResult, OnAir
 from tests.report.makers import a_plan, a_target, results
 
 NOW = 1_767_225_600.0
@@ -53,7 +52,7 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     store = Store(path)
     run = a_run(
         findings=(FINDING,),
-        on_air=(OnAir("x", "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
+        on_air=(OnAir(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
         account_id="123456789012",
         region="us-west-2",
     )
@@ -145,9 +144,9 @@ def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> No
 @given(results)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_the_end_of_an_apply_is_read_back_as_it_was(result: ApplyResult) -> None:
-    again = detail.read_result(result.name, detail.result_json(result))
-    rounded = detail.result_json(again)
-    assert rounded == detail.result_json(result)
+    again = read_result(result.name, result_json(result))
+    rounded = result_json(again)
+    assert rounded == result_json(result)
     assert [outcome.message for outcome in again.outcomes] == [outcome.message for outcome in result.outcomes]
 
 

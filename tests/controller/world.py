@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from reconciler.aws.connection import connect
-from reconciler.controller.controller import Controller, Nobody, Observer, Pace, Settings
+from reconciler.controller.controller import Controller, Observer, Pace, Settings
 from reconciler.controller.reconcile import Teller, Tools
 from reconciler.controller.state import Run
 from reconciler.controller.store import Store
@@ -57,7 +57,7 @@ class World:
         self.sandboxes = {name: Sandbox(clock=self.clock, seed=index) for index, name in enumerate(self.names)}
         self.repo = Repo(folder / "repo")
         self.remote = Remote(str(self.repo.folder), **remote)  # type: ignore[arg-type]
-        self.observer = observer or Nobody()
+        self.observer = observer or Observer()
         self.stop = threading.Event()
         self.random = random.Random(7)
         self.requests: list[tuple[str, str, str]] = []
