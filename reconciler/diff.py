@@ -1,10 +1,9 @@
-"""Two resources in, their differences out: one ``FieldChange`` for each path with what is there and what will be.
+"""Compares two resources: one ``FieldChange`` for each path that differs, with both values.
 
-Both sides come in canonical form, where a field that equals the service's default is left out, so this room never filters: what differs here, differs.
-A field left out on one side is reported with the value the service takes for it.
-Fields that hold one value are compared directly; deepdiff finds the paths inside the objects that differ, and nothing of deepdiff leaves this module.
-A list is one value, with or without order: it is reported whole, never item by item.
-This module must not know about actions, addresses in the account, or the reason for a comparison.
+Both sides are in canonical form, without fields that equal the service's default, so nothing is filtered afterwards.
+A field that is absent on one side is reported with the service's default for it.
+Scalar fields are compared directly; deepdiff finds the paths inside objects. A list is one value and is reported whole.
+This module knows nothing of actions, ARNs, or the purpose of a comparison.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from reconciler.model.values import REF, Ref, Value
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One path with what is there and what will be. Paths are JSON pointers into properties, or ``/tags/<key>``.
+    """One path with its value before and after. Paths are JSON pointers into properties, or ``/tags/<key>``.
 
-    ``absent_before`` and ``absent_after`` tell "not there" from a value of ``None``.
+    ``absent_before`` and ``absent_after`` tell an absent field from the value ``None``.
     """
 
     path: str
@@ -45,27 +44,27 @@ def compare(
     *,
     ignore: frozenset[str] = frozenset(),
 ) -> tuple[FieldChange, ...]:
-    """Return what differs between canonical properties, in the table's order; nothing for the fields in ``ignore``.
+    """Return the differences of canonical properties, in the order of the kind's fields, without the fields in ``ignore``.
 
-    References compare by value: a ``Ref`` differs from every ARN, because the ARN it stands for is not known yet.
+    A ``Ref`` differs from every ARN, because its ARN is not known yet.
     """
     if live == desired:
         return ()
-    wanted = effective(kind, live, desired, ignore)
+    target = effective(kind, live, desired, ignore)
     changes: list[FieldChange] = []
     for field in KINDS[kind].fields:
         name = field.name
-        before, after = live.get(name), wanted.get(name)
+        before, after = live.get(name), target.get(name)
         if before == after:
             continue
         path = "/" + escape(name)
         if field.shape is Shape.OBJECT:
-            changes.extend(_inside(path, before, after, default_of(kind, name, wanted)))
+            changes.extend(_inside(path, before, after, default_of(kind, name, target)))
             continue
         if before is None:
             before = default_of(kind, name, live)
         if after is None:
-            after = default_of(kind, name, wanted)
+            after = default_of(kind, name, target)
         if before != after:
             changes.append(FieldChange(path, before, after, absent_before=before is None, absent_after=after is None))
     return tuple(changes)
@@ -74,13 +73,13 @@ def compare(
 def effective(
     kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
 ) -> Mapping[str, Value]:
-    """Return what the resource shall be: the desired properties, with those that are ignored as they are live."""
+    """Return the desired properties, with ignored fields taken from the live resource."""
     if not ignore:
         return desired
     result = {name: value for name, value in desired.items() if name not in ignore}
     result.update((name, value) for name, value in live.items() if name in ignore)
     chosen = result.get("preset") if kind is KindName.CHANNEL and "preset" not in ignore else None
-    # The type that stays may take no preset, or take the wanted one by itself.
+    # The type that is kept may accept no preset, or have the desired one as its default.
     if chosen is not None and (
         result.get("type") not in ADVANCED_TYPES or chosen == default_preset(result.get("type"))
     ):
@@ -93,7 +92,7 @@ def compare_tags(
 ) -> tuple[FieldChange, ...]:
     """Return the tags that differ, in the order of their keys.
 
-    ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one; the tags that say whose a resource is are compared whatever it holds.
+    ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one; ownership tags are compared in any case.
     """
     if live_tags == desired_tags:
         return ()
@@ -109,7 +108,7 @@ def compare_tags(
 
 
 def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str, str]) -> tuple[FieldChange, ...]:
-    """Return the properties and tags of a resource that is not there yet, as changes from nothing."""
+    """Return the properties and tags of a resource to create, as changes from absent."""
     changes = [
         FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True)
         for field in KINDS[kind].fields
@@ -133,7 +132,7 @@ _Plain: TypeAlias = "bool | int | str | tuple[_Plain, ...] | dict[str, _Plain] |
 
 
 def _inside(path: str, before: Value, after: Value, default: Value) -> list[FieldChange]:
-    """Return what differs inside an object. Members left out stand for the default where the object as a whole has one."""
+    """Return the differences inside an object. Absent members have the default value, if the object has a default."""
     left = before if isinstance(before, Mapping) else {}
     right = after if isinstance(after, Mapping) else {}
     assumed = default if isinstance(default, Mapping) else {}
@@ -151,14 +150,14 @@ def _inside(path: str, before: Value, after: Value, default: Value) -> list[Fiel
 
 
 def _filled(side: Mapping[str, Value], other: Mapping[str, Value], assumed: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Add the default of each member that only the other side spells out, unless this side is switched off and has no such member."""
+    """Add the default of each member that only the other side has, unless this side is disabled and has no such member."""
     if side.get("recordingMode") == "DISABLED":
         return side
     return {**{key: assumed[key] for key in other if key in assumed}, **side}
 
 
 def _differing_paths(left: Mapping[str, Value], right: Mapping[str, Value]) -> list[tuple[str, ...]]:
-    """Return the paths at which two objects differ, sorted, each cut off where a list begins."""
+    """Return the paths at which two objects differ, sorted; a path ends at a list."""
     from deepdiff import DeepDiff  # noqa: PLC0415 - importing deepdiff costs more than a whole plan without differences
 
     tree = DeepDiff(_plain(left), _plain(right), view="tree")
@@ -175,7 +174,7 @@ def _differing_paths(left: Mapping[str, Value], right: Mapping[str, Value]) -> l
 
 
 def _plain(value: Value) -> _Plain:
-    """Give deepdiff nothing but JSON: it would look into a ``Ref`` instead of taking it for one value."""
+    """Return a value as JSON types only: deepdiff would compare the members of a ``Ref`` instead of the whole."""
     if isinstance(value, Ref):
         return f"{REF} {value.address}"
     if isinstance(value, tuple):

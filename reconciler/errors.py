@@ -1,8 +1,7 @@
-"""The exception tree and the exit codes.
+"""Exceptions and exit codes.
 
-Errors are split by who must act, not by the module that noticed: the user edits a file, an operator looks at AWS, a reviewer decides, or somebody plans again.
+Errors are split by who must act: the user edits a file, an operator checks AWS, a reviewer decides, or the plan has to be run again.
 A failed action of an apply is not an exception; it is an outcome in the result.
-This module imports nothing of the project: marks, addresses and operations enter it as text.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller; scripts rely on these numbers."""
+    """The exit codes of the process; scripts rely on these numbers."""
 
     OK = 0
     ERROR = 1
@@ -25,19 +24,19 @@ class ExitCode(IntEnum):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which stops a run as Ctrl-C does: what is held is let go, such as a lock."""
+    """SIGTERM, which ends a run as Ctrl-C does: locks are released."""
 
 
 def stopped_by(stop: KeyboardInterrupt) -> tuple[ExitCode, str]:
-    """Return the exit code of a run that a signal ended, and what there is to say."""
+    """Return the exit code and the message of a run that a signal ended."""
     code = ExitCode.TERMINATED if isinstance(stop, Terminated) else ExitCode.INTERRUPTED
-    return code, str(stop.args[0]) if stop.args else "stopped; nothing more was started"
+    return code, str(stop.args[0]) if stop.args else "Interrupted."
 
 
 class Problem(NamedTuple):
-    """One thing wrong with what the user wrote.
+    """One problem in the user's files.
 
-    ``where`` is ``file`` or ``file:line:col``; ``address`` is the resource meant, or empty; ``what`` says what is wrong and ``hint`` what to do about it.
+    ``where`` is ``file`` or ``file:line:col``; ``address`` the resource, or empty; ``what`` is the problem and ``hint`` the fix.
     """
 
     where: str
@@ -51,14 +50,14 @@ class Problem(NamedTuple):
 
 
 class ReconcilerError(Exception):
-    """The root of every error this program raises on purpose. ``word`` tells programs which sort it is."""
+    """The base of every expected error. ``word`` is its code in JSON output."""
 
     exit_code = ExitCode.ERROR
     word = "error"
 
 
 class UsageError(ReconcilerError):
-    """The command line asks for something that cannot be: the caller corrects the call."""
+    """The command line is wrong: the caller corrects it."""
 
 
 class SpecError(ReconcilerError):
@@ -70,7 +69,7 @@ class SpecError(ReconcilerError):
 
 
 class AwsError(ReconcilerError):
-    """AWS, or the way to it, refused or failed.
+    """AWS, or the connection to it, refused or failed.
 
     ``code`` is AWS's own error code, or a short word of ours for failures below HTTP (``ConnectionError``, ``ReadTimeout``, ``NoCredentials``).
     ``ambiguous`` says that the request may have been carried out although no answer came.
@@ -101,7 +100,7 @@ class AwsError(ReconcilerError):
 
 
 class PublishError(ReconcilerError):
-    """What was to be published was not; the work itself stands. ``ambiguous`` says that it may have arrived all the same."""
+    """A report or notification could not be delivered; the work itself is done. ``ambiguous`` says that it may have arrived."""
 
     def __init__(self, message: str, *, ambiguous: bool = False) -> None:
         self.ambiguous = ambiguous
@@ -109,7 +108,7 @@ class PublishError(ReconcilerError):
 
 
 class ForgeError(PublishError):
-    """A forge, or the way to it, refused or failed. ``status`` is the HTTP status, 0 where there was no answer."""
+    """A forge, or the connection to it, refused or failed. ``status`` is the HTTP status, 0 without an answer."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         self.status = status
@@ -117,7 +116,7 @@ class ForgeError(PublishError):
 
 
 class ForgeRefused(ForgeError):
-    """The forge knows who asks and does not let them write, as it is with pull requests from forks. Nothing was changed."""
+    """The forge accepts the token and does not let it write, as for pull requests from forks. Nothing was changed."""
 
     exit_code = ExitCode.REFUSED
 
@@ -130,12 +129,12 @@ class PlanRefused(ReconcilerError):
 
 
 class LockHeld(PlanRefused):
-    """Somebody else applies to the target now: wait, or release the lock. Nothing was changed."""
+    """Another run holds the target's lock: wait, or release it. Nothing was changed."""
 
     word = "locked"
 
 
 class StalePlan(PlanRefused):
-    """Live state or the spec moved since the plan was made, or the plan was applied before: plan again."""
+    """Live state or the spec changed since the plan was created, or the plan was applied before: run plan again."""
 
     word = "stale"

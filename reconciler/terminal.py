@@ -1,11 +1,8 @@
-"""The terminal of whoever started this process: one question at a time, and nothing drawn over it.
+"""The terminal: text that is safe to show on it, and questions such as the one for an MFA code.
 
-A question is asked on the terminal itself, whatever stdin and stderr lead to, and not echoed.
-Without a terminal, or in the background of one, nobody can answer, and nothing is waited for.
-
-Text that others wrote, made fit to be shown and stored.
-
-Names, tags and error messages may hold anything: what moves a terminal's cursor, turns the direction of writing, begins a line of its own, or is no character at all.
+Names, tags and error messages may hold anything: cursor movements, direction overrides, line ends, or halves of characters.
+A question is asked on the terminal itself, not on stdin or stderr, without echo, one at a time, with no progress drawn over it.
+Without a terminal, or in the background of one, a question fails at once.
 """
 
 from __future__ import annotations
@@ -24,23 +21,23 @@ from functools import partial
 from typing import Any
 
 PATIENCE_SECONDS = 300.0
-"""How long an answer is waited for. A build server may give a terminal and nobody at it."""
+"""How long to wait for an answer: a build server may provide a terminal without a person."""
 
 _WIDTH = 78
 _SCREEN = threading.Lock()
 _ASKING: list[Callable[[], None]] = []
-"""What leaves the terminal as it was, while a question stands there."""
+"""Restores the terminal while a question is open."""
 
 _ENTER, _ERASE, _ERASE_ALL, _INTERRUPT, _END = b"\r\n", b"\x7f\x08", b"\x15", b"\x03", b"\x04"
 
 
 class NobodyAnswers(Exception):
-    """There is no terminal, or no answer came; the text says which, as a part of a sentence."""
+    """There is no terminal, or no answer came; the message says which, as part of a sentence."""
 
 
 @contextlib.contextmanager
 def screen() -> Iterator[bool]:
-    """Have the screen for a moment; ``False`` when a question stands there, and nothing is to be drawn."""
+    """Hold the screen while drawing; yields ``False`` if a question is open and nothing may be drawn."""
     free = _SCREEN.acquire(blocking=False)
     try:
         yield free
@@ -50,9 +47,9 @@ def screen() -> Iterator[bool]:
 
 
 def ask_for_digits(question: str, count: int, *, patience: float = PATIENCE_SECONDS) -> str:
-    """Ask until so many digits are typed, and return them; blanks between them do not count. Safe to call from several threads. Raises ``NobodyAnswers``.
+    """Ask until ``count`` digits are typed and return them, without blanks between them. Thread-safe. Raises ``NobodyAnswers``.
 
-    Ctrl-C interrupts the main thread, as it would anywhere else; here it only ends the question.
+    Ctrl-C interrupts the main thread as usual, and ends the question.
     """
     with _SCREEN, _terminal() as handle:
         os.write(handle, f"\r{'':{_WIDTH}}\r{question}".encode())
@@ -67,8 +64,8 @@ def ask_for_digits(question: str, count: int, *, patience: float = PATIENCE_SECO
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[int]:
-    """Open the terminal, without echo, and leave it as it was."""
-    import termios  # noqa: PLC0415 - only those who ask need it
+    """Open the terminal without echo, and restore it at the end."""
+    import termios  # noqa: PLC0415 - only a question needs it
 
     with contextlib.ExitStack() as stack:
         try:
@@ -76,21 +73,21 @@ def _terminal() -> Iterator[int]:
             stack.callback(os.close, handle)
         except OSError:
             if sys.stdin is None or not sys.stdin.isatty():
-                raise NobodyAnswers("there is no terminal to ask at") from None
+                raise NobodyAnswers("there is no terminal") from None
             handle = sys.stdin.fileno()
         try:
-            # Setting up the terminal from the background would stop the whole process until somebody brings it to the front.
+            # Changing the terminal from the background would stop the whole process until it is brought to the foreground.
             if os.tcgetpgrp(handle) != os.getpgrp():
                 raise NobodyAnswers("the process is in the background of its terminal")
             before = termios.tcgetattr(handle)
             ours = termios.tcgetattr(handle)
-            # Keys come one by one and Ctrl-C as a key: the signal would reach the main thread, and leave this one waiting for a line.
+            # Keys come one by one and Ctrl-C as a key: the signal would reach the main thread and leave this one waiting for a line.
             ours[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
             termios.tcsetattr(handle, termios.TCSAFLUSH, ours)
         except (OSError, termios.error):
-            raise NobodyAnswers("there is no terminal to ask at") from None
+            raise NobodyAnswers("there is no terminal") from None
         restore = partial(termios.tcsetattr, handle, termios.TCSAFLUSH, before)
-        # Forgotten only once it is done, so that a process that ends meanwhile does it too.
+        # Cleared only after the restore, so that a process that ends meanwhile restores too.
         stack.callback(_ASKING.clear)
         _ASKING.append(restore)
         stack.callback(restore)
@@ -98,15 +95,15 @@ def _terminal() -> Iterator[int]:
 
 
 def leave() -> None:
-    """Leave the terminal as it was, where a question stands there: for a process that ends without waiting for whoever asked."""
+    """Restore the terminal if a question is open, for a process that ends without waiting for the asking thread."""
     for restore in tuple(_ASKING):
-        with contextlib.suppress(Exception):  # closed meanwhile, because the question has ended by itself
+        with contextlib.suppress(Exception):  # closed meanwhile: the question has ended by itself
             restore()
             sys.stderr.write("\n")
 
 
 def _line(handle: int, until: float) -> str:
-    """Return the digits of what is typed up to Enter."""
+    """Return the digits typed before Enter."""
     typed = ""
     while True:
         ready, _, _ = select.select([handle], [], [], max(0.0, until - time.monotonic()))
@@ -115,7 +112,7 @@ def _line(handle: int, until: float) -> str:
             os.write(handle, b"\n")
             raise NobodyAnswers("no answer came")
         if not key or key in _END:
-            raise NobodyAnswers("the terminal was closed, or the question left unanswered")
+            raise NobodyAnswers("the terminal was closed")
         if key in _INTERRUPT:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             raise NobodyAnswers("the question was interrupted")
@@ -130,7 +127,7 @@ def _line(handle: int, until: float) -> str:
 
 
 _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-"""What JSON lets stand as it is, and a terminal or an editor obeys, or cannot show."""
+"""Characters that JSON leaves unescaped and that a terminal or an editor interprets or cannot show."""
 
 
 def harmless(text: str) -> str:
@@ -139,22 +136,22 @@ def harmless(text: str) -> str:
 
 
 def harmless_lines(text: str) -> str:
-    """Return text of several lines, each of them harmless."""
+    """Return text of several lines with everything unprintable escaped."""
     return "\n".join(harmless(line) for line in text.split("\n"))
 
 
 def harmless_json(text: str) -> str:
-    """Return JSON that says the same, with what is obeyed or not shown written as JSON's own escapes."""
+    """Return equivalent JSON with invisible and control characters as JSON escapes."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shown_json(value: object, **options: Any) -> str:
-    """Return a value as JSON that is harmless to show; ``options`` are those of ``json.dumps``."""
+    """Return a value as JSON that is safe to show; ``options`` are those of ``json.dumps``."""
     return harmless_json(json.dumps(value, ensure_ascii=False, **options))
 
 
 def _harmless(char: str) -> str:
-    import unicodedata  # noqa: PLC0415 - a library of its own, which text that is printable does not need
+    import unicodedata  # noqa: PLC0415 - a shared library that printable text does not need
 
     # Category C holds control, format (among them the direction overrides), surrogate and unassigned characters.
     # The two separators end a line in some readers.
@@ -162,7 +159,7 @@ def _harmless(char: str) -> str:
 
 
 def whole(value: object) -> object:
-    """Return a JSON value without halves of characters (surrogates): JSON can write one alone, and no file or terminal takes it."""
+    """Return a JSON value without lone surrogates, which JSON can contain and no file or terminal accepts."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):

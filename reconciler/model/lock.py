@@ -14,9 +14,10 @@ _FORMAT = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One run that holds a lock, or held it: ``released`` says that it let go of it in order.
+    """One run that holds a lock, or held it and ``released`` it.
 
-    ``who`` is a person or a role, ``url`` where the run can be looked at, and ``mark`` tells its process from another of that number. The lock is not to be respected after ``expires``, which the holder keeps moving on.
+    ``who`` is a person or a role, ``url`` the page of the run; ``mark`` tells its process from a later one with the same number.
+    The lock is void after ``expires``, which the holder keeps extending.
     """
 
     run: str
@@ -31,7 +32,7 @@ class Holder:
     mark: str = ""
 
     def held_at(self, now: float) -> bool:
-        """Whether the lock is to be respected."""
+        """Whether the lock is in force."""
         return not self.released and now < self.expires
 
     def __str__(self) -> str:
@@ -40,7 +41,7 @@ class Holder:
 
 
 def moment(seconds: float) -> str:
-    """Return a time as people and machines read it."""
+    """Return a time in ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
