@@ -10,7 +10,62 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "reconciler").rglob("*.py"))
+SMALL = 60
+KEPT_SMALL = {
+    "reconciler.drift.selection",
+    "reconciler.forge.open",
+    "reconciler.sandbox.operations.countries",
+    "reconciler.sandbox.operations.stream_keys",
+    "reconciler.sandbox.operations.tags",
+    "reconciler.sandbox.remote",
+    "reconciler.sandbox.services.sts",
+}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imports_of(name: str) -> set[str]:
+    """The modules of this project that a module imports, at the top, in functions and for type checking alike."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {
+                full if (full := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names
+            }
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & set(MODULES)) - {name}
+
+
+IMPORTS = {name: imports_of(name) for name in MODULES}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {name: set(targets) for name, targets in IMPORTS.items()}
+    while free := {name for name, targets in left.items() if not targets & set(left)}:
+        left = {name: targets for name, targets in left.items() if name not in free}
+    assert not left, "these modules are on a circle, or import one that is: " + ", ".join(sorted(left))
+
+
+def test_small_modules_with_one_user_become_part_of_it() -> None:
+    """A file for one small function makes its reader open two. The list may only get shorter."""
+    users = {name: {user for user, targets in IMPORTS.items() if name in targets} for name in MODULES}
+    small = {
+        name
+        for name, path in MODULES.items()
+        if path.name not in {"__init__.py", "__main__.py"}
+        and not name.startswith("reconciler.cli.")  # one module a verb, each imported by main
+        and len(users[name]) == 1
+        and len(path.read_text(encoding="utf-8").splitlines()) < SMALL
+    }
+    assert small == KEPT_SMALL
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
