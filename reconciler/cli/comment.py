@@ -166,7 +166,7 @@ def _refusals(
     plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]
 ) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file, since a saved plan may be posted elsewhere."""
-    from reconciler.cli.options import refusals_of
+    from reconciler.cli.plan import refusals_of
     from reconciler.errors import SpecError
 
     try:

@@ -10,14 +10,10 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
-from reconciler.model.address import Address
-from reconciler.model.target import Guardrails
-from reconciler.plan.guardrails import Allowances, check
-from reconciler.plan.plan import Plan, TargetPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -315,30 +311,6 @@ def _columns() -> int:
         except (ValueError, OSError):
             columns = 0
     return columns if columns > 0 else 80
-
-
-def refusals(
-    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]
-) -> list[str]:
-    """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
-
-    ``remembered`` has, by target, the addresses recorded at the last apply.
-    """
-    return [
-        f"plan refused: {target.name}: {message}"
-        for target in plan.targets
-        for message in refusals_of(target, guardrails, args, remembered.get(target.name, frozenset()))
-    ]
-
-
-def refusals_of(
-    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]
-) -> tuple[str, ...]:
-    """Return the guardrails' refusals of one target."""
-    allow = Allowances(
-        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty
-    )
-    return check(target, guardrails, allow, remembered)
 
 
 class _Lasting:

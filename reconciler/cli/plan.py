@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from reconciler.errors import AwsError
     from reconciler.model.address import Address
-    from reconciler.model.target import Project
-    from reconciler.plan.plan import Plan
+    from reconciler.model.target import Guardrails, Project
+    from reconciler.plan.plan import Plan, TargetPlan
 
 WORTH_SAYING_SECONDS = 10.0
 
@@ -55,7 +55,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
-    from reconciler.cli.options import refusals
     from reconciler.plan.codec import dumps
     from reconciler.terminal import harmless_lines
 
@@ -178,6 +177,32 @@ def show_duration(plan: Plan, project: Project) -> None:
         coming = expected(calls_of(target), pace_of) if project.targets[target.name].paced else None
         if coming is not None and coming.seconds >= WORTH_SAYING_SECONDS:
             sys.stdout.write(f"{target.name}: {expected_words(coming)}.\n")
+
+
+def refusals(
+    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]
+) -> list[str]:
+    """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
+
+    ``remembered`` has, by target, the addresses recorded at the last apply.
+    """
+    return [
+        f"plan refused: {target.name}: {message}"
+        for target in plan.targets
+        for message in refusals_of(target, guardrails, args, remembered.get(target.name, frozenset()))
+    ]
+
+
+def refusals_of(
+    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]
+) -> tuple[str, ...]:
+    """Return the guardrails' refusals of one target."""
+    from reconciler.plan.guardrails import Allowances, check
+
+    allow = Allowances(
+        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty
+    )
+    return check(target, guardrails, allow, remembered)
 
 
 def warn(warnings: Iterable[str]) -> None:

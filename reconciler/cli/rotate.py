@@ -50,10 +50,10 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
-    from reconciler.cli import apply
+    from reconciler.cli import approval
 
     # A rotation is an apply without guardrail overrides.
-    with apply.told(args):
+    with approval.told(args):
         return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
 
 
@@ -61,7 +61,7 @@ def _rotate(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from reconciler.cli import apply
+    from reconciler.cli import approval
     from reconciler.cli.progress import reading
     from reconciler.errors import UsageError
     from reconciler.git.git import head_commit
@@ -84,17 +84,17 @@ def _rotate(args: argparse.Namespace) -> int:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
         file = _file(context.directory / args.to_file)
-    apply.must_be_able_to_ask(args)
+    approval.must_be_able_to_ask(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(apply.locked(args, targets, "rotate"))
+        lost = stack.enter_context(approval.locked(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
                 surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
             )
         surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
         plan = whole_plan(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
-        return apply.show_ask_run(
+        return approval.show_ask_run(
             plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
         )
 

@@ -1,0 +1,212 @@
+"""Approval of a plan: guardrails, the question, the run with its progress, the report. Shared by ``apply`` and ``rotate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from reconciler import __version__
+from reconciler.apply import Event, Forecast, events_json
+from reconciler.cli.options import Context, outlasted
+from reconciler.cli.plan import refusals, show_duration, show_plan, tell
+from reconciler.cli.progress import watcher
+from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
+from reconciler.model.target import Project, Target
+from reconciler.plan.codec import to_json
+from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
+from reconciler.report.text import Paint, ansi, plain, render_result
+from reconciler.terminal import harmless_lines, shown_json
+from reconciler.workflow.drift import expected, explained
+from reconciler.workflow.locks import holding
+from reconciler.workflow.progress import stoppable
+from reconciler.workflow.run import Watch, Work, carry_out
+
+_STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
+_STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
+
+
+@contextmanager
+def told(args: argparse.Namespace) -> Iterator[None]:
+    """With ``--format json``, print the format's version first, and the reason last if the run ends without a result."""
+    if args.format != "json":
+        yield
+        return
+    _line({"type": "version", "formatVersion": "1.0", "program": "ivs-reconciler", "version": __version__})
+    try:
+        yield
+    except ReconcilerError as error:
+        sort = "refused" if error.exit_code is ExitCode.REFUSED else "error"
+        _ended(sort, error.word, str(error), error.exit_code)
+        raise
+    except KeyboardInterrupt as stop:
+        code, why = stopped_by(stop)
+        _ended("error", "stopped", why, code)
+        raise
+
+
+def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
+    with suppress(OSError):  # a reader that has gone does not change how the run ended
+        _line({"type": sort, "code": word, "message": message, "exitCode": int(code)})
+
+
+def must_be_able_to_ask(args: argparse.Namespace) -> None:
+    """Raise ``PlanRefused`` if approval is needed and cannot be asked for."""
+    if args.auto_approve:
+        return
+    if args.format == "json":
+        raise PlanRefused("cannot prompt for approval: --format json. Use --auto-approve")
+    if not sys.stdin.isatty():
+        saved = ", or apply a saved plan" if args.command == "apply" and not args.plan_file else ""
+        raise PlanRefused(f"cannot prompt for approval: no terminal. Use --auto-approve{saved}")
+
+
+def locked(
+    args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
+) -> AbstractContextManager[Mapping[str, threading.Event]]:
+    """Hold the locks of these targets from before they are read until the report is printed. Raises ``LockHeld``."""
+    return holding(targets, command, patience=args.lock_timeout, say=_warn)
+
+
+def show_ask_run(
+    plan: Plan,
+    work: Work,
+    project: Project,
+    args: argparse.Namespace,
+    context: Context,
+    *,
+    lost: Mapping[str, threading.Event],
+    before_first_call: Callable[[], None] | None = None,
+) -> int:
+    """Show the plan, refuse or ask, run every target, report; return the exit code. ``lost`` has an event for each lock, set when it is lost."""
+    plan = replace(plan, targets=tuple(target for target, _ in work))
+    if args.format == "json":
+        _line({"type": "plan", "plan": to_json(plan)})
+    else:
+        show_plan(plan, "text", context)
+        show_duration(plan, project)
+        sys.stdout.flush()
+    tell(note for _, survey in work for note in explained(project, survey))
+    refused = refusals(
+        plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work}
+    )
+    if refused:
+        raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
+    paint = ansi if context.colored(sys.stdout) else plain
+    watch: Watch = _JsonLines() if args.format == "json" else _Screen(paint)
+    if all(target.is_empty for target in plan.targets):
+        carry_out(work, project, watch, stop=threading.Event())
+        if args.format == "json":
+            _line({"type": "result", "complete": True, "targets": []})
+        return ExitCode.OK
+    due = [action for target in plan.targets for action in target.actions if action.blocked is None]
+    if not due:
+        raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
+    if not args.auto_approve and not _agreed(plan):
+        raise PlanRefused(f"{args.command} not approved. Nothing was changed")
+    if before_first_call:
+        before_first_call()
+    try:
+        with outlasted() as failures, stoppable(_STOPPING) as stop:
+            results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(_STOPPED) from None
+    complete = all(result.complete for result in results)
+    if failures:
+        counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
+        end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        _warn(
+            f"{args.command} ended ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
+        )
+    return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
+
+
+def _warn(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"{harmless_lines(text)}\n")
+        sys.stderr.flush()
+
+
+def _agreed(plan: Plan) -> bool:
+    where = ", ".join(
+        f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
+    )
+    sys.stderr.write(f"\nApply these changes to {where}?\nOnly 'yes' will be accepted to confirm: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
+
+
+class _JsonLines:
+    """Events and results as JSON, one object a line."""
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        """Yield a function that prints the events of one target."""
+        yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        """Print the result of one target."""
+        _line(
+            {
+                "type": "result",
+                "target": plan.name,
+                "complete": result.complete,
+                "interrupted": result.interrupted,
+                **_counts(result),
+            }
+        )
+
+
+class _Screen:
+    """Lines and a bar on the terminal, and the report at the end."""
+
+    def __init__(self, paint: Paint) -> None:
+        self._paint = paint
+
+    @contextmanager
+    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+        """Yield a function that shows the events of one target."""
+        with watcher(plan, sys.stdout, sys.stderr, self._paint) as shown:
+            yield shown.event
+
+    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+        """Show the report of one target."""
+        del plan
+        sys.stdout.write("\n" + render_result(result, paint=self._paint))
+        sys.stdout.flush()
+
+
+def _expected_end(event: Event) -> dict[str, object]:
+    if not isinstance(event, Forecast):
+        return {}
+    return {
+        "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    }
+
+
+def _counts(result: ApplyResult) -> dict[str, object]:
+    return {
+        "calls": result.calls,
+        "seconds": round(result.seconds, 3),
+        "outcomes": [
+            {
+                "address": str(outcome.address),
+                "action": outcome.verb.value,
+                "outcome": outcome.result.value,
+                "message": outcome.message or None,
+                "requestId": outcome.request_id or None,
+                "arn": outcome.arn,
+            }
+            for outcome in result.outcomes
+        ],
+    }
+
+
+def _line(content: dict[str, object]) -> None:
+    sys.stdout.write(shown_json(content) + "\n")
+    sys.stdout.flush()
