@@ -11,15 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "reconciler").rglob("*.py"))
 SMALL = 60
-KEPT_SMALL = {
-    "reconciler.drift.selection",
-    "reconciler.forge.open",
-    "reconciler.sandbox.operations.countries",
-    "reconciler.sandbox.operations.stream_keys",
-    "reconciler.sandbox.operations.tags",
-    "reconciler.sandbox.remote",
-    "reconciler.sandbox.services.sts",
-}
+KEPT_SMALL = {"reconciler.drift.selection", "reconciler.forge.open", "reconciler.sandbox.ivs.tags"}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 

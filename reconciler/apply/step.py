@@ -12,16 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.apply.call import (
-    LAG_SECONDS,
-    NOT_FOUND,
-    Attempt,
-    Bound,
-    Context,
-    StoppedError,
-    passing,
-    pauses,
-)
+from reconciler.apply.call import LAG_SECONDS, NOT_FOUND, Attempt, Bound, Context, StoppedError, passing, pauses
 from reconciler.apply.create import Creation, Made, found_in, kind_made_by
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import OnAirError, in_the_way

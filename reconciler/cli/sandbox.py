@@ -171,8 +171,8 @@ def _talk(args: argparse.Namespace, run: Run) -> int:
     """Ask the running sandbox, and print what it answers as JSON."""
     import json
 
-    from reconciler.sandbox.control_streams import ControlError
-    from reconciler.sandbox.remote import RemoteControl
+    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox.control_http import RemoteControl
 
     try:
         result = run(args, RemoteControl(args.endpoint).call)
@@ -185,8 +185,8 @@ def _talk(args: argparse.Namespace, run: Run) -> int:
 def _follow(args: argparse.Namespace) -> int:
     import json
 
-    from reconciler.sandbox.control_streams import ControlError
-    from reconciler.sandbox.remote import RemoteControl
+    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox.control_http import RemoteControl
 
     try:
         for event in RemoteControl(args.endpoint).follow():

@@ -42,11 +42,10 @@ A refusal raises `ControlError`.
 
 from __future__ import annotations
 
-from reconciler.sandbox.clock import Clock, SystemClock, VirtualClock
-from reconciler.sandbox.control import Control
-from reconciler.sandbox.control_streams import ControlError
+from reconciler.sandbox.auth import AccessKey
+from reconciler.sandbox.control import Control, ControlError
 from reconciler.sandbox.embedded import Sandbox
-from reconciler.sandbox.identity import AccessKey
+from reconciler.sandbox.settings import Clock, SystemClock, VirtualClock
 from reconciler.sandbox.store import StoreError
 
 __all__ = [

@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from reconciler.sandbox import control_http, delivery, inproc, model, page
-from reconciler.sandbox.assumptions import Assumptions
-from reconciler.sandbox.clock import Clock, SystemClock
+from reconciler.sandbox import control_http, event_delivery, inproc, model, page
+from reconciler.sandbox.auth import AccessKey, access_keys
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
 from reconciler.sandbox.faults import FaultRules
-from reconciler.sandbox.identity import AccessKey, access_keys
 from reconciler.sandbox.journal import Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.server import SandboxHTTPServer, serve
-from reconciler.sandbox.settings import Settings
+from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, is_number, json_bytes
 
@@ -103,7 +101,7 @@ class Sandbox:
         self._stopping = threading.Event()
         try:
             self.control.set_limits()
-            self._poster = delivery.Poster(self._store, time, post_events_to) if post_events_to else None
+            self._poster = event_delivery.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
             raise
@@ -180,8 +178,8 @@ class Sandbox:
             return page.answer(self.control, request, str(self._store.path or "memory"))
         if request.path == "/favicon.ico":
             return Response(204)
-        if request.path == delivery.STREAM_PATH:
-            return delivery.follow(self._store, self._clock, request, self._stopping)
+        if request.path == event_delivery.STREAM_PATH:
+            return event_delivery.follow(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):
             return control_http.answer(self.control, request)
         return self._engine.handle(request, source_ip)

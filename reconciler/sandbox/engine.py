@@ -3,6 +3,8 @@
 Order: route, identify, faults before the work, signature, call rate, parse and validate, work in
 one transaction, faults after the work. The order of authentication, throttling and validation on
 the real service is not documented; this one is assumed.
+
+What is known of an operation before a call of it comes, put together once at start.
 """
 
 from __future__ import annotations
@@ -13,27 +15,25 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.sandbox import projections, shapes
-from reconciler.sandbox.assumptions import Assumptions
-from reconciler.sandbox.clock import Clock
-from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject
-from reconciler.sandbox.identity import AccessKey, Caller, identifier
+from reconciler.sandbox import validation
+from reconciler.sandbox.auth import AccessKey, Caller, identifier, refuse_expired, verify
+from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, asked_error, subject_of, unauthenticated
+from reconciler.sandbox.ivs.common import Call, Handler
+from reconciler.sandbox.ivs.registry import HANDLERS, is_write
+from reconciler.sandbox.ivs.rules import RULES
 from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
-from reconciler.sandbox.operations.context import Call
-from reconciler.sandbox.operations.registry import is_write
-from reconciler.sandbox.operations.rules import RULES
-from reconciler.sandbox.prepared import Prepared, prepare
-from reconciler.sandbox.refusals import asked_error, subject_of, unauthenticated
 from reconciler.sandbox.routing import Router
-from reconciler.sandbox.services import neighbours
-from reconciler.sandbox.services.neighbours import Neighbour
-from reconciler.sandbox.settings import Settings
-from reconciler.sandbox.sigv4 import refuse_expired, verify
+from reconciler.sandbox.services import aws
+from reconciler.sandbox.services.aws import Neighbour
+from reconciler.sandbox.settings import Assumptions, Clock, Settings
 from reconciler.sandbox.store import Store
+from reconciler.sandbox.validation import Projection, Validator
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
+    FRONT_HEADERS,
+    JSON_TYPE,
     ApiError,
     Disruption,
     Request,
@@ -43,6 +43,58 @@ from reconciler.sandbox.wire import (
     new_request_id,
 )
 from reconciler.sandbox.world import Lag, World
+
+_Headers = tuple[tuple[str, str], ...]
+_NOTHING: JsonDict = {"type": "structure", "members": {}}
+_NO_SHAPE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One operation: how its input is judged and its output rendered, and who does its work.
+
+    The maskers make what may be recorded; `handler` is missing for what only the model knows; `headers`
+    are those of every answer.
+    """
+
+    name: str
+    status: int
+    write: bool
+    handler: Handler | None
+    validate: Validator
+    mask_input: Projection
+    serialise: Projection
+    mask_output: Projection
+    headers: _Headers
+
+
+def prepare(model: ServiceModel) -> dict[str, Prepared]:
+    """Return every operation of a model by its name."""
+    known = {**model.shapes, _NO_SHAPE: _NOTHING}
+    validators, serialisers, maskers = (
+        validation.validators(known),
+        validation.serialisers(known),
+        validation.maskers(known),
+    )
+    table = {}
+    for operation in model.operations.values():
+        takes, gives = operation.input or _NO_SHAPE, operation.output or _NO_SHAPE
+        # The answers that carry the front's headers as modelled members: the batch operations.
+        fronted = any("location" in member for member in known[gives]["members"].values())
+        headers: _Headers = () if operation.status == 204 else (("Content-Type", JSON_TYPE),)
+        table[operation.name] = Prepared(
+            name=operation.name,
+            status=operation.status,
+            write=is_write(operation.name),
+            handler=HANDLERS.get(operation.name),
+            validate=validators[takes],
+            mask_input=maskers[takes],
+            serialise=serialisers[gives],
+            mask_output=maskers[gives],
+            headers=(*headers, *FRONT_HEADERS) if fronted else headers,
+        )
+    return table
+
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -117,7 +169,7 @@ class Engine:
 
     def _answer(self, attempt: _Attempt) -> Response:
         parts, request, caller = self.parts, attempt.request, attempt.caller
-        neighbour = neighbours.find(request)
+        neighbour = aws.find(request)
         operation = None
         if neighbour is not None:
             attempt.service, attempt.operation = neighbour.service, neighbour.operation
@@ -186,7 +238,7 @@ class Engine:
         if not prepared.write:
             parts.journal.defer(self._record(attempt, prepared.status))
         if parts.settings.assume["unset-members"] == "absent":
-            body = projections.without_unset(body)
+            body = validation.without_unset(body)
         headers = (*prepared.headers, ("x-amzn-RequestId", attempt.request_id))
         return Response(prepared.status, headers, b"" if prepared.status == 204 else json_bytes(body))
 
@@ -204,7 +256,7 @@ class Engine:
                 else ()
             )
             return error_response(status, error.code, error.message, attempt.request_id, later)
-        return neighbours.failure(attempt.service, error, status, attempt.request_id)
+        return aws.failure(attempt.service, error, status, attempt.request_id)
 
     def _fail(self, attempt: _Attempt, fault: Fault) -> Response:
         """Answer with a fault instead of the work."""
@@ -262,7 +314,7 @@ def _validated(prepared: Prepared, document: JsonDict, assume: Assumptions) -> J
         # All at once: also what the members break together, as far as the request alone can tell.
         rule = RULES.get(prepared.name)
         problems += rule(assume, cleaned) if rule else []
-        raise ApiError("ValidationException", shapes.violation_text(problems))
+        raise ApiError("ValidationException", validation.violation_text(problems))
     return cleaned
 
 

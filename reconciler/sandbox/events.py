@@ -13,7 +13,7 @@ import uuid
 from itertools import takewhile
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.projections import iso8601
+from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.world import World
 
 STATE = "IVS Stream State Change"

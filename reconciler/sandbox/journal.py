@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.sandbox.identity import Caller
+from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
 

@@ -12,9 +12,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.sandbox.assumptions import Assumptions
-from reconciler.sandbox.clock import Clock
-from reconciler.sandbox.operations.registry import HANDLERS
+from reconciler.sandbox.ivs.registry import HANDLERS
+from reconciler.sandbox.settings import Assumptions, Clock
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import ApiError, is_number
 

@@ -12,7 +12,7 @@ from html import escape
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.events import event_name
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.projections import iso8601
+from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.wire import Request, Response
 
 ROWS = 25

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox
-from reconciler.sandbox.clock import VirtualClock
+from reconciler.sandbox.settings import VirtualClock
 from tests.cli.support import ACCOUNT, arn_of, client, run, stack
 
 SECRET = "hush-hush-parameter"

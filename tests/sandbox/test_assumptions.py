@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.cli.sandbox import main
 from reconciler.sandbox import ControlError, Sandbox
-from reconciler.sandbox.assumptions import ASSUMPTIONS
+from reconciler.sandbox.settings import ASSUMPTIONS
 from tests.sandbox.helpers import PUBLIC_KEY, refusal
 
 BAD = (400, "ValidationException")

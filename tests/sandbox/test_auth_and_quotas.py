@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox, VirtualClock
-from reconciler.sandbox.control_streams import ControlError
+from reconciler.sandbox.control import ControlError
+from reconciler.sandbox.ivs.registry import HANDLERS
 from reconciler.sandbox.limits import DEFAULT_RATE, RATES
-from reconciler.sandbox.operations.registry import HANDLERS
 from reconciler.sandbox.wire import Request
 from tests.sandbox.helpers import PUBLIC_KEY, message, refusal
 

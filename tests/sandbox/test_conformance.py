@@ -11,7 +11,7 @@ import pytest
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
 from reconciler.sandbox.engine import Engine
-from reconciler.sandbox.operations.registry import HANDLERS
+from reconciler.sandbox.ivs.registry import HANDLERS
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.sandbox import Sandbox
-from reconciler.sandbox.http1 import DRAINED, MAX_FIELDS, Reader, RefusedError
+from reconciler.sandbox.server import DRAINED, MAX_FIELDS, Reader, RefusedError
 from tests.sandbox.helpers import refusal
 
 BODIES = st.binary(max_size=300)

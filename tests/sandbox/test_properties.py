@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from reconciler.sandbox import Control, ControlError, Sandbox, VirtualClock, control_http
 from reconciler.sandbox import model as service_model
 from reconciler.sandbox.faults import Fault
-from reconciler.sandbox.services import neighbours
+from reconciler.sandbox.services import aws
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()
@@ -267,8 +267,8 @@ def test_no_control_request_whatever_makes_the_server_fail(fuzzed: Sandbox, data
 
 NEIGHBOURS = [
     f"{target}.{operation}"
-    for target, service in neighbours._TARGETS.items()
-    for known, operation in neighbours.OPERATIONS
+    for target, service in aws._TARGETS.items()
+    for known, operation in aws.OPERATIONS
     if known == service
 ]
 

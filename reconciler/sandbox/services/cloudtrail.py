@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.sandbox import journal
-from reconciler.sandbox.identity import Caller
+from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.projections import iso8601
-from reconciler.sandbox.shapes import MASK
+from reconciler.sandbox.validation import MASK, iso8601
 from reconciler.sandbox.wire import ApiError, is_number, position
 
 EVENT_SOURCE = "ivs.amazonaws.com"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from reconciler.sandbox.ivs.common import KINDS, Call, not_found, refuse, validation
+from reconciler.sandbox.ivs.rules import tag_problems, too_many_tags
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, not_found, refuse, validation
-from reconciler.sandbox.operations.kinds import KINDS
-from reconciler.sandbox.operations.rules import tag_problems, too_many_tags
 from reconciler.sandbox.world import Row
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sandbox.operations import ads, channels, playback, recording, stream_keys, streams, tags
-from reconciler.sandbox.operations.context import Handler
-from reconciler.sandbox.operations.kinds import (
+from reconciler.sandbox.ivs import channels, configurations, streams, tags
+from reconciler.sandbox.ivs import channels as stream_keys
+from reconciler.sandbox.ivs.common import (
     AD,
     CHANNEL,
     KEY_PAIR,
@@ -14,6 +14,7 @@ from reconciler.sandbox.operations.kinds import (
     RECORDING,
     SLATE,
     STREAM_KEY,
+    Handler,
     deleter,
     getter,
     lister,
@@ -23,11 +24,11 @@ HANDLERS: Mapping[str, Handler] = {
     "BatchGetChannel": channels.batch_get_channel,
     "BatchGetStreamKey": stream_keys.batch_get_stream_key,
     "BatchStartViewerSessionRevocation": streams.batch_start_viewer_session_revocation,
-    "CreateAdConfiguration": ads.create_ad_configuration,
+    "CreateAdConfiguration": configurations.create_ad_configuration,
     "CreateChannel": channels.create_channel,
-    "CreateFailoverSlateConfiguration": ads.create_failover_slate_configuration,
-    "CreatePlaybackRestrictionPolicy": playback.create_playback_restriction_policy,
-    "CreateRecordingConfiguration": recording.create_recording_configuration,
+    "CreateFailoverSlateConfiguration": configurations.create_failover_slate_configuration,
+    "CreatePlaybackRestrictionPolicy": configurations.create_playback_restriction_policy,
+    "CreateRecordingConfiguration": configurations.create_recording_configuration,
     "CreateStreamKey": stream_keys.create_stream_key,
     "DeleteAdConfiguration": deleter(AD),
     "DeleteChannel": channels.delete_channel,
@@ -45,7 +46,7 @@ HANDLERS: Mapping[str, Handler] = {
     "GetStream": streams.get_stream,
     "GetStreamKey": getter(STREAM_KEY),
     "GetStreamSession": streams.get_stream_session,
-    "ImportPlaybackKeyPair": playback.import_playback_key_pair,
+    "ImportPlaybackKeyPair": configurations.import_playback_key_pair,
     "InsertAdBreak": streams.insert_ad_break,
     "ListAdConfigurations": lister(AD),
     "ListChannels": channels.list_channels,
@@ -62,10 +63,10 @@ HANDLERS: Mapping[str, Handler] = {
     "StopStream": streams.stop_stream,
     "TagResource": tags.tag_resource,
     "UntagResource": tags.untag_resource,
-    "UpdateAdConfiguration": ads.update_ad_configuration,
+    "UpdateAdConfiguration": configurations.update_ad_configuration,
     "UpdateChannel": channels.update_channel,
-    "UpdateFailoverSlateConfiguration": ads.update_failover_slate_configuration,
-    "UpdatePlaybackRestrictionPolicy": playback.update_playback_restriction_policy,
+    "UpdateFailoverSlateConfiguration": configurations.update_failover_slate_configuration,
+    "UpdatePlaybackRestrictionPolicy": configurations.update_playback_restriction_policy,
 }
 
 READ_PREFIXES = ("Get", "BatchGet", "List")

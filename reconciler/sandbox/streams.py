@@ -1,19 +1,130 @@
-"""What only broadcasters and viewers can do on the real service: start, starve and end streams."""
+"""What only broadcasters and viewers can do on the real service: start, starve and end streams.
+
+Live streams and past ones: rows in the sessions table.
+
+A session with an end in the future is still live: that is how a stopped stream lingers for a
+moment without any timer.
+"""
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.sandbox import events, sessions
-from reconciler.sandbox.lifecycle import settled
+from reconciler.sandbox import events
+from reconciler.sandbox.ivs.common import ALPHANUMERIC, settled
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import ALPHANUMERIC
-from reconciler.sandbox.sessions import Session
 from reconciler.sandbox.settings import quota
 from reconciler.sandbox.wire import is_number
-from reconciler.sandbox.world import Row, World
+from reconciler.sandbox.world import Row, World, decode_position, decode_token, encode_token, place, shuffled
+
+# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
+
+
+_COLUMNS = "seq, stream_id, channel, started, ended, document"
+_LIVE = "(ended IS NULL OR ended > ?)"
+# How long sessions can be looked up (user guide: stream health).
+KEPT_SECONDS = 60 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One stream session; `document` holds the snapshot at go-live, health and viewers."""
+
+    seq: int
+    stream_id: str
+    channel: str
+    started: float
+    ended: float | None
+    document: JsonDict
+
+    def is_live(self, now: float) -> bool:
+        """Whether the stream is on air at this instant."""
+        return self.ended is None or self.ended > now
+
+
+def live_session(world: World, channel: str) -> Session | None:
+    """Return the stream a channel has on air now."""
+    found = world.connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND {_LIVE} ORDER BY seq DESC LIMIT 1",
+        (channel, world.now),
+    ).fetchone()
+    return None if found is None else _session(found)
+
+
+def session_of(world: World, channel: str, stream_id: str) -> Session | None:
+    """One session of a channel, of the last 60 days; without an id the latest."""
+    found = world.connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND (? = '' OR stream_id = ?) AND {_LIVE} ORDER BY seq DESC LIMIT 1",
+        (channel, stream_id, stream_id, world.now - KEPT_SECONDS),
+    ).fetchone()
+    return None if found is None else _session(found)
+
+
+def count_live(world: World) -> int:
+    """How many streams are on air in the account and region."""
+    (count,) = world.connection.execute(
+        f"SELECT count(*) FROM sessions WHERE account = ? AND region = ? AND {_LIVE}",
+        (world.account, world.region, world.now),
+    ).fetchone()
+    return int(count)
+
+
+def page_of_live(world: World, size: int, token: str, health: str, salt: int = 0) -> tuple[list[Session], str]:
+    """Streams on air, oldest first, or shuffled by a salt."""
+    listing = f"streams/{world.account}/{world.region}/{health}"
+    after, salt = decode_position(token, listing) if token else (0, salt)
+    found = world.connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE account = ? AND region = ? AND {_LIVE} AND {place(salt)} > ?"
+        f" AND (? = '' OR json_extract(document, '$.health') = ?) ORDER BY {place(salt)} LIMIT ?",
+        (world.account, world.region, world.now, after, health, health, size + 1),
+    ).fetchall()
+    return _page(found, size, listing, salt)
+
+
+def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[list[Session], str]:
+    """Sessions of a channel in the last 60 days, newest first."""
+    listing = f"sessions/{channel}"
+    before = decode_token(token, listing) or 1 << 62
+    found = world.connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND seq < ? AND {_LIVE} ORDER BY seq DESC LIMIT ?",
+        (channel, before, world.now - KEPT_SECONDS, size + 1),
+    ).fetchall()
+    return _page(found, size, listing)
+
+
+def insert(world: World, channel: str, stream_id: str, document: JsonDict) -> None:
+    """Record that a stream starts now."""
+    world.connection.execute(
+        "INSERT INTO sessions (stream_id, channel, account, region, started, document) VALUES (?, ?, ?, ?, ?, ?)",
+        (stream_id, channel, world.account, world.region, world.now, json.dumps(document)),
+    )
+
+
+def end(world: World, session: Session, at: float) -> None:
+    """Record that the stream ends at an instant, which may lie ahead."""
+    world.connection.execute("UPDATE sessions SET ended = ? WHERE seq = ?", (at, session.seq))
+
+
+def change(world: World, session: Session, document: JsonDict) -> None:
+    """Store a session's document anew."""
+    world.connection.execute("UPDATE sessions SET document = ? WHERE seq = ?", (json.dumps(document), session.seq))
+
+
+def _page(
+    found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str, salt: int = 0
+) -> tuple[list[Session], str]:
+    rows = [_session(each) for each in found[:size]]
+    return rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if len(found) > size else ""
+
+
+def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:
+    seq, stream_id, channel, started, ended, document = found
+    return Session(seq, stream_id, channel, started, ended, json.loads(document))
+
 
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
 STREAM_ID_LENGTH = 26
@@ -49,13 +160,13 @@ class NotPossibleError(Exception):
 def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
     """Start a stream on an idle channel that has a stream key; answers the stream."""
     _check(viewers, health)
-    if sessions.live_session(world, channel.arn) is not None:
+    if live_session(world, channel.arn) is not None:
         raise NotPossibleError(f"channel {channel.arn} is live already")
     if not world.children(channel.arn):
         raise NotPossibleError(f"channel {channel.arn} has no stream key, so nobody can stream to it")
     name = channel.document.get("name", "")
     limit = quota(world.connection, "concurrent-streams", world.account, world.region)
-    if sessions.count_live(world) >= limit:
+    if count_live(world) >= limit:
         _breach(world, channel.arn, name, "Concurrent Broadcasts", limit, 1)
         raise NotPossibleError(f"the quota of {limit} concurrent streams is used up")
     length = STREAM_ID_LENGTH - len("st-")
@@ -77,7 +188,7 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
             document[member] = settled(row.document, world.now)
     if "recordingConfiguration" in document:
         document["recording"] = _recording(world, channel.arn, stream_id, rng, document)
-    sessions.insert(world, channel.arn, stream_id, document)
+    insert(world, channel.arn, stream_id, document)
     for event in ("Session Created", "Stream Start"):
         _state(world, channel.arn, name, stream_id, event)
     if "recording" in document:
@@ -90,7 +201,7 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
 
 def end_stream(world: World, session: Session, *, at: float) -> None:
     """End a stream at an instant; the session may end before the stream does (user guide)."""
-    sessions.end(world, session, at)
+    end(world, session, at)
     name = session.document["name"]
     for event in ("Session Ended", "Stream End"):
         _state(world, session.channel, name, session.stream_id, event, at)
@@ -103,7 +214,7 @@ def set_health(world: World, session: Session, health: str) -> None:
     """Change a stream's health; starving and recovering are events."""
     _check(0, health)
     before = session.document["health"]
-    sessions.change(world, session, {**session.document, "health": health})
+    change(world, session, {**session.document, "health": health})
     if (before == "STARVING") != (health == "STARVING"):
         event = "Starvation Start" if health == "STARVING" else "Starvation End"
         _health(world, session.channel, session.document["name"], session.stream_id, event)
@@ -112,7 +223,7 @@ def set_health(world: World, session: Session, health: str) -> None:
 def set_viewers(world: World, session: Session, viewers: int) -> None:
     """Change how many watch; more than the quota of views is an event."""
     _check(viewers, "HEALTHY")
-    sessions.change(world, session, {**session.document, "viewers": viewers})
+    change(world, session, {**session.document, "viewers": viewers})
     _check_views(world, session.channel, session.document["name"], viewers)
 
 

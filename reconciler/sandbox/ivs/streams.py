@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from reconciler.sandbox import events, live, sessions
+from reconciler.sandbox import events, streams
+from reconciler.sandbox.ivs.channels import batch_code
+from reconciler.sandbox.ivs.common import Call, conflict, not_found, refuse, salt, validation
+from reconciler.sandbox.ivs.rules import metadata_problems
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.channels import batch_code
-from reconciler.sandbox.operations.context import Call, conflict, not_found, refuse, validation
-from reconciler.sandbox.operations.kinds import salt
-from reconciler.sandbox.operations.rules import metadata_problems
-from reconciler.sandbox.sessions import Session
+from reconciler.sandbox.streams import Session
 from reconciler.sandbox.wire import ApiError
 from reconciler.sandbox.world import BadTokenError
 
@@ -28,7 +27,7 @@ def list_streams(call: Call, request: JsonDict) -> JsonDict:
     """All streams on air in the account and region."""
     health = request.get("filterBy", {}).get("health", "")
     try:
-        found, token = sessions.page_of_live(
+        found, token = streams.page_of_live(
             call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call)
         )
     except BadTokenError:
@@ -42,7 +41,7 @@ def stop_stream(call: Call, request: JsonDict) -> JsonDict:
     channel = call.find(request["channelArn"])
     session = on_air(call, channel.arn)
     if session.ended is None:
-        live.end_stream(call.world, session, at=call.world.now + call.settings.stop_seconds)
+        streams.end_stream(call.world, session, at=call.world.now + call.settings.stop_seconds)
     return {}
 
 
@@ -60,7 +59,7 @@ def put_metadata(call: Call, request: JsonDict) -> JsonDict:
             f"Operation: ivs:PutMetadata exceeded call rate: {METADATA_RATE} for resource: {channel.arn}",
         )
     note = {"tokens": tokens - 1, "at": call.world.now}
-    sessions.change(call.world, session, {**session.document, "~metadata": note})
+    streams.change(call.world, session, {**session.document, "~metadata": note})
     return {}
 
 
@@ -68,7 +67,7 @@ def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
     """One session, or the latest; a channel that never was live has none (404)."""
     channel = call.see(request["channelArn"])
     stream_id = request.get("streamId", "")
-    session = sessions.session_of(call.world, channel.arn, stream_id)
+    session = streams.session_of(call.world, channel.arn, stream_id)
     if session is None:
         raise not_found(f"{channel.arn}/{stream_id}" if stream_id else channel.arn)
     answer: JsonDict = {
@@ -86,7 +85,7 @@ def list_stream_sessions(call: Call, request: JsonDict) -> JsonDict:
     """Sessions newest first; a session on air has no end."""
     channel = call.see(request["channelArn"])
     try:
-        found, token = sessions.page_of_channel(
+        found, token = streams.page_of_channel(
             call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", "")
         )
     except BadTokenError:
@@ -106,7 +105,7 @@ def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
     start = request.get("targetStartAt", call.world.now)
     break_id = request.get("adBreakId") or call.identifier()
     until = max(start, call.world.now) + request["durationSeconds"]
-    sessions.change(call.world, session, {**session.document, "~adBreakUntil": until})
+    streams.change(call.world, session, {**session.document, "~adBreakUntil": until})
     detail = {
         "event_name": "Ad Break Inserted",
         "channel_name": session.document["name"],
@@ -145,7 +144,7 @@ def batch_start_viewer_session_revocation(call: Call, request: JsonDict) -> Json
 
 def on_air(call: Call, channel: str) -> Session:
     """Return the channel's stream, or the service's own error for an idle channel."""
-    session = sessions.live_session(call.world, channel)
+    session = streams.live_session(call.world, channel)
     if session is None:
         raise ApiError("ChannelNotBroadcasting", f"Channel: {channel} is not currently online")
     return session

@@ -3,16 +3,82 @@
 Each takes a request, which the model's shapes may have found faulty already, and returns all it breaks:
 a request is answered with all its violations at once. What depends on what exists is not here; the
 state of a channel is given.
+
+ISO 3166-1 alpha-2 country codes.
+
+Public keys: is this PEM an ECDSA P-384 key, and what is its fingerprint.
+
+Accepted is a SubjectPublicKeyInfo PEM of curve secp384r1 with an uncompressed point (user guide:
+private channels). The fingerprint is the MD5 of the DER bytes: AWS documents no algorithm, but live
+tests of others assert exactly this one. No text here ever repeats any of the material.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 
-from reconciler.sandbox.assumptions import Assumptions
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.countries import COUNTRIES
-from reconciler.sandbox.pem import BadKeyError, fingerprint
+from reconciler.sandbox.settings import Assumptions
+
+COUNTRIES = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
+    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
+    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
+    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
+    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
+    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    """.split()  # noqa: SIM905 - four lines of codes, not 249
+)
+
+
+_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]*)-----END PUBLIC KEY-----\s*")
+# SEQUENCE { SEQUENCE { id-ecPublicKey, secp384r1 }, BIT STRING { 0 unused bits, 04 uncompressed
+_HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
+_LENGTH = 120
+_PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
+_B = int(
+    "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe8141120314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
+    16,
+)
+
+
+class BadKeyError(Exception):
+    """Not an acceptable public key; the text says what is wrong, never what was given."""
+
+
+def fingerprint(pem: str) -> str:
+    """Return the fingerprint of a public key: 16 lower-case octets joined by colons."""
+    digest = hashlib.md5(der(pem), usedforsecurity=False).hexdigest()
+    return ":".join(digest[place : place + 2] for place in range(0, 32, 2))
+
+
+def der(pem: str) -> bytes:
+    """Return the DER bytes of an acceptable key; any white space and CRLF are fine (assumed)."""
+    if "PRIVATE KEY" in pem:
+        raise BadKeyError("a private key was given; only the public key may be imported")
+    found = _PEM.fullmatch(pem)
+    if found is None:
+        raise BadKeyError("not a PEM encoded public key")
+    try:
+        data = base64.b64decode("".join(found.group(1).split()), validate=True)
+    except binascii.Error:
+        raise BadKeyError("not a PEM encoded public key") from None
+    if not data.startswith(_HEADER) or len(data) != _LENGTH:
+        raise BadKeyError("not an ECDSA public key on curve P-384")
+    x = int.from_bytes(data[24:72], "big")
+    y = int.from_bytes(data[72:], "big")
+    on_curve = (y * y - (x * x * x - 3 * x + _B)) % _PRIME == 0
+    if not on_curve or x >= _PRIME or y >= _PRIME:
+        raise BadKeyError("not a point on curve P-384")
+    return data
+
 
 MAX_TAGS = 50
 MAX_COUNTRIES = 200

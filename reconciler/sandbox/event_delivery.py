@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from reconciler.sandbox import events
-from reconciler.sandbox.clock import Clock
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.settings import Clock
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import Request, Response, position
 

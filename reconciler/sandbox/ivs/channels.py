@@ -1,16 +1,28 @@
-"""Channel operations."""
+"""Channel operations.
+
+Stream key operations: one key a channel, readable at any time, never updatable.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 
-from reconciler.sandbox.lifecycle import settled
+from reconciler.sandbox.ivs.common import (
+    CHANNEL,
+    STREAM_KEY,
+    Call,
+    conflict,
+    new_tags,
+    not_found,
+    page_of,
+    refuse,
+    settled,
+    validation,
+)
+from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.operations.context import Call, conflict, not_found, refuse, validation
-from reconciler.sandbox.operations.kinds import CHANNEL, STREAM_KEY, new_tags, page_of
-from reconciler.sandbox.operations.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
-from reconciler.sandbox.sessions import live_session
+from reconciler.sandbox.streams import live_session
 
 REFERENCES = (
     "recordingConfigurationArn",
@@ -174,3 +186,23 @@ def insert_stream_key(call: Call, channel: str, tags: dict[str, str]) -> JsonDic
     key = {"arn": arn, "value": value, "channelArn": channel, "tags": tags}
     call.world.insert(STREAM_KEY.type, arn, key, parent=channel)
     return key
+
+
+def create_stream_key(call: Call, request: JsonDict) -> JsonDict:
+    """Fails with 402 while the channel has a key: the quota is one (user guide: service quotas)."""
+    refuse(tag_problems(call.settings.assume, request))
+    channel = call.find(request["channelArn"])
+    call.refuse_over_quota(STREAM_KEY.quota, len(call.world.children(channel.arn)))
+    return {"streamKey": insert_stream_key(call, channel.arn, new_tags(request))}
+
+
+def list_stream_keys(call: Call, request: JsonDict) -> JsonDict:
+    """Return the keys of one channel; an unknown channel is an error, not an empty list."""
+    channel = call.see(request["channelArn"])
+    return page_of(call, STREAM_KEY, request, parent=channel.arn)
+
+
+def batch_get_stream_key(call: Call, request: JsonDict) -> JsonDict:
+    """Keys with their values."""
+    found, errors = batch(call, request["arns"])
+    return {"streamKeys": found, "errors": errors}
