@@ -1,16 +1,10 @@
-"""The only door to the IVS API: one request in, one answer out.
+"""The gateway to the IVS API: sends one call, paced and retried, and returns its answer without secrets.
 
-It keeps the pace, repeats what may be repeated, translates every failure into ``AwsError``, and drops secrets before anything leaves it.
-botocore's own retries are off: they would send a create twice when only its answer was lost, and would spend the rate that the pacer saves.
-It knows operations by name and parameters as plain JSON; what they mean is other rooms' business.
+Every failure becomes an ``AwsError``. botocore's own retries are off: they would send a create twice when only its answer was lost,
+and would spend the rate that the pacer saves. Operations are names and parameters plain JSON.
 
-What a call brings back, and the one method that readers need. Values only; nothing here imports botocore.
-
-What must not pass the gateway, taken from the service model.
-
-That is: members marked sensitive (stream-key values, SRT passphrases), and headers that the model turns into members.
-
-A path names the members to walk; ``*`` stands for every item of a list.
+Dropped from answers: members that the service model marks sensitive (stream-key values, SRT passphrases),
+and headers that the model turns into members. A path names the members to walk; ``*`` is every item of a list.
 """
 
 from __future__ import annotations
@@ -28,9 +22,9 @@ from reconciler.model.kinds import STREAM_KEY
 
 
 class Answer(NamedTuple):
-    """The body of AWS's answer, secrets dropped, with the id under which AWS knows the request.
+    """The body of AWS's answer without secrets, and the request id.
 
-    ``calls`` counts the requests that were sent for it, repetitions included.
+    ``calls`` counts the requests sent, retries included.
     """
 
     data: Mapping[str, object]
@@ -39,7 +33,7 @@ class Answer(NamedTuple):
 
 
 class ReadCalls(Protocol):
-    """The way to AWS as a reader sees it: an operation and its parameters in, an answer out. Raises ``AwsError``."""
+    """Sends calls: an operation and its parameters in, an answer out. Raises ``AwsError``."""
 
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
         """Send one call."""
@@ -52,7 +46,7 @@ Path = tuple[str, ...]
 def dropped_paths(
     shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
 ) -> tuple[Path, ...]:  # a botocore shape
-    """Return the paths to drop from answers of this output shape. ``inside`` holds the shapes being walked, for a model that nests."""
+    """Return the paths to drop from answers of this output shape. ``inside`` holds the shapes being walked, for recursive models."""
     if shape is None or shape.name in inside:
         return ()
     inside |= {shape.name}
@@ -74,7 +68,7 @@ def dropped_paths(
 
 
 def drop(value: object, path: Path) -> None:
-    """Take the member at the path out of an answer, wherever it is there."""
+    """Remove the members at a path from an answer."""
     head, rest = path[0], path[1:]
     if head == "*":
         if isinstance(value, list):
@@ -88,18 +82,18 @@ def drop(value: object, path: Path) -> None:
 
 
 MAX_CONNECTIONS = 6
-"""Connections kept to one account and region; each costs a TLS handshake, and the published rates need few."""
+"""Connections to one account and region: each costs a TLS handshake, and the published rates need few."""
 
 OnRequest = Callable[[str, AwsError | None], None]
-"""Told the operation of every request that was sent, and what went wrong with it; for counting. Called from several threads."""
+"""Called with the operation and the error, if any, of every request sent. Called from several threads."""
 
 _LOG = logs.get("gateway")
 
 
 class IvsGateway:
-    """Calls one account and region through one botocore client. Safe to share between threads.
+    """Calls one account and region through one botocore client. Thread-safe.
 
-    ``pacer`` is ``None`` where no rate has to be kept. ``draw`` gives random numbers from 0 to 1 for the jitter of waits.
+    ``pacer`` is ``None`` if no rate has to be kept. ``draw`` returns random numbers from 0 to 1 for the jitter of waits.
     """
 
     def __init__(
@@ -124,11 +118,11 @@ class IvsGateway:
         self._dropped: dict[str, tuple[Path, ...]] = {}
 
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
-        """Send a call, again where that is safe, and return its answer. Raises ``AwsError``; its ``calls`` counts the requests sent."""
+        """Send a call, retry it where that is safe, and return its answer. Raises ``AwsError``, with the number of requests sent in ``calls``."""
         return self._call(operation, parameters)
 
     def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        """Read the value of one stream key and hand it to ``take``; it is in nothing that is returned. Raises ``AwsError``, and what ``take`` raises."""
+        """Read the value of one stream key and pass it to ``take``; the answer does not contain it. Raises ``AwsError``, and what ``take`` raises."""
         found: list[str] = []
         answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
         if not found:
@@ -160,7 +154,7 @@ class IvsGateway:
                 if not may_repeat(error, repeat, calls):
                     error.calls = calls
                     raise
-                # The pacer has slowed everybody down already; a longer wait for each refusal would leave the rate unused.
+                # The pacer has slowed all calls down already; a longer wait for each refusal would leave the rate unused.
                 seconds = pause(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
                 _LOG.info(
                     "request repeated",
@@ -179,7 +173,7 @@ class IvsGateway:
             self._sleep(seconds)
 
     def pace(self, operation: str) -> float | None:
-        """Return the present pace of an operation in calls a second, or ``None`` where no rate has to be kept."""
+        """Return the current pace of an operation in calls a second, or ``None`` without a pacer."""
         return None if self._pacer is None else self._pacer.rate(operation)
 
     def _send(

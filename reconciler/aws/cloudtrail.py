@@ -1,4 +1,4 @@
-"""CloudTrail -> who changed what: the only door to ``LookupEvents``.
+"""Reads CloudTrail: who changed what, by ``LookupEvents``.
 
 Comes in: operations and how far to look back. Goes out: a ``Trail``; a failure is a part of it, because nothing but words depends on the answer.
 One attribute can be asked for at a time, two calls a second are allowed for an account and region, and a page holds 50 events (CloudTrail API reference).
@@ -24,10 +24,10 @@ from reconciler.model.observed import Event, Trail
 
 LOOKUP = "LookupEvents"
 PACERS = Pacers(rates={LOOKUP: 2.0})
-"""The pacers of this process for CloudTrail, whose rate is its own."""
+"""The pacers of this process for CloudTrail, which has a rate of its own."""
 
 PAGES = 20
-"""The most pages of one operation."""
+"""Most pages read of one operation."""
 
 _PAGE_SIZE = 50
 _SOURCE = "ivs.amazonaws.com"
@@ -44,11 +44,11 @@ _CLIENTS = (
     ("aws-sdk-", "an AWS SDK"),
     ("mozilla/", "a browser"),
 )
-"""What a user agent holds, in small letters, and what that says. Whoever calls may claim any."""
+"""Part of a user agent, in lower case, and the tool it means. A caller can send any user agent."""
 
 
 def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, until: datetime) -> Trail:
-    """Ask for each operation, newest events first."""
+    """Return the events of each operation, newest first."""
     events: list[Event] = []
     cut: list[str] = []
     try:
@@ -88,7 +88,7 @@ def _sorted(events: list[Event]) -> tuple[Event, ...]:
 
 
 def _event(row: Mapping[str, Any]) -> Event | None:
-    """Read one event; ``None`` for what is another service's, failed, or cannot be read."""
+    """Return one event, or ``None`` if it is another service's, failed, or cannot be parsed."""
     try:
         detail = json.loads(row.get("CloudTrailEvent") or "")
     except ValueError:
@@ -142,18 +142,18 @@ def _source(detail: Mapping[str, Any], who: Mapping[str, Any]) -> str:
 
 
 def _is_ours(detail: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
-    """Whether this program made the call: it names itself at the end of its user agent, and its role session."""
+    """Whether this program made the call: by its user agent's end, or its role session name."""
     session = who.get("type") == "AssumedRole" and str(who.get("arn") or "").rpartition("/")[2] == SESSION_NAME
     return session or SESSION_NAME in str(detail.get("userAgent") or "").strip("[]").split()
 
 
 def _why(error: AwsError) -> str:
     if error.code in DENIED_CODES:
-        return f"the permission cloudtrail:{LOOKUP} is missing"
+        return f"missing permission cloudtrail:{LOOKUP}"
     return (
-        f"CloudTrail could not be asked ({error.code}: {error})"
+        f"cannot read CloudTrail ({error.code}: {error})"
         if error.code and error.code not in str(error)
-        else f"CloudTrail could not be asked ({error})"
+        else f"cannot read CloudTrail ({error})"
     )
 
 

@@ -1,7 +1,6 @@
-"""Opens the way to a target's account and makes sure that it is the right one before any IVS call.
+"""Opens the connection of a target, and checks that it is the right account before any IVS call.
 
-Comes in: a ``Target``. Goes out: a ``Connection`` for as long as the context lasts.
-For a sandbox target the embedded server runs in this process for that long, on a loopback port of its own.
+For a sandbox target the embedded server runs in this process meanwhile, on a loopback port.
 Importing this module is cheap; botocore is loaded when a connection is opened.
 """
 
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one account and region, and who we are there.
+    """An open connection to one account and region, and the caller's identity.
 
-    ``quotas`` asks which quotas apply, and ``trail`` who called these operations since then; neither raises ``AwsError``.
-    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``.
+    ``quotas`` reads the applied quotas, and ``trail`` who called operations since an instant; neither raises ``AwsError``.
+    ``deliver`` publishes the value of a stream key to a sink, and raises ``AwsError``.
     """
 
     gateway: IvsGateway
@@ -54,10 +53,9 @@ def connect(
 ) -> Iterator[Connection]:
     """Open the connection of a target and close it at the end.
 
-    ``pacers`` are those of the process unless given: all connections to one account and region keep one pace.
-    ``on_request`` is told of every request that is sent.
-    The caller's account is asked of STS first, and compared with the target's.
-    Raises ``UsageError`` for a region without IVS or an endpoint that is no URL, ``AwsError`` where AWS or the way to it fails or the account is another.
+    ``pacers`` default to those of the process: all connections to one account and region share one pace.
+    ``on_request`` is called for every request sent. The caller's account is read from STS first, and compared with the target's.
+    Raises ``UsageError`` for a region without IVS or an invalid endpoint URL, ``AwsError`` if AWS or the connection fails or the account differs.
     """
     from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
@@ -68,7 +66,7 @@ def connect(
 
     if target.region not in HOME_REGIONS:
         raise UsageError(
-            f"target {target.name}: IVS has no control plane in the region {target.region!r}; the regions are {', '.join(HOME_REGIONS)}"
+            f"target {target.name}: IVS is not available in region {target.region!r}; use one of {', '.join(HOME_REGIONS)}"
         )
     with ExitStack() as stack:
         endpoint = (
@@ -81,12 +79,12 @@ def connect(
         except BOTO_ERRORS as error:
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
-            raise UsageError(f"target {target.name}: {error}; an endpoint is written like https://host:port") from None
+            raise UsageError(f"target {target.name}: {error}; write an endpoint as https://host:port") from None
         account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
         if target.account_id is not None and account_id != target.account_id:
             raise AwsError(
-                f"target {target.name} is for account {target.account_id}, but the credentials are those of account {account_id} ({caller_arn}); "
-                "nothing was read or changed; use other credentials, or correct accountId",
+                f"target {target.name} is for account {target.account_id}, but the credentials belong to account {account_id} ({caller_arn}); "
+                "use other credentials, or correct accountId. Nothing was read or changed",
                 operation="GetCallerIdentity",
                 code="AccountMismatch",
             )
@@ -123,7 +121,7 @@ def connect(
 
 
 def _caller(sts: IvsGateway) -> tuple[str, str]:
-    """Return the account and the ARN of whoever these credentials are."""
+    """Return the caller's account and ARN."""
     from reconciler.aws.errors import CREDENTIAL_CODES
 
     try:

@@ -47,7 +47,7 @@ def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
 
 
 def denied(error: AwsError) -> str:
-    """Return which permission is missing. Raises the error again where none is."""
+    """Return the missing permission. Raises the error again if it is not about a permission."""
     if error.code not in DENIED_CODES:
         raise error
     return _explained(error)
@@ -70,7 +70,7 @@ def joined(errors: Sequence[AwsError]) -> AwsError:
 
 def _explained(error: AwsError) -> str:
     if error.code in DENIED_CODES:
-        return f"the permission ivs:{error.operation} is missing: {error}"
+        return f"missing permission ivs:{error.operation}: {error}"
     return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"
 
 
@@ -93,26 +93,26 @@ CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""Error codes by which AWS says that it does not accept who is calling (API reference, page "Common errors", and STS)."""
+"""Error codes of rejected credentials (API reference, page "Common errors", and STS)."""
 
 _NAMES = {"ivs": "IVS", "secretsmanager": "Secrets Manager", "ssm": "Parameter Store"}
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
 _NO_CREDENTIALS = (
-    "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-    "or name a profile that has them in the target (profile: …) or in AWS_PROFILE"
+    "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or set a profile in the target (profile: …) or in AWS_PROFILE"
 )
-_CLOCK = "set this machine's clock right (AWS takes a signature for five minutes) and repeat"
-_UNOBTAINED = "the AWS credentials could not be obtained"
+_CLOCK = "correct this machine's clock (AWS accepts a signature for five minutes) and run again"
+_UNOBTAINED = "cannot obtain AWS credentials"
 _SIGN_ON_ERRORS = (boto.SSOError, boto.TokenRetrievalError)
-_SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and repeat"
+_SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment or the profile) and run again"
 
 
 def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
-    """Return what failed in our words; ``writes`` says that the call changes something, so that a lost answer leaves its outcome unknown.
+    """Return botocore's error as an ``AwsError``; for a call that ``writes``, a lost answer leaves the result unknown.
 
-    ``service`` is the one that was called, as IAM knows it.
+    ``service`` is the IAM prefix of the service called.
     """
     if isinstance(error, CredentialsUnavailable):
         return _from_provider(error, operation)
@@ -122,9 +122,9 @@ def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
-    """Return why there are no credentials to sign the operation with; it was not sent, so its outcome is known.
+    """Return the error of missing credentials; the operation was not sent.
 
-    AWS's code is in the text alone: a refusal of the role is none of the operation, and a throttle is none of its rate.
+    AWS's code is only part of the text: a denial for the role is not one of the operation, and a throttle not one of its rate.
     """
     cause, retryable, code = error.cause, False, "Credentials"
     if isinstance(cause, boto.ClientError):
@@ -135,13 +135,13 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
         message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.wanted)}"
     elif isinstance(cause, boto.RefreshWithMFAUnsupportedError):
         message = (
-            f"the session that was opened with a code of the MFA device {error.wanted.mfa} is over, and a code is asked for once a run; "
-            "repeat with another code; duration_seconds in the profile makes a session longer, as far as the role allows"
+            f"the session of the MFA device {error.wanted.mfa} has ended, and a code is asked for once a run; "
+            "run again with a new code; duration_seconds in the profile makes a session longer, up to the role's maximum"
         )
     elif isinstance(cause, NoCode):
         message = (
-            f"the role {error.wanted.role} takes a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
-            "run it at a terminal, or use a profile whose credentials need no code, such as those that a credential_process keeps"
+            f"role {error.wanted.role} needs a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
+            "run it on a terminal, or use a profile that needs no code, such as one with a credential_process"
         )
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
         below = _from_below(cause, "the request for AWS credentials", writes=False)
@@ -150,38 +150,38 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
         named = f"{cause.filename}: " if cause.filename else ""
         message = f"{_UNOBTAINED}: {named}{(cause.strerror or type(cause).__name__).lower()}; check credential_process, the token file and the profile"
     elif isinstance(cause, RuntimeError):
-        message = f"the AWS credentials were renewed, but have expired already; set this machine's clock right, or {_sign_in(error.wanted)}"
+        message = f"the renewed AWS credentials have already expired; correct this machine's clock, or {_sign_in(error.wanted)}"
     else:
-        # Its text may quote what was read.
+        # The error's text may quote a secret.
         message = (
-            f"{_UNOBTAINED}: what a credential_process printed or a token file holds cannot be read ({type(cause).__name__}); "
-            "AWS's guide says how it is written, its Expiration with a time zone"
+            f"{_UNOBTAINED}: cannot parse the output of a credential_process or a token file ({type(cause).__name__}); "
+            "see the AWS guide for its format; Expiration needs a time zone"
         )
     return AwsError(message, operation=operation, code=code, retryable=retryable)
 
 
 def _refused(said: AwsError, wanted: Wanted) -> str:
-    """Return what to say of a service that was asked for credentials and gave none."""
+    """Return the message for a service that refused to issue credentials."""
     quoted = _said(said.code, str(said))
     if said.operation == "AssumeRoleWithWebIdentity":
         return (
-            f"the role {wanted.role or 'of the web identity'} could not be assumed with the web identity token ({quoted}); "
+            f"cannot assume role {wanted.role or 'of the web identity'} with the web identity token ({quoted}); "
             "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
         )
     if said.code in CREDENTIAL_CODES:
         return str(said)
     if said.retryable:
-        return f"{_UNOBTAINED}: {said.operation} answered {quoted}; repeat in a while"
+        return f"{_UNOBTAINED}: {said.operation} answered {quoted}; run again later"
     if said.operation == "AssumeRole" and wanted.mfa and "MultiFactorAuthentication" in str(said):
-        return f"the code of the MFA device {wanted.mfa} was not taken ({quoted}); repeat with the next one that it shows, and check mfa_serial and its clock"
+        return f"the code of the MFA device {wanted.mfa} was rejected ({quoted}); run again with its next code, and check mfa_serial and its clock"
     if said.operation == "AssumeRole":
         return (
-            f"the role {wanted.role or 'of the profile'} could not be assumed ({quoted}); "
+            f"cannot assume role {wanted.role or 'of the profile'} ({quoted}); "
             "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
         )
     if said.operation == "GetRoleCredentials":
         profile = f"profile {wanted.sign_on}" if wanted.sign_on else "the profile"
-        return f"the sign-on gave no credentials for {profile} ({quoted}); check sso_account_id and sso_role_name, and that you are assigned to that role there"
+        return f"SSO issued no credentials for {profile} ({quoted}); check sso_account_id and sso_role_name, and that you are assigned to that role"
     return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(wanted)}"
 
 
@@ -189,7 +189,7 @@ def _sign_in(wanted: Wanted) -> str:
     if not wanted.sign_on:
         return _SIGN_IN
     profile = "" if wanted.sign_on == "default" else f" --profile {shlex.quote(wanted.sign_on)}"
-    return f"sign in again (aws sso login{profile}) and repeat"
+    return f"sign in again (aws sso login{profile}) and run again"
 
 
 def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
@@ -202,22 +202,22 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
     # The service model calls the message exceptionMessage; botocore looks for message alone.
     text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
     if code.isdigit():
-        # A page of some front without an error of the service; botocore puts the status's own phrase there.
+        # An error page of a proxy, not of the service; botocore puts the phrase of the status there.
         code, text = f"HTTP{code}", ""
     called = str(getattr(error, "operation_name", "") or operation)
     throttled = status == 429 or code in THROTTLES
     failed = status >= 500 or code in _SLOW_ANSWER
-    known = status != 501  # "not implemented" stays so
+    known = status != 501  # "not implemented" does not change
     if code in CREDENTIAL_CODES:
-        message = f"AWS did not accept the credentials of the call {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
+        message = f"AWS rejected the credentials of {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
     elif throttled:
-        message = f"{called}: AWS refused the call for its rate ({_said(code, text)})"
+        message = f"{called}: throttled by AWS ({_said(code, text)})"
     elif text:
         message = text
     elif code in DENIED_CODES:
-        message = f"the caller is not allowed to perform {service}:{called}"
+        message = f"the caller is not authorized to perform {service}:{called}"
     else:
-        message = f"AWS answered {called} with HTTP status {status} and no explanation"
+        message = f"AWS answered {called} with HTTP status {status} and no message"
     return AwsError(
         message,
         operation=called,
@@ -245,11 +245,11 @@ def _from_below(error: Exception, operation: str, *, writes: bool, service: str 
 
 
 class _Fate(Enum):
-    """What became of a request that has no answer."""
+    """Whether a request without an answer was sent."""
 
-    HOPELESS = "never sent, and sending again would end alike"
-    UNSENT = "never sent; may work later"
-    UNKNOWN = "perhaps carried out"
+    HOPELESS = "not sent, a retry would fail alike"
+    UNSENT = "not sent, a retry may succeed"
+    UNKNOWN = "possibly carried out"
 
 
 class _Row(NamedTuple):
@@ -261,13 +261,13 @@ class _Row(NamedTuple):
     fate: _Fate = _Fate.HOPELESS
 
 
-# The first row that fits counts, so special cases stand before general ones.
+# The first matching row counts, so special cases come before general ones.
 _ROWS = (
     _Row((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
     _Row(
         (boto.PartialCredentialsError,),
         "PartialCredentials",
-        "the AWS credentials are incomplete: {text}; a key has two halves, and a role_arn in a profile wants a source_profile or a credential_source beside it",
+        "the AWS credentials are incomplete: {text}; a key has two parts, and a role_arn in a profile needs a source_profile or a credential_source",
     ),
     _Row(
         (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
@@ -284,19 +284,19 @@ _ROWS = (
             boto.MetadataRetrievalError,
         ),
         "Credentials",
-        "the AWS credentials could not be obtained: {text}; " + _SIGN_IN,
+        "cannot obtain AWS credentials: {text}; " + _SIGN_IN,
     ),
-    _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer came in time", _Fate.UNKNOWN),
+    _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer within the time limit", _Fate.UNKNOWN),
     _Row(
         (boto.ConnectTimeoutError,),
         "ConnectTimeout",
-        "{operation}: no connection in time to {endpoint}; check the network and proxy settings",
+        "{operation}: connecting to {endpoint} timed out; check the network and proxy settings",
         _Fate.UNSENT,
     ),
     _Row(
         (boto.SSLError,),
         "SSLError",
-        "{operation}: no trusted connection: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
+        "{operation}: TLS failed: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
     ),
     _Row(
         (boto.ProxyConnectionError,),
@@ -314,7 +314,7 @@ _ROWS = (
     _Row(
         (boto.HTTPClientError,),
         "ConnectionClosed",
-        "{operation}: the connection broke before the answer was there",
+        "{operation}: the connection closed before the answer arrived",
         _Fate.UNKNOWN,
     ),
     _Row(
@@ -323,7 +323,7 @@ _ROWS = (
         "{operation}: {text}; is the endpoint really that of {service}?",
         _Fate.UNKNOWN,
     ),
-    _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore refuses the parameters: {text}"),
+    _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore rejects the parameters: {text}"),
     _Row(
         (boto.DataNotFoundError,),
         "UnknownService",
@@ -333,12 +333,12 @@ _ROWS = (
 
 
 def _is_skew(code: str, text: str) -> bool:
-    """Whether AWS speaks of the time in a signature rather than of who signed (wording as in the API references of STS and others)."""
+    """Whether the error is about the time in a signature (wording as in the API references of STS and others)."""
     return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
 
 
 def masked(text: str) -> str:
-    """Mask what looks like a key or a token: a program that gives credentials may print them where it complains."""
+    """Mask what looks like a key or a token: a credential program may print them in its errors."""
     return _TOKEN.sub(
         lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0],
         text,
@@ -355,7 +355,7 @@ def _text(error: Exception) -> str:
 
 
 def _line_of(error: boto.ConfigParseError) -> int:
-    """Return the line that a configuration file could not be read at, or 0; its text is not shown, since it may hold a key."""
+    """Return the line of a configuration file's syntax error, or 0; its text is not shown, since it may hold a key."""
     cause = error.kwargs.get("error")
     found = getattr(cause, "errors", None)
     return _int(found[0][0] if found else getattr(cause, "lineno", 0))

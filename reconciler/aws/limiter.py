@@ -30,10 +30,10 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import RATES, pace_of
 
 _GIVE_WAY = 0.97
-"""What is left of the pace after a step down."""
+"""The share of the pace that is left after a step down."""
 
 _GIVE_WAY_MOST = 0.8
-"""What is left after the largest step."""
+"""The share that is left after the largest step."""
 
 _GIVE_WAY_SECONDS = 1.0
 """Refusals within this time count as one."""
@@ -42,16 +42,16 @@ _RECENT = 12
 """How many calls the share of refused ones looks back on."""
 
 _JITTER = 0.1
-"""A share of refused calls up to this is taken for jitter."""
+"""A share of throttled calls up to this is considered jitter."""
 
 _STEEPNESS = 1.5
-"""How much larger a step grows with the share of refused calls beyond that."""
+"""How much larger a step gets with the share of throttled calls beyond that."""
 
 _CREEP = 0.005
-"""How much of the full pace is won back in a second."""
+"""The share of the full pace that is regained in a second."""
 
 _LEAST = 0.1
-"""The share of the full pace that is never given up, so that the way back is not too long."""
+"""The smallest share of the full pace, so that recovery is not too slow."""
 
 _LONGEST_GAP = 1.0
 """Seconds between two successes that count as one second at most: nothing is learnt while nothing is sent."""
@@ -70,7 +70,7 @@ class _Lane:
 
 
 class Pacer:
-    """Spaces the calls of each operation. Safe to share between threads."""
+    """Spaces the calls of each operation. Thread-safe."""
 
     def __init__(
         self, *, clock: Callable[[], float], sleep: Callable[[float], None], rates: Mapping[str, float] = RATES
@@ -88,7 +88,7 @@ class Pacer:
             self._sleep(seconds)
 
     def reserve(self, operation: str) -> float:
-        """Take the next free moment of this operation and return how many seconds away it is."""
+        """Reserve the operation's next slot and return the seconds until then."""
         with self._lock:
             lane = self._lane(operation)
             now = self._clock()
@@ -97,7 +97,7 @@ class Pacer:
             return moment - now
 
     def succeeded(self, operation: str) -> None:
-        """Win back a little of the pace, never above our share of the published rate."""
+        """Regain a little of the pace, at most our share of the published rate."""
         with self._lock:
             lane = self._lane(operation)
             now = self._clock()
@@ -108,7 +108,7 @@ class Pacer:
             lane.succeeded_at = now
 
     def throttled(self, operation: str) -> None:
-        """Give way: AWS refused a call for its rate. Refusals within one second count once."""
+        """Slow down after a throttled call. Several within one second count once."""
         with self._lock:
             lane = self._lane(operation)
             now = self._clock()
@@ -119,7 +119,7 @@ class Pacer:
                 lane.rate = max(_LEAST * lane.ceiling, lane.rate * max(_GIVE_WAY_MOST, step))
 
     def rate(self, operation: str) -> float:
-        """Return the present pace of an operation, in calls a second."""
+        """Return the current pace of an operation, in calls a second."""
         with self._lock:
             return self._lane(operation).rate
 
@@ -132,7 +132,7 @@ class Pacer:
 
 
 class Pacers:
-    """One pacer for each place that counts calls: an account and a region of one service address. Safe to share between threads."""
+    """One pacer for each account and region of one service address, where AWS counts calls. Thread-safe."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Pacers:
         self._lock = threading.Lock()
 
     def of(self, account_id: str, region: str, endpoint_url: str) -> Pacer:
-        """Return the pacer of an account and region; whichever address of AWS is used, AWS counts once."""
+        """Return the pacer of an account and region. All addresses of AWS share one, as AWS counts them together."""
         key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"))
         with self._lock:
             if key not in self._pacers:
@@ -157,7 +157,7 @@ class Pacers:
 
 
 def is_aws(endpoint_url: str) -> bool:
-    """Whether an address is one of AWS's own."""
+    """Whether an address belongs to AWS."""
     return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
 
 
@@ -179,29 +179,29 @@ THROTTLES = frozenset(
         "TooManyUpdates",
     }
 )
-"""Error codes by which AWS services refuse a call for its rate; IVS's own is the first, with status 429, and the last is Parameter Store's."""
+"""Error codes of throttled calls; IVS's own is the first, with status 429, the last is Parameter Store's."""
 
 MAX_THROTTLED = 12
-"""Requests sent for one call while AWS keeps refusing for the rate."""
+"""Most requests sent for one call that is throttled."""
 
 MAX_FAILED = 5
-"""Requests sent for one call while AWS or the way to it keeps failing."""
+"""Most requests sent for one call when AWS or the connection fails."""
 
 _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
 
 
 class Repeat(Enum):
-    """What sending a call twice does."""
+    """The effect of sending a call twice."""
 
     READ = "read"
-    """Nothing is changed by it."""
+    """Changes nothing."""
     SAME = "same"
-    """The second call changes what the first did, to the same value."""
+    """The second call sets the same value."""
     DELETE = "delete"
     """The second call finds nothing."""
     ONCE = "once"
-    """The second call does it again."""
+    """The second call has its effect again."""
 
 
 _CLASSES: Mapping[str, Repeat] = {
@@ -227,17 +227,17 @@ _CLASSES: Mapping[str, Repeat] = {
 
 
 def class_of(operation: str) -> Repeat:
-    """Return what repeating the operation does; an operation not known here is taken to do its work again."""
+    """Return the effect of repeating an operation; an unknown one is assumed to have its effect again."""
     return _CLASSES.get(operation, Repeat.ONCE)
 
 
 def is_throttle(error: AwsError) -> bool:
-    """Whether AWS refused the call for its rate, so that nothing was done."""
+    """Whether the call was throttled, so that nothing was done."""
     return error.status == 429 or error.code in THROTTLES
 
 
 def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
-    """Whether a call that failed like this may be sent again after this many requests."""
+    """Whether a call that failed with this error may be sent again after this many requests."""
     if not error.retryable:
         return False
     if is_throttle(error):

@@ -32,7 +32,7 @@ class S3Door:
         self._made: Any = None  # botocore builds its clients at run time
 
     def read(self) -> tuple[Holder | None, str]:
-        """Return who holds or held it, and the token of what was read. Raises ``AwsError``."""
+        """Return its current or last holder, and the token of that state. Raises ``AwsError``."""
         data, token = self._object()
         if data is None:
             return None, ""
@@ -40,12 +40,12 @@ class S3Door:
             return from_json(json.loads(data)), token
         except (ValueError, RecursionError):
             raise AwsError(
-                f"{self.where} holds something else than a lock; name another key, or release it with unlock --force",
+                f"{self.where} is not a lock; choose another key, or release it with unlock --force",
                 operation="GetObject",
             ) from None
 
     def write(self, holder: Holder, token: str) -> str | None:
-        """Write, if nothing has changed since the token; return the new token, or ``None`` when something has. Raises ``AwsError``."""
+        """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
         body = json.dumps(to_json(holder), indent=1).encode() + b"\n"
         condition = {"IfMatch": token} if token else {"IfNoneMatch": "*"}
         for left in reversed(range(_TRIES)):
@@ -53,7 +53,7 @@ class S3Door:
                 answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
             except AwsError as error:
                 if error.code in _CHANGED or error.status == 412:
-                    # Perhaps by this very write, whose first answer was lost.
+                    # Possibly by this write itself, if its first answer was lost.
                     return self._token_of(body)
                 if not error.retryable or not left:
                     raise
@@ -63,7 +63,7 @@ class S3Door:
         raise AssertionError("the last try returns or raises")
 
     def force(self, holder: Holder) -> None:
-        """Write whatever stands there, understood or not. Raises ``AwsError``."""
+        """Overwrite the lock, whatever its state. Raises ``AwsError``."""
         _, token = self._object()
         self.write(holder, token)
 
@@ -105,7 +105,7 @@ class S3Door:
             from reconciler.aws.session import open_client, open_session
 
             session = open_session(self._target, self._target.endpoint_url)
-            # The endpoint of IVS is not that of S3; botocore finds that, AWS_ENDPOINT_URL_S3 included.
+            # The target's endpoint is that of IVS; botocore finds the one of S3, AWS_ENDPOINT_URL_S3 included.
             self._made = open_client(
                 session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
             )

@@ -41,12 +41,12 @@ def read_overview(
     if failures:
         raise joined(failures)
     notes = (
-        [f"the quotas that apply are not known ({applied.why_not}); shown are the documented defaults"]
+        [f"applied quotas are unknown ({applied.why_not}); documented defaults are shown"]
         if applied.why_not
         else []
     )
     if isinstance(streams, str):
-        notes.insert(0, f"what is on air is not known: {streams}")
+        notes.insert(0, f"live channels are unknown: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
     on_air = _broadcasts(streams, found[KindName.CHANNEL], stack) if isinstance(streams, Mapping) else None
     return Overview(name, account_id, region, counts, on_air, _used(counts, streams, applied), tuple(notes))
@@ -58,7 +58,7 @@ def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
         return list(whole_list(calls, kind, {}))
     except AwsError as error:
         if error.code in DENIED_CODES:
-            return f"the permission ivs:{kind.list} is missing"
+            return f"missing permission ivs:{kind.list}"
         return unreadable(kind, error, needed=False) or error
 
 
@@ -111,7 +111,7 @@ _PAGES = 20
 
 
 def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run time
-    """Ask once, without repeating: a plan must not wait long for what it can do without."""
+    """Return the applied quotas, read once without retries: a plan does not depend on them."""
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
     found: dict[str, int] = {}

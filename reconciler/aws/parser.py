@@ -1,4 +1,4 @@
-"""Turns an answer's bytes into a dict with one pass of the JSON module.
+"""A botocore response parser that turns an answer's bytes into a dict with one pass of the JSON module.
 
 botocore walks every member of every answer along its service model, which is most of what a list page costs.
 IVS answers hold JSON whose members are named as in the model, so the walk changes but two things.
@@ -19,10 +19,10 @@ from reconciler.terminal import whole
 
 
 class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
-    """What a botocore session asks for parsers; register it as the component ``response_parser_factory``."""
+    """A botocore session's factory of parsers; register it as the component ``response_parser_factory``."""
 
     def create_parser(self, protocol_name: str) -> object:
-        """Return our parser for REST-JSON, botocore's for the rest."""
+        """Return our parser for REST-JSON, botocore's for other protocols."""
         match protocol_name:
             case "rest-json":
                 return _PlainParser()
@@ -33,10 +33,10 @@ class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botoco
 
 
 class _Whole:
-    """Reads the JSON of errors, and of protocols that are botocore's, without halves of characters."""
+    """Reads JSON without lone surrogates, in errors and in botocore's own protocols too."""
 
     def _parse_body_as_json(self, body: bytes) -> Any:
-        """Return what a body says, as botocore's method of this name does; what is no JSON is a message."""
+        """Return the content of a body, as botocore's method of this name does; a body that is not JSON is a message."""
         try:
             said = _read(body) if body else {}
         except ValueError:
@@ -49,7 +49,7 @@ class _WholeJson(_Whole, JSONParser):  # type: ignore[misc]
 
 
 class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
-    """Parses successes plainly and errors as botocore does."""
+    """Parses successful answers directly, and errors as botocore does."""
 
     def parse(self, response: Mapping[str, Any], shape: object) -> dict[str, Any]:
         """Return the answer's members with ``ResponseMetadata``. Raises ``ResponseParserError`` for a success that is no JSON object."""
@@ -66,7 +66,7 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
             answer = None
         if not isinstance(answer, dict):
             raise ResponseParserError(
-                f"the body of an answer with HTTP status {status} is not a JSON object, or was cut short"
+                f"the body of an answer with HTTP status {status} is not a JSON object, or is truncated"
             )
         headers = response["headers"]
         answer["ResponseMetadata"] = {"RequestId": headers.get("x-amzn-requestid", ""), "HTTPStatusCode": status}
@@ -74,9 +74,9 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
 
 
 def _read(body: bytes) -> Any:
-    """Return what the JSON says, whole text. Raises ``ValueError``."""
+    """Return the value of a JSON text, without lone surrogates. Raises ``ValueError``."""
     answer = json.loads(body)
-    # Halves of characters are written as escapes, or as bytes that begin with 0xED, which few texts have. To look for one byte costs next to nothing.
+    # Lone surrogates are written as escapes, or as bytes that begin with 0xED, which few texts have. Searching for one byte costs almost nothing.
     doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
     return whole(answer) if doubtful else answer
 

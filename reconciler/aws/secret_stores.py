@@ -30,7 +30,7 @@ from reconciler.model.target import Sink, Store
 
 
 def to_file(path: Path, value: str) -> None:
-    """Write a file that was not there and that only its owner can read. Raises ``AwsError``."""
+    """Write a new file that only its owner can read. Raises ``AwsError``."""
     data = f"{value}\n".encode()
     try:
         if _at_once(path, data):
@@ -38,7 +38,7 @@ def to_file(path: Path, value: str) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise AwsError(
-            f"the file {path} is there already, and is not written over; name another", code="FileExists", calls=0
+            f"file {path} already exists and is not overwritten; choose another", code="FileExists", calls=0
         ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -48,13 +48,13 @@ def to_file(path: Path, value: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        # Half a value is of no use, and would stand in the way of the next try.
+        # Half a value is useless, and would block the next try.
         path.unlink(missing_ok=True)
         raise _unwritable(path, error) from None
 
 
 def _at_once(path: Path, data: bytes) -> bool:
-    """Write a file without a name, which nobody ever finds, and name it once it is on the disk; ``False`` where that cannot be done. Raises ``FileExistsError``."""
+    """Write an unnamed file and link it once it is on disk; return ``False`` if the system cannot do that. Raises ``FileExistsError``."""
     if not hasattr(os, "O_TMPFILE"):
         return False
     try:
@@ -71,14 +71,14 @@ def _at_once(path: Path, data: bytes) -> bool:
     except FileExistsError:
         raise
     except OSError:
-        return False  # the plain way works, or says what is wrong
+        return False  # the plain way works, or reports the error
     finally:
         os.close(folder)
     return True
 
 
 def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -> None:
-    """Keep a value of an embedded server, which opens nothing, in a file beside it.
+    """Store a stream key value of the sandbox, which is not a secret, in a file beside its state file.
 
     Raises ``AwsError`` if the file cannot be written, or another process locks it for more than ``patience`` seconds.
     """
@@ -88,8 +88,8 @@ def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -
         with os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)) as turn:
             if not locked(turn.fileno(), patience):
                 raise AwsError(
-                    f"{path}, which plays {sink}, has been locked by another process for more than {patience:g} seconds; "
-                    "look for one that is stopped, then repeat",
+                    f"{path}, the sandbox's {sink}, has been locked by another process for more than {patience:g} seconds; "
+                    "check for a stopped process, then run again",
                     code="FileLocked",
                     calls=0,
                 )
@@ -103,7 +103,7 @@ def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -
             scratch.replace(path)
     except OSError as error:
         raise AwsError(
-            f"{path}, which plays {sink}, cannot be written ({(error.strerror or 'unknown').lower()})",
+            f"{path}, the sandbox's {sink}, cannot be written ({(error.strerror or 'unknown').lower()})",
             code="FileUnwritable",
             calls=0,
         ) from None
@@ -111,14 +111,14 @@ def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -
 
 def _unwritable(path: Path, error: OSError) -> AwsError:
     return AwsError(
-        f"the file {path} cannot be written ({(error.strerror or 'unknown').lower()}); name another",
+        f"file {path} cannot be written ({(error.strerror or 'unknown').lower()}); choose another",
         code="FileUnwritable",
         calls=0,
     )
 
 
 NewClient = Callable[[str], Any]
-"""Makes a botocore client of a service, with the target's credentials and region. Raises botocore's errors."""
+"""Opens a botocore client of a service, with the target's credentials and region. Raises botocore's errors."""
 
 _ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
 _SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ssm"}
@@ -130,11 +130,11 @@ class Source(Protocol):
     """Where a value comes from."""
 
     def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        """Read a stream key's value and hand it to ``take``, whose errors come through. Raises ``AwsError``."""
+        """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
 
 
 class Courier:
-    """Carries values for one target. ``sandbox`` is the file that plays the stores of an embedded server, ``None`` for AWS."""
+    """Publishes stream key values of one target. ``sandbox`` is the file that stands for the stores of a sandbox, ``None`` for AWS."""
 
     def __init__(
         self,
@@ -154,16 +154,16 @@ class Courier:
         self._lock = threading.Lock()
 
     def deliver(self, arn: str, sink: Sink) -> Answer:
-        """Hand the value of a stream key over to a sink. Raises ``AwsError``, whose text never holds the value."""
+        """Publish the value of a stream key to a sink. Raises ``AwsError``, whose message never contains the value."""
         return self._source.hand_over(arn, self._opened(sink))
 
     def close(self) -> None:
-        """Close the ways to the stores."""
+        """Close the clients of the stores."""
         for client in self._clients.values():
             client.close()
 
     def _opened(self, sink: Sink) -> Callable[[str], None]:
-        """Return what takes a value; nothing is read from IVS before the way to the sink is open."""
+        """Return a function that takes a value; nothing is read from IVS before the sink's client is open."""
         if sink.store is Store.FILE:
             return lambda value: to_file(Path(sink.name), value)
         if self._sandbox is not None and not (
@@ -179,7 +179,7 @@ class Courier:
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         service = _SERVICES[sink.store]
-        # A botocore session is not to be used by several threads at once; its clients are.
+        # A botocore session is not thread-safe; its clients are.
         with self._lock:
             if service not in self._clients:
                 try:
@@ -188,14 +188,14 @@ class Courier:
                     raise to_aws_error(error, service, writes=False) from None
                 except ValueError as error:
                     raise AwsError(
-                        f"{sink} cannot be reached: {error}; correct {_ENDPOINTS[sink.store]}",
+                        f"cannot reach {sink}: {error}; correct {_ENDPOINTS[sink.store]}",
                         code="BadEndpoint",
                         calls=0,
                     ) from None
             return self._clients[service]
 
     def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
-        """Put a new version of the secret; a secret that is named and not there is made.
+        """Put a new version of the secret; a secret given by name is created if missing.
 
         To a caller who may write to named secrets only, AWS says of one that is not there that it is not allowed (seen by others): its ARN is not known yet.
         """
@@ -220,15 +220,15 @@ class Courier:
                 self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **about))
             except AwsError as error:
                 if denied and error.code in DENIED_CODES:
-                    # It may be there or not; whoever reads this knows which of the two permissions is meant.
-                    first.args = (f"{first}; and if it is not there: {_without(sink, error)}",)
+                    # Without permission to read, it is unknown whether it exists: name both permissions.
+                    first.args = (f"{first}; and if it does not exist: {_without(sink, error)}",)
                     raise first from None
                 if error.code != _THERE_ALREADY:
                     raise
             else:
                 return
         raise AwsError(
-            f"{sink} is neither there nor can it be made: somebody else makes and deletes it at the same time; apply again",
+            f"{sink} neither exists nor can be created: it is being created and deleted by another process; apply again",
             code=_NOT_THERE,
         )
 
@@ -242,7 +242,7 @@ class Courier:
         )
 
     def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
-        """Send, again where time may help: written twice, a value is the same."""
+        """Send, with retries: writing a value twice has the same result."""
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         calls = 0
@@ -260,16 +260,16 @@ class Courier:
 
 
 def _without(sink: Sink, error: AwsError) -> str:
-    return str(error).removeprefix(f"{sink} did not take it: ")
+    return str(error).removeprefix(f"{sink} refused it: ")
 
 
 def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:
     text = str(failure)
     if value in text:
-        text = f"{failure.code} (its text is left out, because it repeats the value)"
+        text = f"{failure.code} (message omitted because it contains the value)"
     head = "" if operation in text else f"{operation}: "
     return AwsError(
-        f"{sink} did not take it: {head}{text}",
+        f"{sink} refused it: {head}{text}",
         operation=operation,
         code=failure.code,
         status=failure.status,
