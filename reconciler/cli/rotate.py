@@ -139,7 +139,6 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     from dataclasses import replace
 
     from reconciler.errors import UsageError
-    from reconciler.plan.removal import counted
 
     actions = tuple(_advised(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
@@ -153,7 +152,7 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
         else ()
     )
     return replace(
-        plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes
+        plan, actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), notes=notes
     )
 
 
