@@ -139,7 +139,6 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     from dataclasses import replace
 
     from reconciler.errors import UsageError
-    from reconciler.plan.removal import counted
 
     actions = tuple(_advised(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
@@ -149,7 +148,7 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     left = len(plan.actions) - len(actions)
     notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run apply for them",) if left else ()
     return replace(
-        plan, actions=actions, summary=counted(plan.summary, actions), orphans=(), duplicates=(), notes=notes
+        plan, actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), notes=notes
     )
 
 

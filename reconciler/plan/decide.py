@@ -1,101 +1,195 @@
 """Desired and live state in, the plan of one target out.
 
-The order of questions: whose is it, which one is meant, what is due and why, what has to stay, which calls, what waits for what.
+Each resource of the spec gets a decision or none, then what left the spec. Everything else is found out about the decisions as a whole,
+as values beside them: what stays in use, how replacements are carried out, which calls that takes, what waits for what, what was selected.
+An action is put together from all of it, once; what is read only where a plan needs it (live channels, quotas) is joined by ``complete``.
 Nothing is read and nothing is run here; the same two states give the same plan, to the byte, whatever order they came in.
 
-What is due for each resource of the spec, and why: nothing, or a draft of one action.
-
-Kinds are taken in the order of creation, so that every reference is to something already decided: it stays and its ARN is known,
-it will be made and its ARN is bound later, or it cannot be had and whoever needs it is blocked.
+Kinds are decided in the order of creation, so that every reference is to something already decided: it stays and its ARN is known,
+it will be created and its ARN is bound later, or it is not going to be there and what needs it is blocked.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare, effective
 from reconciler.model.address import STACK, Address, KindName
 from reconciler.model.kinds import FIELDS, KINDS, Kind
-from reconciler.model.quotas import DEFAULTS
+from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
+    AS_DECIDED,
     BEGINNING,
     NOTHING,
     RECORDS,
     Bindings,
-    Draft,
+    Decision,
+    PlanInputs,
     Rotate,
-    Scene,
     channel_of,
     is_protected,
     names_of,
     tag_changes,
     why_update,
 )
-from reconciler.plan.order import Planned, action_key, link
+from reconciler.plan.guardrails import quota_uses, recounted_uses
+from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
+from reconciler.plan.order import Planned, actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import classify, has_failed, is_unsettled, settle
-from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Step, Summary, TargetPlan, Verb
-from reconciler.plan.removal import Removals, counted, held, removals
-from reconciler.plan.replacement import arrange, holders, slots
-from reconciler.plan.selection import select
+from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
+from reconciler.plan.removal import Removals, removals
+from reconciler.plan.replacement import held_material, treatments
+from reconciler.plan.selection import Selection, select, wanted
 from reconciler.plan.steps import steps_for
-from reconciler.plan.stream_keys import waiting_notes
+
+_NOBODY: Mapping[Address, str] = MappingProxyType({})
 
 
-def decide(scene: Scene) -> tuple[Draft, ...]:
-    """Return a draft for each resource of the spec that is not as it should be, in the order of kinds and ids."""
+def build_plan(
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    *,
+    target_name: str,
+    adopt: Mapping[Address, str] = _NOBODY,
+    limits: Mapping[KindName, int] = DEFAULTS,
+    rotate: Rotate = NOTHING,
+    now: datetime = BEGINNING,
+) -> TargetPlan:
+    """Return what to do so that live state becomes desired state.
+
+    ``limits`` are the quotas that apply, ``rotate`` the stream keys that this run was asked to rotate, ``now`` when this is.
+    ``adopt`` gives explicit consents: the ARN of the unowned resource to adopt for an address.
+    Raises ``UsageError`` for a consent that names nothing it could apply to.
+    """
+    owned = classify(desired, live, options, adopt)
+    kept, choices = settle(desired, owned, live.last_streams)
+    inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
+    decisions = decide(inputs)
+    removed = removals(inputs, decisions)
+    candidates = _candidates(inputs, (*decisions, *removed.deletes), removed)
+    dropped, left_out = _selected(candidates, inputs, removed)
+    actions = (
+        with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
+    )
+    orphans = [orphan for orphan in removed.orphans if wanted(options, orphan.address)]
+    duplicates = [duplicate for duplicate in removed.duplicates if wanted(options, duplicate.address)]
+    # Where a part is selected, the update of a key pair that gave way counts for its address as well.
+    due = candidates if options.only or options.exclude else decisions
+    changed = {one.address for one in due if one.verb is not Verb.DELETE}
+    return TargetPlan(
+        name=target_name,
+        account_id=live.account_id,
+        region=live.region,
+        spec_digest=desired.digest,
+        actions=actions,
+        summary=Summary(
+            unchanged=sum(address not in changed and wanted(options, address) for address in desired.resources),
+            foreign=len(owned.foreign),
+            orphaned=len(orphans),
+            defaults=_defaults(inputs),
+        ).counting(actions),
+        managed=owned.managed,
+        desired_count=len(desired.resources),
+        orphans=tuple(sorted(orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
+        duplicates=tuple(sorted(duplicates, key=lambda duplicate: str(duplicate.address))),
+        notes=(*sorted(owned.notes), *sorted(removed.notes), *sorted(stream_keys.waiting_notes(inputs)), *left_out),
+    )
+
+
+def complete(
+    plan: TargetPlan,
+    live: LiveState,
+    rules: LiveRules,
+    broadcasts: Broadcasts | None,
+    applied: Applied | None = None,
+) -> TargetPlan:
+    """Return a plan with what was read for its sake: live channels where it needs them off air, and quotas.
+
+    ``broadcasts`` is ``None`` where the plan touches no channel that may be live.
+    ``applied`` is ``None`` for a saved plan: its quotas are those that it knows, counted from what is there now.
+    """
+    actions, on_air = plan.actions, plan.on_air
+    notes = [*plan.notes, *(note for note in stop_live_notes(plan, rules) if note not in plan.notes)]
+    if broadcasts is not None and not broadcasts.unseen:
+        on_air = touched_live_channels(actions, broadcasts.streams)
+    if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
+        actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules))
+    if applied is None:
+        quotas = recounted_uses(plan.quotas, actions, plan.managed, live)
+    else:
+        quotas = quota_uses(actions, plan.managed, live, applied)
+        if applied.why_not and any(use.adjustable for use in quotas):
+            notes.append(
+                f"the quotas that apply are not known ({applied.why_not}), so the documented defaults are assumed"
+            )
+    return replace(
+        plan,
+        actions=actions,
+        summary=plan.summary.counting(actions),
+        notes=tuple(notes),
+        on_air=on_air,
+        wait_live=rules.wait_seconds,
+        quotas=quotas,
+    )
+
+
+def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
+    """Return a decision for each resource of the spec that is not as it should be, in the order of kinds and ids."""
     by_kind: dict[KindName, list[DesiredResource]] = {kind: [] for kind in KINDS}
-    for address, resource in scene.desired.resources.items():
+    for address, resource in inputs.desired.resources.items():
         by_kind[address.kind].append(resource)
     bindings: dict[Address, str | Ref | None] = {}
-    drafts: list[Draft] = []
+    decisions: list[Decision] = []
     for name, resources in by_kind.items():
         resources.sort(key=lambda resource: resource.address.id)
         for resource in resources:
-            draft = (
-                stream_keys.decide(scene, resource, bindings)
+            decision = (
+                stream_keys.decide(inputs, resource, bindings)
                 if name is KindName.STREAM_KEY
-                else _decide(scene, resource, bindings)
+                else _decide(inputs, resource, bindings)
             )
-            if draft is not None:
-                drafts.append(draft)
-                bindings[resource.address] = draft.binding
+            if decision is not None:
+                decisions.append(decision)
+                bindings[resource.address] = _binding(decision)
             elif name is not KindName.STREAM_KEY:
-                bindings[resource.address] = scene.kept[resource.address].arn
-    return tuple(drafts)
+                bindings[resource.address] = inputs.kept[resource.address].arn
+    return tuple(decisions)
 
 
-def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft | None:
-    live = scene.kept.get(resource.address)
+def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -> Decision | None:
+    live = inputs.kept.get(resource.address)
     wanted = _resolved(resource.properties, bindings)
     if live is None:
-        consent = scene.owned.consents.get(resource.address)
+        consent = inputs.owned.consents.get(resource.address)
         return (
-            _create(scene, resource, wanted, bindings)
+            _create(inputs, resource, wanted, bindings)
             if consent is None
-            else _adopt(scene, resource, consent, wanted, bindings)
+            else _adopt(inputs, resource, consent, wanted, bindings)
         )
     if resource.ignore:
         wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
-    untold = _untold(scene, live, wanted, bindings) if scene.live.unreadable else {}
+    untold = _untold(inputs, live, wanted, bindings) if inputs.live.unreadable else {}
     if untold:
         wanted = {**wanted, **untold}
     if wanted == live.properties and live.tags == resource.tags and not has_failed(live):
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
-    tags = tag_changes(scene, live, resource)
+    tags = tag_changes(live, resource, inputs.desired.ignore_tags)
     if untold:
         # Our record of the applied spec would say more than is known.
         tags = tuple(change for change in tags if change.path not in RECORDS)
     if has_failed(live):
         return _replace(
-            scene,
+            inputs,
             resource,
             live,
             wanted,
@@ -105,11 +199,11 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
         )
     if fields and kind.update is None:
         explanation = f"{names_of(fields)} cannot be changed in place: IVS has no operation that updates a {kind.title}"
-        return _replace(scene, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
+        return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
     reason, explanation = why_update(fields, tags)
-    return Draft(
+    return Decision(
         resource.address,
         Verb.UPDATE,
         reason,
@@ -127,17 +221,17 @@ def _decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draf
     )
 
 
-def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Draft:
+def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Decision:
     kind = KINDS[resource.address.kind]
     blocked = _missing(wanted, bindings)
     explanation = "it is in the spec and not in the account"
-    if kind.name in scene.live.unreadable:
+    if kind.name in inputs.live.unreadable:
         explanation = "it is in the spec; whether it is in the account is not known; what refers to something of its kind stays as it is"
         blocked = Blocked(
             "unreadable",
-            f"{kind.titles} could not be read ({scene.live.unreadable[kind.name]}); see to that, then plan again",
+            f"{kind.titles} could not be read ({inputs.live.unreadable[kind.name]}); see to that, then plan again",
         )
-    return Draft(
+    return Decision(
         resource.address,
         Verb.CREATE,
         Reason.NOT_IN_ACCOUNT,
@@ -150,13 +244,13 @@ def _create(scene: Scene, resource: DesiredResource, wanted: Mapping[str, Value]
 
 
 def _adopt(
-    scene: Scene, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
-) -> Draft:
+    inputs: PlanInputs, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
+) -> Decision:
     kind = KINDS[resource.address.kind]
     wanted = effective(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(wanted, bindings)
-    if live.tags.get(STACK, scene.desired.stack) != scene.desired.stack:
+    if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "foreign",
             f"{live.arn} belongs to another stack: it carries the tag {STACK}={live.tags[STACK]}; have that stack forget it (or remove the tag), then adopt it",
@@ -175,7 +269,7 @@ def _adopt(
             "foreign",
             f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; let the spec say what is there, adopt it, then change the spec",
         )
-    return Draft(
+    return Decision(
         resource.address,
         Verb.ADOPT,
         Reason.CONSENTED,
@@ -183,32 +277,32 @@ def _adopt(
         live=live,
         desired=resource,
         wanted=wanted,
-        changes=(*fields, *tag_changes(scene, live, resource)),
+        changes=(*fields, *tag_changes(live, resource, inputs.desired.ignore_tags)),
         blocked=blocked,
     )
 
 
 def _replace(
-    scene: Scene,
+    inputs: PlanInputs,
     resource: DesiredResource,
     live: LiveResource,
     wanted: Mapping[str, Value],
     changes: tuple[FieldChange, ...],
     reason: Reason,
     explanation: str,
-) -> Draft:
+) -> Decision:
     blocked = None
     if is_protected(live) or resource.protect:
         blocked = Blocked(
             "protected",
             f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it",
         )
-    elif KindName.CHANNEL in scene.live.unreadable and _is_referenced(KINDS[live.kind]):
+    elif KindName.CHANNEL in inputs.live.unreadable and _is_referenced(KINDS[live.kind]):
         blocked = Blocked(
             "unreadable",
-            f"channels could not be read ({scene.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it",
+            f"channels could not be read ({inputs.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it",
         )
-    return Draft(
+    return Decision(
         resource.address,
         Verb.REPLACE,
         reason,
@@ -219,6 +313,21 @@ def _replace(
         changes=changes,
         blocked=blocked,
     )
+
+
+def _binding(decision: Decision) -> str | Ref | None:
+    """Return the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
+    match decision.verb:
+        case Verb.CREATE:
+            return None if decision.blocked else Ref(decision.address)
+        case Verb.REPLACE if decision.blocked is None:
+            return Ref(decision.address)
+        case Verb.REPLACE if decision.reason is Reason.CREATE_FAILED:
+            return None
+        case Verb.ADOPT if decision.blocked is not None:
+            return None
+        case _:
+            return decision.live.arn if decision.live else None
 
 
 def _is_referenced(kind: Kind) -> bool:
@@ -235,13 +344,15 @@ def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[st
     return {**properties, **known} if known else properties
 
 
-def _untold(scene: Scene, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings) -> dict[str, Value]:
+def _untold(
+    inputs: PlanInputs, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
+) -> dict[str, Value]:
     """Return the references, as they are, of which nobody can tell whether they are as the spec says, because what they should name could not be read."""
     return {
         name: live.properties[name]
         for name, value in wanted.items()
         if isinstance(value, Ref)
-        and value.address.kind in scene.live.unreadable
+        and value.address.kind in inputs.live.unreadable
         and bindings.get(value.address) is None
         and name in live.properties
     }
@@ -261,102 +372,47 @@ def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:
     return (value.address for value in wanted.values() if isinstance(value, Ref))
 
 
-_NOBODY: Mapping[Address, str] = MappingProxyType({})
-
-
-def build_plan(
-    desired: DesiredState,
-    live: LiveState,
-    options: PlanOptions,
-    *,
-    target_name: str,
-    adopt: Mapping[Address, str] = _NOBODY,
-    limits: Mapping[KindName, int] = DEFAULTS,
-    rotate: Rotate = NOTHING,
-    now: datetime = BEGINNING,
-) -> TargetPlan:
-    """Return what to do so that live state becomes desired state.
-
-    ``limits`` are the quotas that apply, ``rotate`` the stream keys that this run was asked to make anew, ``now`` when this is. ``adopt`` gives explicit consents: the ARN of the unowned resource to take over for an address.
-    Raises ``UsageError`` for a consent that names nothing it could apply to.
-    """
-    owned = classify(desired, live, options, adopt)
-    kept, choices = settle(desired, owned, live.last_streams)
-    scene = Scene(desired, live, options, owned, kept, choices, limits, rotate, now)
-    drafts = decide(scene)
-    leaving = removals(scene, drafts)
-    drafts, deletes = held(scene, drafts, leaving.deletes)
-    drafts = arrange(scene, drafts, deletes)
-    actions = tuple(
-        sorted((_action(draft, steps) for draft, steps in _with_steps(scene, (*drafts, *deletes))), key=action_key)
-    )
-    plan = TargetPlan(
-        name=target_name,
-        account_id=live.account_id,
-        region=live.region,
-        spec_digest=desired.digest,
-        actions=actions,
-        summary=_summary(scene, drafts, leaving, actions),
-        managed=owned.managed,
-        desired_count=len(desired.resources),
-        orphans=tuple(sorted(leaving.orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
-        duplicates=tuple(sorted(leaving.duplicates, key=lambda duplicate: str(duplicate.address))),
-        notes=(*sorted(owned.notes), *sorted(leaving.notes), *sorted(waiting_notes(scene))),
-    )
-    return select(plan, options, desired.resources)
-
-
-def _with_steps(scene: Scene, drafts: tuple[Draft, ...]) -> list[Planned]:
+def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Removals) -> list[Action]:
+    """Return the actions that decisions come to, in order, before a part of them is selected."""
+    free = {kind: limit - len(inputs.live.of(kind)) for kind, limit in inputs.limits.items()}
+    treated = treatments(inputs, decisions, removed.in_use, free)
     unsettled = {
         resource.arn: resource
         for kind in KINDS.values()
         if kind.ready
-        for resource in scene.live.of(kind.name)
+        for resource in inputs.live.of(kind.name)
         if is_unsettled(resource)
     }
     born = {
         channel_of(resource): address
-        for address, resource in scene.desired.resources.items()
+        for address, resource in inputs.desired.resources.items()
         if address.kind is KindName.STREAM_KEY
     }
     numbers: Counter[Address] = Counter()
-    planned: list[Planned] = []
-    for draft in drafts:
-        steps = steps_for(draft, first=numbers[draft.address] + 1, born=born.get(draft.address), unsettled=unsettled)
-        numbers[draft.address] += len(steps)
-        planned.append((draft, steps))
-    places = {kind: slots(scene, kind) for kind in scene.limits if kind not in scene.live.unreadable}
-    return link(planned, scene.owned.users, places, holders(scene), scene.limits)
+    planned = []
+    for index, decision in enumerate(decisions):
+        treatment, address = treated.get(index, AS_DECIDED), decision.address
+        steps = steps_for(decision, treatment, first=numbers[address] + 1, born=born.get(address), unsettled=unsettled)
+        numbers[address] += len(steps)
+        planned.append(Planned(decision, treatment, steps))
+    known = {kind: places for kind, places in free.items() if kind not in inputs.live.unreadable}
+    material = held_material(inputs.live.of(KindName.PLAYBACK_KEY_PAIR))
+    return actions_of(planned, inputs.owned.users, known, material, inputs.limits)
 
 
-def _action(draft: Draft, steps: tuple[Step, ...]) -> Action:
-    return Action(
-        address=draft.address,
-        verb=draft.verb,
-        reason=draft.reason,
-        explanation=draft.explanation,
-        arn=None if draft.live is None else draft.live.arn,
-        changes=draft.changes,
-        steps=steps,
-        observed=draft.observed,
-        order=draft.order,
-        blocked=draft.blocked,
-        warnings=draft.warnings,
-    )
+def _selected(candidates: list[Action], inputs: PlanInputs, removed: Removals) -> Selection:
+    if not (inputs.options.only or inputs.options.exclude):
+        return Selection({}, ())
+    others = (*inputs.desired.resources, *(orphan.address for orphan in removed.orphans))
+    return select(candidates, inputs.options, others)
 
 
-def _summary(scene: Scene, drafts: tuple[Draft, ...], leaving: Removals, actions: tuple[Action, ...]) -> Summary:
+def _defaults(inputs: PlanInputs) -> int:
+    """Count the fields that neither the spec nor the live resource names: the service's default holds."""
     widths = {kind: len(fields) for kind, fields in FIELDS.items()}
-    desired = scene.desired.resources
-    defaults = sum(
+    desired = inputs.desired.resources
+    return sum(
         widths[address.kind] - len(resource.properties.keys() | desired[address].properties.keys())
-        for address, resource in scene.kept.items()
+        for address, resource in inputs.kept.items()
         if address in desired
     )
-    rest = Summary(
-        unchanged=len(desired) - len(drafts),
-        foreign=len(scene.owned.foreign),
-        orphaned=len(leaving.orphans),
-        defaults=defaults,
-    )
-    return counted(rest, actions)

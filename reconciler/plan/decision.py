@@ -1,14 +1,11 @@
-"""What the deciding modules hand one another before there are actions.
+"""What is decided about one resource, what a decision is made from, and the words and parts that decisions share.
 
-A ``Scene`` is everything a decision may look at; a ``Draft`` is a decision about one resource, from which ``steps`` makes calls and ``build`` an action.
+``PlanInputs`` is everything that a decision may depend on. A ``Decision`` says what is due and why; a ``Treatment`` is what the rest of
+the plan means for it. From both ``steps`` makes calls, and ``decide`` the action.
 
-Making a stream key anew and handing its value over: which steps, and which tags say how far it has come.
-
-A key that is made by a rotation says in its create call which label it was made for, and that its value waits.
-Where the value went is written last, so that whatever stops in between, the next plan goes on from there: it reads the value once more and makes no other key.
-The value itself is in no plan: a step names where it goes, and the executor sees to it that it goes nowhere else.
-
-Why a resource is updated, and what counts as a difference of tags. Shared by everything that decides.
+A rotated stream key says in its create call which label it was made for, and that its value is not published yet.
+Where the value was published is written last, so that after an interruption the next plan continues there: it reads the value again and creates
+no other key. The value itself is in no plan: a step names where it goes, and the executor publishes it there and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,12 +23,21 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.target import Sink, Store
 from reconciler.model.values import Ref, Value
 from reconciler.plan.pairing import Choice, Ownership
-from reconciler.plan.plan import Blocked, Observed, PlanOptions, Reason, ReplaceOrder, Step, Verb
+from reconciler.plan.plan import Blocked, PlanOptions, Reason, ReplaceOrder, Step, Verb
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a plan that knows none: nothing is over yet."""
+
+RECORDS = frozenset({"/tags/" + escape(SPEC)})
+"""Our own record of the spec that was last applied, as a path."""
+
+Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
+"""By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """What one run was asked for beside what the spec says: keys to make anew, a file for the value, and whether also while the channel is on air."""
+    """What one run was asked for beside what the spec says: keys to rotate, a file for the value, and whether also while the channel is live."""
 
     addresses: frozenset[Address] = frozenset()
     file: Sink | None = None
@@ -39,6 +45,109 @@ class Rotate:
 
 
 NOTHING = Rotate()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """Both states, who owns what, and what this run may do.
+
+    ``limits`` are the quotas that apply. ``rotate`` is what this run was asked to rotate, ``now`` when the plan is made.
+    ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
+    """
+
+    desired: DesiredState
+    live: LiveState
+    options: PlanOptions
+    owned: Ownership
+    kept: Mapping[Address, LiveResource]
+    choices: Mapping[Address, Choice]
+    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
+    rotate: Rotate = NOTHING
+    now: datetime = BEGINNING
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is due for one resource, and why.
+
+    ``live`` is what is there, ``desired`` what the spec says.
+    ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
+    ``deliver`` is where the value of a stream key goes once it is there.
+    """
+
+    address: Address
+    verb: Verb
+    reason: Reason
+    explanation: str
+    live: LiveResource | None = None
+    desired: DesiredResource | None = None
+    wanted: Mapping[str, Value] = field(default_factory=dict)
+    changes: tuple[FieldChange, ...] = ()
+    blocked: Blocked | None = None
+    warnings: tuple[str, ...] = ()
+    deliver: tuple[Sink, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Which channels use a resource, and why they go on doing so. ``by_others`` says that one of them is not this stack's."""
+
+    said: str
+    by_others: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What the rest of the plan means for a decision: how a replacement is carried out, and why something has to stay.
+
+    ``lets_go`` is false for a replacement whose delete half has to stay undone.
+    ``retires`` is until when a key pair that is replaced stays; empty when it goes at once.
+    """
+
+    blocked: Blocked | None = None
+    order: ReplaceOrder | None = None
+    lets_go: bool = True
+    retires: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+AS_DECIDED = Treatment()
+
+
+def channel_of(key: DesiredResource) -> Address:
+    """Return the address of the channel that a stream key of the spec belongs to."""
+    channel = key.properties.get("channelArn")
+    return channel.address if isinstance(channel, Ref) else Address(KindName.CHANNEL, key.address.id)
+
+
+def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its sentence."""
+    if fields:
+        return (
+            Reason.PROPERTIES_DIFFER,
+            f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
+        )
+    if all(change.path in RECORDS for change in tags):
+        return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
+    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
+    return Reason.TAGS_DIFFER, f"only tags differ from the spec: {', '.join(keys)}"
+
+
+def tag_changes(live: LiveResource, resource: DesiredResource, ignored: tuple[str, ...]) -> tuple[FieldChange, ...]:
+    """Return the tags that differ, without those that match the project's ``ignored`` patterns."""
+    if not ignored:
+        return compare_tags(live.tags, resource.tags, resource.ignore)
+    return compare_tags(comparable(live.tags, ignored), comparable(resource.tags, ignored), resource.ignore)
+
+
+def is_protected(live: LiveResource) -> bool:
+    """Whether the live resource itself says that it is protected, whatever any file says."""
+    return live.tags.get(PROTECT) == "true"
+
+
+def names_of(changes: tuple[FieldChange, ...]) -> str:
+    """Return the names of the fields that changes speak of, each once."""
+    return ", ".join(dict.fromkeys(change.field for change in changes))
 
 
 def sinks_of(resource: DesiredResource, asked: Rotate) -> tuple[Sink, ...]:
@@ -93,117 +202,3 @@ def where_to(deliver: tuple[Sink, ...]) -> str:
     if deliver:
         return f"its value goes to {' and to '.join(map(str, deliver))}"
     return "no sink is named: whoever runs the encoder reads its value with aws ivs get-stream-key"
-
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time of a plan that knows none: nothing is over yet."""
-
-Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
-"""By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Both states, who owns what, and what this run may do.
-
-    ``limits`` are the quotas that apply. ``rotate`` is what this run was asked to make anew, ``now`` when the plan is made.
-    ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
-    """
-
-    desired: DesiredState
-    live: LiveState
-    options: PlanOptions
-    owned: Ownership
-    kept: Mapping[Address, LiveResource]
-    choices: Mapping[Address, Choice]
-    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
-    rotate: Rotate = NOTHING
-    now: datetime = BEGINNING
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A decision about one resource.
-
-    ``live`` is what is there, ``desired`` what the spec says.
-    ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
-    ``lets_go`` is false for a replacement whose delete half has to stay undone.
-    ``deliver`` is where the value of a stream key goes once it is there.
-    ``retires`` is until when a key pair that is replaced stays; empty when it goes at once.
-    """
-
-    address: Address
-    verb: Verb
-    reason: Reason
-    explanation: str
-    live: LiveResource | None = None
-    desired: DesiredResource | None = None
-    wanted: Mapping[str, Value] = field(default_factory=dict)
-    changes: tuple[FieldChange, ...] = ()
-    order: ReplaceOrder | None = None
-    blocked: Blocked | None = None
-    warnings: tuple[str, ...] = ()
-    lets_go: bool = True
-    deliver: tuple[Sink, ...] = ()
-    retires: str = ""
-
-    @property
-    def observed(self) -> Observed | None:
-        """What planning saw of the live resource."""
-        return None if self.live is None else Observed(self.live.properties, self.live.tags, self.live.state)
-
-    @property
-    def binding(self) -> str | Ref | None:
-        """The ARN that others reach this resource by: known, bound by this plan, or none because it is not going to be there."""
-        match self.verb:
-            case Verb.CREATE:
-                return None if self.blocked else Ref(self.address)
-            case Verb.REPLACE if self.blocked is None:
-                return Ref(self.address)
-            case Verb.REPLACE if self.reason is Reason.CREATE_FAILED:
-                return None
-            case Verb.ADOPT if self.blocked is not None:
-                return None
-            case _:
-                return self.live.arn if self.live else None
-
-
-def channel_of(key: DesiredResource) -> Address:
-    """Return the address of the channel that a stream key of the spec belongs to."""
-    channel = key.properties.get("channelArn")
-    return channel.address if isinstance(channel, Ref) else Address(KindName.CHANNEL, key.address.id)
-
-
-RECORDS = frozenset({"/tags/" + escape(SPEC)})
-"""Our own record of the spec that was last applied, as a path."""
-
-
-def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its sentence."""
-    if fields:
-        return (
-            Reason.PROPERTIES_DIFFER,
-            f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
-        )
-    if all(change.path in RECORDS for change in tags):
-        return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
-    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
-    return Reason.TAGS_DIFFER, f"only tags differ from the spec: {', '.join(keys)}"
-
-
-def tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
-    """Return the tags that differ, without those that the project ignores."""
-    patterns = scene.desired.ignore_tags
-    if not patterns:
-        return compare_tags(live.tags, resource.tags, resource.ignore)
-    return compare_tags(comparable(live.tags, patterns), comparable(resource.tags, patterns), resource.ignore)
-
-
-def is_protected(live: LiveResource) -> bool:
-    """Whether the live resource itself says that it is protected, whatever any file says."""
-    return live.tags.get(PROTECT) == "true"
-
-
-def names_of(changes: tuple[FieldChange, ...]) -> str:
-    """Return the names of the fields that changes speak of, each once."""
-    return ", ".join(dict.fromkeys(change.field for change in changes))

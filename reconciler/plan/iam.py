@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from reconciler.errors import UsageError
 from reconciler.model.address import STACK, KindName
-from reconciler.model.kinds import CHANNEL, KINDS, RECORDING_CONFIGURATION, STREAM_KEY
+from reconciler.model.kinds import CHANNEL, KINDS, RECORDING_CONFIGURATION, STREAM_KEY, Kind
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, Sink, Store, Target
 
@@ -186,53 +186,43 @@ def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
 
 
 def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
+    """Yield what each kind of change takes; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
-    stacks = sorted({place.desired.stack for place in places})
-    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
-    owned = {"StringEquals": {_OWNED: stacks}}
-    owning = {"StringEquals": {_OWNING: stacks}}
     going = list(KINDS.values()) if wishes.prune or any(place.target.prune for place in places) else kinds
-    types = sorted({kind.name for kind in (*kinds, *going)}, key=list(KINDS).index)
-    everywhere = [arn for name in types for arn in _arns(places, name)]
+    touched = [kind for kind in KINDS.values() if kind in going]
     # A channel is made together with its key, whether or not the spec speaks of it.
-    made = [kind.name for kind in kinds] + (
-        [KindName.STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else []
-    )
-    makes = [arn for name in made for arn in _arns(places, name)]
-    if kinds:
-        yield _allow("Create", [kind.create for kind in kinds], makes, owning)
+    made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
+    named = [kind for kind in kinds if kind.update and kind.update not in _WITHOUT_RESOURCE]
+    deleted = [kind for kind in going if kind is not STREAM_KEY]
+    awaited = [kind for kind in touched if kind.ready and kind is not RECORDING_CONFIGURATION]
+    stopped = [CHANNEL, STREAM_KEY] if wishes.stop_live else []
+
+    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+    owned = {"StringEquals": {_OWNED: sorted({place.desired.stack for place in places})}}
+    owning = {"StringEquals": {_OWNING: sorted({place.desired.stack for place in places})}}
+    rows: list[tuple[str, Sequence[str | None], Sequence[Kind] | None, Mapping[str, object] | None]] = [
+        ("Create", [kind.create for kind in kinds], made, owning),
         # A new resource, and the key born with a channel, carry no owner yet; what another stack owns cannot be taken over.
-        yield _allow("TagWhatIsNew", ["TagResource"], makes, {**owning, "Null": {_OWNED: "true"}})
-    updates = [kind.update for kind in kinds if kind.update]
-    if named := [update for update in updates if update not in _WITHOUT_RESOURCE]:
-        yield _allow(
-            "Update", named, [arn for kind in kinds if kind.update in named for arn in _arns(places, kind.name)], owned
-        )
-    if unnamed := [update for update in updates if update in _WITHOUT_RESOURCE]:
-        yield _allow("UpdateWhatNamesNoResource", unnamed, "*", regions)
-    if everywhere:
-        yield _allow("Tag", ["TagResource", "UntagResource"], everywhere, owned)
-    deletes = [kind for kind in going if kind is not STREAM_KEY]
-    if deletes:
-        yield _allow(
-            "Delete",
-            [kind.delete for kind in deletes],
-            [arn for kind in deletes for arn in _arns(places, kind.name)],
-            owned,
-        )
-    if CHANNEL in going:
+        ("TagWhatIsNew", ["TagResource"] if kinds else [], made, {**owning, "Null": {_OWNED: "true"}}),
+        ("Update", [kind.update for kind in named], named, owned),
+        (
+            "UpdateWhatNamesNoResource",
+            [kind.update for kind in kinds if kind.update in _WITHOUT_RESOURCE],
+            None,
+            regions,
+        ),
+        ("Tag", ["TagResource", "UntagResource"] if touched else [], touched, owned),
+        ("Delete", [kind.delete for kind in deleted], deleted, owned),
         # A channel's key goes with it, whether or not it was ever tagged.
-        yield _allow("DeleteTheKeyOfAChannel", [CHANNEL.delete], _arns(places, KindName.STREAM_KEY))
-    if waits := [
-        kind for kind in KINDS.values() if kind.name in types and kind.ready and kind is not RECORDING_CONFIGURATION
-    ]:
-        yield _allow("Wait", [kind.get for kind in waits], [arn for kind in waits for arn in _arns(places, kind.name)])
-    if STREAM_KEY in kinds or wishes.stop_live:
-        yield _allow("ReplaceKeys", [STREAM_KEY.delete], _arns(places, KindName.STREAM_KEY))
-    if wishes.stop_live:
-        yield _allow(
-            "StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list], _channels_and_keys(places), None
-        )
+        ("DeleteTheKeyOfAChannel", [CHANNEL.delete] if CHANNEL in going else [], [STREAM_KEY], None),
+        ("Wait", [kind.get for kind in awaited], awaited, None),
+        ("ReplaceKeys", [STREAM_KEY.delete] if STREAM_KEY in kinds or stopped else [], [STREAM_KEY], None),
+        ("StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list] if stopped else [], stopped, None),
+    ]
+    for sid, operations, resources, condition in rows:
+        if operations:
+            arns = "*" if resources is None else [arn for kind in resources for arn in _arns(places, kind.name)]
+            yield _allow(sid, operations, arns, condition)
     yield from _recording(places, kinds)
     yield from _handing_over(places)
     yield from _locks(places)
@@ -285,7 +275,7 @@ def _locks(places: Sequence[Place]) -> Iterator[Statement]:
 
 
 def _allow(
-    sid: str, operations: Iterable[str], resources: object, condition: Mapping[str, object] | None = None
+    sid: str, operations: Iterable[str | None], resources: object, condition: Mapping[str, object] | None = None
 ) -> Statement:
     statement: Statement = {
         "Sid": sid,
@@ -303,10 +293,6 @@ def _arns(places: Sequence[Place], kind: KindName) -> list[str]:
     return sorted(
         {f"arn:aws:ivs:{region}:{place.target.account_id or '*'}:{KINDS[kind].arn_type}/*" for place in places}
     )
-
-
-def _channels_and_keys(places: Sequence[Place]) -> list[str]:
-    return _arns(places, KindName.CHANNEL) + _arns(places, KindName.STREAM_KEY)
 
 
 def _has(places: Sequence[Place], kind: KindName) -> bool:

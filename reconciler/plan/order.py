@@ -1,4 +1,4 @@
-"""What waits for what, across all actions of a target, and the one total order of everything.
+"""From decisions to actions in one total order: what waits for what, and what follows when an action is not carried out.
 
 Steps wait for what binds or readies the ARN they name; a delete waits for every channel that uses what it deletes;
 an import waits for the delete that frees its public key or its place.
@@ -8,32 +8,46 @@ The order of actions is (phase, rank, address): makers by rising rank, then dele
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import Draft
-from reconciler.plan.plan import Action, ReplaceOrder, Step, Verb
-
-Planned: TypeAlias = tuple[Draft, tuple[Step, ...]]
-"""A draft and the calls it takes."""
+from reconciler.plan.decision import Decision, Treatment
+from reconciler.plan.plan import Action, Blocked, Observed, ReplaceOrder, Step, Verb
 
 Edges: TypeAlias = dict[str, set[str]]
 """By step, the steps it waits for beside the one before it in its own action."""
 
 
-def link(
-    planned: list[Planned],
+class Planned(NamedTuple):
+    """A decision, what the rest of the plan means for it, and the calls it takes."""
+
+    decision: Decision
+    treatment: Treatment
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out about an action after it was planned: the steps that are left of it, why it is blocked, and what to warn of."""
+
+    steps: tuple[Step, ...]
+    blocked: Blocked | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def actions_of(
+    planned: Sequence[Planned],
     users: Mapping[str, tuple[LiveResource, ...]],
     free: Mapping[KindName, int],
     held: Mapping[str, str],
     limits: Mapping[KindName, int],
-) -> list[Planned]:
-    """Add to each step the steps of other actions that must be done before it.
+) -> list[Action]:
+    """Return the actions that decisions come to, in order, each step with the steps of other actions that must be done before it.
 
     ``users`` are the channels by the ARN they refer to, ``free`` the places left in the quotas ``limits``,
     ``held`` the key pair that holds each public key now.
@@ -43,20 +57,78 @@ def link(
     _after_bindings(planned, edges)
     _after_users(planned, users, edges)
     _after_material(planned, held, edges)
-    pressed: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for kind, places in free.items():
-        pressed |= _after_places([item for item in planned if item[0].address.kind is kind], places, edges, planned)
-    return [
-        (_warned(draft, steps, pressed, limits), tuple(_later(step, edges) for step in steps))
-        for draft, steps in planned
+        quota = f"the quota is {limits[kind]:,} {KINDS[kind].titles} and there is no place left for this one"
+        for step, freed in _after_places(kind, planned, places, edges).items():
+            warnings[step] = (
+                f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}"
+                if freed
+                else f"{quota}; delete one first, or IVS will refuse"
+            )
+    return sorted((_action(item, edges, warnings) for item in planned), key=action_key)
+
+
+def blocked_verdicts(
+    actions: Sequence[Action],
+    blocks: Mapping[int, Blocked],
+    dropped: Mapping[int, str],
+    steps: Sequence[tuple[Step, ...]] | None = None,
+) -> dict[int, Verdict]:
+    """Return what becomes of actions that are blocked, and of those that wait for one that is blocked or left out, by place.
+
+    ``dropped`` gives for each action left out the reason that its dependants are told. ``steps`` are those of each action, where they are not its own.
+    A blocked action has no steps, so that nobody can run it by mistake; nothing else waits for a step that is gone.
+    A replacement whose delete half waits for one keeps its create half: what it replaces stays until a later plan can delete it.
+    """
+    steps = steps or [action.steps for action in actions]
+    followers = _followers(steps)
+    found = {index: Verdict((), blocked) for index, blocked in blocks.items()}
+    gone = [
+        (step.id, f"{actions[index].address}, which {why}") for index, why in dropped.items() for step in steps[index]
     ]
+    gone += [(step.id, f"{actions[index].address}, which is blocked") for index in blocks for step in steps[index]]
+    while gone:
+        lost, why = gone.pop()
+        for index in followers.get(lost, ()):
+            left = found[index].steps if index in found else steps[index]
+            if index in dropped or not any(lost in step.after for step in left):
+                continue
+            before = found[index].warnings if index in found else ()
+            found[index] = _without(actions[index], left, lost, why, before)
+            kept = {step.id for step in found[index].steps}
+            gone += [(step.id, f"{actions[index].address}, which is blocked") for step in left if step.id not in kept]
+    return found
+
+
+def with_verdicts(
+    actions: Sequence[Action], verdicts: Mapping[int, Verdict], dropped: Container[int] = ()
+) -> tuple[Action, ...]:
+    """Return the actions with what was found out about them, by place, and without those that are left out."""
+    return tuple(
+        replace(
+            action,
+            steps=verdict.steps,
+            blocked=verdict.blocked or action.blocked,
+            warnings=(*action.warnings, *verdict.warnings),
+        )
+        if (verdict := verdicts.get(index))
+        else action
+        for index, action in enumerate(actions)
+        if index not in dropped
+    )
+
+
+def names_replaced(action: Action, step: Step) -> bool:
+    """Whether a step of a replacement is about the resource that is replaced, not about the one that takes its place."""
+    return step.parameters.get("arn") == action.arn
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:
     """Return what actions are sorted by: a total order that depends on nothing but their content."""
-    rank = KINDS[action.kind].rank
-    last = action.verb is Verb.DELETE
-    return (int(last), -rank if last else rank, action.kind.value, action.address.id, action.arn or "")
+    address, last = action.address, action.verb is Verb.DELETE
+    rank = KINDS[address.kind].rank
+    return (int(last), -rank if last else rank, address.kind.value, address.id, action.arn or "")
 
 
 def in_order(actions: Iterable[Action]) -> tuple[Step, ...]:
@@ -102,31 +174,61 @@ def references(value: Value) -> Iterable[Ref]:
             yield from references(item)
 
 
-def _later(step: Step, edges: Edges) -> Step:
-    return replace(step, after=tuple(sorted({*step.after, *edges[step.id]}))) if step.id in edges else step
-
-
-def _warned(draft: Draft, steps: tuple[Step, ...], pressed: Mapping[str, str], limits: Mapping[KindName, int]) -> Draft:
-    freed = next((pressed[step.id] for step in steps if step.id in pressed), None)
-    if freed is None:
-        return draft
-    quota = f"the quota is {limits[draft.address.kind]:,} {KINDS[draft.address.kind].titles} and there is no place left for this one"
-    warning = (
-        f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}"
-        if freed
-        else f"{quota}; delete one first, or IVS will refuse"
+def _action(planned: Planned, edges: Edges, warnings: Mapping[str, str]) -> Action:
+    """Join a decision with everything that was found out about it."""
+    decision, treatment, steps = planned
+    live = decision.live
+    crowded = next(((warnings[step.id],) for step in steps if step.id in warnings), ())
+    return Action(
+        address=decision.address,
+        verb=decision.verb,
+        reason=decision.reason,
+        explanation=decision.explanation,
+        arn=None if live is None else live.arn,
+        changes=decision.changes,
+        steps=tuple(
+            replace(step, after=tuple(sorted({*step.after, *edges[step.id]}))) if step.id in edges else step
+            for step in steps
+        ),
+        observed=None if live is None else Observed(live.properties, live.tags, live.state),
+        order=treatment.order,
+        blocked=decision.blocked or treatment.blocked,
+        warnings=(*decision.warnings, *treatment.warnings, *crowded),
     )
-    return replace(draft, warnings=(*draft.warnings, warning))
 
 
-def _after_bindings(planned: list[Planned], edges: Edges) -> None:
+def _followers(steps: Sequence[tuple[Step, ...]]) -> dict[str, list[int]]:
+    """Return the places of the actions that wait for each step of another."""
+    owner = {step.id: index for index, own in enumerate(steps) for step in own}
+    followers: dict[str, list[int]] = {}
+    for index, own in enumerate(steps):
+        for step in own:
+            for needed in step.after:
+                if owner.get(needed) != index:
+                    followers.setdefault(needed, []).append(index)
+    return followers
+
+
+def _without(action: Action, left: tuple[Step, ...], lost: str, why: str, before: tuple[str, ...]) -> Verdict:
+    """Return what is left of an action when a step that some of its own wait for is gone."""
+    if (
+        action.verb is Verb.REPLACE
+        and action.order is ReplaceOrder.CREATE_FIRST
+        and all(names_replaced(action, step) for step in left if lost in step.after)
+    ):
+        warning = f"{action.arn} stays after its replacement: its delete waits for {why}; a later plan deletes it"
+        return Verdict(tuple(step for step in left if not names_replaced(action, step)), None, (*before, warning))
+    return Verdict((), Blocked("depends", f"it waits for {why}"), before)
+
+
+def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
     ready: dict[str, str] = {}
-    for _, steps in planned:
+    for _, _, steps in planned:
         for step in steps:
             ready.update((address, step.id) for address in step.binds)
             if step.until is not None and isinstance(arn := step.parameters.get("arn"), Ref):
                 ready[str(arn.address)] = step.id
-    for _, steps in planned:
+    for _, _, steps in planned:
         own = {step.id for step in steps}
         for step in steps:
             for value in step.parameters.values():
@@ -136,80 +238,89 @@ def _after_bindings(planned: list[Planned], edges: Edges) -> None:
                         edges.setdefault(step.id, set()).add(needed)
 
 
-def _after_users(planned: list[Planned], users: Mapping[str, tuple[LiveResource, ...]], edges: Edges) -> None:
+def _after_users(planned: Sequence[Planned], users: Mapping[str, tuple[LiveResource, ...]], edges: Edges) -> None:
     channel = KINDS[KindName.CHANNEL]
     lets_go = {
         step.parameters["arn"]: step.id
-        for draft, steps in planned
-        if draft.address.kind is KindName.CHANNEL
+        for decision, _, steps in planned
+        if decision.address.kind is KindName.CHANNEL
         for step in steps
         if step.operation in (channel.update, channel.delete)
     }
-    for draft, step in _deletes(planned):
-        for user in users.get(draft.live.arn if draft.live else "", ()):
+    for decision, step in _deletes(planned):
+        for user in users.get(decision.live.arn if decision.live else "", ()):
             if user.arn in lets_go:
                 edges.setdefault(step.id, set()).add(lets_go[user.arn])
 
 
-def _after_material(planned: list[Planned], held: Mapping[str, str], edges: Edges) -> None:
-    freed = {draft.live.arn: step.id for draft, step in _deletes(planned) if draft.live}
-    for draft, steps in planned:
-        holder = held.get(str(draft.wanted.get("fingerprint")))
-        if holder is None or holder not in freed or (draft.live and draft.live.arn == holder):
+def _after_material(planned: Sequence[Planned], held: Mapping[str, str], edges: Edges) -> None:
+    freed = {decision.live.arn: step.id for decision, step in _deletes(planned) if decision.live}
+    for decision, _, steps in planned:
+        holder = held.get(str(decision.wanted.get("fingerprint")))
+        if holder is None or holder not in freed or (decision.live and decision.live.arn == holder):
             continue
         for step in steps:
             if step.binds:
                 edges.setdefault(step.id, set()).add(freed[holder])
 
 
-def _after_places(planned: list[Planned], places: int, edges: Edges, everything: list[Planned]) -> dict[str, str]:
-    """Let creates that find no place wait for the deletes that make one, where that closes no circle.
+def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges: Edges) -> dict[str, str]:
+    """Let creates of a kind that find no place wait for the deletes that make one, where that closes no circle.
 
     Return those that do, each with the delete, and those that find none at all, with nothing.
     """
-    deletes = [step for draft, step in _deletes(planned) if draft.verb is Verb.DELETE]
-    first = [
-        (draft, steps)
-        for draft, steps in planned
-        if draft.verb is Verb.REPLACE and draft.order is ReplaceOrder.CREATE_FIRST and steps
-    ]
-    # What a replacement does not let go of keeps its place beside the new one.
-    makers = [step for draft, steps in planned if draft.verb is Verb.CREATE for step in steps if step.binds]
-    makers += [step for draft, steps in first if not draft.lets_go for step in steps if step.binds]
-    in_turn = [steps for draft, steps in first if draft.lets_go]
+    makers, in_turn, deletes = _claims([item for item in planned if item.decision.address.kind is kind])
+    places = max(places, 0)
     room = max(places - len(makers), 0)
-    if len(makers) <= max(places, 0) and len(in_turn) <= room:
+    if len(makers) <= places and len(in_turn) <= room:
         return {}
-    circles = _Circles(edges, everything)
-    pressed: dict[str, str] = {}
-
-    def waits_for_a_place(step: Step, ends: list[Step]) -> None:
-        freed = next((candidate for candidate in ends if not circles.reaches(candidate.id, step.id)), None)
-        pressed[step.id] = freed.id if freed else ""
-        if freed:
-            ends.remove(freed)
-            edges.setdefault(step.id, set()).add(freed.id)
-
-    for step in makers[max(places, 0) :]:
-        waits_for_a_place(step, deletes)
+    circles = _Circles(edges, planned)
+    freed = {step.id: circles.wait_for_one(step, deletes) for step in makers[places:]}
     # Several replacements share the places that are free: each begins when an earlier one has ended.
     ends = [steps[-1] for steps in in_turn[:room]]
-    for steps in in_turn[room:]:
+    for first, *_, last in in_turn[room:]:
         both = [*ends, *deletes]
-        waits_for_a_place(steps[0], both)
-        ends = [*(step for step in ends if step in both), steps[-1]]
+        freed[first.id] = circles.wait_for_one(first, both)
+        ends = [*(step for step in ends if step in both), last]
         deletes = [step for step in deletes if step in both]
-    return pressed
+    return freed
+
+
+def _claims(planned: Sequence[Planned]) -> tuple[list[Step], list[tuple[Step, ...]], list[Step]]:
+    """Return what takes a place and keeps it, the replacements that give one back, and the deletes that free one."""
+    makers: list[Step] = []
+    keeping: list[Step] = []
+    in_turn: list[tuple[Step, ...]] = []
+    for decision, treatment, steps in planned:
+        if decision.verb is Verb.CREATE:
+            makers += [step for step in steps if step.binds]
+        elif treatment.order is ReplaceOrder.CREATE_FIRST and steps:
+            if treatment.lets_go:
+                in_turn.append(steps)
+            else:
+                # What a replacement does not let go of keeps its place beside the new one.
+                keeping += [step for step in steps if step.binds]
+    deletes = [step for decision, step in _deletes(planned) if decision.verb is Verb.DELETE]
+    return makers + keeping, in_turn, deletes
 
 
 class _Circles:
-    """Tells whether one step waits, by however many others, for another."""
+    """Keeps steps from waiting, by however many others, for one another."""
 
-    def __init__(self, edges: Edges, planned: list[Planned]) -> None:
+    def __init__(self, edges: Edges, planned: Sequence[Planned]) -> None:
         self._edges = edges
-        self._direct = {step.id: step.after for _, steps in planned for step in steps}
+        self._direct = {step.id: step.after for item in planned for step in item.steps}
 
-    def reaches(self, start: str, goal: str) -> bool:
+    def wait_for_one(self, step: Step, ends: list[Step]) -> str:
+        """Let a step wait for the first of several that does not wait for it, take that one out, and return its id; nothing where there is none."""
+        freed = next((end for end in ends if not self._reaches(end.id, step.id)), None)
+        if freed is None:
+            return ""
+        ends.remove(freed)
+        self._edges.setdefault(step.id, set()).add(freed.id)
+        return freed.id
+
+    def _reaches(self, start: str, goal: str) -> bool:
         seen, open_ends = {start}, [start]
         while open_ends:
             step = open_ends.pop()
@@ -220,10 +331,10 @@ class _Circles:
         return goal in seen
 
 
-def _deletes(planned: list[Planned]) -> list[tuple[Draft, Step]]:
+def _deletes(planned: Sequence[Planned]) -> list[tuple[Decision, Step]]:
     return [
-        (draft, step)
-        for draft, steps in planned
+        (decision, step)
+        for decision, _, steps in planned
         for step in steps
-        if step.operation == KINDS[draft.address.kind].delete
+        if step.operation == KINDS[decision.address.kind].delete
     ]

@@ -129,29 +129,25 @@ def _consents(
     if not options.adopt:
         return consents
     taken = {resource.arn for resource in consents.values()}
+    unowned: dict[tuple[KindName, str], list[LiveResource]] = {}
+    wanted: dict[tuple[KindName, str], list[Address]] = {}
     for kind in KINDS:
-        if kind is KindName.STREAM_KEY:
-            continue
-        unowned: dict[str, list[LiveResource]] = {}
-        for resource in live.of(kind):
+        for resource in live.of(kind) if kind is not KindName.STREAM_KEY else ():
             if STACK not in resource.tags and resource.name and resource.arn not in taken:
-                unowned.setdefault(resource.name, []).append(resource)
-        wanted: dict[str, list[Address]] = {}
-        for address, resource_wanted in desired.resources.items():
-            if address.kind is kind and address not in claims and address not in consents:
-                wanted.setdefault(str(resource_wanted.properties.get("name", "")), []).append(address)
-        # A name that two could mean, on either side, means neither.
-        for name, addresses in wanted.items():
-            if (group := unowned.get(name, [])) and len(group) * len(addresses) > 1:
-                candidates = ", ".join(sorted(resource.arn for resource in group))
-                notes.append(
-                    f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
-                )
-        consents.update(
-            (wanted[name][0], group[0])
-            for name, group in unowned.items()
-            if len(group) == 1 and len(wanted.get(name, ())) == 1
-        )
+                unowned.setdefault((kind, resource.name), []).append(resource)
+    for address, resource_wanted in desired.resources.items():
+        if address not in claims and address not in consents:
+            wanted.setdefault((address.kind, str(resource_wanted.properties.get("name", ""))), []).append(address)
+    for (kind, name), addresses in wanted.items():
+        group = unowned.get((kind, name), [])
+        if len(group) * len(addresses) == 1:
+            consents[addresses[0]] = group[0]
+        elif group:
+            # A name that two could mean, on either side, means neither.
+            candidates = ", ".join(sorted(resource.arn for resource in group))
+            notes.append(
+                f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
+            )
     return consents
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.diff import FieldChange  # re-exported: a plan is read through this module
@@ -178,6 +179,11 @@ class Summary:
     blocked: int = 0
     defaults: int = 0
     """Fields whose live value is the service's default and that the spec does not name."""
+
+    def counting(self, actions: Iterable[Action]) -> Summary:
+        """Return a summary with the counts of these actions; the other counts stay."""
+        verbs = Counter(None if action.blocked else action.verb for action in actions)
+        return replace(self, **{verb.value: verbs[verb] for verb in Verb}, blocked=verbs[None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One draft in, its AWS calls out: which operations, with which parameters, one after another.
+"""One decision in, its AWS calls out: which operations, with which parameters, one after another.
 
 What waits for steps of other actions is added by ``order``. Parameters hold a ``Ref`` where an ARN is not known yet.
 A call names what changes and what the service judges together with it; a default is said out loud, because a field left out stays as it is.
@@ -20,7 +20,7 @@ from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Ki
 from reconciler.model.normalise import default_of
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import Draft, at_birth, handing_over, noted
+from reconciler.plan.decision import AS_DECIDED, Decision, Treatment, at_birth, handing_over, noted
 from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
@@ -28,84 +28,95 @@ _TAGS = "/tags/"
 
 
 def steps_for(
-    draft: Draft, *, first: int = 1, born: Address | None = None, unsettled: Mapping[str, LiveResource] | None = None
+    decision: Decision,
+    treatment: Treatment = AS_DECIDED,
+    *,
+    first: int = 1,
+    born: Address | None = None,
+    unsettled: Mapping[str, LiveResource] | None = None,
 ) -> tuple[Step, ...]:
-    """Return the calls of one draft, each after the one before it; none when it is blocked.
+    """Return the calls of one decision, each after the one before it; none when it is blocked.
 
     ``first`` numbers the first step. ``born`` is the stream key that comes with a channel and that the spec speaks of.
     ``unsettled`` are live resources, by ARN, that the service is still making: a call that names one waits for it.
     """
-    if draft.blocked:
+    if decision.blocked or treatment.blocked:
         return ()
     steps: list[Step] = []
-    for number, call in enumerate(_calls(draft, born, unsettled or {}), start=first):
-        steps.append(replace(call, id=f"{draft.address}#{number}", after=(steps[-1].id,) if steps else ()))
+    for number, call in enumerate(_calls(decision, treatment, born, unsettled or {}), start=first):
+        steps.append(replace(call, id=f"{decision.address}#{number}", after=(steps[-1].id,) if steps else ()))
     return tuple(steps)
 
 
-def _calls(draft: Draft, born: Address | None, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
-    kind = KINDS[draft.address.kind]
-    match draft.verb:
-        case Verb.CREATE if draft.reason is Reason.BORN_WITH_CHANNEL:
-            yield from handing_over(draft.deliver, Ref(draft.address))
-            yield from _tagging(draft, Ref(draft.address))
+def _calls(
+    decision: Decision, treatment: Treatment, born: Address | None, unsettled: Mapping[str, LiveResource]
+) -> Iterator[Step]:
+    kind = KINDS[decision.address.kind]
+    match decision.verb:
+        case Verb.CREATE if decision.reason is Reason.BORN_WITH_CHANNEL:
+            yield from handing_over(decision.deliver, Ref(decision.address))
+            yield from _tagging(decision, Ref(decision.address))
         case Verb.CREATE:
-            yield from _creating(draft, kind, born, unsettled)
+            yield from _creating(decision, kind, born, unsettled)
         case Verb.UPDATE | Verb.ADOPT:
-            yield from _updating(draft, kind, unsettled)
-        case Verb.REPLACE if draft.order is ReplaceOrder.DELETE_FIRST:
-            yield from _deleting(draft, kind)
-            yield from _creating(draft, kind, born, unsettled)
+            yield from _updating(decision, kind, unsettled)
+        case Verb.REPLACE if treatment.order is ReplaceOrder.DELETE_FIRST:
+            yield from _deleting(decision, kind)
+            yield from _creating(decision, kind, born, unsettled)
         case Verb.REPLACE:
-            yield from _creating(draft, kind, born, unsettled)
-            if draft.retires and draft.live:
-                yield Step("", "TagResource", {"resourceArn": draft.live.arn, "tags": {RETIRES: draft.retires}})
-            elif draft.lets_go:
-                yield from _deleting(draft, kind)
+            yield from _creating(decision, kind, born, unsettled)
+            if treatment.retires and decision.live:
+                yield Step("", "TagResource", {"resourceArn": decision.live.arn, "tags": {RETIRES: treatment.retires}})
+            elif treatment.lets_go:
+                yield from _deleting(decision, kind)
         case Verb.DELETE:
-            yield from _deleting(draft, kind)
+            yield from _deleting(decision, kind)
         case Verb.FORGET:
             # Forgetting is planned by its own command, which knows which tags are ours to remove.
             return
 
 
-def _creating(draft: Draft, kind: Kind, born: Address | None, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
-    parameters = _create_parameters(draft)
+def _creating(
+    decision: Decision, kind: Kind, born: Address | None, unsettled: Mapping[str, LiveResource]
+) -> Iterator[Step]:
+    parameters = _create_parameters(decision)
     yield from _settling(parameters, unsettled)
-    binds = {str(draft.address): f"{kind.member}.arn"}
+    binds = {str(decision.address): f"{kind.member}.arn"}
     if born is not None:
         binds[str(born)] = f"{STREAM_KEY.member}.arn"
     yield Step("", kind.create, parameters, binds=binds)
-    if draft.deliver:
-        yield from handing_over(draft.deliver, Ref(draft.address))
-        yield from noted(draft.deliver, Ref(draft.address))
+    if decision.deliver:
+        yield from handing_over(decision.deliver, Ref(decision.address))
+        yield from noted(decision.deliver, Ref(decision.address))
     if kind.ready is not None:
-        yield _wait(kind, Ref(draft.address))
+        yield _wait(kind, Ref(decision.address))
 
 
-def _updating(draft: Draft, kind: Kind, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
-    if draft.live is None:
+def _updating(decision: Decision, kind: Kind, unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
+    if decision.live is None:
         return
-    parameters = update_parameters(kind, draft.wanted, draft.changes)
+    parameters = update_parameters(kind, decision.wanted, decision.changes)
     if parameters and kind.update:
-        if is_unsettled(draft.live):
-            yield _wait(kind, draft.live.arn)
+        if is_unsettled(decision.live):
+            yield _wait(kind, decision.live.arn)
         yield from _settling(parameters, unsettled)
-        yield Step("", kind.update, {"arn": draft.live.arn, **parameters})
-    yield from handing_over(draft.deliver, draft.live.arn)
-    yield from _tagging(draft, draft.live.arn)
+        yield Step("", kind.update, {"arn": decision.live.arn, **parameters})
+    yield from handing_over(decision.deliver, decision.live.arn)
+    yield from _tagging(decision, decision.live.arn)
 
 
-def _tagging(draft: Draft, arn: Value) -> Iterator[Step]:
+def _tagging(decision: Decision, arn: Value) -> Iterator[Step]:
     """Remove first and write last: what is written records that all of it was done."""
     changed = [
-        (unescape(change.path.removeprefix(_TAGS)), change) for change in draft.changes if change.path.startswith(_TAGS)
+        (unescape(change.path.removeprefix(_TAGS)), change)
+        for change in decision.changes
+        if change.path.startswith(_TAGS)
     ]
     removed = tuple(key for key, change in changed if change.absent_after)
     written: dict[str, Value] = {key: change.after for key, change in changed if not change.absent_after}
     if (
-        draft.desired is not None
-        and len(draft.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
+        decision.desired is not None
+        and len(decision.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
         and any(change.absent_before for _, change in changed)
     ):
         removed += (ATTEMPT,)  # gives its place to another; to remove what is not there is no error
@@ -115,12 +126,12 @@ def _tagging(draft: Draft, arn: Value) -> Iterator[Step]:
         yield Step("", "TagResource", {"resourceArn": arn, "tags": written})
 
 
-def _deleting(draft: Draft, kind: Kind) -> Iterator[Step]:
-    if draft.live is None:
+def _deleting(decision: Decision, kind: Kind) -> Iterator[Step]:
+    if decision.live is None:
         return
-    if is_unsettled(draft.live):
-        yield _wait(kind, draft.live.arn)
-    yield Step("", kind.delete, {"arn": draft.live.arn})
+    if is_unsettled(decision.live):
+        yield _wait(kind, decision.live.arn)
+    yield Step("", kind.delete, {"arn": decision.live.arn})
 
 
 def _settling(parameters: Mapping[str, Value], unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
@@ -133,21 +144,21 @@ def _wait(kind: Kind, arn: Value) -> Step:
     return Step("", kind.get, {"arn": arn}, until=Until("state", kind.ready or "", kind.failed))
 
 
-def _create_parameters(draft: Draft) -> dict[str, Value]:
-    kind = draft.address.kind
+def _create_parameters(decision: Decision) -> dict[str, Value]:
+    kind = decision.address.kind
     parameters: dict[str, Value] = {
-        name: _whole(kind, name, draft.wanted[name])
+        name: _whole(kind, name, decision.wanted[name])
         for name in FIELDS[kind]
-        if name in draft.wanted and name != "fingerprint"
+        if name in decision.wanted and name != "fingerprint"
     }
-    if draft.desired is not None:
+    if decision.desired is not None:
         if kind is KindName.PLAYBACK_KEY_PAIR:
-            parameters["publicKeyMaterial"] = draft.desired.public_key
+            parameters["publicKeyMaterial"] = decision.desired.public_key
         # A rotated key waits to be handed over also where only this run knows a place for it.
         parameters["tags"] = (
-            at_birth(draft.desired.tags, waiting=bool(draft.deliver))
+            at_birth(decision.desired.tags, waiting=bool(decision.deliver))
             if kind is KindName.STREAM_KEY
-            else dict(draft.desired.tags)
+            else dict(decision.desired.tags)
         )
     return parameters
 

@@ -17,8 +17,8 @@ from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decision import (
     Bindings,
-    Draft,
-    Scene,
+    Decision,
+    PlanInputs,
     channel_of,
     delivery_due,
     rotation_due,
@@ -28,26 +28,26 @@ from reconciler.plan.decision import (
     where_to,
     why_update,
 )
-from reconciler.plan.plan import Blocked, Reason, ReplaceOrder, Verb
+from reconciler.plan.plan import Blocked, Reason, Verb
 
 _DELIVERED = "/tags/" + escape(DELIVERED)
 
 
-def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft | None:
-    """Return a draft when the stream key is not as it should be."""
+def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -> Decision | None:
+    """Return a decision where the stream key differs from the spec."""
     channel = channel_of(resource)
     arn = bindings.get(channel)
-    if isinstance(arn, str) and KindName.STREAM_KEY not in scene.live.unreadable:
-        return _of_live_channel(scene, resource, arn)
+    if isinstance(arn, str) and KindName.STREAM_KEY not in inputs.live.unreadable:
+        return _of_live_channel(inputs, resource, arn)
     blocked = None
     if arn is None:
         blocked = Blocked("depends", f"it belongs to {channel}, which will not be there; see why that is blocked")
     elif isinstance(arn, str):
-        why = scene.live.unreadable[KindName.STREAM_KEY]
+        why = inputs.live.unreadable[KindName.STREAM_KEY]
         blocked = Blocked("unreadable", f"stream keys could not be read ({why}); see to that, then plan again")
     born = isinstance(arn, Ref)
-    deliver = sinks_of(resource, scene.rotate)
-    return Draft(
+    deliver = sinks_of(resource, inputs.rotate)
+    return Decision(
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if born else Reason.NOT_IN_ACCOUNT,
@@ -62,12 +62,12 @@ def decide(scene: Scene, resource: DesiredResource, bindings: Bindings) -> Draft
     )
 
 
-def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) -> Draft | None:
+def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> Decision | None:
     wanted = {"channelArn": channel_arn}
-    deliver = sinks_of(resource, scene.rotate)
-    live, owner = meant(scene, resource, channel_arn)
+    deliver = sinks_of(resource, inputs.rotate)
+    live, owner = meant(inputs, resource, channel_arn)
     if live is None:
-        return Draft(
+        return Decision(
             resource.address,
             Verb.CREATE,
             Reason.NOT_IN_ACCOUNT,
@@ -77,13 +77,13 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
             changes=additions(KindName.STREAM_KEY, wanted, resource.tags),
             deliver=deliver,
         )
-    changes = _tag_changes(scene, live, resource)
-    asked = resource.address in scene.rotate.addresses and not (deliver and waits(live))
-    if owner in (scene.desired.stack, "") and (
+    changes = _tag_changes(inputs, live, resource)
+    asked = resource.address in inputs.rotate.addresses and not (deliver and waits(live))
+    if owner in (inputs.desired.stack, "") and (
         why := "its rotation was asked for" if asked else owner and rotation_due(live, resource)
     ):
         return _rotated(resource, live, wanted, changes, why, deliver)
-    if owner == scene.desired.stack:
+    if owner == inputs.desired.stack:
         return _updated(resource, live, wanted, changes, deliver)
     blocked = None
     if owner:
@@ -91,7 +91,7 @@ def _of_live_channel(scene: Scene, resource: DesiredResource, channel_arn: str) 
             "foreign",
             f"{live.arn} belongs to another stack: it carries the tag {STACK}={owner}; have that stack forget it (or remove the tag), then plan again",
         )
-    return Draft(
+    return Decision(
         resource.address,
         Verb.ADOPT,
         Reason.BORN_WITH_CHANNEL,
@@ -114,10 +114,10 @@ def _rotated(
     changes: tuple[FieldChange, ...],
     why: str,
     deliver: tuple[Sink, ...],
-) -> Draft:
-    """Delete first: a channel has one key at most. A running broadcast goes on without its key; only a new one needs the new value."""
+) -> Decision:
+    """Return the replacement of a key. A running broadcast goes on without its key; only a new one needs the new value."""
     warning = f"from now on a broadcast can only be started with the new key; {where_to(deliver)}"
-    return Draft(
+    return Decision(
         resource.address,
         Verb.REPLACE,
         Reason.ROTATION_DUE,
@@ -126,7 +126,6 @@ def _rotated(
         desired=resource,
         wanted=wanted,
         changes=changes,
-        order=ReplaceOrder.DELETE_FIRST,
         warnings=(warning,),
         deliver=deliver,
     )
@@ -138,7 +137,7 @@ def _updated(
     wanted: Mapping[str, Value],
     changes: tuple[FieldChange, ...],
     deliver: tuple[Sink, ...],
-) -> Draft | None:
+) -> Decision | None:
     if deliver and delivery_due(live, deliver):
         why = (
             "it was made by a rotation that did not come to its end; no other key is made"
@@ -146,7 +145,7 @@ def _updated(
             else "its value has not been handed over yet"
         )
         explanation = f"{why}; {where_to(deliver)}"
-        return Draft(
+        return Decision(
             resource.address,
             Verb.UPDATE,
             Reason.DELIVERY_DUE,
@@ -160,43 +159,47 @@ def _updated(
     if not changes:
         return None
     reason, explanation = why_update((), changes)
-    return Draft(
+    return Decision(
         resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
     )
 
 
-def _tag_changes(scene: Scene, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
+def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
     """Return the tags that differ. That a value waits is remembered until somebody names a place for it, or the key is made anew."""
-    kept = resource.sink is None and waits(live) and resource.address not in scene.rotate.addresses
-    return tuple(change for change in tag_changes(scene, live, resource) if not (kept and change.path == _DELIVERED))
+    kept = resource.sink is None and waits(live) and resource.address not in inputs.rotate.addresses
+    return tuple(
+        change
+        for change in tag_changes(live, resource, inputs.desired.ignore_tags)
+        if not (kept and change.path == _DELIVERED)
+    )
 
 
 def _and_handed_over(deliver: tuple[Sink, ...]) -> str:
     return f", and {where_to(deliver)}" if deliver else ""
 
 
-def waiting_notes(scene: Scene) -> Iterator[str]:
+def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
     """Name the keys whose value waits and which nobody has named a place for: an apply has nothing to do about them."""
-    for keys in scene.owned.keys.values():
+    for keys in inputs.owned.keys.values():
         for key in keys:
-            if not waits(key) or key.tags.get(STACK) != scene.desired.stack:
+            if not waits(key) or key.tags.get(STACK) != inputs.desired.stack:
                 continue
             address = Address(KindName.STREAM_KEY, key.tags.get(ID, ""))
-            resource = scene.desired.resources.get(address)
-            if resource is not None and not sinks_of(resource, scene.rotate):
+            resource = inputs.desired.resources.get(address)
+            if resource is not None and not sinks_of(resource, inputs.rotate):
                 yield (
                     f"{address}: it was made by a rotation that did not come to its end, and whether anybody has its value is not known; "
                     f"name a sink in the spec and apply, or run rotate stream-key {address} --to-file PATH; neither makes another key"
                 )
 
 
-def meant(scene: Scene, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
+def meant(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
     """Return the key of a channel and the stack it belongs to: ours before nobody's before another stack's.
 
     A channel has one key at most, so that of several one is the key and the others were deleted a moment ago and are still shown:
     the one with the spec's label was made after those with another, and one whose value waits after those whose value does not.
     """
-    stack, label = scene.desired.stack, resource.tags.get(ROTATION)
+    stack, label = inputs.desired.stack, resource.tags.get(ROTATION)
 
     def rank(key: LiveResource) -> tuple[int, bool, bool, str]:
         owner = key.tags.get(STACK, "")
@@ -207,7 +210,7 @@ def meant(scene: Scene, resource: DesiredResource, channel_arn: str) -> tuple[Li
             key.arn,
         )
 
-    keys = scene.owned.keys.get(channel_arn, ())
+    keys = inputs.owned.keys.get(channel_arn, ())
     if not keys:
         return None, ""
     key = min(keys, key=rank)

@@ -13,12 +13,12 @@ from pathlib import Path
 from reconciler.errors import PlanRefused, StalePlan, UsageError
 from reconciler.model.target import Guardrails, Project
 from reconciler.plan.codec import fingerprint, from_json
-from reconciler.plan.guardrails import recounted
+from reconciler.plan.decide import complete
 from reconciler.plan.live_channels import LiveRules
 from reconciler.plan.plan import Plan, TargetPlan
 from reconciler.plan.replacement import counted_anew
 from reconciler.plan.stale import moved
-from reconciler.workflow.survey import Survey, heeding_streams
+from reconciler.workflow.survey import Survey, read_broadcasts
 
 
 def load_plan(path: Path) -> Plan:
@@ -135,7 +135,7 @@ def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails)
     for target in plan.targets:
         survey = by_name[target.name]
         rules = LiveRules.of(guardrails, plan.options, survey.desired.resources)
-        yield recounted(heeding_streams(target, rules, survey.connection.gateway), survey.live)
+        yield complete(target, survey.live, rules, read_broadcasts(target.actions, rules, survey.connection.gateway))
 
 
 def _belongs(mark: Path, fingerprints: object) -> bool:

@@ -3,7 +3,7 @@
 Every target is read at the same time as the others; the results stay in the project's order.
 A target that fails is reported beside the others, so that one bad account does not hide the rest.
 
-Asks what is on air where a plan touches channels, and has the plan take that into account.
+Reads the running broadcasts where a plan touches channels that may be live.
 
 Holds ``--only`` and ``--exclude`` against what the targets have, where everything of it could be read.
 
@@ -32,43 +32,36 @@ from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
-from reconciler.plan.decide import build_plan
+from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.guardrails import must_ask, with_quotas
-from reconciler.plan.live_channels import (
-    Broadcasts,
-    LiveRules,
-    needs_streams,
-    to_stop,
-    with_streams,
-    with_unknown_named,
-    without_streams,
-)
-from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
+from reconciler.plan.guardrails import must_ask
+from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
+from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
+from reconciler.plan.selection import misspelt
 from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import standing_in
 
 
-def heeding_streams(plan: TargetPlan, rules: LiveRules, calls: ReadCalls) -> TargetPlan:
-    """Return the plan with channels on air taken into account. Nothing is asked when no channel is touched that may be on air.
+def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
+    """Return the running broadcasts, or ``None``, with nothing read, where no channel is touched that may be live.
 
-    A caller who may not see what is on air gets the rest of the plan. Raises ``AwsError`` for any other failure.
+    The stream keys of a channel are read where its broadcast is to be ended. A caller who may not see what is live gets the reason.
+    Raises ``AwsError`` for any other failure.
     """
-    plan = with_unknown_named(plan, rules)
-    if not needs_streams(plan):
-        return replace(plan, wait_live=rules.wait_seconds)
+    if not needs_streams(actions):
+        return None
     try:
         streams = read_streams(calls)
     except AwsError as error:
-        return replace(without_streams(plan, denied(error)), wait_live=rules.wait_seconds)
+        return Broadcasts(unseen=denied(error))
     keys: dict[str, tuple[LiveResource, ...]] = {}
     hidden: dict[str, str] = {}
-    for arn in to_stop(plan, streams, rules):
+    for arn in to_stop(actions, streams, rules):
         try:
             keys[arn] = read_stream_keys(calls, arn)
         except AwsError as error:
             hidden[arn] = denied(error)
-    return with_streams(plan, Broadcasts(streams, keys, hidden), rules)
+    return Broadcasts(streams, keys, hidden)
 
 
 _TARGETS_AT_ONCE = 8
@@ -233,7 +226,7 @@ def plan_target(
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     applied = Applied()
-    if must_ask(plan):
+    if must_ask(plan.actions):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
             plan = build_plan(
@@ -246,12 +239,8 @@ def plan_target(
                 rotate=rotate,
                 now=at,
             )
-    plan = heeding_streams(
-        plan,
-        LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live),
-        connection.gateway,
-    )
-    return with_quotas(plan, live, applied)
+    rules = LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live)
+    return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
 
 def whole_plan(
@@ -297,8 +286,6 @@ def must_name_something(options: PlanOptions, desired: Mapping[str, DesiredState
         or any(survey.live.unreadable for survey in surveys)
     ):
         return
-    from reconciler.plan.selection import misspelt  # noqa: PLC0415 - few ask for a part
-
     known = {address for state in desired.values() for address in state.resources}
     known |= {address for survey in surveys for address in standing_in(survey.live, survey.desired.stack)}
     wrong = misspelt(options.only, options.exclude, known)

@@ -21,10 +21,9 @@ from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LastStream, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Ref, Value, thaw
-from reconciler.plan.decide import build_plan
+from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.guardrails import with_quotas
-from reconciler.plan.live_channels import Broadcasts, LiveRules, with_streams
+from reconciler.plan.live_channels import Broadcasts, LiveRules
 from reconciler.plan.plan import Action, PlanOptions, TargetPlan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 
@@ -82,9 +81,9 @@ class Case:
         later: bool = False,
     ) -> TargetPlan:
         """Plan the situation, or the same wishes in another one; a later plan is asked for no rotation."""
-        there = live_state or self.live
+        there, spec = live_state or self.live, wanted_state or self.desired
         plan = build_plan(
-            wanted_state or self.desired,
+            spec,
             there,
             self.options,
             target_name="prod",
@@ -93,23 +92,18 @@ class Case:
             rotate=NOTHING if later else self.rotate,
             now=self.now,
         )
-        return with_quotas(self._on_air(plan, wanted_state or self.desired, there, streams), there, self.applied)
-
-    def _on_air(
-        self, plan: TargetPlan, wanted_state: DesiredState, there: LiveState, streams: Mapping[str, Stream] | None
-    ) -> TargetPlan:
         streams = self.streams if streams is None else streams
+        rules = LiveRules.of(self.guardrails, self.options, spec.resources, even_live=self.rotate.even_live)
+        return complete(plan, there, rules, self._broadcasts(there, streams), self.applied)
+
+    def _broadcasts(self, there: LiveState, streams: Mapping[str, Stream]) -> Broadcasts | None:
         if not streams:
-            return plan
+            return None
         keys: dict[str, tuple[LiveResource, ...]] = {}
         for key in there.of(KindName.STREAM_KEY):
             channel = str(key.properties["channelArn"])
             keys[channel] = (*keys.get(channel, ()), key)
-        return with_streams(
-            plan,
-            Broadcasts(streams, keys),
-            LiveRules.of(self.guardrails, self.options, wanted_state.resources, even_live=self.rotate.even_live),
-        )
+        return Broadcasts(streams, keys)
 
     def _desired(self, content: dict[str, Any]) -> DesiredState:
         self.specs: dict[str, DesiredResource] = {}

@@ -48,6 +48,8 @@ def test_the_plan_is_as_expected(case: Case) -> None:
     assert [action["do"] for action in found] == [action["do"] for action in expected]
     for one, other in zip(expected, found, strict=True):
         assert matches(one, other), f"{json.dumps(one, indent=1)}\n is not\n{json.dumps(other, indent=1)}"
+    ids = [step.id for action in plan.actions for step in action.steps]
+    assert len(set(ids)) == len(ids)
     if "run" in case.expect:
         assert [f"{step.operation} {step.id.partition('#')[0]}" for step in in_order(plan.actions)] == case.expect[
             "run"

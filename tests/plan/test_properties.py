@@ -18,9 +18,9 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
 from reconciler.plan.codec import dumps, fingerprint, from_json
-from reconciler.plan.decide import build_plan
-from reconciler.plan.guardrails import quota_refusals, with_quotas
-from reconciler.plan.live_channels import Broadcasts, LiveRules, with_streams
+from reconciler.plan.decide import build_plan, complete
+from reconciler.plan.guardrails import quota_refusals, quota_uses
+from reconciler.plan.live_channels import Broadcasts, LiveRules
 from reconciler.plan.order import in_order
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.stale import moved
@@ -211,7 +211,7 @@ def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(
 ) -> None:
     spec, now = situation
     plan = plan_of(spec, now, options)
-    if quota_refusals(with_quotas(plan, now, Applied()).quotas):
+    if quota_refusals(quota_uses(plan.actions, plan.managed, now, Applied())):
         return
     service = Service(now)
     after = service.run(plan)
@@ -338,7 +338,8 @@ def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
     spec, now = situation
     room = {KindName.CHANNEL: channels, KindName.RECORDING_CONFIGURATION: recordings}
     applied = Applied({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
-    plan = with_quotas(build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits), now, applied)
+    plan = build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits)
+    plan = complete(plan, now, LiveRules(), None, applied)
     if quota_refusals(plan.quotas):
         return
     chance = random.Random(seed)
@@ -370,9 +371,11 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     rules = LiveRules.of(
         Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources
     )
-    plan = with_streams(plan_of(spec, now), Broadcasts(streams, keys), rules)
+    plan = complete(plan_of(spec, now), now, rules, Broadcasts(streams, keys), Applied())
     assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
-    if quota_refusals(with_quotas(plan, now, Applied()).quotas):
+    ids = [step.id for action in plan.actions for step in action.steps]
+    assert len(set(ids)) == len(ids), "a step's id is not its own"
+    if quota_refusals(plan.quotas):
         return
     service = Service(now, streams)
     after = service.run(
@@ -395,5 +398,5 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     keys_after: dict[str, tuple[LiveResource, ...]] = {}
     for key in after.of(KindName.STREAM_KEY):
         keys_after[str(key.properties["channelArn"])] = (key,)
-    following = with_streams(plan_of(spec, after), Broadcasts(left, keys_after), rules)
+    following = complete(plan_of(spec, after), after, rules, Broadcasts(left, keys_after), Applied())
     assert [action for action in following.actions if action.blocked is None] == []
