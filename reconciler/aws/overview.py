@@ -41,9 +41,7 @@ def read_overview(
     if failures:
         raise joined(failures)
     notes = (
-        [f"applied quotas are unknown ({applied.why_not}); documented defaults are shown"]
-        if applied.why_not
-        else []
+        [f"applied quotas are unknown ({applied.why_not}); documented defaults are shown"] if applied.why_not else []
     )
     if isinstance(streams, str):
         notes.insert(0, f"live channels are unknown: {streams}")
