@@ -170,7 +170,7 @@ def read_plan(content: object) -> Plan:
     node = Node(content, "")
     version = node.text("formatVersion")
     if version != FORMAT_VERSION:
-        raise DamagedPlanError(f"its format is {version}, and this program reads {FORMAT_VERSION}")
+        raise DamagedPlanError(f"its format is {version}; this version reads {FORMAT_VERSION}")
     options, base = node.node("options"), node.optional_node("base")
     return Plan(
         stack=node.text("stack"),
@@ -336,12 +336,12 @@ def from_json(content: object) -> Plan:
     try:
         plan = read_plan(content)
     except DamagedPlanError as error:
-        raise UsageError(f"not a usable plan: {error}; make one with plan --out FILE") from None
+        raise UsageError(f"not a usable plan: {error}; create one with plan --out FILE") from None
     written = to_json(plan)
     # What was read has to be all there was: a key that reading passes over would escape the fingerprint.
     if content != json.loads(json.dumps(written)):
         raise PlanRefused(
-            f"the plan was changed after it was made ({_where(content, written)} does not match its fingerprint); plan again"
+            f"the plan file was changed after it was created ({_where(content, written)} does not match its fingerprint); run plan again"
         )
     return plan
 

@@ -127,9 +127,7 @@ def complete(
     else:
         quotas = quota_uses(actions, plan.managed, live, applied)
         if applied.why_not and any(use.adjustable for use in quotas):
-            notes.append(
-                f"the quotas that apply are not known ({applied.why_not}), so the documented defaults are assumed"
-            )
+            notes.append(f"applied quotas are unknown ({applied.why_not}); documented defaults are assumed")
     return replace(
         plan,
         actions=actions,
@@ -195,7 +193,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
             wanted,
             (*fields, *tags),
             Reason.CREATE_FAILED,
-            f"IVS gave up making it (state {live.state}); it has to be made anew",
+            f"creation failed in IVS (state {live.state}); will be recreated",
         )
     if fields and kind.update is None:
         explanation = f"{names_of(fields)} cannot be changed in place: IVS has no operation that updates a {kind.title}"
@@ -214,7 +212,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         changes=(*fields, *tags),
         blocked=_missing(wanted, bindings),
         warnings=(
-            f"{', '.join(untold)} cannot be compared with the spec, because what it should refer to could not be read; it stays as it is",
+            f"{', '.join(untold)} cannot be compared: the resource it refers to could not be read; it is not changed",
         )
         if untold
         else (),
@@ -224,12 +222,12 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
 def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Decision:
     kind = KINDS[resource.address.kind]
     blocked = _missing(wanted, bindings)
-    explanation = "it is in the spec and not in the account"
+    explanation = ""  # the verb says it
     if kind.name in inputs.live.unreadable:
-        explanation = "it is in the spec; whether it is in the account is not known; what refers to something of its kind stays as it is"
+        explanation = "unknown whether it exists; references to its kind are not changed"
         blocked = Blocked(
             "unreadable",
-            f"{kind.titles} could not be read ({inputs.live.unreadable[kind.name]}); see to that, then plan again",
+            f"{kind.titles} could not be read ({inputs.live.unreadable[kind.name]}); correct that, then run plan again",
         )
     return Decision(
         resource.address,
@@ -253,27 +251,28 @@ def _adopt(
     if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "foreign",
-            f"{live.arn} belongs to another stack: it carries the tag {STACK}={live.tags[STACK]}; have that stack forget it (or remove the tag), then adopt it",
+            f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",
         )
     elif not live.complete:
         blocked = Blocked(
             "unreadable",
-            f"{live.arn} is known from its list summary alone; it has to be read in full before it can be adopted",
+            f"{live.arn} was not read in full, so it cannot be adopted",
         )
     elif has_failed(live):
         blocked = Blocked(
-            "foreign", f"{live.arn} is in state {live.state} and of no use; delete it, and the spec's will be created"
+            "foreign",
+            f"{live.arn} is in state {live.state}, which is unusable; delete it, and it will be created from the spec",
         )
     elif fields and kind.update is None:
         blocked = Blocked(
             "foreign",
-            f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; let the spec say what is there, adopt it, then change the spec",
+            f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; write the live values into the spec, adopt it, then change the spec",
         )
     return Decision(
         resource.address,
         Verb.ADOPT,
         Reason.CONSENTED,
-        f"the adoption of {live.arn} was asked for",
+        f"adopts {live.arn}",
         live=live,
         desired=resource,
         wanted=wanted,
@@ -295,12 +294,12 @@ def _replace(
     if is_protected(live) or resource.protect:
         blocked = Blocked(
             "protected",
-            f"{resource.address} is protected and would be replaced; set protect: false and apply that by itself, then change it",
+            f"{resource.address} is protected and would be replaced; set protect: false, apply, then change it",
         )
     elif KindName.CHANNEL in inputs.live.unreadable and _is_referenced(KINDS[live.kind]):
         blocked = Blocked(
             "unreadable",
-            f"channels could not be read ({inputs.live.unreadable[KindName.CHANNEL]}), so nobody knows which of them use it",
+            f"channels could not be read ({inputs.live.unreadable[KindName.CHANNEL]}), so it is unknown which of them use it",
         )
     return Decision(
         resource.address,
@@ -363,9 +362,7 @@ def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
     lacking = [str(address) for address in _references(wanted) if bindings.get(address) is None]
     if not lacking:
         return None
-    return Blocked(
-        "depends", f"it refers to {', '.join(lacking)}, which will not be there to be used; see why that is blocked"
-    )
+    return Blocked("depends", f"depends on {', '.join(lacking)}, which is blocked")
 
 
 def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:

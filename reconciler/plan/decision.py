@@ -128,9 +128,9 @@ def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -
             f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
         )
     if all(change.path in RECORDS for change in tags):
-        return Reason.SPEC_RECORD, "nothing differs but our own record of the spec it was last applied from"
+        return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
     keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
-    return Reason.TAGS_DIFFER, f"only tags differ from the spec: {', '.join(keys)}"
+    return Reason.TAGS_DIFFER, f"tags differ: {', '.join(keys)}"
 
 
 def tag_changes(live: LiveResource, resource: DesiredResource, ignored: tuple[str, ...]) -> tuple[FieldChange, ...]:
@@ -161,9 +161,8 @@ def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
     label, made_for = resource.tags.get(ROTATION), live.tags.get(ROTATION)
     if label is None or label == made_for:
         return ""
-    return f'the spec asks for rotation "{label}", and this key was made for ' + (
-        f'"{made_for}"' if made_for else "none"
-    )
+    before = f'"{made_for}"' if made_for else "(none)"
+    return f'rotation label: {before} -> "{label}"'
 
 
 def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:
@@ -200,5 +199,5 @@ def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
 def where_to(deliver: tuple[Sink, ...]) -> str:
     """Say what becomes of the value."""
     if deliver:
-        return f"its value goes to {' and to '.join(map(str, deliver))}"
-    return "no sink is named: whoever runs the encoder reads its value with aws ivs get-stream-key"
+        return f"its value is published to {' and to '.join(map(str, deliver))}"
+    return "no sink is configured: read its value with aws ivs get-stream-key"

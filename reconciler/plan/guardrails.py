@@ -51,15 +51,12 @@ def check(
     refusals = (
         []
         if allow.believe_empty
-        else [
-            f"{found}; check that the caller may see them, or rerun with --believe-empty"
-            for found in gone(plan, expected)
-        ]
+        else [f"{found}. Check the caller's permissions, or pass --allow-missing" for found in gone(plan, expected)]
     )
     total = sum(plan.managed.values())
     if plan.desired_count == 0 and total and not allow.empty:
         refusals.append(
-            f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')} here; check the path of the specs, or rerun with --allow-empty"
+            f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')}; check the path of the specs, or pass --allow-empty"
         )
     refusals += _over(
         plan,
@@ -98,9 +95,10 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
         if kind is STREAM_KEY or not absent or stood < _FEW:
             continue
         if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
-            shown = "none" if not plan.managed.get(kind.name) else f"only {plan.managed[kind.name]:,}"
+            listed = plan.managed.get(kind.name, 0)
+            known = _count(stood, kind.title, kind.titles)
             said.append(
-                f"{_count(stood, kind.title, kind.titles)} of this stack stood here after the last apply, the list now shows {shown}, and {absent:,} would be made anew"
+                f"AWS lists {listed:,} of the {known} recorded at the last apply, so {absent:,} would be recreated"
             )
     return said
 
@@ -167,7 +165,7 @@ def _over(
     most = max(over.values(), default=0)
     return [
         f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title, 'managed ' + KINDS[kind].titles)} would be {done} "
-        f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or rerun with {flag} {most}"
+        f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or pass {flag} {most}"
         for kind, count in over.items()
     ]
 
@@ -206,15 +204,15 @@ def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
 def _quota_refusal(use: QuotaUse) -> str:
     kind = KINDS[use.kind]
     there = f"there is 1 {kind.title}" if use.now == 1 else f"there are {use.now:,} {kind.titles}"
-    others = f", {use.others:,} of them not this stack's" if use.others else ""
+    others = f", {use.others:,} of them unmanaged" if use.others else ""
     after = "" if use.after == use.peak else f", {use.after:,} in the end"
     source = "the applied quota" if use.applied else "the documented default"
     more = (
-        f"AWS raises it on request: Service Quotas, ivs, {use.code}"
+        f"request an increase in Service Quotas (ivs, {use.code})"
         if use.adjustable
-        else "AWS does not raise it: delete some first"
+        else "AWS does not increase it: delete some first"
     )
-    return f"{there}{others}, and the plan makes {use.peak:,} of them{after}; the quota is {use.limit:,} ({source}); {more}; or leave something out with --exclude"
+    return f"{there}{others}, and the plan needs {use.peak:,}{after}; the quota is {use.limit:,} ({source}); {more}; or skip resources with --exclude"
 
 
 def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[KindName, tuple[int, int]]:

@@ -146,7 +146,7 @@ def _policy(statements: Iterable[Statement]) -> Policy:
     size = len("".join(json.dumps(policy, separators=(",", ":")).split()))
     if size > MOST_CHARACTERS:
         raise UsageError(
-            f"the policy has {size:,} characters, and IAM takes {MOST_CHARACTERS:,}; ask for fewer targets at a time with --target"
+            f"the policy has {size:,} characters, and IAM allows {MOST_CHARACTERS:,}; select fewer targets with --target"
         )
     return policy
 

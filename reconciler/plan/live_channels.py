@@ -129,15 +129,13 @@ def live_verdicts(actions: Sequence[Action], broadcasts: Broadcasts, rules: Live
     to_end: dict[str, Stream] = {}
     for index, action in enumerate(actions):
         if broadcasts.unseen and _channel(action) and _touches(action):
-            said = (
-                f"whether the channel is on air could not be seen ({broadcasts.unseen}); see to that, then plan again"
-            )
+            said = f"cannot tell whether the channel is live ({broadcasts.unseen}); correct that, then run plan again"
             blocks[index] = Blocked("unreadable", said)
         if not _disturbs(action, streams):
             continue
         stream = streams[_channel(action)]
         if rules.even_live and action.reason is Reason.ROTATION_DUE:
-            warnings[index].append(f"{stream}: the broadcast goes on, and no encoder can reconnect with the old key")
+            warnings[index].append(f"{stream}: the broadcast continues; an encoder cannot reconnect with the old key")
         elif blocked := _blocked(action, stream, broadcasts, rules):
             blocks[index] = blocked
         elif str(_address(action)) in rules.stop:
@@ -209,18 +207,18 @@ def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
     if action.observed is not None and action.observed.tags.get(PROTECT) == "true":
         return Blocked(
             "protected",
-            f"{action.address} is protected, and the broadcast of a protected channel is never ended; apply again when it is over",
+            f"{action.address} is protected, so its broadcast is not ended; apply again when it has ended",
         )
     if action.verb is Verb.ADOPT:
         return Blocked(
-            "live", "it is not this stack's yet, and a foreign broadcast is never ended; adopt it when it is over"
+            "live", "it is not managed yet, so its broadcast is not ended; adopt it when the broadcast has ended"
         )
     restored = Address(KindName.STREAM_KEY, action.address.id) in rules.in_spec
     if action.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored:
         return Blocked(
             "live",
-            "ending it takes away the stream key, and the spec does not say that there is one, so a run that is interrupted would leave the channel without; "
-            f"add streamKey: {{}} to {action.address} and apply that first",
+            "ending it deletes the stream key, which is not in the spec, so an interrupted run would leave the channel without one; "
+            f"add streamKey: {{}} to {action.address} and apply first",
         )
     return None
 
@@ -229,7 +227,7 @@ def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocke
     """Return why the broadcast is not ended although the caller asked for it: its stream key cannot be seen, or is another stack's."""
     if arn in broadcasts.hidden:
         return Blocked(
-            "unreadable", f"its stream key has to be known to end it, and could not be read ({broadcasts.hidden[arn]})"
+            "unreadable", f"its stream key is needed to end it, and could not be read ({broadcasts.hidden[arn]})"
         )
     keys = broadcasts.keys.get(arn, ())
     ours = action.observed.tags.get(STACK) if action.observed else None
@@ -238,7 +236,7 @@ def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocke
         return None
     return Blocked(
         "foreign",
-        f"its stream key {strange.arn} belongs to stack {strange.tags[STACK]}, and nothing foreign is deleted to end a broadcast",
+        f"its stream key {strange.arn} is owned by stack {strange.tags[STACK]} and is not deleted to end a broadcast",
     )
 
 
@@ -259,7 +257,7 @@ def _waiting(
     wait = Step(next(_numbers(actions, steps, actions[index].address)), IS_LIVE, {}, touch.after, until=until)
     return _Change(
         (*own[:place], wait, replace(touch, after=(wait.id,)), *own[place + 1 :]),
-        f"{stream}: an apply goes on with it when the stream has ended, and gives up after {_length(seconds)}",
+        f"{stream}: apply waits for the end of the stream, at most {_length(seconds)}",
     )
 
 
@@ -287,10 +285,10 @@ def _ending(
         first = [Step(next(numbers), STREAM_KEY.delete, {"arn": one.arn}, before) for one in keys]
     stop, idle = _stop(numbers, stream, tuple(step.id for step in (*first, *deletes)) or before)
     own = (*first, stop, idle, replace(work[0], after=(*before, idle.id)), *work[1:])
-    lost = f"{stream}: its stream key is deleted and the broadcast ended, and its viewers are cut off"
+    lost = f"{stream}: its stream key is deleted and the broadcast is ended; viewers are disconnected"
     if action.verb is Verb.DELETE:
         return {channel: _Change(own, lost)}
-    new = "; THE CHANNEL THEN GETS A NEW STREAM KEY: the encoder has to be given its value before anybody can broadcast again"
+    new = "; THE CHANNEL GETS A NEW STREAM KEY: configure the encoder with its value before the next broadcast"
     last, arn = work[-1].id, stream.channel_arn
     if key is None:
         address = Address(KindName.STREAM_KEY, action.address.id)
@@ -301,12 +299,12 @@ def _ending(
         after = tuple(replace(one, after=(*one.after, last)) if one is creates else one for one in steps[key])
         return {channel: _Change(own, lost + new), key: _Change(after)}
     if deletes:
-        none = "; its stream key is deleted, as planned, and nobody can broadcast to it until it has a new one"
+        none = "; its stream key is deleted as planned, and no broadcast is possible until it has a new one"
         return {channel: _Change(own, lost + none)}
     # Its tags were to be edited; the new key is made with them as they shall be.
     tags, address = _tags_after(actions[key], keys), actions[key].address
     restored = _restored(_numbers(actions, steps, address), address, arn, tags, last, sinks)
-    warning = "it is replaced by a new stream key, with a new value, because the broadcast is ended"
+    warning = "replaced by a new stream key with a new value, because the broadcast is ended"
     return {channel: _Change(own, lost + new), key: _Change(restored, warning)}
 
 
@@ -351,7 +349,7 @@ def _ending_alone(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], 
         replace(step, after=tuple(idle.id if needed == delete.id else needed for needed in step.after))
         for step in own[place + 1 :]
     )
-    warning = f"{stream}: the broadcast is ended, and its viewers are cut off"
+    warning = f"{stream}: the broadcast is ended; viewers are disconnected"
     return _Change((*own[: place + 1], stop, idle, *rest), warning)
 
 

@@ -59,12 +59,12 @@ def actions_of(
     _after_material(planned, held, edges)
     warnings: dict[str, str] = {}
     for kind, places in free.items():
-        quota = f"the quota is {limits[kind]:,} {KINDS[kind].titles} and there is no place left for this one"
+        quota = f"the quota is {limits[kind]:,} {KINDS[kind].titles} and is used up"
         for step, freed in _after_places(kind, planned, places, edges).items():
             warnings[step] = (
-                f"{quota}, so it waits for the delete of {freed.rpartition('#')[0]}"
+                f"{quota}, so it is created after the delete of {freed.rpartition('#')[0]}"
                 if freed
-                else f"{quota}; delete one first, or IVS will refuse"
+                else f"{quota}; delete one first"
             )
     return sorted((_action(item, edges, warnings) for item in planned), key=action_key)
 
@@ -216,9 +216,9 @@ def _without(action: Action, left: tuple[Step, ...], lost: str, why: str, before
         and action.order is ReplaceOrder.CREATE_FIRST
         and all(names_replaced(action, step) for step in left if lost in step.after)
     ):
-        warning = f"{action.arn} stays after its replacement: its delete waits for {why}; a later plan deletes it"
+        warning = f"{action.arn} is kept after its replacement: its delete depends on {why}; a later plan deletes it"
         return Verdict(tuple(step for step in left if not names_replaced(action, step)), None, (*before, warning))
-    return Verdict((), Blocked("depends", f"it waits for {why}"), before)
+    return Verdict((), Blocked("depends", f"depends on {why}"), before)
 
 
 def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:

@@ -146,7 +146,7 @@ def _consents(
             # A name that two could mean, on either side, means neither.
             candidates = ", ".join(sorted(resource.arn for resource in group))
             notes.append(
-                f"{', '.join(map(str, sorted(addresses)))}: nothing is adopted, because the name {name!r} could mean more than one of: {candidates}"
+                f"{', '.join(map(str, sorted(addresses)))}: not adopted, because several resources have the name {name!r}: {candidates}"
             )
     return consents
 
@@ -161,16 +161,14 @@ def _named_by_arn(
     title = KINDS[address.kind].title
     if address.kind is KindName.STREAM_KEY:
         raise UsageError(
-            f"{address}: a stream key is taken over with its channel; adopt the channel and say streamKey in its spec"
+            f"{address}: a stream key is adopted with its channel; adopt the channel, with streamKey in its spec"
         )
     if address not in desired.resources:
-        raise UsageError(
-            f"{address}: nothing in the spec has this address; describe the {title} in the spec first, then adopt {arn}"
-        )
+        raise UsageError(f"{address}: not in the spec; add the {title} to the spec, then adopt {arn}")
     others = [resource.arn for resource in claims.get(address, ()) if resource.arn != arn]
     if others:
         raise UsageError(
-            f"{address}: this stack manages {others[0]} under this address already; give the {title} {arn} an id of its own"
+            f"{address}: this stack manages {others[0]} under this address; use another id for the {title} {arn}"
         )
     for resource in live.of(address.kind):
         if resource.arn != arn:
@@ -178,15 +176,17 @@ def _named_by_arn(
         identifier = resource.tags.get(ID, "")
         if resource.tags.get(STACK) == desired.stack and _VALID_ID.fullmatch(identifier) and identifier != address.id:
             raise UsageError(
-                f"{address}: this stack manages {arn} already as {address.kind}/{identifier}; leave it there, or rename that id in the spec"
+                f"{address}: this stack manages {arn} as {address.kind}/{identifier}; keep that, or rename that id in the spec"
             )
         return resource
-    raise UsageError(f"{address}: there is no {title} {arn} in account {live.account_id}, {live.region}; check the ARN")
+    raise UsageError(
+        f"{address}: {title} {arn} does not exist in account {live.account_id}, {live.region}; check the ARN"
+    )
 
 
 def _nameless(resource: LiveResource, identifier: str) -> str:
-    wrong = f"its id tag {identifier!r} is no valid id" if identifier else "it has no id tag"
-    return f"{KINDS[resource.kind].title} {resource.arn} is this stack's, but {wrong}; it is left alone: adopt it under an address of the spec, or remove the tag {STACK}"
+    wrong = f"its id tag {identifier!r} is not a valid id" if identifier else "it has no id tag"
+    return f"{KINDS[resource.kind].title} {resource.arn} is owned by this stack, but {wrong}; it is not changed: adopt it with an address of the spec, or remove the tag {STACK}"
 
 
 def _arn(resource: LiveResource) -> str:

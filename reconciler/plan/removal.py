@@ -120,16 +120,16 @@ def _refers_after(channel: LiveResource, decision: Decision | None) -> frozenset
 def _holding(inputs: PlanInputs, channel: LiveResource, address: Address | None, decision: Decision | None) -> str:
     """Say who holds on, and why."""
     if address is not None and address not in inputs.desired.resources:
-        return f"{address} left the spec and stays"
+        return f"{address} is orphaned and uses it"
     if decision is not None and decision.blocked:
-        return f"{address} keeps it, because its own action is blocked"
+        return f"{address} uses it and its action is blocked"
     if address is not None:
-        return f"{address} keeps it, by its ARN or because the field is ignored"
+        return f"{address} uses it, by ARN or in an ignored field"
     owner = channel.tags.get(STACK)
     whose = (
         "no stack's"
         if owner is None
-        else "this stack's, and stays"
+        else "managed and not deleted"
         if owner == inputs.desired.stack
         else f"stack {owner}'s"
     )
@@ -148,10 +148,8 @@ def _left_spec(
         if not inputs.options.prune:
             orphans.append(Orphan(address, live.arn, protected))
             continue
-        also = "; its stream key goes with it" if address.kind is KindName.CHANNEL else ""
-        deletes.append(
-            _delete(inputs, address, live, Reason.LEFT_SPEC, f"it left the spec, and prune is granted{also}")
-        )
+        also = "; deletes its stream key as well" if address.kind is KindName.CHANNEL else ""
+        deletes.append(_delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}"))
 
 
 def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Reason) -> tuple[Decision | None, str]:
@@ -164,20 +162,20 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
             address,
             other,
             reason,
-            f"it is what an earlier replacement left behind; {kept.arn} is the one that is kept for this address",
+            f"left over from an earlier replacement; {kept.arn} is kept",
         ), ""
     choice = inputs.choices[address]
-    claim = f"{address}: {KINDS[address.kind].title} {other.arn} claims the same address as {kept.arn}"
+    claim = f"{address}: {KINDS[address.kind].title} {other.arn} has the same address as {kept.arn}"
     if not inputs.options.prune:
         used = f", which was {choice.why}," if choice.why else ""
-        return None, f"{claim}{used} and is left alone; grant prune to delete it"
+        return None, f"{claim}{used} and is kept because prune is disabled"
     if address.kind is KindName.CHANNEL and inputs.live.streams_hidden:
         return (
             None,
-            f"{claim} and is left alone, because which of them was on air last could not be seen ({inputs.live.streams_hidden})",
+            f"{claim} and is kept, because it is unknown which of them was live last ({inputs.live.streams_hidden})",
         )
     if is_protected(other):
-        return None, f"{claim} and is protected; change its {ID} tag by hand if it is wanted"
+        return None, f"{claim} and is protected; change its {ID} tag by hand to keep it"
     differing = compare(address.kind, kept.properties, other.properties)
     unlike = f"; it differs in {names_of(differing)}" if differing else ""
     used = f", because it was {choice.why}" if choice.why else ""
@@ -186,7 +184,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
         address,
         other,
         reason,
-        f"{kept.arn} is the one that is kept for this address{used}, and prune is granted{unlike}",
+        f"{kept.arn} is kept for this address{used}; prune is enabled{unlike}",
     ), ""
 
 
@@ -195,10 +193,10 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
     if is_protected(live):
         named = address if reason is Reason.LEFT_SPEC else live.arn
         blocked = Blocked(
-            "protected", f"{named} is protected; put it back into the spec with protect: false, apply, then delete it"
+            "protected", f"{named} is protected; restore it in the spec with protect: false, apply, then delete it"
         )
     elif live.kind in REFERENCED and (why := inputs.live.unreadable.get(KindName.CHANNEL)) is not None:
-        blocked = Blocked("unreadable", f"channels could not be read ({why}), so nobody knows which of them use it")
+        blocked = Blocked("unreadable", f"channels could not be read ({why}), so it is unknown which of them use it")
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 

@@ -74,13 +74,13 @@ def _replacing(
     unused = live.arn not in inputs.owned.users and KindName.CHANNEL not in inputs.live.unreadable
     order, warnings = ReplaceOrder.CREATE_FIRST, []
     if use is not None:
-        warnings.append(f"{live.arn} stays after its replacement, because it is still in use: {use.said}")
+        warnings.append(f"{live.arn} is kept after its replacement, because it is still in use: {use.said}")
     if has_failed(live) and unused:
         order = ReplaceOrder.DELETE_FIRST
     elif room < 1 and unused and use is None:
         order = ReplaceOrder.DELETE_FIRST
         warnings.append(
-            f"all {inputs.limits[kind]:,} {KINDS[kind].titles} that a region can hold are taken, so it is deleted before it is created anew; no channel uses it"
+            f"all {inputs.limits[kind]:,} {KINDS[kind].titles} of the region's quota are used, so it is deleted before it is recreated; no channel uses it"
         )
     return Treatment(stuck, order, use is None, warnings=tuple(warnings))
 
@@ -92,33 +92,33 @@ def _replacing_key_pair(inputs: PlanInputs, decision: Decision, stuck: Blocked |
     holder = held_material(inputs.live.of(KindName.PLAYBACK_KEY_PAIR)).get(str(material))
     overlap = decision.desired.overlap if decision.desired else 0
     if material == held:
-        why = "a public key cannot be imported twice, so the pair is deleted before it is imported under its new name"
+        why = "a public key cannot be imported twice, so the pair is deleted before the import under its new name"
     elif holder is not None:
-        why = f"its new public key is still held by {holder}, and a public key cannot be imported twice"
+        why = f"its new public key is still used by {holder}, and a public key cannot be imported twice"
     elif overlap and not (decision.blocked or stuck):
         return _overlapping(inputs, overlap, limit, room)
     elif room < 1:
-        why = f"all {limit} key pairs that a region can hold are taken, so there is no room for the new one beside the old one"
+        why = f"all {limit} key pairs of the region's quota are used, so the new one cannot exist beside the old one"
     else:
-        warning = "tokens signed with the old private key are refused once the old pair is deleted; let the new key sign before you apply"
+        warning = "tokens signed with the old private key are rejected once the old pair is deleted; sign with the new key before you apply"
         return Treatment(stuck, ReplaceOrder.CREATE_FIRST, warnings=(warning,))
     until = "until the import that follows is done"
     if material != held:
-        until = "until viewers get tokens signed with the new private key, which count from the import that follows"
-    warning = f"viewers are locked out for a while: {why}; from the delete on, tokens signed with the old key are refused, {until}"
+        until = "until viewers have tokens signed with the new private key, valid from the import that follows"
+    warning = f"viewers are locked out temporarily: {why}; from the delete on, tokens signed with the old key are rejected, {until}"
     return Treatment(stuck, ReplaceOrder.DELETE_FIRST, warnings=(warning,))
 
 
 def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Treatment:
     if room < 1:
         message = (
-            f"its old key pair is to stay beside the new one for {length(overlap)}, and all {limit} key pairs that a region can hold are taken; "
-            "delete one that is not needed, wait until one that gave way earlier is over, or leave rotation out to delete the old one first"
+            f"the old key pair must be kept for {length(overlap)}, and all {limit} key pairs of the region's quota are used; "
+            "delete an unused one, wait for the end of an earlier overlap, or remove rotation to delete the old one first"
         )
         return Treatment(Blocked("depends", message), ReplaceOrder.CREATE_FIRST)
     warning = (
-        f"the old key pair stays for {length(overlap)} from the apply on, and a later apply deletes it: let the new key sign at once, "
-        "so that no token signed with the old one outlives it"
+        f"the old key pair is kept for {length(overlap)} and deleted by a later apply: sign with the new key at once, "
+        "so that no token of the old key is used after that"
     )
     return Treatment(
         order=ReplaceOrder.CREATE_FIRST, lets_go=False, retires=_stamp(inputs.now, overlap), warnings=(warning,)
@@ -144,7 +144,7 @@ def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict
     blocked: dict[int, Blocked] = {}
     while stuck := {index: item for index, item in imports.items() if index not in blocked and item[1] not in leaving}:
         for index, (decision, holder) in stuck.items():
-            message = f"its public key is held by {holder}, which stays, and a public key cannot be imported twice; delete that pair first"
+            message = f"its public key is used by {holder}, which is kept, and a public key cannot be imported twice; delete that pair first"
             blocked[index] = Blocked("depends", message)
             # A blocked replacement keeps its material, which may block the next.
             if decision.live:
@@ -179,15 +179,15 @@ def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[
     if until is not None and until > inputs.now:
         return (
             None,
-            f"{address}: {pair.arn} gave way to {kept.arn} and is kept beside it until {_text(until)}, for tokens that are signed with its key",
+            f"{address}: {pair.arn} was replaced by {kept.arn} and is kept until {_text(until)}, for tokens signed with its key",
         )
     if until is not None and not is_protected(pair):
-        why = f"it gave way to {kept.arn}, and the time that it was kept beside it ended at {_text(until)}"
+        why = f"replaced by {kept.arn}; the overlap ended at {_text(until)}"
         return Decision(address, Verb.DELETE, Reason.RETIRED, why, live=pair, wanted=pair.properties), ""
     overlap = inputs.desired.resources[address].overlap
     if until is None and overlap:
         change = FieldChange(_PATH, None, _stamp(inputs.now, overlap), absent_before=True)
-        why = f"it gave way to {kept.arn}, and is kept beside it for {length(overlap)}"
+        why = f"replaced by {kept.arn}, kept for {length(overlap)}"
         return Decision(
             address, Verb.UPDATE, Reason.RETIRING, why, live=pair, wanted=pair.properties, changes=(change,)
         ), ""

@@ -22,7 +22,7 @@ _NEAR = 3
 _LIKE = 0.75
 """How like an address has to be; the kind in front makes all of them somewhat alike."""
 
-_NONE = "no address of the spec, and none of this stack in the account,"
+_NONE = "no address in the spec or managed by this stack"
 
 
 class Selection(NamedTuple):
@@ -56,7 +56,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
             address = actions[index].address
             if not excluded(options, address):
                 chosen.add(index)
-                notes.append(f"{address} is taken along, because {needed_by} needs it")
+                notes.append(f"{address} is included, because {needed_by} depends on it")
     dropped = {
         index: "is excluded" if excluded(options, action.address) else "is not selected"
         for index, action in enumerate(actions)
@@ -67,7 +67,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
     notes += _matching_nothing("exclude", options.exclude, known)
     if dropped:
         notes.append(
-            f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} left out by --only or --exclude"
+            f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} skipped by --only or --exclude"
         )
     return Selection(dropped, tuple(notes))
 

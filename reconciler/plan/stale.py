@@ -87,21 +87,21 @@ def _action(
         # A key is made for one channel; one that is born with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
             yield from (
-                f"{action.address}: was to be created, and is there now ({key.arn})"
+                f"{action.address}: to be created, and exists now ({key.arn})"
                 for key in keys
                 if key.properties.get("channelArn") == channel
             )
     elif action.arn is None:
         if action.address in by_address:
-            yield f"{action.address}: was to be created, and is there now ({by_address[action.address].arn})"
+            yield f"{action.address}: to be created, and exists now ({by_address[action.address].arn})"
     elif action.arn not in by_arn:
-        yield f"{action.address}: {action.arn} is gone"
+        yield f"{action.address}: {action.arn} no longer exists"
     else:
         yield from _fields(action, by_arn[action.arn])
     for step in action.steps:
         for name, value in step.parameters.items():
             if name not in _OWN_PARAMETERS and isinstance(value, str) and _is_ours(value) and value not in by_arn:
-                yield f"{action.address}: {value}, which it refers to, is gone"
+                yield f"{action.address}: {value}, which it refers to, no longer exists"
 
 
 def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
     for action, arn in deleted:
         for channel in users.get(str(arn), ()):
             if channel.arn not in planned:
-                yield f"{action.address}: channel {channel.name or '(without a name)'} ({channel.arn}) began to use {arn}"
+                yield f"{action.address}: channel {channel.name or '(without a name)'} ({channel.arn}) now uses {arn}"
 
 
 def _is_ours(value: str) -> bool:

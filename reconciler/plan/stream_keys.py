@@ -41,19 +41,19 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
         return _of_live_channel(inputs, resource, arn)
     blocked = None
     if arn is None:
-        blocked = Blocked("depends", f"it belongs to {channel}, which will not be there; see why that is blocked")
+        blocked = Blocked("depends", f"depends on {channel}, which is blocked")
     elif isinstance(arn, str):
         why = inputs.live.unreadable[KindName.STREAM_KEY]
-        blocked = Blocked("unreadable", f"stream keys could not be read ({why}); see to that, then plan again")
+        blocked = Blocked("unreadable", f"stream keys could not be read ({why}); correct that, then run plan again")
     born = isinstance(arn, Ref)
     deliver = sinks_of(resource, inputs.rotate)
     return Decision(
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if born else Reason.NOT_IN_ACCOUNT,
-        f"IVS makes it together with {channel}; it is taken over and tagged{_and_handed_over(deliver)}"
+        f"created by IVS together with {channel}; will be adopted and tagged{_and_handed_over(deliver)}"
         if born
-        else "it is in the spec; whether it is in the account is not known",
+        else "unknown whether it exists",
         desired=resource,
         wanted=resource.properties,
         changes=additions(KindName.STREAM_KEY, resource.properties, resource.tags),
@@ -71,7 +71,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
             resource.address,
             Verb.CREATE,
             Reason.NOT_IN_ACCOUNT,
-            f"its channel has no stream key, and {where_to(deliver)}",
+            f"the channel has no stream key; {where_to(deliver)}",
             desired=resource,
             wanted=wanted,
             changes=additions(KindName.STREAM_KEY, wanted, resource.tags),
@@ -80,7 +80,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     changes = _tag_changes(inputs, live, resource)
     asked = resource.address in inputs.rotate.addresses and not (deliver and waits(live))
     if owner in (inputs.desired.stack, "") and (
-        why := "its rotation was asked for" if asked else owner and rotation_due(live, resource)
+        why := "rotation requested" if asked else owner and rotation_due(live, resource)
     ):
         return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == inputs.desired.stack:
@@ -89,15 +89,15 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     if owner:
         blocked = Blocked(
             "foreign",
-            f"{live.arn} belongs to another stack: it carries the tag {STACK}={owner}; have that stack forget it (or remove the tag), then plan again",
+            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or remove the tag, then run plan again",
         )
     return Decision(
         resource.address,
         Verb.ADOPT,
         Reason.BORN_WITH_CHANNEL,
-        "the channel is this stack's, its stream key is not"
+        "the channel is managed, its stream key is not"
         if owner
-        else f"the channel is this stack's and its stream key carries no stack's tag; it is taken over and tagged{_and_handed_over(deliver)}",
+        else f"the channel is managed and its stream key has no owner; will be adopted and tagged{_and_handed_over(deliver)}",
         live=live,
         desired=resource,
         wanted=wanted,
@@ -116,7 +116,7 @@ def _rotated(
     deliver: tuple[Sink, ...],
 ) -> Decision:
     """Return the replacement of a key. A running broadcast goes on without its key; only a new one needs the new value."""
-    warning = f"from now on a broadcast can only be started with the new key; {where_to(deliver)}"
+    warning = f"new broadcasts need the new key; {where_to(deliver)}"
     return Decision(
         resource.address,
         Verb.REPLACE,
@@ -140,9 +140,9 @@ def _updated(
 ) -> Decision | None:
     if deliver and delivery_due(live, deliver):
         why = (
-            "it was made by a rotation that did not come to its end; no other key is made"
+            "created by an interrupted rotation; no other key is created"
             if waits(live)
-            else "its value has not been handed over yet"
+            else "its value is not published yet"
         )
         explanation = f"{why}; {where_to(deliver)}"
         return Decision(
@@ -188,8 +188,8 @@ def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
             resource = inputs.desired.resources.get(address)
             if resource is not None and not sinks_of(resource, inputs.rotate):
                 yield (
-                    f"{address}: it was made by a rotation that did not come to its end, and whether anybody has its value is not known; "
-                    f"name a sink in the spec and apply, or run rotate stream-key {address} --to-file PATH; neither makes another key"
+                    f"{address}: created by an interrupted rotation, and its value may not be published; "
+                    f"add a sink to the spec and apply, or run rotate stream-key {address} --to-file PATH; neither creates another key"
                 )
 
 

@@ -79,7 +79,7 @@ def test_without_the_permission_the_documented_default_is_assumed_and_said(accou
     account.sandbox.control.add_fault("deny", operation="servicequotas:*", times=None)
     plan = account.run("plan")
     assert plan.code == 0
-    assert "the quotas that apply are not known (AccessDeniedException" in plan.out
+    assert "applied quotas are unknown (AccessDeniedException" in plan.out
     assert "the documented defaults are assumed" in plan.out
 
 

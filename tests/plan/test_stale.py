@@ -56,7 +56,7 @@ def test_what_a_call_refers_to_has_to_be_there_still() -> None:
     unattached = live(of(ARCHIVE), of(MAIN, changed={"recordingConfigurationArn": ""}))
     plan = build_plan(SPEC, unattached, PlanOptions(), target_name="prod")
     lines = moved(plan, SPEC, live(of(MAIN, changed={"recordingConfigurationArn": ""})))
-    assert f"channel/main: {arn('recording-configuration/archive')}, which it refers to, is gone" in lines
+    assert f"channel/main: {arn('recording-configuration/archive')}, which it refers to, no longer exists" in lines
 
 
 def test_a_changed_spec_names_the_addresses_that_changed() -> None:

@@ -101,7 +101,7 @@ def test_killed_at_each_call_an_apply_that_may_not_stop_anything_says_what_is_le
             # The broadcast goes on without its key; the channel gets one, and keeps its setting until the broadcast is over.
             assert (ran.code, stage.on_air) == (4, True)
             assert "stream-key/main will be created" in ran.out
-            assert "its value goes to the parameter /live/main" in ran.out
+            assert "its value is published to the parameter /live/main" in ran.out
             assert "blocked  update channel/main: on air since" in ran.out
             stage.front.sandbox.control.go_offline(stage.arn)
             ran = stage.front.run(stage.folder, "apply", "--auto-approve")
