@@ -1,6 +1,6 @@
-"""The product in a minute: an embedded IVS server, a plan, an apply, an empty plan, a change behind its back, and its repair.
+"""A demonstration: plan, apply, an empty plan, a change made outside, and its repair, in the sandbox.
 
-Runs the real command line as a process on a copy of ``examples/studio`` under ``.demo``; needs no AWS account and calls no address but this machine's own.
+Runs the command line as a process on a copy of ``examples/studio`` under ``.demo``. Needs no AWS account and calls loopback addresses only.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ CHANNEL = "main-stage"
 
 
 class Demo:
-    """One run of the demonstration in a folder of its own."""
+    """One run of the demonstration in a directory of its own."""
 
     def __init__(self, folder: Path, *, color: bool) -> None:
         self.folder = folder
         self.color = color
 
     def say(self, text: str) -> None:
-        """Print what comes next."""
+        """Print a comment."""
         print(f"\n\x1b[1;36m# {text}\x1b[0m" if self.color else f"\n# {text}", flush=True)
 
     def run(self, *words: str, expect: int) -> None:
-        """Run the command line as a user would, and insist on its exit code."""
+        """Run the command line and check its exit code."""
         shown = " ".join(("ivs-reconciler", *words))
         print(f"\x1b[1m$ {shown}\x1b[0m" if self.color else f"$ {shown}", flush=True)
         code = subprocess.run([sys.executable, "-m", "reconciler", *words], cwd=self.folder, check=False).returncode
@@ -39,8 +39,8 @@ class Demo:
         if code != expect:
             raise SystemExit(f"the demonstration expected exit code {expect} here, not {code}")
 
-    def change_behind_its_back(self) -> None:
-        """Do what a colleague does in the console: make a private channel public and change its latency."""
+    def change_outside(self) -> None:
+        """Make a private channel public and change its latency, as a colleague may do in the console."""
         with Sandbox(db=self.folder / ".sandbox" / "studio.db") as sandbox:
             ivs = boto3.client(
                 "ivs",
@@ -63,23 +63,21 @@ def main() -> None:
     shutil.copytree(HERE / "studio", args.folder, ignore=shutil.ignore_patterns(".sandbox"))
     demo = Demo(args.folder, color=sys.stdout.isatty() and not args.plain)
 
-    demo.say("The spec: a live studio with recording, private playback and restrictions, kept as YAML.")
+    demo.say("The spec: a live studio with recording, private playback and restrictions.")
     demo.run("validate", expect=0)
-    demo.say("What would an apply do? The account, an embedded IVS server, is empty.")
+    demo.say("What would an apply do? The sandbox is empty.")
     demo.run("plan", expect=0)
-    demo.say("Do it.")
+    demo.say("Apply it.")
     demo.run("apply", "--auto-approve", expect=0)
     demo.say("A second plan is empty.")
     demo.run("plan", "--detailed-exitcode", expect=0)
-    demo.say(f"Somebody opens {CHANNEL} to the public behind its back.")
-    demo.change_behind_its_back()
+    demo.say(f"A colleague makes {CHANNEL} public in the console.")
+    demo.change_outside()
     demo.run("drift", expect=2)
-    demo.say("Put it right.")
+    demo.say("Repair it.")
     demo.run("apply", "--auto-approve", expect=0)
     demo.run("drift", expect=0)
-    demo.say(
-        f"That was the product. The spec is in {args.folder.name}/, the commands are: .venv/bin/ivs-reconciler --help"
-    )
+    demo.say(f"Done. The spec is in {args.folder.name}/; see .venv/bin/ivs-reconciler --help")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_the_transcript_in_the_readme_is_what_the_demonstration_prints() -> None:
-    assert transcript.masked(transcript.shown()) == transcript.masked(transcript.run_demo())
+    assert transcript.masked(transcript.shown()) == transcript.masked(transcript.excerpt(transcript.run_demo()))
 
 
 def test_the_readme_names_every_verb_and_no_other() -> None:

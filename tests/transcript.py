@@ -1,4 +1,4 @@
-"""The transcript of ``make demo`` in the README: made by running it, compared with what it prints now.
+"""The excerpt of ``make demo`` in the README: made by running it, compared with what it prints now.
 
 ``python -m tests.transcript --write`` puts a new one in; the test in ``test_docs`` compares, with everything masked that is different in each run.
 """
@@ -33,8 +33,15 @@ def run_demo() -> str:
         )
 
 
+def excerpt(text: str) -> str:
+    """Return the part that the README shows: the drift that is found, and its repair."""
+    return (
+        "$ ivs-reconciler drift" + text.partition("$ ivs-reconciler drift")[2].partition("\n$ ivs-reconciler drift")[0]
+    )
+
+
 def shown() -> str:
-    """Return the transcript that the README shows."""
+    """Return the excerpt that the README shows."""
     block = (ROOT / "README.md").read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     return block.partition("```console\n")[2].partition("\n```")[0]
 
@@ -59,7 +66,7 @@ def main() -> None:
     text = path.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
     tail = rest.partition(END)[2]
-    block = f"\n<details><summary>The whole transcript</summary>\n\n```console\n{run_demo()}\n```\n\n</details>\n"
+    block = f"\n```console\n{excerpt(run_demo())}\n```\n"
     path.write_text(f"{head}{BEGIN}{block}{END}{tail}", encoding="utf-8")
 
 
