@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.sandbox.control import Control, ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, position
+
+if TYPE_CHECKING:
+    import urllib.error
 
 PREFIX = "/_sandbox/"
 QUERIES = frozenset(
@@ -147,6 +148,10 @@ class RemoteControl:
 
     def call(self, name: str, /, **arguments: Any) -> Any:
         """Run one control operation and return its result."""
+        # Imported by clients only: it would take a tenth of a server's start.
+        import urllib.error
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             f"{self._endpoint}/_sandbox/{name}",
             json.dumps(arguments).encode(),
@@ -162,6 +167,8 @@ class RemoteControl:
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Yield events as they come, until the server goes."""
+        import urllib.request
+
         try:
             with urllib.request.urlopen(f"{self._endpoint}/_sandbox/events/stream") as answer:  # noqa: S310
                 for line in answer:

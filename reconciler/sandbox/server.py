@@ -234,7 +234,7 @@ class _Connection(socketserver.BaseRequestHandler):
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> h11.Response:
     return h11.Response(
         status_code=status,
-        headers=(("Date", _date(int(time.time()))), *headers),
+        headers=[("Date", _date(int(time.time()))), *headers],
         reason=_REASONS.get(status, b""),
     )
 

@@ -35,7 +35,7 @@ class Echo:
         return Response(200, body=json_bytes(described))
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(self.server.server_address[:2], timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.server.server_address[1]), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 

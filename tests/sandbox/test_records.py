@@ -139,7 +139,7 @@ def test_no_secret_is_in_records_events_cloudtrail_page_or_log(
 
 
 def test_the_page_shows_what_exists_and_is_live_and_escapes_it(ivs: Any, sandbox: Sandbox) -> None:
-    assert "Nothing yet" in page(sandbox)
+    assert "No resources yet" in page(sandbox)
     arn = ivs.create_channel(name="stage", tags={"team": "video/@a"})["channel"]["arn"]
     sandbox.control.go_live(arn, viewers=42)
     sandbox.control.add_fault("throttle", operation="<script>,List*")
@@ -150,8 +150,8 @@ def test_the_page_shows_what_exists_and_is_live_and_escapes_it(ivs: Any, sandbox
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_the_page_says_what_is_set_otherwise_and_how_much_it_does_not_show(ivs: Any, sandbox: Sandbox) -> None:
-    assert "Otherwise than usual" in page(sandbox), "the clock of these tests stands still"
+def test_the_page_shows_changed_settings_and_how_many_rows_it_leaves_out(ivs: Any, sandbox: Sandbox) -> None:
+    assert "Changed settings" in page(sandbox), "the clock of these tests is virtual"
     sandbox.control.assume("list-order", "shuffled")
     sandbox.control.set_lag(create=5)
     sandbox.control.deny("UpdateChannel", arn="channel/abc")
@@ -160,19 +160,19 @@ def test_the_page_says_what_is_set_otherwise_and_how_much_it_does_not_show(ivs: 
     sandbox.control.set_rates(True)
     text = page(sandbox)
     for part in (
-        "answer to list-order",
+        "assumption list-order",
         "shuffled",
-        "creates show after",
+        "create lag",
         "5 s",
         "call-rate quotas",
-        "arn channel/abc",
+        "ARN channel/abc",
         "25 of 30",
         "0, until cleared",
     ):
         assert part in text, part
     assert "<b>30</b><span>channels</span>" in text
     with Sandbox() as usual:
-        assert "Otherwise than usual" not in page(usual)
+        assert "Changed settings" not in page(usual)
 
 
 def test_every_cell_of_the_page_says_what_it_is_for_narrow_screens(ivs: Any, sandbox: Sandbox) -> None:
