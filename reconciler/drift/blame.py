@@ -114,7 +114,7 @@ class _Scene:
     def _unknown(self, finding: Finding) -> Blame:
         operation = KINDS[finding.address.kind].delete
         deletes = [event for event in self._trail.events if event.operation == operation and not event.ours]
-        remark = "which resource it was is not known here, so nobody is named"
+        remark = "the resource's ARN is unknown, so no call can be attributed"
         if deletes and not self._trail.why_not:
             who = ", ".join(dict.fromkeys(event.who for event in deletes[:_MOST]))
             remark += f"; {operation} was called {len(deletes):,} time{'' if len(deletes) == 1 else 's'} in the last {self._days} days, by {who}"
@@ -124,20 +124,20 @@ class _Scene:
         if named:
             return self._with_gaps("")
         if own:
-            return self._with_gaps(f"only ivs-reconciler itself is named for it in the last {self._days} days")
+            return self._with_gaps(f"CloudTrail has only calls of ivs-reconciler for it in the last {self._days} days")
         if self._trail.why_not:
             return self._with_gaps("")
         return self._with_gaps(
-            f"CloudTrail names nobody for it in the last {self._days} days; a call shows there some minutes later"
+            f"CloudTrail has no call for it in the last {self._days} days; calls appear there some minutes later"
         )
 
     def _with_gaps(self, remark: str) -> str:
         """Add what was not looked at."""
         parts = [remark] if remark else []
         if self._trail.why_not:
-            parts.append(f"who did it is not fully known: {self._trail.why_not}")
+            parts.append(f"attribution is incomplete: {self._trail.why_not}")
         if self._trail.cut:
-            parts.append(f"only the newest events of {', '.join(self._trail.cut)} were looked at")
+            parts.append(f"only the newest events of {', '.join(self._trail.cut)} were read")
         return "; ".join(parts)
 
 

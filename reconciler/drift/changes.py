@@ -160,7 +160,7 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
                 f"{Topic.FOREIGN.value} {foreign.arn}",
                 Topic.FOREIGN,
                 foreign.arn,
-                f"belongs to {foreign.owner or 'no stack'}",
+                f"owned by {foreign.owner or 'no stack'}",
             ),
             foreign.owner,
         )

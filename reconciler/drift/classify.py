@@ -49,14 +49,14 @@ def classify(
         Finding(
             orphan.address,
             Standing.ORPHAN,
-            "it left the spec, and prune is not granted" + (" (protected)" if orphan.protected else ""),
+            "removed from the spec (prune disabled)" + (" (protected)" if orphan.protected else ""),
             orphan.arn,
         )
         for orphan in plan.orphans
     ]
     known = {finding.arn for finding in findings if finding.standing is Standing.DUPLICATE}
     findings += [
-        Finding(duplicate.address, Standing.DUPLICATE, f"claims the same address as {duplicate.kept}", arn)
+        Finding(duplicate.address, Standing.DUPLICATE, f"has the same address as {duplicate.kept}", arn)
         for duplicate in plan.duplicates
         for arn in duplicate.others
         if arn not in known and duplicate.address in desired.resources
@@ -103,7 +103,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
     counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
-            yield f"nothing is said about the {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} of the spec, which could not be read: {why}"
+            yield f"no result for {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} in the spec, which could not be read: {why}"
 
 
 def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
@@ -183,17 +183,17 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
                 Finding(
                     action.address,
                     Standing.PENDING,
-                    "it is in the spec and was not applied yet",
+                    "not applied yet",
                     action.arn,
                     action.changes,
                 ),
             )
         case Verb.CREATE:
-            gone = "it was applied and is gone"
+            gone = "deleted outside ivs-reconciler since the last apply"
             explanation = (
                 gone
                 if scene.applied is not None
-                else "it is in the spec and not in the account: deleted outside, or never applied"
+                else "deleted outside ivs-reconciler, or never applied"
             )
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
@@ -208,7 +208,7 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
                 ),
             )
         case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
-            explanation = "the spec has a stream key and the channel's key is not taken over"
+            explanation = "the channel's stream key is not adopted yet"
             return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
         case Verb.ADOPT | Verb.FORGET:
             return (Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes),)
@@ -228,12 +228,12 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
         outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
         if outside is None:
             explanation = (
-                "the spec changed since it was last applied; whether something was changed outside too cannot be told"
+                "the spec changed since the last apply; unknown whether it was also modified outside"
             )
             return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
-        explanation = "the spec changed since it was last applied"
+        explanation = "the spec changed since the last apply"
         pending = (Finding(action.address, Standing.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
             return pending
@@ -241,7 +241,7 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             Finding(
                 action.address,
                 Standing.DRIFT,
-                "it was changed outside, and the spec has changed too",
+                "modified outside ivs-reconciler since the last apply; the spec changed too",
                 action.arn,
                 drifted,
             ),
@@ -255,7 +255,7 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             Finding(
                 action.address,
                 Standing.DRIFT,
-                "it was changed outside, since the spec was last applied",
+                "modified outside ivs-reconciler since the last apply",
                 action.arn,
                 tuple(own),
             )
@@ -265,7 +265,7 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             Finding(
                 action.address,
                 Standing.PENDING,
-                "it waits for a replacement to be applied to its end",
+                "left over from a replacement that is not finished",
                 action.arn,
                 tuple(following),
             )

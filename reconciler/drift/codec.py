@@ -48,7 +48,7 @@ def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
         elif sort in ("refused", "error"):
             ended = node.text("message")
     if ended and not results:
-        raise DamagedPlanError(f"nothing was applied: {ended}")
+        raise DamagedPlanError(f"no apply: {ended}")
     if not stack:
         raise DamagedPlanError("the line with the plan is missing")
     return stack, tuple(results)
@@ -66,19 +66,19 @@ def sort_of(text: str) -> str:
         return ""
     sorts = {
         "drifted": DRIFT,
-        "problems": "what validate found",
-        "fingerprints": "the mark of a plan that was applied",
+        "problems": "the output of validate",
+        "fingerprints": "the marker of an applied plan",
         "$schema": "a JSON Schema",
     }
     known = next((sort for key, sort in sorts.items() if key in content), "")
     return known or (
-        "what status counted" if {"stack", "targets"} <= content.keys() and "options" not in content else ""
+        "the output of status" if {"stack", "targets"} <= content.keys() and "options" not in content else ""
     )
 
 
 def _version(node: Node) -> None:
     if not node.text("formatVersion").startswith("1."):
-        raise DamagedPlanError(f"its format is {node.text('formatVersion')}, and this program reads 1.0")
+        raise DamagedPlanError(f"its format is {node.text('formatVersion')}; this version reads 1.0")
 
 
 def _report(node: Node) -> DriftReport:

@@ -205,7 +205,7 @@ class Ignore:
         glob, colon, path = text.partition(":")
         if not colon or not glob or not path.startswith("/") or len(path) < 2 or path.endswith("/"):
             raise UsageError(
-                f"{text!r} does not say what to ignore; write ADDRESS:PATH, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'"
+                f"{text!r} is not ADDRESS:PATH, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'"
             )
         return cls(glob, path)
 

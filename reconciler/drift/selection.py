@@ -45,4 +45,4 @@ def narrowed(report: DriftReport, plan: TargetPlan, live: LiveState, stack: str,
 
 def _said(scope: PlanOptions, left: int) -> str:
     globs = [f"--{word} {glob}" for word, found in (("only", scope.only), ("exclude", scope.exclude)) for glob in found]
-    return f"this is of a part of the target ({' '.join(globs)}); {left:,} {'finding is' if left == 1 else 'findings are'} left out"
+    return f"partial report ({' '.join(globs)}); {left:,} {'finding' if left == 1 else 'findings'} skipped"

@@ -119,7 +119,7 @@ def test_what_happened_before_our_last_apply_is_nobodys_and_our_own_calls_are_no
     bob.get_channel(arn=main)
     assert found(folder)["drift", "channel/main"] == {
         "by": [],
-        "remark": "CloudTrail names nobody for it in the last 7 days; a call shows there some minutes later",
+        "remark": "CloudTrail has no call for it in the last 7 days; calls appear there some minutes later",
     }
 
 
@@ -141,7 +141,7 @@ def test_it_is_said_when_asking_is_not_allowed_and_the_report_stands(tmp_path: P
     sandbox.control.deny("cloudtrail:LookupEvents")
     shown = run(folder, "drift", "--blame", env=KEYS)
     assert shown.code == 2
-    assert "who did it is not fully known: the permission cloudtrail:LookupEvents is missing" in shown.out
+    assert "attribution is incomplete: the permission cloudtrail:LookupEvents is missing" in shown.out
 
 
 def test_a_report_without_drift_asks_nobody(tmp_path: Path, sandbox: Sandbox) -> None:

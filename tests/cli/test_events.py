@@ -84,7 +84,7 @@ def test_a_guardrail_is_in_the_json_after_the_plan_that_it_refuses(
     last = ending(refused, check)
     assert (refused.code, last["type"], last["code"]) == (3, "refused", "refused")
     assert (
-        "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec, or rerun with --allow-deletes 2"
+        "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec, or pass --allow-deletes 2"
         in last["message"]
     )
     assert json.loads(refused.out.splitlines()[1])["type"] == "plan"

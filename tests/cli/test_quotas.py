@@ -47,7 +47,7 @@ def test_a_plan_that_cannot_fit_is_shown_and_then_refused_with_the_numbers(accou
         assert refused.code == 3, words
         assert "channel/c will be created" in refused.out
         assert (
-            "there is 1 channel, 1 of them not this stack's, and the plan makes 4 of them; the quota is 3 (the applied quota)"
+            "there is 1 channel, 1 of them unmanaged, and the plan needs 4; the quota is 3 (the applied quota)"
             in refused.err
         )
         assert "L-C01DFF58" in refused.err
@@ -62,7 +62,7 @@ def test_a_saved_plan_is_counted_again_before_its_first_change(account: Account)
     account.ivs.create_channel(name="somebody-was-quicker")
     refused = account.run("apply", "saved.json", "--auto-approve")
     assert refused.code == 3
-    assert "there are 2 channels, 2 of them not this stack's, and the plan makes 4 of them" in refused.err
+    assert "there are 2 channels, 2 of them unmanaged, and the plan makes 4 of them" in refused.err
 
 
 def test_the_quota_is_asked_only_when_something_is_created(account: Account) -> None:

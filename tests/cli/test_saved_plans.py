@@ -156,7 +156,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("validate", "what validate found, and not a saved plan; make one with plan --out FILE"),
         ("schema", "a JSON Schema, and not a saved plan; make one with plan --out FILE"),
         ("text", "not a saved plan (it is not JSON); make one with plan --out FILE"),
-        ("object", "not a usable plan: /formatVersion is missing; make one with plan --out FILE"),
+        ("object", "not a usable plan: /formatVersion is missing; create one with plan --out FILE"),
     ],
 )
 @pytest.mark.parametrize("words", [("show",), ("apply", "--auto-approve")])

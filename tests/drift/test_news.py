@@ -69,7 +69,7 @@ def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> Non
 
 
 def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> None:
-    first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and is gone")), NOTHING)
+    first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and no longer exists")), NOTHING)
     assert first is not None
     assert (
         news(STACK, report(finding(Standing.MISSING, explanation="deleted outside, or never applied")), first.known)

@@ -323,7 +323,7 @@ def test_one_issue_follows_the_drift_and_is_closed_when_it_is_gone(env: Env, for
     assert (issue["title"], issue["labels"], issue["state"]) == ("Drift in acme-live, dev", ["ivs-reconciler"], "open")
     assert "channel/two" in issue["body"]
     partial = run(folder, "drift", "--format", "json").json
-    partial["targets"][0] |= {"drifted": False, "findings": [], "unread": ["nothing is said about the 2 channels"]}
+    partial["targets"][0] |= {"drifted": False, "findings": [], "unread": ["no result for 2 channels"]}
     (folder / "drift.json").write_text(json.dumps(partial), encoding="utf-8")
     assert (
         comment(folder, env(), "--issue", "--plan", "drift.json").out

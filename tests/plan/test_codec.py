@@ -110,15 +110,15 @@ def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
 def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(dumps(a_plan()))
     edit(content)
-    with pytest.raises(PlanRefused, match="changed after it was made"):
+    with pytest.raises(PlanRefused, match="changed after it was created"):
         from_json(content)
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (_set("formatVersion", "2.0"), "its format is 2.0, and this program reads 1.0"),
-        (_set("formatVersion", "1.1"), "its format is 1.1, and this program reads 1.0"),
+        (_set("formatVersion", "2.0"), "its format is 2.0; this version reads 1.0"),
+        (_set("formatVersion", "1.1"), "its format is 1.1; this version reads 1.0"),
         (_set("formatVersion", 1), "/formatVersion is not a string"),
         (_set("targets", {}), "/targets is not a list"),
         (_set("targets", [[]]), "/targets/0 is not an object"),

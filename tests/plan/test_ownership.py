@@ -17,10 +17,10 @@ MAIN = wanted("channel/main")
 @pytest.mark.parametrize(
     ("address", "consent", "said"),
     [
-        ("channel/unknown", arn("channel/main-unowned"), "nothing in the spec has this address"),
-        ("channel/main", arn("channel/nowhere"), "there is no channel"),
-        ("channel/main", arn("recording-configuration/x-unowned"), "there is no channel"),
-        ("stream-key/main", arn("stream-key/x"), "taken over with its channel"),
+        ("channel/unknown", arn("channel/main-unowned"), "not in the spec; add the channel"),
+        ("channel/main", arn("channel/nowhere"), "does not exist in account"),
+        ("channel/main", arn("recording-configuration/x-unowned"), "does not exist in account"),
+        ("stream-key/main", arn("stream-key/x"), "a stream key is adopted with its channel"),
     ],
 )
 def test_a_consent_that_cannot_apply_is_the_callers_to_correct(address: str, consent: str, said: str) -> None:
@@ -36,7 +36,7 @@ def test_a_consent_that_cannot_apply_is_the_callers_to_correct(address: str, con
 
 
 def test_an_address_that_is_managed_already_takes_no_second_resource() -> None:
-    with pytest.raises(UsageError, match="channel/main under this address already"):
+    with pytest.raises(UsageError, match="channel/main under this address"):
         build_plan(
             desired(MAIN),
             live(of(MAIN), unowned("channel/main")),
@@ -48,7 +48,7 @@ def test_an_address_that_is_managed_already_takes_no_second_resource() -> None:
 
 def test_what_is_ours_under_another_address_is_not_taken_twice() -> None:
     other = wanted("channel/other")
-    with pytest.raises(UsageError, match="already as channel/other"):
+    with pytest.raises(UsageError, match="as channel/other"):
         build_plan(
             desired(MAIN, other),
             live(of(other)),

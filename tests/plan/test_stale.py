@@ -39,7 +39,7 @@ def test_life_elsewhere_in_the_account_does_not_matter() -> None:
 
 def test_a_resource_that_is_gone_is_named() -> None:
     plan = build_plan(SPEC, BEFORE, PlanOptions(), target_name="prod")
-    assert moved(plan, SPEC, live(of(ARCHIVE))) == (f"channel/main: {arn('channel/main')} is gone",)
+    assert moved(plan, SPEC, live(of(ARCHIVE))) == (f"channel/main: {arn('channel/main')} no longer exists",)
 
 
 def test_the_second_run_of_a_plan_that_started_from_nothing_is_stale() -> None:
@@ -85,7 +85,7 @@ def test_a_channel_that_began_to_use_what_is_deleted_is_named() -> None:
     plan = build_plan(SPEC, live(of(ARCHIVE), of(MAIN), of(gone)), PlanOptions(prune=True), target_name="prod")
     user = unowned("channel/theirs", {"adConfigurationArn": arn("ad-configuration/gone")})
     assert moved(plan, SPEC, live(of(ARCHIVE), of(MAIN), of(gone), user)) == (
-        f"ad-configuration/gone: channel theirs ({user.arn}) began to use {arn('ad-configuration/gone')}",
+        f"ad-configuration/gone: channel theirs ({user.arn}) now uses {arn('ad-configuration/gone')}",
     )
 
 

@@ -85,7 +85,7 @@ def the_small_report() -> DriftReport:
         Finding(
             Address(KindName.CHANNEL, "main-stage"),
             Standing.DRIFT,
-            "it was changed outside, since the spec was last applied",
+            "modified outside ivs-reconciler since the last apply",
             an_arn(KindName.CHANNEL, "MainStage001"),
             (
                 FieldChange("/latencyMode", "NORMAL", "LOW"),
@@ -100,7 +100,7 @@ def the_small_report() -> DriftReport:
             an_arn(KindName.PLAYBACK_RESTRICTION_POLICY, "EuOnly000001"),
             (FieldChange("/allowedCountries", ("DE", "FR"), ("DE", "IT")),),
         ),
-        Finding(Address(KindName.CHANNEL, "side-stage"), Standing.MISSING, "it was applied and is gone"),
+        Finding(Address(KindName.CHANNEL, "side-stage"), Standing.MISSING, "it was applied and no longer exists"),
         Finding(
             Address(KindName.CHANNEL, "gone"),
             Standing.ORPHAN,
@@ -110,7 +110,7 @@ def the_small_report() -> DriftReport:
         Finding(
             Address(KindName.CHANNEL, "twin"),
             Standing.DUPLICATE,
-            "claims the same address as another",
+            "has the same address as another",
             an_arn(KindName.CHANNEL, "Twin00000002"),
         ),
     )

@@ -72,7 +72,7 @@ def absent_and_malformed(world: World) -> None:
 
 
 def foreign(world: World) -> None:
-    """What belongs to another account is denied where an ARN can say so, else where a permission is missing."""
+    """What owned by another account is denied where an ARN can say so, else where a permission is missing."""
     for operation in MODEL.operations.values():
         sample = json.loads(json.dumps(required_sample(operation)).replace(":123456789012:", ":999988887777:"))
         world.ask(operation.name, **sample)
