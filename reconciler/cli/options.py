@@ -249,7 +249,7 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="allow a spec without resources for a stack that has some"
     )
     group.add_argument(
-        "--believe-empty",
+        "--allow-missing",
         action="store_true",
         help="allow AWS to list none, or few, of the resources recorded at the last apply",
     )

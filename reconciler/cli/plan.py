@@ -200,7 +200,7 @@ def refusals_of(
     from reconciler.plan.guardrails import Allowances, check
 
     allow = Allowances(
-        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, believe_empty=args.believe_empty
+        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, allow_missing=args.allow_missing
     )
     return check(target, guardrails, allow, remembered)
 

@@ -40,7 +40,7 @@ from reconciler.plan.plan import (
 )
 from reconciler.terminal import shown_json
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "2.0"
 """Of the plan file. The first number changes when a program that reads plans would misread them."""
 
 T = TypeVar("T")

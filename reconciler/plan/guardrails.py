@@ -38,7 +38,7 @@ class Allowances:
     deletes: int | None = None
     updates: int | None = None
     empty: bool = False
-    believe_empty: bool = False
+    allow_missing: bool = False
 
 
 def check(
@@ -50,7 +50,7 @@ def check(
     """
     refusals = (
         []
-        if allow.believe_empty
+        if allow.allow_missing
         else [f"{found}. Check the caller's permissions, or pass --allow-missing" for found in gone(plan, expected)]
     )
     total = sum(plan.managed.values())

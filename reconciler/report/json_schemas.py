@@ -48,14 +48,14 @@ _ARN = {"type": "string", "pattern": "^arn:"}
 
 
 def plan_schema() -> dict[str, object]:
-    """Return the schema of format 1. A later 1.x may add keys, so what is not named here is allowed."""
+    """Return the schema of format 2. A later 2.x may add keys, so what is not named here is allowed."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ivs-reconciler plan",
         "description": "What plan --out saves and apply runs. Holds no secret.",
         **object_of(
             {
-                "formatVersion": {"type": "string", "pattern": r"^1\.[0-9]+$"},
+                "formatVersion": {"type": "string", "pattern": r"^2\.[0-9]+$"},
                 "stack": _TEXT,
                 "createdAt": {"type": "string", "description": "UTC, ISO 8601."},
                 "gitCommit": _TEXT_OR_NULL,
@@ -258,7 +258,7 @@ _STANDING = {"enum": [standing.value for standing in Standing]}
 
 
 def drift_schema() -> dict[str, object]:
-    """Return the schema of format 1. A later 1.x may add keys, so what is not named here is allowed."""
+    """Return the schema of format 2. A later 2.x may add keys, so what is not named here is allowed."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ivs-reconciler drift report",
@@ -386,7 +386,7 @@ _RESULT = {"enum": [result.value for result in Result]}
 
 
 def events_schema() -> dict[str, object]:
-    """Return the schema of format 1. A later 1.x may add types and keys, so what is not named here is allowed."""
+    """Return the schema of format 2. A later 2.x may add types and keys, so what is not named here is allowed."""
     sorts = {
         "version": (_version(), "The first line."),
         "plan": (

@@ -44,8 +44,8 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     drift = run(applied, "drift")
     assert drift.code == 2
     assert f"note: {said}: deleted outside, or the caller may not see them any more" in drift.out
-    assert run(applied, "plan", "--believe-empty").code == 0
-    assert run(applied, "apply", "--auto-approve", "--believe-empty").code == 0
+    assert run(applied, "plan", "--allow-missing").code == 0
+    assert run(applied, "apply", "--auto-approve", "--allow-missing").code == 0
     assert run(applied, "plan", "--detailed-exitcode").code == 0
 
 
@@ -53,7 +53,7 @@ def test_a_saved_plan_of_an_empty_list_is_refused_as_well(applied: Path) -> None
     vanish(applied, {f"c{number:02}" for number in range(12)})
     assert run(applied, "plan", "--out", "p.json").code == 3
     assert run(applied, "apply", "p.json", "--auto-approve").code == 3
-    assert run(applied, "apply", "p.json", "--auto-approve", "--believe-empty").code == 0
+    assert run(applied, "apply", "p.json", "--auto-approve", "--allow-missing").code == 0
 
 
 def test_most_of_many_is_not_believed_and_a_few_are(applied: Path) -> None:

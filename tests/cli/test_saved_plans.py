@@ -109,7 +109,7 @@ def test_a_plan_edited_by_hand_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", "null", '{"formatVersion": "9.0"}', "\x00", '{"formatVersion": "1.0", "targets": 7}']
+    "content", ["", "{}", "[]", "null", '{"formatVersion": "9.0"}', "\x00", '{"formatVersion": "2.0", "targets": 7}']
 )
 def test_a_file_that_is_no_plan_gets_a_message(folder: Path, content: str) -> None:
     (folder / "p.json").write_text(content, encoding="utf-8")

@@ -299,7 +299,7 @@ def test_a_list_that_comes_back_empty_does_not_create_everything_anew(tmp_path: 
         assert (world.last().ending, world.last().drifted) == (Ending.REFUSED, 2)
         said = "2 channels of this stack stood here after the last apply, the list now shows none, and 2 would be made anew"
         assert said in world.last().message
-        assert "--believe-empty" in world.last().message, "what a person may say who knows better"
+        assert "--allow-missing" in world.last().message, "what a person may say who knows better"
         assert "CreateChannel" not in world.operations()
 
 

@@ -57,7 +57,7 @@ def test_the_published_schema_is_the_one_in_the_code(repository_root: Path) -> N
 
 def test_the_file_has_the_promised_shape() -> None:
     content: Any = to_json(a_plan())
-    assert content["formatVersion"] == "1.0"
+    assert content["formatVersion"] == "2.0"
     assert content["gitCommit"] == "0123abc"
     target = content["targets"][0]
     assert target["fingerprint"] == fingerprint(a_plan().targets[0])
@@ -117,8 +117,8 @@ def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (_set("formatVersion", "2.0"), "its format is 2.0; this version reads 1.0"),
-        (_set("formatVersion", "1.1"), "its format is 1.1; this version reads 1.0"),
+        (_set("formatVersion", "3.0"), "its format is 3.0; this version reads 2.0"),
+        (_set("formatVersion", "2.1"), "its format is 2.1; this version reads 2.0"),
         (_set("formatVersion", 1), "/formatVersion is not a string"),
         (_set("targets", {}), "/targets is not a list"),
         (_set("targets", [[]]), "/targets/0 is not an object"),
@@ -143,7 +143,7 @@ def test_what_is_no_plan_says_where_it_is_wrong(edit: Callable[[dict[str, Any]],
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("content", [None, [], "plan", {}, {"formatVersion": "1.0"}])
+@pytest.mark.parametrize("content", [None, [], "plan", {}, {"formatVersion": "2.0"}])
 def test_anything_else_is_refused_without_a_traceback(content: object) -> None:
     with pytest.raises(UsageError):
         from_json(content)
