@@ -6,7 +6,7 @@ Read first: ``executor`` (the graph and its threads), then ``step``, ``call`` (o
 """
 
 from reconciler.apply.call import WriteCalls
-from reconciler.apply.claims import Lookout
+from reconciler.apply.claims import NewResources
 from reconciler.apply.events import ActionFinished, Event, Forecast, StepFinished, StepStarted, StepWaiting, events_json
 from reconciler.apply.executor import execute
 
@@ -14,7 +14,7 @@ __all__ = [
     "ActionFinished",
     "Event",
     "Forecast",
-    "Lookout",
+    "NewResources",
     "StepFinished",
     "StepStarted",
     "StepWaiting",

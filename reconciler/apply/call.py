@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from reconciler.apply.claims import Lookout
+from reconciler.apply.claims import NewResources
 from reconciler.apply.events import StepStarted, StepWaiting
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
@@ -61,7 +61,7 @@ class Bound:
     at: float
 
 
-def _nobody(address: Address, operation: str) -> None:
+def _ignore(address: Address, operation: str) -> None:
     del address, operation
 
 
@@ -81,14 +81,14 @@ class Context:
     clock: Callable[[], float]
     bound: dict[Address, Bound] = field(default_factory=dict)
     off_air: set[str] = field(default_factory=set)
-    lookout: Lookout | None = None
-    before: Callable[[Address, str], None] = _nobody
+    lookout: NewResources | None = None
+    before: Callable[[Address, str], None] = _ignore
     draw: Callable[[], float] = lambda: 0.5
     deliver: Callable[[str, Sink], Answer] | None = None
     channels: dict[str, str] = field(default_factory=dict)
 
 
-class StoppedError(Exception):
+class InterruptedStepError(Exception):
     """The step was waiting when the request to stop came."""
 
 
@@ -131,11 +131,11 @@ class Attempt:
     def pause(self, seconds: float, why: str) -> None:
         """Wait. Raises ``StoppedError`` when the apply is to stop."""
         if self.context.stop.is_set():
-            raise StoppedError(f"the apply was stopped while {why}")
+            raise InterruptedStepError(f"the apply was stopped while {why}")
         self.context.tell(StepWaiting(self.address, self.step.id, self.step.operation, seconds, why))
         self.context.sleep(seconds)
         if self.context.stop.is_set():
-            raise StoppedError(f"the apply was stopped while {why}")
+            raise InterruptedStepError(f"the apply was stopped while {why}")
 
     def filled(self, value: Value) -> Value:
         """Put the ARNs that earlier steps brought in the place of references. Raises ``AwsError`` for one that is not known."""
@@ -161,7 +161,7 @@ class Attempt:
         return AwsError(message, operation=self.step.operation, code=code, request_id=self.request_id, calls=0)
 
 
-def pauses(longest: float = _LONGEST_PAUSE) -> Iterator[float]:
+def backoff(longest: float = _LONGEST_PAUSE) -> Iterator[float]:
     """Yield growing pauses for ever."""
     pause = _FIRST_PAUSE
     while True:
@@ -169,7 +169,7 @@ def pauses(longest: float = _LONGEST_PAUSE) -> Iterator[float]:
         pause = min(pause * 2, longest)
 
 
-def passing(attempt: Attempt, error: AwsError) -> str | None:
+def retry_reason(attempt: Attempt, error: AwsError) -> str | None:
     """Return why the same call may soon succeed, or ``None``."""
     now = attempt.context.clock()
     step = attempt.step

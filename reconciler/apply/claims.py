@@ -32,7 +32,7 @@ Listing: TypeAlias = Callable[[Kind, Mapping[str, object]], Iterable[Mapping[str
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ListedResource:
     """A resource as a list shows it."""
 
     arn: str
@@ -46,16 +46,16 @@ class Sighting:
 
 
 @dataclass(slots=True)
-class _View:
+class _Listing:
     """The last look at one kind."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     begun: int = 0
     at: float = float("-inf")
-    sightings: Mapping[str, tuple[Sighting, ...]] = field(default_factory=dict)
+    sightings: Mapping[str, tuple[ListedResource, ...]] = field(default_factory=dict)
 
 
-class Lookout:
+class NewResources:
     """Looks for resources of one stack. Safe to share between threads.
 
     ``known`` are the ARNs that were there when the plan was read, which began at ``read_at`` by ``clock``.
@@ -70,9 +70,9 @@ class Lookout:
         self._read_at = read_at
         self._clock = clock
         self._lock = threading.Lock()
-        self._views: dict[KindName, _View] = {}
+        self._views: dict[KindName, _Listing] = {}
 
-    def new(self, kind: Kind) -> Mapping[str, tuple[Sighting, ...]]:
+    def new(self, kind: Kind) -> Mapping[str, tuple[ListedResource, ...]]:
         """Look now; return, by id, the stack's resources of this kind that were not there when the plan was read, in ARN order. Raises ``AwsError``."""
         view = self._view(kind.name)
         asked = view.begun
@@ -85,11 +85,11 @@ class Lookout:
             view.at = began
             return view.sightings
 
-    def claims(self, kind: Kind, address: Address) -> tuple[Sighting, ...]:
+    def claims(self, kind: Kind, address: Address) -> tuple[ListedResource, ...]:
         """Look now; return what claims one address and was not there when the plan was read. Raises ``AwsError``."""
         return self.new(kind).get(address.id, ())
 
-    def keys_of(self, kind: Kind, channel_arn: str) -> tuple[Sighting, ...]:
+    def keys_of(self, kind: Kind, channel_arn: str) -> tuple[ListedResource, ...]:
         """Return the stream keys of a channel that were not there when the plan was read, anybody's. Raises ``AwsError``."""
         return tuple(
             sorted(
@@ -110,26 +110,26 @@ class Lookout:
         """Whether this kind was looked at since the plan was read."""
         return self._view(kind).begun > 0
 
-    def _look(self, kind: Kind) -> Mapping[str, tuple[Sighting, ...]]:
-        found: dict[str, list[Sighting]] = {}
+    def _look(self, kind: Kind) -> Mapping[str, tuple[ListedResource, ...]]:
+        found: dict[str, list[ListedResource]] = {}
         for item in self._listing(kind, {}):
             seen = _sighting(item)
             if seen.arn not in self._known and seen.tags.get(STACK) == self.stack and ID in seen.tags:
                 found.setdefault(seen.tags[ID], []).append(seen)
         return {identifier: tuple(sorted(group, key=_lookout_arn)) for identifier, group in found.items()}
 
-    def _view(self, kind: KindName) -> _View:
+    def _view(self, kind: KindName) -> _Listing:
         with self._lock:
-            return self._views.setdefault(kind, _View())
+            return self._views.setdefault(kind, _Listing())
 
 
-def _sighting(item: Mapping[str, Any]) -> Sighting:
-    return Sighting(
+def _sighting(item: Mapping[str, Any]) -> ListedResource:
+    return ListedResource(
         str(item["arn"]), str(item.get("name") or ""), dict(item.get("tags") or {}), str(item.get("state") or "")
     )
 
 
-def _lookout_arn(seen: Sighting) -> str:
+def _lookout_arn(seen: ListedResource) -> str:
     return seen.arn
 
 
@@ -160,13 +160,13 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class Undecidable:
     """It cannot be told which one is meant, or the one to go cannot go."""
 
-    candidates: tuple[Sighting, ...]
+    candidates: tuple[ListedResource, ...]
 
 
-Verdict: TypeAlias = Keep | Absent | Wait | Withdraw | Stuck
+Verdict: TypeAlias = Keep | Absent | Wait | Withdraw | Undecidable
 
 
 @dataclass(slots=True)
@@ -191,7 +191,7 @@ class Claim:
     held: bool = False
     seen: frozenset[tuple[str, str]] = frozenset()
 
-    def notice(self, sightings: Sequence[Sighting], now: float) -> None:
+    def notice(self, sightings: Sequence[ListedResource], now: float) -> None:
         """Take note of what a look showed."""
         seen = frozenset((sighting.arn, sighting.state) for sighting in sightings)
         if seen != self.seen:
@@ -199,7 +199,7 @@ class Claim:
         if self.mine is None:
             self.mine = next((sighting.arn for sighting in sightings if self.made_by_me(sighting)), None)
 
-    def made_by_me(self, sighting: Sighting) -> bool:
+    def made_by_me(self, sighting: ListedResource) -> bool:
         """Whether this run made it and has not deleted it again."""
         if sighting.arn in self.withdrawn:
             return False
@@ -218,7 +218,7 @@ class Claim:
         self.since = now
 
 
-def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verdict:
+def decide(claim: Claim, sightings: Sequence[ListedResource], *, patient: bool) -> Verdict:
     """Return what follows from a look. ``patient`` says that the list may still lag behind, or another run may still move."""
     there = [sighting for sighting in sightings if sighting.arn not in claim.withdrawn]
     ghost = len(there) < len(sightings)
@@ -226,7 +226,7 @@ def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verd
         # AWS's answer to the create counts more than a list that never shows it.
         return Wait("the list does not show yet what was just made") if patient else Keep(claim.mine)
     if len(there) > 1:
-        return _among(claim, there, patient=patient)
+        return _decide_among(claim, there, patient=patient)
     if patient and ghost:
         return Wait("the list still shows what was just deleted")
     if there and patient and claim.uncertain and claim.number and claim.mine is None:
@@ -238,7 +238,7 @@ def judge(claim: Claim, sightings: Sequence[Sighting], *, patient: bool) -> Verd
     return Absent()
 
 
-def _among(claim: Claim, there: Sequence[Sighting], *, patient: bool) -> Verdict:
+def _decide_among(claim: Claim, there: Sequence[ListedResource], *, patient: bool) -> Verdict:
     first = min(there, key=_arn)
     own = [sighting for sighting in there if claim.made_by_me(sighting)]
     may_go = [] if claim.held else [sighting for sighting in own if comparable(sighting.tags) == claim.tags]
@@ -247,8 +247,8 @@ def _among(claim: Claim, there: Sequence[Sighting], *, patient: bool) -> Verdict
         return Withdraw(spare.arn)
     if patient:
         return Wait("another apply made the same resource, and one of them has to go")
-    return Withdraw(may_go[0].arn) if may_go else Stuck(tuple(there))
+    return Withdraw(may_go[0].arn) if may_go else Undecidable(tuple(there))
 
 
-def _arn(sighting: Sighting) -> str:
+def _arn(sighting: ListedResource) -> str:
     return sighting.arn

@@ -11,8 +11,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.apply.call import CONFLICT, LAG_SECONDS, NOT_FOUND, Attempt, Bound, StoppedError, passing, pauses
-from reconciler.apply.claims import Absent, Claim, Keep, Lookout, Sighting, Stuck, Wait, Withdraw, judge
+from reconciler.apply.call import (
+    CONFLICT,
+    LAG_SECONDS,
+    NOT_FOUND,
+    Attempt,
+    Bound,
+    InterruptedStepError,
+    backoff,
+    retry_reason,
+)
+from reconciler.apply.claims import (
+    Absent,
+    Claim,
+    Keep,
+    ListedResource,
+    NewResources,
+    Undecidable,
+    Wait,
+    Withdraw,
+    decide,
+)
 from reconciler.errors import AwsError
 from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, KindName, comparable
 from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
@@ -23,7 +42,7 @@ _GIVE_UP_SECONDS = 90.0
 """How long something is waited for that is still being made and so cannot be deleted."""
 
 
-def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
+def arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
     """Return the ARN at a path of an answer. Raises ``AwsError`` where the answer does not hold it."""
     found: object = data
     for part in path.split("."):
@@ -35,7 +54,7 @@ def found_in(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
     return found
 
 
-def withdraw(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
+def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
     """Delete what this run made and another run made too, and say whether it is gone. Raises ``AwsError``.
 
     AWS refuses while it is still being made, which passes, and while it is in use or live, which is a reason to leave it.
@@ -50,12 +69,12 @@ def withdraw(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
             claim.held = settled or now() - claim.since >= _GIVE_UP_SECONDS
             return False
         if error.code != NOT_FOUND:
-            raise uncounted(error) from None
+            raise without_calls(error) from None
     claim.took_back(arn, now())
     return True
 
 
-def complete_tags(attempt: Attempt, seen: Sighting, tags: Mapping[str, str]) -> None:
+def add_missing_tags(attempt: Attempt, seen: ListedResource, tags: Mapping[str, str]) -> None:
     """Write the tags that a resource taken over lacks. Raises ``AwsError``."""
     there = comparable(seen.tags)
     lacking: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
@@ -63,7 +82,7 @@ def complete_tags(attempt: Attempt, seen: Sighting, tags: Mapping[str, str]) -> 
         attempt.call("TagResource", {"resourceArn": seen.arn, "tags": lacking})
 
 
-def bound_to(attempt: Attempt, lookout: Lookout, arn: str) -> dict[Address, Bound]:
+def bind_existing(attempt: Attempt, lookout: NewResources, arn: str) -> dict[Address, Bound]:
     """Return what a step binds when its resource is this one; the stream key that was born with a channel is looked up. Raises ``AwsError``."""
     now = attempt.context.clock()
     bound: dict[Address, Bound] = {}
@@ -76,22 +95,22 @@ def bound_to(attempt: Attempt, lookout: Lookout, arn: str) -> dict[Address, Boun
     return bound
 
 
-def undecided(lost: AwsError | None, why: str, candidates: Sequence[Sighting], claim: Claim) -> str:
+def undecided_message(lost: AwsError | None, why: str, candidates: Sequence[ListedResource], claim: Claim) -> str:
     """Say what is not known, and what there is to choose from."""
     head = f"{lost}; whether it was carried out is not known, {why}" if lost else why
     if not candidates:
         return f"{head}. It carries our tags: wait half a minute, so that the list shows what was made, if anything was, and plan again"
-    said = "; ".join(f"{seen}{_unlike(seen, claim)}" for seen in candidates)
+    said = "; ".join(f"{seen}{_tag_difference(seen, claim)}" for seen in candidates)
     return f"{head}: {said}. Delete the one that is not wanted, or plan again with --prune"
 
 
-def uncounted(error: AwsError) -> AwsError:
+def without_calls(error: AwsError) -> AwsError:
     """Return an error whose requests were counted already."""
     error.calls = 0
     return error
 
 
-def _unlike(seen: Sighting, claim: Claim) -> str:
+def _tag_difference(seen: ListedResource, claim: Claim) -> str:
     tags = comparable(seen.tags)
     differing = sorted(key for key in tags.keys() | claim.tags.keys() if tags.get(key) != claim.tags.get(key))
     return f", differing in tags {', '.join(differing)}" if differing else ""
@@ -100,22 +119,22 @@ def _unlike(seen: Sighting, claim: Claim) -> str:
 FRESH_SECONDS = 30.0
 """How old the plan's reading may be when a create is sent without another look."""
 
-_SENDS = 3
+_MAX_SENDS = 3
 """Times that a create is sent whose answers keep getting lost."""
 
-_ROUNDS = 8
+_MAX_ROUNDS = 8
 """Times that a create is sent at all, with another apply making and withdrawing the same."""
 
 _LONGEST_PAUSE = 8.0
 _QUOTA = "ServiceQuotaExceededException"
-_NUMBERED = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
+_KINDS_WITH_ATTEMPT = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
 """The kinds of which two may be made where one is meant. A channel has one stream key, and a public key is imported once."""
 
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DeferredCheck:
     """What a run made of a kind that is checked for rivals only at its end: the claim, the ARN it went on with, and how to make it again."""
 
     claim: Claim
@@ -124,7 +143,7 @@ class Made:
     parameters: Mapping[str, object]
 
 
-def kind_made_by(operation: str) -> Kind | None:
+def kind_created_by(operation: str) -> Kind | None:
     """Return the kind that an operation creates."""
     return _CREATES.get(operation)
 
@@ -136,7 +155,7 @@ class Creation:
     attempt: Attempt
     kind: Kind
     parameters: Mapping[str, object]
-    lookout: Lookout
+    lookout: NewResources
     claim: Claim
     bound: dict[Address, Bound]
     sends: int = 0
@@ -144,20 +163,20 @@ class Creation:
     """What a person should know of how it went, when it did not go straight."""
 
     @classmethod
-    def of(cls, attempt: Attempt, kind: Kind, parameters: Mapping[str, object], lookout: Lookout) -> Creation:
+    def of(cls, attempt: Attempt, kind: Kind, parameters: Mapping[str, object], lookout: NewResources) -> Creation:
         """Begin."""
         tags = parameters.get("tags")
         claim = Claim(attempt.address, dict(tags) if isinstance(tags, Mapping) else {}, attempt.context.clock())
-        if kind.name in _NUMBERED and len(claim.tags) < MAX_TAGS_WITH_ATTEMPT:
+        if kind.name in _KINDS_WITH_ATTEMPT and len(claim.tags) < MAX_TAGS_WITH_ATTEMPT:
             claim.number = f"{int(attempt.context.draw() * 16**12):012x}"
         return cls(attempt, kind, parameters, lookout, claim, {})
 
     @property
-    def deferred(self) -> Made | None:
+    def deferred(self) -> DeferredCheck | None:
         """What is still to be held against rivals at the end of the run."""
         mine = self.claim.mine
         return (
-            Made(self.claim, mine, self.attempt, self.parameters)
+            DeferredCheck(self.claim, mine, self.attempt, self.parameters)
             if self.kind.name is KindName.CHANNEL and mine
             else None
         )
@@ -222,24 +241,24 @@ class Creation:
             and (self.kind.quota or self._others_at_work())
         ):
             self.attempt.pause(self._jittered(2.0), "another apply may hold places of the quota that it will give back")
-        elif why := passing(self.attempt, error):
+        elif why := retry_reason(self.attempt, error):
             self.sends -= 1
             self.attempt.pause(2.0, why)
         else:
-            raise uncounted(error)
+            raise without_calls(error)
 
     def _settle(self, lost: AwsError | None) -> None:
         """Look until it is known what stands for this address; binds it, or nothing when it has to be sent (again)."""
         try:
             self._look(lost)
-        except StoppedError as stopped:
+        except InterruptedStepError as stopped:
             if self.claim.mine is None and lost is not None:
-                raise self.attempt.error(undecided(lost, f"and {stopped}", (), self.claim), lost.code) from None
+                raise self.attempt.error(undecided_message(lost, f"and {stopped}", (), self.claim), lost.code) from None
             if self.claim.mine is None:
                 raise
 
     def _look(self, lost: AwsError | None) -> None:
-        for pause in pauses(_LONGEST_PAUSE):
+        for pause in backoff(_LONGEST_PAUSE):
             sightings = self._claims()
             if sightings is None:
                 if self._now() - self.claim.since >= LAG_SECONDS:
@@ -248,7 +267,7 @@ class Creation:
                 self.attempt.pause(pause, "what is there could not be listed")
                 continue
             self.claim.notice(sightings, self._now())
-            match judge(self.claim, sightings, patient=self._now() - self.claim.since < LAG_SECONDS):
+            match decide(self.claim, sightings, patient=self._now() - self.claim.since < LAG_SECONDS):
                 case Keep(arn):
                     self._keep(next((seen for seen in sightings if seen.arn == arn), None), arn)
                     return
@@ -257,11 +276,11 @@ class Creation:
                     return
                 case Wait(why):
                     self.attempt.pause(self._jittered(pause), why)
-                case Withdraw(arn) if withdraw(self.attempt, self.kind, self.claim, arn):
+                case Withdraw(arn) if delete_own(self.attempt, self.kind, self.claim, arn):
                     self.bound.clear()
                 case Withdraw():
                     self.attempt.pause(self._jittered(pause), "what has to go cannot be deleted yet")
-                case Stuck(candidates):
+                case Undecidable(candidates):
                     self._give_up(
                         lost,
                         "several resources claim this address, and it cannot be told which one is meant",
@@ -269,7 +288,7 @@ class Creation:
                     )
                     return
 
-    def _keep(self, seen: Sighting | None, arn: str) -> None:
+    def _keep(self, seen: ListedResource | None, arn: str) -> None:
         mine = arn == self.claim.mine
         if mine and self.bound:
             return
@@ -278,21 +297,21 @@ class Creation:
                 f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere"
             )
         if seen is not None:
-            complete_tags(self.attempt, seen, self.claim.tags)
+            add_missing_tags(self.attempt, seen, self.claim.tags)
         if not mine:
             self.claim.mine = None
-        self.bound.update(bound_to(self.attempt, self.lookout, arn))
+        self.bound.update(bind_existing(self.attempt, self.lookout, arn))
         lost = mine or (self.claim.uncertain and not self.claim.number and not self.claim.withdrawn)
         self.said = f"its answer was lost; it is there as {arn}" if lost else f"another apply made it meanwhile: {arn}"
 
     def _again(self, lost: AwsError | None) -> None:
         if lost is not None and not (lost.ambiguous or lost.code == UNREADABLE):
-            raise uncounted(lost)
-        if lost is not None and self.sends >= _SENDS:
+            raise without_calls(lost)
+        if lost is not None and self.sends >= _MAX_SENDS:
             raise self.attempt.error(
                 f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code
             )
-        if self.sends >= _ROUNDS:
+        if self.sends >= _MAX_ROUNDS:
             raise self.attempt.error(
                 "another apply keeps making and withdrawing the same resource; let one of them end, then apply again",
                 "Contended",
@@ -301,29 +320,31 @@ class Creation:
             self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
         self.claim.seen = frozenset()
 
-    def _give_up(self, lost: AwsError | None, why: str, candidates: Sequence[Sighting]) -> None:
+    def _give_up(self, lost: AwsError | None, why: str, candidates: Sequence[ListedResource]) -> None:
         if self.claim.mine is not None and not candidates:
             return  # AWS answered the create; only the look for rivals failed
-        raise self.attempt.error(undecided(lost, why, candidates, self.claim), lost.code if lost else "Ambiguous")
+        raise self.attempt.error(
+            undecided_message(lost, why, candidates, self.claim), lost.code if lost else "Ambiguous"
+        )
 
     # Stream keys: a channel has one at most, so there is nothing to double.
 
     def _stream_key(self) -> Mapping[Address, Bound]:
         channel = str(self.parameters.get("channelArn"))
-        for pause in pauses(_LONGEST_PAUSE):
+        for pause in backoff(_LONGEST_PAUSE):
             self.sends += 1
             try:
                 self._bind(self.attempt.call(self.kind.create, self.parameters).data)
             except AwsError as error:
                 self.attempt.note(error)
-                if why := passing(self.attempt, error):
+                if why := retry_reason(self.attempt, error):
                     self.attempt.pause(pause, why)
                     continue
                 if not (error.ambiguous or error.code in (UNREADABLE, _QUOTA, CONFLICT)):
-                    raise uncounted(error) from None
+                    raise without_calls(error) from None
                 found = self._key_there(channel, error, pause)
                 if found is not None:
-                    complete_tags(self.attempt, found, self.claim.tags)
+                    add_missing_tags(self.attempt, found, self.claim.tags)
                     # The step may be one of the channel's own: what it brings is a key all the same.
                     self.bound.update(
                         (Address.parse(text), Bound(found.arn, self._now())) for text in self.attempt.step.binds
@@ -333,33 +354,35 @@ class Creation:
                 return self.bound
         raise AssertionError("pauses never end")
 
-    def _key_there(self, channel: str, error: AwsError, first: float) -> Sighting | None:
+    def _key_there(self, channel: str, error: AwsError, first: float) -> ListedResource | None:
         """Look for the channel's key; ``None`` when it is surely absent and the create may be sent again."""
         began = self._now()
-        for pause in pauses(max(first, _LONGEST_PAUSE)):
-            keys: tuple[Sighting, ...] = ()
+        for pause in backoff(max(first, _LONGEST_PAUSE)):
+            keys: tuple[ListedResource, ...] = ()
             try:
                 keys = self.lookout.keys_of(self.kind, channel)
             except AwsError as failure:
                 if self._now() - began >= LAG_SECONDS:
                     raise self.attempt.error(
-                        undecided(error, f"and its channel's keys could not be listed: {failure}", (), self.claim),
+                        undecided_message(
+                            error, f"and its channel's keys could not be listed: {failure}", (), self.claim
+                        ),
                         error.code,
                     ) from None
             if keys:
                 if keys[0].tags.get(STACK, self.claim.tags.get(STACK)) != self.claim.tags.get(STACK):
-                    raise uncounted(error)
+                    raise without_calls(error)
                 return keys[0]
             if self._now() - began >= LAG_SECONDS:
-                if self.sends >= _SENDS or not (error.ambiguous or error.code == UNREADABLE):
-                    raise uncounted(error)
+                if self.sends >= _MAX_SENDS or not (error.ambiguous or error.code == UNREADABLE):
+                    raise without_calls(error)
                 return None
             self.attempt.pause(pause, "the list may show what was just made a little late")
         raise AssertionError("pauses never end")
 
     # Looking
 
-    def _claims(self, *, quiet: bool = False) -> tuple[Sighting, ...] | None:
+    def _claims(self, *, quiet: bool = False) -> tuple[ListedResource, ...] | None:
         """Look; ``None`` when the look failed, or nothing where that is as good."""
         try:
             return self.lookout.claims(self.kind, self.claim.address)
@@ -382,7 +405,7 @@ class Creation:
 
     def _bind(self, data: Mapping[str, object]) -> None:
         found = {
-            Address.parse(text): found_in(self.attempt, data, path) for text, path in self.attempt.step.binds.items()
+            Address.parse(text): arn_at(self.attempt, data, path) for text, path in self.attempt.step.binds.items()
         }
         self.bound.update((address, Bound(arn, self._now())) for address, arn in found.items())
 

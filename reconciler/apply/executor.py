@@ -22,12 +22,12 @@ from queue import SimpleQueue
 
 from reconciler import logs
 from reconciler.apply.call import Answer, Context, WriteCalls
-from reconciler.apply.claims import Lookout
-from reconciler.apply.create import Made
+from reconciler.apply.claims import NewResources
+from reconciler.apply.create import DeferredCheck
+from reconciler.apply.duplicates import Resolution, resolve_duplicates
 from reconciler.apply.events import ActionFinished, Event, StepFinished
-from reconciler.apply.live_channels import Air, Look, Parked
-from reconciler.apply.settle import Settlement, close
-from reconciler.apply.step import STOP, Settled, run_step
+from reconciler.apply.live_channels import LiveWaits, StreamCheck, WaitingStep
+from reconciler.apply.step import STOP_STREAM, StepResult, run_step
 from reconciler.model.address import Address
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref
@@ -37,7 +37,7 @@ _NOT_RUN = frozenset({Result.NOT_ATTEMPTED, Result.BLOCKED})
 
 
 @dataclass(slots=True)
-class News:
+class Changes:
     """What changed at once: steps that may run now, steps that are settled, and actions that are settled with them."""
 
     ready: list[Step] = field(default_factory=list)
@@ -68,12 +68,12 @@ class Graph:
                 if name not in self._steps:
                     # No plan of ours has such a step; running it all the same could be the wrong order.
                     self._astray.append(
-                        _not_attempted(step, f"it waits for {name}, which is no step of this plan; plan again")
+                        _skipped(step, f"it waits for {name}, which is no step of this plan; plan again")
                     )
 
-    def start(self) -> News:
+    def start(self) -> Changes:
         """Return what may run at once, and what is settled before anything runs: actions that are blocked or have no steps, and what waits for them."""
-        news = News()
+        news = Changes()
         for index, action in enumerate(self._actions):
             if not action.steps:
                 self._finish(index, action, news)
@@ -91,23 +91,21 @@ class Graph:
         ]
         return news
 
-    def settle(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> News:
+    def settle(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> Changes:
         """Record an outcome with the ARNs it brought, and return what follows from it."""
         index = self._action_of[outcome.step]
         arn = bound.get(self._actions[index].address)
         if arn is not None:
             self._arns[index] = arn
-        news = News()
+        news = Changes()
         self._settle([outcome], news)
         return news
 
-    def give_up(self) -> News:
+    def give_up(self) -> Changes:
         """Settle what can never become ready: steps that wait for one another in a circle."""
-        news = News()
+        news = Changes()
         left = [step for step in self._steps.values() if step.id not in self._settled]
-        self._settle(
-            [_not_attempted(step, "its steps wait for one another in a circle; plan again") for step in left], news
-        )
+        self._settle([_skipped(step, "its steps wait for one another in a circle; plan again") for step in left], news)
         return news
 
     def amend(self, outcome: StepOutcome, bound: Mapping[Address, str]) -> tuple[Outcome, ...]:
@@ -117,7 +115,7 @@ class Graph:
         before = self._settled[outcome.step]
         self._settled[outcome.step] = replace(outcome, calls=max(before.calls, outcome.calls))
         self._arns[index] = bound.get(action.address, self._arns.get(index, ""))
-        news = News()
+        news = Changes()
         self._finish(index, action, news)
         return tuple(news.finished)
 
@@ -135,7 +133,7 @@ class Graph:
         """Return what became of every action, in the plan's order."""
         return tuple(outcome for outcome in self._outcomes if outcome is not None)
 
-    def _settle(self, outcomes: Iterable[StepOutcome], news: News) -> None:
+    def _settle(self, outcomes: Iterable[StepOutcome], news: Changes) -> None:
         """Record outcomes, and those of all steps that can no longer run because of them."""
         queue = deque(outcomes)
         while queue:
@@ -167,7 +165,7 @@ class Graph:
         result = Result.BLOCKED if cause.result is Result.BLOCKED else Result.NOT_ATTEMPTED
         return StepOutcome(name, self._steps[name].operation, result, message=message)
 
-    def _finish(self, index: int, action: Action, news: News) -> None:
+    def _finish(self, index: int, action: Action, news: Changes) -> None:
         outcome = _outcome(
             action, tuple(self._settled[step.id] for step in action.steps), self._arns.get(index, action.arn)
         )
@@ -175,7 +173,7 @@ class Graph:
         news.finished.append(outcome)
 
 
-def _not_attempted(step: Step, message: str) -> StepOutcome:
+def _skipped(step: Step, message: str) -> StepOutcome:
     return StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message=message)
 
 
@@ -204,7 +202,7 @@ def _with_done(message: str, steps: tuple[StepOutcome, ...]) -> str:
     return f"{message} (done before that: {', '.join(done)})" if done else message
 
 
-_LANE = 3
+_CALLS_PER_OPERATION = 3
 """Calls of one operation under way at once: enough to hide latency at the published rates."""
 
 _LOG = logs.get("apply")
@@ -218,7 +216,7 @@ def execute(  # noqa: PLR0913 - each is one seam, and named
     stop: threading.Event,
     sleep: Callable[[float], None],
     clock: Callable[[], float],
-    lookout: Lookout | None = None,
+    lookout: NewResources | None = None,
     before: Callable[[Address, str], None] = lambda _address, _operation: None,
     draw: Callable[[], float] = random.random,
     deliver: Callable[[str, Sink], Answer] | None = None,
@@ -231,8 +229,8 @@ def execute(  # noqa: PLR0913 - each is one seam, and named
     ``draw`` gives random numbers from 0 to 1, by which two applies get out of each other's way.
     ``deliver`` hands the values of stream keys over to their sinks; without it, such a step fails.
     """
-    inbox: SimpleQueue[Event | Look | Future[Settled]] = SimpleQueue()
-    run = _Run(
+    inbox: SimpleQueue[Event | StreamCheck | Future[StepResult]] = SimpleQueue()
+    run = _Execution(
         Graph(plan),
         Context(calls, inbox.put, stop, sleep, clock, lookout=lookout, before=before, draw=draw, deliver=deliver),
         inbox,
@@ -263,14 +261,14 @@ def execute(  # noqa: PLR0913 - each is one seam, and named
     return result
 
 
-class _Run:
+class _Execution:
     """One apply of one target."""
 
     def __init__(
         self,
         graph: Graph,
         context: Context,
-        inbox: SimpleQueue[Event | Look | Future[Settled]],
+        inbox: SimpleQueue[Event | StreamCheck | Future[StepResult]],
         on_event: Callable[[Event], None],
         *,
         wait_live: float,
@@ -282,9 +280,9 @@ class _Run:
         self._inbox = inbox
         self._on_event = on_event
         self._lanes: dict[str, ThreadPoolExecutor] = {}
-        self._made: list[Made] = []
+        self._made: list[DeferredCheck] = []
         self._under_way = 0
-        self._air = Air(context, inbox.put)
+        self._air = LiveWaits(context, inbox.put)
         self._air_deadline = context.clock() + wait_live
 
     def to_the_end(self) -> None:
@@ -292,7 +290,7 @@ class _Run:
         self._follow(self.graph.start())
         while self._under_way:
             message = self._inbox.get()
-            if isinstance(message, Look):
+            if isinstance(message, StreamCheck):
                 self._looked(message)
                 continue
             if not isinstance(message, Future):
@@ -315,7 +313,7 @@ class _Run:
         self._follow(self.graph.give_up())
         if self._context.lookout is not None and self._made:
             before = sum(made.attempt.sent for made in self._made)
-            settlements = close(self._made, self._context, self._context.lookout)
+            settlements = resolve_duplicates(self._made, self._context, self._context.lookout)
             attempts = {
                 id(made.attempt): made.attempt
                 for made in (*self._made, *(settlement.made for settlement in settlements))
@@ -331,7 +329,7 @@ class _Run:
         for lane in self._lanes.values():
             lane.shutdown(wait=False, cancel_futures=True)
 
-    def _follow(self, news: News) -> None:
+    def _follow(self, news: Changes) -> None:
         for outcome in news.settled:
             address = self.graph.action(outcome.step).address
             # One line for each step, whatever became of it.
@@ -350,7 +348,7 @@ class _Run:
         for step in news.ready:
             self._send(step, self.graph.action(step.id).address)
 
-    def _amend(self, settlement: Settlement) -> None:
+    def _amend(self, settlement: Resolution) -> None:
         """Put right what was told of a channel that another apply made too: its ARN, and the tags of the stream key born with it."""
         attempt = settlement.made.attempt
         outcomes: list[StepOutcome] = []
@@ -378,10 +376,10 @@ class _Run:
         """Pass on what was told while no worker was waited for."""
         while not self._inbox.empty():
             message = self._inbox.get()
-            if not isinstance(message, Future | Look):
+            if not isinstance(message, Future | StreamCheck):
                 self._on_event(message)
 
-    def _looked(self, look: Look) -> None:
+    def _looked(self, look: StreamCheck) -> None:
         """Go on with the steps whose channel is off air, and settle those that have waited long enough."""
         self.sent += look.calls
         for parked, outcome in self._air.settled(look):
@@ -404,14 +402,14 @@ class _Run:
         deadline = self._air_deadline if seconds is None else now + seconds
         self._under_way += 1
         self._air.park(
-            Parked(
+            WaitingStep(
                 step,
                 action.address,
                 arn,
                 now,
                 deadline,
                 again=again,
-                ending=any(one.operation == STOP for one in action.steps),
+                ending=any(one.operation == STOP_STREAM for one in action.steps),
             )
         )
 
@@ -421,6 +419,8 @@ class _Run:
             return
         lane = self._lanes.get(step.operation)
         if lane is None:
-            lane = self._lanes[step.operation] = ThreadPoolExecutor(_LANE, thread_name_prefix=f"apply-{step.operation}")
+            lane = self._lanes[step.operation] = ThreadPoolExecutor(
+                _CALLS_PER_OPERATION, thread_name_prefix=f"apply-{step.operation}"
+            )
         self._under_way += 1
         lane.submit(run_step, step, address, self._context).add_done_callback(self._inbox.put)

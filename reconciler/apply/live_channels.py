@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from reconciler.apply.call import CONFLICT, IN_USE_SECONDS, Answer, Attempt, Context, pauses
+from reconciler.apply.call import CONFLICT, IN_USE_SECONDS, Answer, Attempt, Context, backoff
 from reconciler.apply.events import StepStarted, StepWaiting
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
@@ -18,7 +18,7 @@ from reconciler.model.kinds import CHANNEL
 from reconciler.model.resource import Stream
 from reconciler.plan.plan import Result, Step, StepOutcome
 
-_DISTURBING = frozenset({CHANNEL.update, CHANNEL.delete})
+_INTERRUPTING = frozenset({CHANNEL.update, CHANNEL.delete})
 _REFUSALS = frozenset({400, 409})
 """How IVS may refuse to touch a live channel: the service model names the conflict for it, and promises nothing."""
 
@@ -29,7 +29,7 @@ _SLICE = 1.0
 """How long the request to stop may go unnoticed."""
 
 
-class OnAirError(Exception):
+class ChannelLiveError(Exception):
     """The call was refused, and its channel is on air."""
 
     def __init__(self, stream: Stream) -> None:
@@ -37,9 +37,9 @@ class OnAirError(Exception):
         super().__init__(f"{stream}, which began after the plan was made; apply again when the stream has ended")
 
 
-def in_the_way(attempt: Attempt, parameters: Mapping[str, object], error: AwsError) -> str | None:
+def stream_end_reason(attempt: Attempt, parameters: Mapping[str, object], error: AwsError) -> str | None:
     """Return why a refused call may soon succeed where a broadcast has only just ended. Raises ``OnAirError`` where one is running."""
-    if attempt.step.operation not in _DISTURBING or error.status not in _REFUSALS:
+    if attempt.step.operation not in _INTERRUPTING or error.status not in _REFUSALS:
         return None
     arn = str(parameters.get("arn"))
     try:
@@ -51,12 +51,12 @@ def in_the_way(attempt: Attempt, parameters: Mapping[str, object], error: AwsErr
         return "its broadcast has only just ended"
     if stream is not None:
         attempt.note(error)
-        raise OnAirError(stream)
+        raise ChannelLiveError(stream)
     return None
 
 
 @dataclass(slots=True)
-class Look:
+class StreamCheck:
     """What was on air, or why that could not be seen. ``calls`` counts the requests."""
 
     streams: Mapping[str, Stream] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Look:
 
 
 @dataclass(slots=True)
-class Parked:
+class WaitingStep:
     """A step that waits until a channel is off air.
 
     ``again`` says that it is a call to be sent again then; else the wait is the whole step.
@@ -82,26 +82,26 @@ class Parked:
     told: bool = False
 
 
-class Air:
+class LiveWaits:
     """The steps that wait, and the one worker that looks. Belongs to the thread of the loop; looks come back through ``answer``."""
 
-    def __init__(self, context: Context, answer: Callable[[Look], None]) -> None:
+    def __init__(self, context: Context, answer: Callable[[StreamCheck], None]) -> None:
         self._context = context
         self._answer = answer
-        self._parked: list[Parked] = []
-        self._pauses = pauses(_LONGEST_PAUSE)
+        self._parked: list[WaitingStep] = []
+        self._pauses = backoff(_LONGEST_PAUSE)
         self._worker: ThreadPoolExecutor | None = None
         self._looking = False
 
-    def park(self, parked: Parked) -> None:
+    def park(self, parked: WaitingStep) -> None:
         """Let a step wait."""
         self._context.tell(StepStarted(parked.address, parked.step.id, parked.step.operation))
         self._parked.append(parked)
-        self._pauses = pauses(_LONGEST_PAUSE)
+        self._pauses = backoff(_LONGEST_PAUSE)
         if not self._looking:
             self._look(0.0)
 
-    def settled(self, look: Look) -> Iterator[tuple[Parked, StepOutcome]]:
+    def settled(self, look: StreamCheck) -> Iterator[tuple[WaitingStep, StepOutcome]]:
         """Yield the steps that wait no longer, each with what became of the wait, and look again for the others."""
         self._looking = False
         now = self._context.clock()
@@ -134,7 +134,7 @@ class Air:
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _outcome(self, parked: Parked, look: Look, now: float) -> StepOutcome | None:
+    def _outcome(self, parked: WaitingStep, look: StreamCheck, now: float) -> StepOutcome | None:
         if self._context.stop.is_set():
             return self._said(parked, Result.NOT_ATTEMPTED, "the apply was stopped while the channel was on air", now)
         if look.error is not None and not look.error.retryable:
@@ -164,7 +164,7 @@ class Air:
         )
 
     def _said(
-        self, parked: Parked, result: Result, message: str, now: float, error: AwsError | None = None
+        self, parked: WaitingStep, result: Result, message: str, now: float, error: AwsError | None = None
     ) -> StepOutcome:
         return StepOutcome(
             parked.step.id,
@@ -182,9 +182,9 @@ class Air:
         self._looking = True
         self._worker.submit(self._seen, pause).add_done_callback(lambda future: self._answer(future.result()))
 
-    def _seen(self, pause: float) -> Look:
+    def _seen(self, pause: float) -> StreamCheck:
         """Pause, then look. Runs in the worker."""
-        look = Look()
+        look = StreamCheck()
         while pause > 0 and not self._context.stop.is_set():
             self._context.sleep(min(pause, _SLICE))
             pause -= _SLICE

@@ -12,10 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.apply.call import LAG_SECONDS, NOT_FOUND, Attempt, Bound, Context, StoppedError, passing, pauses
-from reconciler.apply.create import Creation, Made, found_in, kind_made_by
+from reconciler.apply.call import (
+    LAG_SECONDS,
+    NOT_FOUND,
+    Attempt,
+    Bound,
+    Context,
+    InterruptedStepError,
+    backoff,
+    retry_reason,
+)
+from reconciler.apply.create import Creation, DeferredCheck, arn_at, kind_created_by
 from reconciler.apply.events import StepStarted
-from reconciler.apply.live_channels import OnAirError, in_the_way
+from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
 from reconciler.model.kinds import KINDS, STREAM_KEY
@@ -25,18 +34,18 @@ from reconciler.model.values import thaw
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
 
 
-def hand_over(attempt: Attempt, arn: str, sink: Sink) -> None:
+def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
     """Hand the value of this key over to the sink. Raises ``AwsError``, which says that the value waits and how it goes on, and ``StoppedError``."""
     deliver = attempt.context.deliver
     if deliver is None:
         raise attempt.error(f"nothing here hands values over to {sink}; apply from the command line", "NoCourier")
-    for pause in pauses():
+    for pause in backoff():
         try:
             answer = deliver(arn, sink)
         except AwsError as error:
             attempt.note(error)
             fresh = error.code == NOT_FOUND and error.operation == STREAM_KEY.get
-            if fresh and (why := passing(attempt, error)):
+            if fresh and (why := retry_reason(attempt, error)):
                 attempt.pause(pause, why)
                 continue
             again = (
@@ -54,7 +63,7 @@ def hand_over(attempt: Attempt, arn: str, sink: Sink) -> None:
         return
 
 
-def superseded(attempt: Attempt, parameters: Mapping[str, object], error: AwsError) -> AwsError:
+def superseded_error(attempt: Attempt, parameters: Mapping[str, object], error: AwsError) -> AwsError:
     """Return what to say of a failed note that a value is where it belongs; another error is returned as it is.
 
     A key that is gone by then was deleted by another apply, which may have handed the value of its own key over first.
@@ -94,7 +103,7 @@ def superseded(attempt: Attempt, parameters: Mapping[str, object], error: AwsErr
 WAIT_SECONDS = 90.0
 """How long a state is waited for; the user guide speaks of up to 20 seconds."""
 
-STOP = "StopStream"
+STOP_STREAM = "StopStream"
 _NOT_LIVE = "ChannelNotBroadcasting"
 _NOT_FOUND = "ResourceNotFoundException"
 _CREATES = frozenset(kind.create for kind in KINDS.values())
@@ -102,7 +111,7 @@ _DELETES = frozenset(kind.delete for kind in KINDS.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class StepResult:
     """What became of a step, and the ARNs it brought. ``stopped`` says that it would have gone on but for the request to stop.
 
     ``made`` is what the run still holds against rivals at its end. ``on_air`` is the broadcast that was found in the way.
@@ -111,14 +120,14 @@ class Settled:
     outcome: StepOutcome
     bound: Mapping[Address, Bound] = field(default_factory=dict)
     stopped: bool = False
-    made: Made | None = None
+    made: DeferredCheck | None = None
     on_air: Stream | None = None
 
 
-def run_step(step: Step, address: Address, context: Context) -> Settled:
+def run_step(step: Step, address: Address, context: Context) -> StepResult:
     """Run one step to its end."""
     if context.stop.is_set():
-        return Settled(
+        return StepResult(
             StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message="the apply was stopped before it"),
             stopped=True,
         )
@@ -126,64 +135,64 @@ def run_step(step: Step, address: Address, context: Context) -> Settled:
     attempt = Attempt(step, address, context, context.clock())
     try:
         return _run(attempt)
-    except StoppedError as error:
-        return Settled(attempt.outcome(Result.NOT_ATTEMPTED, message=str(error)), stopped=True)
-    except OnAirError as error:
-        return Settled(attempt.outcome(Result.BLOCKED, message=str(error)), on_air=error.stream)
+    except InterruptedStepError as error:
+        return StepResult(attempt.outcome(Result.NOT_ATTEMPTED, message=str(error)), stopped=True)
+    except ChannelLiveError as error:
+        return StepResult(attempt.outcome(Result.BLOCKED, message=str(error)), on_air=error.stream)
     except AwsError as error:
         attempt.note(error)
-        return Settled(attempt.outcome(Result.FAILED, code=error.code, message=_said(error, step)))
+        return StepResult(attempt.outcome(Result.FAILED, code=error.code, message=_failure_message(error, step)))
 
 
-def _run(attempt: Attempt) -> Settled:
+def _run(attempt: Attempt) -> StepResult:
     """Send the call, or repeat the read. Raises ``AwsError`` and ``StoppedError``."""
     step, context = attempt.step, attempt.context
     parameters = {key: thaw(attempt.filled(value)) for key, value in step.parameters.items()}
     if step.until is not None:
-        _await(attempt, parameters, step.until)
-        return Settled(attempt.outcome(Result.DONE))
+        _wait_until(attempt, parameters, step.until)
+        return StepResult(attempt.outcome(Result.DONE))
     context.before(attempt.address, step.operation)
     if step.deliver is not None:
-        hand_over(attempt, str(parameters["arn"]), step.deliver)
-        return Settled(attempt.outcome(Result.DONE))
-    kind = kind_made_by(step.operation)
+        publish_value(attempt, str(parameters["arn"]), step.deliver)
+        return StepResult(attempt.outcome(Result.DONE))
+    kind = kind_created_by(step.operation)
     if kind is None or context.lookout is None:
         try:
             bound = _send(attempt, parameters)
         except AwsError as error:
-            raise superseded(attempt, parameters, error) from None
-        return Settled(attempt.outcome(Result.DONE), bound)
+            raise superseded_error(attempt, parameters, error) from None
+        return StepResult(attempt.outcome(Result.DONE), bound)
     creation = Creation.of(attempt, kind, parameters, context.lookout)
     bound = creation.run()
-    return Settled(attempt.outcome(Result.DONE, message=creation.said), bound, made=creation.deferred)
+    return StepResult(attempt.outcome(Result.DONE, message=creation.said), bound, made=creation.deferred)
 
 
 def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address, Bound]:
-    for pause in pauses():
+    for pause in backoff():
         try:
             answer = attempt.call(attempt.step.operation, parameters)
         except AwsError as error:
             if (error.code == _NOT_FOUND and attempt.step.operation in _DELETES) or (
-                error.code == _NOT_LIVE and attempt.step.operation == STOP
+                error.code == _NOT_LIVE and attempt.step.operation == STOP_STREAM
             ):
                 attempt.note(error)
                 return {}  # gone is what was wanted
-            why = in_the_way(attempt, parameters, error) or passing(attempt, error)
+            why = stream_end_reason(attempt, parameters, error) or retry_reason(attempt, error)
             if why is None:
                 raise
             attempt.note(error)
             attempt.pause(pause, why)
         else:
             return {
-                Address.parse(text): Bound(found_in(attempt, answer.data, path), attempt.context.clock())
+                Address.parse(text): Bound(arn_at(attempt, answer.data, path), attempt.context.clock())
                 for text, path in attempt.step.binds.items()
             }
     raise AssertionError("pauses never end")
 
 
-def _await(attempt: Attempt, parameters: Mapping[str, object], until: Until) -> None:
+def _wait_until(attempt: Attempt, parameters: Mapping[str, object], until: Until) -> None:
     now = attempt.context.clock
-    for pause in pauses():
+    for pause in backoff():
         state: str | None = None
         try:
             state = _state(attempt.call(attempt.step.operation, parameters).data, until)
@@ -209,7 +218,7 @@ def _state(data: Mapping[str, object], until: Until) -> str | None:
     return None
 
 
-def _said(error: AwsError, step: Step) -> str:
+def _failure_message(error: AwsError, step: Step) -> str:
     if not error.ambiguous:
         return str(error)
     if step.operation in _CREATES:

@@ -84,7 +84,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.progress import reading
     from reconciler.git.git import head_commit
     from reconciler.workflow.load import load_desired_states
-    from reconciler.workflow.survey import must_name_something, surveyed, whole_plan
+    from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
     project, targets = project_of(context)
@@ -93,10 +93,10 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(locked(args, targets))
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(surveyed(project, targets, options, desired=desired, progress=progress))
-        must_name_something(options, desired, surveys)
+            surveys = stack.enter_context(survey_targets(project, targets, options, desired=desired, progress=progress))
+        check_globs(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
-        plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]
         return show_ask_run(plan, work, project, args, context, lost=lost)
 
@@ -113,15 +113,15 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.git.git import must_be_current
     from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.saved_plans import (
-        blocked_now,
-        claim,
-        counted_from,
+        check_project,
         load_plan,
-        moved_since,
-        must_fit,
-        restricted,
+        mark_applied,
+        recheck_live_channels,
+        select_targets,
+        stale_reasons,
+        with_retention_from,
     )
-    from reconciler.workflow.survey import surveyed
+    from reconciler.workflow.survey import survey_targets
 
     given = [
         flag
@@ -140,9 +140,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             f"{' and '.join(given)} cannot change a saved plan; create a new one with plan {' '.join(given)} --out FILE"
         )
     path = context.directory / Path(args.plan_file)
-    plan = restricted(load_plan(path), context.targets)
+    plan = select_targets(load_plan(path), context.targets)
     project, targets = project_of(context)
-    must_fit(plan, project)
+    check_project(plan, project)
     if args.require_commit:
         must_be_current(plan, Path(project.root), args.base)
     must_be_able_to_ask(args)
@@ -152,8 +152,10 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(locked(args, targets))
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(surveyed(project, targets, plan.options, desired=desired, progress=progress))
-        moved = moved_since(plan, surveys)
+            surveys = stack.enter_context(
+                survey_targets(project, targets, plan.options, desired=desired, progress=progress)
+            )
+        moved = stale_reasons(plan, surveys)
         if moved:
             raise StalePlan(
                 "\n".join(
@@ -167,6 +169,10 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         by_name = {survey.target.name: survey for survey in surveys}
         work = [
             (target, by_name[target.name])
-            for target in blocked_now(counted_from(plan, datetime.now(UTC)), surveys, project.guardrails)
+            for target in recheck_live_channels(
+                with_retention_from(plan, datetime.now(UTC)), surveys, project.guardrails
+            )
         ]
-        return show_ask_run(plan, work, project, args, context, lost=lost, before_first_call=lambda: claim(path, plan))
+        return show_ask_run(
+            plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(path, plan)
+        )

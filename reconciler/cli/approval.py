@@ -22,10 +22,10 @@ from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
 from reconciler.report.text import Paint, ansi, plain, render_result
 from reconciler.terminal import harmless_lines, shown_json
-from reconciler.workflow.drift import expected, explained
-from reconciler.workflow.locks import holding
-from reconciler.workflow.progress import stoppable
-from reconciler.workflow.run import Watch, Work, carry_out
+from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
+from reconciler.workflow.locks import lock_targets
+from reconciler.workflow.progress import interruptible
+from reconciler.workflow.run import ApplyObserver, PlannedTargets, apply_plans
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
 _STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
@@ -70,12 +70,12 @@ def locked(
     args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
 ) -> AbstractContextManager[Mapping[str, threading.Event]]:
     """Hold the locks of these targets from before they are read until the report is printed. Raises ``LockHeld``."""
-    return holding(targets, command, patience=args.lock_timeout, say=_warn)
+    return lock_targets(targets, command, patience=args.lock_timeout, say=_warn)
 
 
 def show_ask_run(
     plan: Plan,
-    work: Work,
+    work: PlannedTargets,
     project: Project,
     args: argparse.Namespace,
     context: Context,
@@ -91,16 +91,16 @@ def show_ask_run(
         show_plan(plan, "text", context)
         show_duration(plan, project)
         sys.stdout.flush()
-    tell(note for _, survey in work for note in explained(project, survey))
+    tell(note for _, survey in work for note in unfinished_apply_notes(project, survey))
     refused = refusals(
-        plan, project.guardrails, args, {survey.target.name: expected(project, survey) for _, survey in work}
+        plan, project.guardrails, args, {survey.target.name: expected_addresses(project, survey) for _, survey in work}
     )
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
     paint = ansi if context.colored(sys.stdout) else plain
-    watch: Watch = _JsonLines() if args.format == "json" else _Screen(paint)
+    watch: ApplyObserver = _JsonLines() if args.format == "json" else _Screen(paint)
     if all(target.is_empty for target in plan.targets):
-        carry_out(work, project, watch, stop=threading.Event())
+        apply_plans(work, project, watch, stop=threading.Event())
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": []})
         return ExitCode.OK
@@ -112,8 +112,8 @@ def show_ask_run(
     if before_first_call:
         before_first_call()
     try:
-        with outlasted() as failures, stoppable(_STOPPING) as stop:
-            results = carry_out(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+        with outlasted() as failures, interruptible(_STOPPING) as stop:
+            results = apply_plans(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
     complete = all(result.complete for result in results)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.errors import AwsError
     from reconciler.model.target import Project, Target
-    from reconciler.workflow.metrics_file import Tally
+    from reconciler.workflow.metrics_file import RunMetrics
 
 _DAYS, _MOST_DAYS = 7, 90
 """How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.errors import AwsError, SpecError
     from reconciler.logs import configure
     from reconciler.plan.plan import PlanOptions
-    from reconciler.workflow.drift import drift_of
+    from reconciler.workflow.drift import drift_report
     from reconciler.workflow.load import load_desired_states
-    from reconciler.workflow.metrics_file import Tally
-    from reconciler.workflow.survey import must_name_something, surveyed
+    from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.survey import check_globs, survey_targets
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     _must_be_whole(args)
     project, targets = project_of(context)
     state = _state(args, context, project)
-    tally = Tally()
+    tally = RunMetrics()
     try:
         desired = load_desired_states(project, targets)
     except SpecError:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     reports: tuple[DriftReport, ...] = ()
     with (
         reading(sys.stderr) as progress,
-        surveyed(
+        survey_targets(
             project,
             targets,
             PlanOptions(),
@@ -113,15 +113,15 @@ def run(args: argparse.Namespace) -> int:
             opening=tally.opening,
         ) as surveys,
     ):
-        must_name_something(scope, desired, surveys)
+        check_globs(scope, desired, surveys)
         reports = _without(
-            [drift_of(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
+            [drift_report(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
         )
         if days:
-            from reconciler.workflow.drift import with_blame
+            from reconciler.workflow.drift import attribute_drift
 
             reports = tuple(
-                with_blame(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True)
+                attribute_drift(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True)
             )
     if reports or args.format in ("json", "junit"):
         _show(args, context, project, reports, {name: str(error) for name, error in missed.items()})
@@ -168,8 +168,8 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
         return None
     from pathlib import Path
 
-    from reconciler.workflow.history import FOLDER, made_folder
-    from reconciler.workflow.notifications import FileMemory
+    from reconciler.workflow.history import FOLDER, ensure_folder
+    from reconciler.workflow.notifications import NotificationFile
 
     if not project.notifications:
         raise UsageError(f"{project.path}: no receivers are configured; add one under receivers")
@@ -178,12 +178,12 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
     else:
         path = Path(project.root) / FOLDER / "notifications.json"
         try:
-            made_folder(Path(project.root))
+            ensure_folder(Path(project.root))
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --state"
             ) from None
-    FileMemory(path, project.stack)  # refuses a file of another kind now, not after minutes of reading
+    NotificationFile(path, project.stack)  # refuses a file of another kind now, not after minutes of reading
     return path
 
 
@@ -208,16 +208,18 @@ def _notify(
 ) -> None:
     """Notify every receiver of what is new to it. A delivery failure is printed and does not change the exit code."""
     from reconciler.terminal import harmless_lines
-    from reconciler.workflow.notifications import Unread, file_memory, look_of, tell
+    from reconciler.workflow.notifications import UnreadableTarget, notify, open_notification_file, reading_of
 
     found = {report.name: report for report in reports}
     looks = [
-        look_of(target, found[target.name]) if target.name in found else Unread(target, missed[target.name])
+        reading_of(target, found[target.name])
+        if target.name in found
+        else UnreadableTarget(target, missed[target.name])
         for target in targets
     ]
     try:
-        with file_memory(state, project.stack) as memory:
-            tellings = tell(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
+        with open_notification_file(state, project.stack) as memory:
+            tellings = notify(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
     except UsageError as error:
         sys.stderr.write(f"no notifications were sent: {harmless_lines(str(error))}\n")
         return
@@ -231,7 +233,7 @@ def _measure(
     project: Project,
     targets: Sequence[Target],
     reports: Sequence[DriftReport],
-    tally: Tally,
+    tally: RunMetrics,
 ) -> None:
     """Write the metrics file; a target without a report has failed."""
     if not args.prometheus:

@@ -115,9 +115,9 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     from reconciler.cli.progress import reading
     from reconciler.git.git import head_commit, with_origin
     from reconciler.logs import configure
-    from reconciler.workflow.drift import expected, explained
+    from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
     from reconciler.workflow.load import load_desired_states
-    from reconciler.workflow.survey import must_name_something, surveyed, whole_plan
+    from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     configure(context.log_format, context.verbosity)
     options = plan_options_of(args)
@@ -126,12 +126,12 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     failures: list[AwsError] = []
     with (
         reading(sys.stderr) as progress,
-        surveyed(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys,
+        survey_targets(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys,
     ):
-        must_name_something(options, desired, surveys)
-        plan = whole_plan(project, surveys, options, git_commit=head_commit(Path(project.root)))
-        remembered = {survey.target.name: expected(project, survey) for survey in surveys}
-        notes = tuple(note for survey in surveys for note in explained(project, survey))
+        check_globs(options, desired, surveys)
+        plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        remembered = {survey.target.name: expected_addresses(project, survey) for survey in surveys}
+        notes = tuple(note for survey in surveys for note in unfinished_apply_notes(project, survey))
     if failures and not plan.targets:
         raise failures[0]
     plan = with_origin(plan, Path(project.root), args.base)

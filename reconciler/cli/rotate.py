@@ -69,7 +69,7 @@ def _rotate(args: argparse.Namespace) -> int:
     from reconciler.plan.decision import Rotate
     from reconciler.plan.plan import PlanOptions
     from reconciler.workflow.load import load_desired_states
-    from reconciler.workflow.survey import surveyed, whole_plan
+    from reconciler.workflow.survey import combine_plans, survey_targets
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
@@ -90,10 +90,10 @@ def _rotate(args: argparse.Namespace) -> int:
         lost = stack.enter_context(approval.locked(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
-                surveyed(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
+                survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
             )
         surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
-        plan = whole_plan(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
+        plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
         return approval.show_ask_run(
             plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
         )

@@ -171,10 +171,10 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
     from reconciler.controller import service
     from reconciler.controller.controller import Observer
-    from reconciler.workflow.progress import stoppable
+    from reconciler.workflow.progress import interruptible
 
     observer = Observer()
-    with stoppable() as stop, service.held(folder):
+    with interruptible() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, observer, pages=options.pages)
         controller = service.controller_of(
@@ -243,11 +243,11 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
             f'run needs the package {error.name}; install the extra: pip install "ivs-reconciler[controller]"'
         ) from None
     from reconciler.controller import service
-    from reconciler.workflow.progress import stoppable
+    from reconciler.workflow.progress import interruptible
 
     token, webhooks = service.control_token_of(options), service.webhook_secrets_of(options)
     metrics = Metrics()
-    with stoppable() as stop, service.held(folder):
+    with interruptible() as stop, service.held(folder):
         store = service.store_in(folder, options)
         tools = service.tools_of(stop, store, metrics, pages=options.pages)
         controller = service.controller_of(

@@ -23,8 +23,10 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.cli.plan import show_plan
-    from reconciler.workflow.saved_plans import load_plan, restricted
+    from reconciler.workflow.saved_plans import load_plan, select_targets
 
     context = context_of(args)
-    show_plan(restricted(load_plan(context.directory / Path(args.plan_file)), context.targets), args.format, context)
+    show_plan(
+        select_targets(load_plan(context.directory / Path(args.plan_file)), context.targets), args.format, context
+    )
     return ExitCode.OK

@@ -25,12 +25,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
     from reconciler.logs import configure
-    from reconciler.workflow.survey import overviews
+    from reconciler.workflow.survey import read_overviews
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
     project, targets = project_of(context)
-    found, failure = overviews(project.stack, targets)
+    found, failure = read_overviews(project.stack, targets)
     if failure is not None and not found:
         raise failure
     if args.format == "json":

@@ -11,7 +11,7 @@ from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
     from reconciler.model.lock import Holder
-    from reconciler.workflow.locks import Door
+    from reconciler.workflow.locks import LockBackend
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -34,39 +34,39 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if no lock is held any more, 3 if one is kept."""
     from reconciler.errors import UsageError
     from reconciler.logs import configure
-    from reconciler.workflow.locks import door_of
+    from reconciler.workflow.locks import lock_backend
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
     project, targets = project_of(context)
-    doors = [(target.name, door) for target in targets if (door := door_of(target)) is not None]
+    doors = [(target.name, door) for target in targets if (door := lock_backend(target)) is not None]
     if not doors:
         raise UsageError(f"{project.path}: no selected target has a lock; add lock: to a target")
     released = [_release(name, door, force=args.force) for name, door in doors]
     return ExitCode.OK if all(released) else ExitCode.REFUSED
 
 
-def _release(name: str, door: Door, *, force: bool) -> bool:
+def _release(name: str, door: LockBackend, *, force: bool) -> bool:
     """Release one lock; return ``False`` if it is kept."""
     import time
     from dataclasses import replace
 
     from reconciler.errors import AwsError, UsageError
     from reconciler.model.lock import moment
-    from reconciler.workflow.locks import is_dead, this_run
+    from reconciler.workflow.locks import is_gone, new_holder
 
     try:
         holder, token = door.read()
     except (AwsError, UsageError):
         if not force:
             raise
-        door.force(replace(this_run("unlock", time.time()), released=True))
+        door.force(replace(new_holder("unlock", time.time()), released=True))
         return _said(name, door, "was damaged; released")
     if holder is None or holder.released:
         return _said(name, door, "is free")
     if not holder.held_at(time.time()):
         end = f"expired at {moment(holder.expires)}"
-    elif is_dead(holder):
+    elif is_gone(holder):
         end = "was held by a process that no longer runs"
     elif force or _agreed(name, door, holder):
         end = f"was held by {holder}"
@@ -78,7 +78,7 @@ def _release(name: str, door: Door, *, force: bool) -> bool:
     return _said(name, door, f"{end}; released")
 
 
-def _agreed(name: str, door: Door, holder: Holder) -> bool:
+def _agreed(name: str, door: LockBackend, holder: Holder) -> bool:
     from reconciler.model.lock import moment
 
     sys.stderr.write(f"{name}: {door.where} is held by {holder}; expires at {moment(holder.expires)} unless renewed\n")
@@ -94,6 +94,6 @@ def _agreed(name: str, door: Door, holder: Holder) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _said(name: str, door: Door, what: str) -> bool:
+def _said(name: str, door: LockBackend, what: str) -> bool:
     sys.stdout.write(f"{name}: {door.where} {what}\n")
     return True

@@ -31,7 +31,7 @@ from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.revision import CheckedRevision
 from reconciler.git.source import Source
-from reconciler.workflow.notifications import Telling
+from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY = 30.0
 LONGEST_RETRY = 3600.0
@@ -122,7 +122,7 @@ class Observer:
     def counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         """Take one request to AWS. Called from any thread."""
 
-    def told(self, stack: str, telling: Telling) -> None:
+    def told(self, stack: str, telling: Delivery) -> None:
         """Take one notification that was sent, or failed. Called from any thread."""
 
 

@@ -20,7 +20,7 @@ from reconciler.drift.report import Standing
 from reconciler.errors import AwsError
 from reconciler.git.git import Trouble
 from reconciler.report import metrics as names
-from reconciler.workflow.notifications import Telling
+from reconciler.workflow.notifications import Delivery
 
 _TARGET = ("stack", "target")
 ACTIONS = names.Metric(names.PREFIX + "actions_total", "counter", _TARGET, "Actions carried out since the start.")
@@ -84,7 +84,7 @@ class Metrics(Observer):
         outcome = names.OK if error is None else names.THROTTLED if throttled else names.FAILED
         self._calls.labels(stack, target, operation, outcome).inc()
 
-    def told(self, stack: str, telling: Telling) -> None:
+    def told(self, stack: str, telling: Delivery) -> None:
         """Count one notification. Called from any thread."""
         self._notifications.labels(stack, telling.channel, "failed" if telling.failure else "sent").inc()
 

@@ -33,11 +33,11 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import Allowances, check
 from reconciler.plan.plan import ApplyResult, OnAir, PlanOptions, Result, TargetPlan
-from reconciler.workflow.drift import drift_of, expected
-from reconciler.workflow.locks import Time, holding
-from reconciler.workflow.notifications import Look, Telling, Unread, look_of, tell
-from reconciler.workflow.run import carry_out
-from reconciler.workflow.survey import Survey, plan_target, read_target, surveyed, whole_plan
+from reconciler.workflow.drift import drift_report, expected_addresses
+from reconciler.workflow.locks import LockClock, lock_targets
+from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
+from reconciler.workflow.run import apply_plans
+from reconciler.workflow.survey import Survey, combine_plans, plan_target, read_target, survey_targets
 
 _OPTIONS = PlanOptions()
 _MESSAGE_LINES = 5
@@ -55,7 +55,7 @@ class Tools:
     stop: threading.Event
     counted: Callable[[str, str, str, AwsError | None], None]
     """Takes stack, target, operation and error of every request."""
-    tell: Callable[[Project, Look], None]
+    tell: Callable[[Project, TargetReading], None]
     """Notifies the receivers of what was found."""
 
 
@@ -79,9 +79,9 @@ def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, tools: To
             return None
         run = replace(run, message=str(error))
         if isinstance(error, AwsError):
-            tools.tell(revision.project, Unread(target, error))
+            tools.tell(revision.project, UnreadableTarget(target, error))
     if run.report is not None:
-        tools.tell(revision.project, look_of(target, run.report))
+        tools.tell(revision.project, reading_of(target, run.report))
     return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
 
 
@@ -92,7 +92,7 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, tools: Tools
         if tools.stop.is_set():
             raise AwsError("given up, because the controller stops")
 
-    with surveyed(
+    with survey_targets(
         revision.project,
         (target,),
         _OPTIONS,
@@ -119,7 +119,7 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, tools: Tools
 
 def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
     """Return the run with the drift that a survey shows."""
-    report = drift_of(revision.project, survey)
+    report = drift_report(revision.project, survey)
     ending = Ending.DRIFTED if report.drifted else Ending.PENDING if report.pending else Ending.IN_SYNC
     return replace(
         run,
@@ -141,9 +141,11 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
     """Return the run with the plan, refused where a guardrail says so and blocked where nothing of it could be applied."""
     if not survey.plan.is_empty:
         made = datetime.fromtimestamp(run.started, UTC)
-        plan = whole_plan(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=made)
+        plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=made)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
-    if refusals := check(survey.plan, revision.project.guardrails, Allowances(), expected(revision.project, survey)):
+    if refusals := check(
+        survey.plan, revision.project.guardrails, Allowances(), expected_addresses(revision.project, survey)
+    ):
         return replace(run, ending=Ending.REFUSED, message="\n".join(refusals))
     if run.mode is Mode.APPLY and _is_blocked(survey.plan):
         return replace(run, ending=Ending.BLOCKED, message=_blocked_message(survey.plan))
@@ -156,16 +158,16 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, tools: Tools) ->
     locked = () if survey.plan.is_empty else (survey.target,)
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
-        holding(
+        lock_targets(
             locked,
             "run",
             say=lambda text: _LOG.warning("lock", reason=text),
-            clock=Time(tools.now, tools.sleep),
+            clock=LockClock(tools.now, tools.sleep),
         ) as lost,
     ):
         if lost and fingerprint(_survey_again(revision, survey).plan) != run.plan_id:
             raise PlanRefused("another run applied just before the lock was taken; the next reconciliation plans again")
-        results = carry_out(
+        results = apply_plans(
             [(survey.plan, survey)],
             revision.project,
             _NoWatch(),
@@ -281,7 +283,7 @@ class Teller:
         self,
         store: Store,
         environment: Mapping[str, str],
-        counted: Callable[[str, Telling], None],
+        counted: Callable[[str, Delivery], None],
         *,
         now: Callable[[], float],
         sleep: Callable[[float], None],
@@ -294,10 +296,10 @@ class Teller:
         self._sleep = sleep
         self._pages = pages.rstrip("/")
 
-    def __call__(self, project: Project, look: Look) -> None:
+    def __call__(self, project: Project, look: TargetReading) -> None:
         """Notify of what is new about one target. A receiver that fails is notified the next time."""
         name = look.name if isinstance(look, DriftReport) else look.target.name
-        tellings = tell(
+        tellings = notify(
             project.notifications,
             project.stack,
             (look,),

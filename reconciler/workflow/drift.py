@@ -21,14 +21,14 @@ from reconciler.model.kinds import KINDS, STREAM_KEY
 from reconciler.model.target import Project
 from reconciler.plan.guardrails import gone
 from reconciler.plan.plan import PlanOptions, Verb
-from reconciler.workflow.history import last_applied, recorded, remembered
+from reconciler.workflow.history import applied_specs, complete_addresses, recorded_addresses
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Survey
 
-_MOST = 8
+_MAX_CALLS = 8
 
 
-def expected(project: Project, survey: Survey) -> frozenset[Address]:
+def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
     """Return the addresses that stood here after the last apply from here, one that did not come to its end included.
 
     They are held against what a plan would make anew. Where that is nothing, none are returned: the record of 5,000 channels takes 30 ms to read.
@@ -36,14 +36,14 @@ def expected(project: Project, survey: Survey) -> frozenset[Address]:
     if not any(action.verb is Verb.CREATE for action in survey.plan.actions):
         return frozenset()
     root = Path(project.root)
-    found = recorded(root, project.stack, survey.target.name, survey.live) or frozenset()
+    found = recorded_addresses(root, project.stack, survey.target.name, survey.live) or frozenset()
     last = last_run(root, survey.target.name)
     if last is None or last.ended or last.account not in ("", survey.live.account_id):
         return found
     return (found | last.made) - last.removed
 
 
-def explained(project: Project, survey: Survey) -> tuple[str, ...]:
+def unfinished_apply_notes(project: Project, survey: Survey) -> tuple[str, ...]:
     """Say where the last apply of a target ended, when it did not come to its end; nothing otherwise."""
     name = survey.target.name
     last = last_run(Path(project.root), name)
@@ -56,12 +56,12 @@ def explained(project: Project, survey: Survey) -> tuple[str, ...]:
     head = f"{name}: the last apply, started {last.started}, did not come to its end"
     if not last.under_way:
         return (f"{head}; it was between two steps",)
-    said = [_said(address, operation, survey) for address, operation in list(last.under_way)[:_MOST]]
+    said = [_describe_call(address, operation, survey) for address, operation in list(last.under_way)[:_MAX_CALLS]]
     more = len(last.under_way) - len(said)
     return (f"{head}; it was in the middle of {'; '.join(said)}{f'; and {more} more' if more > 0 else ''}",)
 
 
-def _said(address: Address, operation: str, survey: Survey) -> str:
+def _describe_call(address: Address, operation: str, survey: Survey) -> str:
     if operation == STREAM_KEY.get:
         return f"handing over the value of the stream key of {Address(KindName.CHANNEL, address.id)}"
     if operation in (STREAM_KEY.create, STREAM_KEY.delete):
@@ -92,19 +92,19 @@ def _arns(address: Address, survey: Survey) -> list[str]:
 _WHOLE = PlanOptions()
 
 
-def drift_of(project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _WHOLE) -> DriftReport:
+def drift_report(project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _WHOLE) -> DriftReport:
     """Return what is drift, pending, missing, foreign or double in a target; with ``expand`` also which fields are at the service's default.
 
     ``scope`` says with ``only`` and ``exclude`` what of it is told.
     """
     partial = bool(scope.only or scope.exclude)
     root, name = Path(project.root), survey.target.name
-    applied = remembered(root, project.stack, name, survey.live)
-    records = {} if survey.plan.is_empty else last_applied(root, project.stack, name, survey.live)
+    applied = complete_addresses(root, project.stack, name, survey.live)
+    records = {} if survey.plan.is_empty else applied_specs(root, project.stack, name, survey.live)
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
     doubts = (
         f"{found}: deleted outside, or the caller may not see them any more"
-        for found in gone(survey.plan, expected(project, survey))
+        for found in gone(survey.plan, expected_addresses(project, survey))
     )
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
     report = replace(report, default_fields=fields)
@@ -114,18 +114,18 @@ def drift_of(project: Project, survey: Survey, *, expand: bool = False, scope: P
         report = narrowed(report, survey.plan, survey.live, project.stack, scope)
     return replace(
         report,
-        notes=(*report.notes, *doubts, *explained(project, survey)),
+        notes=(*report.notes, *doubts, *unfinished_apply_notes(project, survey)),
         default_fields=report.default_fields if expand else (),
     )
 
 
 def former_arns(project: Project, survey: Survey) -> dict[Address, str]:
     """Return the ARNs that addresses had after the last apply from here, where that is remembered."""
-    found = last_applied(Path(project.root), project.stack, survey.target.name, survey.live)
+    found = applied_specs(Path(project.root), project.stack, survey.target.name, survey.live)
     return {address: one.arn for address, one in found.items() if one.arn}
 
 
-def with_blame(project: Project, survey: Survey, report: DriftReport, days: int) -> DriftReport:
+def attribute_drift(project: Project, survey: Survey, report: DriftReport, days: int) -> DriftReport:
     """Ask CloudTrail about what was found, as far back as that many days."""
     operations = operations_for(report)
     if not operations:

@@ -24,7 +24,7 @@ FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
 
 
-def remember(
+def record_apply(
     root: Path,
     stack: str,
     plan: TargetPlan,
@@ -33,7 +33,7 @@ def remember(
     desired: DesiredState | None = None,
 ) -> str:
     """Write down what stands after an apply, and what it was applied as; return why not, where that cannot be written. No apply fails of it."""
-    standing = standing_in(live, stack)
+    standing = live_addresses(live, stack)
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
             if outcome.result is Result.DONE:
@@ -41,7 +41,9 @@ def remember(
         elif outcome.result is Result.DONE or outcome.arn is not None:
             standing.add(outcome.address)
     # Of a kind that could not be read, what was known before is still the best there is.
-    standing |= {address for address in recorded(root, stack, plan.name, live) or () if address.kind in live.unreadable}
+    standing |= {
+        address for address in recorded_addresses(root, stack, plan.name, live) or () if address.kind in live.unreadable
+    }
     content = {
         "formatVersion": _FORMAT,
         "stack": stack,
@@ -53,23 +55,23 @@ def remember(
     path = _path(root, plan.name)
     scratch = path.with_suffix(".new")
     try:
-        made_folder(root)
+        ensure_folder(root)
         scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         scratch.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             scratch.unlink()
-        return why_not(path, error)
+        return write_error(path, error)
     return ""
 
 
-def remembered(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
+def complete_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return the addresses that stood after the last apply from here, or ``None`` where that is not known."""
-    found = recorded(root, stack, target, live)
-    return found if found is not None and standing_in(live, stack) <= found else None
+    found = recorded_addresses(root, stack, target, live)
+    return found if found is not None and live_addresses(live, stack) <= found else None
 
 
-def last_applied(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, Applied]:
+def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, Applied]:
     """Return what the resources of a target were last applied as from here, where that is known; each counts only while its digest does."""
     found: dict[Address, Applied] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -82,7 +84,7 @@ def last_applied(root: Path, stack: str, target: str, live: LiveState) -> dict[A
     return found
 
 
-def recorded(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
+def recorded_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return what the record holds, whether or not it is to be believed; ``None`` where there is none for this stack, account and region."""
     try:
         return frozenset(Address.parse(address) for address in _read(root, target, stack, live)["addresses"])
@@ -107,7 +109,7 @@ def _applied(
     root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState
 ) -> dict[str, object]:
     """Return what each resource that carries a known digest was applied as: the spec's now, or the one remembered from before."""
-    before = last_applied(root, stack, plan.name, live)
+    before = applied_specs(root, stack, plan.name, live)
     now = dict(live.claims(stack))
     done = {
         outcome.address: outcome.arn or ""
@@ -135,12 +137,12 @@ def _entry(applied: Applied) -> dict[str, object]:
     }
 
 
-def standing_in(live: LiveState, stack: str) -> set[Address]:
+def live_addresses(live: LiveState, stack: str) -> set[Address]:
     """Return the addresses that the stack's live resources carry."""
     return {address for address, _ in live.claims(stack)}
 
 
-def made_folder(root: Path) -> None:
+def ensure_folder(root: Path) -> None:
     """Make the folder of what this machine remembers, which git is told to ignore. Raises ``OSError``."""
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
@@ -149,7 +151,7 @@ def made_folder(root: Path) -> None:
         ignore.write_text("*\n", encoding="utf-8")
 
 
-def why_not(path: Path, error: OSError) -> str:
+def write_error(path: Path, error: OSError) -> str:
     """Return why a file is not written, as a part of a sentence."""
     return f"{FOLDER}/{path.name}: {(error.strerror or 'unknown').lower()}"
 

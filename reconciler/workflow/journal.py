@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Self
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import Result
-from reconciler.workflow.history import FOLDER, made_folder, safe_name, why_not
+from reconciler.workflow.history import FOLDER, ensure_folder, safe_name, write_error
 
 if TYPE_CHECKING:
     from reconciler.apply import Event
 
-_LARGEST = 512 * 1024
+_MAX_SIZE = 512 * 1024
 """Bytes of a journal before the next run begins a new one; the one before is kept beside it."""
 
 _CREATES = {kind.create: name for name, kind in KINDS.items()}
@@ -54,8 +54,8 @@ class Journal:
         self._flushed = 0
         path = self._path
         try:
-            made_folder(root)
-            if path.exists() and path.stat().st_size > _LARGEST:
+            ensure_folder(root)
+            if path.exists() and path.stat().st_size > _MAX_SIZE:
                 path.replace(path.with_suffix(".old"))
             self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             size = os.fstat(self._handle).st_size
@@ -63,7 +63,7 @@ class Journal:
                 self._cut = True
         except OSError as error:
             self._failed(error)
-        from reconciler.workflow.locks import mark_of  # noqa: PLC0415 - a plan reads journals and writes none
+        from reconciler.workflow.locks import process_identity  # noqa: PLC0415 - a plan reads journals and writes none
 
         pid = os.getpid()
         self._write(
@@ -73,7 +73,7 @@ class Journal:
                 "account": account,
                 "pid": pid,
                 "host": socket.gethostname(),
-                "mark": mark_of(pid),
+                "mark": process_identity(pid),
             },
             lasting=True,
         )
@@ -128,7 +128,7 @@ class Journal:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        self.trouble = self.trouble or why_not(self._path, error)
+        self.trouble = self.trouble or write_error(self._path, error)
 
     def _last(self, handle: int, ticket: int) -> None:
         """Return when this line is on the disk; whoever waits meanwhile is served by the next flush, all at once."""
@@ -157,9 +157,13 @@ class LastRun:
     @property
     def running(self) -> bool:
         """Whether it may still be going on, on this machine."""
-        from reconciler.workflow.locks import Fate, fate_of  # noqa: PLC0415 - most runs come to their end
+        from reconciler.workflow.locks import ProcessState, process_state  # noqa: PLC0415 - most runs come to their end
 
-        return not self.ended and self.pid != os.getpid() and fate_of(self.host, self.pid, self.mark) is Fate.THERE
+        return (
+            not self.ended
+            and self.pid != os.getpid()
+            and process_state(self.host, self.pid, self.mark) is ProcessState.THERE
+        )
 
 
 def last_run(root: Path, target: str) -> LastRun | None:
@@ -172,7 +176,7 @@ def last_run(root: Path, target: str) -> LastRun | None:
     return None
 
 
-def settle(root: Path, target: str, account: str) -> None:
+def close_last_run(root: Path, target: str, account: str) -> None:
     """Write down that everything is in order, where the last run did not come to its end: there is nothing left to explain."""
     last = last_run(root, target)
     if last is not None and not last.ended and not last.running:
@@ -185,10 +189,10 @@ def _read(path: Path) -> LastRun | None:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return _come_to_its_end(text) or _in_full(text)
+    return _read_ended(text) or _read_all(text)
 
 
-def _come_to_its_end(text: str) -> LastRun | None:
+def _read_ended(text: str) -> LastRun | None:
     """Return the last run where its end is written, without what it did: nobody asks, and the lines of 5,000 channels take 50 ms to read."""
     begun = text.rfind('"event":"run"')
     if begun < 0:
@@ -196,32 +200,32 @@ def _come_to_its_end(text: str) -> LastRun | None:
     line, _, rest = text[text.rfind("\n", 0, begun) + 1 :].partition("\n")
     try:
         content = json.loads(line)
-        run = _begun(content)
+        run = _run_of(content)
     except (KeyError, ValueError, TypeError, RecursionError):
         return None
     run.ended = f'{{"run":{json.dumps(content["run"])},"event":"end"' in rest
     return run if run.ended else None
 
 
-def _in_full(text: str) -> LastRun | None:
+def _read_all(text: str) -> LastRun | None:
     runs: dict[str, LastRun] = {}
-    for line in _lines(text):
+    for line in _objects(text):
         try:
             name, event = str(line["run"]), line["event"]
             if event == "run":
-                begun = _begun(line)
+                begun = _run_of(line)
                 runs.pop(name, None)  # a run that begins again is the last one, wherever it stood before
                 runs[name] = begun
             elif name in runs and event == "end":
                 runs[name].ended = True
             elif name in runs:
-                _note(runs[name], event, Address.parse(str(line["address"])), str(line["operation"]), line)
+                _add_step(runs[name], event, Address.parse(str(line["address"])), str(line["operation"]), line)
         except (KeyError, ValueError, TypeError):
             continue
     return next(reversed(runs.values()), None)
 
 
-def _begun(line: Mapping[str, Any]) -> LastRun:
+def _run_of(line: Mapping[str, Any]) -> LastRun:
     return LastRun(
         started=str(line["at"]),
         account=str(line.get("account", "")),
@@ -231,7 +235,7 @@ def _begun(line: Mapping[str, Any]) -> LastRun:
     )
 
 
-def _note(run: LastRun, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:
+def _add_step(run: LastRun, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:
     if event == "step":
         run.under_way[address, operation] = None
     elif event == "done":
@@ -245,7 +249,7 @@ def _note(run: LastRun, event: object, address: Address, operation: str, line: M
             run.removed.add(address)
 
 
-def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+def _objects(text: str) -> Iterator[Mapping[str, Any]]:
     for line in text.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             content = json.loads(line)

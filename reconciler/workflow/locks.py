@@ -36,10 +36,10 @@ from reconciler.file_lock import locked
 from reconciler.model.lock import Holder, from_json, moment, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 
-_MOST = 65_536
+_MAX_SIZE = 65_536
 
 
-class FileDoor:
+class FileLockBackend:
     """The file at a path. A token names one state of it. ``patience`` is how many seconds another process may have it open for."""
 
     def __init__(self, path: str, *, patience: float = 30.0) -> None:
@@ -55,7 +55,7 @@ class FileDoor:
     def write(self, holder: Holder, token: str) -> str | None:
         """Write, if nothing has changed since the token; return the new token, or ``None`` when something has. Raises ``UsageError``."""
         with self._open() as handle:
-            if self._token(os.pread(handle, _MOST, 0)) != token:
+            if self._token(os.pread(handle, _MAX_SIZE, 0)) != token:
                 return None
             data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
             os.pwrite(handle, data, 0)
@@ -66,11 +66,11 @@ class FileDoor:
     def force(self, holder: Holder) -> None:
         """Write whatever stands there, understood or not. Raises ``UsageError``."""
         with self._open() as handle:
-            token = self._token(os.pread(handle, _MOST, 0))
+            token = self._token(os.pread(handle, _MAX_SIZE, 0))
         self.write(holder, token)
 
     def _content(self, handle: int) -> tuple[Holder | None, str]:
-        data = os.pread(handle, _MOST, 0)
+        data = os.pread(handle, _MAX_SIZE, 0)
         if not data:
             return None, ""
         try:
@@ -109,11 +109,11 @@ class FileDoor:
             os.close(handle)
 
 
-_BEGAN = 19
+_START_TIME = 19
 """Where the moment a process began stands in ``/proc/PID/stat``, counted from its state, which is behind the name in brackets (proc(5))."""
 
 
-class Fate(Enum):
+class ProcessState(Enum):
     """What became of a process."""
 
     THERE = "it is there, or nothing says that it is not"
@@ -121,44 +121,44 @@ class Fate(Enum):
     UNKNOWN = "it is of another machine, another container, or an earlier start of this machine"
 
 
-def mark_of(pid: int) -> str:
+def process_identity(pid: int) -> str:
     """Return the mark of a process of this machine, or nothing where there is none to be had."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = Path("/proc/self/ns/pid").readlink()
-        return f"{boot} {space} {_status(pid)[_BEGAN]}"
+        return f"{boot} {space} {_stat_fields(pid)[_START_TIME]}"
     except (OSError, ValueError, IndexError):
         return ""
 
 
-def fate_of(host: str, pid: int, mark: str) -> Fate:
+def process_state(host: str, pid: int, mark: str) -> ProcessState:
     """Return what became of a process."""
     if host != socket.gethostname() or pid <= 0:
-        return Fate.UNKNOWN
-    ours = mark_of(os.getpid())
+        return ProcessState.UNKNOWN
+    ours = process_identity(os.getpid())
     if mark and ours and mark.rpartition(" ")[0] != ours.rpartition(" ")[0]:
-        return Fate.UNKNOWN
+        return ProcessState.UNKNOWN
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return Fate.GONE
+        return ProcessState.GONE
     except (OSError, OverflowError):
         pass  # it is somebody else's
-    now = mark_of(pid)
-    if (mark and now and mark != now) or _is_over(pid):
-        return Fate.GONE
-    return Fate.THERE
+    now = process_identity(pid)
+    if (mark and now and mark != now) or _is_zombie(pid):
+        return ProcessState.GONE
+    return ProcessState.THERE
 
 
-def _is_over(pid: int) -> bool:
+def _is_zombie(pid: int) -> bool:
     """Whether a process has ended, and only its parent has not looked yet."""
     try:
-        return _status(pid)[0] in ("Z", "X")
+        return _stat_fields(pid)[0] in ("Z", "X")
     except (OSError, ValueError, IndexError):
         return False
 
 
-def _status(pid: int) -> list[str]:
+def _stat_fields(pid: int) -> list[str]:
     # A name may hold blanks and brackets.
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
@@ -167,11 +167,11 @@ LEASE_SECONDS = 120.0
 """How long a lock is to be respected without a sign of life."""
 
 RENEW_SECONDS = 30.0
-_LOOK_SECONDS = 3.0
+_POLL_SECONDS = 3.0
 _LOG = logs.get("lock")
 
 
-class Door(Protocol):
+class LockBackend(Protocol):
     """Where a lock is written down. A token names one state of it; a write with an old token does nothing."""
 
     where: str
@@ -187,7 +187,7 @@ class Door(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
+class LockClock:
     """The clocks and the patience of somebody who takes locks: ``now`` in seconds since the epoch, ``wait`` returns early, and true, once its event is set."""
 
     now: Callable[[], float] = time.time
@@ -195,18 +195,18 @@ class Time:
     wait: Callable[[threading.Event, float], bool] = lambda event, seconds: event.wait(seconds)
 
 
-def door_of(target: Target, *, sleep: Callable[[float], None] = time.sleep) -> Door | None:
+def lock_backend(target: Target, *, sleep: Callable[[float], None] = time.sleep) -> LockBackend | None:
     """Return where the target's lock is, or ``None`` when it has none."""
     match target.lock:
         case None:
             return None
         case FileLock(path):
-            return FileDoor(path)
+            return FileLockBackend(path)
         case S3Lock():
             return S3Door(target.lock, target, sleep=sleep)
 
 
-def this_run(command: str, now: float, environment: Mapping[str, str] = os.environ) -> Holder:
+def new_holder(command: str, now: float, environment: Mapping[str, str] = os.environ) -> Holder:
     """Return who we are, as far as this machine and its CI tell."""
     try:
         user = getpass.getuser()
@@ -223,43 +223,43 @@ def this_run(command: str, now: float, environment: Mapping[str, str] = os.envir
         now,
         now + LEASE_SECONDS,
         _run_url(environment),
-        mark=mark_of(pid),
+        mark=process_identity(pid),
     )
 
 
-def is_dead(holder: Holder) -> bool:
+def is_gone(holder: Holder) -> bool:
     """Whether the holder was a process of this machine that is not there any more. One that cannot be told is respected until its lock expires."""
-    return fate_of(holder.host, holder.pid, holder.mark) is Fate.GONE
+    return process_state(holder.host, holder.pid, holder.mark) is ProcessState.GONE
 
 
 @contextlib.contextmanager
-def holding(
+def lock_targets(
     targets: tuple[Target, ...],
     command: str,
     *,
     patience: float = 0.0,
     say: Callable[[str], None] = lambda _text: None,
-    clock: Time | None = None,
+    clock: LockClock | None = None,
 ) -> Iterator[Mapping[str, threading.Event]]:
     """Hold the locks of these targets; yields, by target, an event that is set once its lock was lost.
 
     Waits up to ``patience`` seconds for each. ``say`` is told what a person should know.
     Raises ``LockHeld`` where somebody else holds one, ``AwsError`` and ``UsageError`` where a lock cannot be used.
     """
-    clock = clock or Time()
+    clock = clock or LockClock()
     with contextlib.ExitStack() as stack:
         held: dict[str, threading.Event] = {}
         # In the order of names, whatever was asked for: two runs that want the same targets never wait for each other.
         for target in sorted(targets, key=lambda target: target.name):
-            door = door_of(target, sleep=clock.sleep)
+            door = lock_backend(target, sleep=clock.sleep)
             if door is not None:
                 held[target.name] = stack.enter_context(
-                    _held(target.name, door, this_run(command, clock.now()), patience, say, clock)
+                    _hold_lock(target.name, door, new_holder(command, clock.now()), patience, say, clock)
                 )
         yield held
 
 
-def stopping(stop: threading.Event, lost: threading.Event | None) -> threading.Event:
+def either(stop: threading.Event, lost: threading.Event | None) -> threading.Event:
     """Return an event that is set when a person wants to stop, and when the lock was lost."""
     return stop if lost is None else _Either(stop, lost)
 
@@ -280,11 +280,11 @@ class _Lease:
     """A lock that is held: its last written state, and whether it was lost."""
 
     name: str
-    door: Door
+    door: LockBackend
     holder: Holder
     token: str
     say: Callable[[str], None]
-    clock: Time
+    clock: LockClock
     over: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
 
@@ -328,10 +328,10 @@ class _Lease:
 
 
 @contextlib.contextmanager
-def _held(
-    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+def _hold_lock(
+    name: str, door: LockBackend, holder: Holder, patience: float, say: Callable[[str], None], clock: LockClock
 ) -> Iterator[threading.Event]:
-    lease = _Lease(name, door, *_taken(name, door, holder, patience, say, clock), say, clock)
+    lease = _Lease(name, door, *_acquire(name, door, holder, patience, say, clock), say, clock)
     keeper = threading.Thread(target=lease.keep, name=f"lock-{name}", daemon=True)
     keeper.start()
     try:
@@ -342,8 +342,8 @@ def _held(
         lease.release()
 
 
-def _taken(
-    name: str, door: Door, holder: Holder, patience: float, say: Callable[[str], None], clock: Time
+def _acquire(
+    name: str, door: LockBackend, holder: Holder, patience: float, say: Callable[[str], None], clock: LockClock
 ) -> tuple[Holder, str]:
     """Take the lock and return what was written. Raises ``LockHeld``."""
     until = clock.now() + patience
@@ -351,7 +351,7 @@ def _taken(
     while True:
         other, token = door.read()
         now = clock.now()
-        if other is None or not other.held_at(now) or is_dead(other):
+        if other is None or not other.held_at(now) or is_gone(other):
             fresh = replace(holder, since=now, expires=now + LEASE_SECONDS)
             written = door.write(fresh, token)
             if written is not None:
@@ -368,7 +368,7 @@ def _taken(
         if not told:
             say(f"{name}: waiting for {door.where}, held by {other}")
             told = True
-        clock.sleep(min(_LOOK_SECONDS, until - now))
+        clock.sleep(min(_POLL_SECONDS, until - now))
 
 
 def _run_url(environment: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from reconciler.model.target import Target
 from reconciler.report import metrics
 
 
-class Tally:
+class RunMetrics:
     """Counts the requests to each target, and how long they took. Safe to share between threads."""
 
     def __init__(

@@ -38,23 +38,27 @@ _LOG = logs.get("notify")
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadableTarget:
     """A target that could not be read, and why."""
 
     target: Target
     error: AwsError
 
 
-Look: TypeAlias = DriftReport | Unread
+TargetReading: TypeAlias = DriftReport | UnreadableTarget
 """What a run came to for one target."""
 
 
-def look_of(target: Target, report: DriftReport) -> Look:
+def reading_of(target: Target, report: DriftReport) -> TargetReading:
     """Return what a report comes to. One that leaves something out would say that it was resolved, so it counts as unread."""
-    return Unread(target, AwsError("\n".join(report.unread), code="AccessDeniedException")) if report.unread else report
+    return (
+        UnreadableTarget(target, AwsError("\n".join(report.unread), code="AccessDeniedException"))
+        if report.unread
+        else report
+    )
 
 
-class Memory(Protocol):
+class NotificationStore(Protocol):
     """What each channel was told last about each target. Whoever keeps it lets one run at a time tell."""
 
     def known(self, channel: str, target: str, /) -> Known:
@@ -65,7 +69,7 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class Delivery:
     """What became of one message. ``failure`` is empty where it was taken."""
 
     channel: str
@@ -77,46 +81,46 @@ class Telling:
         return f"notification {self.channel}, target {self.target}: {self.failure or 'sent'}"
 
 
-def tell(
+def notify(
     channels: Iterable[Channel],
     stack: str,
-    looks: Iterable[Look],
-    memory: Memory,
+    looks: Iterable[TargetReading],
+    memory: NotificationStore,
     *,
     environment: Mapping[str, str],
     link: str = "",
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> tuple[Telling, ...]:
+) -> tuple[Delivery, ...]:
     """Tell every channel what is new to it. Returns what was sent or failed; nothing for a channel that knows already."""
-    tellings: list[Telling] = []
+    tellings: list[Delivery] = []
     listening = tuple(channels)
     for look in looks:
         name = look.name if isinstance(look, DriftReport) else look.target.name
         for channel in listening:
             if channel.targets and name not in channel.targets:
                 continue
-            found = _news(stack, look, memory.known(channel.name, name), channel)
+            found = _notification(stack, look, memory.known(channel.name, name), channel)
             if found is not None:
-                tellings.append(_tell(channel, found, memory, environment, link, sleep, now))
+                tellings.append(_notify(channel, found, memory, environment, link, sleep, now))
     return tuple(tellings)
 
 
-def _news(stack: str, look: Look, known: Known, channel: Channel) -> News | None:
+def _notification(stack: str, look: TargetReading, known: Known, channel: Channel) -> News | None:
     if isinstance(look, DriftReport):
         return news(stack, look, known, channel.topics)
     return failure_news(stack, look.target.name, look.target.region, look.error, known, channel.topics)
 
 
-def _tell(
+def _notify(
     channel: Channel,
     found: News,
-    memory: Memory,
+    memory: NotificationStore,
     environment: Mapping[str, str],
     link: str,
     sleep: Callable[[float], None],
     now: Callable[[], datetime],
-) -> Telling:
+) -> Delivery:
     made = message(found, channel.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
     try:
         send(channel, made, group=f"{found.stack}/{found.target}", environment=environment, sleep=sleep)
@@ -127,7 +131,7 @@ def _tell(
             else str(error)
         )
         _LOG.warning("notification failed", channel=channel.name, target=found.target, id=made.id, why=failure)
-        return Telling(channel.name, found.target, made.id, failure)
+        return Delivery(channel.name, found.target, made.id, failure)
     _LOG.info(
         "notification sent",
         channel=channel.name,
@@ -140,13 +144,13 @@ def _tell(
         memory.keep(channel.name, found.target, found.known)
     except OSError as error:
         # It was told, and would be told again: that is worth a word.
-        return Telling(
+        return Delivery(
             channel.name,
             found.target,
             made.id,
             f"sent, but that cannot be remembered ({(error.strerror or 'unknown').lower()}); it will be sent again",
         )
-    return Telling(channel.name, found.target, made.id)
+    return Delivery(channel.name, found.target, made.id)
 
 
 def send(
@@ -157,12 +161,12 @@ def send(
         case Way.SLACK:
             from reconciler.forge.webhook import post  # noqa: PLC0415 - most runs send nothing
 
-            post(_from(environment, channel.url_env), made.slack(), identity=made.id, sleep=sleep)
+            post(_variable(environment, channel.url_env), made.slack(), identity=made.id, sleep=sleep)
         case Way.WEBHOOK:
             from reconciler.forge.webhook import post  # noqa: PLC0415
 
-            secret = _from(environment, channel.secret_env) if channel.secret_env else ""
-            post(_from(environment, channel.url_env), made.json(), identity=made.id, secret=secret, sleep=sleep)
+            secret = _variable(environment, channel.secret_env) if channel.secret_env else ""
+            post(_variable(environment, channel.url_env), made.json(), identity=made.id, secret=secret, sleep=sleep)
         case Way.SNS:
             from reconciler.aws.notifications import publish  # noqa: PLC0415
 
@@ -175,7 +179,7 @@ def send(
             assert_never(channel.way)
 
 
-def _from(environment: Mapping[str, str], name: str) -> str:
+def _variable(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "").strip()
     if not value:
         raise PublishError(f"the environment variable {name} is not set; set it, or remove the channel")
@@ -184,13 +188,13 @@ def _from(environment: Mapping[str, str], name: str) -> str:
 
 _FORMAT = "1.0"
 
-PATIENCE_SECONDS = 120.0
+LOCK_TIMEOUT_SECONDS = 120.0
 """How long a run waits for another that tells: messages take seconds, and one that is not sent is sent by the next run."""
 
 _LONGEST_NAME = 200
 
 
-class FileMemory:
+class NotificationFile:
     """What was told, of one stack, kept in one file."""
 
     def __init__(self, path: Path, stack: str) -> None:
@@ -241,7 +245,9 @@ class FileMemory:
 
 
 @contextlib.contextmanager
-def file_memory(path: Path, stack: str, *, patience: float = PATIENCE_SECONDS) -> Iterator[FileMemory]:
+def open_notification_file(
+    path: Path, stack: str, *, patience: float = LOCK_TIMEOUT_SECONDS
+) -> Iterator[NotificationFile]:
     """Open the memory for one run; another run waits until this one is done, and gives up after ``patience`` seconds.
 
     Raises ``UsageError`` where it cannot be kept, or another run does not come to its end.
@@ -265,4 +271,4 @@ def file_memory(path: Path, stack: str, *, patience: float = PATIENCE_SECONDS) -
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             lock.flush()
-        yield FileMemory(path, stack)
+        yield NotificationFile(path, stack)

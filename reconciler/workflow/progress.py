@@ -18,11 +18,11 @@ from reconciler.aws.client import Answer, ReadCalls
 from reconciler.plan.plan import TargetPlan
 from reconciler.plan.steps import Expected, calls_of, expected
 
-EVERY_SECONDS = 1.0
+FORECAST_INTERVAL = 1.0
 """The least time between two forecasts."""
 
 
-def forecasting(
+def with_forecasts(
     plan: TargetPlan, on_event: Callable[[Event], None], pace: Callable[[str], float | None], clock: Callable[[], float]
 ) -> Callable[[Event], None]:
     """Return what takes the events of an apply, passes them on, and adds a forecast now and then; none where no pace is kept."""
@@ -30,13 +30,13 @@ def forecasting(
     if any(pace(operation) is None for operation in left):
         return on_event
     began = clock()
-    told = began - EVERY_SECONDS
+    told = began - FORECAST_INTERVAL
 
     def forecast() -> None:
         nonlocal told
         now = clock()
         coming = expected(left, lambda operation: pace(operation) or 1.0)
-        if coming is not None and now - told >= EVERY_SECONDS:
+        if coming is not None and now - told >= FORECAST_INTERVAL:
             told = now
             on_event(
                 Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began)
@@ -52,7 +52,7 @@ def forecasting(
     return event
 
 
-class Foreseen:
+class ForecastCalls:
     """Passes calls on and tells how many there were and how long those take that are still to come, or ``None`` where no pace is kept."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Foreseen:
 
 
 @contextlib.contextmanager
-def stoppable(said: str = "") -> Iterator[threading.Event]:
+def interruptible(said: str = "") -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop, and say so on stderr where there is something to say."""
     stop = threading.Event()
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

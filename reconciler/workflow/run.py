@@ -13,21 +13,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from reconciler.apply import Event, Lookout, execute
+from reconciler.apply import Event, NewResources, execute
 from reconciler.aws.reader import whole_list
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult, TargetPlan
-from reconciler.workflow.history import remember
-from reconciler.workflow.journal import Journal, settle
-from reconciler.workflow.locks import stopping
-from reconciler.workflow.progress import forecasting
-from reconciler.workflow.survey import Counted, Survey
+from reconciler.workflow.history import record_apply
+from reconciler.workflow.journal import Journal, close_last_run
+from reconciler.workflow.locks import either
+from reconciler.workflow.progress import with_forecasts
+from reconciler.workflow.survey import CountedCalls, Survey
 
-Work: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
+PlannedTargets: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
 """The plans to carry out, each with the open connection and the live state it was made from."""
 
 
-class Watch(Protocol):
+class ApplyObserver(Protocol):
     """Is told how an apply goes: a person's screen, a stream of JSON, the controller's record."""
 
     def watching(self, plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
@@ -37,10 +37,10 @@ class Watch(Protocol):
         """Take the end of one target's apply."""
 
 
-def carry_out(
-    work: Work,
+def apply_plans(
+    work: PlannedTargets,
     project: Project,
-    watch: Watch,
+    watch: ApplyObserver,
     *,
     stop: threading.Event,
     lost: Mapping[str, threading.Event] = MappingProxyType({}),
@@ -58,10 +58,10 @@ def carry_out(
     for plan, survey in work:
         result, trouble = None, ""
         if plan.is_empty:
-            settle(root, plan.name, plan.account_id)
+            close_last_run(root, plan.name, plan.account_id)
         else:
-            looks = Counted(survey.connection.gateway)
-            lookout = Lookout(
+            looks = CountedCalls(survey.connection.gateway)
+            lookout = NewResources(
                 partial(whole_list, looks),
                 project.stack,
                 (resource.arn for resources in survey.live.resources.values() for resource in resources),
@@ -86,8 +86,8 @@ def carry_out(
                 result = execute(
                     plan,
                     gateway,
-                    on_event=forecasting(plan, told, gateway.pace, clock),
-                    stop=stopping(stop, lost.get(plan.name)),
+                    on_event=with_forecasts(plan, told, gateway.pace, clock),
+                    stop=either(stop, lost.get(plan.name)),
                     sleep=sleep,
                     clock=clock,
                     lookout=lookout,
@@ -100,7 +100,7 @@ def carry_out(
             results.append(result)
             if journal.trouble and not trouble:
                 note(f"{plan.name}: the journal of this apply has gaps ({journal.trouble})")
-        forgotten = remember(root, project.stack, plan, survey.live, result, survey.desired)
+        forgotten = record_apply(root, project.stack, plan, survey.live, result, survey.desired)
         if forgotten and result is not None:
             note(
                 f"{plan.name}: what stands now is not remembered ({forgotten}); drift cannot tell what is deleted outside from what was never applied"

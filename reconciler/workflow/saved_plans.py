@@ -32,14 +32,14 @@ def load_plan(path: Path) -> Plan:
             f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved"
         ) from None
     except (UsageError, PlanRefused) as error:
-        raise _strange(path, text) or type(error)(f"{path}: {error}") from None
+        raise _other_output(path, text) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError):
-        raise _strange(path, text) or UsageError(
+        raise _other_output(path, text) or UsageError(
             f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE"
         ) from None
 
 
-def _strange(path: Path, text: str) -> UsageError | None:
+def _other_output(path: Path, text: str) -> UsageError | None:
     """Return the error that names another output of ours for what it is, and says what shows it."""
     from reconciler.drift.codec import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is no plan needs it
 
@@ -48,7 +48,7 @@ def _strange(path: Path, text: str) -> UsageError | None:
     return UsageError(f"{path}: {sort}, and not a saved plan; {shown}") if sort else None
 
 
-def claim(path: Path, plan: Plan) -> None:
+def mark_applied(path: Path, plan: Plan) -> None:
     """Mark a saved plan as applied, before its first call. Raises ``StalePlan`` when that was done before.
 
     The mark is a file beside the plan, made so that only one of two processes can make it.
@@ -62,7 +62,7 @@ def claim(path: Path, plan: Plan) -> None:
     try:
         handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        if _belongs(mark, content["fingerprints"]):
+        if _is_mark_of(mark, content["fingerprints"]):
             raise StalePlan(
                 f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again"
             ) from None
@@ -79,7 +79,7 @@ def claim(path: Path, plan: Plan) -> None:
         mark.unlink(missing_ok=True)
 
 
-def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:
+def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
     """Return the plan with only these targets; all of them when none is named. Raises ``UsageError`` for one it does not hold."""
     held = [target.name for target in plan.targets]
     unknown = [name for name in names if name not in held]
@@ -88,7 +88,7 @@ def restricted(plan: Plan, names: tuple[str, ...]) -> Plan:
     return replace(plan, targets=tuple(target for target in plan.targets if not names or target.name in names))
 
 
-def must_fit(plan: Plan, project: Project) -> None:
+def check_project(plan: Plan, project: Project) -> None:
     """Raise ``StalePlan`` when the project is not the one the plan was made for."""
     if plan.of_revisions:
         raise UsageError(
@@ -108,7 +108,7 @@ def must_fit(plan: Plan, project: Project) -> None:
             )
 
 
-def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
+def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
     """Return what moved since the plan was made, a line each."""
     saved = {target.name: target for target in plan.targets}
     lines: list[str] = []
@@ -123,13 +123,13 @@ def moved_since(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
     return lines
 
 
-def counted_from(plan: Plan, now: datetime) -> Plan:
+def with_retention_from(plan: Plan, now: datetime) -> Plan:
     """Return a saved plan with the times that count from its apply counted from now."""
     later = now - datetime.fromisoformat(plan.created_at)
     return replace(plan, targets=tuple(counted_anew(target, later) for target in plan.targets))
 
 
-def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
+def recheck_live_channels(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
     """Yield the saved targets' plans as the channels on air now allow; what a plan has decided about a channel stays decided."""
     by_name = {survey.target.name: survey for survey in surveys}
     for target in plan.targets:
@@ -138,7 +138,7 @@ def blocked_now(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails)
         yield complete(target, survey.live, rules, read_broadcasts(target.actions, rules, survey.connection.gateway))
 
 
-def _belongs(mark: Path, fingerprints: object) -> bool:
+def _is_mark_of(mark: Path, fingerprints: object) -> bool:
     """Whether a mark is of this very plan, and not of an older one saved under the same name."""
     try:
         content = json.loads(mark.read_text(encoding="utf-8"))

@@ -39,7 +39,7 @@ from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, 
 from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
 from reconciler.plan.selection import misspelt
 from reconciler.plan.steps import Expected, reads_of
-from reconciler.workflow.history import standing_in
+from reconciler.workflow.history import live_addresses
 
 
 def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
@@ -64,7 +64,7 @@ def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCall
     return Broadcasts(streams, keys, hidden)
 
 
-_TARGETS_AT_ONCE = 8
+_PARALLEL_TARGETS = 8
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ Progress = Callable[[str, int, Expected | None], None]
 """Told the name of a target, how many calls were made for it so far, and how long those take that the spec lets expect; ``None`` where no pace is kept."""
 
 
-Opening = Callable[[Target], contextlib.AbstractContextManager[Connection]]
+Connect = Callable[[Target], contextlib.AbstractContextManager[Connection]]
 """Opens the way to a target; ``connect``, or ``connect`` with a clock, a sleep or a count of requests of the caller's own."""
 
 
@@ -89,7 +89,7 @@ class Survey:
 
 
 @contextlib.contextmanager
-def surveyed(  # noqa: PLR0913 - each is one seam, and named
+def survey_targets(  # noqa: PLR0913 - each is one seam, and named
     project: Project,
     targets: tuple[Target, ...],
     options: PlanOptions,
@@ -99,7 +99,7 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
     progress: Progress | None = None,
     failures: list[AwsError] | None = None,
     missed: dict[str, AwsError] | None = None,
-    opening: Opening = connect,
+    opening: Connect = connect,
     rotate: Rotate = NOTHING,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
@@ -126,8 +126,8 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
             except AwsError as error:
                 return error
 
-        found = for_each(targets, survey)
-        failed = failure_of(targets, found)
+        found = map_targets(targets, survey)
+        failed = combine_failures(targets, found)
         if failed is not None:
             if failures is None:
                 raise failed
@@ -139,9 +139,9 @@ def surveyed(  # noqa: PLR0913 - each is one seam, and named
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def for_each(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
+def map_targets(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
     """Look at all targets at the same time and return what was found, in their order. Whoever interrupts it does not wait for what is under way."""
-    pool = ThreadPoolExecutor(max_workers=min(_TARGETS_AT_ONCE, len(targets)), thread_name_prefix="target")
+    pool = ThreadPoolExecutor(max_workers=min(_PARALLEL_TARGETS, len(targets)), thread_name_prefix="target")
     over = False
     try:
         found = list(pool.map(look, targets))
@@ -151,19 +151,19 @@ def for_each(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T
     return found
 
 
-def failure_of(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
+def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
     """Return the failures of all targets as one error, a line each, with the first one's code; ``None`` when all went well."""
     failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
     if not failures:
         return None
-    lines = [f"{target.name}: {_in_full(failure)}" for target, failure in failures]
+    lines = [f"{target.name}: {_with_request(failure)}" for target, failure in failures]
     first = failures[0][1]
     return AwsError(
         "\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id
     )
 
 
-def _in_full(failure: AwsError) -> str:
+def _with_request(failure: AwsError) -> str:
     """Return an error with what AWS Support would ask for, where its text does not say it already."""
     text = str(failure)
     head = f"{failure.operation}: " if failure.operation and failure.operation not in text else ""
@@ -201,9 +201,9 @@ def read_target(
     )
     calls: ReadCalls = connection.gateway
     if progress is not None:
-        from reconciler.workflow.progress import Foreseen  # noqa: PLC0415 - it brings the whole room of apply, which a plan that nobody watches does not need
+        from reconciler.workflow.progress import ForecastCalls  # noqa: PLC0415 - it brings the whole room of apply, which a plan that nobody watches does not need
 
-        calls = Foreseen(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
+        calls = ForecastCalls(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
     return read_live(calls, request, account_id=connection.account_id, region=connection.region)
 
 
@@ -243,7 +243,7 @@ def plan_target(
     return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
 
-def whole_plan(
+def combine_plans(
     project: Project,
     surveys: tuple[Survey, ...],
     options: PlanOptions,
@@ -262,7 +262,7 @@ def whole_plan(
     )
 
 
-class Counted:
+class CountedCalls:
     """Passes calls on and counts them."""
 
     def __init__(self, calls: ReadCalls) -> None:
@@ -278,7 +278,7 @@ class Counted:
         return answer
 
 
-def must_name_something(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
+def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
     """Raise ``UsageError`` for globs that match nothing in any target. Where something could not be read, nobody can tell, and nothing is said."""
     if (
         not (options.only or options.exclude)
@@ -287,14 +287,14 @@ def must_name_something(options: PlanOptions, desired: Mapping[str, DesiredState
     ):
         return
     known = {address for state in desired.values() for address in state.resources}
-    known |= {address for survey in surveys for address in standing_in(survey.live, survey.desired.stack)}
+    known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
     wrong = misspelt(options.only, options.exclude, known)
     if wrong:
         raise UsageError("\n".join(wrong))
 
 
-def overviews(
-    stack: str, targets: tuple[Target, ...], *, opening: Opening = connect
+def read_overviews(
+    stack: str, targets: tuple[Target, ...], *, opening: Connect = connect
 ) -> tuple[tuple[Overview, ...], AwsError | None]:
     """Return what could be read, and what failed, as one error with a line for each target."""
 
@@ -312,5 +312,5 @@ def overviews(
         except AwsError as error:
             return error
 
-    found = for_each(targets, read)
-    return tuple(one for one in found if isinstance(one, Overview)), failure_of(targets, found)
+    found = map_targets(targets, read)
+    return tuple(one for one in found if isinstance(one, Overview)), combine_failures(targets, found)

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.apply.claims import Absent, Claim, Keep, Sighting, Stuck, Verdict, Wait, Withdraw, judge
+from reconciler.apply.claims import Absent, Claim, Keep, ListedResource, Undecidable, Verdict, Wait, Withdraw, decide
 from reconciler.model.address import Address, KindName
 
 TAGS = {"ivs-reconciler:stack": "acme", "ivs-reconciler:id": "a"}
 NUMBER = "0123456789ab"
 
 
-def seen(*arns: str, **more: object) -> tuple[Sighting, ...]:
-    return tuple(Sighting(arn, "a", {**TAGS, **{key: str(value) for key, value in more.items()}}) for arn in arns)
+def seen(*arns: str, **more: object) -> tuple[ListedResource, ...]:
+    return tuple(ListedResource(arn, "a", {**TAGS, **{key: str(value) for key, value in more.items()}}) for arn in arns)
 
 
 def claim(mine: str | None = None, *, withdrawn: tuple[str, ...] = (), held: bool = False) -> Claim:
@@ -23,52 +23,52 @@ def claim(mine: str | None = None, *, withdrawn: tuple[str, ...] = (), held: boo
 
 @pytest.mark.parametrize("patient", [True, False])
 def test_what_stands_alone_is_the_one(patient: bool) -> None:
-    assert judge(claim("x"), seen("x"), patient=patient) == Keep("x")
-    assert judge(claim(), seen("x"), patient=patient) == Keep("x")
+    assert decide(claim("x"), seen("x"), patient=patient) == Keep("x")
+    assert decide(claim(), seen("x"), patient=patient) == Keep("x")
 
 
 def test_a_list_that_does_not_show_what_was_made_is_looked_at_again_and_then_believed_less_than_the_answer() -> None:
-    assert isinstance(judge(claim("x"), (), patient=True), Wait)
-    assert isinstance(judge(claim("x"), seen("a"), patient=True), Wait)
-    assert judge(claim("x"), (), patient=False) == Keep("x")
+    assert isinstance(decide(claim("x"), (), patient=True), Wait)
+    assert isinstance(decide(claim("x"), seen("a"), patient=True), Wait)
+    assert decide(claim("x"), (), patient=False) == Keep("x")
 
 
 def test_a_create_without_an_answer_is_sent_again_only_after_the_lag() -> None:
-    assert isinstance(judge(claim(), (), patient=True), Wait)
-    assert judge(claim(), (), patient=False) == Absent()
+    assert isinstance(decide(claim(), (), patient=True), Wait)
+    assert decide(claim(), (), patient=False) == Absent()
 
 
 def test_the_lowest_stays_and_only_its_maker_takes_the_other_back() -> None:
-    assert judge(claim("y"), seen("x", "y"), patient=True) == Withdraw("y")
-    assert isinstance(judge(claim("x"), seen("x", "y"), patient=True), Wait)
-    assert isinstance(judge(claim(), seen("x", "y"), patient=True), Wait)
+    assert decide(claim("y"), seen("x", "y"), patient=True) == Withdraw("y")
+    assert isinstance(decide(claim("x"), seen("x", "y"), patient=True), Wait)
+    assert isinstance(decide(claim(), seen("x", "y"), patient=True), Wait)
 
 
 def test_when_nothing_moves_the_maker_of_the_lowest_takes_it_back_and_who_made_none_gives_up() -> None:
-    assert judge(claim("x"), seen("x", "y"), patient=False) == Withdraw("x")
-    assert judge(claim(), seen("x", "y"), patient=False) == Stuck(seen("x", "y"))
+    assert decide(claim("x"), seen("x", "y"), patient=False) == Withdraw("x")
+    assert decide(claim(), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
 
 
 def test_what_somebody_touched_or_aws_will_not_delete_is_left() -> None:
     touched = (*seen("x"), *seen("y", team="video"))
-    assert isinstance(judge(claim("y"), touched, patient=True), Wait)
-    assert judge(claim("y"), touched, patient=False) == Stuck(touched)
-    assert judge(claim("y", held=True), seen("x", "y"), patient=False) == Stuck(seen("x", "y"))
+    assert isinstance(decide(claim("y"), touched, patient=True), Wait)
+    assert decide(claim("y"), touched, patient=False) == Undecidable(touched)
+    assert decide(claim("y", held=True), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
     tagged_by_aws = (*seen("x"), *seen("y", **{"aws:cloudformation:stack-name": "s"}))
-    assert judge(claim("y"), tagged_by_aws, patient=True) == Withdraw("y")
+    assert decide(claim("y"), tagged_by_aws, patient=True) == Withdraw("y")
 
 
 def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_is_believed() -> None:
-    assert isinstance(judge(claim(withdrawn=("y",)), seen("x", "y"), patient=True), Wait)
-    assert judge(claim(withdrawn=("y",)), seen("x"), patient=True) == Keep("x")
-    assert judge(claim(withdrawn=("y",)), (), patient=True) == Absent()
+    assert isinstance(decide(claim(withdrawn=("y",)), seen("x", "y"), patient=True), Wait)
+    assert decide(claim(withdrawn=("y",)), seen("x"), patient=True) == Keep("x")
+    assert decide(claim(withdrawn=("y",)), (), patient=True) == Absent()
 
 
 @given(st.sets(st.sampled_from("uvwxyz"), max_size=4), st.sampled_from([None, *"uvwxyz"]), st.booleans(), st.booleans())
 def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(
     there: set[str], mine: str | None, held: bool, patient: bool
 ) -> None:
-    verdict: Verdict = judge(claim(mine, held=held), seen(*sorted(there)), patient=patient)
+    verdict: Verdict = decide(claim(mine, held=held), seen(*sorted(there)), patient=patient)
     if isinstance(verdict, Withdraw):
         assert verdict.arn == mine
         assert not held
@@ -80,16 +80,16 @@ def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(
 
 @given(st.permutations("xy"))
 def test_of_two_makers_who_see_both_exactly_one_withdraws(order: list[str]) -> None:
-    verdicts = [judge(claim(mine), seen("x", "y"), patient=True) for mine in order]
+    verdicts = [decide(claim(mine), seen("x", "y"), patient=True) for mine in order]
     assert sum(isinstance(verdict, Withdraw) for verdict in verdicts) == 1
 
 
-def looked(claim: Claim, *sightings: Sighting, patient: bool = True) -> Verdict:
+def looked(claim: Claim, *sightings: ListedResource, patient: bool = True) -> Verdict:
     claim.notice(sightings, 1.0)
-    return judge(claim, sightings, patient=patient)
+    return decide(claim, sightings, patient=patient)
 
 
-def numbered(arn: str, number: str = NUMBER) -> Sighting:
+def numbered(arn: str, number: str = NUMBER) -> ListedResource:
     return seen(arn, **{"ivs-reconciler:attempt": number})[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.apply import execute
 from reconciler.apply.call import LAG_SECONDS
-from reconciler.apply.claims import Lookout
+from reconciler.apply.claims import NewResources
 from reconciler.model.kinds import Kind
 from reconciler.plan.plan import Verb
 from tests.apply.makers import Service, Time, action, plan, refusal, step
@@ -37,7 +37,7 @@ def test_it_is_repeated_only_where_that_may_help(retryable: bool) -> None:
         ),
         verb=Verb.CREATE,
     )
-    lookout = Lookout(listing, "acme", (), read_at=0.0, clock=time.clock)
+    lookout = NewResources(listing, "acme", (), read_at=0.0, clock=time.clock)
     result = execute(
         plan(create),
         calls,

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from reconciler.model.target import FileLock, Target
-from reconciler.workflow.locks import holding
+from reconciler.workflow.locks import lock_targets
 from tests.cli.support import Ran, arn_of, outside, rewrite, run, stack
 
 SPEC: dict[str, Any] = {"channels": {"main": {"streamKey": {}}, "side": {}, "third": {}}}
@@ -110,7 +110,7 @@ def test_a_stale_plan_is_in_the_json_as_stale(folder: Path, check: jsonschema.Dr
 
 
 def test_a_lock_that_is_held_is_in_the_json_as_locked(folder: Path, check: jsonschema.Draft202012Validator) -> None:
-    with holding((Target("dev", "us-west-2", lock=FileLock(str(folder / "dev.lock"))),), "apply"):
+    with lock_targets((Target("dev", "us-west-2", lock=FileLock(str(folder / "dev.lock"))),), "apply"):
         last = ending(run(folder, "apply", "--auto-approve", "--format", "json"), check)
     assert (last["type"], last["code"]) == ("refused", "locked")
 

@@ -421,7 +421,7 @@ def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_i
     tmp_path: Path,
 ) -> None:
     from reconciler.model.target import FileLock, Target
-    from reconciler.workflow.locks import holding
+    from reconciler.workflow.locks import lock_targets
 
     with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
         project = world.project()
@@ -429,7 +429,7 @@ def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_i
         world.repo.commit({"ivs-reconciler.yaml": project})
         path = tmp_path / "state" / "targets" / "locks" / "dev.lock"
         path.parent.mkdir(parents=True)
-        with holding((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
+        with lock_targets((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
             world.settle()
             assert world.last().ending is Ending.REFUSED
             assert "CreateChannel" not in world.operations()

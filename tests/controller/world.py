@@ -19,7 +19,7 @@ from reconciler.errors import AwsError
 from reconciler.git.git import Remote
 from reconciler.git.source import Source
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.workflow.notifications import Telling
+from reconciler.workflow.notifications import Delivery
 from tests.cli.support import ACCOUNT, REGION
 from tests.controller.repos import Repo
 
@@ -61,7 +61,7 @@ class World:
         self.stop = threading.Event()
         self.random = random.Random(7)
         self.requests: list[tuple[str, str, str]] = []
-        self.tellings: list[Telling] = []
+        self.tellings: list[Delivery] = []
         self.environment: dict[str, str] = {}
         self.spec = spec
 
@@ -133,7 +133,7 @@ class World:
     def _counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         self.requests.append((target, operation, error.code if error else ""))
 
-    def _told(self, stack: str, telling: Telling) -> None:
+    def _told(self, stack: str, telling: Delivery) -> None:
         self.tellings.append(telling)
 
     def step(self, seconds: float = 0.0) -> float:

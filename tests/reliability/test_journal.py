@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reconciler.apply import StepFinished
 from reconciler.model.address import Address
 from reconciler.plan.plan import Result, StepOutcome
-from reconciler.workflow.journal import Journal, _come_to_its_end, _in_full, last_run
+from reconciler.workflow.journal import Journal, _read_all, _read_ended, last_run
 
 A, B = Address.parse("channel/a"), Address.parse("channel/b")
 
@@ -153,7 +153,7 @@ LINES = st.sampled_from(
 )
 def test_the_end_found_quickly_is_the_end_found_line_by_line(lines: list[str], last: str) -> None:
     text = "\n".join(lines) + last
-    quick, full = _come_to_its_end(text), _in_full(text)
+    quick, full = _read_ended(text), _read_all(text)
     if quick is not None:
         assert full is not None
         assert (quick.ended, quick.started, quick.account, quick.pid, quick.host) == (

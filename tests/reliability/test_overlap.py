@@ -14,8 +14,8 @@ from reconciler.model.address import RETIRES
 from reconciler.model.resource import DesiredState
 from reconciler.plan.codec import dumps
 from reconciler.plan.plan import PlanOptions
-from reconciler.workflow.saved_plans import counted_from
-from reconciler.workflow.survey import Survey, plan_target, whole_plan
+from reconciler.workflow.saved_plans import with_retention_from
+from reconciler.workflow.survey import Survey, combine_plans, plan_target
 from tests.builders import desired
 from tests.reliability.world import HERE, World, key_pair, one_world
 
@@ -76,7 +76,7 @@ def test_killed_after_the_import_the_old_pair_still_gets_its_time(world: World) 
 def test_the_time_of_a_saved_plan_counts_from_its_apply(world: World) -> None:
     world.carry_out(at(world, spec("one"), START))
     survey = at(world, spec("two"), START)
-    plan = whole_plan(world.project, (survey,), PlanOptions(), git_commit=None, now=START)
+    plan = combine_plans(world.project, (survey,), PlanOptions(), git_commit=None, now=START)
     assert "2026-11-27T10:00:00Z" in dumps(plan)
-    assert "2026-11-29T10:00:00Z" in dumps(counted_from(plan, START + timedelta(days=2)))
-    assert counted_from(plan, START) == plan
+    assert "2026-11-29T10:00:00Z" in dumps(with_retention_from(plan, START + timedelta(days=2)))
+    assert with_retention_from(plan, START) == plan

@@ -24,7 +24,7 @@ from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import ApplyResult, PlanOptions, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.spec.keys import read_public_key
-from reconciler.workflow.run import carry_out
+from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, plan_target, read_target
 from tests.aws.stores import Stores
 from tests.builders import ACCOUNT, REGION, THIS_STACK, desired, wanted
@@ -116,7 +116,7 @@ class World:
         self, survey: Survey, *, stop: threading.Event | None = None, screen: Screen | None = None
     ) -> ApplyResult | None:
         """Carry out what was planned; ``None`` when there was nothing to do."""
-        results = carry_out(
+        results = apply_plans(
             [(survey.plan, survey)],
             self.project,
             screen or Screen(),

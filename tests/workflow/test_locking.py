@@ -28,8 +28,16 @@ from reconciler.model.lock import Holder, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 from reconciler.plan.plan import Result, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.workflow.locks import LEASE_SECONDS, RENEW_SECONDS, Door, FileDoor, Time, holding, this_run
-from reconciler.workflow.run import carry_out
+from reconciler.workflow.locks import (
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    FileLockBackend,
+    LockBackend,
+    LockClock,
+    lock_targets,
+    new_holder,
+)
+from reconciler.workflow.run import apply_plans
 from tests.builders import desired, wanted
 from tests.cli.support import ACCOUNT, outside, run, stack
 from tests.reliability.world import Screen, World, worlds_client
@@ -48,8 +56,8 @@ class Clock:
     first: bool = True
 
     @property
-    def time(self) -> Time:
-        return Time(lambda: self.at, self.sleep, self.wait)
+    def time(self) -> LockClock:
+        return LockClock(lambda: self.at, self.sleep, self.wait)
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
@@ -98,10 +106,10 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return Target("prod", "us-west-2", sandbox="x", account_id=ACCOUNT, lock=S3Lock("locks", f"{tmp_path.name}.json"))
 
 
-def door(target: Target) -> Door:
+def door(target: Target) -> LockBackend:
     match target.lock:
         case FileLock(path):
-            return FileDoor(path)
+            return FileLockBackend(path)
         case S3Lock():
             return S3Door(target.lock, target, sleep=lambda _seconds: None)
     raise AssertionError
@@ -115,7 +123,7 @@ def held_by(target: Target) -> Holder:
 
 def test_a_lock_says_who_since_when_from_where_and_is_released_at_the_end(target: Target) -> None:
     clock = Clock()
-    with holding((target,), "apply", clock=clock.time) as lost:
+    with lock_targets((target,), "apply", clock=clock.time) as lost:
         holder = held_by(target)
         assert (holder.command, holder.host, holder.pid) == ("apply", socket.gethostname(), os.getpid())
         assert (holder.since, holder.expires) == (START, START + LEASE_SECONDS)
@@ -125,7 +133,7 @@ def test_a_lock_says_who_since_when_from_where_and_is_released_at_the_end(target
 
 def test_a_lock_that_is_held_is_refused_and_the_holder_named(target: Target) -> None:
     door(target).write(OTHER, "")
-    with pytest.raises(LockHeld) as caught, holding((target,), "apply", clock=Clock().time):
+    with pytest.raises(LockHeld) as caught, lock_targets((target,), "apply", clock=Clock().time):
         pytest.fail("two hold it")
     said = str(caught.value)
     for fact in ("alice", "build-7", "apply", "https://ci.example.com/run/9", "unlock --target prod", "--lock-timeout"):
@@ -136,7 +144,7 @@ def test_a_lock_that_is_held_is_refused_and_the_holder_named(target: Target) -> 
 def test_whoever_is_patient_gets_it_when_it_expires_and_says_so(target: Target) -> None:
     door(target).write(OTHER, "")
     clock, said = Clock(), list[str]()
-    with holding((target,), "apply", patience=300, say=said.append, clock=clock.time):
+    with lock_targets((target,), "apply", patience=300, say=said.append, clock=clock.time):
         assert clock.at >= OTHER.expires
         assert held_by(target).run != OTHER.run
     assert len(said) == 2
@@ -148,14 +156,14 @@ def test_whoever_is_patient_gets_it_when_it_expires_and_says_so(target: Target) 
 def test_patience_ends(target: Target) -> None:
     door(target).write(replace(OTHER, expires=START + 1000), "")
     clock = Clock()
-    with pytest.raises(LockHeld), holding((target,), "apply", patience=30, clock=clock.time):
+    with pytest.raises(LockHeld), lock_targets((target,), "apply", patience=30, clock=clock.time):
         pytest.fail("two hold it")
     assert START + 30 <= clock.at < START + 40
 
 
 def test_a_lock_is_renewed_while_it_is_held(target: Target) -> None:
     clock = Clock()
-    with holding((target,), "apply", clock=clock.time) as lost:
+    with lock_targets((target,), "apply", clock=clock.time) as lost:
         for _ in range(10):
             clock.let_it_renew()
         assert held_by(target).expires == clock.at + LEASE_SECONDS > START + 2 * LEASE_SECONDS
@@ -164,7 +172,7 @@ def test_a_lock_is_renewed_while_it_is_held(target: Target) -> None:
 
 def test_losing_it_is_noticed_said_and_left_to_the_other(target: Target) -> None:
     clock, said = Clock(), list[str]()
-    with holding((target,), "apply", say=said.append, clock=clock.time) as lost:
+    with lock_targets((target,), "apply", say=said.append, clock=clock.time) as lost:
         _, token = door(target).read()
         door(target).write(OTHER, token)
         clock.turn.release()
@@ -186,7 +194,7 @@ def test_a_lock_whose_renewals_fail_is_lost_before_its_lease_ends(
         store = _s3()
         store.create_bucket(Bucket="removed", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     clock, said = Clock(), list[str]()
-    with holding((target,), "apply", say=said.append, clock=clock.time) as lost:
+    with lock_targets((target,), "apply", say=said.append, clock=clock.time) as lost:
         if kind == "file":
             path.unlink()
             path.mkdir()
@@ -210,7 +218,7 @@ def test_of_many_at_once_one_gets_it(target: Target) -> None:
     def take(_number: int) -> bool:
         barrier.wait(60)
         try:
-            with holding((target,), "apply"):
+            with lock_targets((target,), "apply"):
                 time.sleep(0.3)
                 return True
         except LockHeld:
@@ -231,9 +239,9 @@ def test_a_lock_file_that_another_process_keeps_open_is_not_waited_for_for_ever(
         with pytest.raises(
             UsageError, match=r"by another process for more than 0\.2 seconds.*look for one that is stopped"
         ):
-            FileDoor(str(path), patience=0.2).read()
+            FileLockBackend(str(path), patience=0.2).read()
         other.kill()
-    assert FileDoor(str(path)).read() == (None, "")
+    assert FileLockBackend(str(path)).read() == (None, "")
 
 
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
@@ -243,7 +251,7 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     target = Target("prod", "us-west-2", lock=FileLock(str(tmp_path / "lock.json")))
     door(target).write(replace(OTHER, host=socket.gethostname(), pid=int(gone.stdout)), "")
     said: list[str] = []
-    with holding((target,), "apply", say=said.append, clock=Clock().time):
+    with lock_targets((target,), "apply", say=said.append, clock=Clock().time):
         pass
     assert "the process is gone" in said[0]
 
@@ -262,7 +270,7 @@ def test_something_else_in_its_place_is_named_and_not_overwritten(
             _put(bucket, key, content)
     with (
         pytest.raises((AwsError, UsageError), match=r"something else than a lock.*unlock --force"),
-        holding((target,), "apply", clock=Clock().time),
+        lock_targets((target,), "apply", clock=Clock().time),
     ):
         pytest.fail("it was taken")
     door(target).force(replace(OTHER, released=True))
@@ -274,7 +282,7 @@ def test_a_bucket_that_is_not_there_is_named(s3: str, monkeypatch: pytest.Monkey
     target = Target("prod", "us-west-2", sandbox="x", account_id=ACCOUNT, lock=S3Lock("no-such-bucket", "k"))
     with (
         pytest.raises(AwsError, match=r"s3://no-such-bucket/k cannot be used.*s3:PutObject"),
-        holding((target,), "apply", clock=Clock().time),
+        lock_targets((target,), "apply", clock=Clock().time),
     ):
         pytest.fail("it was taken")
 
@@ -286,13 +294,13 @@ def test_who_we_are_comes_from_the_ci() -> None:
         "GITHUB_SERVER_URL": "https://github.example.com",
         "GITHUB_ACTOR": "alice",
     }
-    assert this_run("apply", START, github).url == "https://github.example.com/acme/live/actions/runs/7"
-    assert this_run("apply", START, github).who == "alice"
+    assert new_holder("apply", START, github).url == "https://github.example.com/acme/live/actions/runs/7"
+    assert new_holder("apply", START, github).who == "alice"
     assert (
-        this_run("apply", START, {"CI_JOB_URL": "https://gitlab.example.com/j/1"}).url
+        new_holder("apply", START, {"CI_JOB_URL": "https://gitlab.example.com/j/1"}).url
         == "https://gitlab.example.com/j/1"
     )
-    assert this_run("apply", START, {}).url == ""
+    assert new_holder("apply", START, {}).url == ""
 
 
 def test_the_form_survives_json() -> None:
@@ -315,7 +323,7 @@ def test_an_apply_that_loses_its_lock_starts_no_more(tmp_path: Path) -> None:
                 del plan
                 yield lambda event: lost.set() if isinstance(event, ActionFinished) else None
 
-        (result,) = carry_out(
+        (result,) = apply_plans(
             [(survey.plan, survey)],
             world.project,
             Losing(),
@@ -347,7 +355,7 @@ def later(holder: Holder) -> Holder:
 
 def test_apply_is_refused_while_somebody_else_applies_and_plan_and_drift_are_not(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo", {"file": ".locks/dev.json"})
-    lock = FileDoor(str(folder / ".locks" / "dev.json"))
+    lock = FileLockBackend(str(folder / ".locks" / "dev.json"))
     lock.write(later(OTHER), "")
     for words in (
         ("apply", "--auto-approve"),

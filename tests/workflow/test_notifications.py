@@ -19,7 +19,14 @@ from reconciler.drift.changes import NOTHING, Known
 from reconciler.drift.report import Standing
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.target import Channel, Target, Topic, Way
-from reconciler.workflow.notifications import FileMemory, Look, Telling, Unread, file_memory, tell
+from reconciler.workflow.notifications import (
+    Delivery,
+    NotificationFile,
+    TargetReading,
+    UnreadableTarget,
+    notify,
+    open_notification_file,
+)
 from tests.drift.test_news import LATENCY, finding, report
 from tests.workflow.hook import hook
 
@@ -42,9 +49,9 @@ class Kept:
 
 
 def told(
-    channels: tuple[Channel, ...], looks: tuple[Look, ...], memory: Any, link: str = "", **environment: str
-) -> tuple[Telling, ...]:
-    return tell(
+    channels: tuple[Channel, ...], looks: tuple[TargetReading, ...], memory: Any, link: str = "", **environment: str
+) -> tuple[Delivery, ...]:
+    return notify(
         channels,
         "acme",
         looks,
@@ -121,7 +128,7 @@ def test_a_channel_hears_of_its_targets_and_topics_alone() -> None:
 def test_user_text_cannot_mention_anybody_in_slack() -> None:
     with hook() as ops:
         error = AwsError("role <!channel> & <@U1> `x`\nsecond line", code="AccessDenied")
-        told((OPS,), (Unread(Target("prod", "us-west-2"), error),), Kept(), OPS_URL=ops.url)
+        told((OPS,), (UnreadableTarget(Target("prod", "us-west-2"), error),), Kept(), OPS_URL=ops.url)
     text = json.loads(ops.got[0].body)["text"]
     assert text == "acme / prod: cannot be read\nrole &lt;!channel&gt; &amp; &lt;@U1&gt; 'x' second line"
 
@@ -149,7 +156,7 @@ def test_the_file_keeps_what_each_channel_was_told(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.json"
     with hook() as ops:
         for look, messages in ((DRIFTED, 1), (DRIFTED, 0), (report(), 1), (report(), 0)):
-            with file_memory(path, "acme") as memory:
+            with open_notification_file(path, "acme") as memory:
                 assert len(told((OPS,), (look,), memory, OPS_URL=ops.url)) == messages
     assert "latencyMode" not in path.read_text(encoding="utf-8")
     assert sorted(item.name for item in path.parent.iterdir()) == ["state.json", "state.json.lock"]
@@ -158,22 +165,22 @@ def test_the_file_keeps_what_each_channel_was_told(tmp_path: Path) -> None:
 def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_ever(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     script = (
-        "import pathlib, sys; from reconciler.workflow.notifications import file_memory\n"
-        "with file_memory(pathlib.Path(sys.argv[1]), 'acme'):\n    print('up', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from reconciler.workflow.notifications import open_notification_file\n"
+        "with open_notification_file(pathlib.Path(sys.argv[1]), 'acme'):\n    print('up', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(UsageError) as caught, file_memory(path, "acme", patience=0.2):
+        with pytest.raises(UsageError) as caught, open_notification_file(path, "acme", patience=0.2):
             pytest.fail("two tell")
         assert (
             f"another run has been telling for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})"
             in str(caught.value)
         )
         other.kill()
-    with file_memory(path, "acme", patience=60):
+    with open_notification_file(path, "acme", patience=60):
         pass
 
 
@@ -191,7 +198,7 @@ def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(tmp_path: Pa
     path = tmp_path / "state.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match="--state"):
-        FileMemory(path, "acme")
+        NotificationFile(path, "acme")
     assert path.read_text(encoding="utf-8") == content
 
 

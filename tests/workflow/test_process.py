@@ -17,10 +17,20 @@ from reconciler.errors import LockHeld
 from reconciler.model.lock import Holder, from_json, to_json
 from reconciler.model.target import FileLock, Target
 from reconciler.workflow.journal import Journal, last_run
-from reconciler.workflow.locks import Fate, FileDoor, fate_of, holding, is_dead, mark_of, this_run
+from reconciler.workflow.locks import (
+    FileLockBackend,
+    ProcessState,
+    is_gone,
+    lock_targets,
+    new_holder,
+    process_identity,
+    process_state,
+)
 from tests.cli.support import run, stack
 
-pytestmark = pytest.mark.skipif(not mark_of(os.getpid()), reason="this system does not tell when a process began")
+pytestmark = pytest.mark.skipif(
+    not process_identity(os.getpid()), reason="this system does not tell when a process began"
+)
 
 HERE = socket.gethostname()
 NAME = "a) R 1 (b"
@@ -40,47 +50,47 @@ def other() -> Iterator[int]:
 
 def reused(pid: int) -> str:
     """Return the mark of a process that had this number earlier in this start of the machine."""
-    space, _, began = mark_of(pid).rpartition(" ")
+    space, _, began = process_identity(pid).rpartition(" ")
     return f"{space} {int(began) - 1}"
 
 
 def test_a_living_process_is_known_by_its_mark_and_by_its_number_alone(other: int) -> None:
-    assert fate_of(HERE, other, mark_of(other)) is Fate.THERE
-    assert fate_of(HERE, other, "") is Fate.THERE
-    assert fate_of(HERE, os.getpid(), mark_of(os.getpid())) is Fate.THERE
-    assert mark_of(other) != mark_of(os.getpid())
+    assert process_state(HERE, other, process_identity(other)) is ProcessState.THERE
+    assert process_state(HERE, other, "") is ProcessState.THERE
+    assert process_state(HERE, os.getpid(), process_identity(os.getpid())) is ProcessState.THERE
+    assert process_identity(other) != process_identity(os.getpid())
 
 
 def test_a_number_that_was_given_to_another_process_since_is_recognised(other: int) -> None:
-    assert fate_of(HERE, other, reused(other)) is Fate.GONE
-    assert fate_of(HERE, os.getpid(), reused(os.getpid())) is Fate.GONE
+    assert process_state(HERE, other, reused(other)) is ProcessState.GONE
+    assert process_state(HERE, os.getpid(), reused(os.getpid())) is ProcessState.GONE
 
 
 def test_of_another_machine_container_or_start_nothing_is_known(other: int) -> None:
-    boot, space, began = mark_of(other).split(" ")
-    assert fate_of("elsewhere", other, mark_of(other)) is Fate.UNKNOWN
-    assert fate_of(HERE, other, f"{boot[::-1]} {space} {began}") is Fate.UNKNOWN
-    assert fate_of(HERE, other, f"{boot} pid:[1] {began}") is Fate.UNKNOWN
-    assert fate_of(HERE, 0, "") is Fate.UNKNOWN
+    boot, space, began = process_identity(other).split(" ")
+    assert process_state("elsewhere", other, process_identity(other)) is ProcessState.UNKNOWN
+    assert process_state(HERE, other, f"{boot[::-1]} {space} {began}") is ProcessState.UNKNOWN
+    assert process_state(HERE, other, f"{boot} pid:[1] {began}") is ProcessState.UNKNOWN
+    assert process_state(HERE, 0, "") is ProcessState.UNKNOWN
 
 
 def test_a_process_that_nobody_has_buried_yet_is_gone() -> None:
     with subprocess.Popen(
         [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
     ) as process:
-        mark = mark_of(process.pid)
+        mark = process_identity(process.pid)
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert fate_of(HERE, process.pid, mark) is Fate.GONE
-        assert fate_of(HERE, process.pid, "") is Fate.GONE
-    assert fate_of(HERE, process.pid, mark) is Fate.GONE
+        assert process_state(HERE, process.pid, mark) is ProcessState.GONE
+        assert process_state(HERE, process.pid, "") is ProcessState.GONE
+    assert process_state(HERE, process.pid, mark) is ProcessState.GONE
 
 
 def held(folder: Path, pid: int, mark: str) -> Path:
     """Leave a lock that is still to be respected for an hour."""
     now = time.time()
     path = folder / "lock.json"
-    door = FileDoor(str(path))
+    door = FileLockBackend(str(path))
     door.write(Holder("f00", "alice", HERE, pid, "apply", now - 60, now + 3600, mark=mark), "")
     return path
 
@@ -88,25 +98,25 @@ def held(folder: Path, pid: int, mark: str) -> Path:
 def test_a_lock_whose_holder_is_gone_is_taken_although_its_number_lives_on(tmp_path: Path, other: int) -> None:
     target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, reused(other)))))
     said: list[str] = []
-    with holding((target,), "apply", say=said.append):
+    with lock_targets((target,), "apply", say=said.append):
         pass
     assert "the process is gone" in said[0]
 
 
 @pytest.mark.parametrize("mark", ["same", "none", "other start"])
 def test_a_lock_whose_holder_may_live_is_respected(tmp_path: Path, other: int, mark: str) -> None:
-    marks = {"same": mark_of(other), "none": "", "other start": "f00 " + mark_of(other)}
+    marks = {"same": process_identity(other), "none": "", "other start": "f00 " + process_identity(other)}
     target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, marks[mark]))))
-    with pytest.raises(LockHeld), holding((target,), "apply"):
+    with pytest.raises(LockHeld), lock_targets((target,), "apply"):
         pytest.fail("two hold it")
 
 
 def test_a_lock_of_an_older_version_is_read() -> None:
-    content = to_json(this_run("apply", 1.0))
-    assert from_json(content).mark == mark_of(os.getpid())
+    content = to_json(new_holder("apply", 1.0))
+    assert from_json(content).mark == process_identity(os.getpid())
     del content["mark"]
     assert from_json(content).mark == ""
-    assert not is_dead(from_json(content))
+    assert not is_gone(from_json(content))
 
 
 def torn(root: Path, pid: int, mark: str | None) -> None:
@@ -116,7 +126,7 @@ def torn(root: Path, pid: int, mark: str | None) -> None:
     with Journal(root, "dev", "123456789012"):
         pass
     line = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-    assert line["mark"] == mark_of(os.getpid())
+    assert line["mark"] == process_identity(os.getpid())
     line["pid"] = pid
     line |= {} if mark is None else {"mark": mark}
     if mark is None:
@@ -125,7 +135,12 @@ def torn(root: Path, pid: int, mark: str | None) -> None:
 
 
 def test_a_journal_tells_a_run_that_goes_on_from_one_whose_number_lives_on(tmp_path: Path, other: int) -> None:
-    for mark, running in ((mark_of(other), True), (reused(other), False), ("f00 pid:[1] 7", False), (None, True)):
+    for mark, running in (
+        (process_identity(other), True),
+        (reused(other), False),
+        ("f00 pid:[1] 7", False),
+        (None, True),
+    ):
         torn(tmp_path, other, mark)
         found = last_run(tmp_path, "dev")
         assert found is not None
@@ -134,7 +149,7 @@ def test_a_journal_tells_a_run_that_goes_on_from_one_whose_number_lives_on(tmp_p
 
 def test_a_plan_says_what_became_of_the_last_apply(tmp_path: Path, other: int) -> None:
     folder = stack(tmp_path, {"channels": {}})
-    torn(folder, other, mark_of(other))
+    torn(folder, other, process_identity(other))
     assert f"is still running as process {other}" in run(folder, "plan").err
     torn(folder, other, reused(other))
     assert "did not come to its end; it was between two steps" in run(folder, "plan").err

@@ -11,52 +11,62 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from reconciler.apply.call import LAG_SECONDS, Attempt, Bound, Context, StoppedError, pauses
-from reconciler.apply.claims import Absent, Keep, Lookout, Sighting, Stuck, Verdict, Wait, Withdraw, judge
-from reconciler.apply.create import Creation, Made, bound_to, undecided, withdraw
+from reconciler.apply.call import LAG_SECONDS, Attempt, Bound, Context, InterruptedStepError, backoff
+from reconciler.apply.claims import (
+    Absent,
+    Keep,
+    ListedResource,
+    NewResources,
+    Undecidable,
+    Verdict,
+    Wait,
+    Withdraw,
+    decide,
+)
+from reconciler.apply.create import Creation, DeferredCheck, bind_existing, delete_own, undecided_message
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import CHANNEL
 
-_AT_ONCE = 3
+_PARALLEL_CALLS = 3
 _LONGEST_PAUSE = 8.0
 
 
 @dataclass(slots=True)
-class Settlement:
+class Resolution:
     """What became of one channel that another apply made too: what its step binds now, or why it could not be settled."""
 
-    made: Made
+    made: DeferredCheck
     bound: dict[Address, Bound] = field(default_factory=dict)
     said: str = ""
     failure: AwsError | None = None
 
 
-def close(made: Iterable[Made], context: Context, lookout: Lookout) -> list[Settlement]:
+def resolve_duplicates(made: Iterable[DeferredCheck], context: Context, lookout: NewResources) -> list[Resolution]:
     """Look until no channel made in this run has a rival; return those that another apply made too. Stops early when the apply is to stop."""
-    return _Closing(list(made), context, lookout).run()
+    return _Resolver(list(made), context, lookout).run()
 
 
-class _Closing:
+class _Resolver:
     """The claims that are still open, and what was settled."""
 
-    def __init__(self, made: list[Made], context: Context, lookout: Lookout) -> None:
+    def __init__(self, made: list[DeferredCheck], context: Context, lookout: NewResources) -> None:
         self._open = made
         self._context = context
         self._lookout = lookout
-        self._settled: list[Settlement] = []
+        self._settled: list[Resolution] = []
         self._moved = context.clock()
         self._began = context.clock()
 
-    def run(self) -> list[Settlement]:
-        for pause in pauses(_LONGEST_PAUSE):
+    def run(self) -> list[Resolution]:
+        for pause in backoff(_LONGEST_PAUSE):
             if not self._open or self._context.stop.is_set():
                 break
             why = self._round()
             if self._open and why:
                 try:
                     self._open[0].attempt.pause(pause * (0.5 + self._context.draw()), why)
-                except StoppedError:
+                except InterruptedStepError:
                     break
         return self._settled
 
@@ -78,18 +88,18 @@ class _Closing:
         # While other claims still move, the other apply is alive: nobody withdraws what it is still busy with.
         patient = now() - self._moved < LAG_SECONDS
         judged = [
-            (made, judge(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open
+            (made, decide(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open
         ]
         self._open = [made for made, verdict in judged if isinstance(verdict, Wait | Withdraw)]
         due = [work for made, verdict in judged if (work := self._work(made, verdict)) is not None]
         if due:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="closing") as pool:
+            with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="closing") as pool:
                 for future in [pool.submit(work) for work in due]:
                     future.result()
             self._moved = now()
         return next((verdict.why for _, verdict in judged if isinstance(verdict, Wait)), "")
 
-    def _work(self, made: Made, verdict: Verdict) -> Callable[[], None] | None:
+    def _work(self, made: DeferredCheck, verdict: Verdict) -> Callable[[], None] | None:
         """Return the calls that follow from a verdict."""
         match verdict:
             case Keep(arn):
@@ -98,7 +108,7 @@ class _Closing:
                 return self._withdrawn(made, arn)
             case Absent():
                 return self._made_again(made)
-            case Stuck(candidates):
+            case Undecidable(candidates):
                 self._stuck(made, candidates)
                 return None
             case Wait():
@@ -106,54 +116,54 @@ class _Closing:
             case _ as never:
                 assert_never(never)
 
-    def _withdrawn(self, made: Made, arn: str) -> Callable[[], None]:
+    def _withdrawn(self, made: DeferredCheck, arn: str) -> Callable[[], None]:
         def work() -> None:
             try:
-                withdraw(made.attempt, CHANNEL, made.claim, arn)
+                delete_own(made.attempt, CHANNEL, made.claim, arn)
             except AwsError:
                 made.claim.held = True  # it stays for now, and is named if it has to stay for good
 
         return work
 
-    def _taken_over(self, made: Made, arn: str) -> Callable[[], None]:
+    def _taken_over(self, made: DeferredCheck, arn: str) -> Callable[[], None]:
         why = "it was made twice" if arn == made.claim.mine else "another apply made it too"
-        settlement = Settlement(made, said=f"{why}: {arn} stays, and the other was withdrawn")
+        settlement = Resolution(made, said=f"{why}: {arn} stays, and the other was withdrawn")
         self._settled.append(settlement)
 
         def work() -> None:
             try:
-                settlement.bound = bound_to(made.attempt, self._lookout, arn)
+                settlement.bound = bind_existing(made.attempt, self._lookout, arn)
             except AwsError as error:
                 settlement.failure = error
 
         return work
 
-    def _made_again(self, made: Made) -> Callable[[], None]:
+    def _made_again(self, made: DeferredCheck) -> Callable[[], None]:
         def work() -> None:
             fresh = Attempt(made.attempt.step, made.attempt.address, self._context, self._context.clock())
             creation = Creation.of(fresh, CHANNEL, made.parameters, self._lookout)
             creation.claim.withdrawn |= made.claim.withdrawn
             try:
                 bound = creation.again()
-            except (AwsError, StoppedError) as error:
+            except (AwsError, InterruptedStepError) as error:
                 failure = error if isinstance(error, AwsError) else fresh.error(str(error), "Stopped")
-                self._settled.append(Settlement(made, failure=failure))
+                self._settled.append(Resolution(made, failure=failure))
                 return
             if creation.deferred is None:
-                self._settled.append(Settlement(made, dict(bound), creation.said))
+                self._settled.append(Resolution(made, dict(bound), creation.said))
             else:
                 self._open.append(creation.deferred)
                 self._settled.append(
-                    Settlement(creation.deferred, dict(bound), "another apply made and withdrew it; it was made again")
+                    Resolution(creation.deferred, dict(bound), "another apply made and withdrew it; it was made again")
                 )
 
         return work
 
-    def _stuck(self, made: Made, candidates: tuple[Sighting, ...]) -> None:
-        said = undecided(
+    def _stuck(self, made: DeferredCheck, candidates: tuple[ListedResource, ...]) -> None:
+        said = undecided_message(
             None,
             "several resources claim this address, and none of them is this apply's to delete",
             candidates,
             made.claim,
         )
-        self._settled.append(Settlement(made, failure=made.attempt.error(said, "Ambiguous")))
+        self._settled.append(Resolution(made, failure=made.attempt.error(said, "Ambiguous")))
