@@ -190,11 +190,7 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             )
         case Verb.CREATE:
             gone = "deleted outside ivs-reconciler since the last apply"
-            explanation = (
-                gone
-                if scene.applied is not None
-                else "deleted outside ivs-reconciler, or never applied"
-            )
+            explanation = gone if scene.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
             return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
@@ -227,9 +223,7 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
     if recorded is not None and recorded != spec.digest:
         outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
         if outside is None:
-            explanation = (
-                "the spec changed since the last apply; unknown whether it was also modified outside"
-            )
+            explanation = "the spec changed since the last apply; unknown whether it was also modified outside"
             return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
