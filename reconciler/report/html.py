@@ -148,7 +148,6 @@ _FILTERS = {
     "path": words.path_words,
     "plural": words.plural,
     "sides": sides,
-    "standing_sentence": words.HEADS.__getitem__,
     "standing_word": lambda standing: words.TITLES[standing].lower(),
     "symbol": words.symbol,
     "text": words.show_text,
