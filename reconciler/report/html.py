@@ -122,8 +122,8 @@ def _in_sync(target: TargetPlan) -> str:
     return line.removeprefix("No changes. ").removesuffix(".")
 
 
-def _sanitized(value: object) -> object:
-    return harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _sanitized(value: object) -> str:
+    return value if isinstance(value, Markup) else harmless(str(value))
 
 
 _FILTERS = {

@@ -121,6 +121,13 @@ def test_no_text_in_a_plan_breaks_out_of_its_place(plan: Plan) -> None:
     assert is_whole(html.render_plan(plan))
 
 
+def test_an_id_is_sanitized_wherever_it_is_shown() -> None:
+    text = html.render_plan(a_plan(a_target(an_action(Verb.DELETE, "channel/left\u202e\ud800"))))
+    assert is_whole(text)
+    assert "\u202e" not in text
+    assert text.count("\\u202e") == text.count("\\ud800") >= 4  # in the list, the graph, its title and the card
+
+
 @given(results)
 @QUICK
 def test_no_text_in_a_result_breaks_out_of_its_place(result: ApplyResult) -> None:
