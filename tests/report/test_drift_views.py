@@ -133,11 +133,18 @@ def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> 
     assert '-   "FR"\n+   "IT"\n' in text
 
 
+def test_the_page_of_a_drifted_list_names_members_that_are_unexpected_and_missing() -> None:
+    change = FieldChange("/allowedCountries", ("DE", "IT"), ("DE", "FR"))
+    policy = Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only")
+    text = html.render_drift((a_report(Finding(policy, Standing.DRIFT, "", "arn", (change,))),), stack="acme-live")
+    assert '<table class="diff drift">' in text
+    assert '<span class="gain">unexpected &#34;IT&#34;</span>' in text
+    assert '<span class="loss">missing &#34;FR&#34;</span>' in text
+
+
 def test_a_clean_report_says_no_drift() -> None:
     assert "**No drift: 8 in sync, 2 unmanaged**" in markdown.render_drift(a_report())
-    assert "<b>No drift</b>8 resources as the spec wants, 2 foreign" in html.render_drift(
-        (a_report(),), stack="acme-live"
-    )
+    assert "<b>No drift</b>8 in sync, 2 unmanaged<" in html.render_drift((a_report(),), stack="acme-live")
 
 
 @given(reports)
