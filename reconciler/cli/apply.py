@@ -82,7 +82,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import locked, must_be_able_to_ask, show_ask_run
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
-    from reconciler.git.git import head_commit
+    from reconciler.git.clone import head_commit
     from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
@@ -110,7 +110,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import locked, must_be_able_to_ask, show_ask_run
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
-    from reconciler.git.git import must_be_current
+    from reconciler.git.clone import require_current
     from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.saved_plans import (
         check_project,
@@ -144,7 +144,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     project, targets = project_of(context)
     check_project(plan, project)
     if args.require_commit:
-        must_be_current(plan, Path(project.root), args.base)
+        require_current(plan, Path(project.root), args.base)
     must_be_able_to_ask(args)
     wanted = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in wanted)

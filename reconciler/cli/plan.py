@@ -113,7 +113,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     from pathlib import Path
 
     from reconciler.cli.progress import reading
-    from reconciler.git.git import head_commit, with_origin
+    from reconciler.git.clone import head_commit, with_origin
     from reconciler.logs import configure
     from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
     from reconciler.workflow.load import load_desired_states

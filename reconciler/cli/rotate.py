@@ -64,7 +64,7 @@ def _rotate(args: argparse.Namespace) -> int:
     from reconciler.cli import approval
     from reconciler.cli.progress import reading
     from reconciler.errors import UsageError
-    from reconciler.git.git import head_commit
+    from reconciler.git.clone import head_commit
     from reconciler.logs import configure
     from reconciler.plan.decision import Rotate
     from reconciler.plan.plan import PlanOptions
@@ -170,7 +170,7 @@ def _advised(action: Action) -> Action:
 def _file(path: Path) -> Sink:
     """Return the sink for ``--to-file``. Raises ``UsageError`` before any key is changed."""
     from reconciler.errors import UsageError
-    from reconciler.git.git import ignores, work_tree_of
+    from reconciler.git.clone import is_ignored, work_tree_of
     from reconciler.model.target import Sink, Store
 
     path = path.absolute()
@@ -179,7 +179,7 @@ def _file(path: Path) -> Sink:
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such directory; create it, or choose another file for --to-file")
     tree = work_tree_of(path.parent)
-    if tree is not None and not ignores(tree, path):
+    if tree is not None and not is_ignored(tree, path):
         raise UsageError(
             f"{path}: is in the git work tree {tree} and not ignored, so it could be committed; choose a file outside"
         )

@@ -70,7 +70,7 @@ def _folder(context: Context) -> str:
     import os
     from pathlib import Path
 
-    from reconciler.git.git import top_of
+    from reconciler.git.clone import top_of
 
     folder = os.path.realpath((context.directory / (context.config or "_")).parent)
     path = os.path.relpath(folder, os.path.realpath(top_of(context.directory) or "."))

@@ -29,8 +29,7 @@ from reconciler.controller.state import FAILURES, Ending, Mode, RepositoryState,
 from reconciler.controller.store import Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
-from reconciler.git.revision import CheckedRevision
-from reconciler.git.source import Source
+from reconciler.git.source import CheckedRevision, Source
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY = 30.0

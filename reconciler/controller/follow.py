@@ -8,8 +8,7 @@ from pathlib import Path
 
 from reconciler.controller.state import RepositoryState
 from reconciler.git.git import GitError, Trouble
-from reconciler.git.revision import CheckedRevision, load_revision
-from reconciler.git.source import Commit, Source
+from reconciler.git.source import CheckedRevision, Commit, Source, load_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +23,10 @@ class Fetched:
 class Follower:
     """Asks the forge about the branch, and reads commits."""
 
-    def __init__(self, source: Source, config: str | None, memory: Path) -> None:
+    def __init__(self, source: Source, config: str | None, records: Path) -> None:
         self._source = source
         self._config = config
-        self._memory = memory
+        self._records = records
         self._opened = False
 
     def fetch(self, current: CheckedRevision | None) -> list[Fetched]:
@@ -59,7 +58,7 @@ class Follower:
 
     def _read(self, commit: Commit) -> CheckedRevision:
         with self._source.files(commit) as folder:
-            return load_revision(folder, commit, config=self._config, memory=self._memory, place=self._source.path)
+            return load_revision(folder, commit, config=self._config, records=self._records, path=self._source.path)
 
 
 def repository_after(

@@ -27,7 +27,7 @@ from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, Known
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
-from reconciler.git.revision import CheckedRevision
+from reconciler.git.source import CheckedRevision
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint

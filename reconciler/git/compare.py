@@ -1,10 +1,8 @@
-"""Two revisions of a project compared: their desired states, target by target, with no account and no credentials.
+"""Compares two revisions of a project, without an account or credentials: what applying one over the other would change.
 
-Two desired states in, a plan's value out: what the spec of one revision would change where the spec of another is applied.
-
-The older spec stands in the place of live state, so that replacements, orders, reasons and words are those of a real plan.
-In that account a resource's ARN is its address: references read well, and nothing looks like an ARN that is none.
-Nothing here can be applied: there are no calls, no ARNs, and nothing was observed.
+The base's spec takes the place of live state, so that replacements, order and reasons are those of a real plan.
+A resource's ARN there is its address, so that references are readable and nothing looks like a real ARN.
+The plan cannot be applied: it has no steps and no ARNs, and nothing was read from AWS.
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ from pathlib import Path
 
 from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
-from reconciler.git.git import tree_of
-from reconciler.git.revision import Revision, compared, inside_repository, laid_out
+from reconciler.git.clone import tree_of
+from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
@@ -31,20 +29,20 @@ from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 from reconciler.workflow.load import load_desired_states
 
 EMPTY = DesiredState("", {}, "")
-"""The spec where there was none: everything is new."""
+"""The spec of a target that the base lacks: everything is new."""
 
 
 def plan_between(
     base: DesiredState, head: DesiredState, options: PlanOptions, target: Target, *, notes: tuple[str, ...] = ()
 ) -> TargetPlan:
-    """Return what would be done about one target if ``base`` were all there is and ``head`` were applied; ``notes`` come first among the plan's."""
+    """Return the plan of one target if ``base`` were live and ``head`` were applied; ``notes`` come first among the plan's."""
     allowed = replace(options, prune=options.prune or target.prune)
     plan = build_plan(head, _as_live(base, head, target), allowed, target_name=target.name)
     return replace(
         plan,
-        actions=tuple(_bare(action) for action in plan.actions),
+        actions=tuple(_without_account(action) for action in plan.actions),
         orphans=tuple(Orphan(orphan.address, "", orphan.protected) for orphan in plan.orphans),
-        notes=(*notes, *_keys_left_alone(base, head), *plan.notes),
+        notes=(*notes, *_kept_stream_keys(base, head), *plan.notes),
     )
 
 
@@ -53,7 +51,7 @@ def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveStat
     for address, resource in base.resources.items():
         if address.kind is not KindName.STREAM_KEY:
             resources[address.kind].append(_live(resource))
-    # As a plan does: keys are looked at for the channels whose spec speaks of them, and every channel was born with one.
+    # As in a plan: only stream keys in the spec are compared, and every channel was created with one.
     for address in base.resources:
         key = Address(KindName.STREAM_KEY, address.id)
         if address.kind is KindName.CHANNEL and key in head.resources:
@@ -74,18 +72,18 @@ def _live(resource: DesiredResource) -> LiveResource:
     return LiveResource(kind.name, str(resource.address), properties, resource.tags, kind.ready)
 
 
-def _keys_left_alone(base: DesiredState, head: DesiredState) -> Iterator[str]:
+def _kept_stream_keys(base: DesiredState, head: DesiredState) -> Iterator[str]:
     for address in sorted(base.resources):
         if (
             address.kind is KindName.STREAM_KEY
             and address not in head.resources
             and Address(KindName.CHANNEL, address.id) in head.resources
         ):
-            yield f"{address}: its streamKey line left the spec; the key itself stays as it is until its channel is deleted"
+            yield f"{address}: streamKey was removed from the spec; the key is kept until its channel is deleted"
 
 
-def _bare(action: Action) -> Action:
-    """Return the action without anything that speaks of an account."""
+def _without_account(action: Action) -> Action:
+    """Return the action without anything that belongs to an account."""
     return replace(
         action, arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes)
     )
@@ -94,7 +92,7 @@ def _bare(action: Action) -> Action:
 def _readable(change: FieldChange) -> FieldChange:
     before, after = _by_address(change.before), _by_address(change.after)
     if before == after and isinstance(change.after, Ref):
-        after = f"{change.after.address} (made anew)"
+        after = f"{change.after.address} (recreated)"
     return replace(change, before=before, after=after)
 
 
@@ -116,35 +114,35 @@ def _arn(resource: LiveResource) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One revision read: its project, and the desired state of each of its targets that was asked for."""
+    """One revision, read: its project, and the desired states of the selected targets."""
 
     project: Project
     states: Mapping[str, DesiredState]
 
     @property
     def warnings(self) -> Iterator[str]:
-        """What its specs are warned of."""
+        """The warnings of its specs."""
         return (warning for state in self.states.values() for warning in state.warnings)
 
 
 def compare_revisions(
     directory: Path,
     config: str | None,
-    words: str,
+    text: str,
     names: tuple[str, ...],
     options: PlanOptions,
     *,
     now: datetime | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Return what the second revision would change where the first is applied, and the warnings of the second's spec.
+    """Return the plan from the first revision to the second, and the warnings of the second's spec.
 
-    ``words`` are as of ``revisions.compared``; ``names`` are the targets wanted, of the second revision, all of them when empty.
-    Raises ``SpecError`` with the problems of both revisions, each with the revision it is in, and ``UsageError``.
+    ``text`` is as for ``parse_range``; ``names`` selects targets of the second revision, all if empty.
+    Raises ``SpecError`` with the problems of both revisions, each with its revision, and ``UsageError``.
     """
-    base, head = compared(directory, words)
+    base, head = parse_range(directory, text)
     problems: dict[Problem, None] = {}
     before = after = None
-    with _noted(problems):
+    with _collecting(problems):
         after = _read(directory, config, head, names)
         if after is None and head is not None:
             problems[
@@ -155,7 +153,7 @@ def compare_revisions(
                     "check the revision, or --config",
                 )
             ] = None
-    with _noted(problems):
+    with _collecting(problems):
         before = _read(directory, config, base, names, lenient=True)
     if problems or after is None:
         raise SpecError(tuple(problems))
@@ -168,9 +166,11 @@ def compare_revisions(
     targets: list[TargetPlan] = []
     for name, desired in after.states.items():
         target = after.project.targets[name]
-        known, notes = _before(before, target)
+        known, notes = _base_state(before, target)
         targets.append(
-            plan_between(known, desired, options, target, notes=(*notes, *_gone(before, after, first=not targets)))
+            plan_between(
+                known, desired, options, target, notes=(*notes, *_removed_targets(before, after, first=not targets))
+            )
         )
     plan = Plan(
         stack=after.project.stack,
@@ -189,11 +189,11 @@ def compare_revisions(
 def _read(
     directory: Path, config: str | None, revision: Revision | None, names: tuple[str, ...], *, lenient: bool = False
 ) -> _Side | None:
-    """Read one side; ``lenient`` passes over a target that it lacks. Problems say which revision they are in."""
+    """Read one side; ``lenient`` allows selected targets that it lacks. Problems name their revision."""
     if revision is None:
         return _side(load_project(directory, config, prefix=prefix_of(directory, config)), names, lenient=lenient)
     try:
-        with laid_out(directory, config or DEFAULT_NAME, revision) as root:
+        with checked_out(directory, config or DEFAULT_NAME, revision) as root:
             if root is None:
                 return None
             name = Path(config or DEFAULT_NAME).name
@@ -204,7 +204,7 @@ def _read(
 
 
 def _in_revision(problem: Problem, revision: Revision) -> Problem:
-    """Return a problem whose place names the revision too, the way git writes it."""
+    """Return the problem with its place written as git does: ``REVISION:file:line:col``."""
     return problem._replace(where=f"{revision.name}:{problem.where}")
 
 
@@ -216,31 +216,31 @@ def _side(project: Project, names: tuple[str, ...], *, lenient: bool) -> _Side:
     return _Side(project, load_desired_states(project, targets))
 
 
-def _before(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str, ...]]:
-    """Return what the first revision wanted of a target, and what has to be said about that."""
+def _base_state(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str, ...]]:
+    """Return the base's desired state of a target, and notes about it."""
     if side is None:
-        return EMPTY, ("the first revision has no project file, so everything is new",)
+        return EMPTY, ("the base revision has no project file: everything is new",)
     known = side.project.targets.get(target.name)
     if known is None:
-        return EMPTY, ("the first revision has no such target, so everything is new",)
+        return EMPTY, ("the base revision has no such target: everything is new",)
     if (known.region, known.account_id) != (target.region, target.account_id):
-        was, now = (f"account {one.account_id or 'not stated'}, region {one.region}" for one in (known, target))
+        was, now = (f"account {one.account_id or '(not set)'}, region {one.region}" for one in (known, target))
         return EMPTY, (
-            f"the target means another place now ({now}; it was {was}), so everything is new there, and what is in the old place stays",
+            f"the target's account or region changed (was {was}; now {now}): everything is new there, and existing resources are kept",
         )
     return side.states[target.name], ()
 
 
-def _gone(before: _Side | None, after: _Side, *, first: bool) -> Iterator[str]:
-    """Say, once, which targets the second revision has no more."""
+def _removed_targets(before: _Side | None, after: _Side, *, first: bool) -> Iterator[str]:
+    """Yield a note for each target that the second revision lacks; only for the first target of a plan."""
     if before and first:
         for name in before.states:
             if name not in after.project.targets:
-                yield f"target {name} left the project file; what is there stays, and nobody looks after it"
+                yield f"target {name} was removed from the project file; its resources are kept and no longer managed"
 
 
 @contextlib.contextmanager
-def _noted(problems: dict[Problem, None]) -> Iterator[None]:
+def _collecting(problems: dict[Problem, None]) -> Iterator[None]:
     try:
         yield
     except SpecError as error:

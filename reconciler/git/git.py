@@ -1,16 +1,7 @@
-"""Runs git against a repository that other people write to.
+"""Runs git against a remote repository that other people write to.
 
-Nothing of the machine's or the repository's configuration has a say: no hooks, no filters, no prompts, no redirects, one transport.
-Credentials go through the environment of the one process that needs them, never through arguments, addresses or messages.
-
-A secret that somebody else keeps: in a file, read anew each time so that it can be exchanged while the controller runs, or in the environment.
-
-Ask git about the folder that a spec lives in. Read-only: no checkout, no index, no network.
-
-Which commits a plan is of, and whether they are still the ones at hand.
-
-A plan of a pull request is made from its head, or from the merge that the forge tries; it is applied there, or after the merge.
-It still fits where the very commit is checked out, or one that carries the same files on top of the same base: then nothing came in between.
+Neither the machine's nor the repository's configuration applies: no hooks, filters, prompts or redirects, and one transport.
+Credentials reach only the process that needs them, through its environment: never through arguments, URLs or messages.
 """
 
 from __future__ import annotations
@@ -24,19 +15,39 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reconciler.errors import ReconcilerError, StalePlan, UsageError
-from reconciler.plan.plan import Base, Plan
+from reconciler.errors import ReconcilerError, UsageError
 
-_SECRET_LONGEST = 65_536
+_SCHEMES = ("https", "http", "ssh", "file")
+_SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
+_INHERITED = (
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+)
+_CREDENTIAL_HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$IVS_RECONCILER_GIT_USER" "$IVS_RECONCILER_GIT_TOKEN"; }; f'
+_MAX_SECRET_BYTES = 65_536
+_MAX_OUTPUT = 400
+"""Characters of git's output in a message."""
+
+_STOP_POLL_SECONDS = 0.25
+_MIN_VERSION = (2, 34)
+"""The first git with ssh signatures. Older ones also ignore configuration in the environment, which would leave hooks and redirects enabled."""
 
 
 class Secret:
-    """Knows where a secret is. Its text never holds it."""
+    """A secret in a file, which may be replaced while the controller runs, or given as a value. Its ``repr`` never shows it."""
 
     def __init__(self, *, file: str = "", value: str = "", what: str = "secret") -> None:
         self._file = file
@@ -50,43 +61,20 @@ class Secret:
         return f"Secret({self._file or ('***' if self._value else '')!r})"
 
     def read(self) -> str:
-        """Return the secret, or nothing where none was given. Raises ``UsageError`` for a file that cannot be read or is empty."""
+        """Return the secret, or an empty string if none is set. Raises ``UsageError`` for a file that cannot be read or is empty."""
         if not self._file:
             return self._value
         try:
-            text = Path(self._file).read_bytes()[:_SECRET_LONGEST].decode().strip()
+            text = Path(self._file).read_bytes()[:_MAX_SECRET_BYTES].decode().strip()
         except (OSError, ValueError):
-            raise UsageError(f"the file of the {self._what}, {self._file}, cannot be read; name one that can") from None
+            raise UsageError(f"cannot read the {self._what} from {self._file}") from None
         if not text:
-            raise UsageError(f"the file of the {self._what}, {self._file}, is empty; put the {self._what} into it")
+            raise UsageError(f"{self._file} is empty; it must contain the {self._what}")
         return text
 
 
-_SCHEMES = ("https", "http", "ssh", "file")
-_SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
-_PASSED_ON = (
-    "PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "NO_PROXY",
-    "no_proxy",
-)
-_HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$IVS_RECONCILER_GIT_USER" "$IVS_RECONCILER_GIT_TOKEN"; }; f'
-_LONGEST = 400
-_PATIENCE = 0.25
-"""Seconds between looks at whether somebody wants to stop."""
-
-_OLDEST = (2, 34)
-"""The first git that knows ssh signatures; older ones also pass over settings given in the environment, which would leave hooks and redirects on."""
-
-
 class Trouble(StrEnum):
-    """What is wrong with the repository, for the status page and the metrics."""
+    """Why the newest commit of the branch is not used; also a metric label."""
 
     UNREACHABLE = "unreachable"
     NO_BRANCH = "no-branch"
@@ -95,7 +83,7 @@ class Trouble(StrEnum):
 
 
 class GitError(ReconcilerError):
-    """Git, or the way to the repository, failed. The text holds no credential."""
+    """Git failed, or the repository cannot be used. The message contains no credential."""
 
     def __init__(self, message: str, trouble: Trouble = Trouble.UNREACHABLE) -> None:
         self.trouble = trouble
@@ -104,7 +92,7 @@ class GitError(ReconcilerError):
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where the repository is and how to get in. The token goes to git's environment and nowhere else."""
+    """A repository, the branch to follow, and the credentials. The token goes to git's environment and nowhere else."""
 
     url: str
     branch: str = "main"
@@ -116,37 +104,37 @@ class Remote:
 
 
 def check_remote(remote: Remote) -> None:
-    """Raise ``UsageError`` for an address, a branch or credentials that cannot be used safely."""
+    """Raise ``UsageError`` for a URL, a branch or credentials that cannot be used safely."""
     remote.token.read()
     scheme = scheme_of(remote.url)
     parts = urlsplit(remote.url) if "://" in remote.url else None
     if remote.url.startswith("-") or not remote.url.strip() or scheme not in _SCHEMES:
         raise UsageError(
-            f"the repository {shown(remote.url)} cannot be followed; give an https or ssh address, or the path of a folder"
+            f"unsupported repository URL {shown(remote.url)!r}; use an https or ssh URL, or the path of a directory"
         )
     if parts and (parts.password is not None or (scheme in ("https", "http") and parts.username is not None)):
         raise UsageError(
-            "the repository's address holds a user name or password; take it out and give the token in a file or in the environment"
+            "the repository URL contains a user name or password; remove it, and pass the token in a file or in the environment"
         )
     if scheme == "http" and remote.token and parts and (parts.hostname or "") not in ("localhost", "127.0.0.1", "::1"):
-        raise UsageError("a token would travel readable over http; give an https address")
+        raise UsageError("the token would be sent unencrypted over http; use an https URL")
     if re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|[/.]$|\.lock$|^$", remote.branch):
-        raise UsageError(f"{remote.branch!r} is not the name of a branch")
+        raise UsageError(f"{remote.branch!r} is not a valid branch name")
     for name, path in (
-        ("SSH key", remote.ssh_key),
+        ("ssh key", remote.ssh_key),
         ("known hosts", remote.known_hosts),
         ("allowed signers", remote.allowed_signers),
     ):
         if path and not os.access(path, os.R_OK):
-            raise UsageError(f"the file of {name}, {path}, cannot be read; name one that can")
+            raise UsageError(f"cannot read the {name} file {path}")
     if scheme == "ssh" and not remote.known_hosts:
         raise UsageError(
-            "an ssh repository needs the file of known hosts, so that nobody can stand in for the forge; get its line with ssh-keyscan and check it"
+            "an ssh repository needs a known hosts file to verify the server; get its line with ssh-keyscan and check it"
         )
 
 
 def scheme_of(url: str) -> str:
-    """Return the transport of an address: https, http, ssh, file, or whatever stands there."""
+    """Return the transport of a URL: https, http, ssh, file, or the unknown scheme as written."""
     if "://" in url:
         return urlsplit(url).scheme.lower()
     if "::" in url:
@@ -155,12 +143,12 @@ def scheme_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return an address without what may be a credential."""
+    """Return a URL without its user name and password."""
     return re.sub(r"//[^/@\s]*@", "//", url)
 
 
 class Git:
-    """Git in one bare repository, with the ways to one remote."""
+    """Git in one bare repository, with access to one remote."""
 
     def __init__(
         self, folder: Path, remote: Remote, *, timeout: float = 120.0, stop: threading.Event | None = None
@@ -172,17 +160,20 @@ class Git:
         self._timeout = timeout
 
     def run(
-        self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None
+        self, *args: str, network: bool = False, extra: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run git and return what it said, whatever its exit code. ``network`` gives it the credentials. Raises ``GitError`` when it takes too long or is missing."""
+        """Run git and return the finished process, whatever its exit code; ``network`` passes the credentials.
+
+        Raises ``GitError`` if git is missing or does not finish in time.
+        """
         try:
             token = self._remote.token.read() if network else ""
         except UsageError as error:
             raise GitError(str(error)) from None
         environment = {**self._environment(token), **(extra or {})}
         try:
-            process = subprocess.Popen(  # noqa: S603 - no shell, and every word is ours or checked
-                ["git", *words],  # noqa: S607 - git is found as the operator's shell finds it
+            process = subprocess.Popen(  # noqa: S603 - no shell, and every argument is ours or checked
+                ["git", *args],  # noqa: S607 - git is found as the operator's shell finds it
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -194,45 +185,39 @@ class Git:
             )
         except OSError as error:
             raise GitError(
-                f"git cannot be started ({(error.strerror or 'unknown').lower()}); install it where PATH leads"
+                f"cannot start git ({(error.strerror or 'unknown').lower()}); install it, and check PATH"
             ) from None
         end = time.monotonic() + self._timeout
         while True:
             try:
-                out, err = process.communicate(timeout=_PATIENCE)
+                out, err = process.communicate(timeout=_STOP_POLL_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 if time.monotonic() < end and not self._stop.is_set():
                     continue
-                # Git talks to the network through children of its own; they go with it.
+                # Git uses child processes for the network: the whole group has to end.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                why = (
-                    "was not waited for, because the controller stops"
-                    if self._stop.is_set()
-                    else f"did not answer within {self._timeout:.0f} s"
-                )
-                raise GitError(f"{shown(self._remote.url)} {why}") from None
-        return subprocess.CompletedProcess(words, process.returncode, out, _clean(err, token))
+                why = "interrupted by shutdown" if self._stop.is_set() else f"no answer within {self._timeout:.0f} s"
+                raise GitError(f"{shown(self._remote.url)}: {why}") from None
+        return subprocess.CompletedProcess(args, process.returncode, out, _clean(err, token))
 
     def check(self) -> None:
-        """Raise ``GitError`` where git is missing or too old to be told what not to do."""
+        """Raise ``GitError`` if git is missing, or too old to be restricted."""
         if self._checked:
             return
-        said = self.ask("version")
-        found = re.search(r"(\d+)\.(\d+)", said)
-        if not found or (int(found[1]), int(found[2])) < _OLDEST:
-            raise GitError(
-                f"git {'.'.join(map(str, _OLDEST))} or newer is needed, and this is {said!r}; install a newer one"
-            )
+        version = self.output("version")
+        found = re.search(r"(\d+)\.(\d+)", version)
+        if not found or (int(found[1]), int(found[2])) < _MIN_VERSION:
+            raise GitError(f"git {'.'.join(map(str, _MIN_VERSION))} or newer is required, found {version!r}")
         self._checked = True
 
-    def ask(self, *words: str, network: bool = False, extra: Mapping[str, str] | None = None) -> str:
-        """Run git and return its output. Raises ``GitError`` with its last words when it fails."""
-        done = self.run(*words, network=network, extra=extra)
+    def output(self, *args: str, network: bool = False, extra: Mapping[str, str] | None = None) -> str:
+        """Run git and return its output. Raises ``GitError`` with its last error lines if it fails."""
+        done = self.run(*args, network=network, extra=extra)
         if done.returncode:
-            raise GitError(f"git {words[0]} failed: {last_words(done.stderr)}")
+            raise GitError(f"git {args[0]} failed: {last_lines(done.stderr)}")
         return done.stdout.strip()
 
     def _environment(self, token: str) -> dict[str, str]:
@@ -254,13 +239,13 @@ class Git:
             ("gpg.program", "false"),
             ("gpg.openpgp.program", "false"),
             ("gpg.x509.program", "false"),
-            # Without this, git is content with a signature by a key that nobody listed.
+            # Without this, git accepts a signature by a key that is not listed.
             ("gpg.minTrustLevel", "fully"),
         ]
         if remote.allowed_signers:
             config.append(("gpg.ssh.allowedSignersFile", str(Path(remote.allowed_signers).absolute())))
         environment = {
-            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -275,8 +260,8 @@ class Git:
         }
         if token and scheme in ("https", "http"):
             parts = urlsplit(remote.url)
-            # For this host alone: wherever else git might be led, it comes without the token.
-            config.append((f"credential.{parts.scheme}://{parts.netloc}.helper", _HELPER))
+            # For this host alone: no other host that git may be led to gets the token.
+            config.append((f"credential.{parts.scheme}://{parts.netloc}.helper", _CREDENTIAL_HELPER))
             environment |= {"IVS_RECONCILER_GIT_USER": remote.username, "IVS_RECONCILER_GIT_TOKEN": token}
         if scheme == "ssh":
             environment["GIT_SSH_COMMAND"] = shlex.join(ssh_command(remote))
@@ -288,7 +273,7 @@ class Git:
 
 
 def ssh_command(remote: Remote) -> Sequence[str]:
-    """Return how ssh is called: one key, the hosts of one file, no question, no forwarding, no settings of the machine."""
+    """Return the ssh command: one key, one known hosts file, no prompts, no forwarding, no configuration of the machine."""
     options = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -305,7 +290,7 @@ def ssh_command(remote: Remote) -> Sequence[str]:
         "-F",
         os.devnull,
         *key,
-        *(word for name, value in options.items() for word in ("-o", f"{name}={value}")),
+        *(arg for name, value in options.items() for arg in ("-o", f"{name}={value}")),
     ]
 
 
@@ -313,130 +298,8 @@ def _clean(text: str, token: str) -> str:
     return shown(text.replace(token, "***") if token else text)
 
 
-def last_words(text: str) -> str:
-    """Return what git said at the end, on one line and not too long."""
+def last_lines(text: str) -> str:
+    """Return the last three lines of git's output on one line, shortened."""
     lines = [line.strip().removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines() if line.strip()]
-    said = "; ".join(lines[-3:]) or "it said nothing"
-    return said if len(said) <= _LONGEST else said[:_LONGEST] + "…"
-
-
-_TIMEOUT_SECONDS = 60
-
-
-def head_commit(folder: Path) -> str | None:
-    """Return the commit that is checked out in the folder, or ``None`` where there is no repository, no commit, or no git."""
-    return commit_of(folder, "HEAD")
-
-
-def commit_of(folder: Path, name: str) -> str | None:
-    """Return the commit that a name stands for, or ``None``."""
-    return asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
-
-
-def tree_of(folder: Path, name: str) -> str | None:
-    """Return the tree of the commit that a name stands for, or ``None``: two commits with one tree hold the same files."""
-    return asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{tree}")
-
-
-def top_of(folder: Path) -> Path | None:
-    """Return the top of the work tree that a folder is in, or ``None``."""
-    top = asked(folder, "rev-parse", "--show-toplevel")
-    return Path(top) if top else None
-
-
-def work_tree_of(folder: Path) -> Path | None:
-    """Return the top of the work tree that a folder is in, whether or not git is installed here."""
-    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
-
-
-def ignores(tree: Path, path: Path) -> bool:
-    """Whether git ignores a path in a work tree. Where git cannot tell, it does not."""
-    return asked(tree, "check-ignore", "--quiet", "--", str(path)) is not None
-
-
-def holds(folder: Path, ancestor: str, commit: str) -> bool:
-    """Whether a commit came from another one, or is it."""
-    return asked(folder, "merge-base", "--is-ancestor", ancestor, commit) is not None
-
-
-def asked(folder: Path, *words: str, bare: bool = False) -> str | None:
-    """Return what git answers to a question, or ``None`` where it has no answer or is not there; ``bare`` keeps the answer as it came."""
-    try:
-        answer = subprocess.run(  # noqa: S603 - the words are ours; names that are not follow --end-of-options
-            ["git", *words],  # noqa: S607 - git is found as the user's shell finds it
-            cwd=folder,
-            env=quiet_environment(),
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if answer.returncode:
-        return None
-    text = os.fsdecode(answer.stdout)
-    return text if bare else text.strip()
-
-
-def quiet_environment() -> dict[str, str]:
-    """Return the environment for a git that asks nobody, fetches nothing, and takes no object for another."""
-    return {
-        **os.environ,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-    }
-
-
-def with_origin(plan: Plan, root: Path, base: str | None) -> Plan:
-    """Return the plan with what git knows of its origin; ``base`` names what its commit is to be merged into. Raises ``UsageError``."""
-    if plan.git_commit is None:
-        if base:
-            raise UsageError(f"--base {base}: {root} is not in a git repository with a commit")
-        return plan
-    found = None
-    if base:
-        commit = commit_of(root, base)
-        if commit is None:
-            raise UsageError(
-                f"--base {base} stands for no commit in this clone; fetch it first (a shallow clone lacks most)"
-            )
-        found = Base(base, commit)
-    return replace(plan, git_tree=tree_of(root, plan.git_commit), base=found)
-
-
-def must_be_current(plan: Plan, root: Path, base: str | None) -> None:
-    """Raise ``StalePlan`` when the checked-out commit, or the base, is not the one that the plan was made for.
-
-    ``base`` names where the base is now; the plan knows the name it was made with.
-    """
-    if plan.git_commit is None:
-        raise StalePlan(
-            "plan refused: it does not say which commit it is of, because it was made outside a git repository; plan again in a clone"
-        )
-    if plan.base is None and base:
-        raise StalePlan(
-            f"plan refused: it was made without a base to hold {base} against; plan again with --base {base}"
-        )
-    head = head_commit(root)
-    if head is None:
-        raise StalePlan(
-            f"plan refused: {root} is not in a git repository with a commit, so nothing says that {plan.git_commit} is at hand"
-        )
-    moved = []
-    same_files = plan.git_tree is not None and tree_of(root, head) == plan.git_tree
-    fits = head == plan.git_commit or (same_files and (plan.base is None or holds(root, plan.base.commit, head)))
-    if not fits:
-        moved.append(f"  the commit moved: {head} is checked out, and the plan is of {plan.git_commit}")
-    if plan.base is not None:
-        name = base or plan.base.name
-        now = commit_of(root, name)
-        if now is None:
-            moved.append(f"  the base {name} stands for no commit here; fetch it")
-        elif now != plan.base.commit and not (
-            fits and now == head
-        ):  # the merge itself moves the base, to what is checked out
-            moved.append(f"  the base moved: {name} is at {now}, and the plan was made for {plan.base.commit}")
-    if moved:
-        raise StalePlan("\n".join(["plan refused: it is stale, because since it was made", *moved, "plan again"]))
+    text = "; ".join(lines[-3:]) or "no output"
+    return text if len(text) <= _MAX_OUTPUT else text[:_MAX_OUTPUT] + "…"

@@ -1,8 +1,9 @@
-"""Follows one branch: a bare, shallow mirror that is fetched when the branch has moved, and the files of one commit at a time.
+"""One branch of a remote repository, followed: a bare, shallow mirror, and the project of one commit at a time.
 
-Force pushes are followed like any other.
-What was last followed is remembered in the mirror, so that a restart without the forge goes on from there; it is remembered of this repository and branch, and of no other.
-A branch that vanished or a head that nobody listed has signed is an error and leaves the last good commit in place.
+Force pushes are followed like any other push. If the branch is gone, or its head is not signed by an allowed signer,
+that is an error, and the last good commit stays.
+The followed commit is recorded in the mirror, by repository and branch, so that a restart needs no forge.
+A commit is read at once and whole; a broken file stops only the targets whose specs it belongs to.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.git.git import Git, GitError, Remote, Trouble, last_words, shown
+from reconciler.errors import Problem, SpecError
+from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, shown
+from reconciler.model.resource import DesiredState
+from reconciler.model.target import FileLock, OnLive, Project, Target
+from reconciler.spec.desired import load_desired
+from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The commit that is followed, as its author describes it; ``subject`` and ``author`` are anybody's text."""
+    """A commit of the branch. ``subject`` and ``author`` are untrusted text; ``at`` is when it was committed, as ISO 8601."""
 
     id: str
     subject: str = ""
@@ -34,12 +40,12 @@ class Commit:
 
     @property
     def short(self) -> str:
-        """The first letters of its id."""
+        """The abbreviated id."""
         return self.id[:10]
 
 
 class Source:
-    """One branch of one repository, mirrored under a folder of the controller's. Not to be shared between threads."""
+    """One branch of one repository, mirrored under ``folder``; ``path`` is the project's directory in it. Not thread-safe."""
 
     def __init__(
         self,
@@ -54,49 +60,49 @@ class Source:
         self.path = path.strip("/")
         self._mirror = folder / "mirror.git"
         self._scratch = folder / "tree"
-        # A folder that was another repository's must not have its commit taken for one of ours.
+        # A mirror that was made for another repository or branch must not provide the commit.
         self._followed = f"refs/followed/{hashlib.sha256(f'{remote.url} {remote.branch}'.encode()).hexdigest()[:20]}"
         self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
 
     def open(self) -> Commit | None:
-        """Make the mirror ready and return the commit last followed, if there is one that may still be."""
+        """Prepare the mirror and return the commit followed last, or ``None`` if there is none that is still allowed."""
         self._scratch.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
-        # A git that was killed leaves its locks; we hold the folder alone, so they are nobody's.
+        # A killed git leaves its locks. Only we use the directory, so no process holds them.
         for lock in self._mirror.rglob("*.lock"):
             lock.unlink(missing_ok=True)
         for attempt in (1, 2):
             self._mirror.mkdir(parents=True, exist_ok=True)
             try:
-                self._git.ask("init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
+                self._git.output("init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
                 done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
                 if done.returncode:
                     return None
-                return self._described(done.stdout.strip())
+                return self._commit(done.stdout.strip())
             except GitError as error:
                 if attempt == 2 or error.trouble is Trouble.UNVERIFIED:
                     return None
-                # Damaged beyond use: it holds nothing that the forge has not.
+                # Damaged. It holds nothing that the forge lacks.
                 shutil.rmtree(self._mirror, ignore_errors=True)
         return None
 
     def fetch(self) -> Commit:
-        """Return the branch's newest commit, fetched and verified. Raises ``GitError``; the commit followed before stays."""
+        """Fetch and verify the newest commit of the branch, and return it. Raises ``GitError``."""
         self._git.check()
         url, ref = self.remote.url, f"refs/heads/{self.remote.branch}"
         done = self._git.run("ls-remote", "--exit-code", "--", url, ref, network=True)
         if done.returncode == _NO_SUCH_REF:
             raise GitError(
-                f"{shown(url)} has no branch {self.remote.branch!r} (any more); nothing is applied until it is there",
+                f"{shown(url)} has no branch {self.remote.branch!r}; nothing is applied until it exists",
                 Trouble.NO_BRANCH,
             )
         if done.returncode:
             raise GitError(
-                f"{shown(url)} cannot be reached; check the address and the credentials (git says: {last_words(done.stderr)})"
+                f"cannot reach {shown(url)}; check the URL and the credentials (git: {last_lines(done.stderr)})"
             )
         head = done.stdout.split()[0]
         if not self._holds(head):
-            self._git.ask(
+            self._git.output(
                 "fetch",
                 "--quiet",
                 "--depth=1",
@@ -107,21 +113,21 @@ class Source:
                 f"+{ref}:refs/fetched/head",
                 network=True,
             )
-            head = self._git.ask("rev-parse", "--verify", "refs/fetched/head^{commit}")
-        return self._described(head)
+            head = self._git.output("rev-parse", "--verify", "refs/fetched/head^{commit}")
+        return self._commit(head)
 
     def follow(self, commit: Commit) -> None:
-        """Remember a commit that turned out to be one to work with."""
-        self._git.ask("update-ref", self._followed, commit.id)
+        """Record a commit as the one that is followed."""
+        self._git.output("update-ref", self._followed, commit.id)
 
     @contextlib.contextmanager
     def files(self, commit: Commit) -> Iterator[Path]:
-        """Write the project's folder as of a commit, and take it away afterwards. Raises ``GitError`` where the commit has no such folder."""
+        """Write the project's directory as of a commit, yield it, and remove it. Raises ``GitError`` if the commit has no such directory."""
         place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
         kind = self._git.run("cat-file", "-t", place)
         if kind.stdout.strip() != "tree":
             raise GitError(
-                f"commit {commit.short} has no folder {self.path!r}; correct the path, or push the folder",
+                f"commit {commit.short} has no directory {self.path!r}; check the path",
                 Trouble.NO_PROJECT,
             )
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -130,8 +136,8 @@ class Source:
         os.close(handle)
         Path(index).unlink()
         try:
-            self._git.ask("read-tree", f"--index-output={index}", place, extra={"GIT_INDEX_FILE": index})
-            self._git.ask(
+            self._git.output("read-tree", f"--index-output={index}", place, extra={"GIT_INDEX_FILE": index})
+            self._git.output(
                 "checkout-index",
                 "--all",
                 "--quiet",
@@ -146,20 +152,89 @@ class Source:
     def _holds(self, commit: str) -> bool:
         return self._git.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
 
-    def _described(self, commit: str) -> Commit:
-        """Return a commit with its words, once its signature was found good where one is asked for."""
+    def _commit(self, commit: str) -> Commit:
+        """Return a commit with its subject and author. Raises ``GitError`` if it needs a signature and has no valid one."""
         verified = False
         if self.remote.allowed_signers:
             done = self._git.run("verify-commit", "--raw", commit)
             if done.returncode:
-                why = last_words(done.stderr) if done.stderr.strip() else "it carries no signature"
+                why = last_lines(done.stderr) if done.stderr.strip() else "no signature"
                 raise GitError(
-                    f"commit {commit[:10]} is not signed by a listed key ({why}); it is not followed",
+                    f"commit {commit[:10]} is not signed by an allowed signer ({why}); it is not followed",
                     Trouble.UNVERIFIED,
                 )
             verified = True
-        words = self._git.ask(
+        fields = self._git.output(
             "show", "--no-patch", "--no-show-signature", "--encoding=UTF-8", "--format=%s%x00%an%x00%cI", commit
         ).split("\0")
-        subject, author, at = (*words, "", "", "")[:3]
+        subject, author, at = (*fields, "", "", "")[:3]
         return Commit(commit, subject[:200], author[:100], at, verified)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRevision:
+    """A commit with its project, and for each target the desired state or its problems.
+
+    ``project.root`` is the directory of the records of applies, not where the files were.
+    """
+
+    commit: Commit
+    project: Project
+    desired: Mapping[str, DesiredState]
+    problems: Mapping[str, tuple[Problem, ...]]
+
+
+def load_revision(
+    folder: Path, commit: Commit, *, config: str | None, records: Path, path: str = ""
+) -> CheckedRevision:
+    """Read the project and every target's spec from a directory that holds the commit's files; ``path`` is its path in the repository.
+
+    State files of the sandbox and of locks, which are relative to the project file, are moved to ``records``: ``folder`` is temporary.
+    Raises ``GitError`` if there is no valid project file.
+    """
+    file = folder / (config or DEFAULT_NAME)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise GitError(
+            f"commit {commit.short}: the project file is a symbolic link to outside the repository", Trouble.NO_PROJECT
+        )
+    if not file.is_file():
+        raise GitError(
+            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; check the path",
+            Trouble.NO_PROJECT,
+        )
+    try:
+        project = load_project(folder, config, prefix=prefix_of(path, config))
+    except SpecError as error:
+        raise GitError(f"commit {commit.short}: {error}", Trouble.NO_PROJECT) from None
+    desired: dict[str, DesiredState] = {}
+    problems: dict[str, tuple[Problem, ...]] = {}
+    for name, target in project.targets.items():
+        try:
+            desired[name] = load_desired(project, target)
+        except SpecError as error:
+            problems[name] = error.problems
+    # Without the directory, applies would not be recorded, and nothing would say so.
+    records.mkdir(parents=True, exist_ok=True)
+    targets = {name: _with_lasting_files(target, folder, records) for name, target in project.targets.items()}
+    # The schedule waits for a broadcast to end: a later reconciliation finds the channel offline, and no worker or lock is held meanwhile.
+    guardrails = replace(project.guardrails, on_live=OnLive.BLOCK)
+    return CheckedRevision(
+        commit,
+        replace(project, path=file.name, root=str(records), targets=targets, guardrails=guardrails),
+        desired,
+        problems,
+    )
+
+
+def _with_lasting_files(target: Target, folder: Path, records: Path) -> Target:
+    """Return the target with the files that are kept beside the project file moved to ``records``."""
+    if target.sandbox is not None:
+        target = replace(target, sandbox=_moved(target.sandbox, folder, records))
+    if isinstance(target.lock, FileLock):
+        target = replace(target, lock=FileLock(_moved(target.lock.path, folder, records)))
+    return target
+
+
+def _moved(path: str, folder: Path, records: Path) -> str:
+    relative = os.path.relpath(path, folder)
+    return path if relative.startswith("..") else str(records / relative)

@@ -114,7 +114,7 @@ def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert controller.ask("/reconcile?target=dev", "POST", Authorization=token)[0] == 409
         # The command line beside it says the same through the state folder.
         assert run(tmp_path, "run", "--now", "nowhere").code == 1
-        assert run(tmp_path, "run", "--resume", "dev").out == "dev: goes on\n"
+        assert run(tmp_path, "run", "--resume", "dev").out == "dev: resumed\n"
         until(lambda: len(controller.lines("run")) == 3)
         assert controller.end() == 0
 
@@ -124,7 +124,7 @@ def test_a_mistyped_repository_is_not_the_one_of_last_time(tmp_path: Path, repo:
     for words in (("--repo", f"{repo.folder}-typo"), ("--repo", str(repo.folder), "--branch", "mian")):
         ran = run(tmp_path, "run", *words, "--once", "--mode", "apply", env=CREDENTIALS)
         assert (ran.code, ran.out) == (1, "")
-        assert "cannot be reached" in ran.err or "has no branch 'mian'" in ran.err
+        assert "cannot reach" in ran.err or "has no branch 'mian'" in ran.err
 
 
 def test_without_secrets_nothing_is_listened_to(tmp_path: Path, repo: Repo) -> None:
@@ -331,13 +331,13 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str)
     ("words", "said"),
     [
         ((), "no repository is named"),
-        (("--repo", "https://u:p@h/x"), "holds a user name or password"),
+        (("--repo", "https://u:p@h/x"), "contains a user name or password"),
         (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, apply"),
         (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a length of time"),
         (("--repo", ".", "--listen", "everywhere"), "is not an address to listen at"),
         (("--repo", ".", "--config-file", "nowhere.yaml"), "name a file of settings"),
-        (("--repo", ".", "--github-secret-file", "nowhere"), "cannot be read"),
-        (("--suspend", "dev"), "no controller has worked in"),
+        (("--repo", ".", "--github-secret-file", "nowhere"), "cannot read the secret of GitHub's webhook from "),
+        (("--suspend", "dev"), "is not the state directory of a controller; use --state"),
     ],
 )
 def test_a_wrong_call_says_what_to_do(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

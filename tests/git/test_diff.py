@@ -69,7 +69,7 @@ def actions(report: Any, *, names: dict[str, str] | None = None) -> list[dict[st
             for side in ("before", "after"):
                 value = change[side]
                 if isinstance(value, str):
-                    value = value.removesuffix(" (made anew)")
+                    value = value.removesuffix(" (recreated)")
                 change[side] = (
                     value["$ref"]
                     if isinstance(value, dict) and "$ref" in value
@@ -132,9 +132,9 @@ def test_a_saved_difference_is_shown_like_a_plan_and_never_applied(repo: Path) -
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        ("text", "Difference of two revisions"),
-        ("markdown", "## Difference for stack"),
-        ("html", "<small>Difference</small>"),
+        ("text", "; AWS was not queried"),
+        ("markdown", "## Comparison for stack"),
+        ("html", "<small>Comparison</small>"),
     ],
 )
 def test_every_view_says_that_it_is_a_difference(repo: Path, view: str, expected: str) -> None:
@@ -159,7 +159,7 @@ def test_no_checkout_changes_and_no_credentials_or_network_are_needed(repo: Path
 def test_the_exit_code_tells_differences_only_when_asked(repo: Path) -> None:
     assert diff(repo, "base..head").code == 0
     assert diff(repo, "base..base", "--detailed-exitcode").code == 0
-    assert "No changes for dev" in diff(repo, "base..base").out
+    assert "No changes. dev is in sync (6 resources)." in diff(repo, "base..base").out
 
 
 def test_a_resource_that_left_the_spec_is_a_difference_also_where_it_stays(repo: Path) -> None:
@@ -169,13 +169,13 @@ def test_a_resource_that_left_the_spec_is_a_difference_also_where_it_stays(repo:
     shown = diff(repo, "head", "--detailed-exitcode")
     assert shown.code == 2
     assert "channel/new" in shown.out
-    assert "prune was not granted" in shown.out
+    assert "prune is disabled" in shown.out
 
 
 def test_one_revision_is_compared_with_the_files_at_hand_and_an_empty_side_is_the_checkout(repo: Path) -> None:
     rewrite(repo, {"channels": {"scratch": {}}}, name="more.yaml")
     assert "channel/scratch will be created" in diff(repo, "head").out
-    assert "the files at hand" in diff(repo, "head").out
+    assert "Comparing the working tree with head (" in diff(repo, "head").out
     assert "channel/scratch" not in diff(repo, "head..").out
     assert (
         diff(repo, "base..", "--format", "json").json["targets"]
@@ -200,7 +200,7 @@ def test_without_a_project_file_in_the_first_revision_everything_is_new(repo: Pa
     git(repo, "checkout", "-q", "head")
     shown = diff(repo, "nothing..head", "--format", "json").json["targets"][0]
     assert {action["action"] for action in shown["actions"]} == {"create"}
-    assert shown["notes"] == ["the first revision has no project file, so everything is new"]
+    assert shown["notes"] == ["the base revision has no project file: everything is new"]
     missing = diff(repo, "head..nothing")
     assert missing.code == 1
     assert "nothing:ivs-reconciler.yaml: no such project file" in missing.err
@@ -226,11 +226,11 @@ def test_targets_that_came_went_or_moved_are_said(repo: Path) -> None:
     commit(repo, tag="moved")
     shown = diff(repo, "head..moved", "--format", "json").json
     dev, prod = shown["targets"]
-    assert "means another place now" in dev["notes"][0]
-    assert prod["notes"] == ["the first revision has no such target, so everything is new"]
+    assert "account or region changed" in dev["notes"][0]
+    assert prod["notes"] == ["the base revision has no such target: everything is new"]
     assert prod["accountId"] == ""
     back = diff(repo, "moved..head", "--format", "json").json
-    assert any("target prod left the project file" in note for note in back["targets"][0]["notes"])
+    assert any("target prod was removed from the project file" in note for note in back["targets"][0]["notes"])
     unknown = diff(repo, "head..moved", "-t", "stage")
     assert (unknown.code, "the targets are dev, prod" in unknown.err) == (1, True)
 
@@ -253,10 +253,10 @@ def test_a_project_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("no-such..HEAD", "'no-such' stands for no commit in this clone"),
+        ("no-such..HEAD", "unknown revision 'no-such' in this clone"),
         ("--output=x..HEAD", ""),
-        ("HEAD..HEAD:specs", "stands for no commit"),
-        ("base...alone", "no common commit"),
+        ("HEAD..HEAD:specs", "unknown revision 'HEAD:specs'"),
+        ("base...alone", "no merge base in this clone"),
     ],
 )
 def test_what_cannot_be_compared_is_said(repo: Path, words: str, message: str) -> None:
@@ -271,7 +271,7 @@ def test_what_cannot_be_compared_is_said(repo: Path, words: str, message: str) -
 def test_outside_a_repository_the_message_says_so(tmp_path: Path) -> None:
     shown = diff(stack(tmp_path / "plain", BASE), "a..b")
     assert shown.code == 1
-    assert "no repository" in shown.err
+    assert "is not in a git repository" in shown.err
 
 
 def test_links_of_a_revision_lead_nowhere_outside(repo: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_tree_with_names_that_lead_out_is_refused(repo: Path) -> None:
     evil = git(repo, "commit-tree", tree, "-m", "evil")
     shown = diff(repo, f"base..{evil}")
     assert shown.code == 1
-    assert "a name that git itself would not check out" in shown.err
+    assert "a name that git does not check out" in shown.err
 
 
 def test_nothing_of_a_revision_is_run(repo: Path, tmp_path: Path) -> None:

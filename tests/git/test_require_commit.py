@@ -1,4 +1,4 @@
-"""A plan that is held to its commit and its base, through real repositories and merges of every sort."""
+"""Plans that require their commit and base, with real repositories and all kinds of merges."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def apply(folder: Path, *words: str) -> Ran:
     return run(folder, "apply", "p.json", "--auto-approve", "--require-commit", *words)
 
 
-def test_the_very_commit_is_applied(repo: Path) -> None:
+def test_the_same_commit_is_applied(repo: Path) -> None:
     plan(repo, "--base", "main")
     content = json.loads((repo / "p.json").read_text(encoding="utf-8"))
     assert content["gitCommit"] == git(repo, "rev-parse", "HEAD")
@@ -50,7 +50,7 @@ def test_a_newer_commit_is_refused_and_nothing_is_changed(repo: Path) -> None:
     commit(repo)
     ran = apply(repo)
     assert ran.code == 3
-    assert "the commit moved" in ran.err
+    assert "  commit: " in ran.err
     assert "channel/one" in run(repo, "plan").out
     assert run(repo, "apply", "p.json", "--auto-approve").code == 0
 
@@ -63,7 +63,7 @@ def test_a_base_that_moved_is_refused(repo: Path) -> None:
     git(repo, "checkout", "-q", "side")
     ran = apply(repo)
     assert ran.code == 3
-    assert f"the base moved: main is at {moved}" in ran.err
+    assert f"  base: main is at {moved}, the plan was created for " in ran.err
 
 
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase", "fast-forward"])
@@ -91,8 +91,8 @@ def test_after_a_merge_onto_a_newer_base_it_does_not(repo: Path) -> None:
     git(repo, "merge", "-q", "--no-ff", "-m", "merged", "side")
     ran = apply(repo)
     assert ran.code == 3
-    assert "the commit moved" in ran.err
-    assert "the base moved" in ran.err
+    assert "  commit: " in ran.err
+    assert "  base: main is at " in ran.err
 
 
 def test_a_plan_of_the_trial_merge_fits_the_real_one(repo: Path) -> None:
@@ -108,12 +108,12 @@ def test_a_plan_of_the_trial_merge_fits_the_real_one(repo: Path) -> None:
 @pytest.mark.parametrize(
     ("planned", "applied", "code", "message"),
     [
-        (("--base", "no-such"), (), 1, "--base no-such stands for no commit"),
-        ((), ("--base", "main"), 3, "made without a base"),
-        (("--base", "main"), ("--base", "gone"), 3, "the base gone stands for no commit here"),
+        (("--base", "no-such"), (), 1, "--base no-such: unknown revision"),
+        ((), ("--base", "main"), 3, "it records no base to compare with main"),
+        (("--base", "main"), ("--base", "gone"), 3, "base: gone is not in this clone"),
     ],
 )
-def test_what_cannot_be_held_to_is_said(
+def test_a_commit_or_base_that_cannot_be_checked_is_an_error(
     repo: Path, planned: tuple[str, ...], applied: tuple[str, ...], code: int, message: str
 ) -> None:
     made = run(repo, "plan", "--out", "p.json", *planned)
@@ -122,14 +122,14 @@ def test_what_cannot_be_held_to_is_said(
     assert message in ran.err
 
 
-def test_outside_a_repository_there_is_nothing_to_hold_to(tmp_path: Path) -> None:
+def test_a_plan_from_outside_a_repository_is_refused(tmp_path: Path) -> None:
     folder = stack(tmp_path / "plain", ONE)
     plan(folder)
     ran = apply(folder)
-    assert (ran.code, "made outside a git repository" in ran.err) == (3, True)
+    assert (ran.code, "created outside a git repository" in ran.err) == (3, True)
     assert run(folder, "plan", "--base", "main").code == 1
 
 
 @pytest.mark.parametrize("words", [("--require-commit",), ("p.json", "--base", "main")])
-def test_flags_that_mean_nothing_alone_are_refused(repo: Path, words: tuple[str, ...]) -> None:
+def test_flags_that_need_each_other_are_refused_alone(repo: Path, words: tuple[str, ...]) -> None:
     assert run(repo, "apply", "--auto-approve", *words).code == 1

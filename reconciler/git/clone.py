@@ -1,0 +1,136 @@
+"""Asks git about the clone that a spec lives in: its commits and trees, and whether a plan still fits them.
+
+Read-only: no checkout, no index, no network.
+A plan of a pull request is made from its head, or from the forge's trial merge, and applied there or after the merge.
+It still fits if that very commit is checked out, or one with the same files on top of the same base.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.errors import StalePlan, UsageError
+from reconciler.plan.plan import Base, Plan
+
+_TIMEOUT_SECONDS = 60
+
+
+def head_commit(folder: Path) -> str | None:
+    """Return the commit that is checked out in a directory, or ``None`` without a repository, a commit, or git."""
+    return commit_of(folder, "HEAD")
+
+
+def commit_of(folder: Path, name: str) -> str | None:
+    """Return the commit that a revision name resolves to, or ``None``."""
+    return git_output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+
+
+def tree_of(folder: Path, name: str) -> str | None:
+    """Return the tree of a revision, or ``None``. Two commits with one tree hold the same files."""
+    return git_output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{tree}")
+
+
+def top_of(folder: Path) -> Path | None:
+    """Return the top of the work tree that a directory is in, or ``None``."""
+    top = git_output(folder, "rev-parse", "--show-toplevel")
+    return Path(top) if top else None
+
+
+def work_tree_of(folder: Path) -> Path | None:
+    """Return the top of the work tree that a directory is in, whether or not git is installed."""
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
+
+
+def is_ignored(tree: Path, path: Path) -> bool:
+    """Return whether git ignores a path in a work tree; ``False`` if git cannot tell."""
+    return git_output(tree, "check-ignore", "--quiet", "--", str(path)) is not None
+
+
+def is_ancestor(folder: Path, ancestor: str, commit: str) -> bool:
+    """Return whether ``ancestor`` is ``commit`` or one of its ancestors."""
+    return git_output(folder, "merge-base", "--is-ancestor", ancestor, commit) is not None
+
+
+def git_output(folder: Path, *args: str, strip: bool = True) -> str | None:
+    """Return the output of a git command, or ``None`` if it fails or git is not installed."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - the arguments are ours; names that are not follow --end-of-options
+            ["git", *args],  # noqa: S607 - git is found as the user's shell finds it
+            cwd=folder,
+            env=read_only_environment(),
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if answer.returncode:
+        return None
+    text = os.fsdecode(answer.stdout)
+    return text.strip() if strip else text
+
+
+def read_only_environment() -> dict[str, str]:
+    """Return the environment for a git that prompts for nothing, fetches nothing, and replaces no objects."""
+    return {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+
+
+def with_origin(plan: Plan, root: Path, base: str | None) -> Plan:
+    """Return the plan with its git tree and base; ``base`` names what its commit will be merged into.
+
+    Raises ``UsageError`` if the base cannot be resolved.
+    """
+    if plan.git_commit is None:
+        if base:
+            raise UsageError(f"--base {base}: {root} is not in a git repository with a commit")
+        return plan
+    found = None
+    if base:
+        commit = commit_of(root, base)
+        if commit is None:
+            raise UsageError(
+                f"--base {base}: unknown revision in this clone; fetch it first (a shallow clone lacks most commits)"
+            )
+        found = Base(base, commit)
+    return replace(plan, git_tree=tree_of(root, plan.git_commit), base=found)
+
+
+def require_current(plan: Plan, root: Path, base: str | None) -> None:
+    """Raise ``StalePlan`` if the checked-out commit, or the base, is not the one that the plan was created for.
+
+    ``base`` names the base as it is now; by default the name that the plan records.
+    """
+    if plan.git_commit is None:
+        raise StalePlan(
+            "plan refused: it records no commit, because it was created outside a git repository; run plan in a clone"
+        )
+    if plan.base is None and base:
+        raise StalePlan(f"plan refused: it records no base to compare with {base}; run plan with --base {base}")
+    head = head_commit(root)
+    if head is None:
+        raise StalePlan(
+            f"plan refused: {root} is not in a git repository with a commit; check out {plan.git_commit} first"
+        )
+    moved = []
+    same_files = plan.git_tree is not None and tree_of(root, head) == plan.git_tree
+    fits = head == plan.git_commit or (same_files and (plan.base is None or is_ancestor(root, plan.base.commit, head)))
+    if not fits:
+        moved.append(f"  commit: {head} is checked out, the plan was created for {plan.git_commit}")
+    if plan.base is not None:
+        name = base or plan.base.name
+        now = commit_of(root, name)
+        if now is None:
+            moved.append(f"  base: {name} is not in this clone; fetch it")
+        elif now != plan.base.commit and not (fits and now == head):  # the merge itself moves the base to what fits
+            moved.append(f"  base: {name} is at {now}, the plan was created for {plan.base.commit}")
+    if moved:
+        raise StalePlan("\n".join(["Saved plan is stale. Changed since it was created:", *moved, "Run plan again."]))
