@@ -1,6 +1,6 @@
 """AWS -> ``LiveState``, with as few calls as tell the truth.
 
-Lists show tags, so ownership is settled from them and a foreign resource is never read in full.
+Lists show tags, so ownership is settled from them and an unmanaged resource is never read in full.
 Channels of ours are read in batches of fifty while the list is still coming in.
 Recording configurations and key pairs of ours are read one by one, because no batch exists.
 The other kinds are complete in their lists.

@@ -167,7 +167,7 @@ def _standings(run: Run) -> Mapping[str, int]:
     return {
         names.UNCHANGED: run.unchanged,
         **{standing.value: run.counts.get(standing, 0) for standing in Standing},
-        names.FOREIGN: run.foreign,
+        names.UNMANAGED: run.unmanaged,
     }
 
 

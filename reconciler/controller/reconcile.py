@@ -130,7 +130,7 @@ def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         report=report,
         managed=report.managed,
         unchanged=report.unchanged,
-        foreign=len(report.foreign),
+        unmanaged=len(report.unmanaged),
         waiting_on_air=sum(
             action.blocked is not None and action.blocked.code == "live" for action in survey.plan.actions
         ),

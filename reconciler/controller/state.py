@@ -66,7 +66,7 @@ class Run:
     """What was found when the run ended, after an apply what is left."""
     managed: int = 0
     unchanged: int = 0
-    foreign: int = 0
+    unmanaged: int = 0
     calls: int = 0
     done: int = 0
     """Actions that an apply carried out."""

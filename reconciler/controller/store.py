@@ -155,7 +155,7 @@ class Store:
         cells = (
             run.target, run.mode.value, run.commit, run.started, run.seconds, run.ending.value, _clean(run.message), run.plan_id, run.account_id, run.region,
             json.dumps({standing.value: count for standing, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
-            run.foreign, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(result_json(run.result)) if run.result else None,
+            run.unmanaged, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(result_json(run.result)) if run.result else None,
         )  # fmt: skip
         with self._writing() as db:
             if run.plan is not None:
@@ -287,7 +287,7 @@ def _run(row: tuple[object, ...]) -> Run:
         counts,
         managed,
         unchanged,
-        foreign,
+        unmanaged,
         calls,
         done,
         waiting,
@@ -295,7 +295,7 @@ def _run(row: tuple[object, ...]) -> Run:
     ) = row[:19]
     return Run(
         str(target), Mode(str(mode)), str(commit), _float(started), Ending(str(ending)), _float(seconds), str(message), str(plan_id), str(account), str(region),
-        {Standing(standing): count for standing, count in json.loads(str(counts)).items()}, _int(managed), _int(unchanged), _int(foreign), _int(calls),
+        {Standing(standing): count for standing, count in json.loads(str(counts)).items()}, _int(managed), _int(unchanged), _int(unmanaged), _int(calls),
         _int(done), _int(waiting), looked=bool(looked),
     )  # fmt: skip
 

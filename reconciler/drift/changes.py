@@ -157,14 +157,14 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
     found += [
         (
             Item(
-                f"{Topic.FOREIGN.value} {foreign.arn}",
-                Topic.FOREIGN,
-                foreign.arn,
-                f"owned by {foreign.owner or 'no stack'}",
+                f"{Topic.UNMANAGED.value} {unmanaged.arn}",
+                Topic.UNMANAGED,
+                unmanaged.arn,
+                f"owned by {unmanaged.owner or 'no stack'}",
             ),
-            foreign.owner,
+            unmanaged.owner,
         )
-        for foreign in report.foreign
+        for unmanaged in report.unmanaged
     ]
     return found
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
 from reconciler.model.address import SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
@@ -67,7 +67,7 @@ def classify(
         account_id=plan.account_id,
         region=plan.region,
         findings=(),
-        foreign=tuple(foreign_in(live, desired.stack)),
+        unmanaged=tuple(foreign_in(live, desired.stack)),
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
         drifted=False,
@@ -106,7 +106,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
             yield f"no result for {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} in the spec, which could not be read: {why}"
 
 
-def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
+def foreign_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
     """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys go with their channels and are not listed."""
     for kind in KINDS:
         if kind is KindName.STREAM_KEY:
@@ -114,7 +114,7 @@ def foreign_in(live: LiveState, stack: str) -> Iterable[Foreign]:
         for resource in sorted(live.of(kind), key=_arn):
             owner = resource.tags.get(STACK, "")
             if owner != stack:
-                yield Foreign(kind, resource.arn, resource.name, owner)
+                yield UnmanagedResource(kind, resource.arn, resource.name, owner)
 
 
 class _Scene:

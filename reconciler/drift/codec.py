@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
+from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Ignored, Standing, UnmanagedResource
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import thaw
 from reconciler.plan.codec import DamagedPlanError, Node
@@ -87,9 +87,11 @@ def _report(node: Node) -> DriftReport:
         account_id=node.text("accountId"),
         region=node.text("region"),
         findings=tuple(_finding(finding) for finding in node.nodes("findings")),
-        foreign=tuple(
-            Foreign(one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or "")
-            for one in node.nodes("foreign")
+        unmanaged=tuple(
+            UnmanagedResource(
+                one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or ""
+            )
+            for one in node.nodes("unmanaged")
         ),
         managed=node.number("managed"),
         unchanged=node.number("unchanged"),
@@ -200,9 +202,14 @@ def _target(report: DriftReport) -> dict[str, object]:
             }
             for finding in report.findings
         ],
-        "foreign": [
-            {"kind": foreign.kind.value, "arn": foreign.arn, "name": foreign.name, "owner": foreign.owner or None}
-            for foreign in report.foreign
+        "unmanaged": [
+            {
+                "kind": unmanaged.kind.value,
+                "arn": unmanaged.arn,
+                "name": unmanaged.name,
+                "owner": unmanaged.owner or None,
+            }
+            for unmanaged in report.unmanaged
         ],
         "ignored": [
             {

@@ -99,7 +99,7 @@ class AtDefault:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class UnmanagedResource:
     """A live resource that is not this stack's; ``owner`` is the stack that its tag names, or empty."""
 
     kind: KindName
@@ -123,7 +123,7 @@ class DriftReport:
     account_id: str
     region: str
     findings: tuple[Finding, ...]
-    foreign: tuple[Foreign, ...]
+    unmanaged: tuple[UnmanagedResource, ...]
     managed: int
     unchanged: int
     drifted: bool

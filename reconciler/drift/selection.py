@@ -1,7 +1,7 @@
 """A part of a drift report: what ``--only`` and ``--exclude`` let in. Pure.
 
 The comparison is of the whole target, because what one resource waits for may be outside of the part; only what is told of it is narrowed.
-Foreign resources have no address, so ``--only`` leaves them out.
+Unmanaged resources have no address, so ``--only`` leaves them out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def narrowed(report: DriftReport, plan: TargetPlan, live: LiveState, stack: str,
     unread = tuple(unread_of(addresses, live))
     part = replace(
         report,
-        foreign=() if scope.only else report.foreign,
+        unmanaged=() if scope.only else report.unmanaged,
         managed=sum(wanted(scope, address) for address, _ in live.claims(stack)),
         unchanged=sum(address not in touched for address in addresses),
         notes=(

@@ -59,7 +59,7 @@ class LiveResource:
     """One resource as AWS reports it, secrets dropped.
 
     ``tags`` are without ``aws:`` tags. ``state`` is the life-cycle state of the kinds that have one.
-    ``complete`` says that every property was read; a foreign resource is known from its list summary alone.
+    ``complete`` says that every property was read; an unmanaged resource is known from its list summary alone.
     """
 
     kind: KindName

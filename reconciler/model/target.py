@@ -22,7 +22,7 @@ class Topic(StrEnum):
     DUPLICATE = "duplicate"
     PENDING = "pending"
     ORPHAN = "orphan"
-    FOREIGN = "foreign"
+    UNMANAGED = "unmanaged"
     UNREADABLE = "unreadable"
 
 

@@ -92,7 +92,7 @@ def build_plan(
         actions=actions,
         summary=Summary(
             unchanged=sum(address not in changed and wanted(options, address) for address in desired.resources),
-            foreign=len(owned.foreign),
+            unmanaged=len(owned.unmanaged),
             orphaned=len(orphans),
             defaults=_defaults(inputs),
         ).counting(actions),
@@ -250,7 +250,7 @@ def _adopt(
     blocked = _missing(wanted, bindings)
     if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
-            "foreign",
+            "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",
         )
     elif not live.complete:
@@ -260,12 +260,12 @@ def _adopt(
         )
     elif has_failed(live):
         blocked = Blocked(
-            "foreign",
+            "unmanaged",
             f"{live.arn} is in state {live.state}, which is unusable; delete it, and it will be created from the spec",
         )
     elif fields and kind.update is None:
         blocked = Blocked(
-            "foreign",
+            "unmanaged",
             f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; write the live values into the spec, adopt it, then change the spec",
         )
     return Decision(

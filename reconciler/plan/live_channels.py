@@ -235,7 +235,7 @@ def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocke
     if strange is None:
         return None
     return Blocked(
-        "foreign",
+        "unmanaged",
         f"its stream key {strange.arn} is owned by stack {strange.tags[STACK]} and is not deleted to end a broadcast",
     )
 

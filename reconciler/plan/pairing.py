@@ -1,7 +1,7 @@
 """Whose is a live resource? Settled before anything is compared.
 
 Managed: it carries our stack's tag; its address is its kind and its id tag.
-Foreign: it carries another stack's tag, or none; it is counted and never touched.
+UnmanagedResource: it carries another stack's tag, or none; it is counted and never touched.
 Adoptable: it carries no stack tag, and somebody consented to taking it over, by name or by ARN.
 A stream key is the exception: the service ties it to one channel, so its channel says which address it has.
 Nothing here decides what is done about a resource.
@@ -44,7 +44,7 @@ class Ownership:
     keys: Mapping[str, tuple[LiveResource, ...]]
     users: Mapping[str, tuple[LiveResource, ...]]
     consents: Mapping[Address, LiveResource]
-    foreign: tuple[LiveResource, ...]
+    unmanaged: tuple[LiveResource, ...]
     managed: Mapping[KindName, int]
     notes: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Ownership:
 def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
     """Sort the live resources by owner. Raises ``UsageError`` for a consent that names nothing it could apply to."""
     claims: dict[Address, list[LiveResource]] = {}
-    foreign: list[LiveResource] = []
+    unmanaged: list[LiveResource] = []
     notes: list[str] = []
     managed: dict[KindName, int] = {}
     for kind in KINDS:
@@ -61,7 +61,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
         count = 0
         for resource in sorted(live.of(kind), key=_arn):
             if resource.tags.get(STACK) != desired.stack:
-                foreign.append(resource)
+                unmanaged.append(resource)
                 continue
             count += 1
             identifier = resource.tags.get(ID, "")
@@ -78,7 +78,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
         keys=keys,
         users=users_of(live.of(KindName.CHANNEL)),
         consents=_consents(desired, live, options, adopt, settled, notes),
-        foreign=tuple(foreign),
+        unmanaged=tuple(unmanaged),
         managed=managed,
         notes=tuple(notes),
     )

@@ -101,7 +101,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why an action will not be carried out although it is due. ``code`` is ``protected``, ``live``, ``foreign``, ``unreadable`` or ``depends``."""
+    """Why an action will not be carried out although it is due. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable`` or ``depends``."""
 
     code: str
     message: str
@@ -174,7 +174,7 @@ class Summary:
     adopt: int = 0
     forget: int = 0
     unchanged: int = 0
-    foreign: int = 0
+    unmanaged: int = 0
     orphaned: int = 0
     blocked: int = 0
     defaults: int = 0

@@ -50,7 +50,7 @@ def treatments(
             if found[index].retires:
                 room[kind] -= 1  # the place that it takes is not freed soon
         elif decision.verb is Verb.DELETE and use is not None:
-            code = "foreign" if use.by_others else "depends"
+            code = "unmanaged" if use.by_others else "depends"
             found[index] = Treatment(Blocked(code, f"{decision.live.arn} is still in use: {use.said}"))
     return found
 

@@ -88,7 +88,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     blocked = None
     if owner:
         blocked = Blocked(
-            "foreign",
+            "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or remove the tag, then run plan again",
         )
     return Decision(

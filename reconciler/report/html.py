@@ -118,7 +118,7 @@ def _parameters(step: Step) -> str:
 
 def _in_sync(target: TargetPlan) -> str:
     counts = target.summary
-    line = words.in_sync_words(target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.foreign)
+    line = words.in_sync_words(target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.unmanaged)
     return line.removeprefix("No changes. ").removesuffix(".")
 
 
@@ -222,7 +222,7 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
         "plan": target,
         "anchors": {action.address: f"t{at}-{index}" for index, action in enumerate(target.actions)},
         "counts": [each for each in counts if each[2]],
-        "rest": counted({"unchanged": summary.unchanged, "orphaned": summary.orphaned, "unmanaged": summary.foreign}),
+        "rest": counted({"unchanged": summary.unchanged, "orphaned": summary.orphaned, "unmanaged": summary.unmanaged}),
         "verbs": [verb for verb in (*_VERBS, BLOCKED) if any(row[verb] for row in kinds.values())],
         "kinds": kinds,
         "warnings": [(action, warning) for action in target.actions for warning in action.warnings],
@@ -270,7 +270,7 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
 
 def _drift(report: DriftReport) -> Mapping[str, object]:
     counts = [(standing.value, title.lower(), len(report.of(standing))) for standing, title in words.TITLES.items()]
-    rest = {"in sync": report.unchanged, "unmanaged": len(report.foreign), "ignored": report.ignored_differences}
+    rest = {"in sync": report.unchanged, "unmanaged": len(report.unmanaged), "ignored": report.ignored_differences}
     return {
         "report": report,
         "counts": [each for each in counts if each[2]],

@@ -92,7 +92,7 @@ def plan_schema() -> dict[str, object]:
 
 
 def _target() -> dict[str, object]:
-    counts = (*(verb.value for verb in Verb), "unchanged", "foreign", "orphaned", "blocked", "defaults")
+    counts = (*(verb.value for verb in Verb), "unchanged", "unmanaged", "orphaned", "blocked", "defaults")
     return object_of(
         {
             "name": _TEXT,
@@ -183,7 +183,7 @@ def _action() -> dict[str, object]:
             "changes": list_of({"$ref": "#/$defs/change"}),
             "blocked": or_null(
                 object_of(
-                    {"code": {"enum": ["protected", "live", "foreign", "unreadable", "depends"]}, "message": _TEXT}
+                    {"code": {"enum": ["protected", "live", "unmanaged", "unreadable", "depends"]}, "message": _TEXT}
                 )
             ),
             "warnings": _TEXTS,
@@ -306,7 +306,7 @@ def _drift_schema_target() -> dict[str, object]:
                 "description": "Fields that are at the service's default and that the spec does not name.",
             },
             "findings": list_of({"$ref": "#/$defs/finding"}),
-            "foreign": list_of(
+            "unmanaged": list_of(
                 object_of(
                     {
                         "kind": {"enum": [kind.value for kind in KindName]},

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
-from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
 from reconciler.report.folding import (
@@ -193,7 +193,7 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
     summary = target.summary
     if target.is_empty:
-        sync = in_sync_words(target.name, summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.foreign)
+        sync = in_sync_words(target.name, summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
         counts = sync.replace(f" {target.name} is in sync", " In sync").removesuffix(".")
     else:
         counts = summary_words(summary)
@@ -419,10 +419,10 @@ def _finding_groups(report: DriftReport) -> Iterable[Group]:
             tuple(Line(f"# {harmless(note)}", "note") for note in report.notes),
             _DRIFT_NOTES,
         )
-    if report.foreign:
+    if report.unmanaged:
         yield Group(
-            f"Unmanaged: {len(report.foreign):,}",
-            tuple(_unmanaged(one) for one in report.foreign),
+            f"Unmanaged: {len(report.unmanaged):,}",
+            tuple(_unmanaged(one) for one in report.unmanaged),
             _UNMANAGED,
             folded=True,
         )
@@ -451,7 +451,7 @@ def _finding_line(finding: Finding) -> Line:
     return Line(harmless(text), finding.address.kind.value)
 
 
-def _unmanaged(resource: Foreign) -> Line:
+def _unmanaged(resource: UnmanagedResource) -> Line:
     owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
     name = f" {show_text(resource.name)}" if resource.name else ""
     return Line(harmless(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)

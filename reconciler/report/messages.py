@@ -24,7 +24,7 @@ _STANDING = {
     Topic.DUPLICATE: "duplicate",
     Topic.PENDING: "pending",
     Topic.ORPHAN: "orphaned",
-    Topic.FOREIGN: "unmanaged",
+    Topic.UNMANAGED: "unmanaged",
     Topic.UNREADABLE: "unreadable",
 }
 

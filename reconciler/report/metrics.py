@@ -36,7 +36,7 @@ RESOURCES = Metric(
     PREFIX + "resources",
     "gauge",
     (*_TARGET, "standing"),
-    "Resources by how they stand to the spec: unchanged, drift, pending, missing, duplicate, orphan, foreign.",
+    "Resources by how they stand to the spec: unchanged, drift, pending, missing, duplicate, orphan, unmanaged.",
 )
 IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences that the caller asked to ignore.")
 LAST_RUN = Metric(
@@ -82,9 +82,9 @@ NOTIFICATIONS_TOTAL = Metric(
     "Notifications since the start: sent or failed.",
 )
 
-FOREIGN = "foreign"
+UNMANAGED = "unmanaged"
 UNCHANGED = "unchanged"
-STANDINGS = (UNCHANGED, *(standing.value for standing in Standing), FOREIGN)
+STANDINGS = (UNCHANGED, *(standing.value for standing in Standing), UNMANAGED)
 """The values of the label ``standing``."""
 
 OK, THROTTLED, FAILED = "ok", "throttled", "error"
@@ -114,7 +114,7 @@ def counts_of(report: DriftReport) -> dict[str, int]:
     return {
         UNCHANGED: report.unchanged,
         **{standing.value: len(report.of(standing)) for standing in Standing},
-        FOREIGN: len(report.foreign),
+        UNMANAGED: len(report.unmanaged),
     }
 
 

@@ -110,7 +110,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
         lines.append(
             paint("No changes.", "good")
             + in_sync_words(
-                target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.foreign
+                target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.unmanaged
             ).removeprefix("No changes.")
         )
     else:
@@ -315,14 +315,14 @@ def _finding_change(change: FieldChange, width: int, *, drifted: bool, paint: Pa
 
 
 def _unmanaged(report: DriftReport, paint: Paint) -> list[str]:
-    if not report.foreign:
+    if not report.unmanaged:
         return []
-    lines = ["", f"  {plural(len(report.foreign), 'unmanaged resource')}, not changed:"]
-    for resource in report.foreign[:_LIST_LIMIT]:
+    lines = ["", f"  {plural(len(report.unmanaged), 'unmanaged resource')}, not changed:"]
+    for resource in report.unmanaged[:_LIST_LIMIT]:
         owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
         name = f" {show_text(resource.name)}" if resource.name else ""
         lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(harmless(resource.arn), 'dim')}")
-    return lines + _more(len(report.foreign))
+    return lines + _more(len(report.unmanaged))
 
 
 def _left_out(report: DriftReport, paint: Paint) -> list[str]:
@@ -351,5 +351,5 @@ def _last_line(report: DriftReport, paint: Paint) -> str:
     if report.findings or report.ignored:
         return f"{paint(headline(report), tone)} in {name}: {counted(report)}."
     return f"{paint('No drift.', tone)} " + in_sync_words(
-        name, report.unchanged, unmanaged=len(report.foreign)
+        name, report.unchanged, unmanaged=len(report.unmanaged)
     ).removeprefix("No changes. ")

@@ -120,7 +120,7 @@ def summary_words(summary: Summary) -> str:
         (summary.blocked, "blocked"),
         (summary.unchanged, "unchanged"),
         (summary.orphaned, "orphaned"),
-        (summary.foreign, "unmanaged"),
+        (summary.unmanaged, "unmanaged"),
     )
     return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"
 
@@ -245,7 +245,7 @@ def counted(report: DriftReport) -> str:
         (count[Standing.PENDING], "pending"),
         (count[Standing.ORPHAN], "orphaned"),
         (report.unchanged, "in sync"),
-        (len(report.foreign), "unmanaged"),
+        (len(report.unmanaged), "unmanaged"),
     )
     return (", ".join(f"{number:,} {word}" for number, word in counts if number) or "no resources") + left_out(report)
 

@@ -93,7 +93,7 @@ _WHOLE = PlanOptions()
 
 
 def drift_report(project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _WHOLE) -> DriftReport:
-    """Return what is drift, pending, missing, foreign or double in a target; with ``expand`` also which fields are at the service's default.
+    """Return what is drift, pending, missing, unmanaged or double in a target; with ``expand`` also which fields are at the service's default.
 
     ``scope`` says with ``only`` and ``exclude`` what of it is told.
     """

@@ -20,7 +20,7 @@ SPEC: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One stack with something of every sort: changed outside, missing, pending, double, foreign."""
+    """One stack with something of every sort: changed outside, missing, pending, double, unmanaged."""
     folder = stack(tmp_path_factory.mktemp("drift") / "repo", SPEC)
     assert run(folder, "apply", "--auto-approve").code == 0
     with outside(folder) as (ivs, _):
@@ -60,7 +60,7 @@ def test_every_sort_is_told(folder: Path) -> None:
         ("duplicate", "channel/third"),
         ("pending", "playback-restriction-policy/eu"),
     } <= found
-    assert [one["name"] for one in target["foreign"]] == ["theirs"]
+    assert [one["name"] for one in target["unmanaged"]] == ["theirs"]
 
 
 @pytest.mark.parametrize("view", ["text", "json", "markdown", "html", "junit"])
@@ -106,7 +106,7 @@ def test_a_part_is_told_with_the_counts_and_the_exit_code_of_the_part(folder: Pa
     code, policy = part("--only", "playback-restriction-policy/*")
     assert code == 5, "what is drift elsewhere is not of this part"
     assert [one["address"] for one in policy["findings"]] == ["playback-restriction-policy/eu"]
-    assert (policy["managed"], policy["unchanged"], policy["foreign"], policy["drifted"], policy["pending"]) == (
+    assert (policy["managed"], policy["unchanged"], policy["unmanaged"], policy["drifted"], policy["pending"]) == (
         1,
         0,
         [],
@@ -119,7 +119,7 @@ def test_a_part_is_told_with_the_counts_and_the_exit_code_of_the_part(folder: Pa
     code, rest = part("--exclude", "channel/main", "--exclude", "channel/side")
     assert code == 2
     assert {one["address"] for one in rest["findings"]} == {"channel/third", "playback-restriction-policy/eu"}
-    assert [one["name"] for one in rest["foreign"]] == ["theirs"]
+    assert [one["name"] for one in rest["unmanaged"]] == ["theirs"]
     _, whole = part("-v")
     _, named = part("-v", "--only", "channel/main")
     assert named["defaultFields"] == [one for one in whole["defaultFields"] if one["address"] == "channel/main"]

@@ -91,7 +91,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
         counts=counts,
         unchanged=found.unchanged,
         report=found,
-        foreign=0,
+        unmanaged=0,
     )
     state = TargetState("prod", last_success=1002.0, last=last, known=last)
     snapshot = Snapshot(

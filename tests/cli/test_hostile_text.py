@@ -57,7 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         ivs = client(sandbox.endpoint_url)
         for channel in ivs.list_channels()["channels"]:
             ivs.tag_resource(resourceArn=channel["arn"], tags={"note": MARK, f"{MARK}key": "x"})
-        ivs.create_channel(name="foreign", tags={MARK: MARK, "ivs-reconciler:stack": MARK})
+        ivs.create_channel(name="unmanaged", tags={MARK: MARK, "ivs-reconciler:stack": MARK})
         ivs.create_channel(name="left", tags={"ivs-reconciler:stack": "acme-live", "ivs-reconciler:id": MARK})
         yield made
 

@@ -93,7 +93,7 @@ class Day:
 
     def delete_outside(self) -> None:
         with self.world.ivs("stage") as ivs:
-            ours = [each for each in ivs.list_channels(maxResults=100)["channels"] if each["name"] != "foreign"]
+            ours = [each for each in ivs.list_channels(maxResults=100)["channels"] if each["name"] != "unmanaged"]
             if ours:
                 ivs.delete_channel(arn=ours[0]["arn"])
 
@@ -159,7 +159,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         world.repo.commit({"ivs-reconciler.yaml": project, "specs/quiet.yaml": spec})
         for name in world.names:
             with world.ivs(name) as ivs:
-                ivs.create_channel(name="foreign", tags={"owner": "somebody-else"})
+                ivs.create_channel(name="unmanaged", tags={"owner": "somebody-else"})
         began = world.clock.now()
         world.settle()
         world.pace = WATCHED
@@ -179,7 +179,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
             with world.ivs(name) as ivs:
                 found = sorted(channel["name"] for channel in ivs.list_channels(maxResults=100)["channels"])
             wanted = spec["channels"] if name == "watched" else day.spec["channels"]
-            assert found == sorted([*wanted, "foreign"])
+            assert found == sorted([*wanted, "unmanaged"])
         writes = {
             operation
             for operation in world.operations("watched")

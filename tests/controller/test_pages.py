@@ -98,7 +98,7 @@ def a_run(
         counts={Standing.DRIFT: drift, Standing.PENDING: pending},
         managed=40,
         unchanged=40 - drift,
-        foreign=2,
+        unmanaged=2,
     )
     return replace(run, calls=17, account_id="123456789012", region="us-west-2", **more)
 

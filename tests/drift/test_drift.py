@@ -61,7 +61,7 @@ def test_a_deleted_channel_never_looks_calm() -> None:
 def test_a_stack_that_was_never_applied_is_pending() -> None:
     report = drift(SPEC_STATE, live(unowned("channel/theirs")))
     assert (report.drifted, report.pending) == (False, True)
-    assert [foreign.name for foreign in report.foreign] == ["theirs"]
+    assert [unmanaged.name for unmanaged in report.unmanaged] == ["theirs"]
 
 
 def test_an_orphan_is_listed_and_is_no_drift() -> None:
@@ -109,7 +109,7 @@ def test_a_recording_configuration_that_failed_is_drift() -> None:
 def test_tags_of_ours_that_were_taken_off_show_as_what_they_make() -> None:
     without_stack = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, tags={STACK: None})))
     assert standings(without_stack) == {"channel/main": Standing.MISSING}
-    assert [foreign.arn for foreign in without_stack.foreign] == [arn("channel/main")]
+    assert [unmanaged.arn for unmanaged in without_stack.unmanaged] == [arn("channel/main")]
     without_id = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, tags={ID: None})))
     assert standings(without_id) == {"channel/main": Standing.MISSING}
     assert "no id tag" in without_id.notes[0]

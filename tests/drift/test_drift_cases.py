@@ -89,7 +89,7 @@ def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
             assert [path_of(change.path) for change in finding.changes] == one["paths"]
         assert one.get("says", "") in finding.explanation
     assert (2 if report.drifted else 5 if report.pending else 0) == expected["exit"]
-    assert [short(foreign.arn) for foreign in report.foreign] == expected.get("foreign", [])
+    assert [short(unmanaged.arn) for unmanaged in report.unmanaged] == expected.get("unmanaged", [])
     assert [
         f"{each.standing} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes
     ] == expected.get("ignored", [])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
 from reconciler.drift.changes import NOTHING, Known, failure_news, news
-from reconciler.drift.report import DriftReport, Finding, Foreign, Standing
+from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
 from reconciler.model.target import DEFAULT_TOPICS, Topic
@@ -22,8 +22,8 @@ def finding(
     return Finding(Address(KindName.CHANNEL, identifier), standing, explanation, f"arn:{identifier}", changes)
 
 
-def report(*found: Finding, foreign: tuple[Foreign, ...] = ()) -> DriftReport:
-    return DriftReport("prod", "123456789012", "us-west-2", found, foreign, 1, 1, drifted=bool(found), pending=False)
+def report(*found: Finding, unmanaged: tuple[UnmanagedResource, ...] = ()) -> DriftReport:
+    return DriftReport("prod", "123456789012", "us-west-2", found, unmanaged, 1, 1, drifted=bool(found), pending=False)
 
 
 LATENCY = FieldChange("/latencyMode", "NORMAL", "LOW")
@@ -78,11 +78,11 @@ def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> No
 
 
 def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
-    pending, foreign = finding(Standing.PENDING), (Foreign(KindName.CHANNEL, "arn:theirs", "x", "other"),)
-    assert news(STACK, report(pending, foreign=foreign), NOTHING) is None
-    told = news(STACK, report(pending, foreign=foreign), NOTHING, frozenset({Topic.PENDING, Topic.FOREIGN}))
+    pending, unmanaged = finding(Standing.PENDING), (UnmanagedResource(KindName.CHANNEL, "arn:theirs", "x", "other"),)
+    assert news(STACK, report(pending, unmanaged=unmanaged), NOTHING) is None
+    told = news(STACK, report(pending, unmanaged=unmanaged), NOTHING, frozenset({Topic.PENDING, Topic.UNMANAGED}))
     assert told is not None
-    assert [item.topic for item in told.new] == [Topic.PENDING, Topic.FOREIGN]
+    assert [item.topic for item in told.new] == [Topic.PENDING, Topic.UNMANAGED]
 
 
 def test_a_topic_that_nobody_wants_to_hear_of_any_more_was_not_resolved() -> None:

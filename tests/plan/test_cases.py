@@ -114,14 +114,14 @@ def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(c
         return
     after = service.run(plan)
     after = replace(case.live, resources=after.resources)
-    foreign = {
+    unmanaged = {
         resource.arn
         for group in case.live.resources.values()
         for resource in group
         if resource.tags.get(STACK) not in (None, THIS_STACK)
         or (STACK not in resource.tags and resource.arn not in {action.arn for action in plan.actions})
     }
-    assert not foreign & service.touched, "something foreign was touched"
+    assert not unmanaged & service.touched, "something unmanaged was touched"
     following = case.plan(
         live_state=after,
         later=True,

@@ -112,4 +112,4 @@ def test_every_live_resource_is_counted_once_as_ours_or_foreign() -> None:
         KindName.CHANNEL: 2,
         KindName.STREAM_KEY: 1,
     }
-    assert plan.summary.foreign == 2
+    assert plan.summary.unmanaged == 2

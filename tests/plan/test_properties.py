@@ -241,7 +241,7 @@ def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -
     spec, now = situation
     plan = plan_of(spec, now)
     ours_by_channel = {channel.arn for channel in now.of(KindName.CHANNEL) if channel.tags.get(STACK) == THIS_STACK}
-    foreign = {
+    unmanaged = {
         resource.arn
         for group in now.resources.values()
         for resource in group
@@ -251,8 +251,8 @@ def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -
     for action in plan.actions:
         for step in action.steps:
             reads = step.operation.startswith("Get")
-            assert reads or not {step.parameters.get("arn"), step.parameters.get("resourceArn")} & foreign
-        assert action.blocked is not None or action.arn not in foreign
+            assert reads or not {step.parameters.get("arn"), step.parameters.get("resourceArn")} & unmanaged
+        assert action.blocked is not None or action.arn not in unmanaged
 
 
 @TRIED

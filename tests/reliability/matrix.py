@@ -262,7 +262,7 @@ class Bench:
     def cell(self, row: Row, fault: Fault) -> str:
         """Run one cell and return what came of it; every claim of the page is asserted here."""
         with self.world() as world:
-            foreign = _foreign(world)
+            unmanaged = _unmanaged(world)
             before, after = desired(*row.before), desired(*row.after)
             assert not row.before or _complete(world.apply(before, PRUNE))
             row.prepare(world)
@@ -289,11 +289,11 @@ class Bench:
             assert kept <= {found["arn"] for found in world.everything()}, (
                 "what was made before the failure was made anew instead of completed"
             )
-            assert _seen(world, foreign) == foreign, "somebody else's resource was touched"
+            assert _seen(world, unmanaged) == unmanaged, "somebody else's resource was touched"
             return said
 
 
-def _foreign(world: World) -> dict[str, Any]:
+def _unmanaged(world: World) -> dict[str, Any]:
     """Make what is not ours: of no stack, and of another stack under an address like one of ours."""
     world.client.create_channel(name="a")
     world.client.create_channel(name="a", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
@@ -304,8 +304,8 @@ def _foreign(world: World) -> dict[str, Any]:
     return {found["arn"]: found for found in world.everything()}
 
 
-def _seen(world: World, foreign: dict[str, Any]) -> dict[str, Any]:
-    return {found["arn"]: found for found in world.everything() if found["arn"] in foreign}
+def _seen(world: World, unmanaged: dict[str, Any]) -> dict[str, Any]:
+    return {found["arn"]: found for found in world.everything() if found["arn"] in unmanaged}
 
 
 def _outcome(result: ApplyResult) -> str:

@@ -1,4 +1,4 @@
-"""The journal by itself: what is read of cut, foreign and interleaved lines, that it stays small, and that many workers share one flush."""
+"""The journal by itself: what is read of cut, unmanaged and interleaved lines, that it stays small, and that many workers share one flush."""
 
 from __future__ import annotations
 

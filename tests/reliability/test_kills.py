@@ -122,11 +122,11 @@ def _sandbox_name(address: str) -> str:
     return address.replace("playback-key-pair/", "playback-key/")
 
 
-def in_the_end(killed: Killed, expected: set[str], foreign: Mapping[str, Any]) -> None:
+def in_the_end(killed: Killed, expected: set[str], unmanaged: Mapping[str, Any]) -> None:
     """One of everything stands, the next plan is empty, and what is not ours is as it was."""
     assert standing(killed.url) == dict.fromkeys(expected, 1)
     assert run(killed.folder, "plan", "--prune", "--detailed-exitcode", env=CREDENTIALS).code == 0
-    assert client(killed.url).get_channel(arn=foreign["arn"])["channel"]["tags"] == foreign["tags"]
+    assert client(killed.url).get_channel(arn=unmanaged["arn"])["channel"]["tags"] == unmanaged["tags"]
 
 
 def names(spec: Mapping[str, Any]) -> set[str]:
@@ -186,13 +186,13 @@ def foreign_channel(url: str) -> dict[str, Any]:
 def test_forty_resources_made_and_changed_while_being_killed(tmp_path: Path) -> None:
     specs = itertools.cycle((forty(0, "one", 21), forty(30, "two", 18)))
     with served() as url:
-        foreign = foreign_channel(url)
+        unmanaged = foreign_channel(url)
         killed = Killed(project(tmp_path, url, next(specs)), url, seed=40)
         while killed.kills < ENOUGH:
             spec = next(specs)
             rewrite(killed.folder, spec)
             killed.until_done(most=2)
-            in_the_end(killed, names(spec), foreign)
+            in_the_end(killed, names(spec), unmanaged)
     assert any("did not come to its end; it was in the middle of" in note for note in killed.said), killed.said
 
 
@@ -205,20 +205,20 @@ def test_four_hundred_resources_made_while_being_killed(tmp_path: Path) -> None:
     spec = {**small, "channels": {f"c{number:03}": {"recordingConfiguration": "archive"} for number in range(399)}}
     specs = itertools.cycle((spec, small))
     with served() as url:
-        foreign = foreign_channel(url)
+        unmanaged = foreign_channel(url)
         killed = Killed(project(tmp_path, url, spec), url, seed=400)
         while killed.kills < ENOUGH:
             due = next(specs)
             rewrite(killed.folder, due)
             killed.until_done(most=16)
-            in_the_end(killed, names(due), foreign)
+            in_the_end(killed, names(due), unmanaged)
 
 
 @pytest.mark.slow
 def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
     spec = forty(0, "one", 12)
     with served() as url:
-        foreign = foreign_channel(url)
+        unmanaged = foreign_channel(url)
         control(url, "add_fault", effect="delay", operation="List*", seconds=0.4, times=None)
         folders = [project(tmp_path / name, url, spec) for name in ("one", "two")]
         command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve"]
@@ -233,7 +233,7 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
         control(url, "clear_faults")
         assert [process.returncode for process in both] == [0, 0], said
         assert "another apply made it" in "".join(said), "they did not meet"
-        in_the_end(Killed(folders[0], url, 0), names(spec), foreign)
+        in_the_end(Killed(folders[0], url, 0), names(spec), unmanaged)
 
 
 def control(url: str, name: str, **members: object) -> None:

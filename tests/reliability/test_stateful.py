@@ -106,7 +106,7 @@ class Account(RuleBasedStateMachine):
             person.root.mkdir()
             person.draw = random.Random(person.root.name).random
         self.spec = desired()
-        self.foreign: dict[str, Any] = {}
+        self.unmanaged: dict[str, Any] = {}
         self.on_air: dict[str, Any] = {}
         self.keys: dict[str, set[str]] = {}
         self.kept: dict[str, Any] = {}
@@ -138,7 +138,7 @@ class Account(RuleBasedStateMachine):
         CLIENT.create_channel(name="a")
         CLIENT.create_channel(name="b", tags={STACK: "other", "ivs-reconciler:id": "b"})
         CLIENT.create_playback_restriction_policy(name="theirs")
-        self.foreign = self.standing()
+        self.unmanaged = self.standing()
 
     @rule(label=st.sampled_from(LABELS))
     def keys_are_due_for_rotation(self, label: str) -> None:
@@ -301,7 +301,7 @@ class Account(RuleBasedStateMachine):
     @invariant()
     def nobody_else_is_touched(self) -> None:
         standing = self.standing()
-        assert {arn: standing.get(arn) for arn in self.foreign} == self.foreign
+        assert {arn: standing.get(arn) for arn in self.unmanaged} == self.unmanaged
 
     @invariant()
     def what_is_protected_stays(self) -> None:

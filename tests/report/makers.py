@@ -97,7 +97,7 @@ def a_target(
         adopt=verbs[Verb.ADOPT],
         forget=verbs[Verb.FORGET],
         unchanged=41,
-        foreign=3,
+        unmanaged=3,
         orphaned=len(orphans),
         blocked=sum(1 for action in actions if action.blocked),
     )

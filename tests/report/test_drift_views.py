@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
 from reconciler.drift.codec import drift_json, read_drift
-from reconciler.drift.report import AtDefault, Blame, Deed, DriftReport, Finding, Foreign, Ignored, Standing
+from reconciler.drift.report import AtDefault, Blame, Deed, DriftReport, Finding, Ignored, Standing, UnmanagedResource
 from reconciler.model.address import Address, KindName
 from reconciler.report import html, markdown
 from reconciler.report import text as drift_text
@@ -46,7 +46,7 @@ reports = st.builds(
     texts,
     texts,
     st.lists(findings, max_size=6).map(tuple),
-    st.lists(st.builds(Foreign, st.sampled_from(KindName), texts, texts, texts), max_size=3).map(tuple),
+    st.lists(st.builds(UnmanagedResource, st.sampled_from(KindName), texts, texts, texts), max_size=3).map(tuple),
     st.just(9),
     st.just(3),
     st.booleans(),
@@ -62,9 +62,9 @@ reports = st.builds(
 
 
 def a_report(*found: Finding, name: str = "prod") -> DriftReport:
-    foreign = (
-        Foreign(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Theirs000001"), "lobby", "other-team"),
-        Foreign(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Nobodys00001"), "", ""),
+    unmanaged = (
+        UnmanagedResource(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Theirs000001"), "lobby", "other-team"),
+        UnmanagedResource(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Nobodys00001"), "", ""),
     )
     drifted = any(one.standing in (Standing.DRIFT, Standing.MISSING) for one in found)
     return DriftReport(
@@ -72,7 +72,7 @@ def a_report(*found: Finding, name: str = "prod") -> DriftReport:
         "123456789012",
         "us-west-2",
         found,
-        foreign,
+        unmanaged,
         12,
         8,
         drifted,

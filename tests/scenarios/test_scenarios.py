@@ -42,7 +42,7 @@ def test_every_apply_is_followed_by_an_empty_plan(
         (folder / "keys" / key.name).write_text(key.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / ".sandbox").mkdir()
     with outside(folder) as (ivs, _):
-        ivs.create_channel(name="foreign", tags={"ivs-reconciler:stack": "somebody-else", "ivs-reconciler:id": "a"})
+        ivs.create_channel(name="unmanaged", tags={"ivs-reconciler:stack": "somebody-else", "ivs-reconciler:id": "a"})
         before = ivs.list_channels()["channels"]
     for number, state in enumerate(scenario["states"], start=1):
         rewrite(folder, state["spec"])

@@ -121,7 +121,7 @@ def test_a_variable_that_is_not_set_fails_its_channel_alone() -> None:
 
 def test_a_channel_hears_of_its_targets_and_topics_alone() -> None:
     deaf = Channel("deaf", Way.SLACK, url_env="OPS_URL", targets=frozenset({"dev"}))
-    picky = Channel("picky", Way.SLACK, url_env="OPS_URL", topics=frozenset({Topic.FOREIGN}))
+    picky = Channel("picky", Way.SLACK, url_env="OPS_URL", topics=frozenset({Topic.UNMANAGED}))
     assert told((deaf, picky), (DRIFTED,), Kept()) == ()
 
 
