@@ -11,9 +11,7 @@ A problem that comes from the defaults is reported once, in the project file, an
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -119,11 +117,6 @@ _OF_ITS_OWN = frozenset({"name", "tags", "streamKey"})
 
 def load_desired(project: Project, target: Target) -> DesiredState:
     """Read, judge and build the desired state of one target. Raises ``SpecError`` with every problem of all its files."""
-    with _collector_paused():
-        return _load(project, target)
-
-
-def _load(project: Project, target: Target) -> DesiredState:
     problems = Problems()
     sources, complete = read_specs(project, target, problems)
     entries = gather(sources, problems)
@@ -152,18 +145,6 @@ def _load(project: Project, target: Target) -> DesiredState:
         ignore_tags=project.ignore_tags,
         warnings=warnings_of(entries, resources),
     )
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Loading makes many objects and no cycles; looking for cycles meanwhile would cost a sixth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _order(address: Address) -> tuple[int, str, str]:

@@ -7,15 +7,14 @@ pydantic's ``input`` is never used: a value is quoted only through ``shown``, wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from reconciler.model.address import KindName
 from reconciler.spec import models, project_models
 from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
 
@@ -63,28 +62,40 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
 _NO_SECRETS = "AWS makes the key and its value; a spec never holds it: write streamKey: {} and keep the value out of the repository"
 
 
-def faults_of_resource(kind: KindName, body: object) -> Iterator[Fault]:
-    """Yield what is wrong with the shape of one resource of this kind."""
-    return faults_of(models.MODELS[kind], body)
-
-
-def faults_of_project(raw: object) -> Iterator[Fault]:
-    """Yield what is wrong with the shape of a project file."""
-    return faults_of(project_models.ProjectFile, raw)
-
-
-def faults_of(model: type[BaseModel], raw: object) -> Iterator[Fault]:
-    """Yield what the model finds wrong with ``raw``, if there is anything."""
+def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
+    """Return what the model finds wrong with ``raw``."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
-        yield from _translated(model, raw, error)
+        return [
+            _WORDS.get(found["type"], _other)(
+                _Found(model, *_walk(raw, found["loc"]), found.get("ctx", {}), found["msg"])
+            )
+            for found in error.errors(include_url=False, include_input=False)
+        ]
+    return []
 
 
-def _translated(model: type[BaseModel], raw: object, error: ValidationError) -> Iterator[Fault]:
-    for found in error.errors(include_url=False, include_input=False):
-        path, value, at_key = _walk(raw, found["loc"])
-        yield _fault(model, path, value, found["type"], found.get("ctx", {}), found["msg"], at_key=at_key)
+class _Found(NamedTuple):
+    """One error of pydantic's: what it says, and what is in the user's file."""
+
+    model: type[BaseModel]
+    path: KeyPath
+    value: object
+    at_key: bool
+    context: Mapping[str, Any]
+    message: str
+
+    @property
+    def name(self) -> str:
+        return dotted(self.path)
+
+    @property
+    def subject(self) -> str:
+        return f"a key of {dotted(self.path[:-1])}" if self.at_key else self.name
+
+    def fault(self, what: str, hint: str) -> Fault:
+        return Fault(self.path, what, hint, self.at_key)
 
 
 def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, bool]:
@@ -107,85 +118,126 @@ def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, boo
     return tuple(path), here, False
 
 
-def _fault(  # noqa: C901, PLR0911, PLR0912 - one arm for each of pydantic's errors
-    model: type[BaseModel],
-    path: KeyPath,
-    value: object,
-    kind: str,
-    context: Mapping[str, Any],
-    message: str,
-    *,
-    at_key: bool,
-) -> Fault:
-    name = dotted(path)
-    match kind:
-        case "missing":
-            return Fault(path[:-1], f"{name} is missing", "add it")
-        case "extra_forbidden":
-            return _unknown_field(model, path)
-        case "literal_error":
-            return _not_one_of(path, value, _choices(model, path))
-        case "string_type":
-            hint = (
-                "write it in quotes"
-                if isinstance(value, bool | int | float)
-                else 'write text, or "" for none'
-                if value is None
-                else "write text"
-            )
-            return Fault(path, f"{name} is {sort_of(value)} where text is needed", hint)
-        case "bool_type":
-            return Fault(
-                path, f"{name} is {_quoted(value)} where true or false is needed", "write true or false, without quotes"
-            )
-        case "int_type":
-            return Fault(path, f"{name} is {_quoted(value)} where a whole number is needed", _range_hint(model, path))
-        case "greater_than_equal" | "less_than_equal":
-            return Fault(path, f"{name} is {shown(value)}", _range_hint(model, path))
-        case "string_pattern_mismatch":
-            what, hint = _pattern_words(context["pattern"], path, value)
-            # What stands where a variable's name belongs is likely to be what the variable should hold.
-            quoted = "(not shown here)" if context["pattern"] == project_models.VARIABLE_PATTERN else shown(value)
-            return Fault(path, f"{quoted} {what}" if at_key else f"{name} {quoted} {what}", hint, at_key)
-        case "string_too_long":
-            limit = context["max_length"]
-            named = f"a key of {dotted(path[:-1])}" if at_key else name
-            return Fault(
-                path,
-                f"{named} has {len(str(value))} characters; AWS allows {limit}",
-                f"shorten it to {limit} characters",
-                at_key,
-            )
-        case "string_too_short":
-            named = f"a key of {dotted(path[:-1])}" if at_key else name
-            return Fault(
-                path,
-                f"{named} is {'too short' if value else 'empty'}",
-                f"write at least {context['min_length']} characters" if value else "write something",
-                at_key,
-            )
-        case "too_long":
-            return Fault(
-                path,
-                f"{name} has {context['actual_length']} entries; AWS allows {context['max_length']}",
-                f"remove {context['actual_length'] - context['max_length']}",
-            )
-        case "too_short":
-            return Fault(path, f"{name} is empty", "write at least one")
-        case "list_type":
-            return Fault(
-                path,
-                f"{name} is {sort_of(value)} where a list is needed",
-                "write [...], or one entry a line, each after a dash",
-            )
-        case "union_tag_not_found":
-            return Fault(path, f"{name} is {sort_of(value)}", "write the PEM text, or {file: path}")
-        case "dict_type" | "model_type" | "model_attributes_type":
-            hint = _NO_SECRETS if path[-1:] == ("streamKey",) and isinstance(value, str) else "write fields below it"
-            what = f"{name} is {sort_of(value)}" if name else f"{sort_of(value)} stands"
-            return Fault(path, f"{what} where a mapping is needed", hint)
+def _missing(found: _Found) -> Fault:
+    return Fault(found.path[:-1], f"{found.name} is missing", "add it")
+
+
+def _unknown_field(found: _Found) -> Fault:
+    path, last = found.path, str(found.path[-1])
+    known = _fields(found.model, path[:-1])
+    named = f'"{found.name}"' if shown(last).startswith('"') else shown(last)
+    if path[-2:-1] == ("streamKey",) and not nearest(last, known):
+        hint = _NO_SECRETS
+    elif path[:-1] == ("defaults", "channel") and last in models.Channel.model_fields:
+        hint = "write it in each channel"
+    else:
+        hint = suggestion(last, known, otherwise=f"the fields are {', '.join(known)}")
+    return Fault(path, f"unknown field {named}", hint, at_key=True)
+
+
+def _not_one_of(found: _Found) -> Fault:
+    choices = _choices(found.model, found.path)
+    near = nearest(found.value, choices) if isinstance(found.value, str) else ""
+    return found.fault(
+        f"{found.name} {_quoted(found.value)} is not one of {', '.join(choices)}",
+        f"write {near}" if near else "write one of them",
+    )
+
+
+def _not_text(found: _Found) -> Fault:
+    match found.value:
+        case bool() | int() | float():
+            hint = "write it in quotes"
+        case None:
+            hint = 'write text, or "" for none'
         case _:
-            return Fault(path, f"{name}: {message[:1].lower()}{message[1:]}", "", at_key)
+            hint = "write text"
+    return found.fault(f"{found.name} is {sort_of(found.value)} where text is needed", hint)
+
+
+def _not_bool(found: _Found) -> Fault:
+    what = f"{found.name} is {_quoted(found.value)} where true or false is needed"
+    return found.fault(what, "write true or false, without quotes")
+
+
+def _not_whole(found: _Found) -> Fault:
+    what = f"{found.name} is {_quoted(found.value)} where a whole number is needed"
+    return found.fault(what, _range_hint(found.model, found.path))
+
+
+def _out_of_range(found: _Found) -> Fault:
+    return found.fault(f"{found.name} is {shown(found.value)}", _range_hint(found.model, found.path))
+
+
+def _pattern_mismatch(found: _Found) -> Fault:
+    pattern = found.context["pattern"]
+    what, hint = _pattern_words(pattern, found.path, found.value)
+    # What stands where a variable's name belongs is likely to be what the variable should hold.
+    quoted = "(not shown here)" if pattern == project_models.VARIABLE_PATTERN else shown(found.value)
+    return found.fault(f"{quoted} {what}" if found.at_key else f"{found.name} {quoted} {what}", hint)
+
+
+def _too_long_text(found: _Found) -> Fault:
+    limit = found.context["max_length"]
+    what = f"{found.subject} has {len(str(found.value))} characters; AWS allows {limit}"
+    return found.fault(what, f"shorten it to {limit} characters")
+
+
+def _too_short_text(found: _Found) -> Fault:
+    if not found.value:
+        return found.fault(f"{found.subject} is empty", "write something")
+    return found.fault(f"{found.subject} is too short", f"write at least {found.context['min_length']} characters")
+
+
+def _too_many(found: _Found) -> Fault:
+    count, limit = found.context["actual_length"], found.context["max_length"]
+    return found.fault(f"{found.name} has {count} entries; AWS allows {limit}", f"remove {count - limit}")
+
+
+def _too_few(found: _Found) -> Fault:
+    return found.fault(f"{found.name} is empty", "write at least one")
+
+
+def _not_list(found: _Found) -> Fault:
+    what = f"{found.name} is {sort_of(found.value)} where a list is needed"
+    return found.fault(what, "write [...], or one entry a line, each after a dash")
+
+
+def _not_mapping(found: _Found) -> Fault:
+    is_secret = found.path[-1:] == ("streamKey",) and isinstance(found.value, str)
+    what = f"{found.name} is {sort_of(found.value)}" if found.name else f"{sort_of(found.value)} stands"
+    return found.fault(f"{what} where a mapping is needed", _NO_SECRETS if is_secret else "write fields below it")
+
+
+def _neither_pem_nor_file(found: _Found) -> Fault:
+    return found.fault(f"{found.name} is {sort_of(found.value)}", "write the PEM text, or {file: path}")
+
+
+def _other(found: _Found) -> Fault:
+    return found.fault(f"{found.name}: {found.message[:1].lower()}{found.message[1:]}", "")
+
+
+_WORDS: Mapping[str, Callable[[_Found], Fault]] = {
+    "missing": _missing,
+    "extra_forbidden": _unknown_field,
+    "literal_error": _not_one_of,
+    "string_type": _not_text,
+    "bool_type": _not_bool,
+    "int_type": _not_whole,
+    "greater_than_equal": _out_of_range,
+    "less_than_equal": _out_of_range,
+    "string_pattern_mismatch": _pattern_mismatch,
+    "string_too_long": _too_long_text,
+    "string_too_short": _too_short_text,
+    "too_long": _too_many,
+    "too_short": _too_few,
+    "list_type": _not_list,
+    "dict_type": _not_mapping,
+    "model_type": _not_mapping,
+    "model_attributes_type": _not_mapping,
+    "union_tag_not_found": _neither_pem_nor_file,
+}
+"""pydantic's type of an error -> what is said of it."""
 
 
 def id_fault(identifier: str) -> Fault:
@@ -194,33 +246,8 @@ def id_fault(identifier: str) -> Fault:
     return Fault((), f"{shown(identifier)} {what}", hint, at_key=True)
 
 
-def _not_one_of(path: KeyPath, value: object, choices: tuple[str, ...]) -> Fault:
-    near = nearest(value, choices) if isinstance(value, str) else ""
-    return Fault(
-        path,
-        f"{dotted(path)} {_quoted(value)} is not one of {', '.join(choices)}",
-        f"write {near}" if near else "write one of them",
-    )
-
-
 def _quoted(value: object) -> str:
     return sort_of(value) if isinstance(value, dict | list) or value is None else shown(value)
-
-
-def _unknown_field(model: type[BaseModel], path: KeyPath) -> Fault:
-    last = str(path[-1])
-    known = _fields(model, path[:-1])
-    named = f'"{dotted(path)}"' if shown(last).startswith('"') else shown(last)
-    if path[-2:-1] == ("streamKey",) and not nearest(last, known):
-        return Fault(path, f"unknown field {named}", _NO_SECRETS, at_key=True)
-    if path[:-1] == ("defaults", "channel") and last in models.Channel.model_fields:
-        return Fault(path, f"unknown field {named}", "write it in each channel", at_key=True)
-    return Fault(
-        path,
-        f"unknown field {named}",
-        suggestion(last, known, otherwise=f"the fields are {', '.join(known)}"),
-        at_key=True,
-    )
 
 
 def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:

@@ -30,7 +30,11 @@ from reconciler.model.target import (
     Way,
     seconds_of,
 )
+from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
+from reconciler.spec.project_models import ProjectFile
+from reconciler.spec.rules import both_forms, count_fault, ignored, tag_faults
+from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
 
@@ -141,14 +145,9 @@ def _faults(raw: object) -> Iterator[Fault]:
         return
     given = {key: value for key, value in raw.items() if value is not None}
     faulty: set[KeyPath] = set()
-    from reconciler.spec import shapes  # noqa: PLC0415 - whoever only needs the names of this module does not pay for the validator
-
-    if not shapes.accepts(shapes.PROJECT)(given):
-        from reconciler.spec.model_errors import faults_of_project  # noqa: PLC0415 - words are needed only where something is wrong
-
-        for fault in faults_of_project(given):
-            faulty.add(fault.path)
-            yield fault
+    for fault in faults_of(ProjectFile, given):
+        faulty.add(fault.path)
+        yield fault
     for name, target in _mapping(given, "targets").items():
         if isinstance(target, dict):
             # Fields whose shape is wrong are left out, so that the others can still be judged.
@@ -232,9 +231,6 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
 
 
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    from reconciler.spec.rules import both_forms, count_fault, ignored, tag_faults  # noqa: PLC0415 - kept with the other imports that only reading needs  # noqa: PLC0415
-    from reconciler.spec.stream_key_options import SAMPLE, sink_of  # noqa: PLC0415
-
     channel = raw.get("channel") or {}
     tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}
     found: list[tuple[tuple[str, ...], Fault]] = [(("defaults", "tags"), fault) for fault in tag_faults(tags)]

@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.spec import shapes
+from reconciler.spec.model_errors import faults_of, id_fault
+from reconciler.spec.models import MODELS
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
-from reconciler.spec.yaml import Source
-
-if TYPE_CHECKING:
-    from reconciler.spec.yaml import Mark
+from reconciler.spec.yaml import Mark, Source
 
 SECTIONS: Mapping[str, KindName] = {
     kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY
@@ -104,12 +102,11 @@ def _gather_section(
     problems: Problems,
 ) -> None:
     section = KINDS[kind].section
-    marks = source.ids[number]
+    model = MODELS[kind]
     is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
-    accepts = shapes.accepts(kind.value)
     for identifier, body in bodies.items():
         address = Address(kind, identifier)
-        mark = marks.get((section, identifier)) or source.mark((section, identifier), document=number, at_key=True)
+        mark = source.mark((section, identifier), document=number, at_key=True)
         nulls: tuple[str, ...] = ()
         if body is None:
             body = {}  # noqa: PLW2901 - nothing written is the same as an empty mapping
@@ -123,10 +120,8 @@ def _gather_section(
             }
         entry = Entry(address, body, source, number, mark, nulls)
         if not is_id(identifier):
-            from reconciler.spec.model_errors import id_fault  # noqa: PLC0415 - words are needed only where something is wrong
-
-            wrong = id_fault(identifier)
-            problems.add(source.name, mark, wrong.what, wrong.hint)
+            fault = id_fault(identifier)
+            problems.add(source.name, mark, fault.what, fault.hint)
         earlier = entries.setdefault(address, entry)
         if earlier is not entry:
             problems.add(
@@ -136,10 +131,7 @@ def _gather_section(
                 "give one of the two another id",
                 address=entry.label,
             )
-        if not accepts(body):
-            from reconciler.spec.model_errors import faults_of_resource  # noqa: PLC0415 - likewise
-
-            faults = list(faults_of_resource(kind, body))
+        if faults := faults_of(model, body):
             for fault in faults:
                 entry.note(problems, fault)
             _leave_out(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))

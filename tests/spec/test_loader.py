@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.spec.yaml import MAX_DEPTH, Cache, MarkTree, load
+from reconciler.spec.yaml import MAX_DEPTH, Cache, Source, load, marks_of, read_events
 
 
 def read(text: str | bytes) -> Any:
@@ -191,6 +191,12 @@ def test_what_is_refused_is_named_with_its_place(text: str | bytes, expected: st
     assert flaws(text) == [expected]
 
 
+def test_every_repetition_of_a_key_names_the_first_one() -> None:
+    assert flaws("a: 1\na: 2\na: 3\n") == [
+        f'{line}:1 the key "a" stands here again; it stood first in line 1, column 1' for line in (2, 3)
+    ]
+
+
 def test_several_troubles_of_one_file_are_all_reported() -> None:
     assert len(flaws("1: a\nb: !Ref c\nd: e\nd: f\n")) == 3
 
@@ -225,14 +231,13 @@ def test_nesting_without_end_is_refused(opening: str) -> None:
     assert time.process_time() - begun < 1
 
 
-def test_the_parser_of_pyyaml_itself_gives_the_same_marks() -> None:
+def test_the_parser_of_pyyaml_itself_gives_the_same_values_and_marks() -> None:
     text = b"channels:\n  a: &x {b: [1, 2], <<: {c: d}}\n  e: *x\n"
-    from reconciler.spec import yaml as marks
-
-    quick = MarkTree.of(text)
-    slow_roots: list[marks.Node] = []
-    marks._grow(yaml.BaseLoader(text), slow_roots)
-    assert slow_roots == quick.documents
+    quick, slow = Source("x", text), Source("x", text)
+    read_events(quick, Cache())
+    read_events(slow, Cache(), yaml.BaseLoader)
+    assert slow.documents == quick.documents == [{"channels": {"a": (a := {"b": [1, 2], "c": "d"}), "e": a}}]
+    assert marks_of(text, yaml.BaseLoader) == marks_of(text)
 
 
 @pytest.mark.parametrize(
