@@ -56,11 +56,10 @@ types: $(VENV)/.dev ## mypy, strict
 imports: $(VENV)/.dev ## the import contracts of pyproject.toml
 	@$(BIN)/lint-imports --no-cache
 
-schemas: $(VENV)/.run ## write schemas/ anew from the models
-	@$(BIN)/python -m reconciler.spec.write_shapes
+schemas: $(VENV)/.run ## write schemas/ from the models
 	@$(BIN)/python -m reconciler schema --write schemas
 
-docs: $(VENV)/.dev ## write the generated parts of the docs anew
+docs: $(VENV)/.dev ## write the generated parts of the docs
 	@$(BIN)/python -m tests.transcript --write
 
 docs-check: $(VENV)/.dev ## fail where schemas/ or a generated part of the docs is not fresh
@@ -70,7 +69,7 @@ docs-check: $(VENV)/.dev ## fail where schemas/ or a generated part of the docs 
 bench: $(VENV)/.bench ## measure: calls, CPU and memory as ratios and counts
 	@$(BIN)/python -m bench
 
-lock: $(VENV)/.dev ## resolve the requirement files anew
+lock: $(VENV)/.dev ## resolve the requirement files
 	@$(PIP) install uv
 	@set -e; compile() { name=$$1; shift; \
 	  $(BIN)/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; }; \
