@@ -59,10 +59,11 @@ imports: $(VENV)/.dev ## the import contracts of pyproject.toml
 schemas: $(VENV)/.run ## write schemas/ from the models
 	@$(BIN)/python -m reconciler schema --write schemas
 
-docs: $(VENV)/.dev ## write the generated parts of the docs
+docs: $(VENV)/.dev ## regenerate the output shown in README.md and docs/
 	@$(BIN)/python -m tests.transcript --write
+	@$(BIN)/python -m tests.guide --write
 
-docs-check: $(VENV)/.dev ## fail where schemas/ or a generated part of the docs is not fresh
+docs-check: $(VENV)/.dev ## fail if schemas/ or the docs are out of date
 	@$(BIN)/python -m reconciler schema --check schemas
 	@$(BIN)/python -m pytest tests/test_docs.py -q -n 0
 

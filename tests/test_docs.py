@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,14 @@ from tests import transcript
 from tests.cli.support import run
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+CURRENT = [page for page in PAGES if page.name not in {"CHANGELOG.md", "decisions.md"}]
+"""Pages that name nothing that was renamed or rejected."""
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -59,14 +68,75 @@ def test_the_spec_in_the_readme_is_valid_and_plans(tmp_path: Path) -> None:
     assert run(tmp_path, "drift", "--target", "dev").code == 0
 
 
+def prose(text: str) -> str:
+    """Return a page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that forges give the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_verb_and_link_on_a_page_exists(page: Path) -> None:
+def test_every_link_and_anchor_of_a_page_exists(page: Path) -> None:
+    text = prose(page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)|(?:src|srcset)=\"(?!https?:)([^\"]+)\"", text)
+    for link in (first or second for first, second in links):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_repository_on_a_page_exists(page: Path) -> None:
+    text = prose(page.read_text(encoding="utf-8"))
+    for path in re.findall(r"`((?:reconciler|tests|docs|examples|schemas|requirements)/[\w./-]*)`", text):
+        assert "NAME" in path or path in GONE or (ROOT / path).exists(), path
+
+
+GONE = {"docs/gitops.md"}
+"""Files that the changelog names because they were removed."""
+
+
+def test_the_layers_of_the_architecture_page_are_those_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    picture = re.findall(r"^```\n(.*?)^```", ARCHITECTURE, re.MULTILINE | re.DOTALL)[0]
+    drawn = [line.split()[0] for line in picture.splitlines()]
+    assert drawn == [layer.strip().removeprefix("reconciler.") for row in layers for layer in row.split("|")]
+
+
+def test_every_name_on_the_architecture_page_exists() -> None:
+    packages = {path.stem for path in (ROOT / "reconciler").iterdir() if path.suffix in {"", ".py"}}
+    names = {name for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", ARCHITECTURE) if name.split(".")[0] in packages}
+    assert len(names) > 20
+    for name in sorted(names):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"reconciler.{module}"), attribute), name
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_verb_and_option_on_a_page_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    known = set(verbs())
-    used = set(re.findall(r"^\$ (?:\.venv/bin/)?ivs-reconciler ([a-z-]+)", text, re.MULTILINE))
-    assert used <= known
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (page.parent / link).exists(), link
+    used = set(re.findall(r"^(?:\$ )?(?:\.venv/bin/)?ivs-reconciler ([a-z][a-z-]+)", text, re.MULTILINE))
+    assert used <= set(verbs())
+    spans = re.findall(r"`((?:ivs-reconciler |--)[^`]*|(?:" + "|".join(verbs()) + r") --[^`]*)`", prose(text))
+    named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
+    assert named <= options(build_parser()) | OTHERS
+
+
+OTHERS = {"--build-arg"}
+"""Options of other programs that pages name."""
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """Return every option of a parser and of the verbs below it."""
+    found = {option for action in parser._actions for option in action.option_strings}
+    below = [item for item in parser._actions if isinstance(item, argparse._SubParsersAction)]
+    return found.union(*(options(child) for item in below for child in item.choices.values()))
 
 
 def test_the_makefile_has_every_target_that_is_promised() -> None:

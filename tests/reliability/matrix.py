@@ -123,8 +123,8 @@ def _rows_of(kind: Kind) -> Iterator[Row]:
     name = kind.name
     if name is KindName.STREAM_KEY:
         yield Row(name, "create", kind.create, _one(name), _one(name), _without_key)
-        yield Row(name, "born with its channel: create", "CreateChannel", (), _one(name))
-        yield Row(name, "born with its channel: tag", "TagResource", (), _one(name))
+        yield Row(name, "created with its channel: create", "CreateChannel", (), _one(name))
+        yield Row(name, "created with its channel: tag", "TagResource", (), _one(name))
     else:
         yield Row(name, "create", kind.create, (), _one(name))
         if kind.ready:
@@ -170,14 +170,14 @@ def _rotations() -> Iterator[Row]:
         ("delete", kind.delete),
         ("create", kind.create),
         ("read the value", kind.get),
-        ("note that it is there", "TagResource"),
+        ("record that it is published", "TagResource"),
     ):
         yield Row(kind.name, f"rotation: {step}", operation, key("1"), key("2"))
-    yield Row(kind.name, "born with its channel: read the value", kind.get, (), key(""))
-    yield Row(kind.name, "hand-over: new secret", kind.get, key("1", None), key("2"), store="CreateSecret")
-    yield Row(kind.name, "hand-over: secret", kind.get, key("1"), key("2"), store="PutSecretValue")
+    yield Row(kind.name, "created with its channel: read the value", kind.get, (), key(""))
+    yield Row(kind.name, "publish: new secret", kind.get, key("1", None), key("2"), store="CreateSecret")
+    yield Row(kind.name, "publish: secret", kind.get, key("1"), key("2"), store="PutSecretValue")
     yield Row(
-        kind.name, "hand-over: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter"
+        kind.name, "publish: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter"
     )
 
 
@@ -194,12 +194,12 @@ def _stops() -> Iterator[Row]:
         ("new key", "CreateStreamKey"),
     )
     for step, operation in (*steps, ("read the value", "GetStreamKey")):
-        yield Row(KindName.CHANNEL, f"on air: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
+        yield Row(KindName.CHANNEL, f"live: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
     old, new = (
         (wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=SECRET)) for rotation in ("1", "2")
     )
     for step, operation in steps[1:3]:
-        yield Row(KindName.STREAM_KEY, f"rotation on air: {step}", operation, old, new, _on_air, options)
+        yield Row(KindName.STREAM_KEY, f"rotation while live: {step}", operation, old, new, _on_air, options)
 
 
 def _half_made() -> Iterator[Row]:

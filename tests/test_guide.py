@@ -1,0 +1,41 @@
+"""The pages of ``docs/`` are run, command by command, and show what the commands print."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.guide import PAGES, commands, masked, page, run_page
+
+NEEDED = {"controller": ("curl", "ssh-keygen"), "write-specs": ("openssl",)}
+FEWEST = {
+    "get-started": 10,
+    "write-specs": 8,
+    "plan-and-apply": 8,
+    "preview": 12,
+    "drift": 15,
+    "controller": 20,
+    "secrets": 4,
+    "permissions": 2,
+}
+"""How many commands a page has at least, so that a change of its format cannot hide them from the test."""
+
+
+def test_every_page_has_a_fewest() -> None:
+    assert set(FEWEST) == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_print_what_it_shows(name: str, tmp_path: Path) -> None:
+    for program in NEEDED.get(name, ()):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    text = page(name)
+    expected = commands(text)
+    assert len([command for command in expected if not command.file]) >= FEWEST[name]
+    for command, printed in zip(expected, run_page(text, tmp_path), strict=True):
+        assert masked(printed) == masked(command.output), f"{command.text}: run make docs"
+    for log in tmp_path.rglob("*.log"):
+        assert "Traceback" not in log.read_text(encoding="utf-8")
