@@ -176,9 +176,7 @@ def _rotations() -> Iterator[Row]:
     yield Row(kind.name, "created with its channel: read the value", kind.get, (), key(""))
     yield Row(kind.name, "publish: new secret", kind.get, key("1", None), key("2"), store="CreateSecret")
     yield Row(kind.name, "publish: secret", kind.get, key("1"), key("2"), store="PutSecretValue")
-    yield Row(
-        kind.name, "publish: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter"
-    )
+    yield Row(kind.name, "publish: parameter", kind.get, key("1", PARAMETER), key("2", PARAMETER), store="PutParameter")
 
 
 def _stops() -> Iterator[Row]:
