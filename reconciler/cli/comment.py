@@ -21,7 +21,7 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.forge.ci import Surroundings
+    from reconciler.forge.ci import CiRun
     from reconciler.forge.client import Access
     from reconciler.git.comments import Report
     from reconciler.model.address import Address
@@ -86,36 +86,43 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 3 if the forge refused to write and the text went to the job summary."""
     from reconciler.errors import ForgeRefused
-    from reconciler.forge.ci import surroundings
+    from reconciler.forge.ci import detect_ci
     from reconciler.forge.open import open_forge
-    from reconciler.git.comments import SUMMARY_LIMIT, Setting, Wish, pieces, post, summarise
+    from reconciler.git.comments import (
+        SUMMARY_LIMIT,
+        Destination,
+        Origin,
+        append_to_summary,
+        post_report,
+        target_comments,
+    )
 
     context = context_of(args)
-    around = surroundings(os.environ)
+    ci = detect_ci(os.environ)
     # First: a missing client or token is reported before minutes are spent on a plan.
-    forge = None if args.dry_run else open_forge(_access(args, around))
+    forge = None if args.dry_run else open_forge(_access(args, ci))
     head, base, run_url = (
-        args.commit or around.head,
-        args.base_commit or around.base,
-        args.artifact_url or around.run_url,
+        args.commit or ci.head,
+        args.base_commit or ci.base,
+        args.artifact_url or ci.run_url,
     )
-    number = args.number or around.number
+    number = args.number or ci.number
     report, refusals = _report(args, context)
     head = head or (report.plan.git_commit or "" if report.plan else "")
     if forge and not args.issue and number is None and not head:
         raise UsageError("no pull or merge request found; use --number, or --commit with its merge commit")
-    said = pieces(report, context.targets, Setting(head, base, run_url, refusals))
+    comments = target_comments(report, context.targets, Origin(head, base, run_url, refusals))
     if forge is None:
-        for piece in said:
-            sys.stdout.write(piece.whole(SUMMARY_LIMIT, 0).rstrip() + "\n")
+        for comment in comments:
+            sys.stdout.write(comment.render(SUMMARY_LIMIT, 0).rstrip() + "\n")
         return ExitCode.OK
     # A commit known only from the plan may be the trial merge of a CI run, which is not the head of any branch.
-    current = report.plan is not None and bool(args.commit or around.head)
-    wish = Wish(args.issue, args.always, args.status, number, head, current, run_url)
+    current = report.plan is not None and bool(args.commit or ci.head)
+    destination = Destination(args.issue, args.always, args.status, number, head, current, run_url)
     try:
-        post(forge, report.stack, said, wish, lambda line: print(line, flush=True))
+        post_report(forge, report.stack, comments, destination, lambda line: print(line, flush=True))
     except ForgeRefused as error:
-        left = summarise(said, around.summary)
+        left = append_to_summary(comments, ci.summary)
         sys.stdout.write(left)
         raise ForgeRefused(
             f"{error}; the text is {'above' if left else 'in the job summary'}", status=error.status
@@ -123,20 +130,20 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _access(args: argparse.Namespace, around: Surroundings) -> Access:
+def _access(args: argparse.Namespace, ci: CiRun) -> Access:
     from reconciler.forge.ci import GITHUB_API, GITLAB_API, TOKEN_NAMES
     from reconciler.forge.client import Access
 
-    provider = args.provider or around.provider
-    repository = args.repository or around.repository
+    provider = args.provider or ci.provider
+    repository = args.repository or ci.repository
     if not provider or not repository:
         raise UsageError("no forge detected; use --provider github or gitlab, and --repository owner/name")
     names = (args.token_env,) if args.token_env else TOKEN_NAMES[provider]
     token = next((found for name in names if (found := os.environ.get(name, "").strip())), "")
     if not token:
         raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment")
-    same = provider == around.provider
-    api_url = args.api_url or (around.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
+    same = provider == ci.provider
+    api_url = args.api_url or (ci.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
     return Access(provider, api_url, repository, token, args.author or "")
 
 

@@ -1,7 +1,7 @@
-"""What a run in CI knows about itself: which forge, repository and request, which commits, which token.
+"""Detects the CI run: forge, repository, request, commits and token names, from the environment and GitHub's event file.
 
-Comes in: the environment, and the event that GitHub writes to a file. What is not known stays empty, and flags fill it in.
-The names are those that GitHub Actions and GitLab CI document.
+Values that are not known stay empty, and command-line flags set them.
+The variables are those that GitHub Actions and GitLab CI document.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ GITLAB_API = "https://gitlab.com/api/v4"
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where a run takes place. ``head`` and ``base`` are the commits of the request; ``run_url`` leads to the run; ``summary`` is the file of its summary."""
+class CiRun:
+    """A CI run. ``head`` and ``base`` are the commits of the request, ``number`` its number; ``summary`` is the file of the job summary."""
 
     provider: str = ""
     api_url: str = ""
@@ -30,23 +30,23 @@ class Surroundings:
 
 
 TOKEN_NAMES: Mapping[str, tuple[str, ...]] = {"github": ("GITHUB_TOKEN", "GH_TOKEN"), "gitlab": ("GITLAB_TOKEN",)}
-"""Where a token is looked for. A GitLab job's own token is not among them: it may not write notes."""
+"""The variables of a token. A GitLab job's own token is not among them: it may not write notes."""
 
 
-def surroundings(env: Mapping[str, str]) -> Surroundings:
-    """Read the environment of a run; outside of CI hardly anything is known."""
+def detect_ci(env: Mapping[str, str]) -> CiRun:
+    """Return what the environment says about the CI run; outside of CI, the summary file at most."""
     if env.get("GITHUB_ACTIONS") == "true":
         return _github(env)
     if env.get("GITLAB_CI") == "true":
         return _gitlab(env)
-    return Surroundings(summary=env.get("GITHUB_STEP_SUMMARY", ""))
+    return CiRun(summary=env.get("GITHUB_STEP_SUMMARY", ""))
 
 
-def _github(env: Mapping[str, str]) -> Surroundings:
+def _github(env: Mapping[str, str]) -> CiRun:
     event = _event(env.get("GITHUB_EVENT_PATH", ""))
-    request = _part(event, "pull_request")
-    run = _part(event, "workflow_run")
-    issue = _part(event, "issue")
+    request = _mapping(event, "pull_request")
+    run = _mapping(event, "workflow_run")
+    issue = _mapping(event, "issue")
     number: object = request.get("number")
     if number is None and "pull_request" in issue:
         number = issue.get("number")
@@ -55,37 +55,37 @@ def _github(env: Mapping[str, str]) -> Surroundings:
         number = (
             requests[0].get("number")
             if isinstance(requests, list) and requests and isinstance(requests[0], dict)
-            else _of_reference(env.get("GITHUB_REF", ""))
+            else _number_in_ref(env.get("GITHUB_REF", ""))
         )
     of_request = bool(request or run)
     head = (
-        _text(_part(request, "head"), "sha")
+        _text(_mapping(request, "head"), "sha")
         or _text(run, "head_sha")
         or ("" if of_request else env.get("GITHUB_SHA", ""))
     )
     repository, server = env.get("GITHUB_REPOSITORY", ""), env.get("GITHUB_SERVER_URL", "")
     run_id = env.get("GITHUB_RUN_ID", "")
-    return Surroundings(
+    return CiRun(
         provider="github",
         api_url=env.get("GITHUB_API_URL", "") or GITHUB_API,
         repository=repository,
         number=number if type(number) is int else None,
         head=head,
-        base=_text(_part(request, "base"), "sha"),
+        base=_text(_mapping(request, "base"), "sha"),
         run_url=f"{server}/{repository}/actions/runs/{run_id}" if server and repository and run_id else "",
         summary=env.get("GITHUB_STEP_SUMMARY", ""),
     )
 
 
-def _gitlab(env: Mapping[str, str]) -> Surroundings:
+def _gitlab(env: Mapping[str, str]) -> CiRun:
     number = env.get("CI_MERGE_REQUEST_IID", "")
     if not number:
         # A pipeline of a branch lists the requests that are open for it: group/project!12,group/project!15.
         number = env.get("CI_OPEN_MERGE_REQUESTS", "").partition(",")[0].rpartition("!")[2]
-    return Surroundings(
+    return CiRun(
         provider="gitlab",
         api_url=env.get("CI_API_V4_URL", "") or GITLAB_API,
-        # A request from a fork runs in the fork's project and is written to in the one it asks.
+        # A request from a fork runs in the fork's project, and its notes belong to the target project.
         repository=env.get("CI_MERGE_REQUEST_PROJECT_ID", "") or env.get("CI_PROJECT_ID", ""),
         number=_number(number),
         head=env.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", "") or env.get("CI_COMMIT_SHA", ""),
@@ -102,7 +102,7 @@ def _event(path: str) -> Mapping[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _part(content: Mapping[str, object], key: str) -> Mapping[str, object]:
+def _mapping(content: Mapping[str, object], key: str) -> Mapping[str, object]:
     part = content.get(key)
     return part if isinstance(part, dict) else {}
 
@@ -112,9 +112,9 @@ def _text(content: Mapping[str, object], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _of_reference(reference: str) -> int | None:
+def _number_in_ref(ref: str) -> int | None:
     """Return the number in ``refs/pull/12/merge``."""
-    parts = reference.split("/")
+    parts = ref.split("/")
     return _number(parts[2]) if parts[:2] == ["refs", "pull"] and len(parts) > 2 else None
 
 

@@ -1,122 +1,36 @@
-"""What is asked of a forge, whichever it is, and how its refusals are said.
+"""What a forge can do, whichever it is: posts found again by a marker, commit statuses, retries, and errors in our own terms.
 
-Comes in: a place (provider, repository, number, token) and text. Raised are our own errors alone, without a token in any of them.
-
-Texts of ours at a place of a forge: comments of one pull request, or issues of one repository.
-
-A text is found again by a hidden marker on its first line, and only among what the forge says we wrote: anybody can write a marker.
-There is one text for each marker; one that is as it should be is not written again.
-
-Waiting as long as a forge asks, within reason: how long to wait is for the forge to say, how long is too long for us.
-
-A call that was answered with "too many" was not carried out, so it can be repeated whatever it is.
-A call that broke off may have been, so only one that may happen twice is repeated.
+Posts are the comments of one pull request, or the issues of one repository. One is found again by a hidden marker on its
+first line, and only among the posts of our own account, because anyone can write a marker. There is one post per marker,
+and an unchanged one is not written again.
+Errors never contain the token.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from reconciler.errors import ForgeError, ForgeRefused
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One text that the forge holds, written by us. ``key`` is the forge's own number for it, growing with time."""
+MAX_WAIT_SECONDS = 90.0
+"""The longest that one run waits for a forge, all waits together."""
 
-    key: int
-    title: str
-    body: str
-    url: str
-
-
-class Board(Protocol):
-    """A place of a forge. Its calls raise ``ForgeError``, and ``ForgeRefused`` where writing is not allowed."""
-
-    @property
-    def closes(self) -> bool:
-        """Whether a text that has nothing to say any more is closed, as an issue is; a comment stays and says so."""
-
-    @property
-    def limit(self) -> int:
-        """The most that a text may have, in characters."""
-
-    def ours(self) -> Iterable[Entry]:
-        """Return the open texts that we wrote."""
-
-    def create(self, title: str, body: str) -> Entry:
-        """Write a new text."""
-
-    def update(self, entry: Entry, title: str, body: str) -> Entry:
-        """Write a text anew."""
-
-    def retire(self, entry: Entry) -> None:
-        """Take a text away: a comment is deleted, an issue is closed."""
-
-
-class Placed(StrEnum):
-    """What was done."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-    CLOSED = "closed"
-    NOTHING = "nothing to say"
-
-
-def marker(stack: str, target: str) -> str:
-    """Return the hidden first line by which a text is found again. Names are encoded so that none can end the comment or pose as another."""
-    return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(target)} -->"
-
-
-def place(
-    board: Board, mark: str, title: str, body: str, *, quiet: bool, always: bool = False
-) -> tuple[Placed, Entry | None]:
-    """See to it that the place holds this text once, under this marker, and return what had to be done.
-
-    ``quiet`` says that the text reports nothing to look at: then an old one is replaced (and an issue closed), and a new one is written only with ``always``.
-    """
-    text = f"{mark}\n{body}"
-    found = sorted(
-        (entry for entry in board.ours() if entry.body.partition("\n")[0].strip() == mark), key=lambda entry: entry.key
-    )
-    for double in found[1:]:
-        board.retire(double)
-    if not found:
-        if quiet and (board.closes or not always):
-            return Placed.NOTHING, None
-        return Placed.CREATED, board.create(title, text)
-    kept = found[0]
-    if not _same(kept.body, text) or (board.closes and kept.title != title):
-        kept = board.update(kept, title, text)
-    elif not (quiet and board.closes):
-        return Placed.UNCHANGED, kept
-    if quiet and board.closes:
-        board.retire(kept)
-        return Placed.CLOSED, kept
-    return Placed.UPDATED, kept
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two texts are the same to a forge, which may write line ends its own way and drop white space at the end."""
-    return one.replace("\r\n", "\n").strip() == other.strip()
-
-
-def _encoded(text: str) -> str:
-    return quote(text, safe="").replace("-", "%2D")
-
-
-_LONGEST_WORDS = 300
+_ATTEMPTS = 4
+_SECONDARY_WAIT_SECONDS = 60.0
+_MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a repository of a forge. ``author`` is the login that our texts carry, where the token cannot tell."""
+    """How to reach a repository of a forge. ``author`` is the login of our posts, for tokens that cannot tell it."""
 
     provider: str
     api_url: str
@@ -129,8 +43,45 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Post:
+    """A post of ours. ``key`` is the forge's number for it, which grows with time."""
+
+    key: int
+    title: str
+    body: str
+    url: str
+
+
+class Posts(Protocol):
+    """The comments of one pull request, or the issues of one repository.
+
+    Its calls raise ``ForgeError``, and ``ForgeRefused`` if the token may not write.
+    """
+
+    @property
+    def closes(self) -> bool:
+        """Whether a post with nothing to report is closed, as an issue is. A comment stays, and says so."""
+
+    @property
+    def limit(self) -> int:
+        """The maximum length of a body, in characters."""
+
+    def list_own(self) -> Iterable[Post]:
+        """Return the open posts of our account."""
+
+    def create(self, title: str, body: str) -> Post:
+        """Create a post."""
+
+    def update(self, post: Post, title: str, body: str) -> Post:
+        """Replace the text of a post."""
+
+    def remove(self, post: Post) -> None:
+        """Delete a comment, or close an issue."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What a commit shows beside its name: ``state`` is ``success`` or ``failure``; one status for each ``context``."""
+    """A commit status. ``state`` is ``success`` or ``failure``; there is one status per ``context``."""
 
     state: str
     context: str
@@ -141,104 +92,185 @@ class Status:
 class Forge(Protocol):
     """One repository of a forge."""
 
-    def comments(self, number: int) -> Board:
+    def comments(self, number: int) -> Posts:
         """Return the comments of a pull or merge request."""
 
-    def issues(self) -> Board:
-        """Return the open issues that carry our label."""
+    def issues(self) -> Posts:
+        """Return the open issues with our label."""
 
     def head_of(self, number: int) -> str:
         """Return the newest commit of a pull or merge request."""
 
     def request_of(self, commit: str) -> int | None:
-        """Return the number of the pull or merge request that brought in a commit, if it is known."""
+        """Return the number of the newest pull or merge request that contains a commit, or ``None``."""
 
     def set_status(self, commit: str, status: Status) -> bool:
-        """Set a status, unless it stands already; returns whether it was set."""
+        """Set a commit status and return ``True``, or ``False`` if it is set already."""
 
 
-def failure(access: Access, what: str, status: int, words: str) -> ForgeError:
-    """Return a forge's refusal as our error: what was wanted, what the forge said, what to do."""
-    said = _clean(words, access.token)
-    name = {"github": "GitHub", "gitlab": "GitLab"}[access.provider]
-    head = f"{name}: {what} in {access.repository}: "
-    if status == 401:
-        return ForgeError(
-            f"{head}the token is not accepted ({said}); give one that is valid for {urlsplit(access.api_url).hostname}",
-            status=status,
-        )
-    if status == 403:
-        return ForgeRefused(
-            f"{head}the token may not do that ({said}); a run for a fork never may, others need the permission to write",
-            status=status,
-        )
-    if status == 404:
-        return ForgeError(f"{head}not found, or the token may not see it; check repository and number", status=status)
-    if status == 429:
-        return ForgeError(
-            f"{head}the forge asks to wait longer than is reasonable ({said}); repeat later", status=status
-        )
-    if status:
-        return ForgeError(f"{head}refused with {status} ({said}); correct that, then repeat", status=status)
-    return ForgeError(f"{head}no answer ({said}); check the address {access.api_url} and the network, then repeat")
+class Upserted(StrEnum):
+    """What ``upsert`` did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    CLOSED = "closed"
+    NOTHING = "nothing to report"
 
 
-def _clean(words: str, token: str) -> str:
-    text = " ".join(word for word in words.split())
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    if token:
-        text = text.replace(token, "(token)")
-    return text[:_LONGEST_WORDS] or "no reason given"
+def marker(stack: str, target: str) -> str:
+    """Return the hidden first line of a post. Names are encoded so that none can end the comment or pose as another."""
+    return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(target)} -->"
 
 
-T = TypeVar("T")
+def _encoded(text: str) -> str:
+    return quote(text, safe="").replace("-", "%2D")
 
-LONGEST_WAIT = 90.0
-"""Seconds that one run waits for a forge, all waits together."""
 
-_TRIES = 4
-_SECONDARY_WAIT = 60.0
+def upsert(
+    posts: Posts, mark: str, title: str, body: str, *, quiet: bool, always: bool = False
+) -> tuple[Upserted, Post | None]:
+    """Create or update the one post with this marker, and return what was done.
+
+    ``quiet`` says that the text has nothing to report: an existing post is updated (an issue is closed), and a new one
+    is created only with ``always``.
+    """
+    text = f"{mark}\n{body}"
+    found = sorted(
+        (post for post in posts.list_own() if post.body.partition("\n")[0].strip() == mark), key=lambda post: post.key
+    )
+    for duplicate in found[1:]:
+        posts.remove(duplicate)
+    if not found:
+        if quiet and (posts.closes or not always):
+            return Upserted.NOTHING, None
+        return Upserted.CREATED, posts.create(title, text)
+    post = found[0]
+    if not _is_same_text(post.body, text) or (posts.closes and post.title != title):
+        post = posts.update(post, title, text)
+    elif not (quiet and posts.closes):
+        return Upserted.UNCHANGED, post
+    if quiet and posts.closes:
+        posts.remove(post)
+        return Upserted.CLOSED, post
+    return Upserted.UPDATED, post
+
+
+def _is_same_text(one: str, other: str) -> bool:
+    # A forge may change line ends, and drop white space at the end.
+    return one.replace("\r\n", "\n").strip() == other.strip()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the text in at most ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 @dataclass(slots=True)
-class Patience:
-    """How long this run is still willing to wait. ``sleep`` and ``now`` are the clock."""
+class RetryBudget:
+    """How long this run may still wait for a forge, in seconds. ``sleep`` and ``now`` are the clock."""
 
-    left: float = LONGEST_WAIT
+    left: float = MAX_WAIT_SECONDS
     sleep: Callable[[float], None] = field(default=time.sleep)
     now: Callable[[], float] = field(default=time.time)
 
-    def call(
-        self, work: Callable[[], T], wait_of: Callable[[Exception, int], float | None], of: tuple[type[Exception], ...]
-    ) -> T:
-        """Do the work, again after each wait that ``wait_of`` names for its failure and try; ``None`` or too long a wait lets the failure through."""
-        for attempt in range(_TRIES):
-            try:
-                return work()
-            except of as error:
-                wait = wait_of(error, attempt)
-                if wait is None or wait > self.left or attempt == _TRIES - 1:
-                    raise
-                self.left -= wait
-                self.sleep(wait)
-        raise AssertionError("the last try returns or raises")
 
-    def asked_by(self, status: int, headers: Mapping[str, str], message: str) -> float | None:
-        """Return the seconds that an answer asks us to wait, or ``None`` where it does not speak of limits."""
-        if status not in (403, 429):
+class Failure(NamedTuple):
+    """A failed call. ``status`` is ``0`` without an answer; ``transient`` says that an idempotent call may be repeated."""
+
+    status: int
+    headers: Mapping[str, str]
+    message: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Calls a forge's client, waiting as long as the forge asks and the budget allows.
+
+    ``errors`` are the exceptions of the client, and ``failure_of`` reads one.
+    """
+
+    access: Access
+    budget: RetryBudget
+    errors: tuple[type[Exception], ...]
+    failure_of: Callable[[Exception], Failure]
+
+    def __call__(self, what: str, call: Callable[[], T], *, once: bool = False) -> T:
+        """Return what ``call`` returns; ``what`` names it in errors. Raises ``ForgeError`` or ``ForgeRefused``.
+
+        A rejected call was not carried out, so it is repeated whatever it is. One that broke off may have been, so it is
+        repeated unless ``once`` is set.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return call()
+            except self.errors as error:
+                failure = self.failure_of(error)
+                wait = requested = self._requested_wait(failure)
+                if wait is None and failure.transient and not once:
+                    wait = 2.0 ** (attempt - 1)
+                if wait is None or wait > self.budget.left or attempt == _ATTEMPTS:
+                    status = failure.status if requested is None else 429
+                    raise forge_error(self.access, what, status, failure.message) from None
+            self.budget.left -= wait
+            self.budget.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _requested_wait(self, failure: Failure) -> float | None:
+        """Return the seconds that an answer asks to wait, or ``None`` if it is not about limits."""
+        if failure.status not in (403, 429):
             return None
-        lower = {name.lower(): value for name, value in headers.items()}
-        after = lower.get("retry-after", "")
+        headers = {name.lower(): value for name, value in failure.headers.items()}
+        after = headers.get("retry-after", "")
         if after.isascii() and after.isdigit():
             return float(after)
-        secondary = "secondary rate limit" in message.lower() or "abuse" in message.lower()
-        spent = lower.get("x-ratelimit-remaining") == "0"
-        reset = lower.get("x-ratelimit-reset") or lower.get("ratelimit-reset") or ""
-        if (spent or (status == 429 and not secondary)) and reset.isascii() and reset.isdigit():
-            return max(0.0, float(reset) - self.now()) + 1
-        return _SECONDARY_WAIT if secondary or status == 429 else None
+        is_secondary = "secondary rate limit" in failure.message.lower() or "abuse" in failure.message.lower()
+        is_spent = headers.get("x-ratelimit-remaining") == "0"
+        reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
+        if (is_spent or (failure.status == 429 and not is_secondary)) and reset.isascii() and reset.isdigit():
+            return max(0.0, float(reset) - self.budget.now()) + 1
+        return _SECONDARY_WAIT_SECONDS if is_secondary or failure.status == 429 else None
 
 
-def backoff(attempt: int) -> float:
-    """Return the seconds to wait after a call that broke off."""
-    return float(2**attempt)
+def forge_error(access: Access, what: str, status: int, reason: str) -> ForgeError:
+    """Return the error for a failed call: what was called, what the forge answered, and what to do."""
+    reason = _printable(reason, access.token)
+    name = {"github": "GitHub", "gitlab": "GitLab"}[access.provider]
+    head = f"{name}: {what} in {access.repository}: "
+    match status:
+        case 0:
+            return ForgeError(f"{head}no answer ({reason}); check the network and the API URL {access.api_url}")
+        case 401:
+            host = urlsplit(access.api_url).hostname
+            return ForgeError(f"{head}token rejected ({reason}); use a token that is valid for {host}", status=status)
+        case 403:
+            return ForgeRefused(
+                f"{head}permission denied ({reason}); runs for forks cannot write, other tokens need write permission",
+                status=status,
+            )
+        case 404:
+            return ForgeError(
+                f"{head}not found or not visible to the token; check repository and number", status=status
+            )
+        case 429:
+            return ForgeError(
+                f"{head}rate limited for longer than the maximum wait ({reason}); retry later", status=status
+            )
+        case _:
+            return ForgeError(f"{head}failed with status {status} ({reason})", status=status)
+
+
+def _printable(text: str, token: str) -> str:
+    text = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    if token:
+        text = text.replace(token, "(token)")
+    return text[:_MAX_REASON] or "no reason given"

@@ -1,42 +1,40 @@
-"""GitLab, through python-gitlab. Nothing of that client leaves this module.
+"""GitLab, through python-gitlab, which is used in this module only.
 
-Facts from GitLab's documentation: a note or a description has at most 1,000,000 characters; notes of the system are listed with the others and marked;
-pages are told by a ``Link`` header; a limit is told by 429 with ``Retry-After`` or ``RateLimit-Reset``; a job's own token may not write notes.
+Facts from GitLab's documentation: a note or a description has at most 1,000,000 characters; system notes are listed with
+the others, and marked; pages are in a ``Link`` header; 429 comes with ``Retry-After`` or ``RateLimit-Reset``; a job's own
+token may not write notes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import requests
 from gitlab import Gitlab, GitlabError
 from gitlab.exceptions import GitlabAuthenticationError
 
 from reconciler import __version__
-from reconciler.forge.client import Access, Entry, Patience, Status, backoff, failure
-
-T = TypeVar("T")
+from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
 
 LIMIT = 1_000_000
 LABEL = "ivs-reconciler"
 _TIMEOUT_SECONDS = 30
-_DESCRIPTION = 255
-_FAILURES = (GitlabError, requests.RequestException)
+_MAX_DESCRIPTION = 255
+_ERRORS = (GitlabError, requests.RequestException)
 _STATES = {"success": "success", "failure": "failed"}
-_OWN_PACE: dict[str, Any] = {"obey_rate_limit": False}
-"""The client would wait as long as it is told to, without end; here ``Patience`` does the waiting."""
+_NO_WAITING: dict[str, Any] = {"obey_rate_limit": False}
+"""The client would wait for any time that GitLab asks for; ``Caller`` waits instead."""
 
 
 class GitLab:
     """One project on a GitLab server."""
 
-    def __init__(self, access: Access, patience: Patience) -> None:
-        self._access = access
-        self._patience = patience
+    def __init__(self, access: Access, budget: RetryBudget) -> None:
+        self.call = Caller(access, budget, _ERRORS, self._failure_of)
         self._headers: dict[str, str] = {}
         session = requests.Session()
-        session.hooks["response"].append(self._seen)
+        session.hooks["response"].append(self._keep_headers)
         self._client = Gitlab(
             access.api_url.rstrip("/").removesuffix("/api/v4"),
             private_token=access.token,
@@ -47,9 +45,9 @@ class GitLab:
             session=session,
         )
         self.project: Any = self._client.projects.get(access.repository, lazy=True)
-        self._author = 0
+        self._user_id = 0
 
-    def _seen(self, response: requests.Response, *_: Any, **__: Any) -> None:
+    def _keep_headers(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self._headers = dict(response.headers)
 
     def comments(self, number: int) -> Notes:
@@ -57,34 +55,30 @@ class GitLab:
         return Notes(self, self.project.mergerequests.get(number, lazy=True))
 
     def issues(self) -> Issues:
-        """Return the open issues that carry our label."""
+        """Return the open issues with our label."""
         return Issues(self)
 
     def head_of(self, number: int) -> str:
         """Return the newest commit of a merge request."""
         return str(
-            self.ask(f"read merge request {number}", lambda: self.project.mergerequests.get(number, **_OWN_PACE).sha)
+            self.call(f"read merge request {number}", lambda: self.project.mergerequests.get(number, **_NO_WAITING).sha)
         )
 
     def request_of(self, commit: str) -> int | None:
-        """Return the newest merge request that brought in a commit."""
+        """Return the number of the newest merge request that contains a commit, or ``None``."""
         at = self.project.commits.get(commit, lazy=True)
-        found = self.ask(
+        found = self.call(
             f"find the merge request of {commit[:12]}",
-            lambda: [int(one["iid"]) for one in at.merge_requests(**_OWN_PACE)],
+            lambda: [int(one["iid"]) for one in at.merge_requests(**_NO_WAITING)],
         )
         return max(found, default=None)
 
     def set_status(self, commit: str, status: Status) -> bool:
-        """Set a commit status, unless it stands already."""
-        description = (
-            status.description
-            if len(status.description) <= _DESCRIPTION
-            else status.description[: _DESCRIPTION - 1] + "…"
-        )
+        """Set a commit status and return ``True``, or ``False`` if it is set already."""
+        description = shortened(status.description, _MAX_DESCRIPTION)
         at = self.project.commits.get(commit, lazy=True)
-        known = self.ask(
-            "read the commit status", lambda: list(at.statuses.list(name=status.context, iterator=True, **_OWN_PACE))
+        known = self.call(
+            "read the commit status", lambda: list(at.statuses.list(name=status.context, iterator=True, **_NO_WAITING))
         )
         state = _STATES[status.state]
         if any(
@@ -94,37 +88,22 @@ class GitLab:
         ):
             return False
         content = {"state": state, "name": status.context, "description": description, "target_url": status.url}
-        self.ask("set the commit status", lambda: at.statuses.create(content, **_OWN_PACE), once=True)
+        self.call("set the commit status", lambda: at.statuses.create(content, **_NO_WAITING), once=True)
         return True
 
-    def author(self) -> int:
-        """Return the number of the user that our texts carry."""
-        if not self._author:
-            found: Any = self.ask("ask who the token is of", lambda: self._client.http_get("/user", **_OWN_PACE))
-            self._author = int(found["id"])
-        return self._author
+    def user_id(self) -> int:
+        """Return the number of the token's user."""
+        if not self._user_id:
+            found: Any = self.call("read the token's user", lambda: self._client.http_get("/user", **_NO_WAITING))
+            self._user_id = int(found["id"])
+        return self._user_id
 
-    def ask(self, what: str, work: Callable[[], T], *, once: bool = False) -> T:
-        """Do what needs an answer, waiting where GitLab asks for it. ``once`` marks what must not happen twice."""
-        try:
-            return self._patience.call(work, self._wait_once if once else self._wait, _FAILURES)
-        except _FAILURES as error:
-            raise self._failed(what, error) from None
-
-    def _wait(self, error: Exception, attempt: int) -> float | None:
-        status = _status(error)
-        return backoff(attempt) if status == 0 or status >= 500 else self._wait_once(error, attempt)
-
-    def _wait_once(self, error: Exception, attempt: int) -> float | None:
-        del attempt
-        return self._patience.asked_by(_status(error), self._headers, "")
-
-    def _failed(self, what: str, error: Exception) -> Exception:
-        status = _status(error)
-        words = str(error.error_message) if isinstance(error, GitlabError) else type(error).__name__
-        return failure(
-            self._access, what, 429 if status == 403 and self._wait_once(error, 0) is not None else status, words
-        )
+    def _failure_of(self, error: Exception) -> Failure:
+        if isinstance(error, GitlabAuthenticationError):
+            return Failure(401, {}, str(error.error_message), transient=False)
+        status = (error.response_code or 0) if isinstance(error, GitlabError) else 0
+        message = str(error.error_message) if isinstance(error, GitlabError) else type(error).__name__
+        return Failure(status, self._headers, message, transient=status == 0 or status >= 500)
 
 
 class Notes:
@@ -137,38 +116,40 @@ class Notes:
         self._forge = forge
         self._request = request
 
-    def ours(self) -> Iterable[Entry]:
-        """Return the notes that we wrote."""
-        author = self._forge.author()
-        found = self._forge.ask(
+    def list_own(self) -> Iterable[Post]:
+        """Return the notes of our account."""
+        user_id = self._forge.user_id()
+        found = self._forge.call(
             "list the notes",
-            lambda: list(self._request.notes.list(iterator=True, sort="asc", order_by="created_at", **_OWN_PACE)),
+            lambda: list(self._request.notes.list(iterator=True, sort="asc", order_by="created_at", **_NO_WAITING)),
         )
-        return [self._entry(one) for one in found if not one.system and one.author.get("id") == author]
+        return [self._post(one) for one in found if not one.system and one.author.get("id") == user_id]
 
-    def create(self, title: str, body: str) -> Entry:
-        """Write a new note."""
+    def create(self, title: str, body: str) -> Post:
+        """Create a note."""
         del title
-        return self._entry(
-            self._forge.ask("write a note", lambda: self._request.notes.create({"body": body}, **_OWN_PACE), once=True)
+        return self._post(
+            self._forge.call(
+                "create a note", lambda: self._request.notes.create({"body": body}, **_NO_WAITING), once=True
+            )
         )
 
-    def update(self, entry: Entry, title: str, body: str) -> Entry:
-        """Write a note anew."""
+    def update(self, post: Post, title: str, body: str) -> Post:
+        """Replace the text of a note."""
         del title
-        self._forge.ask("change a note", lambda: self._request.notes.update(entry.key, {"body": body}, **_OWN_PACE))
-        return Entry(entry.key, "", body, entry.url)
+        self._forge.call("update a note", lambda: self._request.notes.update(post.key, {"body": body}, **_NO_WAITING))
+        return Post(post.key, "", body, post.url)
 
-    def retire(self, entry: Entry) -> None:
+    def remove(self, post: Post) -> None:
         """Delete a note."""
-        self._forge.ask("delete a note", lambda: self._request.notes.delete(entry.key, **_OWN_PACE), once=True)
+        self._forge.call("delete a note", lambda: self._request.notes.delete(post.key, **_NO_WAITING), once=True)
 
-    def _entry(self, note: Any) -> Entry:
-        return Entry(int(note.id), "", str(note.body or ""), f"note {note.id}")
+    def _post(self, note: Any) -> Post:
+        return Post(int(note.id), "", str(note.body or ""), f"note {note.id}")
 
 
 class Issues:
-    """The open issues of a project that carry our label."""
+    """The open issues of a project with our label."""
 
     closes = True
     limit = LIMIT
@@ -176,43 +157,39 @@ class Issues:
     def __init__(self, forge: GitLab) -> None:
         self._forge = forge
 
-    def ours(self) -> Iterable[Entry]:
-        """Return the issues that we opened."""
-        author = self._forge.author()
-        found = self._forge.ask(
+    def list_own(self) -> Iterable[Post]:
+        """Return the issues of our account."""
+        user_id = self._forge.user_id()
+        found = self._forge.call(
             "list the issues",
             lambda: list(
                 self._forge.project.issues.list(
-                    state="opened", labels=LABEL, author_id=author, iterator=True, **_OWN_PACE
+                    state="opened", labels=LABEL, author_id=user_id, iterator=True, **_NO_WAITING
                 )
             ),
         )
-        return [self._entry(one) for one in found if one.author.get("id") == author]
+        return [self._post(one) for one in found if one.author.get("id") == user_id]
 
-    def create(self, title: str, body: str) -> Entry:
+    def create(self, title: str, body: str) -> Post:
         """Open an issue."""
         content = {"title": title, "description": body, "labels": LABEL}
-        return self._entry(
-            self._forge.ask("open an issue", lambda: self._forge.project.issues.create(content, **_OWN_PACE), once=True)
+        return self._post(
+            self._forge.call(
+                "open an issue", lambda: self._forge.project.issues.create(content, **_NO_WAITING), once=True
+            )
         )
 
-    def update(self, entry: Entry, title: str, body: str) -> Entry:
-        """Write an issue anew."""
-        self._change(entry, "change an issue", title=title, description=body)
-        return Entry(entry.key, title, body, entry.url)
+    def update(self, post: Post, title: str, body: str) -> Post:
+        """Replace the title and text of an issue."""
+        self._edit(post, "update an issue", title=title, description=body)
+        return Post(post.key, title, body, post.url)
 
-    def retire(self, entry: Entry) -> None:
+    def remove(self, post: Post) -> None:
         """Close an issue."""
-        self._change(entry, "close an issue", state_event="close")
+        self._edit(post, "close an issue", state_event="close")
 
-    def _change(self, entry: Entry, what: str, **content: str) -> None:
-        self._forge.ask(what, lambda: self._forge.project.issues.update(entry.key, content, **_OWN_PACE))
+    def _edit(self, post: Post, what: str, **content: str) -> None:
+        self._forge.call(what, lambda: self._forge.project.issues.update(post.key, content, **_NO_WAITING))
 
-    def _entry(self, issue: Any) -> Entry:
-        return Entry(int(issue.iid), str(issue.title), str(issue.description or ""), str(issue.web_url))
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, GitlabAuthenticationError):
-        return 401
-    return error.response_code or 0 if isinstance(error, GitlabError) else 0
+    def _post(self, issue: Any) -> Post:
+        return Post(int(issue.iid), str(issue.title), str(issue.description or ""), str(issue.web_url))

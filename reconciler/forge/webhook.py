@@ -1,14 +1,13 @@
-"""Posts a body to a webhook whose URL is a secret: it is never printed or logged, and no redirect carries it elsewhere.
+"""Posts JSON to a webhook whose URL is a secret: it is never printed or logged, and redirects are not followed.
 
-A message that was refused, or that certainly did not arrive, is sent again a few times.
-A message that may have arrived is not: the caller decides about it in its next run.
+A message that was rejected, or certainly did not arrive, is retried a few times. One that may have arrived is not:
+the caller decides in its next run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import logging
 import random
 import re
@@ -24,12 +23,13 @@ from urllib3.exceptions import HTTPError
 
 from reconciler import __version__
 from reconciler.errors import PublishError
+from reconciler.forge.client import is_loopback
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 15.0
-_LONGEST_WAIT = 30.0
-_WORD = re.compile(r"[a-z][a-z_]{1,60}")
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MAX_WAIT_SECONDS = 30.0
+_SLACK_ERROR = re.compile(r"[a-z][a-z_]{1,60}")
+_RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 SIGNATURE = "X-Ivs-Reconciler-Signature-256"
 IDENTITY = "X-Ivs-Reconciler-Id"
@@ -50,10 +50,10 @@ def post(
     draw: Callable[[], float] = random.random,
     timeout: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Post JSON; with ``secret`` the body is signed. ``timeout`` is in seconds, for connecting and for each read.
+    """Post JSON, signed if there is a ``secret``. ``timeout`` is in seconds, for connecting and for each read.
 
-    ``identity`` is the message's id, the same each time it is sent.
-    Raises ``PublishError``, which names neither the URL nor its host; ``ambiguous`` says that the message may have arrived.
+    ``identity`` is the message's id, the same in each attempt.
+    Raises ``PublishError``, which names neither the URL nor its host; it is ``ambiguous`` if the message may have arrived.
     """
     _check(url)
     headers = {
@@ -77,25 +77,25 @@ def post(
 
 
 def _check(url: str) -> None:
-    """Refuse a URL that would show the message, or its own secret, on the way. Raises ``PublishError``."""
+    """Raise ``PublishError`` for a URL that would expose the message or itself in transit."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise PublishError("its URL is not one; write https://host/path") from None
+        raise PublishError("invalid URL; use https://host/path") from None
     if not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise PublishError("its URL is not one; write https://host/path")
+        raise PublishError("invalid URL; use https://host/path")
     if parts.username is not None:
-        raise PublishError("its URL holds a user name; put what is secret into the path or a signature")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise PublishError("its URL does not begin with https://; plain http is taken for this machine only")
+        raise PublishError("the URL contains a user name; use a secret path or a signature")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise PublishError("the URL must begin with https://; http is allowed for localhost only")
 
 
 def _manager(url: str) -> urllib3.PoolManager:
-    """Return a client that goes through the proxy of the environment, if it names one for this host."""
+    """Return a client that uses the environment's proxy for this host, if there is one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    proxy = None if _is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
+    proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
     if not proxy:
         return urllib3.PoolManager()
     proxy = proxy if "://" in proxy else f"http://{proxy}"
@@ -108,12 +108,12 @@ def _manager(url: str) -> urllib3.PoolManager:
 def _send(
     manager: urllib3.PoolManager, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, last: bool
 ) -> float | None:
-    """Send once; returns ``None`` if it was taken, else the seconds to wait before the next try, ``0`` if the receiver named none."""
-    left = False
+    """Send once and return ``None``, or the seconds to wait before the next attempt; ``0`` if the receiver names none."""
+    sent = False
 
     def content() -> Iterator[bytes]:
-        nonlocal left
-        left = True
+        nonlocal sent
+        sent = True
         yield body
 
     try:
@@ -128,52 +128,45 @@ def _send(
             preload_content=False,
         )
     except HTTPError as error:
-        if left:
+        if sent:
             raise PublishError(
-                "no answer came in time, so it may or may not have arrived; it is sent again, with the same id, the next time",
+                "no answer in time; it may have arrived, and is sent again with the same id in the next run",
                 ambiguous=True,
             ) from None
         if last:
-            raise PublishError(f"it cannot be reached ({_reason(error)})") from None
+            raise PublishError(f"cannot connect ({_reason(error)})") from None
         return 0.0
     try:
         if 200 <= answer.status < 300:
             return None
-        if last or answer.status not in _AGAIN:
-            raise PublishError(_refusal(answer))
+        if last or answer.status not in _RETRIED_STATUSES:
+            raise PublishError(_rejection(answer))
         return _retry_after(answer.headers.get("Retry-After"))
     finally:
         answer.close()
 
 
-def _refusal(answer: urllib3.BaseHTTPResponse) -> str:
+def _rejection(answer: urllib3.BaseHTTPResponse) -> str:
     if 300 <= answer.status < 400:
-        return f"it answered {answer.status}, a redirect, which is not followed; set the URL that it leads to"
+        return f"HTTP {answer.status}: redirects are not followed; use the final URL"
     try:
-        said = answer.read(200).decode("utf-8", "replace").strip()
+        body = answer.read(200).decode("utf-8", "replace").strip()
     except HTTPError:
-        said = ""
-    # Slack explains itself in one word, such as channel_is_archived; other bodies may hold anything.
-    words = [responses.get(answer.status, ""), said if _WORD.fullmatch(said) else ""]
-    return f"it answered {answer.status}" + "".join(f", {word}" for word in words if word)
+        body = ""
+    # Slack answers with one word, such as channel_is_archived; other bodies may contain anything.
+    reasons = [responses.get(answer.status, ""), body if _SLACK_ERROR.fullmatch(body) else ""]
+    return f"HTTP {answer.status}" + "".join(f", {reason}" for reason in reasons if reason)
 
 
 def _retry_after(text: str | None) -> float:
-    return min(float(text), _LONGEST_WAIT) if text and text.isascii() and text.isdigit() else 0.0
+    return min(float(text), _MAX_WAIT_SECONDS) if text and text.isascii() and text.isdigit() else 0.0
 
 
 def _reason(error: BaseException) -> str:
-    """Return why a connection failed, in the system's words, which hold no URL."""
+    """Return why a connection failed, as the system's error text, which contains no URL."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -1,6 +1,6 @@
-"""Git revisions in, desired states out: reading, comparing and commenting on them.
+"""Git: the user's clone, a followed branch, comparing two revisions, and comments about them on a forge.
 
-Git runs as a subprocess with a cleaned environment; no hook or configuration of the repository is executed.
-Imports ``workflow`` and everything below it.
-Read first: ``git`` (how git is called), then ``source`` and ``revision``.
+Git runs as a subprocess with a restricted environment; no hook or configuration of a remote repository is executed.
+Imports ``workflow``, ``forge``, ``report`` and everything below them.
+Read first: ``git`` (how a remote is accessed), then ``source`` (the followed branch) and ``compare``.
 """

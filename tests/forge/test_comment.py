@@ -83,7 +83,7 @@ def test_each_target_has_a_comment_of_its_own_and_each_stack_too(env: Env, forge
     firsts = [body.partition("\n")[0] for body in forge.bodies()]
     assert firsts == [marker("acme-live", "prod"), marker("acme-live", "dev"), marker("other", "dev")]
     unknown = comment(tmp_path, env(), "--plan", "p.json", "-t", "stage")
-    assert (unknown.code, "it holds prod, dev" in unknown.err) == (1, True)
+    assert (unknown.code, "its targets are prod, dev" in unknown.err) == (1, True)
 
 
 def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(
@@ -91,7 +91,7 @@ def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(
 ) -> None:
     saved(tmp_path, a_plan(a_target()), "empty.json")
     quiet = comment(tmp_path, env(), "--plan", "empty.json")
-    assert (quiet.code, quiet.out, forge.bodies()) == (0, "prod: nothing to say\n", [])
+    assert (quiet.code, quiet.out, forge.bodies()) == (0, "prod: nothing to report\n", [])
     saved(tmp_path, a_plan(the_small_target()))
     comment(tmp_path, env(), "--plan", "p.json")
     assert "comment updated" in comment(tmp_path, env(), "--plan", "empty.json").out
@@ -146,7 +146,7 @@ def test_a_fork_gets_the_job_summary_and_exit_code_3(forge: Forge, tmp_path: Pat
     env = github(forge, tmp_path, token="ghs_fork")
     ran = comment(tmp_path, env, "--plan", "p.json")
     assert ran.code == 3
-    assert "in the summary of the job" in ran.err
+    assert "the text is in the job summary" in ran.err
     assert "Resource not accessible by integration" in ran.err
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert "- channel/last-year" in summary
@@ -202,9 +202,9 @@ def test_guardrails_that_would_refuse_the_apply_are_said_and_fail_the_status(
 @pytest.mark.parametrize(
     ("status", "message", "code"),
     [
-        (401, "the token is not accepted", 1),
-        (404, "not found, or the token may not see it", 1),
-        (422, "refused with 422 (Validation Failed)", 1),
+        (401, "token rejected", 1),
+        (404, "not found or not visible to the token", 1),
+        (422, "failed with status 422 (Validation Failed)", 1),
     ],
 )
 def test_refusals_say_what_to_do(env: Env, forge: Forge, tmp_path: Path, status: int, message: str, code: int) -> None:
@@ -242,14 +242,17 @@ def test_a_wait_without_reason_is_not_waited_for(env: Env, forge: Forge, tmp_pat
     saved(tmp_path, a_plan(the_small_target()))
     ran = comment(tmp_path, env(), "--plan", "p.json")
     assert ran.code == 1
-    assert "longer than is reasonable" in ran.err
+    assert "rate limited for longer than the maximum wait" in ran.err
 
 
 def test_a_plan_of_500_resources_keeps_every_destructive_line(env: Env, forge: Forge, tmp_path: Path) -> None:
     long = "-and-a-name-that-goes-on"
     gone = [an_action(Verb.DELETE, f"channel/old-{number:03}{long}") for number in range(120)]
     replaced = [an_action(Verb.REPLACE, f"recording-configuration/rec-{number:03}{long}") for number in range(80)]
-    new = [an_action(Verb.CREATE, f"channel/new-{number:03}{long}") for number in range(300)]
+    new = [
+        an_action(Verb.UPDATE, f"channel/new-{number:03}{long}", explanation=f"reason {number} {long * 4}")
+        for number in range(300)
+    ]
     saved(tmp_path, a_plan(a_target(*gone, *replaced, *new)))
     ran = comment(tmp_path, env(), "--plan", "p.json", "--artifact-url", "https://example.com/whole")
     assert ran.code == 0, ran.err
@@ -258,7 +261,7 @@ def test_a_plan_of_500_resources_keeps_every_destructive_line(env: Env, forge: F
         assert f"\n- channel/old-{number:03}{long}" in body
     for number in range(80):
         assert f"\n! +/- recording-configuration/rec-{number:03}{long}" in body
-    assert "**300 to create, 0 to update, 80 to replace, 120 to delete, 0 to adopt" in body
+    assert "**300 to update, 80 to replace, 120 to delete" in body
     if env().get("GITHUB_ACTIONS"):
         assert len(body.encode()) <= 65_536
         assert "[the whole plan](<https://example.com/whole>)" in body
@@ -266,8 +269,12 @@ def test_a_plan_of_500_resources_keeps_every_destructive_line(env: Env, forge: F
         assert sum(line.startswith("```") for line in body.splitlines()) % 2 == 0
 
 
-def test_the_pointer_to_the_whole_is_the_run_when_nothing_else_is_said(forge: Forge, tmp_path: Path) -> None:
-    saved(tmp_path, a_plan(a_target(*(an_action(Verb.CREATE, f"channel/new-{number:04}") for number in range(1500)))))
+def test_a_cut_plan_links_the_run_by_default(forge: Forge, tmp_path: Path) -> None:
+    deletes = (
+        an_action(Verb.DELETE, f"channel/a-name-that-goes-on-and-on-and-on-and-on-{number:04}")
+        for number in range(1500)
+    )
+    saved(tmp_path, a_plan(a_target(*deletes)))
     assert comment(tmp_path, github(forge, tmp_path), "--plan", "p.json").code == 0
     assert "(<https://github.com/acme/video/actions/runs/99>)" in forge.bodies()[0]
 
@@ -311,7 +318,7 @@ def test_one_issue_follows_the_drift_and_is_closed_when_it_is_gone(env: Env, for
         assert ran.code == 0, ran.err
         return ran.out
 
-    assert nightly() == "dev: nothing to say\n"
+    assert nightly() == "dev: nothing to report\n"
     with outside(folder) as (ivs, _):
         ivs.update_channel(arn=arn_of(ivs, "one"), latencyMode="NORMAL")
     assert "issue created" in nightly()
@@ -327,21 +334,21 @@ def test_one_issue_follows_the_drift_and_is_closed_when_it_is_gone(env: Env, for
     (folder / "drift.json").write_text(json.dumps(partial), encoding="utf-8")
     assert (
         comment(folder, env(), "--issue", "--plan", "drift.json").out
-        == "dev: left as it is, because not everything was looked at\n"
+        == "dev: unchanged, because the report is partial\n"
     )
     (folder / "drift.json").write_text(
         run(folder, "drift", "--exclude", "channel/*", "--format", "json").out, encoding="utf-8"
     )
     assert (
         comment(folder, env(), "--issue", "--plan", "drift.json").out
-        == "dev: left as it is, because not everything was looked at\n"
+        == "dev: unchanged, because the report is partial\n"
     )
     assert issue["state"] == "open"
     assert run(folder, "apply", "--auto-approve").code == 0
     assert "issue closed" in nightly()
     assert issue["state"] == "closed"
     assert "No drift" in issue["body"]
-    assert nightly() == "dev: nothing to say\n"
+    assert nightly() == "dev: nothing to report\n"
 
 
 def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, tmp_path: Path) -> None:
@@ -351,7 +358,7 @@ def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, t
     commit(folder)
     assert comment(folder, env(), "--diff", f"{first}..HEAD").code == 0
     (body,) = forge.bodies()
-    assert "## Difference for stack `acme-live`" in body
+    assert "## Comparison for stack `acme-live`" in body
     assert "channel/three" in body
     assert "Left the spec" in body
     assert f"Compared with: `{BASE}`" in body
@@ -368,7 +375,7 @@ def test_after_the_merge_the_request_is_found_by_its_commit(env: Env, forge: For
     assert "created" in comment(tmp_path, environment, "--plan", "p.json").out
     assert len(forge.bodies()) == 1
     alone = comment(tmp_path, environment, "--plan", "p.json", "--commit", "e" * 40)
-    assert (alone.code, "there is nothing to comment on" in alone.out) == (0, True)
+    assert (alone.code, "; nothing to comment on" in alone.out) == (0, True)
 
 
 def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
@@ -391,7 +398,7 @@ def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
     assert "created" in comment(tmp_path, bare, *words).out
     assert forge.comments[12][0]["author"].login == "ada"
     for missing, message in (
-        (words[:2], "no forge is known here"),
+        (words[:2], "no forge detected"),
         (words[:-2], "no token for github: set GITHUB_TOKEN or GH_TOKEN"),
     ):
         ran = comment(tmp_path, bare, *missing)
@@ -471,5 +478,5 @@ def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(
     assert done.returncode == 1
     assert (
         done.stderr
-        == f'the client for {provider} is not installed; install it with: pip install "ivs-reconciler[{provider}]"\n'
+        == f'the {provider} client is not installed; install the extra: pip install "ivs-reconciler[{provider}]"\n'
     )

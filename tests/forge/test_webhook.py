@@ -61,7 +61,7 @@ def test_what_was_refused_is_sent_again_and_a_wait_that_was_asked_for_is_kept_up
 def test_the_tries_are_bounded() -> None:
     with hook() as there:
         there.answers = [500] * 20
-        with pytest.raises(PublishError, match="it answered 500, Internal Server Error"):
+        with pytest.raises(PublishError, match="HTTP 500, Internal Server Error"):
             send(there.url)
     assert len(there.got) == ATTEMPTS
 
@@ -69,9 +69,9 @@ def test_the_tries_are_bounded() -> None:
 def test_a_final_refusal_is_not_repeated_and_says_the_one_word_of_slack() -> None:
     with hook() as there:
         there.answers = [(410, {}, "channel_is_archived"), (400, {}, "your URL https://zz is wrong")]
-        with pytest.raises(PublishError, match="it answered 410, Gone, channel_is_archived"):
+        with pytest.raises(PublishError, match="HTTP 410, Gone, channel_is_archived"):
             send(there.url)
-        with pytest.raises(PublishError, match=r"it answered 400, Bad Request$"):
+        with pytest.raises(PublishError, match=r"^HTTP 400, Bad Request$"):
             send(there.url)
     assert len(there.got) == 2
 
@@ -80,7 +80,7 @@ def test_a_final_refusal_is_not_repeated_and_says_the_one_word_of_slack() -> Non
 def test_a_redirect_is_refused_and_not_followed(status: int) -> None:
     with hook() as there, hook() as elsewhere:
         there.answers = [(status, {"Location": elsewhere.url}, "")]
-        with pytest.raises(PublishError, match="a redirect, which is not followed"):
+        with pytest.raises(PublishError, match="redirects are not followed"):
             send(there.url)
     assert (len(there.got), elsewhere.got) == (1, [])
 
@@ -88,7 +88,7 @@ def test_a_redirect_is_refused_and_not_followed(status: int) -> None:
 def test_what_may_have_arrived_is_not_sent_again() -> None:
     with hook() as there:
         there.answers = [60.0]
-        with pytest.raises(PublishError, match="may or may not have arrived") as caught:
+        with pytest.raises(PublishError, match="it may have arrived") as caught:
             send(there.url, timeout=0.5)
     assert caught.value.ambiguous
     assert len(there.got) == 1
@@ -98,7 +98,7 @@ def test_a_port_that_nobody_listens_on_is_tried_and_named_by_the_system_alone() 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(PublishError, match="it cannot be reached \\(connection refused\\)") as caught:
+    with pytest.raises(PublishError, match="cannot connect \\(connection refused\\)") as caught:
         send(f"http://127.0.0.1:{port}/zzCANARYzz")
     assert "CANARY" not in repr(caught.value)
 
@@ -130,7 +130,7 @@ def listening(answer: Callable[[socket.socket], object]) -> Iterator[tuple[int, 
 def test_a_connection_that_ends_without_an_answer_may_have_brought_it() -> None:
     with (
         listening(lambda connection: connection.recv(65_536)) as (port, seen),
-        pytest.raises(PublishError, match="may or may not have arrived") as caught,
+        pytest.raises(PublishError, match="it may have arrived") as caught,
     ):
         send(f"http://127.0.0.1:{port}/zzCANARYzz")
     assert caught.value.ambiguous
@@ -146,7 +146,7 @@ def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
 
     with (
         listening(refuse) as (port, seen),
-        pytest.raises(PublishError, match="it cannot be reached") as caught,
+        pytest.raises(PublishError, match="cannot connect") as caught,
     ):
         send(f"https://127.0.0.1:{port}/zzCANARYzz")
     assert not caught.value.ambiguous
@@ -178,7 +178,7 @@ def test_a_certificate_that_nobody_trusts_is_refused(tmp_path: Path) -> None:
 
     with (
         listening(take) as (port, seen),
-        pytest.raises(PublishError, match=r"it cannot be reached .*certificate verify failed"),
+        pytest.raises(PublishError, match=r"cannot connect .*certificate verify failed"),
     ):
         send(f"https://127.0.0.1:{port}/zzCANARYzz")
     assert len(seen) == ATTEMPTS
@@ -199,7 +199,7 @@ def test_a_proxy_of_the_environment_is_used_and_never_sees_the_path(
         monkeypatch.delenv(name, raising=False)
     with listening(refuse) as (port, _):
         monkeypatch.setenv("https_proxy", f"{scheme}me:p%40ss@127.0.0.1:{port}")
-        with pytest.raises(PublishError, match="it cannot be reached") as caught:
+        with pytest.raises(PublishError, match="cannot connect") as caught:
             send("https://hooks.example/zzCANARYzz")
         with hook() as there:
             send(there.url)
@@ -246,13 +246,13 @@ def test_no_library_logs_the_url(answer: bytes) -> None:
     [
         ("http://example.com/zzCANARYzz", "https"),
         ("ftp://example.com/zzCANARYzz", "https"),
-        ("file:///etc/zzCANARYzz", "not one"),
+        ("file:///etc/zzCANARYzz", "invalid URL"),
         ("https://user:zzCANARYzz@example.com/", "user name"),
-        ("https://example.com/zz CANARY", "not one"),
-        ("https://example.com/zz\nCANARY", "not one"),
-        ("https://example.com:zzCANARYzz/", "not one"),
-        ("zzCANARYzz", "not one"),
-        ("https://[zzCANARYzz/", "not one"),
+        ("https://example.com/zz CANARY", "invalid URL"),
+        ("https://example.com/zz\nCANARY", "invalid URL"),
+        ("https://example.com:zzCANARYzz/", "invalid URL"),
+        ("zzCANARYzz", "invalid URL"),
+        ("https://[zzCANARYzz/", "invalid URL"),
     ],
 )
 def test_a_url_that_would_show_itself_is_refused_and_not_shown(url: str, why: str) -> None:

@@ -59,7 +59,7 @@ def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_chann
         ops.answers = [404]
         failed = run(folder, "drift", "--notify", "--state", "kept/state.json", env=env)
         assert failed.code == 2
-        assert "notification ops, target dev: it answered 404, Not Found\n" in failed.err
+        assert "notification ops, target dev: HTTP 404, Not Found\n" in failed.err
         assert SECRET_PATH not in failed.err + failed.out
         assert run(folder, "drift", "--notify", "--state", "kept/state.json", env=env).code == 2
         assert [len(ops.got), len(audit.got)] == [2, 1]

@@ -102,7 +102,7 @@ def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_other
         urls = {"OPS_URL": ops.url, "AUDIT_URL": audit.url, "AUDIT_KEY": "k"}
         ops.answers = [404]
         failed, sent = told((OPS, AUDIT), (DRIFTED,), memory, **urls)
-        assert (failed.failure, sent.failure) == ("it answered 404, Not Found", "")
+        assert (failed.failure, sent.failure) == ("HTTP 404, Not Found", "")
         later = told((OPS, AUDIT), (report(finding(), finding(Standing.DRIFT, "side")),), memory, **urls)
         assert [telling.channel for telling in later] == ["ops", "audit"]
     assert json.loads(ops.got[-1].body)["text"].startswith("acme / prod: 2 changed outside\nNew: 2")

@@ -1,11 +1,11 @@
-"""Waiting for a forge: as long as it asks, within a bound, on a clock that the test holds."""
+"""Waiting for a forge: as long as it asks, within a limit, on a clock of the test."""
 
 from __future__ import annotations
 
 import pytest
 
 from reconciler.errors import ForgeError, ForgeRefused
-from reconciler.forge.client import LONGEST_WAIT, Access, Patience, Placed, marker, place
+from reconciler.forge.client import MAX_WAIT_SECONDS, Access, RetryBudget, Upserted, marker, upsert
 from reconciler.forge.client import Forge as OpenForge
 from reconciler.forge.open import open_forge
 from tests.forge.forge import PROJECT, REPOSITORY, Fault, Forge
@@ -16,7 +16,7 @@ ABUSE = "You have exceeded a secondary rate limit. Please wait a few minutes bef
 
 
 class Clock:
-    """A clock whose sleeps take no time and are written down."""
+    """A clock whose sleeps take no time and are recorded."""
 
     def __init__(self) -> None:
         self.time = 1_000_000.0
@@ -26,8 +26,8 @@ class Clock:
         self.slept.append(seconds)
         self.time += seconds
 
-    def patience(self) -> Patience:
-        return Patience(sleep=self.sleep, now=lambda: self.time)
+    def budget(self) -> RetryBudget:
+        return RetryBudget(sleep=self.sleep, now=lambda: self.time)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def clock() -> Clock:
 
 def opened(forge: Forge, clock: Clock, provider: str, token: str = "") -> OpenForge:
     if provider == "github":
-        return open_forge(Access("github", forge.url, REPOSITORY, token or "ghs_actions"), clock.patience())
-    return open_forge(Access("gitlab", f"{forge.url}/api/v4", str(PROJECT), token or "glpat_bot"), clock.patience())
+        return open_forge(Access("github", forge.url, REPOSITORY, token or "ghs_actions"), clock.budget())
+    return open_forge(Access("gitlab", f"{forge.url}/api/v4", str(PROJECT), token or "glpat_bot"), clock.budget())
 
 
 LIMITS = [
@@ -68,8 +68,8 @@ def test_the_wait_that_is_asked_for_is_the_wait_that_is_made(
     forge: Forge, clock: Clock, provider: str, fault: Fault, waits: list[float]
 ) -> None:
     forge.faults.append(Fault(fault.method, fault.path, fault.status, fault.headers, fault.message, fault.times))
-    done, _ = place(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
-    assert done is Placed.CREATED
+    done, _ = upsert(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
+    assert done is Upserted.CREATED
     assert clock.slept == waits
     assert forge.bodies() == [f"{MARK}\ntext"]
 
@@ -86,8 +86,8 @@ def test_a_wait_beyond_the_bound_is_an_error_at_once(
     forge: Forge, clock: Clock, provider: str, headers: dict[str, str]
 ) -> None:
     forge.faults.append(Fault("GET", "12", 429, headers, RATE, times=9))
-    with pytest.raises(ForgeError, match="longer than is reasonable") as raised:
-        place(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
+    with pytest.raises(ForgeError, match="rate limited for longer than the maximum wait") as raised:
+        upsert(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
     assert not isinstance(raised.value, ForgeRefused)
     assert clock.slept == []
 
@@ -95,16 +95,16 @@ def test_a_wait_beyond_the_bound_is_an_error_at_once(
 def test_all_waits_of_a_run_together_have_a_bound(forge: Forge, clock: Clock) -> None:
     forge.faults.append(Fault("GET", "comments", 403, {"Retry-After": "40"}, ABUSE, times=9))
     with pytest.raises(ForgeError):
-        place(opened(forge, clock, "github").comments(12), MARK, "", "text", quiet=False)
-    assert sum(clock.slept) <= LONGEST_WAIT
+        upsert(opened(forge, clock, "github").comments(12), MARK, "", "text", quiet=False)
+    assert sum(clock.slept) <= MAX_WAIT_SECONDS
     assert clock.slept == [40.0, 40.0]
 
 
 @pytest.mark.parametrize(("provider", "path"), [("github", "comments"), ("gitlab", "notes")])
 def test_a_write_that_may_have_happened_is_not_made_twice(forge: Forge, clock: Clock, provider: str, path: str) -> None:
     forge.faults.append(Fault("POST", path, 502, {}, ""))
-    with pytest.raises(ForgeError, match="refused with 502"):
-        place(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
+    with pytest.raises(ForgeError, match="failed with status 502"):
+        upsert(opened(forge, clock, provider).comments(12), MARK, "", "text", quiet=False)
     assert [method for method, _ in forge.writes] == ["POST"]
 
 
@@ -113,7 +113,7 @@ def test_a_forge_that_is_not_there_is_said_without_the_token(clock: Clock, provi
     gone = Forge(url="http://127.0.0.1:9")
     secret = "very-secret-token"
     with pytest.raises(ForgeError, match="no answer") as raised:
-        place(opened(gone, clock, provider, secret).comments(12), MARK, "", "text", quiet=False)
+        upsert(opened(gone, clock, provider, secret).comments(12), MARK, "", "text", quiet=False)
     assert secret not in repr(raised.value) + str(raised.value.__dict__)
     assert raised.value.__cause__ is None
 
@@ -123,7 +123,7 @@ def test_a_forge_that_repeats_the_token_is_not_repeated(forge: Forge, clock: Clo
     secret = "very-secret-token"
     forge.faults.append(Fault("GET", "", 400, {}, f"the token {secret} \x1b[31mis wrong\nreally", times=9))
     with pytest.raises(ForgeError) as raised:
-        place(opened(forge, clock, provider, secret).comments(12), MARK, "", "text", quiet=False)
+        upsert(opened(forge, clock, provider, secret).comments(12), MARK, "", "text", quiet=False)
     assert secret not in str(raised.value)
     assert "(token)" in str(raised.value)
     assert "\x1b" not in str(raised.value)
