@@ -1,8 +1,8 @@
-"""Runs a plan: each step as soon as the steps it needs are done; every outcome is recorded as it happens.
+"""Runs a plan: each step as soon as the steps it depends on are done; every outcome is reported as it happens.
 
-Decides nothing: the plan says which calls are made and what waits for what. A failure stops only what depends on it.
-Imports ``plan`` and ``model``; AWS calls come in as an argument.
-Read first: ``executor`` (the graph and its threads), then ``step``, ``call`` (one call, retried safely) and ``create``.
+Decides nothing: the plan says which calls are sent and in which order. A failure stops only what depends on it.
+Imports ``plan`` and ``model``; AWS calls are an argument.
+Read first: ``executor`` (the dependency graph and its threads), then ``step``, ``call`` (one step's calls and retries) and ``create``.
 """
 
 from reconciler.apply.call import WriteCalls

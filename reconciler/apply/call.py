@@ -1,4 +1,4 @@
-"""What every step of an apply shares, and one step on its way: its calls, its pauses, what it has cost so far."""
+"""What all steps of an apply share (``Context``), and one step being run (``Attempt``): its calls, its waits, when to retry."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 LAG_SECONDS = 30.0
-"""How long a resource just made may not be found yet, and one just deleted may still be shown (seen by others; the service promises nothing)."""
+"""How long lists and reads may lag behind a create or delete (observed; the service documents no bound)."""
 
 IN_USE_SECONDS = 30.0
-"""How long a delete may find in use what an earlier step detached."""
+"""How long a delete may be refused as in use after an earlier step detached the resource."""
 
 NOT_FOUND = "ResourceNotFoundException"
 CONFLICT = "ConflictException"
+
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
-_SETTLING = frozenset(kind.update for kind in KINDS.values() if kind.ready)
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 3.0
+_UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
+_FIRST_DELAY = 1.0
+_LONGEST_DELAY = 3.0
 
 
 class Answer(Protocol):
-    """What a call brings back."""
+    """What a call returns."""
 
     @property
     def data(self) -> Mapping[str, object]:
@@ -39,15 +40,15 @@ class Answer(Protocol):
 
     @property
     def request_id(self) -> str:
-        """The id under which AWS knows the request."""
+        """The request id of AWS."""
 
     @property
     def calls(self) -> int:
-        """Requests sent, repetitions included."""
+        """Requests sent, retries included."""
 
 
 class WriteCalls(Protocol):
-    """The way to AWS as the executor sees it. Raises ``AwsError``."""
+    """Calls to AWS, as the executor needs them. Raises ``AwsError``."""
 
     def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
         """Send one call."""
@@ -55,137 +56,127 @@ class WriteCalls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """An ARN that a step brought, and when."""
+    """An ARN that a step returned, and when."""
 
     arn: str
     at: float
 
 
-def _ignore(address: Address, operation: str) -> None:
-    del address, operation
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every step of a run shares. ``bound`` is written by the loop alone, always before the steps that read it go out.
+    """What all steps of an apply share.
 
-    ``off_air`` holds the channels whose broadcast was seen to end, and is written like ``bound``.
-    ``before`` is told of each step in its worker, before its first call leaves. ``draw`` gives random numbers from 0 to 1.
-    ``deliver`` hands the value of a stream key over to a sink, and raises ``AwsError``; ``channels`` says whose key it was, by the key's ARN.
+    ``bound`` is written by the executor's thread alone, always before the steps that read it start; so is ``ended_streams``,
+    the ARNs of channels whose stream was seen to end. ``before_step`` is called in the step's thread, before its first call.
+    ``draw`` returns random numbers from 0 to 1. ``publish`` writes the value of a stream key to a sink, and raises ``AwsError``;
+    ``key_channels`` maps the ARN of a published key to that of its channel.
     """
 
     calls: WriteCalls
-    tell: Callable[[StepStarted | StepWaiting], None]
+    emit: Callable[[StepStarted | StepWaiting], None]
     stop: threading.Event
     sleep: Callable[[float], None]
     clock: Callable[[], float]
     bound: dict[Address, Bound] = field(default_factory=dict)
-    off_air: set[str] = field(default_factory=set)
-    lookout: NewResources | None = None
-    before: Callable[[Address, str], None] = _ignore
+    ended_streams: set[str] = field(default_factory=set)
+    new_resources: NewResources | None = None
+    before_step: Callable[[Address, str], None] = lambda _address, _operation: None
     draw: Callable[[], float] = lambda: 0.5
-    deliver: Callable[[str, Sink], Answer] | None = None
-    channels: dict[str, str] = field(default_factory=dict)
+    publish: Callable[[str, Sink], Answer] | None = None
+    key_channels: dict[str, str] = field(default_factory=dict)
 
 
 class InterruptedStepError(Exception):
-    """The step was waiting when the request to stop came."""
+    """The apply was interrupted while the step waited."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A step on its way: requests sent, the last request id, and since when."""
+    """A step being run: the requests sent, the last request id, and when it began."""
 
     step: Step
     address: Address
     context: Context
     began: float
-    sent: int = 0
+    calls: int = 0
     request_id: str = ""
 
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return self.context.clock() - self.began
+
     def outcome(self, result: Result, *, code: str = "", message: str = "") -> StepOutcome:
-        """Return what became of it."""
+        """Return the step's outcome."""
         return StepOutcome(
-            self.step.id,
-            self.step.operation,
-            result,
-            self.sent,
-            self.context.clock() - self.began,
-            self.request_id,
-            code,
-            message,
+            self.step.id, self.step.operation, result, self.calls, self.age, self.request_id, code, message
         )
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
-        """Send one call and count it. Raises ``AwsError``, uncounted."""
+        """Send one call and count its requests. Raises ``AwsError``, whose requests are not counted yet."""
         answer = self.context.calls.call(operation, parameters)
-        self.sent += answer.calls
+        self.calls += answer.calls
         self.request_id = answer.request_id
         return answer
 
-    def note(self, error: AwsError) -> None:
+    def count(self, error: AwsError) -> None:
         """Count the requests of a call that failed."""
-        self.sent += error.calls
+        self.calls += error.calls
         self.request_id = error.request_id or self.request_id
 
-    def pause(self, seconds: float, why: str) -> None:
-        """Wait. Raises ``StoppedError`` when the apply is to stop."""
+    def wait(self, seconds: float, why: str) -> None:
+        """Wait and report why. Raises ``InterruptedStepError`` when the apply is interrupted."""
+        if not self.context.stop.is_set():
+            self.context.emit(StepWaiting(self.address, self.step.id, self.step.operation, seconds, why))
+            self.context.sleep(seconds)
         if self.context.stop.is_set():
-            raise InterruptedStepError(f"the apply was stopped while {why}")
-        self.context.tell(StepWaiting(self.address, self.step.id, self.step.operation, seconds, why))
-        self.context.sleep(seconds)
-        if self.context.stop.is_set():
-            raise InterruptedStepError(f"the apply was stopped while {why}")
+            raise InterruptedStepError(f"interrupted while waiting: {why}")
 
-    def filled(self, value: Value) -> Value:
-        """Put the ARNs that earlier steps brought in the place of references. Raises ``AwsError`` for one that is not known."""
+    def resolve(self, value: Value) -> Value:
+        """Replace references by the ARNs that earlier steps returned. Raises ``AwsError`` for an ARN that is not known."""
         match value:
             case Ref():
                 bound = self.context.bound.get(value.address)
                 if bound is None:
                     raise AwsError(
-                        f"the ARN of {value.address} is not known, because no step before brought it; plan again",
+                        f"the ARN of {value.address} is unknown: no earlier step returned it; run plan again",
                         code="UnresolvedReference",
                         calls=0,
                     )
                 return bound.arn
             case tuple():
-                return tuple(self.filled(item) for item in value)
+                return tuple(self.resolve(item) for item in value)
             case Mapping():
-                return {key: self.filled(item) for key, item in value.items()}
+                return {key: self.resolve(item) for key, item in value.items()}
             case _:
                 return value
 
     def error(self, message: str, code: str) -> AwsError:
-        """Return an error about an answer that was counted already."""
+        """Return an error about an answer whose requests are counted already."""
         return AwsError(message, operation=self.step.operation, code=code, request_id=self.request_id, calls=0)
 
 
-def backoff(longest: float = _LONGEST_PAUSE) -> Iterator[float]:
-    """Yield growing pauses for ever."""
-    pause = _FIRST_PAUSE
+def backoff(longest: float = _LONGEST_DELAY) -> Iterator[float]:
+    """Yield growing delays in seconds, without end."""
+    delay = _FIRST_DELAY
     while True:
-        yield pause
-        pause = min(pause * 2, longest)
+        yield delay
+        delay = min(delay * 2, longest)
 
 
 def retry_reason(attempt: Attempt, error: AwsError) -> str | None:
     """Return why the same call may soon succeed, or ``None``."""
+    operation = attempt.step.operation
+    if error.code == CONFLICT and attempt.age < IN_USE_SECONDS:
+        if operation in _DELETES and attempt.step.after:
+            return "the resource is still in use"
+        if operation in _UPDATES_WITH_STATE and attempt.calls + error.calls > 1:
+            return "an earlier request for the same change, whose answer was lost, is still in progress"
     now = attempt.context.clock()
-    step = attempt.step
-    if error.code == CONFLICT and step.operation in _DELETES and step.after and now - attempt.began < IN_USE_SECONDS:
-        return "it is still in use"
-    if (
-        error.code == CONFLICT
-        and attempt.sent + error.calls > 1
-        and step.operation in _SETTLING
-        and now - attempt.began < IN_USE_SECONDS
-    ):
-        return "the same change, sent before and not answered, is still being carried out"
     if error.code == NOT_FOUND and any(
-        now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(step.parameters)
+        now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(attempt.step.parameters)
     ):
-        return "what was just made is not found yet"
+        return "a resource created just now is not found yet"
     return None
 
 

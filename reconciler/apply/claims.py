@@ -1,20 +1,18 @@
-"""What claims an address that this run is making, and what to do about it. Pure: no call, no clock.
+"""Which live resources claim an address that this apply creates, and what to do about it.
 
-IVS has no token that makes a create happen once, names are not unique, and another apply may be making the same resource at the same time.
-So a run looks at what carries the address's tags and was not there when its plan was read, and goes by these rules:
+IVS has no idempotency token for creates, names are not unique, and another apply may create the same resource at the same time.
+So an apply lists the resources that carry the address's tags and were not there when its plan was read, and follows these rules:
 
-- The lowest ARN stays, for every run that looks.
-- A run deletes only what it made itself and knows that it made: its own, when another stays.
-  It knows its own by the answer to its create, and where that was lost, by the number of the try that the create wrote on it.
-- Whoever made the one that would stay waits for the other's maker. If nothing moves, that maker is not there any more, and the run withdraws its own.
-- A run goes on looking until the list shows what it did itself: its create, or its delete. What others did before is shown by then too.
-  So of two runs, the one that acted last sees everything and leaves exactly one.
-- If a look after a withdrawal shows none, the resource is made again.
+- The resource with the lowest ARN is kept, by every apply that lists.
+- An apply deletes only what it created itself: its own resource, when another one is kept.
+  It knows its own by the answer to its create or, if that was lost, by the attempt number that the create wrote into the tags.
+- An apply whose resource would be kept waits for the other apply to delete. If nothing changes for a while, that apply is gone,
+  and this one deletes its own.
+- An apply lists until it sees its own create or delete. By then it also sees what others did before.
+  So of two applies, the one that acted last sees everything and leaves exactly one resource.
+- If none is left after a deletion, the resource is created again.
 
-Looks at what is there while an apply runs: which resources claim an address that was free when the plan was read.
-
-A look lists one kind. Several workers that ask while a look is under way share the next one, so that many lost answers cost few calls.
-Only a look that began after the question answers it.
+``NewResources`` lists, ``decide`` applies the rules to what was listed.
 """
 
 from __future__ import annotations
@@ -22,23 +20,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from reconciler.model.address import ATTEMPT, ID, STACK, Address, KindName, comparable
 from reconciler.model.kinds import Kind
 
 Listing: TypeAlias = Callable[[Kind, Mapping[str, object]], Iterable[Mapping[str, Any]]]
-"""Lists a kind to its end, with these parameters beside its own; yields items as answers hold them. Raises ``AwsError``."""
+"""Lists all resources of a kind, with additional parameters; yields items as answers hold them. Raises ``AwsError``."""
+
+_BY_ARN = attrgetter("arn")
 
 
 @dataclass(frozen=True, slots=True)
 class ListedResource:
-    """A resource as a list shows it."""
+    """A resource as a list operation shows it."""
 
     arn: str
     name: str
     tags: Mapping[str, str]
     state: str = ""
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> ListedResource:
+        """Return the resource of one item of a list."""
+        return cls(
+            str(item["arn"]), str(item.get("name") or ""), dict(item.get("tags") or {}), str(item.get("state") or "")
+        )
 
     def __str__(self) -> str:
         facts = [f"name {self.name!r}" if self.name else "no name", *([f"state {self.state}"] if self.state else [])]
@@ -46,19 +54,20 @@ class ListedResource:
 
 
 @dataclass(slots=True)
-class _Listing:
-    """The last look at one kind."""
+class _Listed:
+    """The last list of one kind, by id."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     begun: int = 0
     at: float = float("-inf")
-    sightings: Mapping[str, tuple[ListedResource, ...]] = field(default_factory=dict)
+    resources: Mapping[str, tuple[ListedResource, ...]] = field(default_factory=dict)
 
 
 class NewResources:
-    """Looks for resources of one stack. Safe to share between threads.
+    """Lists the resources of one stack that appeared since the plan was read. Thread-safe.
 
     ``known`` are the ARNs that were there when the plan was read, which began at ``read_at`` by ``clock``.
+    Threads that ask while a list is in progress share the next one, so that many lost answers cost few calls.
     """
 
     def __init__(
@@ -70,72 +79,53 @@ class NewResources:
         self._read_at = read_at
         self._clock = clock
         self._lock = threading.Lock()
-        self._views: dict[KindName, _Listing] = {}
+        self._kinds: dict[KindName, _Listed] = {}
 
-    def new(self, kind: Kind) -> Mapping[str, tuple[ListedResource, ...]]:
-        """Look now; return, by id, the stack's resources of this kind that were not there when the plan was read, in ARN order. Raises ``AwsError``."""
-        view = self._view(kind.name)
-        asked = view.begun
-        with view.lock:
-            if view.begun > asked:
-                return view.sightings  # a look that began after we asked
-            view.begun += 1
+    def list_kind(self, kind: Kind) -> Mapping[str, tuple[ListedResource, ...]]:
+        """List now and return the stack's new resources of this kind by id, in ARN order. Raises ``AwsError``."""
+        listed = self._of(kind.name)
+        asked = listed.begun
+        with listed.lock:
+            if listed.begun > asked:
+                return listed.resources  # only a list that began after the question answers it
+            listed.begun += 1
             began = self._clock()
-            view.sightings = self._look(kind)
-            view.at = began
-            return view.sightings
+            found: dict[str, list[ListedResource]] = {}
+            for resource in self._new(kind, {}):
+                if resource.tags.get(STACK) == self.stack and ID in resource.tags:
+                    found.setdefault(resource.tags[ID], []).append(resource)
+            listed.resources = {name: tuple(resources) for name, resources in found.items()}
+            listed.at = began
+            return listed.resources
 
-    def claims(self, kind: Kind, address: Address) -> tuple[ListedResource, ...]:
-        """Look now; return what claims one address and was not there when the plan was read. Raises ``AwsError``."""
-        return self.new(kind).get(address.id, ())
+    def claiming(self, kind: Kind, address: Address) -> tuple[ListedResource, ...]:
+        """List now and return the new resources that claim one address. Raises ``AwsError``."""
+        return self.list_kind(kind).get(address.id, ())
 
-    def keys_of(self, kind: Kind, channel_arn: str) -> tuple[ListedResource, ...]:
-        """Return the stream keys of a channel that were not there when the plan was read, anybody's. Raises ``AwsError``."""
-        return tuple(
-            sorted(
-                (
-                    seen
-                    for seen in map(_sighting, self._listing(kind, {"channelArn": channel_arn}))
-                    if seen.arn not in self._known
-                ),
-                key=_lookout_arn,
-            )
-        )
+    def stream_keys(self, kind: Kind, channel_arn: str) -> tuple[ListedResource, ...]:
+        """Return the new stream keys of a channel, of any owner. Raises ``AwsError``."""
+        return tuple(self._new(kind, {"channelArn": channel_arn}))
 
     def age(self, kind: KindName) -> float:
-        """Return how many seconds ago this kind was last looked at, or read for the plan."""
-        return self._clock() - max(self._read_at, self._view(kind).at)
+        """Return how many seconds ago this kind was listed here or read for the plan."""
+        return self._clock() - max(self._read_at, self._of(kind).at)
 
-    def looked(self, kind: KindName) -> bool:
-        """Whether this kind was looked at since the plan was read."""
-        return self._view(kind).begun > 0
+    def was_listed(self, kind: KindName) -> bool:
+        """Whether this kind was listed since the plan was read."""
+        return self._of(kind).begun > 0
 
-    def _look(self, kind: Kind) -> Mapping[str, tuple[ListedResource, ...]]:
-        found: dict[str, list[ListedResource]] = {}
-        for item in self._listing(kind, {}):
-            seen = _sighting(item)
-            if seen.arn not in self._known and seen.tags.get(STACK) == self.stack and ID in seen.tags:
-                found.setdefault(seen.tags[ID], []).append(seen)
-        return {identifier: tuple(sorted(group, key=_lookout_arn)) for identifier, group in found.items()}
+    def _new(self, kind: Kind, parameters: Mapping[str, object]) -> list[ListedResource]:
+        listed = map(ListedResource.of, self._listing(kind, parameters))
+        return sorted((resource for resource in listed if resource.arn not in self._known), key=_BY_ARN)
 
-    def _view(self, kind: KindName) -> _Listing:
+    def _of(self, kind: KindName) -> _Listed:
         with self._lock:
-            return self._views.setdefault(kind, _Listing())
-
-
-def _sighting(item: Mapping[str, Any]) -> ListedResource:
-    return ListedResource(
-        str(item["arn"]), str(item.get("name") or ""), dict(item.get("tags") or {}), str(item.get("state") or "")
-    )
-
-
-def _lookout_arn(seen: ListedResource) -> str:
-    return seen.arn
+            return self._kinds.setdefault(kind, _Listed())
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """This is the one."""
+    """This resource is kept."""
 
     arn: str
 
@@ -147,108 +137,104 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again later."""
+    """List again later."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Delete the one this run made."""
+class DeleteOwn:
+    """Delete the one that this apply created."""
 
     arn: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecidable:
-    """It cannot be told which one is meant, or the one to go cannot go."""
+    """It is unknown which one is meant, or the one to delete cannot be deleted."""
 
     candidates: tuple[ListedResource, ...]
 
 
-Verdict: TypeAlias = Keep | Absent | Wait | Withdraw | Undecidable
+Verdict: TypeAlias = Keep | Absent | Wait | DeleteOwn | Undecidable
 
 
 @dataclass(slots=True)
 class Claim:
-    """One address that this run makes a resource for.
+    """One address that this apply creates a resource for.
 
-    ``tags`` are what the create gave it; a resource whose tags have become others is somebody's by now and is not withdrawn.
-    ``number`` is what this run's creates write on what they make; empty where they write none.
-    ``mine`` is the ARN that AWS answered this run's create with, or that carries its number; ``None`` while that is not known.
-    ``uncertain`` says that a create was sent whose answer was lost, so that one of this run's may appear.
-    ``withdrawn`` are those that this run made and deleted again. ``held`` says that AWS refused such a delete.
-    ``since`` is when what claims the address last changed.
+    ``tags`` are those of the create; a resource whose tags have changed since is in use by somebody, and is not deleted.
+    ``attempt`` is what this apply's creates write into the attempt tag; empty where they write none.
+    ``own`` is the ARN in the answer to this apply's create, or the one that carries ``attempt``; ``None`` while unknown.
+    ``uncertain`` means that the answer to a create was lost, so that a resource of this apply may still appear.
+    ``deleted`` are those that this apply created and deleted. ``delete_refused`` means that AWS refused such a delete.
+    ``changed_at`` is when the resources that claim the address last changed.
     """
 
     address: Address
     tags: dict[str, str]
-    since: float
-    number: str = ""
-    mine: str | None = None
+    changed_at: float
+    attempt: str = ""
+    own: str | None = None
     uncertain: bool = False
-    withdrawn: set[str] = field(default_factory=set)
-    held: bool = False
+    deleted: set[str] = field(default_factory=set)
+    delete_refused: bool = False
     seen: frozenset[tuple[str, str]] = frozenset()
 
-    def notice(self, sightings: Sequence[ListedResource], now: float) -> None:
-        """Take note of what a look showed."""
-        seen = frozenset((sighting.arn, sighting.state) for sighting in sightings)
+    def record_list(self, resources: Sequence[ListedResource], now: float) -> None:
+        """Record what a list showed."""
+        seen = frozenset((resource.arn, resource.state) for resource in resources)
         if seen != self.seen:
-            self.seen, self.since = seen, now
-        if self.mine is None:
-            self.mine = next((sighting.arn for sighting in sightings if self.made_by_me(sighting)), None)
+            self.seen, self.changed_at = seen, now
+        if self.own is None:
+            self.own = next((resource.arn for resource in resources if self.is_own(resource)), None)
 
-    def made_by_me(self, sighting: ListedResource) -> bool:
-        """Whether this run made it and has not deleted it again."""
-        if sighting.arn in self.withdrawn:
+    def is_own(self, resource: ListedResource) -> bool:
+        """Whether this apply created it and has not deleted it."""
+        if resource.arn in self.deleted:
             return False
-        return sighting.arn == self.mine or (self.number != "" and sighting.tags.get(ATTEMPT) == self.number)
+        return resource.arn == self.own or (self.attempt != "" and resource.tags.get(ATTEMPT) == self.attempt)
 
-    def took_back(self, arn: str, now: float) -> None:
-        """Take note that this run deleted what it had made."""
-        self.withdrawn.add(arn)
-        self.mine = None
-        self.since = now
+    def record_delete(self, arn: str, now: float) -> None:
+        """Record that this apply deleted what it had created."""
+        self.deleted.add(arn)
+        self.own = None
+        self.changed_at = now
 
-    def made(self, arn: str, now: float) -> None:
-        """Take note that this run's create was answered."""
-        self.mine = arn
-        self.held = False
-        self.since = now
+    def record_create(self, arn: str, now: float) -> None:
+        """Record the answer to this apply's create."""
+        self.own = arn
+        self.delete_refused = False
+        self.changed_at = now
 
 
-def decide(claim: Claim, sightings: Sequence[ListedResource], *, patient: bool) -> Verdict:
-    """Return what follows from a look. ``patient`` says that the list may still lag behind, or another run may still move."""
-    there = [sighting for sighting in sightings if sighting.arn not in claim.withdrawn]
-    ghost = len(there) < len(sightings)
-    if claim.mine is not None and all(sighting.arn != claim.mine for sighting in there):
-        # AWS's answer to the create counts more than a list that never shows it.
-        return Wait("the list does not show yet what was just made") if patient else Keep(claim.mine)
+def decide(claim: Claim, resources: Sequence[ListedResource], *, patient: bool) -> Verdict:
+    """Return what to do after a list. ``patient`` means that the list may still lag behind, or that another apply may still act."""
+    there = [resource for resource in resources if resource.arn not in claim.deleted]
+    if claim.own is not None and all(resource.arn != claim.own for resource in there):
+        # The answer to the create is more reliable than a list that never shows the resource.
+        return Wait("the list does not show the created resource yet") if patient else Keep(claim.own)
     if len(there) > 1:
         return _decide_among(claim, there, patient=patient)
-    if patient and ghost:
-        return Wait("the list still shows what was just deleted")
-    if there and patient and claim.uncertain and claim.number and claim.mine is None:
-        return Wait("another apply made it, and what this one sent may still appear")
+    if patient and len(there) < len(resources):
+        return Wait("the list still shows the deleted resource")
+    if there and patient and claim.uncertain and claim.attempt and claim.own is None:
+        return Wait("another apply created it, and the one of this apply may still appear")
     if there:
         return Keep(there[0].arn)
-    if patient and not claim.withdrawn:
-        return Wait("the list may show what was just made a little late")
+    if patient and not claim.deleted:
+        return Wait("the list may lag behind")
     return Absent()
 
 
 def _decide_among(claim: Claim, there: Sequence[ListedResource], *, patient: bool) -> Verdict:
-    first = min(there, key=_arn)
-    own = [sighting for sighting in there if claim.made_by_me(sighting)]
-    may_go = [] if claim.held else [sighting for sighting in own if comparable(sighting.tags) == claim.tags]
-    spare = max((sighting for sighting in may_go if sighting is not first), key=_arn, default=None)
+    kept = min(there, key=_BY_ARN)
+    deletable = [resource for resource in there if claim.is_own(resource) and comparable(resource.tags) == claim.tags]
+    if claim.delete_refused:
+        deletable = []
+    spare = max((resource for resource in deletable if resource is not kept), key=_BY_ARN, default=None)
     if spare is not None:
-        return Withdraw(spare.arn)
+        return DeleteOwn(spare.arn)
     if patient:
-        return Wait("another apply made the same resource, and one of them has to go")
-    return Withdraw(may_go[0].arn) if may_go else Undecidable(tuple(there))
-
-
-def _arn(sighting: ListedResource) -> str:
-    return sighting.arn
+        return Wait("another apply created the same resource, and one of them has to be deleted")
+    return DeleteOwn(deletable[0].arn) if deletable else Undecidable(tuple(there))

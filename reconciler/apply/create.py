@@ -1,9 +1,7 @@
-"""A create, carried out exactly once: sent, looked for when its answer is lost, taken over when it is there, sent again only when it surely is not.
+"""Creates a resource exactly once.
 
-What should be is the plan's; here is only found out whether a create has happened.
-A create that is refused has made nothing. One without an answer may have: the list says, after the time that it may lag behind.
-
-What a create does beside creating: reading its answer, taking over what is there, withdrawing what is one too many, and saying what cannot be told.
+A create that AWS refused has created nothing. One whose answer was lost may have: the list tells, after the time that it may lag behind.
+The create is sent again only when the list shows that nothing was created; a resource that is there is used instead.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ from reconciler.apply.call import (
 from reconciler.apply.claims import (
     Absent,
     Claim,
+    DeleteOwn,
     Keep,
     ListedResource,
     NewResources,
     Undecidable,
     Wait,
-    Withdraw,
     decide,
 )
 from reconciler.errors import AwsError
@@ -37,105 +35,35 @@ from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK
 from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
 from reconciler.model.values import Value
 
-UNREADABLE = "UnreadableAnswer"
-_GIVE_UP_SECONDS = 90.0
-"""How long something is waited for that is still being made and so cannot be deleted."""
-
-
-def arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
-    """Return the ARN at a path of an answer. Raises ``AwsError`` where the answer does not hold it."""
-    found: object = data
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    if not isinstance(found, str):
-        raise attempt.error(
-            f"AWS carried it out, but the answer holds no {path}; plan again to find what was made", UNREADABLE
-        )
-    return found
-
-
-def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
-    """Delete what this run made and another run made too, and say whether it is gone. Raises ``AwsError``.
-
-    AWS refuses while it is still being made, which passes, and while it is in use or live, which is a reason to leave it.
-    """
-    now = attempt.context.clock
-    try:
-        attempt.call(kind.delete, {"arn": arn})
-    except AwsError as error:
-        attempt.note(error)
-        if error.code == CONFLICT:
-            settled = all(state in ("", kind.ready, kind.failed) for seen, state in claim.seen if seen == arn)
-            claim.held = settled or now() - claim.since >= _GIVE_UP_SECONDS
-            return False
-        if error.code != NOT_FOUND:
-            raise without_calls(error) from None
-    claim.took_back(arn, now())
-    return True
-
-
-def add_missing_tags(attempt: Attempt, seen: ListedResource, tags: Mapping[str, str]) -> None:
-    """Write the tags that a resource taken over lacks. Raises ``AwsError``."""
-    there = comparable(seen.tags)
-    lacking: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
-    if lacking:
-        attempt.call("TagResource", {"resourceArn": seen.arn, "tags": lacking})
-
-
-def bind_existing(attempt: Attempt, lookout: NewResources, arn: str) -> dict[Address, Bound]:
-    """Return what a step binds when its resource is this one; the stream key that was born with a channel is looked up. Raises ``AwsError``."""
-    now = attempt.context.clock()
-    bound: dict[Address, Bound] = {}
-    for text in attempt.step.binds:
-        address = Address.parse(text)
-        if address == attempt.address:
-            bound[address] = Bound(arn, now)
-        elif keys := lookout.keys_of(STREAM_KEY, arn):
-            bound[address] = Bound(keys[0].arn, now)
-    return bound
-
-
-def undecided_message(lost: AwsError | None, why: str, candidates: Sequence[ListedResource], claim: Claim) -> str:
-    """Say what is not known, and what there is to choose from."""
-    head = f"{lost}; whether it was carried out is not known, {why}" if lost else why
-    if not candidates:
-        return f"{head}. It carries our tags: wait half a minute, so that the list shows what was made, if anything was, and plan again"
-    said = "; ".join(f"{seen}{_tag_difference(seen, claim)}" for seen in candidates)
-    return f"{head}: {said}. Delete the one that is not wanted, or plan again with --prune"
-
-
-def without_calls(error: AwsError) -> AwsError:
-    """Return an error whose requests were counted already."""
-    error.calls = 0
-    return error
-
-
-def _tag_difference(seen: ListedResource, claim: Claim) -> str:
-    tags = comparable(seen.tags)
-    differing = sorted(key for key in tags.keys() | claim.tags.keys() if tags.get(key) != claim.tags.get(key))
-    return f", differing in tags {', '.join(differing)}" if differing else ""
-
-
 FRESH_SECONDS = 30.0
-"""How old the plan's reading may be when a create is sent without another look."""
+"""Age of the plan's list up to which a create is sent without listing again."""
 
-_MAX_SENDS = 3
-"""Times that a create is sent whose answers keep getting lost."""
+PLAN_LATER = "If a resource was created, it carries our tags: wait 30 seconds until lists show it, then run plan again"
+"""What to do after a create whose result is unknown."""
 
-_MAX_ROUNDS = 8
-"""Times that a create is sent at all, with another apply making and withdrawing the same."""
-
-_LONGEST_PAUSE = 8.0
+UNREADABLE = "UnreadableAnswer"
 _QUOTA = "ServiceQuotaExceededException"
+
+_DELETE_SECONDS = 90.0
+"""How long to wait for a resource that cannot be deleted because it is still being created."""
+
+_MAX_LOST_ANSWERS = 3
+"""Times that a create is sent while its answers are lost."""
+
+_MAX_SENDS = 8
+"""Times that a create is sent at all, while another apply creates and deletes the same resource."""
+
+_LONGEST_DELAY = 8.0
+
 _KINDS_WITH_ATTEMPT = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
-"""The kinds of which two may be made where one is meant. A channel has one stream key, and a public key is imported once."""
+"""Kinds of which two resources may be created for one address. A channel has one stream key, and a public key is imported once."""
 
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class DeferredCheck:
-    """What a run made of a kind that is checked for rivals only at its end: the claim, the ARN it went on with, and how to make it again."""
+    """A created channel that is checked for duplicates at the end of the apply: its claim, its ARN, and how to create it again."""
 
     claim: Claim
     arn: str
@@ -150,51 +78,48 @@ def kind_created_by(operation: str) -> Kind | None:
 
 @dataclass(slots=True)
 class Creation:
-    """One create on its way."""
+    """The create of one step. ``message`` says what was unusual about it."""
 
     attempt: Attempt
     kind: Kind
     parameters: Mapping[str, object]
-    lookout: NewResources
+    new_resources: NewResources
     claim: Claim
     bound: dict[Address, Bound]
     sends: int = 0
-    said: str = ""
-    """What a person should know of how it went, when it did not go straight."""
+    message: str = ""
 
     @classmethod
-    def of(cls, attempt: Attempt, kind: Kind, parameters: Mapping[str, object], lookout: NewResources) -> Creation:
-        """Begin."""
+    def of(
+        cls, attempt: Attempt, kind: Kind, parameters: Mapping[str, object], new_resources: NewResources
+    ) -> Creation:
+        """Return a create that was not sent yet."""
         tags = parameters.get("tags")
         claim = Claim(attempt.address, dict(tags) if isinstance(tags, Mapping) else {}, attempt.context.clock())
         if kind.name in _KINDS_WITH_ATTEMPT and len(claim.tags) < MAX_TAGS_WITH_ATTEMPT:
-            claim.number = f"{int(attempt.context.draw() * 16**12):012x}"
-        return cls(attempt, kind, parameters, lookout, claim, {})
+            claim.attempt = f"{int(attempt.context.draw() * 16**12):012x}"
+        return cls(attempt, kind, parameters, new_resources, claim, {})
 
     @property
     def deferred(self) -> DeferredCheck | None:
-        """What is still to be held against rivals at the end of the run."""
-        mine = self.claim.mine
-        return (
-            DeferredCheck(self.claim, mine, self.attempt, self.parameters)
-            if self.kind.name is KindName.CHANNEL and mine
-            else None
-        )
+        """The check for duplicates that is left to the end of the apply. Only a stream key refers to a channel, so channels can wait for it."""
+        if self.kind.name is not KindName.CHANNEL or not self.claim.own:
+            return None
+        return DeferredCheck(self.claim, self.claim.own, self.attempt, self.parameters)
 
     def run(self) -> Mapping[Address, Bound]:
-        """Make it and return the ARNs that the step brings. Raises ``AwsError`` and ``StoppedError``."""
+        """Create the resource and return the ARNs that the step returns. Raises ``AwsError`` and ``InterruptedStepError``."""
         if self.kind is STREAM_KEY:
-            return self._stream_key()
-        if self._is_old() and self._claims(quiet=True):
-            self._settle(None)
-        while not self.bound:
-            self._send()
-        return self.bound
+            return self._create_stream_key()
+        return self._create(list_first=self._is_plan_old())
 
-    def again(self) -> Mapping[Address, Bound]:
-        """Make anew what two applies withdrew at once: the one that is first after a while makes it, and the other finds it."""
-        self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
-        if self._claims(quiet=True):
+    def run_again(self) -> Mapping[Address, Bound]:
+        """Create again what two applies deleted at the same time: the first one to do so creates it, and the other finds it."""
+        self.attempt.wait(self._jittered(2.0), "another apply deleted the same resource")
+        return self._create(list_first=True)
+
+    def _create(self, *, list_first: bool) -> Mapping[Address, Bound]:
+        if list_first and self._is_claimed():
             self._settle(None)
         while not self.bound:
             self._send()
@@ -203,205 +128,197 @@ class Creation:
     # Sending
 
     def _send(self) -> None:
-        """Send the create once, and see what came of it: nothing is bound when it has to be sent again."""
+        """Send the create once; nothing is bound afterwards if it has to be sent again."""
         self.sends += 1
+        parameters = self.parameters
+        if self.claim.attempt:
+            parameters = {**parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.attempt}}
         try:
-            answer = self.attempt.call(self.kind.create, self._numbered())
-            self._bind(answer.data)
+            self._bind(self.attempt.call(self.kind.create, parameters).data)
         except AwsError as error:
-            self.attempt.note(error)
-            self._failed(error)
+            self.attempt.count(error)
+            self._handle(error)
             return
-        self.claim.made(self.bound[self.claim.address].arn, self._now())
+        self.claim.record_create(self.bound[self.claim.address].arn, self._now())
         if self.kind.name is not KindName.CHANNEL:
             self._settle(None)
 
-    def _numbered(self) -> Mapping[str, object]:
-        """Return the parameters of the plan, with the number of this try among the tags."""
-        return (
-            {**self.parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.number}}
-            if self.claim.number
-            else self.parameters
-        )
-
-    def _failed(self, error: AwsError) -> None:
+    def _handle(self, error: AwsError) -> None:
+        """Settle or wait after a failed create. Raises the error where neither helps."""
         now = self._now()
-        self.claim.since = now
+        self.claim.changed_at = now
         if error.ambiguous or error.code == UNREADABLE:
             self.claim.uncertain = True
             self._settle(error)
         elif error.code == CONFLICT and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
             # A public key cannot be imported twice: an import of ours whose answer was lost holds it, or another apply's.
             self._settle(error)
-        elif error.code == _QUOTA and self._claims(quiet=True):
-            self._settle(error)  # what another apply made took the last place
+        elif error.code == _QUOTA and self._is_claimed():
+            self._settle(error)  # another apply created it and used the last of the quota
         elif (
             error.code == _QUOTA
             and now - self.attempt.began < LAG_SECONDS
-            and (self.kind.quota or self._others_at_work())
+            and (self.kind.quota or self._others_create())
         ):
-            self.attempt.pause(self._jittered(2.0), "another apply may hold places of the quota that it will give back")
+            self.attempt.wait(self._jittered(2.0), "another apply may free some of the quota")
         elif why := retry_reason(self.attempt, error):
             self.sends -= 1
-            self.attempt.pause(2.0, why)
+            self.attempt.wait(2.0, why)
         else:
             raise without_calls(error)
 
+    # Deciding which resource the address has
+
     def _settle(self, lost: AwsError | None) -> None:
-        """Look until it is known what stands for this address; binds it, or nothing when it has to be sent (again)."""
+        """List until it is known which resource the address has; binds it, or nothing if the create has to be sent (again)."""
         try:
-            self._look(lost)
-        except InterruptedStepError as stopped:
-            if self.claim.mine is None and lost is not None:
-                raise self.attempt.error(undecided_message(lost, f"and {stopped}", (), self.claim), lost.code) from None
-            if self.claim.mine is None:
+            self._list_until_decided(lost)
+        except InterruptedStepError as interrupted:
+            if self.claim.own is None and lost is not None:
+                raise self.attempt.error(undecided_message(lost, str(interrupted), (), self.claim), lost.code) from None
+            if self.claim.own is None:
                 raise
 
-    def _look(self, lost: AwsError | None) -> None:
-        for pause in backoff(_LONGEST_PAUSE):
-            sightings = self._claims()
-            if sightings is None:
-                if self._now() - self.claim.since >= LAG_SECONDS:
-                    self._give_up(lost, "and looking for it failed too", ())
+    def _list_until_decided(self, lost: AwsError | None) -> None:
+        for delay in backoff(_LONGEST_DELAY):
+            try:
+                resources = self.new_resources.claiming(self.kind, self.claim.address)
+            except AwsError:
+                if self._now() - self.claim.changed_at >= LAG_SECONDS:
+                    self._give_up(lost, "and listing failed too", ())
                     return
-                self.attempt.pause(pause, "what is there could not be listed")
+                self.attempt.wait(delay, "listing failed")
                 continue
-            self.claim.notice(sightings, self._now())
-            match decide(self.claim, sightings, patient=self._now() - self.claim.since < LAG_SECONDS):
+            self.claim.record_list(resources, self._now())
+            match decide(self.claim, resources, patient=self._now() - self.claim.changed_at < LAG_SECONDS):
                 case Keep(arn):
-                    self._keep(next((seen for seen in sightings if seen.arn == arn), None), arn)
+                    self._keep(next((resource for resource in resources if resource.arn == arn), None), arn)
                     return
                 case Absent():
-                    self._again(lost)
+                    self._prepare_to_send_again(lost)
                     return
                 case Wait(why):
-                    self.attempt.pause(self._jittered(pause), why)
-                case Withdraw(arn) if delete_own(self.attempt, self.kind, self.claim, arn):
+                    self.attempt.wait(self._jittered(delay), why)
+                case DeleteOwn(arn) if delete_own(self.attempt, self.kind, self.claim, arn):
                     self.bound.clear()
-                case Withdraw():
-                    self.attempt.pause(self._jittered(pause), "what has to go cannot be deleted yet")
+                case DeleteOwn():
+                    self.attempt.wait(self._jittered(delay), "the duplicate cannot be deleted yet")
                 case Undecidable(candidates):
-                    self._give_up(
-                        lost,
-                        "several resources claim this address, and it cannot be told which one is meant",
-                        candidates,
-                    )
+                    why = "several resources claim this address, and it is unknown which one to keep"
+                    self._give_up(lost, why, candidates)
                     return
 
-    def _keep(self, seen: ListedResource | None, arn: str) -> None:
-        mine = arn == self.claim.mine
-        if mine and self.bound:
+    def _keep(self, resource: ListedResource | None, arn: str) -> None:
+        own = arn == self.claim.own
+        if own and self.bound:
             return
-        if seen is not None and seen.tags.get(SPEC) != self.claim.tags.get(SPEC):
+        if resource is not None and resource.tags.get(SPEC) != self.claim.tags.get(SPEC):
             raise self.attempt.error(
-                f"another apply made {arn} meanwhile, from another spec; plan again", "MadeElsewhere"
+                f"another apply created {arn} at the same time, from a different spec; run plan again", "MadeElsewhere"
             )
-        if seen is not None:
-            add_missing_tags(self.attempt, seen, self.claim.tags)
-        if not mine:
-            self.claim.mine = None
-        self.bound.update(bind_existing(self.attempt, self.lookout, arn))
-        lost = mine or (self.claim.uncertain and not self.claim.number and not self.claim.withdrawn)
-        self.said = f"its answer was lost; it is there as {arn}" if lost else f"another apply made it meanwhile: {arn}"
+        if resource is not None:
+            add_missing_tags(self.attempt, resource, self.claim.tags)
+        if not own:
+            self.claim.own = None
+        self.bound.update(bind_existing(self.attempt, self.new_resources, arn))
+        lost = own or (self.claim.uncertain and not self.claim.attempt and not self.claim.deleted)
+        self.message = (
+            f"the answer was lost; found as {arn}" if lost else f"another apply created it at the same time: {arn}"
+        )
 
-    def _again(self, lost: AwsError | None) -> None:
+    def _prepare_to_send_again(self, lost: AwsError | None) -> None:
         if lost is not None and not (lost.ambiguous or lost.code == UNREADABLE):
             raise without_calls(lost)
-        if lost is not None and self.sends >= _MAX_SENDS:
+        if lost is not None and self.sends >= _MAX_LOST_ANSWERS:
             raise self.attempt.error(
-                f"{lost}; it was sent {self.sends} times and is not there; apply again later", lost.code
+                f"{lost}; sent {self.sends} times, and nothing was created; run apply again later", lost.code
             )
-        if self.sends >= _MAX_ROUNDS:
+        if self.sends >= _MAX_SENDS:
             raise self.attempt.error(
-                "another apply keeps making and withdrawing the same resource; let one of them end, then apply again",
+                "another apply keeps creating and deleting the same resource; wait until it has ended, then run apply again",
                 "Contended",
             )
-        if self.claim.withdrawn:
-            self.attempt.pause(self._jittered(2.0), "another apply withdrew the same resource")
+        if self.claim.deleted:
+            self.attempt.wait(self._jittered(2.0), "another apply deleted the same resource")
         self.claim.seen = frozenset()
 
     def _give_up(self, lost: AwsError | None, why: str, candidates: Sequence[ListedResource]) -> None:
-        if self.claim.mine is not None and not candidates:
-            return  # AWS answered the create; only the look for rivals failed
-        raise self.attempt.error(
-            undecided_message(lost, why, candidates, self.claim), lost.code if lost else "Ambiguous"
-        )
+        if self.claim.own is not None and not candidates:
+            return  # AWS answered the create; only the check for duplicates failed
+        message = undecided_message(lost, why, candidates, self.claim)
+        raise self.attempt.error(message, lost.code if lost else "Ambiguous")
 
-    # Stream keys: a channel has one at most, so there is nothing to double.
+    # Stream keys: a channel has at most one, so there are no duplicates.
 
-    def _stream_key(self) -> Mapping[Address, Bound]:
+    def _create_stream_key(self) -> Mapping[Address, Bound]:
         channel = str(self.parameters.get("channelArn"))
-        for pause in backoff(_LONGEST_PAUSE):
+        for delay in backoff(_LONGEST_DELAY):
             self.sends += 1
             try:
                 self._bind(self.attempt.call(self.kind.create, self.parameters).data)
             except AwsError as error:
-                self.attempt.note(error)
+                self.attempt.count(error)
                 if why := retry_reason(self.attempt, error):
-                    self.attempt.pause(pause, why)
+                    self.attempt.wait(delay, why)
                     continue
                 if not (error.ambiguous or error.code in (UNREADABLE, _QUOTA, CONFLICT)):
                     raise without_calls(error) from None
-                found = self._key_there(channel, error, pause)
+                found = self._find_stream_key(channel, error, delay)
                 if found is not None:
                     add_missing_tags(self.attempt, found, self.claim.tags)
-                    # The step may be one of the channel's own: what it brings is a key all the same.
-                    self.bound.update(
-                        (Address.parse(text), Bound(found.arn, self._now())) for text in self.attempt.step.binds
-                    )
-                    self.said = f"the channel has it already: {found.arn}"
+                    # The step may be one of the channel's own, so its address may be another one.
+                    now = self._now()
+                    self.bound.update((Address.parse(text), Bound(found.arn, now)) for text in self.attempt.step.binds)
+                    self.message = f"the channel already has it: {found.arn}"
             if self.bound:
                 return self.bound
-        raise AssertionError("pauses never end")
+        raise AssertionError("backoff() never ends")
 
-    def _key_there(self, channel: str, error: AwsError, first: float) -> ListedResource | None:
-        """Look for the channel's key; ``None`` when it is surely absent and the create may be sent again."""
+    def _find_stream_key(self, channel: str, error: AwsError, first: float) -> ListedResource | None:
+        """Return the channel's key; ``None`` when there surely is none and the create may be sent again."""
         began = self._now()
-        for pause in backoff(max(first, _LONGEST_PAUSE)):
+        for delay in backoff(max(first, _LONGEST_DELAY)):
             keys: tuple[ListedResource, ...] = ()
             try:
-                keys = self.lookout.keys_of(self.kind, channel)
+                keys = self.new_resources.stream_keys(self.kind, channel)
             except AwsError as failure:
                 if self._now() - began >= LAG_SECONDS:
-                    raise self.attempt.error(
-                        undecided_message(
-                            error, f"and its channel's keys could not be listed: {failure}", (), self.claim
-                        ),
-                        error.code,
-                    ) from None
+                    why = f"and listing the channel's keys failed: {failure}"
+                    raise self.attempt.error(undecided_message(error, why, (), self.claim), error.code) from None
             if keys:
                 if keys[0].tags.get(STACK, self.claim.tags.get(STACK)) != self.claim.tags.get(STACK):
                     raise without_calls(error)
                 return keys[0]
             if self._now() - began >= LAG_SECONDS:
-                if self.sends >= _MAX_SENDS or not (error.ambiguous or error.code == UNREADABLE):
+                if self.sends >= _MAX_LOST_ANSWERS or not (error.ambiguous or error.code == UNREADABLE):
                     raise without_calls(error)
                 return None
-            self.attempt.pause(pause, "the list may show what was just made a little late")
-        raise AssertionError("pauses never end")
+            self.attempt.wait(delay, "the list may lag behind")
+        raise AssertionError("backoff() never ends")
 
-    # Looking
+    # Small questions
 
-    def _claims(self, *, quiet: bool = False) -> tuple[ListedResource, ...] | None:
-        """Look; ``None`` when the look failed, or nothing where that is as good."""
+    def _is_claimed(self) -> bool:
+        """Whether a new resource claims the address; false where that cannot be listed."""
         try:
-            return self.lookout.claims(self.kind, self.claim.address)
-        except AwsError:
-            return () if quiet else None
-
-    def _is_old(self) -> bool:
-        """Whether the reading is too old to rely on. Channels are looked at once, because their list is long."""
-        if self.kind.name is KindName.CHANNEL and self.lookout.looked(self.kind.name):
-            return False
-        return self.lookout.age(self.kind.name) > FRESH_SECONDS
-
-    def _others_at_work(self) -> bool:
-        try:
-            found = self.lookout.new(self.kind)
+            return bool(self.new_resources.claiming(self.kind, self.claim.address))
         except AwsError:
             return False
-        ours = {bound.arn for bound in self.attempt.context.bound.values()}
-        return any(seen.arn not in ours for group in found.values() for seen in group)
+
+    def _is_plan_old(self) -> bool:
+        """Whether the plan's list is too old to rely on. Channels are listed only once, because their list is long."""
+        if self.kind.name is KindName.CHANNEL and self.new_resources.was_listed(self.kind.name):
+            return False
+        return self.new_resources.age(self.kind.name) > FRESH_SECONDS
+
+    def _others_create(self) -> bool:
+        """Whether another apply of this stack creates resources of this kind."""
+        try:
+            found = self.new_resources.list_kind(self.kind)
+        except AwsError:
+            return False
+        own = {bound.arn for bound in self.attempt.context.bound.values()}
+        return any(resource.arn not in own for group in found.values() for resource in group)
 
     def _bind(self, data: Mapping[str, object]) -> None:
         found = {
@@ -414,3 +331,77 @@ class Creation:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.5 + self.attempt.context.draw())
+
+
+def arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
+    """Return the ARN at a path of an answer, such as ``channel.arn``. Raises ``AwsError`` if there is none."""
+    found: object = data
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, str):
+        raise attempt.error(
+            f"the call succeeded, but the answer has no {path}; run plan again to find what was created", UNREADABLE
+        )
+    return found
+
+
+def bind_existing(attempt: Attempt, new_resources: NewResources, arn: str) -> dict[Address, Bound]:
+    """Return what a step binds if its resource is this one; the default stream key of a channel is listed. Raises ``AwsError``."""
+    now = attempt.context.clock()
+    bound: dict[Address, Bound] = {}
+    for text in attempt.step.binds:
+        address = Address.parse(text)
+        if address == attempt.address:
+            bound[address] = Bound(arn, now)
+        elif keys := new_resources.stream_keys(STREAM_KEY, arn):
+            bound[address] = Bound(keys[0].arn, now)
+    return bound
+
+
+def add_missing_tags(attempt: Attempt, resource: ListedResource, tags: Mapping[str, str]) -> None:
+    """Write the tags that an existing resource lacks. Raises ``AwsError``."""
+    there = comparable(resource.tags)
+    missing: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
+    if missing:
+        attempt.call("TagResource", {"resourceArn": resource.arn, "tags": missing})
+
+
+def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
+    """Delete a duplicate that this apply created, and return whether it is gone. Raises ``AwsError``.
+
+    AWS refuses while it is being created, which is temporary, and while it is in use or live, which is a reason to keep it.
+    """
+    now = attempt.context.clock
+    try:
+        attempt.call(kind.delete, {"arn": arn})
+    except AwsError as error:
+        attempt.count(error)
+        if error.code == CONFLICT:
+            created = all(state in ("", kind.ready, kind.failed) for seen, state in claim.seen if seen == arn)
+            claim.delete_refused = created or now() - claim.changed_at >= _DELETE_SECONDS
+            return False
+        if error.code != NOT_FOUND:
+            raise without_calls(error) from None
+    claim.record_delete(arn, now())
+    return True
+
+
+def undecided_message(lost: AwsError | None, why: str, candidates: Sequence[ListedResource], claim: Claim) -> str:
+    """Return what is unknown about a create, and the resources to choose from."""
+    head = f"{lost}; it is unknown whether the call succeeded, {why}" if lost else why
+    if not candidates:
+        return f"{head}. {PLAN_LATER}"
+    found = "; ".join(f"{resource}{_tag_difference(resource, claim)}" for resource in candidates)
+    return f"{head}: {found}. Delete the one that is not needed, or run plan again with --prune"
+
+
+def without_calls(error: AwsError) -> AwsError:
+    """Return an error whose requests are counted already."""
+    error.calls = 0
+    return error
+
+
+def _tag_difference(resource: ListedResource, claim: Claim) -> str:
+    tags = comparable(resource.tags)
+    differing = sorted(key for key in tags.keys() | claim.tags.keys() if tags.get(key) != claim.tags.get(key))
+    return f", tags differ: {', '.join(differing)}" if differing else ""

@@ -1,7 +1,7 @@
-"""The end of an apply that made channels: one look at their list tells whether another apply made the same ones.
+"""The check for duplicate channels at the end of an apply: did a concurrent apply create the same ones?
 
-Nothing refers to a channel but its stream key, so channels are held against rivals once for all, and not one by one.
-What another apply made too is settled by the rules of ``claim``, many addresses at a time.
+Only a stream key refers to a channel, so all channels are checked together at the end, with one list.
+Duplicates are resolved by the rules of ``claims``, several at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import assert_never
 from reconciler.apply.call import LAG_SECONDS, Attempt, Bound, Context, InterruptedStepError, backoff
 from reconciler.apply.claims import (
     Absent,
+    DeleteOwn,
     Keep,
     ListedResource,
     NewResources,
     Undecidable,
     Verdict,
     Wait,
-    Withdraw,
     decide,
 )
 from reconciler.apply.create import Creation, DeferredCheck, bind_existing, delete_own, undecided_message
@@ -29,141 +29,128 @@ from reconciler.model.address import Address
 from reconciler.model.kinds import CHANNEL
 
 _PARALLEL_CALLS = 3
-_LONGEST_PAUSE = 8.0
+_LONGEST_DELAY = 8.0
 
 
 @dataclass(slots=True)
 class Resolution:
-    """What became of one channel that another apply made too: what its step binds now, or why it could not be settled."""
+    """The result for one channel that a concurrent apply created too: what its step binds now, or why it could not be resolved."""
 
-    made: DeferredCheck
+    check: DeferredCheck
     bound: dict[Address, Bound] = field(default_factory=dict)
-    said: str = ""
+    message: str = ""
     failure: AwsError | None = None
 
 
-def resolve_duplicates(made: Iterable[DeferredCheck], context: Context, lookout: NewResources) -> list[Resolution]:
-    """Look until no channel made in this run has a rival; return those that another apply made too. Stops early when the apply is to stop."""
-    return _Resolver(list(made), context, lookout).run()
+def resolve_duplicates(
+    checks: Iterable[DeferredCheck], context: Context, new_resources: NewResources
+) -> list[Resolution]:
+    """List until no created channel has a duplicate; return the results for those that had one. Ends early when interrupted."""
+    return _Resolver(list(checks), context, new_resources).run()
 
 
 class _Resolver:
-    """The claims that are still open, and what was settled."""
+    """The checks that are open, and the results so far."""
 
-    def __init__(self, made: list[DeferredCheck], context: Context, lookout: NewResources) -> None:
-        self._open = made
+    def __init__(self, checks: list[DeferredCheck], context: Context, new_resources: NewResources) -> None:
+        self._open = checks
         self._context = context
-        self._lookout = lookout
-        self._settled: list[Resolution] = []
-        self._moved = context.clock()
+        self._new_resources = new_resources
+        self._resolutions: list[Resolution] = []
+        self._changed_at = context.clock()
         self._began = context.clock()
 
     def run(self) -> list[Resolution]:
-        for pause in backoff(_LONGEST_PAUSE):
+        for delay in backoff(_LONGEST_DELAY):
             if not self._open or self._context.stop.is_set():
                 break
-            why = self._round()
+            why = self._check_once()
             if self._open and why:
                 try:
-                    self._open[0].attempt.pause(pause * (0.5 + self._context.draw()), why)
+                    self._open[0].attempt.wait(delay * (0.5 + self._context.draw()), why)
                 except InterruptedStepError:
                     break
-        return self._settled
+        return self._resolutions
 
-    def _round(self) -> str:
-        """Look once and do what follows; return why to look again later, or nothing when the list is worth another look at once."""
+    def _check_once(self) -> str:
+        """List once and act on it; return why to wait before the next list, or nothing to list again at once."""
         now = self._context.clock
         try:
-            found = self._lookout.new(CHANNEL)
+            found = self._new_resources.list_kind(CHANNEL)
         except AwsError as error:
-            # Every one of these was answered by AWS; only the look for rivals failed, and without credentials it would fail for ever.
+            # AWS answered each of these creates; only the check failed, and without credentials it would fail for ever.
             if not error.retryable or now() - self._began >= LAG_SECONDS:
                 self._open = []
-            return "what is there could not be listed"
-        for made in self._open:
-            before = made.claim.since
-            made.claim.notice(found.get(made.claim.address.id, ()), now())
-            if made.claim.since != before:
-                self._moved = now()
-        # While other claims still move, the other apply is alive: nobody withdraws what it is still busy with.
-        patient = now() - self._moved < LAG_SECONDS
-        judged = [
-            (made, decide(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open
+            return "listing failed"
+        for check in self._open:
+            before = check.claim.changed_at
+            check.claim.record_list(found.get(check.claim.address.id, ()), now())
+            if check.claim.changed_at != before:
+                self._changed_at = now()
+        # While other claims change, the other apply is alive: nothing is deleted that it still works on.
+        patient = now() - self._changed_at < LAG_SECONDS
+        verdicts = [
+            (check, decide(check.claim, found.get(check.claim.address.id, ()), patient=patient)) for check in self._open
         ]
-        self._open = [made for made, verdict in judged if isinstance(verdict, Wait | Withdraw)]
-        due = [work for made, verdict in judged if (work := self._work(made, verdict)) is not None]
-        if due:
-            with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="closing") as pool:
-                for future in [pool.submit(work) for work in due]:
+        self._open = [check for check, verdict in verdicts if isinstance(verdict, Wait | DeleteOwn)]
+        calls = [call for check, verdict in verdicts if (call := self._call_for(check, verdict)) is not None]
+        if calls:
+            with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="duplicates") as pool:
+                for future in [pool.submit(call) for call in calls]:
                     future.result()
-            self._moved = now()
-        return next((verdict.why for _, verdict in judged if isinstance(verdict, Wait)), "")
+            self._changed_at = now()
+        return next((verdict.why for _, verdict in verdicts if isinstance(verdict, Wait)), "")
 
-    def _work(self, made: DeferredCheck, verdict: Verdict) -> Callable[[], None] | None:
-        """Return the calls that follow from a verdict."""
+    def _call_for(self, check: DeferredCheck, verdict: Verdict) -> Callable[[], None] | None:
+        """Return the calls that follow from a verdict, to be made in a thread."""
         match verdict:
             case Keep(arn):
-                return self._taken_over(made, arn) if arn != made.arn else None
-            case Withdraw(arn):
-                return self._withdrawn(made, arn)
+                return (lambda: self._bind(check, arn)) if arn != check.arn else None
+            case DeleteOwn(arn):
+                return lambda: self._delete(check, arn)
             case Absent():
-                return self._made_again(made)
+                return lambda: self._create_again(check)
             case Undecidable(candidates):
-                self._stuck(made, candidates)
+                self._fail(check, candidates)
                 return None
             case Wait():
                 return None
             case _ as never:
                 assert_never(never)
 
-    def _withdrawn(self, made: DeferredCheck, arn: str) -> Callable[[], None]:
-        def work() -> None:
-            try:
-                delete_own(made.attempt, CHANNEL, made.claim, arn)
-            except AwsError:
-                made.claim.held = True  # it stays for now, and is named if it has to stay for good
+    def _delete(self, check: DeferredCheck, arn: str) -> None:
+        try:
+            delete_own(check.attempt, CHANNEL, check.claim, arn)
+        except AwsError:
+            check.claim.delete_refused = True  # it is kept for now, and named in the outcome if it has to stay
 
-        return work
+    def _bind(self, check: DeferredCheck, arn: str) -> None:
+        why = "it was created twice" if arn == check.claim.own else "another apply created it too"
+        resolution = Resolution(check, message=f"{why}: kept {arn}, deleted the other")
+        self._resolutions.append(resolution)
+        try:
+            resolution.bound = bind_existing(check.attempt, self._new_resources, arn)
+        except AwsError as error:
+            resolution.failure = error
 
-    def _taken_over(self, made: DeferredCheck, arn: str) -> Callable[[], None]:
-        why = "it was made twice" if arn == made.claim.mine else "another apply made it too"
-        settlement = Resolution(made, said=f"{why}: {arn} stays, and the other was withdrawn")
-        self._settled.append(settlement)
+    def _create_again(self, check: DeferredCheck) -> None:
+        attempt = Attempt(check.attempt.step, check.attempt.address, self._context, self._context.clock())
+        creation = Creation.of(attempt, CHANNEL, check.parameters, self._new_resources)
+        creation.claim.deleted |= check.claim.deleted
+        try:
+            bound = dict(creation.run_again())
+        except (AwsError, InterruptedStepError) as error:
+            failure = error if isinstance(error, AwsError) else attempt.error(str(error), "Stopped")
+            self._resolutions.append(Resolution(check, failure=failure))
+            return
+        if creation.deferred is None:
+            self._resolutions.append(Resolution(check, bound, creation.message))
+        else:
+            self._open.append(creation.deferred)
+            message = "another apply created and deleted it; it was created again"
+            self._resolutions.append(Resolution(creation.deferred, bound, message))
 
-        def work() -> None:
-            try:
-                settlement.bound = bind_existing(made.attempt, self._lookout, arn)
-            except AwsError as error:
-                settlement.failure = error
-
-        return work
-
-    def _made_again(self, made: DeferredCheck) -> Callable[[], None]:
-        def work() -> None:
-            fresh = Attempt(made.attempt.step, made.attempt.address, self._context, self._context.clock())
-            creation = Creation.of(fresh, CHANNEL, made.parameters, self._lookout)
-            creation.claim.withdrawn |= made.claim.withdrawn
-            try:
-                bound = creation.again()
-            except (AwsError, InterruptedStepError) as error:
-                failure = error if isinstance(error, AwsError) else fresh.error(str(error), "Stopped")
-                self._settled.append(Resolution(made, failure=failure))
-                return
-            if creation.deferred is None:
-                self._settled.append(Resolution(made, dict(bound), creation.said))
-            else:
-                self._open.append(creation.deferred)
-                self._settled.append(
-                    Resolution(creation.deferred, dict(bound), "another apply made and withdrew it; it was made again")
-                )
-
-        return work
-
-    def _stuck(self, made: DeferredCheck, candidates: tuple[ListedResource, ...]) -> None:
-        said = undecided_message(
-            None,
-            "several resources claim this address, and none of them is this apply's to delete",
-            candidates,
-            made.claim,
-        )
-        self._settled.append(Resolution(made, failure=made.attempt.error(said, "Ambiguous")))
+    def _fail(self, check: DeferredCheck, candidates: tuple[ListedResource, ...]) -> None:
+        why = "several resources claim this address, and this apply may delete none of them"
+        message = undecided_message(None, why, candidates, check.claim)
+        self._resolutions.append(Resolution(check, failure=check.attempt.error(message, "Ambiguous")))

@@ -1,4 +1,4 @@
-"""What happens during an apply, told as it happens: frozen values, and their JSON form for machines."""
+"""Events of an apply: frozen values, and their JSON form (``schemas/events.schema.json``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepWaiting:
-    """A step looks again later: what it waits for is not there yet, or is still in use."""
+    """A step waits and tries again after ``seconds``; ``why`` says what it waits for."""
 
     address: Address
     step: str
@@ -33,7 +33,7 @@ class StepWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A step is settled: done, failed, or not attempted."""
+    """A step has an outcome: done, failed, skipped or blocked."""
 
     address: Address
     outcome: StepOutcome
@@ -41,14 +41,14 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class ActionFinished:
-    """An action is settled."""
+    """An action has an outcome."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is left of an apply that keeps a pace: the calls of each operation, and how long the narrowest of them takes. ``elapsed`` is since the start."""
+    """The rest of a rate-limited apply: calls left by operation, and the time the slowest operation needs. ``elapsed`` is in seconds."""
 
     calls_left: Mapping[str, int]
     expected: Expected
@@ -59,7 +59,7 @@ Event: TypeAlias = StepStarted | StepWaiting | StepFinished | ActionFinished | F
 
 
 def events_json(event: Event) -> dict[str, object]:
-    """Return an event as a JSON object; ``type`` says which it is. A reader skips types it does not know."""
+    """Return an event as a JSON object; ``type`` names the event. Readers skip types they do not know."""
     match event:
         case StepStarted():
             return {

@@ -1,7 +1,7 @@
-"""Channels on air while an apply runs: steps that wait for the end of a broadcast, and calls that find one in their way.
+"""Live channels during an apply: steps that wait for a stream to end, and calls that are refused because a channel is live.
 
-One look at everything that is on air serves all steps that wait, and none of them holds up a worker.
-Only what the plan says is done: a step waits as long as the plan says, and a broadcast that nobody expected blocks its action.
+One list of all streams serves all waiting steps, and no waiting step occupies a thread.
+A step waits as long as the plan says; a stream that the plan did not know of blocks its action.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from reconciler.plan.plan import Result, Step, StepOutcome
 
 _INTERRUPTING = frozenset({CHANNEL.update, CHANNEL.delete})
 _REFUSALS = frozenset({400, 409})
-"""How IVS may refuse to touch a live channel: the service model names the conflict for it, and promises nothing."""
+"""Statuses with which IVS may refuse to change a live channel: the service model documents a conflict, and promises nothing."""
 
 _PAGE = 100
-_LONGEST_PAUSE = 15.0
-_LEAST_PAUSE = 0.5
-_SLICE = 1.0
-"""How long the request to stop may go unnoticed."""
+_LONGEST_DELAY = 15.0
+_SHORTEST_DELAY = 0.5
+_STOP_SECONDS = 1.0
+"""How long a request to stop may go unnoticed."""
 
 
 class ChannelLiveError(Exception):
-    """The call was refused, and its channel is on air."""
+    """The call was refused, and its channel is live."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        super().__init__(f"{stream}, which began after the plan was made; apply again when the stream has ended")
+        super().__init__(f"{stream}, which began after the plan was created; run apply again when the stream has ended")
 
 
 def stream_end_reason(attempt: Attempt, parameters: Mapping[str, object], error: AwsError) -> str | None:
-    """Return why a refused call may soon succeed where a broadcast has only just ended. Raises ``OnAirError`` where one is running."""
+    """Return why a refused call may soon succeed because a stream has just ended, or ``None``. Raises ``ChannelLiveError`` while one is active."""
     if attempt.step.operation not in _INTERRUPTING or error.status not in _REFUSALS:
         return None
     arn = str(parameters.get("arn"))
     try:
-        stream = _streams(attempt.call).get(arn)
+        stream = _active_streams(attempt.call).get(arn)
     except AwsError:
-        return None  # what the call itself was told says more
-    ended = arn in attempt.context.off_air and attempt.context.clock() - attempt.began < IN_USE_SECONDS
+        return None  # the refusal itself says more
+    ended = arn in attempt.context.ended_streams and attempt.age < IN_USE_SECONDS
     if ended and (stream is not None or error.code == CONFLICT):
-        return "its broadcast has only just ended"
+        return "its stream has only just ended"
     if stream is not None:
-        attempt.note(error)
+        attempt.count(error)
         raise ChannelLiveError(stream)
     return None
 
 
 @dataclass(slots=True)
 class StreamCheck:
-    """What was on air, or why that could not be seen. ``calls`` counts the requests."""
+    """The active streams by the ARN of their channel, or why they could not be listed. ``calls`` counts the requests."""
 
     streams: Mapping[str, Stream] = field(default_factory=dict)
     error: AwsError | None = None
@@ -66,146 +66,128 @@ class StreamCheck:
 
 @dataclass(slots=True)
 class WaitingStep:
-    """A step that waits until a channel is off air.
+    """A step that waits until a channel is not live.
 
-    ``again`` says that it is a call to be sent again then; else the wait is the whole step.
-    ``ending`` says that the plan itself ended the broadcast.
+    ``again`` means that it is a call to send again then; otherwise waiting is all that the step does.
+    ``ending`` means that the plan itself ends the stream.
     """
 
     step: Step
     address: Address
-    arn: str
+    channel_arn: str
     since: float
     deadline: float
     again: bool = False
     ending: bool = False
-    told: bool = False
+    reported: bool = False
 
-
-class LiveWaits:
-    """The steps that wait, and the one worker that looks. Belongs to the thread of the loop; looks come back through ``answer``."""
-
-    def __init__(self, context: Context, answer: Callable[[StreamCheck], None]) -> None:
-        self._context = context
-        self._answer = answer
-        self._parked: list[WaitingStep] = []
-        self._pauses = backoff(_LONGEST_PAUSE)
-        self._worker: ThreadPoolExecutor | None = None
-        self._looking = False
-
-    def park(self, parked: WaitingStep) -> None:
-        """Let a step wait."""
-        self._context.tell(StepStarted(parked.address, parked.step.id, parked.step.operation))
-        self._parked.append(parked)
-        self._pauses = backoff(_LONGEST_PAUSE)
-        if not self._looking:
-            self._look(0.0)
-
-    def settled(self, look: StreamCheck) -> Iterator[tuple[WaitingStep, StepOutcome]]:
-        """Yield the steps that wait no longer, each with what became of the wait, and look again for the others."""
-        self._looking = False
-        now = self._context.clock()
-        waiting, self._parked = self._parked, []
-        pause = next(self._pauses)
-        for parked in waiting:
-            outcome = self._outcome(parked, look, now)
-            if outcome is not None:
-                yield parked, outcome
-                continue
-            self._parked.append(parked)
-            if not parked.told and parked.arn in look.streams:
-                parked.told = True
-                left = max(0.0, parked.deadline - now)
-                self._context.tell(
-                    StepWaiting(
-                        parked.address,
-                        parked.step.id,
-                        parked.step.operation,
-                        round(left, 1),
-                        str(look.streams[parked.arn]),
-                    )
-                )
-        if self._parked and not self._looking:
-            soonest = min(parked.deadline for parked in self._parked) - now
-            self._look(max(_LEAST_PAUSE, min(pause, soonest)))
-
-    def close(self) -> None:
-        """Look no more."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-
-    def _outcome(self, parked: WaitingStep, look: StreamCheck, now: float) -> StepOutcome | None:
-        if self._context.stop.is_set():
-            return self._said(parked, Result.NOT_ATTEMPTED, "the apply was stopped while the channel was on air", now)
-        if look.error is not None and not look.error.retryable:
-            return self._said(parked, Result.FAILED, str(look.error), now, look.error)
-        if look.error is None and parked.arn not in look.streams:
-            return self._said(parked, Result.DONE, "", now)
-        if now < parked.deadline:
-            return None
-        seen = (
-            str(look.streams[parked.arn])
-            if parked.arn in look.streams
-            else f"what is on air could not be seen: {look.error}"
-        )
-        waited = f"{now - parked.since:.0f} seconds"
-        if parked.ending:
-            return self._said(
-                parked,
-                Result.FAILED,
-                f"{seen}; still so {waited} after it was stopped; apply again to go on from here",
-                now,
-            )
-        return self._said(
-            parked,
-            Result.BLOCKED,
-            f"{seen}; still so after {waited}, which is as long as this apply waits; apply again when the stream has ended",
-            now,
-        )
-
-    def _said(
-        self, parked: WaitingStep, result: Result, message: str, now: float, error: AwsError | None = None
-    ) -> StepOutcome:
+    def outcome(self, result: Result, now: float, message: str = "", error: AwsError | None = None) -> StepOutcome:
+        """Return the outcome of the wait."""
         return StepOutcome(
-            parked.step.id,
-            parked.step.operation,
+            self.step.id,
+            self.step.operation,
             result,
-            seconds=now - parked.since,
+            seconds=now - self.since,
             request_id="" if error is None else error.request_id,
             error_code="" if error is None else error.code,
             message=message,
         )
 
-    def _look(self, pause: float) -> None:
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="apply-air")
-        self._looking = True
-        self._worker.submit(self._seen, pause).add_done_callback(lambda future: self._answer(future.result()))
 
-    def _seen(self, pause: float) -> StreamCheck:
-        """Pause, then look. Runs in the worker."""
-        look = StreamCheck()
-        while pause > 0 and not self._context.stop.is_set():
-            self._context.sleep(min(pause, _SLICE))
-            pause -= _SLICE
+class LiveWaits:
+    """The waiting steps, and the one thread that lists streams. Belongs to the executor's thread; ``on_check`` takes each check."""
+
+    def __init__(self, context: Context, on_check: Callable[[StreamCheck], None]) -> None:
+        self._context = context
+        self._on_check = on_check
+        self._waiting: list[WaitingStep] = []
+        self._delays = backoff(_LONGEST_DELAY)
+        self._thread: ThreadPoolExecutor | None = None
+        self._checking = False
+
+    def add(self, waiting: WaitingStep) -> None:
+        """Let a step wait."""
+        self._context.emit(StepStarted(waiting.address, waiting.step.id, waiting.step.operation))
+        self._waiting.append(waiting)
+        self._delays = backoff(_LONGEST_DELAY)
+        if not self._checking:
+            self._start_check(0.0)
+
+    def settled(self, check: StreamCheck) -> Iterator[tuple[WaitingStep, StepOutcome]]:
+        """Yield the steps that wait no longer, each with the outcome of the wait, and start the next check for the others."""
+        self._checking = False
+        now = self._context.clock()
+        before, self._waiting = self._waiting, []
+        delay = next(self._delays)
+        for waiting in before:
+            outcome = self._outcome(waiting, check, now)
+            if outcome is not None:
+                yield waiting, outcome
+                continue
+            self._waiting.append(waiting)
+            stream = check.streams.get(waiting.channel_arn)
+            if stream is not None and not waiting.reported:
+                waiting.reported = True
+                left = round(max(0.0, waiting.deadline - now), 1)
+                step = waiting.step
+                self._context.emit(StepWaiting(waiting.address, step.id, step.operation, left, str(stream)))
+        if self._waiting and not self._checking:
+            soonest = min(waiting.deadline for waiting in self._waiting) - now
+            self._start_check(max(_SHORTEST_DELAY, min(delay, soonest)))
+
+    def close(self) -> None:
+        """Start no more checks."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, waiting: WaitingStep, check: StreamCheck, now: float) -> StepOutcome | None:
+        stream = check.streams.get(waiting.channel_arn)
         if self._context.stop.is_set():
-            return look
+            return waiting.outcome(Result.NOT_ATTEMPTED, now, "interrupted while the channel was live")
+        if check.error is not None and not check.error.retryable:
+            return waiting.outcome(Result.FAILED, now, str(check.error), check.error)
+        if check.error is None and stream is None:
+            return waiting.outcome(Result.DONE, now)
+        if now < waiting.deadline:
+            return None
+        reason = str(stream) if stream is not None else f"live channels could not be listed: {check.error}"
+        waited = f"{now - waiting.since:.0f} seconds"
+        if waiting.ending:
+            message = f"{reason}; still live {waited} after the stream was stopped; run apply again to continue"
+            return waiting.outcome(Result.FAILED, now, message)
+        message = f"{reason}; still live after waiting {waited}; run apply again when the stream has ended"
+        return waiting.outcome(Result.BLOCKED, now, message)
+
+    def _start_check(self, delay: float) -> None:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="apply-live")
+        self._checking = True
+        self._thread.submit(self._check, delay).add_done_callback(lambda future: self._on_check(future.result()))
+
+    def _check(self, delay: float) -> StreamCheck:
+        """Wait, then list the streams. Runs in the thread."""
+        check = StreamCheck()
+        while delay > 0 and not self._context.stop.is_set():
+            self._context.sleep(min(delay, _STOP_SECONDS))
+            delay -= _STOP_SECONDS
+        if self._context.stop.is_set():
+            return check
 
         def call(operation: str, parameters: Mapping[str, object]) -> Answer:
             answer = self._context.calls.call(operation, parameters)
-            look.calls += answer.calls
+            check.calls += answer.calls
             return answer
 
         try:
-            look.streams = _streams(call)
+            check.streams = _active_streams(call)
         except AwsError as error:
-            look.calls += error.calls
-            look.error = error
-        return look
+            check.calls += error.calls
+            check.error = error
+        return check
 
 
-def _streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict[str, Stream]:
-    """Return the running broadcasts by the ARN of their channel. Raises ``AwsError``."""
+def _active_streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict[str, Stream]:
+    """Return the active streams by the ARN of their channel. Raises ``AwsError``."""
     found: dict[str, Stream] = {}
     token = ""
     while True:
@@ -213,7 +195,7 @@ def _streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict[str, S
         page = data.get("streams")
         if not isinstance(page, list):
             raise AwsError(
-                "ListStreams: the answer holds no list 'streams'; nothing can be concluded from it",
+                "ListStreams: the answer has no list 'streams', so it is unknown which channels are live",
                 operation="ListStreams",
                 code="UnreadableAnswer",
             )

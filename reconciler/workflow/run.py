@@ -61,7 +61,7 @@ def apply_plans(
             close_last_run(root, plan.name, plan.account_id)
         else:
             looks = CountedCalls(survey.connection.gateway)
-            lookout = NewResources(
+            new_resources = NewResources(
                 partial(whole_list, looks),
                 project.stack,
                 (resource.arn for resources in survey.live.resources.values() for resource in resources),
@@ -90,10 +90,10 @@ def apply_plans(
                     stop=either(stop, lost.get(plan.name)),
                     sleep=sleep,
                     clock=clock,
-                    lookout=lookout,
-                    before=journal.before,
+                    new_resources=new_resources,
+                    before_step=journal.before,
                     draw=draw,
-                    deliver=survey.connection.deliver,
+                    publish=survey.connection.deliver,
                 )
             result = replace(result, calls=result.calls + looks.count)
             watch.finished(plan, result)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.apply.claims import Absent, Claim, Keep, ListedResource, Undecidable, Verdict, Wait, Withdraw, decide
+from reconciler.apply.claims import Absent, Claim, DeleteOwn, Keep, ListedResource, Undecidable, Verdict, Wait, decide
 from reconciler.model.address import Address, KindName
 
 TAGS = {"ivs-reconciler:stack": "acme", "ivs-reconciler:id": "a"}
@@ -17,8 +17,8 @@ def seen(*arns: str, **more: object) -> tuple[ListedResource, ...]:
     return tuple(ListedResource(arn, "a", {**TAGS, **{key: str(value) for key, value in more.items()}}) for arn in arns)
 
 
-def claim(mine: str | None = None, *, withdrawn: tuple[str, ...] = (), held: bool = False) -> Claim:
-    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, mine=mine, withdrawn=set(withdrawn), held=held)
+def claim(own: str | None = None, *, deleted: tuple[str, ...] = (), refused: bool = False) -> Claim:
+    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, own=own, deleted=set(deleted), delete_refused=refused)
 
 
 @pytest.mark.parametrize("patient", [True, False])
@@ -39,13 +39,13 @@ def test_a_create_without_an_answer_is_sent_again_only_after_the_lag() -> None:
 
 
 def test_the_lowest_stays_and_only_its_maker_takes_the_other_back() -> None:
-    assert decide(claim("y"), seen("x", "y"), patient=True) == Withdraw("y")
+    assert decide(claim("y"), seen("x", "y"), patient=True) == DeleteOwn("y")
     assert isinstance(decide(claim("x"), seen("x", "y"), patient=True), Wait)
     assert isinstance(decide(claim(), seen("x", "y"), patient=True), Wait)
 
 
 def test_when_nothing_moves_the_maker_of_the_lowest_takes_it_back_and_who_made_none_gives_up() -> None:
-    assert decide(claim("x"), seen("x", "y"), patient=False) == Withdraw("x")
+    assert decide(claim("x"), seen("x", "y"), patient=False) == DeleteOwn("x")
     assert decide(claim(), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
 
 
@@ -53,77 +53,75 @@ def test_what_somebody_touched_or_aws_will_not_delete_is_left() -> None:
     touched = (*seen("x"), *seen("y", team="video"))
     assert isinstance(decide(claim("y"), touched, patient=True), Wait)
     assert decide(claim("y"), touched, patient=False) == Undecidable(touched)
-    assert decide(claim("y", held=True), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
+    assert decide(claim("y", refused=True), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
     tagged_by_aws = (*seen("x"), *seen("y", **{"aws:cloudformation:stack-name": "s"}))
-    assert decide(claim("y"), tagged_by_aws, patient=True) == Withdraw("y")
+    assert decide(claim("y"), tagged_by_aws, patient=True) == DeleteOwn("y")
 
 
 def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_is_believed() -> None:
-    assert isinstance(decide(claim(withdrawn=("y",)), seen("x", "y"), patient=True), Wait)
-    assert decide(claim(withdrawn=("y",)), seen("x"), patient=True) == Keep("x")
-    assert decide(claim(withdrawn=("y",)), (), patient=True) == Absent()
+    assert isinstance(decide(claim(deleted=("y",)), seen("x", "y"), patient=True), Wait)
+    assert decide(claim(deleted=("y",)), seen("x"), patient=True) == Keep("x")
+    assert decide(claim(deleted=("y",)), (), patient=True) == Absent()
 
 
 @given(st.sets(st.sampled_from("uvwxyz"), max_size=4), st.sampled_from([None, *"uvwxyz"]), st.booleans(), st.booleans())
 def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(
-    there: set[str], mine: str | None, held: bool, patient: bool
+    there: set[str], own: str | None, refused: bool, patient: bool
 ) -> None:
-    verdict: Verdict = decide(claim(mine, held=held), seen(*sorted(there)), patient=patient)
-    if isinstance(verdict, Withdraw):
-        assert verdict.arn == mine
-        assert not held
+    verdict: Verdict = decide(claim(own, delete_refused=refused), seen(*sorted(there)), patient=patient)
+    if isinstance(verdict, DeleteOwn):
+        assert verdict.arn == own
+        assert not refused
         assert len(there) > 1
     if isinstance(verdict, Absent):
         assert not there
-        assert mine is None
+        assert own is None
 
 
 @given(st.permutations("xy"))
 def test_of_two_makers_who_see_both_exactly_one_withdraws(order: list[str]) -> None:
-    verdicts = [decide(claim(mine), seen("x", "y"), patient=True) for mine in order]
-    assert sum(isinstance(verdict, Withdraw) for verdict in verdicts) == 1
+    verdicts = [decide(claim(own), seen("x", "y"), patient=True) for own in order]
+    assert sum(isinstance(verdict, DeleteOwn) for verdict in verdicts) == 1
 
 
 def looked(claim: Claim, *sightings: ListedResource, patient: bool = True) -> Verdict:
-    claim.notice(sightings, 1.0)
+    claim.record_list(sightings, 1.0)
     return decide(claim, sightings, patient=patient)
 
 
-def numbered(arn: str, number: str = NUMBER) -> ListedResource:
-    return seen(arn, **{"ivs-reconciler:attempt": number})[0]
+def numbered(arn: str, attempt: str = NUMBER) -> ListedResource:
+    return seen(arn, **{"ivs-reconciler:attempt": attempt})[0]
 
 
-def unanswered(*, withdrawn: tuple[str, ...] = ()) -> Claim:
-    return Claim(
-        Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER, uncertain=True, withdrawn=set(withdrawn)
-    )
+def unanswered(*, deleted: tuple[str, ...] = ()) -> Claim:
+    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, attempt=NUMBER, uncertain=True, deleted=set(deleted))
 
 
 def test_a_run_whose_answer_was_lost_knows_its_own_by_its_number() -> None:
     assert looked(unanswered(), numbered("x")) == Keep("x")
-    assert looked(unanswered(), numbered("x", "another"), numbered("y")) == Withdraw("y")
+    assert looked(unanswered(), numbered("x", "another"), numbered("y")) == DeleteOwn("y")
     assert isinstance(looked(unanswered(), numbered("x"), numbered("y", "another")), Wait)
-    assert looked(unanswered(), numbered("x"), numbered("y", "another"), patient=False) == Withdraw("x")
+    assert looked(unanswered(), numbered("x"), numbered("y", "another"), patient=False) == DeleteOwn("x")
 
 
 def test_anothers_is_believed_only_once_the_own_would_be_shown() -> None:
     assert isinstance(looked(unanswered(), numbered("x", "another")), Wait)
     assert looked(unanswered(), numbered("x", "another"), patient=False) == Keep("x")
-    refused = Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, number=NUMBER)
+    refused = Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, attempt=NUMBER)
     assert looked(refused, numbered("x", "another")) == Keep("x")
 
 
 def test_what_a_run_made_twice_goes_down_to_the_lowest() -> None:
     claim = unanswered()
-    claim.made("y", 0.0)
-    assert looked(claim, numbered("x"), numbered("y")) == Withdraw("y")
-    claim.took_back("y", 2.0)
+    claim.record_create("y", 0.0)
+    assert looked(claim, numbered("x"), numbered("y")) == DeleteOwn("y")
+    claim.record_delete("y", 2.0)
     assert isinstance(looked(claim, numbered("x"), numbered("y")), Wait)
     assert looked(claim, numbered("x")) == Keep("x")
-    assert claim.mine == "x"
+    assert claim.own == "x"
 
 
 def test_a_number_says_nothing_about_what_was_withdrawn() -> None:
-    claim = unanswered(withdrawn=("y",))
+    claim = unanswered(deleted=("y",))
     assert isinstance(looked(claim, numbered("y")), Wait)
-    assert claim.mine is None
+    assert claim.own is None

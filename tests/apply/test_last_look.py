@@ -37,7 +37,7 @@ def test_it_is_repeated_only_where_that_may_help(retryable: bool) -> None:
         ),
         verb=Verb.CREATE,
     )
-    lookout = NewResources(listing, "acme", (), read_at=0.0, clock=time.clock)
+    new_resources = NewResources(listing, "acme", (), read_at=0.0, clock=time.clock)
     result = execute(
         plan(create),
         calls,
@@ -45,7 +45,7 @@ def test_it_is_repeated_only_where_that_may_help(retryable: bool) -> None:
         stop=threading.Event(),
         sleep=time.sleep,
         clock=time.clock,
-        lookout=lookout,
+        new_resources=new_resources,
     )
     assert result.complete
     assert looks
