@@ -110,7 +110,7 @@ def test_at_the_deadline_the_action_is_blocked_and_says_who_is_watching() -> Non
     time = Time()
     run = Run(Air(time, {MAIN: 1e9}), time, waits("channel/main", MAIN), wait_live=1800)
     assert run.outcomes["channel/main"].result == "blocked"
-    assert "1,204 viewers; still so after 18" in run.outcomes["channel/main"].message
+    assert "1,204 viewers; still live after waiting 18" in run.outcomes["channel/main"].message
     assert not run.result.complete
     assert time.now < 1830
 
@@ -137,8 +137,8 @@ def test_a_channel_that_goes_on_air_after_the_plan_blocks_its_action_and_what_wa
         ),
     )
     assert run.outcomes["channel/main"].result == "blocked"
-    assert "1,204 viewers, which began after the plan was made" in run.outcomes["channel/main"].message
-    assert run.outcomes["recording-configuration/r"].message == "it waits for channel/main, which is blocked"
+    assert "1,204 viewers, which began after the plan was created" in run.outcomes["channel/main"].message
+    assert run.outcomes["recording-configuration/r"].message == "depends on channel/main, which is blocked"
     assert time.slept == []
 
 

@@ -68,7 +68,7 @@ def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_is_believed
 def test_a_run_deletes_nothing_but_its_own_and_never_the_only_one(
     there: set[str], own: str | None, refused: bool, patient: bool
 ) -> None:
-    verdict: Verdict = decide(claim(own, delete_refused=refused), seen(*sorted(there)), patient=patient)
+    verdict: Verdict = decide(claim(own, refused=refused), seen(*sorted(there)), patient=patient)
     if isinstance(verdict, DeleteOwn):
         assert verdict.arn == own
         assert not refused

@@ -15,7 +15,7 @@ def test_every_event_has_a_type_and_an_address() -> None:
     )
     events: list[Event] = [
         StepStarted(MAIN, "channel/main#1", "UpdateChannel"),
-        StepWaiting(MAIN, "channel/main#1", "UpdateChannel", 3.0, "it is still in use"),
+        StepWaiting(MAIN, "channel/main#1", "UpdateChannel", 3.0, "the resource is still in use"),
         StepFinished(MAIN, outcome),
         ActionFinished(Outcome(MAIN, Verb.UPDATE, Result.FAILED, "UpdateChannel: live", "r-1", "arn", (outcome,))),
     ]

@@ -117,7 +117,7 @@ def test_one_failure_stops_only_what_waits_for_it() -> None:
     assert (failed.message, failed.request_id) == ("CreateRecordingConfiguration: 20 of 20", "req-refused")
     assert [outcome.result for outcome in failed.steps] == [Result.FAILED, Result.NOT_ATTEMPTED, Result.NOT_ATTEMPTED]
     assert failed.steps[0].error_code == "ServiceQuotaExceededException"
-    assert applied["channel/main"].message == "it waits for recording-configuration/archive, which failed"
+    assert applied["channel/main"].message == "depends on recording-configuration/archive, which failed"
 
 
 def test_a_failure_midway_says_what_was_done() -> None:
@@ -130,7 +130,7 @@ def test_a_failure_midway_says_what_was_done() -> None:
         "channel/side": "done",
     }
     assert applied["recording-configuration/archive"].message == (
-        "it waits for channel/main, which failed (done before that: CreateRecordingConfiguration, GetRecordingConfiguration)"
+        "depends on channel/main, which failed (already done: CreateRecordingConfiguration, GetRecordingConfiguration)"
     )
     assert applied["recording-configuration/archive"].arn == RECORDING_ARN
 
@@ -142,7 +142,7 @@ def test_what_waits_far_behind_names_the_action_that_failed() -> None:
         for before, here in ("ab", "bc", "cd")
     ]
     applied = apply(Service({"DeleteStreamKey": refusal()}), *chain)
-    assert applied["channel/d"].message == "it waits for channel/a, which failed"
+    assert applied["channel/d"].message == "depends on channel/a, which failed"
 
 
 def test_a_blocked_action_is_left_alone_with_all_that_waits_for_it() -> None:
@@ -156,7 +156,7 @@ def test_a_blocked_action_is_left_alone_with_all_that_waits_for_it() -> None:
     }
     assert applied["channel/main"].message == "it is on air since 10:00"
     assert applied["recording-configuration/archive"].message == (
-        "it waits for channel/main, which is blocked (done before that: CreateRecordingConfiguration, GetRecordingConfiguration)"
+        "depends on channel/main, which is blocked (already done: CreateRecordingConfiguration, GetRecordingConfiguration)"
     )
     assert "DeleteRecordingConfiguration" not in calls.operations
 
@@ -184,7 +184,7 @@ def test_two_actions_of_one_address_keep_their_own_outcomes() -> None:
 
 @pytest.mark.parametrize(
     ("operation", "said"),
-    [("CreateChannel", "It carries our tags: wait half a minute"), ("UpdateChannel", "plan again to see")],
+    [("CreateChannel", "it carries our tags: wait 30 seconds"), ("UpdateChannel", "Run plan again to check")],
 )
 def test_a_lost_answer_leaves_the_outcome_unknown_and_says_so(operation: str, said: str) -> None:
     applied = apply(
@@ -192,7 +192,7 @@ def test_a_lost_answer_leaves_the_outcome_unknown_and_says_so(operation: str, sa
         action("channel/a", step("channel/a#1", operation)),
     )
     assert applied.results == {"channel/a": "failed"}
-    assert "whether it was carried out is not known" in applied["channel/a"].message
+    assert "it is unknown whether the call succeeded" in applied["channel/a"].message
     assert said in applied["channel/a"].message
 
 
@@ -206,7 +206,7 @@ def test_an_answer_without_the_arn_it_should_bring_is_a_failure_that_says_it_was
     calls = Service({"CreateChannel": {"channel": {}}})
     create = action("channel/a", step("channel/a#1", "CreateChannel", binds="channel/a=channel.arn"), verb=Verb.CREATE)
     applied = apply(calls, create)
-    assert "AWS carried it out, but the answer holds no channel.arn" in applied["channel/a"].message
+    assert "the call succeeded, but the answer has no channel.arn" in applied["channel/a"].message
     assert applied.result.calls == 1
 
 
@@ -215,7 +215,7 @@ def test_a_reference_that_nothing_brought_is_a_failure_without_a_call() -> None:
     applied = apply(
         calls, action("channel/a", step("channel/a#1", recordingConfigurationArn=ref("recording-configuration/gone")))
     )
-    assert "the ARN of recording-configuration/gone is not known" in applied["channel/a"].message
+    assert "the ARN of recording-configuration/gone is unknown" in applied["channel/a"].message
     assert (calls.called, applied.result.calls) == ([], 0)
 
 
@@ -226,7 +226,7 @@ def test_a_plan_that_waits_for_a_step_it_does_not_have_runs_the_rest() -> None:
         action("channel/b", step("channel/b#1")),
     )
     assert applied.results == {"channel/a": "not attempted", "channel/b": "done"}
-    assert "channel/z#1, which is no step of this plan" in applied["channel/a"].message
+    assert "channel/z#1, which is not in this plan" in applied["channel/a"].message
 
 
 def test_steps_that_wait_for_one_another_end_instead_of_hanging() -> None:
@@ -234,7 +234,7 @@ def test_steps_that_wait_for_one_another_end_instead_of_hanging() -> None:
     other = action("channel/b", step("channel/b#1", after=("channel/a#1",)))
     applied = apply(Service(), one, other, action("channel/c", step("channel/c#1")))
     assert applied.results == {"channel/a": "not attempted", "channel/b": "not attempted", "channel/c": "done"}
-    assert "in a circle" in applied["channel/a"].message
+    assert "in a cycle" in applied["channel/a"].message
 
 
 def test_independent_steps_run_at_the_same_time_but_few_of_one_operation() -> None:
@@ -299,7 +299,7 @@ def test_when_asked_to_stop_calls_in_flight_finish_and_no_more_start() -> None:
     assert 1 <= len(calls.called) <= 3
     assert list(applied.results.values()).count("done") == len(calls.called)
     assert {outcome.message for outcome in applied.result.outcomes if outcome.result is Result.NOT_ATTEMPTED} == {
-        "the apply was stopped before it"
+        "interrupted"
     }
 
 

@@ -70,7 +70,7 @@ def test_a_create_whose_answer_is_lost_is_made_once_and_reported(sandbox: Sandbo
     sandbox.control.add_fault("reset", operation="CreateChannel", when="after")
     applied = apply(gateway_to(sandbox.endpoint_url), *PLAN)
     assert applied.results == {"recording-configuration/vod": "done", "channel/main": "failed"}
-    assert "It carries our tags" in applied["channel/main"].message
+    assert "it carries our tags" in applied["channel/main"].message
     assert sandbox.control.resources()["channel"] == 1
 
 

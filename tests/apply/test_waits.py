@@ -48,7 +48,7 @@ def test_a_state_is_waited_for_with_growing_pauses() -> None:
     assert applied.time.slept == [1.0, 2.0, 3.0, 3.0]
     assert next((event.seconds, event.why) for event in applied.events if isinstance(event, StepWaiting)) == (
         1.0,
-        "it is CREATING",
+        "state CREATING",
     )
     assert applied["recording-configuration/a"].steps[1].calls == 5
 
@@ -61,7 +61,7 @@ def test_a_state_that_means_failure_ends_the_wait() -> None:
     applied = apply(service(state("CREATING"), state("CREATE_FAILED")), waiting())
     outcome = applied["recording-configuration/a"]
     assert outcome.message == (
-        "GetRecordingConfiguration: it ended as CREATE_FAILED; the service gives no reason (done before that: CreateRecordingConfiguration)"
+        "GetRecordingConfiguration: ended as CREATE_FAILED; IVS gives no reason (already done: CreateRecordingConfiguration)"
     )
     assert (outcome.result.value, outcome.arn, outcome.steps[1].error_code) == ("failed", "new", "CREATE_FAILED")
 
@@ -69,7 +69,7 @@ def test_a_state_that_means_failure_ends_the_wait() -> None:
 def test_a_state_that_never_comes_ends_the_wait_after_a_while() -> None:
     applied = apply(service(state("CREATING")), waiting())
     assert (
-        f"after {WAIT_SECONDS:.0f} seconds; apply again to go on from here"
+        f"after {WAIT_SECONDS:.0f} seconds; run apply again to continue"
         in applied["recording-configuration/a"].message
     )
     assert WAIT_SECONDS <= applied.time.now <= WAIT_SECONDS + 3
@@ -99,7 +99,7 @@ def test_when_asked_to_stop_a_wait_ends_and_is_not_called_a_failure() -> None:
     outcome = applied["recording-configuration/a"]
     assert (outcome.result.value, applied.result.interrupted) == ("not attempted", True)
     assert (
-        outcome.message == "the apply was stopped while it is CREATING (done before that: CreateRecordingConfiguration)"
+        outcome.message == "interrupted while waiting: state CREATING (already done: CreateRecordingConfiguration)"
     )
     assert applied.time.slept == [1.0]
 

@@ -111,7 +111,7 @@ def test_at_the_deadline_an_apply_is_incomplete_and_says_so(stage: Stage) -> Non
     outcomes = json.loads(done.out.splitlines()[-1])["outcomes"]
     (main,) = [outcome for outcome in outcomes if outcome["address"] == "channel/main"]
     assert main["outcome"] == "blocked"
-    assert "1,204 viewers; still so after" in main["message"]
+    assert "1,204 viewers; still live after waiting" in main["message"]
     assert stage.modes() == {"main": "LOW", "side": "NORMAL"}
 
 
@@ -178,7 +178,7 @@ def test_a_channel_that_goes_on_air_between_the_plan_and_the_call_is_blocked_and
     thread.join()
     assert done.code == 4, done.out
     assert "blocked  update channel/main: on air since" in done.out
-    assert "9 viewers, which began after the plan was made" in done.out
+    assert "9 viewers, which began after the plan was created" in done.out
 
 
 @pytest.mark.parametrize(

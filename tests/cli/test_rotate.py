@@ -154,7 +154,7 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
     nowhere = {"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9"}
     ran = run(folder, "rotate", "stream-key", "stream-key/a", "--auto-approve", "--format", "json", "-vv", env=nowhere)
     assert ran.code == 4
-    assert "waits: correct that and apply again, which hands it over and makes no other key" in ran.out
+    assert "is not published yet: correct that, then run apply again; no other key will be created" in ran.out
     value = value_of(folder, "a")
     assert value not in ran.out + ran.err
     said = run(folder, "drift")

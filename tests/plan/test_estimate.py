@@ -127,12 +127,12 @@ def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
                 "channel/a#1",
                 "CreateChannel",
                 2.0,
-                "the list may show what was just made a little late",
+                "the list may lag behind",
             )
         )
     lines.event(
         StepWaiting(
-            Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "what was just made is not found yet"
+            Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "a resource created just now is not found yet"
         )
     )
-    assert out.getvalue() == "  waiting  channel/a: CreateChannel: the list may show what was just made a little late\n"
+    assert out.getvalue() == "  waiting  channel/a: CreateChannel: the list may lag behind\n"

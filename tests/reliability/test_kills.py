@@ -232,7 +232,7 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
         said = [process.communicate(timeout=300)[0] for process in both]
         control(url, "clear_faults")
         assert [process.returncode for process in both] == [0, 0], said
-        assert "another apply made it" in "".join(said), "they did not meet"
+        assert "another apply created it" in "".join(said), "they did not meet"
         in_the_end(Killed(folders[0], url, 0), names(spec), unmanaged)
 
 
