@@ -69,8 +69,7 @@ def test_a_state_that_means_failure_ends_the_wait() -> None:
 def test_a_state_that_never_comes_ends_the_wait_after_a_while() -> None:
     applied = apply(service(state("CREATING")), waiting())
     assert (
-        f"after {WAIT_SECONDS:.0f} seconds; run apply again to continue"
-        in applied["recording-configuration/a"].message
+        f"after {WAIT_SECONDS:.0f} seconds; run apply again to continue" in applied["recording-configuration/a"].message
     )
     assert WAIT_SECONDS <= applied.time.now <= WAIT_SECONDS + 3
 
@@ -98,9 +97,7 @@ def test_when_asked_to_stop_a_wait_ends_and_is_not_called_a_failure() -> None:
     applied = apply(service(state("CREATING")), waiting(), stop=stop, time=Time(on_sleep=stop.set))
     outcome = applied["recording-configuration/a"]
     assert (outcome.result.value, applied.result.interrupted) == ("not attempted", True)
-    assert (
-        outcome.message == "interrupted while waiting: state CREATING (already done: CreateRecordingConfiguration)"
-    )
+    assert outcome.message == "interrupted while waiting: state CREATING (already done: CreateRecordingConfiguration)"
     assert applied.time.slept == [1.0]
 
 

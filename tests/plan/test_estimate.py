@@ -132,7 +132,11 @@ def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
         )
     lines.event(
         StepWaiting(
-            Address.parse("channel/b"), "channel/b#1", "CreateChannel", 2.0, "a resource created just now is not found yet"
+            Address.parse("channel/b"),
+            "channel/b#1",
+            "CreateChannel",
+            2.0,
+            "a resource created just now is not found yet",
         )
     )
     assert out.getvalue() == "  waiting  channel/a: CreateChannel: the list may lag behind\n"

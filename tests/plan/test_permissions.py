@@ -347,7 +347,8 @@ def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(
     ]
     assert failed
     assert all(
-        missing in outcome.message and "is not published yet: correct that, then run apply again" in outcome.message for outcome in failed
+        missing in outcome.message and "is not published yet: correct that, then run apply again" in outcome.message
+        for outcome in failed
     )
     apply_under(world, specs[1], policy)
     every_value_arrived(world, specs[1])
