@@ -30,7 +30,7 @@ from reconciler.plan.plan import Action, ApplyResult, Outcome, Result, Step, Ste
 _CALLS_PER_OPERATION = 3
 """Calls of one operation in flight at once: enough to hide latency at the published rates."""
 
-_NOT_RUN = frozenset({Result.NOT_ATTEMPTED, Result.BLOCKED})
+_NOT_RUN = frozenset({Result.SKIPPED, Result.BLOCKED})
 _LOG = logs.get("apply")
 
 
@@ -205,7 +205,7 @@ class _Execution:
                 if waiting.again:
                     self._start(waiting.step, waiting.address)
                     continue
-            self.interrupted = self.interrupted or outcome.result is Result.NOT_ATTEMPTED
+            self.interrupted = self.interrupted or outcome.result is Result.SKIPPED
             self._apply_changes(self.graph.settle(outcome, {}))
 
     def _resolve_duplicates(self, new_resources: NewResources) -> None:
@@ -370,7 +370,7 @@ class Graph:
             message = f"depends on {action.address}, which is blocked"
         else:
             message = cause.message
-        result = Result.BLOCKED if cause.result is Result.BLOCKED else Result.NOT_ATTEMPTED
+        result = Result.BLOCKED if cause.result is Result.BLOCKED else Result.SKIPPED
         return StepOutcome(step_id, self._steps[step_id].operation, result, message=message)
 
     def _finish(self, index: int, changes: Changes) -> Outcome:
@@ -383,7 +383,7 @@ class Graph:
 
 
 def _skipped(step: Step, message: str) -> StepOutcome:
-    return StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message=message)
+    return StepOutcome(step.id, step.operation, Result.SKIPPED, message=message)
 
 
 def _outcome(action: Action, steps: tuple[StepOutcome, ...], arn: str | None) -> Outcome:

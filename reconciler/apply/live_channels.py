@@ -143,7 +143,7 @@ class LiveWaits:
     def _outcome(self, waiting: WaitingStep, check: StreamCheck, now: float) -> StepOutcome | None:
         stream = check.streams.get(waiting.channel_arn)
         if self._context.stop.is_set():
-            return waiting.outcome(Result.NOT_ATTEMPTED, now, "interrupted while the channel was live")
+            return waiting.outcome(Result.SKIPPED, now, "interrupted while the channel was live")
         if check.error is not None and not check.error.retryable:
             return waiting.outcome(Result.FAILED, now, str(check.error), check.error)
         if check.error is None and stream is None:

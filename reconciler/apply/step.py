@@ -56,14 +56,14 @@ class StepResult:
 def run_step(step: Step, address: Address, context: Context) -> StepResult:
     """Run one step to its end."""
     if context.stop.is_set():
-        skipped = StepOutcome(step.id, step.operation, Result.NOT_ATTEMPTED, message="interrupted")
+        skipped = StepOutcome(step.id, step.operation, Result.SKIPPED, message="interrupted")
         return StepResult(skipped, interrupted=True)
     context.emit(StepStarted(address, step.id, step.operation))
     attempt = Attempt(step, address, context, context.clock())
     try:
         return _run(attempt)
     except InterruptedStepError as error:
-        return StepResult(attempt.outcome(Result.NOT_ATTEMPTED, message=str(error)), interrupted=True)
+        return StepResult(attempt.outcome(Result.SKIPPED, message=str(error)), interrupted=True)
     except ChannelLiveError as error:
         return StepResult(attempt.outcome(Result.BLOCKED, message=str(error)), live=error.stream)
     except AwsError as error:

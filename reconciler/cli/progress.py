@@ -71,7 +71,7 @@ class Meter:
 _MARKS = {
     Result.DONE: ("done", "good"),
     Result.FAILED: ("failed", "bad"),
-    Result.NOT_ATTEMPTED: ("not attempted", "change"),
+    Result.SKIPPED: ("skipped", "change"),
     Result.BLOCKED: ("blocked", "note"),
 }
 

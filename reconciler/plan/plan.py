@@ -263,7 +263,7 @@ class Result(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
-    NOT_ATTEMPTED = "not attempted"
+    SKIPPED = "skipped"
     BLOCKED = "blocked"
 
 

@@ -240,7 +240,7 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
     heading = "Apply complete" if result.complete else "Apply partially failed"
     if result.interrupted:
         heading = "Apply interrupted"
-    order = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
+    order = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     counts = Counter(outcome.result for outcome in result.outcomes)
     return _REPORTS.get_template("result.html").render(
         title=f"{heading}: {result.name}",

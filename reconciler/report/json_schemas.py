@@ -477,7 +477,7 @@ def _result() -> dict[str, object]:
         {
             "complete": {
                 **_FLAG,
-                "description": "False where something failed, was blocked or not attempted: exit code 4.",
+                "description": "False where something failed, was blocked or skipped: exit code 4.",
             },
             "target": _TEXT,
             "interrupted": _FLAG,

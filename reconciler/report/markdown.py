@@ -147,7 +147,7 @@ def render_result(
     ]
     if not result.complete:
         head.append("Run plan to see what is left.")
-    sorts = (Result.FAILED, Result.BLOCKED, Result.NOT_ATTEMPTED, Result.DONE)
+    sorts = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     groups = [
         Group(
             f"{wanted.value.capitalize()}: {counts[wanted]:,}",
@@ -357,7 +357,7 @@ def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:
 
 
 def _outcome(outcome: Outcome) -> Line:
-    mark = {Result.DONE: "+", Result.FAILED: "-", Result.BLOCKED: "!", Result.NOT_ATTEMPTED: "!"}[outcome.result]
+    mark = {Result.DONE: "+", Result.FAILED: "-", Result.BLOCKED: "!", Result.SKIPPED: "!"}[outcome.result]
     text = f"{mark} {outcome.verb.value} {outcome.address}"
     if outcome.message:
         text += f": {outcome.message}"

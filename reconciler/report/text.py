@@ -63,7 +63,7 @@ _TONES: Mapping[Verb, str] = {
 _RESULTS: Mapping[Result, str] = {
     Result.DONE: "good",
     Result.FAILED: "bad",
-    Result.NOT_ATTEMPTED: "change",
+    Result.SKIPPED: "change",
     Result.BLOCKED: "note",
 }
 _LIST_LIMIT = 20
@@ -142,7 +142,7 @@ def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
     """Return the outcomes that are not done; skipped ones with the same message together, any other by itself."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in result.outcomes:
-        if outcome.result is Result.NOT_ATTEMPTED:
+        if outcome.result is Result.SKIPPED:
             groups.setdefault(outcome.message, []).append(outcome)
         elif outcome.result is not Result.DONE:
             groups[f"{outcome.verb.value} {outcome.address}"] = [outcome]

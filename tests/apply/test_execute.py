@@ -110,12 +110,12 @@ def test_one_failure_stops_only_what_waits_for_it() -> None:
     applied = apply(calls, *REPLACEMENT)
     assert applied.results == {
         "recording-configuration/archive": "failed",
-        "channel/main": "not attempted",
+        "channel/main": "skipped",
         "channel/side": "done",
     }
     failed = applied["recording-configuration/archive"]
     assert (failed.message, failed.request_id) == ("CreateRecordingConfiguration: 20 of 20", "req-refused")
-    assert [outcome.result for outcome in failed.steps] == [Result.FAILED, Result.NOT_ATTEMPTED, Result.NOT_ATTEMPTED]
+    assert [outcome.result for outcome in failed.steps] == [Result.FAILED, Result.SKIPPED, Result.SKIPPED]
     assert failed.steps[0].error_code == "ServiceQuotaExceededException"
     assert applied["channel/main"].message == "depends on recording-configuration/archive, which failed"
 
@@ -125,7 +125,7 @@ def test_a_failure_midway_says_what_was_done() -> None:
         service(UpdateChannel=lambda given: refusal() if given["arn"] == "channel-arn" else {}), *REPLACEMENT
     )
     assert applied.results == {
-        "recording-configuration/archive": "not attempted",
+        "recording-configuration/archive": "skipped",
         "channel/main": "failed",
         "channel/side": "done",
     }
@@ -225,7 +225,7 @@ def test_a_plan_that_waits_for_a_step_it_does_not_have_runs_the_rest() -> None:
         action("channel/a", step("channel/a#1", after=("channel/z#1",))),
         action("channel/b", step("channel/b#1")),
     )
-    assert applied.results == {"channel/a": "not attempted", "channel/b": "done"}
+    assert applied.results == {"channel/a": "skipped", "channel/b": "done"}
     assert "channel/z#1, which is not in this plan" in applied["channel/a"].message
 
 
@@ -233,7 +233,7 @@ def test_steps_that_wait_for_one_another_end_instead_of_hanging() -> None:
     one = action("channel/a", step("channel/a#1", after=("channel/b#1",)))
     other = action("channel/b", step("channel/b#1", after=("channel/a#1",)))
     applied = apply(Service(), one, other, action("channel/c", step("channel/c#1")))
-    assert applied.results == {"channel/a": "not attempted", "channel/b": "not attempted", "channel/c": "done"}
+    assert applied.results == {"channel/a": "skipped", "channel/b": "skipped", "channel/c": "done"}
     assert "in a cycle" in applied["channel/a"].message
 
 
@@ -298,7 +298,7 @@ def test_when_asked_to_stop_calls_in_flight_finish_and_no_more_start() -> None:
     assert applied.result.interrupted
     assert 1 <= len(calls.called) <= 3
     assert list(applied.results.values()).count("done") == len(calls.called)
-    assert {outcome.message for outcome in applied.result.outcomes if outcome.result is Result.NOT_ATTEMPTED} == {
+    assert {outcome.message for outcome in applied.result.outcomes if outcome.result is Result.SKIPPED} == {
         "interrupted"
     }
 

@@ -96,7 +96,7 @@ def test_when_asked_to_stop_a_wait_ends_and_is_not_called_a_failure() -> None:
     stop = threading.Event()
     applied = apply(service(state("CREATING")), waiting(), stop=stop, time=Time(on_sleep=stop.set))
     outcome = applied["recording-configuration/a"]
-    assert (outcome.result.value, applied.result.interrupted) == ("not attempted", True)
+    assert (outcome.result.value, applied.result.interrupted) == ("skipped", True)
     assert outcome.message == "interrupted while waiting: state CREATING (already done: CreateRecordingConfiguration)"
     assert applied.time.slept == [1.0]
 

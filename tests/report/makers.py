@@ -302,7 +302,7 @@ def the_small_result() -> ApplyResult:
         Outcome(
             Address(KindName.CHANNEL, "main-stage"),
             Verb.UPDATE,
-            Result.NOT_ATTEMPTED,
+            Result.SKIPPED,
             "waits for recording-configuration/archive, which failed",
         ),
         Outcome(Address(KindName.CHANNEL, "on-air"), Verb.UPDATE, Result.BLOCKED, "live"),
