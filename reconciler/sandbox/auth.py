@@ -1,12 +1,10 @@
-"""Who calls, and where: account from the access key, region from the signature's scope, else from the host.
+"""The caller of a request, and the verification of its signature.
 
-A 12-digit access key id *is* the account; other keys are looked up in the configured accounts and
-else belong to the default account. Nothing is verified here; see `sigv4`.
+Account: an access key id of 12 digits is the account; others are looked up in the configured accounts, and else belong
+to the default account. Region: from the credential scope, else from the host, else the default.
 
-Signature Version 4, verified (`auth="strict"`): answers as AWS's front does.
-
-Codes are from the API reference's common errors. The canonical path is the received raw path encoded
-once more, as for every service but S3. No message repeats a signature, a secret or a token.
+With auth="strict" signatures (SigV4) are verified. Error codes: API reference, common errors. The canonical path is the
+received path encoded once more, as for every service but S3. No message repeats a signature, a secret or a token.
 """
 
 from __future__ import annotations
@@ -26,15 +24,16 @@ DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-west-2"
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _ACCOUNT = re.compile(r"[0-9]{12}")
-_HOST = re.compile(r"ivs\.([a-z0-9-]{1,32})\.(?:amazonaws\.com|api\.aws)(?::\d+)?$")
+_HOST = re.compile(r"[a-z-]+\.([a-z0-9-]{1,32})\.(?:amazonaws\.com|api\.aws)(?::\d+)?$")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """One configured caller. `secret` and the rest are needed for strict authentication only.
+    """One configured access key.
 
-    `expires` is the instant (epoch seconds) from which the key is answered as expired, in either mode.
+    secret, session_token: for auth="strict" only.
+    expires: the instant (epoch seconds) from which the key is expired, in either mode.
     """
 
     account: str
@@ -44,18 +43,18 @@ class AccessKey:
     expires: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could never be an account, or a caller."""
+        """Raise TypeError or ValueError for values that cannot be right."""
         if not all(isinstance(text, str) for text in (self.account, self.secret, self.user, self.session_token)):
-            raise TypeError("account, secret, user and session_token are texts")
+            raise TypeError("account, secret, user and session_token must be strings")
         if not _ACCOUNT.fullmatch(self.account):
-            raise ValueError(f"an account is 12 digits, not {self.account!r}")
+            raise ValueError(f"an account must be 12 digits, not {self.account!r}")
         if self.expires is not None and not is_number(self.expires):
-            raise TypeError("expires is an instant, in epoch seconds")
+            raise TypeError("expires must be a number of epoch seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity behind one request."""
+    """The identity of the caller of one request."""
 
     access_key: str
     account: str
@@ -65,29 +64,29 @@ class Caller:
 
     @property
     def arn(self) -> str:
-        """The principal, as IAM writes it."""
+        """The IAM principal."""
         return f"arn:aws:iam::{self.account}:user/{self.user}"
 
 
 def access_keys(accounts: Mapping[str, str | AccessKey] | None) -> dict[str, AccessKey]:
-    """Return configured callers; a bare string is the account of a key without a secret."""
+    """Return the configured access keys; a string is the account of a key without a secret."""
     return {key: value if isinstance(value, AccessKey) else AccessKey(value) for key, value in (accounts or {}).items()}
 
 
-def credential_scope(request: Request) -> tuple[str, ...]:
-    """Access key, date, region, service, terminator as the request claims them; may be empty."""
+def _credential_scope(request: Request) -> tuple[str, ...]:
+    """Return access key, date, region, service and terminator of a request; empty if unsigned."""
     credential = _credential(request)
     return tuple(credential.split("/")) if credential else ()
 
 
 def identifier(keys: Mapping[str, AccessKey]) -> Callable[[Request], Caller]:
-    """Return what tells a request's caller, taken at their word, and remembers whom it has seen."""
+    """Return a function from a request to its caller, unverified; it caches callers."""
 
     @functools.lru_cache(maxsize=1024)
-    def known(credential: str, host: str) -> Caller:
+    def cached(credential: str, host: str) -> Caller:
         return _caller(credential.split("/"), host, keys)
 
-    return lambda request: known(_credential(request), request.headers.get("host", ""))
+    return lambda request: cached(_credential(request), request.headers.get("host", ""))
 
 
 def _credential(request: Request) -> str:
@@ -112,26 +111,26 @@ def _caller(scope: list[str], host: str, keys: Mapping[str, AccessKey]) -> Calle
 
 
 def _region_of_host(host: str) -> str:
-    """Return the region in the service's own host name, in either style, where a proxy passes it on; else the default."""
+    """Return the region in a host name of AWS (a proxy may pass it on), else the default."""
     found = _HOST.match(host)
     return found.group(1) if found else DEFAULT_REGION
 
 
-ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW_SECONDS = 300
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_SKEW_SECONDS = 300
 _SIGNED = re.compile(r"SignedHeaders=([^,\s]+)")
 _SIGNATURE = re.compile(r"Signature=([0-9a-f]{64})")
 _SPACES = re.compile(r" +")
 
 
 def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: float) -> None:
-    """Raise the service's own error unless the signature is right."""
+    """Raise ApiError unless the signature is valid."""
     header = request.headers.get("authorization", "")
     if not header:
         raise ApiError("MissingAuthenticationTokenException", "Missing Authentication Token")
-    scope = credential_scope(request)
+    scope = _credential_scope(request)
     signed, signature = _SIGNED.search(header), _SIGNATURE.search(header)
-    if not header.startswith(ALGORITHM) or len(scope) != 5 or not signed or not signature:
+    if not header.startswith(_ALGORITHM) or len(scope) != 5 or not signed or not signature:
         raise ApiError(
             "IncompleteSignatureException",
             "Authorization header requires Credential, SignedHeaders and Signature parameters",
@@ -156,13 +155,13 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
 
 
 def late_text(stamp: str, now: float) -> str:
-    """Return what a caller is told whose signature is too old, which is how a slow clock shows."""
-    return f"Signature expired: {stamp} is now earlier than {_stamp(now - SKEW_SECONDS)} ({_stamp(now)} - 5 min.)"
+    """Return the message for a signature that is too old, as a slow clock causes."""
+    return f"Signature expired: {stamp} is now earlier than {_stamp(now - _SKEW_SECONDS)} ({_stamp(now)} - 5 min.)"
 
 
 def _early_text(stamp: str, now: float) -> str:
     return (
-        f"Signature not yet current: {stamp} is still later than {_stamp(now + SKEW_SECONDS)} ({_stamp(now)} + 5 min.)"
+        f"Signature not yet current: {stamp} is still later than {_stamp(now + _SKEW_SECONDS)} ({_stamp(now)} + 5 min.)"
     )
 
 
@@ -182,7 +181,7 @@ def _check_token(request: Request, key: AccessKey, now: float) -> None:
 
 
 def refuse_expired(key: AccessKey, now: float) -> None:
-    """Refuse a key whose time is over, whether or not signatures are looked at."""
+    """Raise ApiError if the key has expired."""
     if key.expires is not None and now >= key.expires:
         raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
 
@@ -193,7 +192,7 @@ def _check_time(request: Request, scope: tuple[str, ...], service: str, now: flo
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
         raise ApiError("IncompleteSignatureException", "Date must be in ISO-8601 'basic format'") from None
-    if abs(at - now) > SKEW_SECONDS:
+    if abs(at - now) > _SKEW_SECONDS:
         raise ApiError("InvalidSignatureException", late_text(stamp, now) if at < now else _early_text(stamp, now))
     if scope[1] != stamp[:8]:
         raise ApiError(
@@ -226,7 +225,7 @@ def _signature(request: Request, secret: str, scope: tuple[str, ...], signed: st
     )
     text = "\n".join(
         (
-            ALGORITHM,
+            _ALGORITHM,
             request.headers["x-amz-date"],
             "/".join(scope[1:]),
             hashlib.sha256(canonical.encode()).hexdigest(),

@@ -1,9 +1,7 @@
-"""What no AWS client can do: make streams live, break things, move the clock, look behind.
+"""Control operations, for what AWS clients cannot do: start streams, add faults, advance the clock, read the call log.
 
-Every public method of `Control` is also `POST /_sandbox/<name>` with its arguments as a JSON object
-(queries answer GET too), with the same defaults, refusals and results; see `control_http`.
-
-The part of the control operations that is about streams, which only broadcasters and viewers make.
+`control_http` serves every public method of `Control` as `POST /_sandbox/<name>` with its arguments as a JSON object,
+with the same defaults, errors and results; queries answer GET too.
 """
 
 from __future__ import annotations
@@ -18,73 +16,71 @@ from typing import Any
 from urllib.parse import quote
 
 from reconciler.sandbox import events, journal
-from reconciler.sandbox import streams as live
-from reconciler.sandbox import streams as sessions
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.engine import Engine, Parts
-from reconciler.sandbox.faults import STANDING, Fault, Subject
-from reconciler.sandbox.ivs.common import KINDS, settled
-from reconciler.sandbox.ivs.registry import HANDLERS
+from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
+from reconciler.sandbox.ivs import sessions
+from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.services import aws
-from reconciler.sandbox.settings import RESOURCE_QUOTAS, VirtualClock, quota, set_quota
+from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
+from reconciler.sandbox.service import settled
+from reconciler.sandbox.settings import VirtualClock, applied_quota, set_quota
 from reconciler.sandbox.store import FORMAT
-from reconciler.sandbox.streams import Session
-from reconciler.sandbox.validation import strangers
+from reconciler.sandbox.supporting import calls as supporting
+from reconciler.sandbox.validation import unknown_members
 from reconciler.sandbox.wire import Request, is_number, json_bytes
 from reconciler.sandbox.world import Lag, Row, World
 
-MAX_LIMIT = 1000
+_MAX_LIMIT = 1000
 
 
 class ControlError(ValueError):
-    """What was asked of the sandbox is not possible; the text says why."""
+    """The sandbox refuses a control operation."""
 
 
-def counted(limit: int, most: int) -> int:
-    """Return how many to answer."""
+def _capped(limit: int, most: int) -> int:
     if limit < 1:
-        raise ControlError("a limit is 1 or more")
+        raise ControlError("limit must be 1 or more")
     return min(limit, most)
 
 
 class StreamControl:
-    """Start, starve, watch and end streams, in whichever account and region."""
+    """The control operations on streams of any account and region."""
 
     def __init__(self, parts: Parts) -> None:
-        """Work on the state of one sandbox."""
+        """Take the parts of the sandbox's engine."""
         self._parts = parts
 
     def go_live(self, arn: str, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
-        """Start a stream on a channel; answers its stream id."""
+        """Start a stream on a channel and return its stream id."""
         return self._with_channel(
             arn,
-            lambda world, channel: live.go_live(world, channel, self._parts.rng, viewers=viewers, health=health),
+            lambda world, channel: sessions.go_live(world, channel, self._parts.rng, viewers=viewers, health=health),
         )
 
     def go_offline(self, arn: str) -> JsonDict:
         """End a channel's stream at once, as if the broadcaster left."""
 
         def end(world: World, session: Session) -> None:
-            live.end_stream(world, session, at=world.now)
+            sessions.end_stream(world, session, at=world.now)
 
         return self._with_session(arn, end)
 
     def set_health(self, arn: str, health: str) -> JsonDict:
         """Make a stream HEALTHY, STARVING or UNKNOWN."""
-        return self._with_session(arn, lambda world, session: live.set_health(world, session, health))
+        return self._with_session(arn, lambda world, session: sessions.set_health(world, session, health))
 
     def set_viewers(self, arn: str, viewers: int) -> JsonDict:
-        """Say how many watch a stream."""
-        return self._with_session(arn, lambda world, session: live.set_viewers(world, session, viewers))
+        """Set the number of viewers of a stream."""
+        return self._with_session(arn, lambda world, session: sessions.set_viewers(world, session, viewers))
 
     def live(self) -> list[JsonDict]:
-        """Return what is on air, in all accounts and regions."""
+        """Return the live streams of all accounts and regions."""
         found: list[JsonDict] = []
         with self._parts.store.transaction(write=False) as connection:
             for world in self._worlds(connection):
                 here = World(connection, world["account"], world["region"], self._parts.clock.now())
-                streams, _ = sessions.page_of_live(here, MAX_LIMIT, "", "")
+                streams, _ = sessions.page_of_live(here, _MAX_LIMIT, "", "")
                 found += [
                     {
                         "channelArn": each.channel,
@@ -99,7 +95,7 @@ class StreamControl:
         return found
 
     def worlds(self) -> list[JsonDict]:
-        """Return the accounts and regions that have held anything."""
+        """Return the accounts and regions that have or had resources."""
         with self._parts.store.transaction(write=False) as connection:
             return self._worlds(connection)
 
@@ -111,7 +107,7 @@ class StreamControl:
         return self._parts.store.transaction(write=True)
 
     def _with_channel(self, arn: str, work: Callable[[World, Row], JsonDict]) -> JsonDict:
-        """Work on a channel in its own account and region, which its ARN names."""
+        """Run a change on a channel, in the account and region of its ARN."""
         parts = arn.split(":")
         if len(parts) != 6 or not parts[5].startswith("channel/"):
             raise ControlError(f"{arn!r} is not a channel ARN")
@@ -119,68 +115,66 @@ class StreamControl:
             world = World(connection, parts[4], parts[3], self._parts.clock.now())
             channel = world.find(arn)
             if channel is None:
-                raise ControlError(f"there is no channel {arn}")
+                raise ControlError(f"channel {arn} does not exist")
             try:
                 return work(world, channel)
-            except live.NotPossibleError as error:
+            except sessions.StreamError as error:
                 refusal = ControlError(str(error))
         raise refusal
 
     def _with_session(self, arn: str, work: Callable[[World, Session], None]) -> JsonDict:
-        def on_air(world: World, channel: Row) -> JsonDict:
+        def with_live_session(world: World, channel: Row) -> JsonDict:
             session = sessions.live_session(world, channel.arn)
             if session is None:
-                raise live.NotPossibleError(f"channel {arn} is not live")
+                raise sessions.StreamError(f"channel {arn} is not live")
             work(world, session)
             return {"channelArn": arn, "streamId": session.stream_id}
 
-        return self._with_channel(arn, on_air)
+        return self._with_channel(arn, with_live_session)
 
 
-# Raised when an operation goes or changes its meaning; new operations and arguments do not count.
-CONTROL_VERSION = 1
-OPERATIONS = (*(("ivs", name) for name in HANDLERS), *aws.OPERATIONS)
-
-
-__all__ = ["Control", "ControlError"]
+# Increased when an operation is removed or changes its meaning, not when one or an argument is added.
+_CONTROL_VERSION = 1
+_OPERATIONS = (*HANDLERS, *supporting.OPERATIONS)
 
 
 class Control(StreamControl):
     """The control operations of one sandbox."""
 
     def __init__(self, engine: Engine, limits: Mapping[str, int] | None = None) -> None:
-        """Control the engine's state; `Sandbox.control` makes this. `limits` are the quotas it was started with."""
+        """Take an engine and the quotas that it is started with; `Sandbox` creates this as its `control`."""
         super().__init__(engine.parts)
         self._engine = engine
         self._limits = dict(limits or {})
 
     def drift(self, arn: str, changes: JsonDict) -> JsonDict:
-        """Change a resource behind everybody's back, through the API, as the user someone-else.
+        """Change a resource through the API as the user someone-else, so that it drifts.
 
         `changes` are members of the kind's Update operation; `tags` among them go to TagResource.
         """
         parts = arn.split(":")
-        kind = KINDS.get(parts[5].partition("/")[0]) if len(parts) == 6 else None
+        kind = kind_of(arn)
         if kind is None:
-            raise ControlError(f"{arn!r} is not the ARN of an IVS resource")
-        caller = Caller("someone-else", parts[4], parts[3], "someone-else", "ivs")
+            raise ControlError(f"{arn!r} is not the ARN of a resource of the sandbox")
+        service = parts[2]
+        caller = Caller("someone-else", parts[4], parts[3], "someone-else", service)
         members = {name: value for name, value in changes.items() if name != "tags"}
         operation = f"Update{kind.member[0].upper()}{kind.member[1:]}"
-        self._must_know(operation, kind.type, members)
+        self._refuse_unknown_members(service, operation, kind.type, members)
         if members:
             self._act(caller, f"/{operation}", {"arn": arn, **members})
         if "tags" in changes:
             self._act(caller, f"/tags/{quote(arn, safe='')}", {"tags": changes["tags"]})
         return {"arn": arn, "changed": sorted(changes)}
 
-    def _must_know(self, operation: str, what: str, members: JsonDict) -> None:
-        """Refuse members that the service would pass over, so that a misspelt one is not taken for a change."""
-        model = self._parts.model
+    def _refuse_unknown_members(self, service: str, operation: str, kind: str, members: JsonDict) -> None:
+        """Refuse members that the service would ignore, such as misspelt ones."""
+        model = self._parts.models[service]
         found = model.operations.get(operation)
         if found is None:
             if members:
                 raise ControlError(
-                    f"no operation of the service changes {', '.join(members)} of a {what}; its tags can be changed: tags.NAME=VALUE"
+                    f"cannot change {', '.join(members)}: the service has no {operation}; only tags of a {kind} can be changed (tags.NAME=VALUE)"
                 )
             return
         root = model.shapes[found.input or ""]
@@ -189,8 +183,8 @@ class Control(StreamControl):
             "members": {name: reference for name, reference in root["members"].items() if name != "arn"},
         }
         unknown = [
-            f"no member {name} of a {what} can be changed; there are {', '.join(known)}"
-            for name, known in strangers(model.shapes, settable, members)
+            f"unknown member {name} of a {kind}; known: {', '.join(known)}"
+            for name, known in unknown_members(model.shapes, settable, members)
         ]
         if unknown:
             raise ControlError("; ".join(unknown))
@@ -201,47 +195,50 @@ class Control(StreamControl):
             raise ControlError(f"{path}: {json.loads(answer.body or b'{}').get('message', 'no answer')}")
 
     def add_fault(self, effect: str, **rule: Any) -> list[JsonDict]:
-        """Arm a fault (see `reconciler.sandbox.faults.Fault` for the arguments).
+        """Add a fault and return all; the arguments are those of `reconciler.sandbox.faults.Fault`.
 
-        Conditions (deny, expire, skew) hold until cleared unless `times` is given; others hit once.
+        By default deny, expire and skew hold until they are cleared, the other effects hit one call.
         """
         try:
-            fault = Fault(effect=effect, **{"times": None if effect in STANDING else 1, **rule})
+            fault = Fault(effect=effect, **{"times": None if effect in PERSISTENT else 1, **rule})
         except (TypeError, ValueError) as error:
-            raise ControlError(f"not a fault: {error}") from None
+            raise ControlError(f"invalid fault: {error}") from None
         if not any(
-            fault.names(operation, Subject(service=service, operation=operation)) for service, operation in OPERATIONS
+            fault.matches_action(operation, Subject(service=service, operation=operation))
+            for service, operation in _OPERATIONS
         ):
-            close = difflib.get_close_matches(fault.operation.rpartition(":")[2], [name for _, name in OPERATIONS], n=1)
+            close = difflib.get_close_matches(
+                fault.operation.rpartition(":")[2], [name for _, name in _OPERATIONS], n=1
+            )
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise ControlError(f"not a fault: no operation fits {fault.operation!r}{meant}")
+            raise ControlError(f"invalid fault: no operation matches {fault.operation!r}{meant}")
         self._parts.faults.add(fault)
         return self.faults()
 
     def deny(self, operation: str, arn: str = "", account: str = "", region: str = "") -> list[JsonDict]:
-        """Take a permission away until `clear_faults`: 403 AccessDeniedException, in IAM's words."""
+        """Deny an operation (403 AccessDeniedException) until `clear_faults`."""
         return self.add_fault("deny", operation=operation, arn=arn, account=account, region=region)
 
     def faults(self) -> list[JsonDict]:
-        """Return the armed faults, with how many calls each has seen and hit."""
+        """Return the active faults, with the number of calls that each matched (`seen`) and hit."""
         return self._parts.faults.describe()
 
     def clear_faults(self, effect: str = "", operation: str = "") -> list[JsonDict]:
-        """Disarm all faults, or those of an effect or with exactly this operation; answers what is left."""
+        """Remove all faults, or those with an effect or exactly an operation, and return the rest."""
         self._parts.faults.clear(effect, operation)
         return self.faults()
 
     def set_lag(self, create: float = 0.0, delete: float = 0.0) -> JsonDict:
-        """Seconds until a create shows in reads, and until a delete stops showing."""
+        """Set the seconds until reads show a created resource, and until they no longer show a deleted one."""
         if not (is_number(create) and is_number(delete) and create >= 0 and delete >= 0):
-            raise ControlError("a lag is a number of seconds, and not negative")
+            raise ControlError("create and delete must be seconds, 0 or more")
         self._parts.lag = Lag(create, delete)
         return {"create": create, "delete": delete}
 
     def set_rates(self, rates: dict[str, float] | bool, burst: float | None = None, windows: bool = False) -> JsonDict:
-        """Switch call-rate quotas on (true), off (false), or set some of them (a second).
+        """Enable (true) or disable (false) call-rate quotas, or set some of them in calls a second.
 
-        `burst` is how many calls may come at once; with `windows` the count begins anew at every whole second.
+        `burst` is the number of calls allowed at once; with `windows` buckets are filled at each whole second only.
         """
         try:
             self._parts.limiter.set(rates, burst=burst, windows=windows)
@@ -250,29 +247,28 @@ class Control(StreamControl):
         return {"rates": rates, "burst": burst, "windows": windows}
 
     def set_quota(self, name: str, value: int, account: str = "", region: str = "") -> JsonDict:
-        """Change a resource quota, as AWS Support would; kept in the database.
-
-        With an account and a region it is theirs alone, else everybody's who has none of their own.
-        """
+        """Set a resource quota, for one account and region or for all others; stored in the database."""
+        if name not in QUOTAS:
+            raise ControlError(f"unknown quota {name!r}; known: {', '.join(QUOTAS)}")
         with self._writing() as connection:
             try:
-                set_quota(connection, name, value, account, region)
+                set_quota(connection, QUOTAS[name], value, account, region)
             except ValueError as error:
                 raise ControlError(str(error)) from None
         return {"name": name, "value": value}
 
     def version(self) -> JsonDict:
-        """Return the versions of what others rely on: this control API, the file's format, the service model."""
-        model = self._parts.model
+        """Return the versions of the control API, the database format and the IVS service model."""
+        model = self._parts.models["ivs"]
         return {
-            "control": CONTROL_VERSION,
+            "control": _CONTROL_VERSION,
             "format": FORMAT,
             "model": model.version,
             "operations": len(model.operations),
         }
 
     def conditions(self) -> JsonDict:
-        """Return what was set besides faults and assumptions: lag, call rates, the clock."""
+        """Return the lag, the call rates and the clock."""
         parts = self._parts
         return {
             "lag": {"create": parts.lag.create, "delete": parts.lag.delete},
@@ -282,12 +278,12 @@ class Control(StreamControl):
         }
 
     def set_limits(self) -> None:
-        """Set the resource quotas this sandbox was started with."""
+        """Set the resource quotas of the start."""
         for name, value in self._limits.items():
             self.set_quota(name, value)
 
     def assume(self, name: str, option: str) -> list[JsonDict]:
-        """Answer an open question about the service otherwise (see `reconciler.sandbox.settings`)."""
+        """Choose an option of an assumption and return all assumptions (see `reconciler.sandbox.settings`)."""
         try:
             self._parts.settings.assume.choose(name, option)
         except ValueError as error:
@@ -295,16 +291,16 @@ class Control(StreamControl):
         return self.assumptions()
 
     def assumptions(self) -> list[JsonDict]:
-        """Return the open questions about the service, with the answers this sandbox gives."""
+        """Return the assumptions about the service with the chosen options."""
         return self._parts.settings.assume.describe()
 
     def quotas(self, account: str = "", region: str = "") -> JsonDict:
-        """Return the applied resource quotas: everybody's, or those of an account in a region."""
+        """Return the resource quotas by name, for all or applied to one account and region."""
         with self._parts.store.transaction(write=False) as connection:
-            return {name: quota(connection, name, account, region) for name in RESOURCE_QUOTAS}
+            return {name: applied_quota(connection, row, account, region) for name, row in QUOTAS.items()}
 
     def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
-        """Return recorded calls, newest first, secrets masked."""
+        """Return logged calls, newest first, with secrets masked."""
         self.flush()
         with self._parts.store.transaction(write=False) as connection:
             return journal.query(
@@ -312,26 +308,26 @@ class Control(StreamControl):
                 operation=operation,
                 account=account,
                 region=region,
-                limit=counted(limit, journal.KEPT),
+                limit=_capped(limit, journal.MAX_RECORDS),
             )
 
     def clear_calls(self) -> JsonDict:
-        """Forget the record of calls."""
+        """Clear the call log."""
         with self._writing() as connection:
             self._parts.journal.clear()
             connection.execute("DELETE FROM calls")
         return {}
 
     def events(self, limit: int = 100) -> list[JsonDict]:
-        """Events as EventBridge would deliver them, newest first."""
+        """Return events as EventBridge delivers them, newest first."""
         with self._parts.store.transaction(write=False) as connection:
-            return events.latest(connection, self._parts.clock.now(), counted(limit, MAX_LIMIT))
+            return events.latest(connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT))
 
     def advance(self, seconds: float) -> JsonDict:
-        """Move a virtual clock on."""
+        """Advance the virtual clock."""
         clock = self._parts.clock
         if not isinstance(clock, VirtualClock):
-            raise ControlError("this sandbox runs on the real clock")
+            raise ControlError("the sandbox uses the system clock, which cannot be advanced")
         try:
             clock.advance(seconds)
         except ValueError as error:
@@ -339,7 +335,7 @@ class Control(StreamControl):
         return {"now": clock.now()}
 
     def resources(self, account: str = DEFAULT_ACCOUNT, region: str = DEFAULT_REGION) -> JsonDict:
-        """How many resources of each kind there are."""
+        """Return the number of resources of each kind."""
         with self._parts.store.transaction(write=False) as connection:
             rows = connection.execute(
                 "SELECT kind, n FROM counts WHERE account = ? AND region = ? ORDER BY kind",
@@ -348,12 +344,12 @@ class Control(StreamControl):
         return dict(rows)
 
     def inventory(self, limit: int = 100) -> list[JsonDict]:
-        """Return the newest resources of all accounts and regions: kind, name, ARN, state, tags, and a digest of all else, which tells whether it changed."""
+        """Return the newest resources of all accounts and regions; `digest` changes with any other member than tags."""
         now = self._parts.clock.now()
         with self._parts.store.transaction(write=False) as connection:
             rows = connection.execute(
                 "SELECT kind, name, arn, document FROM resources WHERE gone_from IS NULL ORDER BY seq DESC LIMIT ?",
-                (counted(limit, MAX_LIMIT),),
+                (_capped(limit, _MAX_LIMIT),),
             ).fetchall()
         return [
             {
@@ -368,7 +364,7 @@ class Control(StreamControl):
         ]
 
     def reset(self) -> JsonDict:
-        """Back to how this sandbox was started, and empty: no resources, streams, events, records, faults, lag."""
+        """Delete resources, streams, events, call log, faults and lag, and restore the settings of the start."""
         self._parts.store.clear()
         self._parts.journal.clear()
         self._parts.faults.clear()
@@ -379,12 +375,12 @@ class Control(StreamControl):
         return {}
 
     def flush(self) -> JsonDict:
-        """Store the records that still wait in memory."""
+        """Store the call log's records in memory."""
         self._parts.journal.flush(self._parts.store)
         return {}
 
 
 def _digest(document: JsonDict) -> str:
-    """Return a short digest of what a resource is beside its tags; secrets are part of it and cannot be read from it."""
+    """Return a short digest of a resource without its tags; it covers secrets and does not reveal them."""
     rest = {name: value for name, value in document.items() if name != "tags"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,9 +1,7 @@
-"""The control API over HTTP: one operation a path, arguments and results as JSON.
+"""The control API over HTTP, server and client: an operation is a path, arguments and results are JSON.
 
-The same server may be open in a browser, so a page of another site must not be able to drive it:
-requests with a foreign Origin are refused, and changes need a JSON content type.
-
-The control API of a sandbox that runs elsewhere: in another process, behind its endpoint.
+Pages of other sites in a browser cannot use it: requests with another Origin are refused, and changes need a JSON
+content type.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.sandbox.control import Control, ControlError
-from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, position
+from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, parse_position
 
 if TYPE_CHECKING:
     import urllib.error
@@ -58,22 +56,22 @@ CHANGES = frozenset(
 
 
 def answer(control: Control, request: Request) -> Response:
-    """Answer one request under /_sandbox/."""
+    """Return the answer to a request under /_sandbox/."""
     name = request.path.removeprefix(PREFIX).strip("/").replace("-", "_")
-    if _is_foreign(request):
-        return _refusal(403, "requests from pages of other sites are refused")
+    if _has_other_origin(request):
+        return _refusal(403, "requests from other origins are refused")
     if name in QUERIES and request.method == "GET":
         arguments: Any = _typed(control, name, dict(parse_qsl(request.query)))
     elif name in QUERIES | CHANGES and request.method == "POST":
         if not request.headers.get("content-type", "").startswith(JSON_TYPE):
-            return _refusal(415, f"send the arguments as {JSON_TYPE}")
+            return _refusal(415, f"content type must be {JSON_TYPE}")
         try:
             arguments = json.loads(request.body or b"{}")
         except (ValueError, RecursionError):
             return _refusal(400, "the body is not valid JSON")
     else:
         known = ", ".join(sorted(QUERIES | CHANGES))
-        return _refusal(404, f"no control operation {request.method} {name!r}; there are: {known}")
+        return _refusal(404, f"unknown control operation {request.method} {name!r}; known: {known}")
     return _run(control, name, arguments)
 
 
@@ -89,10 +87,10 @@ def _run(control: Control, name: str, arguments: Any) -> Response:
 
 
 def _typed(control: Control, name: str, values: dict[str, str]) -> dict[str, Any]:
-    """Query parameters are texts; numbers are told by the operation's signature."""
+    """Return query parameters, as numbers where the operation's signature has an int."""
     parameters = inspect.signature(getattr(control, name)).parameters
     numbers = {
-        key: position(value)
+        key: parse_position(value)
         for key, value in values.items()
         if key in parameters and isinstance(parameters[key].default, int)
     }
@@ -109,9 +107,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def _check_types(operation: Callable[..., object], arguments: Any) -> None:
-    """Refuse unknown, missing and wrongly typed arguments by the operation's own signature."""
+    """Raise TypeError for unknown, missing or wrongly typed arguments, by the operation's signature."""
     if not isinstance(arguments, dict):
-        raise TypeError("the arguments are a JSON object")
+        raise TypeError("the arguments must be a JSON object")
     signature = inspect.signature(operation)
     for name, value in signature.bind(**arguments).arguments.items():
         wanted = _TYPES.get(signature.parameters[name].annotation)
@@ -121,7 +119,7 @@ def _check_types(operation: Callable[..., object], arguments: Any) -> None:
             )
 
 
-def _is_foreign(request: Request) -> bool:
+def _has_other_origin(request: Request) -> bool:
     origin = request.headers.get("origin", "")
     return bool(origin) and urlsplit(origin).netloc != request.headers.get("host", "")
 
@@ -134,11 +132,11 @@ def _refusal(status: int, text: str) -> Response:
     return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}) + b"\n")
 
 
-TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 
 
 class RemoteControl:
-    """Calls the control operations of `Control` by name, over HTTP."""
+    """Calls the operations of `Control` over HTTP, on a sandbox of another process."""
 
     def __init__(self, endpoint: str) -> None:
         """Take the endpoint URL of a serving sandbox."""
@@ -147,8 +145,11 @@ class RemoteControl:
         self._endpoint = endpoint.rstrip("/")
 
     def call(self, name: str, /, **arguments: Any) -> Any:
-        """Run one control operation and return its result."""
-        # Imported by clients only: it would take a tenth of a server's start.
+        """Return the result of one control operation.
+
+        Raises ControlError if the sandbox refuses it or does not answer.
+        """
+        # Imported here: a server would take a tenth longer to start.
         import urllib.error
         import urllib.request
 
@@ -158,15 +159,18 @@ class RemoteControl:
             {"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise ControlError(_text_of(error)) from None
         except (OSError, ValueError) as error:
-            raise ControlError(f"no sandbox answers at {self._endpoint} ({error})") from None
+            raise ControlError(f"no sandbox at {self._endpoint}: {error}") from None
 
     def follow(self) -> Iterator[dict[str, Any]]:
-        """Yield events as they come, until the server goes."""
+        """Yield events until the sandbox stops.
+
+        Raises ControlError if it does not answer.
+        """
         import urllib.request
 
         try:
@@ -175,7 +179,7 @@ class RemoteControl:
                     if line.startswith(b"data: "):
                         yield json.loads(line.removeprefix(b"data: "))
         except OSError as error:
-            raise ControlError(f"no sandbox answers at {self._endpoint} ({error})") from None
+            raise ControlError(f"no sandbox at {self._endpoint}: {error}") from None
 
 
 def _text_of(error: urllib.error.HTTPError) -> str:

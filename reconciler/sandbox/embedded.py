@@ -1,4 +1,4 @@
-"""`Sandbox`: the pieces put together, with a start and an end."""
+"""`Sandbox`: the engine, the control operations and the HTTP server, started and stopped together."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from reconciler.sandbox.engine import Engine, Parts
 from reconciler.sandbox.faults import FaultRules
 from reconciler.sandbox.journal import Journal
 from reconciler.sandbox.limits import RateLimiter
+from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.server import SandboxHTTPServer, serve
 from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
 from reconciler.sandbox.store import Store
@@ -25,29 +26,28 @@ from reconciler.sandbox.wire import JSON_TYPE, Request, Response, is_number, jso
 
 log = logging.getLogger("reconciler.sandbox")
 
-AUTH_MODES = ("any", "strict")
-DRAIN_SECONDS = 5.0
+_AUTH_MODES = ("any", "strict")
+_DRAIN_SECONDS = 5.0
 
 
 class Sandbox:
-    """An Amazon IVS control plane of one's own; use it as a context manager.
+    """A local Amazon IVS control plane; use it as a context manager.
 
-    db: a SQLite file that keeps the state; None keeps it in memory.
-    port, host: where to listen; port 0 takes a free one. serve=False opens no socket at all
-    (then use `attach`).
-    quotas: False for no call-rate quotas, True for the documented ones (429), or a mapping of
-    operation to calls a second. Resource quotas (402) always hold; `limits` changes them.
-    auth: "any" takes callers at their word, "strict" verifies signatures against `accounts`.
-    accounts: access key id -> account id or `AccessKey`; a 12-digit key id is its own account.
-    buckets: bucket name -> region, for recording configurations; others exist everywhere unless
-    strict_buckets is set.
-    assume: other answers to what is open about the service, such as {"list-order": "shuffled"}.
-    settle_seconds, stop_seconds: how long CREATING lasts, and a stopped stream lingers.
-    post_events_to: a URL that every event is posted to.
-    clock, seed: for runs that repeat; a `VirtualClock` makes waiting free.
+    db: SQLite file of the state; None for memory.
+    port, host: address to listen on; port 0 for a free one. serve=False opens no socket: use `attach`.
+    quotas: call-rate quotas (429): False for none, True for the documented ones, or a mapping of operation to calls a
+    second. Resource quotas (402) always apply; `limits` changes them.
+    auth: "any" accepts every caller, "strict" verifies signatures with the secrets in `accounts`.
+    accounts: access key id -> account id or `AccessKey`; a key id of 12 digits is the account.
+    buckets: bucket name -> region, for recording configurations; other buckets exist in every region, with
+    strict_buckets in none.
+    assume: options of assumptions about the service, such as {"list-order": "shuffled"}.
+    settle_seconds, stop_seconds: duration of CREATING, and how long a stopped stream is still live.
+    post_events_to: URL to post every event to.
+    clock, seed: for repeatable runs; with a `VirtualClock` nothing waits.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one knob, all but the first by name
+    def __init__(  # noqa: PLR0913 - one setting each, by name
         self,
         db: str | os.PathLike[str] | None = None,
         *,
@@ -67,27 +67,27 @@ class Sandbox:
         seed: int | None = None,
         post_events_to: str = "",
     ) -> None:
-        """Open the state and compile the service model; nothing listens before `start`."""
+        """Open the database and compile the service models; `start` listens."""
         keys = access_keys(accounts)
-        if auth not in AUTH_MODES:
-            raise ValueError(f"auth {auth!r} is not one of {', '.join(AUTH_MODES)}")
+        if auth not in _AUTH_MODES:
+            raise ValueError(f"auth must be one of {', '.join(_AUTH_MODES)}, not {auth!r}")
         if not (is_number(settle_seconds) and is_number(stop_seconds) and settle_seconds >= 0 and stop_seconds >= 0):
-            raise ValueError("settle_seconds and stop_seconds are numbers of seconds, and not negative")
+            raise ValueError("settle_seconds and stop_seconds must be numbers, 0 or more")
         if auth == "strict" and not any(key.secret for key in keys.values()):
-            raise ValueError("auth='strict' needs accounts with secrets to verify signatures with")
+            raise ValueError("auth='strict' needs accounts with secrets")
         self._address = (host, port)
         self._serve = serve
         self._http: SandboxHTTPServer | None = None
         self._thread: threading.Thread | None = None
         time = clock or SystemClock()
         assumptions = Assumptions(assume)
-        service = model.load()
+        models = {name: model.load(name) for name in SERVICES}
         self._store = Store(db)
         parts = Parts(
-            model=service,
+            models=models,
             store=self._store,
             clock=time,
-            rng=random.Random(seed),  # noqa: S311 - invented ids of an invented service
+            rng=random.Random(seed),  # noqa: S311 - ids, no secrets
             settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets, assumptions),
             keys=keys,
             faults=FaultRules(random.Random(seed)),  # noqa: S311
@@ -108,26 +108,25 @@ class Sandbox:
 
     @property
     def endpoint_url(self) -> str:
-        """What to give to AWS clients, or to put into AWS_ENDPOINT_URL_IVS."""
+        """The endpoint for AWS clients and AWS_ENDPOINT_URL_IVS."""
         if self._http is None:
             raise RuntimeError("the sandbox is not serving: call start() first")
         host, port = self._http.server_address[:2]
         return f"http://{host if isinstance(host, str) else host.decode()}:{port}"
 
     def start(self) -> Sandbox:
-        """Listen and serve from a background thread."""
+        """Listen and serve in a background thread."""
         if self._serve and self._http is None:
             host, port = self._address
             try:
                 self._http = SandboxHTTPServer(self._address, self.handle)
             except OSError as error:
-                # Without this nobody learns which port is meant.
                 raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
             self._thread = serve(self._http)
         return self
 
     def stop(self) -> None:
-        """Answer what has begun, stop listening, close the state. Twice is fine."""
+        """Answer requests in progress, stop listening and close the database; further calls do nothing."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -135,48 +134,46 @@ class Sandbox:
         if http is not None:
             http.shutdown()
             http.server_close()
-            http.drain(DRAIN_SECONDS)
+            http.drain(_DRAIN_SECONDS)
         if self._thread is not None:
-            self._thread.join(DRAIN_SECONDS)
+            self._thread.join(_DRAIN_SECONDS)
             self._thread = None
         if self._poster is not None:
             self._poster.stop()
         try:
             self.control.flush()
         except sqlite3.Error as error:
-            # The last records of reads and refusals, on a disk that is full: no reason to fail at the end.
-            log.warning("the last records of calls could not be stored: %s", error)
+            # Only records of reads and errors are lost, on a full disk.
+            log.warning("cannot store the last records of the call log: %s", error)
         self._store.close()
 
     def attach(self, target: Any) -> Callable[[], None]:
-        """Answer the calls of a boto3 client (or of a session's future clients) without sockets.
+        """Answer the calls of a boto3 client, or of a session's new clients, without sockets.
 
-        Returns a function that undoes it.
+        Returns a function that detaches.
         """
         return inproc.attach(target, self.handle)
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
-        """Answer one request, whatever brought it and whatever goes wrong."""
+        """Return the answer to one request of any transport; errors are answers too."""
         try:
             return self._handle(request, source_ip)
         except sqlite3.Error as error:
-            log.error("the state cannot be used: %s", error)  # noqa: TRY400 - where in our code says nothing
-            return Response(
-                500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"the state cannot be used: {error}"})
-            )
+            log.error("database error: %s", error)  # noqa: TRY400 - the traceback does not help
+            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"database error: {error}"}))
         except Exception:
-            # The outer door of the page and of the control API, as the engine has one: a connection that just ends says nothing.
-            log.exception("the sandbox itself failed")
+            # Errors of the page and the control API; the engine answers its own.
+            log.exception("internal error")
             return Response(
                 500,
                 (("Content-Type", JSON_TYPE),),
-                json_bytes({"error": "an internal error occurred; the log says more"}),
+                json_bytes({"error": "internal error; see the log of the sandbox"}),
             )
 
     def _handle(self, request: Request, source_ip: str) -> Response:
         if request.method in ("GET", "HEAD") and request.path == "/" and not request.headers.get("authorization"):
             return page.answer(self.control, request, str(self._store.path or "memory"))
-        if request.path == "/favicon.ico":
+        if request.method in ("GET", "HEAD") and request.path == "/favicon.ico":
             return Response(204)
         if request.path == event_delivery.STREAM_PATH:
             return event_delivery.follow(self._store, self._clock, request, self._stopping)
@@ -185,7 +182,7 @@ class Sandbox:
         return self._engine.handle(request, source_ip)
 
     def __enter__(self) -> Self:
-        """Start; what cannot start is stopped, as nobody else would."""
+        """Start; stop if that fails."""
         try:
             self.start()
         except OSError:

@@ -1,10 +1,8 @@
-"""The pipeline every call goes through, whichever transport brought it.
+"""The engine: from a request to its answer, for every transport.
 
-Order: route, identify, faults before the work, signature, call rate, parse and validate, work in
-one transaction, faults after the work. The order of authentication, throttling and validation on
-the real service is not documented; this one is assumed.
-
-What is known of an operation before a call of it comes, put together once at start.
+Order: routing, faults before processing, signature, call rate, validation, the handler in one transaction, faults after
+processing. The real service's order of authentication, throttling and validation is not documented; this one is
+assumed.
 """
 
 from __future__ import annotations
@@ -17,18 +15,25 @@ from dataclasses import dataclass, field
 
 from reconciler.sandbox import validation
 from reconciler.sandbox.auth import AccessKey, Caller, identifier, refuse_expired, verify
-from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, asked_error, subject_of, unauthenticated
-from reconciler.sandbox.ivs.common import Call, Handler
-from reconciler.sandbox.ivs.registry import HANDLERS, is_write
-from reconciler.sandbox.ivs.rules import RULES
+from reconciler.sandbox.faults import (
+    REFUSALS,
+    Fault,
+    FaultRules,
+    Subject,
+    authentication_error,
+    injected_error,
+    subject_of,
+)
 from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
+from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.routing import Router
-from reconciler.sandbox.services import aws
-from reconciler.sandbox.services.aws import Neighbour
+from reconciler.sandbox.service import Call, Handler, Rule, is_write
 from reconciler.sandbox.settings import Assumptions, Clock, Settings
 from reconciler.sandbox.store import Store
+from reconciler.sandbox.supporting import calls as supporting
+from reconciler.sandbox.supporting.calls import SupportingCall
 from reconciler.sandbox.validation import Projection, Validator
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
@@ -51,16 +56,18 @@ _NO_SHAPE = ""
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One operation: how its input is judged and its output rendered, and who does its work.
+    """One operation, compiled at start: validator of its input, serialiser of its output, handler.
 
-    The maskers make what may be recorded; `handler` is missing for what only the model knows; `headers`
-    are those of every answer.
+    handler: None for operations that are only in the model.
+    mask_input, mask_output: replace secrets for the call log.
+    headers: those of every answer.
     """
 
     name: str
     status: int
     write: bool
     handler: Handler | None
+    rule: Rule | None
     validate: Validator
     mask_input: Projection
     serialise: Projection
@@ -68,8 +75,9 @@ class Prepared:
     headers: _Headers
 
 
-def prepare(model: ServiceModel) -> dict[str, Prepared]:
-    """Return every operation of a model by its name."""
+def prepare(model: ServiceModel) -> dict[tuple[str, str], Prepared]:
+    """Return the operations of a service by service and name."""
+    service = SERVICES[model.service]
     known = {**model.shapes, _NO_SHAPE: _NOTHING}
     validators, serialisers, maskers = (
         validation.validators(known),
@@ -79,14 +87,15 @@ def prepare(model: ServiceModel) -> dict[str, Prepared]:
     table = {}
     for operation in model.operations.values():
         takes, gives = operation.input or _NO_SHAPE, operation.output or _NO_SHAPE
-        # The answers that carry the front's headers as modelled members: the batch operations.
+        # The batch operations: their answers have these headers as members.
         fronted = any("location" in member for member in known[gives]["members"].values())
         headers: _Headers = () if operation.status == 204 else (("Content-Type", JSON_TYPE),)
-        table[operation.name] = Prepared(
+        table[service.name, operation.name] = Prepared(
             name=operation.name,
             status=operation.status,
             write=is_write(operation.name),
-            handler=HANDLERS.get(operation.name),
+            handler=service.handlers.get(operation.name),
+            rule=service.rules.get(operation.name),
             validate=validators[takes],
             mask_input=maskers[takes],
             serialise=serialisers[gives],
@@ -103,9 +112,9 @@ _EDGE_PAGE = b"<html><head><title>503 Service Unavailable</title></head><body>50
 
 @dataclass(slots=True)
 class Parts:
-    """What an engine is made of; `lag` may be replaced while it runs."""
+    """The parts of an engine; `lag` may be replaced while it runs."""
 
-    model: ServiceModel
+    models: Mapping[str, ServiceModel]
     store: Store
     clock: Clock
     rng: random.Random
@@ -120,13 +129,13 @@ class Parts:
 
 @dataclass(slots=True)
 class _Attempt:
-    """What is known so far about one request: enough to record it, whatever happens."""
+    """What is known about one request so far, for the call log."""
 
     request: Request
     source_ip: str
     request_id: str
     caller: Caller
-    service: str = "ivs"
+    service: str
     operation: str = ""
     parameters: JsonDict | None = None
     subject: Subject | None = None
@@ -135,66 +144,71 @@ class _Attempt:
 
 
 class Engine:
-    """Requests in, answers out; knows nothing of sockets."""
+    """Maps requests to answers; independent of the transport."""
 
     def __init__(self, parts: Parts) -> None:
-        """Compile the model; everything that can fail fails here and not in a request."""
+        """Compile the models; errors in them show here and not in a request."""
         self.parts = parts
-        self._router = Router(parts.model)
-        self._prepared = prepare(parts.model)
+        models = parts.models.values()
+        self._router = Router(models)
+        self._prepared = {key: prepared for model in models for key, prepared in prepare(model).items()}
         self._identify = identifier(parts.keys)
-        self._statuses = {**COMMON_ERRORS, **parts.model.errors}
+        self._statuses = {
+            **COMMON_ERRORS,
+            **{code: status for model in models for code, status in model.errors.items()},
+        }
+        self._default_service = next(iter(parts.models))
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1", *, caller: Caller | None = None) -> Response:
-        """Answer one request; whatever goes wrong inside is an answer, never an exception.
+        """Return the answer to one request; errors are answers too, no exception is raised.
 
-        A `caller` given here is taken as verified: that is how the control API acts as somebody.
+        With a `caller` the request is neither authenticated nor hit by faults: so the control API changes resources.
         """
         who = caller or self._identify(request)
-        attempt = _Attempt(request, source_ip, new_request_id(), who, trusted=caller is not None)
+        attempt = _Attempt(request, source_ip, new_request_id(), who, self._default_service, trusted=caller is not None)
         try:
             answer = self._answer(attempt)
         except ApiError as error:
             answer = self._refuse(attempt, error)
         except sqlite3.Error as error:
-            log.error("request %s: the state cannot be used: %s", attempt.request_id, error)  # noqa: TRY400 - where in our code says nothing
-            text = f"The sandbox cannot use its state ({error}); request id {attempt.request_id}"
+            log.error("request %s: database error: %s", attempt.request_id, error)  # noqa: TRY400 - the traceback does not help
+            text = f"The sandbox cannot use its database ({error}); request id {attempt.request_id}"
             answer = self._refuse(attempt, ApiError("InternalServerException", text))
         except Exception:
-            # The one place that may catch everything: a dropped connection would make SDKs resend.
-            log.exception("request %s: the sandbox itself failed", attempt.request_id)
+            # Any exception becomes an answer: SDKs would resend after a dropped connection.
+            log.exception("request %s: internal error", attempt.request_id)
             text = f"An internal error occurred; request id {attempt.request_id}"
             answer = self._refuse(attempt, ApiError("InternalServerException", text))
         return answer if attempt.after is None else self._break(attempt, attempt.after, answer)
 
     def _answer(self, attempt: _Attempt) -> Response:
         parts, request, caller = self.parts, attempt.request, attempt.caller
-        neighbour = aws.find(request)
+        supporting_call = supporting.find(request)
         operation = None
-        if neighbour is not None:
-            attempt.service, attempt.operation = neighbour.service, neighbour.operation
+        if supporting_call is not None:
+            attempt.service, attempt.operation = supporting_call.service, supporting_call.operation
         else:
             operation = self._router.find(request)
-            attempt.operation = operation.name
+            attempt.service, attempt.operation = operation.service, operation.name
         after = None
         if parts.faults.active and not attempt.trusted:
             attempt.subject = subject_of(attempt.service, attempt.operation, caller, request)
-            coming = parts.faults.take(attempt.subject)
-            if coming.delay:
-                parts.clock.sleep(coming.delay)
-            if coming.before is not None:
-                return self._fail(attempt, coming.before)
-            after = coming.after
+            faults = parts.faults.take(attempt.subject)
+            if faults.delay:
+                parts.clock.sleep(faults.delay)
+            if faults.before is not None:
+                return self._fail(attempt, faults.before)
+            after = faults.after
         self._authenticate(attempt)
         attempt.after = after
-        if neighbour is not None:
-            return self._ask(attempt, neighbour)
+        if supporting_call is not None:
+            return self._answer_supporting(attempt, supporting_call)
         assert operation is not None
-        parts.limiter.take(caller.account, caller.region, operation.name)
-        return self._work(attempt, operation)
+        parts.limiter.take(caller.account, caller.region, operation.service, operation.name)
+        return self._process(attempt, operation)
 
     def _authenticate(self, attempt: _Attempt) -> None:
-        """Verify the signature in strict mode; otherwise only a configured expiry is looked at."""
+        """Verify the signature with auth="strict", else only the expiry of a configured key."""
         parts = self.parts
         if attempt.trusted:
             return
@@ -204,37 +218,36 @@ class Engine:
             elif attempt.caller.access_key in parts.keys:
                 refuse_expired(parts.keys[attempt.caller.access_key], parts.clock.now())
         except ApiError as error:
-            raise unauthenticated(attempt.service, error) from None
+            raise authentication_error(attempt.service, error) from None
 
-    def _ask(self, attempt: _Attempt, neighbour: Neighbour) -> Response:
-        """Let a neighbouring service answer; it may look into the record of calls."""
+    def _answer_supporting(self, attempt: _Attempt, call: SupportingCall) -> Response:
         parts = self.parts
-        if neighbour.service == "cloudtrail":
+        if call.service == "cloudtrail":
             parts.journal.flush(parts.store)
         with parts.store.transaction(write=False) as connection:
-            answer = neighbour.answer(connection, attempt.request, attempt.caller, attempt.request_id)
+            answer = call.answer(connection, attempt.request, attempt.caller, attempt.request_id)
         parts.journal.defer(self._record(attempt, 200))
         return answer
 
-    def _work(self, attempt: _Attempt, operation: Operation) -> Response:
-        """Validate, do the work and serialise its answer inside one transaction."""
-        parts, caller, prepared = self.parts, attempt.caller, self._prepared[operation.name]
+    def _process(self, attempt: _Attempt, operation: Operation) -> Response:
+        """Validate the request, run the handler in one transaction and serialise its result."""
+        parts, caller, prepared = self.parts, attempt.caller, self._prepared[operation.service, operation.name]
         if prepared.handler is None:
             raise ApiError(
                 "UnknownOperationException",
-                f"{operation.name} is in the installed service model, but this sandbox does not know it yet",
+                f"{operation.name} is in the installed service model, but not implemented by the sandbox",
             )
         cleaned = _validated(prepared, self._router.input_of(operation, attempt.request), parts.settings.assume)
         if operation.input is not None:
             attempt.parameters = prepared.mask_input(cleaned)
         with parts.store.transaction(write=prepared.write) as connection:
             world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
-            call = Call(operation.name, caller, world, parts.settings, parts.rng)
+            call = Call(SERVICES[operation.service], operation.name, caller, world, parts.settings, parts.rng)
             result = prepared.handler(call, cleaned)
             body = prepared.serialise(result)
             if prepared.write:
-                made = prepared.mask_output(body) if operation.output else None
-                parts.journal.write(connection, self._record(attempt, prepared.status, result=made))
+                logged = prepared.mask_output(body) if operation.output else None
+                parts.journal.write(connection, self._record(attempt, prepared.status, result=logged))
         if not prepared.write:
             parts.journal.defer(self._record(attempt, prepared.status))
         if parts.settings.assume["unset-members"] == "absent":
@@ -243,37 +256,37 @@ class Engine:
         return Response(prepared.status, headers, b"" if prepared.status == 204 else json_bytes(body))
 
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
-        """Answer with an error, and record it."""
+        """Answer with an error and log the call."""
         status = error.status or self._statuses.get(error.code, 400)
         self.parts.journal.defer(self._record(attempt, status, error=error, fault=fault))
         return self._error(attempt, error, status)
 
     def _error(self, attempt: _Attempt, error: ApiError, status: int) -> Response:
-        if attempt.service == "ivs":
-            later = (
+        if attempt.service in SERVICES:
+            retry_after = (
                 (("Retry-After", "1"),)
                 if status == 429 and self.parts.settings.assume["retry-after"] == "present"
                 else ()
             )
-            return error_response(status, error.code, error.message, attempt.request_id, later)
-        return aws.failure(attempt.service, error, status, attempt.request_id)
+            return error_response(status, error.code, error.message, attempt.request_id, retry_after)
+        return supporting.failure(attempt.service, error, status, attempt.request_id)
 
     def _fail(self, attempt: _Attempt, fault: Fault) -> Response:
-        """Answer with a fault instead of the work."""
+        """Answer with a fault instead of processing the call."""
         if fault.effect in REFUSALS:
-            return self._refuse(attempt, self._asked(attempt, fault), fault.effect)
+            return self._refuse(attempt, self._injected(attempt, fault), fault.effect)
         status = 503 if fault.effect == "html" else None
         self.parts.journal.defer(self._record(attempt, status, fault=f"{fault.effect} before"))
         return _disrupted(fault, Response(200))
 
-    def _asked(self, attempt: _Attempt, fault: Fault) -> ApiError:
+    def _injected(self, attempt: _Attempt, fault: Fault) -> ApiError:
         assert attempt.subject is not None
-        return asked_error(fault, attempt.subject, attempt.caller, attempt.request, self.parts.clock.now())
+        return injected_error(fault, attempt.subject, attempt.caller, attempt.request, self.parts.clock.now())
 
     def _break(self, attempt: _Attempt, fault: Fault, answer: Response) -> Response:
-        """Answer with a fault instead of the result: the work is done and stays done."""
+        """Answer with a fault instead of the result of a processed call."""
         if fault.effect in REFUSALS:
-            error = self._asked(attempt, fault)
+            error = self._injected(attempt, fault)
             status = error.status or self._statuses.get(error.code, 400)
             return self._error(attempt, error, status)
         return _disrupted(fault, answer)
@@ -307,13 +320,14 @@ class Engine:
 
 
 def _validated(prepared: Prepared, document: JsonDict, assume: Assumptions) -> JsonDict:
-    """Return the cleaned input of a call, or all its violations at once."""
+    """Return the cleaned input of a call.
+
+    Raises ApiError with all violations: of the shapes, and of the rules as far as the request alone decides them.
+    """
     problems: list[str] = []
     cleaned: JsonDict = prepared.validate(document, "", problems)
     if problems:
-        # All at once: also what the members break together, as far as the request alone can tell.
-        rule = RULES.get(prepared.name)
-        problems += rule(assume, cleaned) if rule else []
+        problems += prepared.rule(assume, cleaned) if prepared.rule else []
         raise ApiError("ValidationException", validation.violation_text(problems))
     return cleaned
 

@@ -1,6 +1,6 @@
-"""Events on their way out: followed by server-sent events, or posted to a URL as they come.
+"""Delivery of events: as server-sent events, or posted to a URL.
 
-Both read the log by position, so they also carry what another process on the same file logs.
+Both read the log by position, so they include the events of other processes on the same file.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from reconciler.sandbox import events
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.settings import Clock
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import Request, Response, position
+from reconciler.sandbox.wire import Request, Response, parse_position
 
 log = logging.getLogger("reconciler.sandbox")
 
 STREAM_PATH = "/_sandbox/events/stream"
-POLL_SECONDS = 0.2
-BEAT_SECONDS = 5.0
-BATCH = 100
-POST_TIMEOUT = 5.0
+_POLL_SECONDS = 0.2
+_HEARTBEAT_SECONDS = 5.0
+_BATCH = 100
+_POST_TIMEOUT = 5.0
 
 
 def follow(store: Store, clock: Clock, request: Request, stopping: threading.Event) -> Response:
-    """Answer with the events from now on (or after the browser's last one), without end."""
-    last = position(request.headers.get("last-event-id", ""))
-    start = last_position(store) if last is None else last
+    """Return an answer without end: new events, or those after the client's last one."""
+    last = parse_position(request.headers.get("last-event-id", ""))
+    start = _last_position(store) if last is None else last
     return Response(
         200,
         (("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")),
@@ -38,88 +38,88 @@ def follow(store: Store, clock: Clock, request: Request, stopping: threading.Eve
     )
 
 
-def last_position(store: Store) -> int:
-    """Return where the log ends now."""
+def _last_position(store: Store) -> int:
+    """Return the position of the end of the log."""
     with store.transaction(write=False) as connection:
         return events.last_position(connection)
 
 
-def pending(store: Store, clock: Clock, start: int) -> list[tuple[int, JsonDict]]:
-    """Return the next events of the log whose time has come.
-
-    One that was logged ahead of its time holds back those logged after it, so that none is skipped.
-    """
+def _due(store: Store, clock: Clock, start: int) -> list[tuple[int, JsonDict]]:
+    """Return the next due events of the log; one that is not due holds back later ones, so that none is skipped."""
     with store.transaction(write=False) as connection:
-        return events.after(connection, start, clock.now(), BATCH)
+        return events.after(connection, start, clock.now(), _BATCH)
 
 
 def _parts(store: Store, clock: Clock, start: int, stopping: threading.Event) -> Iterator[bytes]:
     yield b"retry: 1000\n\n"
     quiet = 0.0
     while not stopping.is_set():
-        found = pending(store, clock, start)
+        found = _due(store, clock, start)
         for reached, event in found:
             start = reached
             yield f"id: {reached}\nevent: {event['detail-type']}\ndata: {json.dumps(event)}\n\n".encode()
         if found:
             quiet = 0.0
             continue
-        stopping.wait(POLL_SECONDS)
-        quiet += POLL_SECONDS
-        if quiet >= BEAT_SECONDS:
+        stopping.wait(_POLL_SECONDS)
+        quiet += _POLL_SECONDS
+        if quiet >= _HEARTBEAT_SECONDS:
             quiet = 0.0
-            # A comment, so that a client that has gone is noticed.
-            yield b": still here\n\n"
+            # A comment: sending it fails if the client is gone.
+            yield b": heartbeat\n\n"
 
 
 def _refuse_bad_url(url: str) -> None:
-    """Refuse at once what no event could ever be posted to."""
+    """Raise ValueError for a URL that events cannot be posted to."""
     import http.client
 
     try:
         parts = urlsplit(url)
-        possible = parts.scheme in ("http", "https") and bool(parts.hostname)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
         http.client.HTTPConnection(parts.hostname or "", parts.port)
     except (ValueError, http.client.InvalidURL):
-        possible = False
-    if not possible:
-        raise ValueError(f"events can be posted to http and https URLs only, not to {url!r}")
+        valid = False
+    if not valid:
+        raise ValueError(f"events need an http or https URL, not {url!r}")
 
 
 class Poster:
-    """A thread that posts each event to a URL as JSON; what fails is tried again three times."""
+    """A thread that posts each event to a URL as JSON, in up to three attempts."""
 
     def __init__(self, store: Store, clock: Clock, url: str) -> None:
-        """Post what is logged from now on."""
+        """Start the thread; it posts events logged from now on.
+
+        Raises ValueError for a URL that events cannot be posted to.
+        """
         _refuse_bad_url(url)
         self._store, self._clock, self._url = store, clock, url
-        self._position = last_position(store)
+        self._position = _last_position(store)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="ivs-sandbox-events")
         self._thread.start()
 
     def stop(self) -> None:
-        """Post what has come so far, then end."""
+        """Post the events logged so far and end the thread."""
         self._stopping.set()
-        self._thread.join(2 * POST_TIMEOUT)
+        self._thread.join(2 * _POST_TIMEOUT)
 
     def _run(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
+        while not self._stopping.wait(_POLL_SECONDS):
             self._post_pending()
         self._post_pending()
 
     def _post_pending(self) -> None:
         try:
-            found = pending(self._store, self._clock, self._position)
+            found = _due(self._store, self._clock, self._position)
         except sqlite3.Error as error:
-            log.warning("events cannot be read: %s", error)
+            log.warning("cannot read events: %s", error)
             return
         for reached, event in found:
             self._position = reached
             self._post(event)
 
     def _post(self, event: JsonDict) -> None:
-        # Only where events are posted: a server is ready a tenth sooner without.
+        # Imported here: a server would take a tenth longer to start.
         import http.client
         import urllib.request
 
@@ -130,8 +130,8 @@ class Poster:
         )
         for attempt in range(3):
             try:
-                with urllib.request.urlopen(request, timeout=POST_TIMEOUT):  # noqa: S310
+                with urllib.request.urlopen(request, timeout=_POST_TIMEOUT):  # noqa: S310
                     return
             except (OSError, http.client.HTTPException) as error:
                 log.warning("event not delivered (attempt %d): %s", attempt + 1, type(error).__name__)
-                self._stopping.wait(POLL_SECONDS * 2**attempt)
+                self._stopping.wait(_POLL_SECONDS * 2**attempt)

@@ -1,8 +1,7 @@
-"""The log of events, in the shape EventBridge delivers them for IVS (user guide: EventBridge).
+"""The event log, in the format that EventBridge delivers for IVS (user guide: EventBridge).
 
-The service sends events for streams, health, limits, recordings and ad breaks; never for changes of
-configuration. An event may be logged ahead of its time (a stopped stream ends a moment later): it
-shows once its time has come.
+The service sends events for streams, health, limits, recordings and ad breaks, not for changes of configuration. An
+event may be logged before its time, as a stopped stream ends a little later; it is not shown until then.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MAX_SESSION_EVENTS = 500
 
 
 def append(world: World, channel: str, detail_type: str, detail: JsonDict, *, at: float | None = None) -> None:
-    """Log one event of a channel, now or at a given instant."""
+    """Log an event of a channel, now or at an instant."""
     time = world.now if at is None else at
     event = {
         "version": "0",
@@ -47,7 +46,7 @@ def append(world: World, channel: str, detail_type: str, detail: JsonDict, *, at
 
 
 def event_name(event: JsonDict) -> str:
-    """Return the name of an event within its type; each type keeps it elsewhere."""
+    """Return the name of an event, whose member depends on its type."""
     detail = event["detail"]
     return str(detail.get("event_name") or detail.get("recording_status") or detail.get("limit_name", ""))
 
@@ -70,7 +69,7 @@ def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
 
 
 def after(connection: sqlite3.Connection, seq: int, now: float, limit: int) -> list[tuple[int, JsonDict]]:
-    """Return events logged after a position, oldest first, up to one whose time has not come."""
+    """Return due events after a position, oldest first, up to the first one that is not due."""
     rows = connection.execute(
         "SELECT seq, time, document FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
         (seq, limit),
@@ -80,7 +79,7 @@ def after(connection: sqlite3.Connection, seq: int, now: float, limit: int) -> l
 
 
 def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:
-    """Return the newest events, newest first."""
+    """Return due events, newest first."""
     rows = connection.execute(
         "SELECT document FROM events WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT ?",
         (now, limit),

@@ -1,8 +1,7 @@
-"""The in-process transport: boto3 clients answered without sockets, by the same engine.
+"""The in-process transport: answers the calls of boto3 clients without sockets.
 
-botocore asks `before-send` handlers whether one of them has an answer already. Faults that would
-break a connection become the exceptions that a client sees on a real one, and nothing waits for
-them. This is the one module that imports botocore, and only once something is attached.
+botocore uses the answer of a `before-send` handler instead of sending a request. Faults that break a connection raise
+the exception that a client gets from a real one, without delay. Only this module imports botocore, for the first call.
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.wire import Disruption, Request, Response
 
-SERVICES = ("ivs", "sts", "service-quotas", "cloudtrail")
+# Names of services in botocore.
+CLIENTS = (*SERVICES, "sts", "service-quotas", "cloudtrail")
 
 Handle = Callable[[Request], Response]
 
 
 class _Body:
-    """What botocore reads an answer's body from."""
+    """The body of an answer as botocore reads it."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -33,53 +34,53 @@ class _Body:
 
 
 def attach(target: Any, handle: Handle) -> Callable[[], None]:
-    """Answer the calls of a boto3 client or session from now on; returns how to undo that."""
+    """Answer the calls of a boto3 client or session, and return a function that detaches."""
     events = target.meta.events if hasattr(target, "meta") else target.events
     transport = Transport(handle)
-    for service in SERVICES:
+    for service in CLIENTS:
         events.register(f"before-send.{service}", transport)
 
     def detach() -> None:
-        for service in SERVICES:
+        for service in CLIENTS:
             events.unregister(f"before-send.{service}", transport)
 
     return detach
 
 
 class Transport:
-    """One `before-send` handler."""
+    """A `before-send` handler."""
 
     def __init__(self, handle: Handle) -> None:
-        """Take the function that answers requests."""
+        """Take the function that maps requests to answers."""
         self._handle = handle
 
     def __call__(self, request: Any, **_: Any) -> Any:
-        """Answer a prepared request of botocore's, or raise what a broken connection raises."""
+        """Return the answer to a request, or raise the exception of a broken connection."""
         from botocore.awsrequest import AWSResponse
 
-        answer = self._handle(to_request(request))
+        answer = self._handle(_to_request(request))
         body = answer.body
         if answer.disruption is Disruption.TRUNCATE:
-            # botocore takes half an answer over HTTP for a whole one without the members it lacks.
+            # Over HTTP botocore parses half an answer without an error.
             body = body[: len(body) // 2]
         elif answer.disruption is not None:
-            raise broken(answer.disruption, request.url)
+            raise _connection_error(answer.disruption, request.url)
         return AWSResponse(request.url, answer.status, _headers(answer), _Body(body))
 
 
-def to_request(prepared: Any) -> Request:
-    """Translate a prepared request of botocore's."""
+def _to_request(prepared: Any) -> Request:
+    """Return a request of botocore as a request of the sandbox."""
     url = urlsplit(prepared.url)
     headers = {
         name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value)
         for name, value in prepared.headers.items()
     }
     headers.setdefault("host", url.netloc)
-    return Request(prepared.method, url.path or "/", url.query, headers, to_bytes(prepared.body))
+    return Request(prepared.method, url.path or "/", url.query, headers, _to_bytes(prepared.body))
 
 
-def to_bytes(body: Any) -> bytes:
-    """Read a body, which botocore may hold as text, bytes or a file."""
+def _to_bytes(body: Any) -> bytes:
+    """Return a body of botocore: a string, bytes or a file."""
     if body is None:
         return b""
     if isinstance(body, str):
@@ -89,12 +90,12 @@ def to_bytes(body: Any) -> bytes:
     return bytes(body.read())
 
 
-def broken(disruption: Disruption, url: str) -> Exception:
-    """Return the exception that a client sees when a real connection breaks so."""
+def _connection_error(disruption: Disruption, url: str) -> Exception:
+    """Return the exception that botocore raises for a broken connection."""
     from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
     kind: type[Exception] = ReadTimeoutError if disruption is Disruption.HANG else ConnectionClosedError
-    return kind(endpoint_url=url)  # type: ignore[call-arg]  # botocore's errors take their facts by name
+    return kind(endpoint_url=url)  # type: ignore[call-arg]  # botocore's errors are untyped
 
 
 def _headers(answer: Response) -> Any:

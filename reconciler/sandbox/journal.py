@@ -1,7 +1,7 @@
-"""The record of calls: who did what, when, and how it was answered; secrets masked before it.
+"""The call log: caller, operation, time and answer of each call, with secrets masked.
 
-A successful change is recorded inside its own transaction, so it is never lost; other calls wait in
-memory for the next write or query, so that a read needs no write lock on the database.
+A successful change is logged in its own transaction, so it is never lost. Other calls are kept in memory until the next
+write or query, so that a read takes no write lock on the database.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sqlite3
 import threading
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,13 @@ from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
 
-KEPT = 20_000
-TRIM_EVERY = 500
+MAX_RECORDS = 20_000
+_TRIM_EVERY = 500
 
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """One call as it was answered; `status` is None when the caller got no answer."""
+    """One call; `status` is None if the caller got no answer."""
 
     time: float
     request_id: str
@@ -41,7 +42,7 @@ class CallRecord:
     result: JsonDict | None = None
 
     def to_json(self) -> str:
-        """Return the record as text; by hand, since `asdict` would copy the documents deeply."""
+        """Return the record as JSON; written out, as `asdict` would copy the documents."""
         return json.dumps(
             {
                 "time": self.time,
@@ -66,24 +67,24 @@ class CallRecord:
 
 
 class Journal:
-    """The records of one database."""
+    """The call log of one database."""
 
     def __init__(self) -> None:
-        """Start with nothing waiting."""
+        """Start without records in memory."""
         self._lock = threading.Lock()
-        self._waiting: deque[CallRecord] = deque(maxlen=KEPT)
+        self._unsaved: deque[CallRecord] = deque(maxlen=MAX_RECORDS)
         self._written = 0
 
     def defer(self, record: CallRecord) -> None:
-        """Record a call that changed nothing."""
+        """Keep the record of a call without a change in memory."""
         with self._lock:
-            self._waiting.append(record)
+            self._unsaved.append(record)
 
     def write(self, connection: sqlite3.Connection, record: CallRecord | None = None) -> None:
-        """Inside a write transaction: store what waits, and one more."""
+        """Store the records in memory, and one more, in a write transaction."""
         with self._lock:
-            records = [*self._waiting]
-            self._waiting.clear()
+            records = [*self._unsaved]
+            self._unsaved.clear()
         if record is not None:
             records.append(record)
         connection.executemany(
@@ -91,20 +92,20 @@ class Journal:
             [(each.time, each.caller.account, each.caller.region, each.operation, each.to_json()) for each in records],
         )
         self._written += len(records)
-        if self._written >= TRIM_EVERY:
+        if self._written >= _TRIM_EVERY:
             self._written = 0
-            connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (KEPT,))
+            connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (MAX_RECORDS,))
 
     def flush(self, store: Store) -> None:
-        """Store what waits, in a transaction of its own."""
-        if self._waiting:
+        """Store the records in memory in a new transaction."""
+        if self._unsaved:
             with store.transaction(write=True) as connection:
                 self.write(connection)
 
     def clear(self) -> None:
-        """Forget what waits; the table is the store's to clear."""
+        """Discard the records in memory."""
         with self._lock:
-            self._waiting.clear()
+            self._unsaved.clear()
 
 
 def query(
@@ -113,19 +114,19 @@ def query(
     operation: str = "",
     account: str = "",
     region: str = "",
-    service: str = "",
+    services: Collection[str] = (),
     since: float = 0.0,
     until: float | None = None,
     limit: int = 100,
     before: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Return records, newest first; each carries its position as `seq`, for paging with `before`."""
+    """Return records, newest first; the `seq` of the last one is `before` of the next page."""
     rows = connection.execute(
         "SELECT seq, document FROM calls WHERE (?1 = '' OR operation = ?1)"
         " AND (?2 = '' OR account = ?2) AND (?3 = '' OR region = ?3) AND time >= ?4"
         " AND (?5 IS NULL OR time <= ?5) AND (?6 IS NULL OR seq < ?6)"
-        " AND (?7 = '' OR json_extract(document, '$.service') = ?7)"
+        " AND (?7 = '[]' OR json_extract(document, '$.service') IN (SELECT value FROM json_each(?7)))"
         " ORDER BY seq DESC LIMIT ?8",
-        (operation, account, region, since, until, before, service, limit),
+        (operation, account, region, since, until, before, json.dumps([*services]), limit),
     )
     return [{"seq": seq, **json.loads(document)} for seq, document in rows]

@@ -1,9 +1,8 @@
 """Call-rate quotas: a token bucket for each account, region and operation.
 
-Rates are documented and not adjustable (user guide: service quotas). How large a burst may be is
-not published: capacity equal to the rate is assumed, and may be set. How the service counts is not
-published either: besides the bucket that refills all the time there is one that is full again at
-every whole second.
+Rates are documented and not adjustable (user guide: service quotas). The size of a burst is not published: a capacity
+equal to the rate is assumed, and can be set. Nor is the way of counting: besides buckets that refill continuously there
+are windows, which are filled at each whole second.
 """
 
 from __future__ import annotations
@@ -12,45 +11,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.sandbox.ivs.registry import HANDLERS
+from reconciler.sandbox.registry import HANDLERS, SERVICES
 from reconciler.sandbox.settings import Assumptions, Clock
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import ApiError, is_number
-
-DEFAULT_RATE = 5.0
-# UpdateAdConfiguration and the slate operations have no published rate: 3, as their siblings.
-RATES: Mapping[str, float] = {
-    "InsertAdBreak": 1,
-    "BatchStartViewerSessionRevocation": 2,
-    **dict.fromkeys(
-        (
-            "CreateAdConfiguration",
-            "GetAdConfiguration",
-            "ListAdConfigurations",
-            "UpdateAdConfiguration",
-            "DeleteAdConfiguration",
-            "ImportPlaybackKeyPair",
-            "GetPlaybackKeyPair",
-            "ListPlaybackKeyPairs",
-            "DeletePlaybackKeyPair",
-            "CreateRecordingConfiguration",
-            "GetRecordingConfiguration",
-            "ListRecordingConfigurations",
-            "DeleteRecordingConfiguration",
-            "CreateFailoverSlateConfiguration",
-            "GetFailoverSlateConfiguration",
-            "ListFailoverSlateConfigurations",
-            "UpdateFailoverSlateConfiguration",
-            "DeleteFailoverSlateConfiguration",
-        ),
-        3.0,
-    ),
-    "StartViewerSessionRevocation": 10,
-    "TagResource": 10,
-    "UntagResource": 10,
-    "ListTagsForResource": 10,
-    "PutMetadata": 155,
-}
 
 
 @dataclass(slots=True)
@@ -59,9 +23,9 @@ class _Bucket:
     at: float
 
     def take(self, rate: float, capacity: float, now: float, *, windows: bool) -> bool:
-        """Refill by the time that has passed, and take one call's token if there is one.
+        """Refill by the time passed, take a token and return whether there was one.
 
-        The clock of a machine may be set back; no time has passed then.
+        No time has passed if the machine's clock was set back.
         """
         refill = (int(now) - int(self.at)) * capacity if windows else (now - self.at) * rate
         self.tokens = min(capacity, self.tokens + max(0.0, refill))
@@ -73,11 +37,10 @@ class _Bucket:
 
 
 class RateLimiter:
-    """The buckets; safe to use from many threads.
+    """The buckets of a sandbox; safe to use from many threads.
 
-    With a store they are in its file, so that one account has one bucket however many processes serve
-    the file; the time in them is then the wall clock's. Whether rates hold, and which, each process
-    decides for itself.
+    With a store the buckets are in its file and use the wall clock, so that processes that serve one file share them.
+    Each process has its own rates.
     """
 
     def __init__(
@@ -88,7 +51,7 @@ class RateLimiter:
         store: Store | None = None,
         assume: Assumptions | None = None,
     ) -> None:
-        """`rates`: False for no limit, True for the documented ones, or some of them replaced."""
+        """`rates`: False for no limit, True for the documented rates, or a mapping that replaces some of them."""
         self._clock = clock
         self._store = store
         self._assume = assume or Assumptions()
@@ -100,13 +63,13 @@ class RateLimiter:
         self._windows = False
 
     def set(self, rates: Mapping[str, float] | bool, *, burst: float | None = None, windows: bool = False) -> None:
-        """Change the rates; all buckets are full again.
+        """Change the rates and fill all buckets.
 
         burst: the capacity of every bucket (default: its rate, at least 1).
-        windows: buckets are filled at every whole second, and not in between.
+        windows: fill buckets at each whole second only.
         """
         if burst is not None and not (is_number(burst) and burst >= 1):
-            raise ValueError("a burst is 1 call or more")
+            raise ValueError("burst must be 1 or more")
         table = _table(rates)
         with self._lock:
             self._buckets.clear()
@@ -118,29 +81,32 @@ class RateLimiter:
 
     @property
     def rates(self) -> dict[str, float] | None:
-        """The rates that hold now, a second; None for no limit."""
-        return None if self._rates is None else dict(self._rates)
+        """The rates set or documented, in calls a second by operation; None for no limit."""
+        return None if self._rates is None else {name: rate for (_, name), rate in self._rates.items()}
 
     def restore(self) -> None:
-        """Go back to the rates this process was started with."""
+        """Set the rates of the start again."""
         self.set(self._started)
 
-    def take(self, account: str, region: str, operation: str) -> None:
-        """Let the call through, or answer that it came too fast."""
+    def take(self, account: str, region: str, service: str, operation: str) -> None:
+        """Count a call.
+
+        Raises ApiError (429) if it exceeds the rate.
+        """
         rates = self._rates
         if rates is None:
             return
-        rate = rates.get(operation, rates.get("*", DEFAULT_RATE))
+        rate = rates.get((service, operation), SERVICES[service].default_rate)
         capacity = self._burst or (max(1.0, rate) if self._assume["rate-burst"] == "rate" else 1.0)
         windows = self._windows or self._assume["rate-counting"] == "seconds"
-        key = (account, region, operation)
+        key = (account, region, f"{service}:{operation}")
         passed = (
             self._take_here(key, rate, capacity, windows)
             if self._store is None
             else self._take_stored(self._store, key, rate, capacity, windows)
         )
         if not passed:
-            raise ApiError("ThrottlingException", f"Operation: ivs:{operation} exceeded call rate: {rate:g}")
+            raise ApiError("ThrottlingException", f"Operation: {service}:{operation} exceeded call rate: {rate:g}")
 
     def _take_here(self, key: tuple[str, str, str], rate: float, capacity: float, windows: bool) -> bool:
         now = self._clock.monotonic()
@@ -163,13 +129,21 @@ class RateLimiter:
         return passed
 
 
-def _table(rates: Mapping[str, float] | bool) -> dict[str, float] | None:
+def _table(rates: Mapping[str, float] | bool) -> dict[tuple[str, str], float] | None:
+    """Return the rate of each operation of each service, None for no limit; "*" is the rate of undocumented ones."""
     if not isinstance(rates, bool | Mapping):
-        raise TypeError("rates are true, false, or numbers by operation")
+        raise TypeError("rates must be true, false, or numbers by operation")
     given = {} if isinstance(rates, bool) else dict(rates)
     if not all(is_number(rate) and rate > 0 for rate in given.values()):
-        raise ValueError("a call rate is more than 0 a second")
-    unknown = [name for name in given if name not in HANDLERS and name != "*"]
+        raise ValueError("a call rate must be more than 0 a second")
+    known = {operation for _, operation in HANDLERS}
+    unknown = [name for name in given if name not in known and name != "*"]
     if unknown:
-        raise ValueError(f"no operation {unknown[0]!r} to set a call rate for")
-    return {**RATES, **given} if rates is not False else None
+        raise ValueError(f"unknown operation {unknown[0]!r}")
+    if rates is False:
+        return None
+    table = {}
+    for service, operation in HANDLERS:
+        row = SERVICES[service]
+        table[service, operation] = given.get(operation, row.rates.get(operation, given.get("*", row.default_rate)))
+    return table

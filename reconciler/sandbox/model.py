@@ -1,8 +1,7 @@
-"""The service model: which operations exist, where they are routed, which errors they know.
+"""Service models: the operations of a service, their routes, shapes and errors.
 
-It is read as plain JSON from the installed botocore, so that the server and a boto3 client on the
-same machine agree by construction. botocore itself is located but never imported: that would cost
-ten times the start-up.
+They are read as JSON from the installed botocore, so that the sandbox and a boto3 client on the same machine agree.
+botocore is located but not imported: that would take ten times the sandbox's start.
 """
 
 from __future__ import annotations
@@ -17,24 +16,25 @@ from typing import Any
 
 JsonDict = dict[str, Any]
 
-# Faults of the model itself. `ResourceArn` allows one letter before the slash ("[a-z-]/"), which no
-# ARN of the service matches: enforced literally, every tag operation would fail.
-PATTERN_CORRECTIONS: Mapping[str, str] = {
-    "ResourceArn": "arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/[a-zA-Z0-9-]+",
+# Errors of the models, by service and shape. `ResourceArn` allows one letter before the slash ("[a-z-]/"): taken
+# literally, every tag operation would fail.
+_PATTERN_CORRECTIONS: Mapping[tuple[str, str], str] = {
+    ("ivs", "ResourceArn"): "arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/[a-zA-Z0-9-]+",
 }
 
 # Not marked sensitive in the model, but users paste private keys into it by mistake.
-ALSO_SENSITIVE = frozenset({"PlaybackPublicKeyMaterial"})
+_ALSO_SENSITIVE = frozenset({("ivs", "PlaybackPublicKeyMaterial")})
 
 
 class ModelNotFoundError(RuntimeError):
-    """botocore, or its ivs model, is not installed."""
+    """botocore, or its model of a service, is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the model."""
+    """One operation of a service."""
 
+    service: str
     name: str
     method: str
     path: str
@@ -46,19 +46,20 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class ServiceModel:
-    """The parts of a service model that the server needs."""
+    """The parts of a service model that the sandbox needs."""
 
+    service: str
     version: str
     operations: Mapping[str, Operation]
     shapes: Mapping[str, JsonDict]
     errors: Mapping[str, int]
 
 
-def data_file(service: str) -> Path:
-    """Return the newest API version of a service model inside the installed botocore."""
+def _data_file(service: str) -> Path:
+    """Return the path of the newest version of a service model in the installed botocore."""
     spec = importlib.util.find_spec("botocore")
     if spec is None or spec.origin is None:
-        raise ModelNotFoundError("botocore is not installed; the sandbox reads the IVS model from it")
+        raise ModelNotFoundError("botocore is not installed; the sandbox reads its service models")
     versions = sorted((Path(spec.origin).parent / "data" / service).glob("*/service-2.json*"))
     if not versions:
         raise ModelNotFoundError(f"the installed botocore has no {service} model")
@@ -66,19 +67,23 @@ def data_file(service: str) -> Path:
 
 
 def load(service: str = "ivs") -> ServiceModel:
-    """Read and index the model."""
-    path = data_file(service)
+    """Return the model of a service from the installed botocore.
+
+    Raises ModelNotFoundError if it is not there.
+    """
+    path = _data_file(service)
     raw = path.read_bytes()
     if path.suffix == ".gz":
         raw = gzip.decompress(raw)
-    return index(json.loads(raw))
+    return index(json.loads(raw), service)
 
 
-def index(document: JsonDict) -> ServiceModel:
-    """Turn a model document into the look-ups of a server; also used with altered models in tests."""
-    shapes = {name: _plain(name, shape) for name, shape in document["shapes"].items()}
+def index(document: JsonDict, service: str = "ivs") -> ServiceModel:
+    """Return the service model of a JSON document."""
+    shapes = {name: _plain(service, name, shape) for name, shape in document["shapes"].items()}
     operations = {
         name: Operation(
+            service=service,
             name=name,
             method=raw["http"]["method"],
             path=raw["http"]["requestUri"],
@@ -91,15 +96,15 @@ def index(document: JsonDict) -> ServiceModel:
     }
     errors = {name: shape["error"]["httpStatusCode"] for name, shape in shapes.items() if shape.get("exception")}
     version = document.get("metadata", {}).get("apiVersion", "")
-    return ServiceModel(version, operations, shapes, errors)
+    return ServiceModel(service, version, operations, shapes, errors)
 
 
-def _plain(name: str, shape: JsonDict) -> JsonDict:
-    """Return a shape without its documentation (two thirds of the memory), faults of the model mended."""
+def _plain(service: str, name: str, shape: JsonDict) -> JsonDict:
+    """Return a shape corrected, and without its documentation (two thirds of the memory)."""
     plain = {key: value for key, value in shape.items() if key != "documentation"}
-    if name in PATTERN_CORRECTIONS:
-        plain["pattern"] = PATTERN_CORRECTIONS[name]
-    if name in ALSO_SENSITIVE:
+    if (service, name) in _PATTERN_CORRECTIONS:
+        plain["pattern"] = _PATTERN_CORRECTIONS[service, name]
+    if (service, name) in _ALSO_SENSITIVE:
         plain["sensitive"] = True
     if "members" in plain:
         plain["members"] = {

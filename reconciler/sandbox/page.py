@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.events import event_name
-from reconciler.sandbox.ivs.common import KINDS
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.wire import Request, Response
 
@@ -83,7 +83,7 @@ def render(control: Control, state: str, *, refreshing: bool) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    # Imported for the first page only: it would take a third of the sandbox's start.
+    # Imported here: a server would take a third longer to start.
     import jinja2
 
     environment = jinja2.Environment(
@@ -100,7 +100,11 @@ def _environment() -> jinja2.Environment:
 
 def _counts(present: JsonDict) -> list[tuple[str, int]]:
     """Return the number of resources of each kind, by the kind's name in words."""
-    return [(_CAPITAL.sub(r" \1", kind.plural).lower(), present.get(kind.type, 0)) for kind in KINDS.values()]
+    return [
+        (_CAPITAL.sub(r" \1", kind.plural).lower(), present.get(kind.type, 0))
+        for service in SERVICES.values()
+        for kind in service.kinds.values()
+    ]
 
 
 def _restrictions(fault: JsonDict) -> str:

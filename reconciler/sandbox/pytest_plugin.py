@@ -1,8 +1,7 @@
-"""Fixtures for the tests of any project that uses Amazon IVS.
+"""pytest fixtures for projects that use Amazon IVS.
 
-`ivs_sandbox` is a serving sandbox of the test's own; `ivs_sandbox_env` is the same, with the
-environment set so that every `boto3.client("ivs")` made in the test talks to it. Override the
-fixture `ivs_sandbox_options` to pass arguments to `Sandbox`.
+`ivs_sandbox` is a serving sandbox, one a test. `ivs_sandbox_env` also sets the environment, so that every
+`boto3.client("ivs")` created in the test uses it. Override `ivs_sandbox_options` to pass arguments to `Sandbox`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ REGION = "us-west-2"
 
 @pytest.fixture
 def ivs_sandbox_options() -> dict[str, Any]:
-    """Arguments of the sandbox; override this fixture to change them."""
+    """Return the arguments of `Sandbox`; override this fixture to change them."""
     return {}
 
 
 @pytest.fixture
 def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
-    """Return a serving sandbox, empty at the start of each test."""
+    """Return a serving, empty sandbox."""
     from reconciler.sandbox.embedded import Sandbox
 
     with Sandbox(**ivs_sandbox_options) as sandbox:
@@ -36,9 +35,11 @@ def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def ivs_sandbox_env(ivs_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """Return the sandbox of the test, with the environment pointing AWS clients at it."""
-    for service in ("IVS", "STS", "SERVICE_QUOTAS", "CLOUDTRAIL"):
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", ivs_sandbox.endpoint_url)
+    """Return the sandbox of the test, and set the environment so that AWS clients use it."""
+    from reconciler.sandbox.inproc import CLIENTS
+
+    for service in CLIENTS:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service.replace('-', '_').upper()}", ivs_sandbox.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sandbox")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

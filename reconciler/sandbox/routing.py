@@ -1,11 +1,11 @@
-"""From a raw request to an operation and its input document."""
+"""Routing: the operation of a request, and its input document."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NoReturn
 from urllib.parse import unquote
 
@@ -24,34 +24,42 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 class Router:
-    """The routes of a model: a dictionary, and the one template the model has."""
+    """The routes of all services: exact paths, and the tag path, whose service is the one in the ARN."""
 
-    def __init__(self, model: ServiceModel) -> None:
-        """Index the model's operations by method and path."""
+    def __init__(self, models: Collection[ServiceModel]) -> None:
+        """Index the operations by method and path."""
         self._exact: dict[tuple[str, str], Operation] = {}
-        self._tags: dict[str, Operation] = {}
-        self._places: dict[str, dict[str, tuple[str, str]]] = {}
-        for operation in model.operations.values():
-            if operation.path.startswith(TAGS_PATH):
-                self._tags[operation.method] = operation
-            else:
-                self._exact[operation.method, operation.path] = operation
-            members = model.shapes[operation.input]["members"] if operation.input else {}
-            self._places[operation.name] = {
-                name: (member["location"], member.get("locationName", name))
-                for name, member in members.items()
-                if "location" in member
-            }
+        self._tags: dict[tuple[str, str], Operation] = {}
+        self._locations: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+        self._default = next(iter(models)).service
+        for model in models:
+            for operation in model.operations.values():
+                self._add(model, operation)
+
+    def _add(self, model: ServiceModel, operation: Operation) -> None:
+        if operation.path.startswith(TAGS_PATH):
+            self._tags[model.service, operation.method] = operation
+        else:
+            self._exact[operation.method, operation.path] = operation
+        members = model.shapes[operation.input]["members"] if operation.input else {}
+        self._locations[model.service, operation.name] = {
+            name: (member["location"], member.get("locationName", name))
+            for name, member in members.items()
+            if "location" in member
+        }
 
     def find(self, request: Request) -> Operation:
-        """Return the operation a request is for.
+        """Return the operation of a request.
 
-        The ARN in a tag path holds a slash, encoded by every SDK but not by everyone: whatever
-        follows the prefix is the ARN.
+        Everything after the prefix of a tag path is the ARN: SDKs encode its slash, other clients may not. Raises
+        ApiError if no operation has the path.
         """
         found = self._exact.get((request.method, request.path))
         if found is None and request.path.startswith(TAGS_PATH):
-            found = self._tags.get(request.method)
+            service = tagged_arn(request.path).split(":", 3)[2:3]
+            found = self._tags.get((service[0] if service else "", request.method)) or self._tags.get(
+                (self._default, request.method)
+            )
         if found is None:
             raise ApiError(
                 "UnknownOperationException",
@@ -60,25 +68,33 @@ class Router:
         return found
 
     def input_of(self, operation: Operation, request: Request) -> JsonDict:
-        """Return the input document: members of body, path and query string together."""
+        """Return the input document: the members of body, path and query string."""
         document = parse_body(request)
-        for member, (location, name) in self._places[operation.name].items():
+        for member, (location, name) in self._locations[operation.service, operation.name].items():
             if location == "uri":
-                document[member] = unquote(request.path.removeprefix(TAGS_PATH))
+                document[member] = tagged_arn(request.path)
             elif location == "querystring":
-                # A list without items sends no parameter: on the wire an empty one and a missing one are the same.
+                # An empty list sends no parameter, as a missing one does.
                 document[member] = query_values(request.query, name)
         return document
 
 
+def tagged_arn(path: str) -> str:
+    """Return the ARN in a tag path."""
+    return unquote(path.removeprefix(TAGS_PATH))
+
+
 def query_values(query: str, name: str) -> list[str]:
-    """Return the values of a repeated parameter; a literal plus is a plus."""
+    """Return the values of a repeated parameter; a plus is a plus, not a space."""
     pairs = (part.partition("=") for part in query.split("&") if part)
     return [unquote(value) for key, _, value in pairs if unquote(key) == name]
 
 
 def parse_body(request: Request) -> JsonDict:
-    """Return the JSON body; nothing at all counts as an empty document."""
+    """Return the JSON object in the body, an empty one if there is no body.
+
+    Raises ApiError.
+    """
     body = plain_body(request)
     if not body.strip():
         return {}
@@ -92,7 +108,10 @@ def parse_body(request: Request) -> JsonDict:
 
 
 def plain_body(request: Request) -> bytes:
-    """Return the body as sent, unpacked if compressed, refused if larger than 1 MB (assumed)."""
+    """Return the body, decompressed.
+
+    Raises ApiError for bad gzip, or more than 1 MB (assumed).
+    """
     body = request.body
     if request.headers.get("content-encoding", "").lower() == "gzip":
         try:
@@ -105,12 +124,12 @@ def plain_body(request: Request) -> bytes:
 
 
 def gunzip(body: bytes) -> bytes:
-    """Unpack at most a byte more than is accepted, so that a small bomb stays small."""
+    """Decompress at most one byte more than is accepted, so that a gzip bomb stays small."""
     return zlib.decompressobj(wbits=31).decompress(body, MAX_BODY + 1)
 
 
 def gzip_answer(body: bytes, headers: Mapping[str, str]) -> bytes | None:
-    """Return the body compressed, if the caller takes it and it is worth it."""
+    """Return the body compressed, None if it is small or the client does not accept gzip."""
     if len(body) < 1024 or "gzip" not in headers.get("accept-encoding", ""):
         return None
     return gzip.compress(body, compresslevel=1, mtime=0)

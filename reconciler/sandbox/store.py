@@ -1,11 +1,10 @@
-"""The state: one SQLite database, in memory or in a file; there is no cache beside it.
+"""The state: one SQLite database, in memory or in a file, without a cache.
 
-Every request is one transaction, so an answered write is in the file before its answer is on the
-wire, and several processes may open one file: SQLite serialises them. The file carries the
-application's mark and a format number; a newer format is refused, not guessed at.
+Every request is one transaction, so a write is in the file before its answer is sent, and several processes can open
+one file. The file holds an application id and a format number; newer formats are refused.
 """
 
-# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
+# ruff: noqa: S608 - statements are composed of constants; values are bound
 
 from __future__ import annotations
 
@@ -62,8 +61,8 @@ CREATE TABLE calls (
   operation TEXT NOT NULL, document TEXT NOT NULL
 );
 """
-# What each format added to the one before it.
-_ADDED = {
+# What each format adds to the previous one.
+_MIGRATIONS = {
     2: """
 CREATE TABLE buckets (
   account TEXT NOT NULL, region TEXT NOT NULL, operation TEXT NOT NULL,
@@ -75,20 +74,20 @@ CREATE TABLE buckets (
 
 
 class StoreError(RuntimeError):
-    """The file cannot be used as the sandbox's state; the text says why."""
+    """The file cannot be used as the sandbox's database."""
 
 
 class Transaction:
-    """What `with` enters and leaves; a generator would take longer than a small transaction itself."""
+    """A context manager for one transaction; a generator would take longer than a small transaction."""
 
     __slots__ = ("_begin", "_connection", "_lock")
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock, begin: str) -> None:
-        """Nothing happens yet."""
+        """Take the connection, its lock and the statement that begins ("" for none)."""
         self._connection, self._lock, self._begin = connection, lock, begin
 
     def __enter__(self) -> sqlite3.Connection:
-        """Wait for everybody else, and begin."""
+        """Wait for other transactions, and begin."""
         self._lock.acquire()
         try:
             if self._begin:
@@ -101,7 +100,7 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Commit; or undo, where something went wrong, be it the commit."""
+        """Commit, or roll back after an error, also one of the commit."""
         connection = self._connection
         try:
             if kind is None and self._begin:
@@ -113,17 +112,20 @@ class Transaction:
 
 
 class Store:
-    """One open database. Transactions of one process run one at a time."""
+    """One open database; a process runs one transaction at a time."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Open or create the file; without a path the state lives in memory only."""
+        """Open or create the file; without a path the database is in memory.
+
+        Raises StoreError.
+        """
         self.path = None if path is None else Path(path)
         self._lock = threading.RLock()
         self._begin_read = "BEGIN" if self.path else ""
         self._connection = self._open()
 
     def close(self) -> None:
-        """Close the database; the file stays."""
+        """Close the database."""
         with self._lock:
             self._connection.close()
 
@@ -135,7 +137,7 @@ class Store:
         return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else self._begin_read)
 
     def clear(self) -> None:
-        """Remove every resource, session, event, call record and setting."""
+        """Delete all resources, sessions, events, calls and settings."""
         with self.transaction(write=True) as connection:
             for table in ("settings", "resources", "links", "counts", "sessions", "events", "calls", "buckets"):
                 connection.execute(f"DELETE FROM {table}")
@@ -158,7 +160,7 @@ class Store:
 
     @staticmethod
     def _prepare_file(path: Path) -> None:
-        """Create the file for its owner only: it holds stream keys, if only invented ones."""
+        """Create the file, readable by its owner only: it holds stream keys."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -166,10 +168,10 @@ class Store:
             raise StoreError(f"{path}: cannot be opened ({error.strerror})") from error
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        # Looked at before anything is changed: a file of something else is to stay as it is.
+        # Before any change: the file may belong to another program.
         self._refuse_unknown(connection)
         if self.path is None:
-            # In memory SQLite looks through all pages where it splits one out of turn: with fewer, larger ones creates stay cheap.
+            # In memory SQLite searches all pages when it splits one: larger pages keep creates fast.
             connection.execute("PRAGMA page_size = 8192")
         else:
             _use_write_ahead_log(connection)
@@ -188,21 +190,24 @@ class Store:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             version = 1
         for step in range(version + 1, FORMAT + 1):
-            _execute(connection, _ADDED[step])
+            _execute(connection, _MIGRATIONS[step])
             connection.execute(f"PRAGMA user_version = {step}")
 
     def _refuse_unknown(self, connection: sqlite3.Connection) -> int | None:
-        """Return the format of the file, None of an empty one; refuse what this sandbox cannot have written."""
+        """Return the format of the file, None if it is empty.
+
+        Raises StoreError for databases of other programs and newer formats.
+        """
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if not tables and mark in (0, APPLICATION_ID):
+        if not tables and application in (0, APPLICATION_ID):
             return None
-        if mark != APPLICATION_ID or version < 1:
-            raise StoreError(f"{self.path}: a database of something else, not of the sandbox")
+        if application != APPLICATION_ID or version < 1:
+            raise StoreError(f"{self.path}: not a database of the sandbox")
         if version > FORMAT:
             raise StoreError(
-                f"{self.path}: written by a newer sandbox (format {version}; this one knows up to {FORMAT}); update ivs-reconciler or use another file"
+                f"{self.path}: written by a newer sandbox (format {version}, this one supports up to {FORMAT}); update ivs-reconciler or use another file"
             )
         return int(version)
 
@@ -213,9 +218,9 @@ def _execute(connection: sqlite3.Connection, statements: str) -> None:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """WAL lets readers go on beside a writer and survives `kill -9` at any moment.
+    """Switch to write-ahead logging: readers run beside a writer, and `kill -9` loses no committed data.
 
-    Switching needs the file for a moment alone, and SQLite does not wait for that by itself.
+    The switch needs exclusive access, for which SQLite itself does not wait.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -1,15 +1,9 @@
-"""Input shapes of the model compiled to validators.
+"""Shapes of the service model, compiled at start to validators, serialisers and maskers.
 
-A validator collects every violation of a request, in the wording AWS services use, and returns the
-value cleaned: unknown members and nulls dropped, as REST-JSON services do.
-All are compiled at start: compiled lazily they raced under threads.
-
-Output shapes of the model compiled to projections: serialisers and maskers.
-
-A serialiser projects a stored document onto an output shape: members the shape does not have are
-dropped, so private notes in a document never leave, and members a newer model adds appear unasked.
-A masker makes of what a validator or a serialiser returned what may be recorded: what the model calls
-sensitive is replaced. It copies only what leads to that, and never changes what it was given.
+A validator returns the cleaned value of an input shape, without unknown members and nulls as in REST-JSON services, and
+collects all violations in the wording of AWS. A serialiser projects a stored document onto an output shape: private
+members are dropped, and members of a newer model appear without code for them. A masker replaces what the model marks
+as sensitive, for the call log; it copies only the path to that.
 """
 
 from __future__ import annotations
@@ -32,38 +26,38 @@ _INTEGER_BITS = {"integer": 31, "long": 63}
 
 
 def validators(shapes: Mapping[str, JsonDict]) -> dict[str, Validator]:
-    """One validator for each shape."""
+    """Return a validator for each shape."""
     table: dict[str, Validator] = {}
     for name in shapes:
         table[name] = _validator(name, shapes, table)
     return table
 
 
-def strangers(
+def unknown_members(
     shapes: Mapping[str, JsonDict], shape: JsonDict, value: object, path: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the members of a value that a shape does not have, each with those that it has; a service passes over them in silence."""
+    """Yield the members of a value that a shape does not have, which services ignore, each with the known members."""
     if shape["type"] == "structure" and isinstance(value, dict):
         members = shape["members"]
         for name, inner in value.items():
             if name in members:
-                yield from strangers(shapes, shapes[members[name]["shape"]], inner, f"{path}{name}.")
+                yield from unknown_members(shapes, shapes[members[name]["shape"]], inner, f"{path}{name}.")
             else:
                 yield f"{path}{name}", sorted(members)
     elif shape["type"] == "list" and isinstance(value, list):
         for inner in value:
-            yield from strangers(shapes, shapes[shape["member"]["shape"]], inner, path)
+            yield from unknown_members(shapes, shapes[shape["member"]["shape"]], inner, path)
 
 
 def violation_text(problems: list[str]) -> str:
-    """All violations of one request in one message, AWS's way."""
+    """Return all violations of a request in one message, in AWS's wording."""
     count = len(problems)
     noun = "error" if count == 1 else "errors"
     return f"{count} validation {noun} detected: {'; '.join(problems)}"
 
 
-def quoted(value: object) -> str:
-    """Return a value for an error message: shortened, and never what could be a credential."""
+def _quoted(value: object) -> str:
+    """Return a value for an error message: shortened, and masked if it may be a credential."""
     text = str(value)
     if "sk_" in text or "PRIVATE KEY" in text:
         return f"'{MASK}'"
@@ -71,12 +65,12 @@ def quoted(value: object) -> str:
 
 
 def text_matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a predicate for a pattern of the model, which is unanchored there and meant as a whole."""
+    """Return a predicate for a pattern of the model, which has no anchors but is meant for the whole text."""
     unicode_class = _UNICODE_CLASS.fullmatch(pattern)
     if unicode_class is None:
         compiled = re.compile(pattern)
         return lambda text: compiled.fullmatch(text) is not None
-    # `re` has no \p{..}; the tag patterns are one character class of Unicode categories and signs.
+    # `re` has no \p{..}; the tag patterns are one class of Unicode categories and signs.
     categories = frozenset(re.findall(r"\\p\{(\w)\}", unicode_class.group(1)))
     signs = frozenset(unicode_class.group(2).replace("\\", ""))
     may_be_empty = unicode_class.group(3) == "*"
@@ -94,7 +88,7 @@ def text_matcher(pattern: str) -> Callable[[str], bool]:
 def _validator(name: str, shapes: Mapping[str, JsonDict], table: dict[str, Validator]) -> Validator:
     if name in table:
         return table[name]
-    # A shape that contains itself finds this stand-in, which looks up the finished one.
+    # For shapes that contain themselves: looks up the finished validator when called.
     table[name] = lambda value, path, problems: table[name](value, path, problems)  # noqa: PLW0108
     table[name] = _build_validator(name, shapes, table)
     return table[name]
@@ -122,7 +116,7 @@ def _build_validator(name: str, shapes: Mapping[str, JsonDict], table: dict[str,
         case "timestamp":
             return _timestamp_validator
         case other:
-            raise NotImplementedError(f"shape {name}: type {other} is new in the service model")
+            raise NotImplementedError(f"shape {name}: type {other} is not supported")
 
 
 def _structure_validator(shape: JsonDict, shapes: Mapping[str, JsonDict], table: dict[str, Validator]) -> Validator:
@@ -192,7 +186,7 @@ def _string_validator(shape: JsonDict) -> Validator:
         known = not enum or value in enum
         if matching and known and shortest <= len(value) <= longest:
             return value
-        shown = f"'{MASK}'" if secret else quoted(value)
+        shown = f"'{MASK}'" if secret else _quoted(value)
         _check_length(value, path, problems, least, most, shown)
         if not matching:
             rule = f"Member must satisfy regular expression pattern: {pattern}"
@@ -210,7 +204,7 @@ def _integer_validator(shape: JsonDict) -> Validator:
     bound = 1 << _INTEGER_BITS[shape["type"]]
 
     def validate(value: Any, path: str, problems: list[str]) -> Any:
-        # JSON's true is an int to Python, but not to the service.
+        # JSON's true is an int in Python, not in the service.
         if not isinstance(value, int) or isinstance(value, bool) or not -bound <= value < bound:
             problems.append(_wrong_type(path, "an integer"))
             return 0
@@ -269,28 +263,28 @@ def _wrong_type(path: str, wanted: str) -> str:
 
 
 Projection = Callable[[Any], Any]
-# Scalars that need no work are many: a None in their place spares a call for each.
-_AsIs = Projection | None
-_Members = tuple[tuple[str, _AsIs], ...]
+# None for shapes that stay as they are, which saves a call for each of many scalars.
+_Optional = Projection | None
+_Members = tuple[tuple[str, _Optional], ...]
 
 
 def serialisers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
-    """One serialiser for each shape."""
+    """Return a serialiser for each shape."""
     return _compiled(shapes, _serialise_scalar, _cut)
 
 
 def maskers(shapes: Mapping[str, JsonDict]) -> dict[str, Projection]:
-    """One masker for each shape; its result is fit for logs and records."""
+    """Return a masker for each shape; its result has no secrets."""
     return _compiled(shapes, _mask_scalar, _hide)
 
 
 def iso8601(seconds: float) -> str:
-    """Return an instant as the service writes it (service model: every timestamp is iso8601)."""
+    """Return an instant in the format of the service (service model: timestamps are iso8601)."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def without_unset(answer: JsonDict) -> JsonDict:
-    """Return an answer whose resources lack the members that are not set; lists, and what is in tags, stay."""
+    """Return an answer without unset members of resources; empty lists and tags stay."""
     return {member: value if member == "tags" else _pruned(value) for member, value in answer.items()}
 
 
@@ -308,10 +302,10 @@ def _pruned(value: Any) -> Any:
 
 def _compiled(
     shapes: Mapping[str, JsonDict],
-    scalar: Callable[[JsonDict], _AsIs],
-    structure: Callable[[_Members], _AsIs],
+    scalar: Callable[[JsonDict], _Optional],
+    structure: Callable[[_Members], _Optional],
 ) -> dict[str, Projection]:
-    table: dict[str, _AsIs] = {}
+    table: dict[str, _Optional] = {}
     for name in shapes:
         _projection(name, shapes, table, scalar, structure)
     return {name: project or _same for name, project in table.items()}
@@ -320,10 +314,10 @@ def _compiled(
 def _projection(
     name: str,
     shapes: Mapping[str, JsonDict],
-    table: dict[str, _AsIs],
-    scalar: Callable[[JsonDict], _AsIs],
-    structure: Callable[[_Members], _AsIs],
-) -> _AsIs:
+    table: dict[str, _Optional],
+    scalar: Callable[[JsonDict], _Optional],
+    structure: Callable[[_Members], _Optional],
+) -> _Optional:
     if name in table:
         return table[name]
     table[name] = _later(name, table)
@@ -345,8 +339,8 @@ def _projection(
     return table[name]
 
 
-def _later(name: str, table: Mapping[str, _AsIs]) -> Projection:
-    """Stand in for a shape that contains itself: looked up when called."""
+def _later(name: str, table: Mapping[str, _Optional]) -> Projection:
+    """Return a projection for a shape that contains itself: it looks up the finished one when called."""
 
     def project(value: Any) -> Any:
         finished = table[name] or _same
@@ -355,8 +349,8 @@ def _later(name: str, table: Mapping[str, _AsIs]) -> Projection:
     return project
 
 
-def _cut(members: _Members) -> _AsIs:
-    """Take over the members of the shape, and those only."""
+def _cut(members: _Members) -> _Optional:
+    """Keep the members of the shape only."""
 
     def project(value: Any) -> Any:
         get = value.get
@@ -369,32 +363,32 @@ def _cut(members: _Members) -> _AsIs:
     return project
 
 
-def _hide(members: _Members) -> _AsIs:
-    """Replace the members that are, or hold, something to be replaced."""
-    concerned = tuple((member, inner) for member, inner in members if inner is not None)
+def _hide(members: _Members) -> _Optional:
+    """Replace members that are or contain secrets."""
+    masked = tuple((member, inner) for member, inner in members if inner is not None)
 
     def project(value: Any) -> Any:
-        return {**value, **{member: inner(value[member]) for member, inner in concerned if member in value}}
+        return {**value, **{member: inner(value[member]) for member, inner in masked if member in value}}
 
-    return project if concerned else None
+    return project if masked else None
 
 
-def _list(item: _AsIs) -> _AsIs:
+def _list(item: _Optional) -> _Optional:
     return None if item is None else lambda value: [item(each) for each in value]
 
 
-def _map(entry: _AsIs) -> _AsIs:
+def _map(entry: _Optional) -> _Optional:
     return None if entry is None else lambda value: {key: entry(each) for key, each in value.items()}
 
 
-def _serialise_scalar(shape: JsonDict) -> _AsIs:
+def _serialise_scalar(shape: JsonDict) -> _Optional:
     return iso8601 if shape["type"] == "timestamp" else None
 
 
-def _mask_scalar(shape: JsonDict) -> _AsIs:
+def _mask_scalar(shape: JsonDict) -> _Optional:
     if shape.get("sensitive"):
         return lambda _value: MASK
-    # A validator makes seconds of a timestamp, a serialiser text.
+    # A validator returns seconds for a timestamp, a serialiser text.
     return (lambda value: value if isinstance(value, str) else iso8601(value)) if shape["type"] == "timestamp" else None
 
 

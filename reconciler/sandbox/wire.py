@@ -1,10 +1,10 @@
-"""Requests and answers as values, free of sockets; and how an error looks on the wire.
+"""Requests and answers as values, independent of the transport, and errors as the service sends them.
 
-The engine takes a `Request` and gives a `Response`; the HTTP server and the in-process transport
-only translate. A `Response` may ask its transport to break the connection (`Disruption`).
+The engine maps a `Request` to a `Response`; the HTTP server and the in-process transport translate. A `Response` can
+make its transport break the connection (`Disruption`).
 
-Nobody changes a value once it is made. Those that every call makes are not frozen all the same, here
-and elsewhere in the sandbox: freezing makes their making four times dearer.
+Values are not changed once created. Those of every call are not frozen dataclasses, here and elsewhere in the sandbox:
+creating a frozen one takes four times as long.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TypeGuard
 
 JSON_TYPE = "application/json"
 
-# Beyond every instant and count that means anything, and well inside what SQLite and `float` can hold.
-_MOST = 1 << 53
+# Larger than every meaningful instant and count, and exact in SQLite and `float`.
+_LARGEST = 1 << 53
 
-# Compact JSON, non-ASCII characters as they are; made once, as making an encoder takes as long as a small answer.
+# Compact JSON without ASCII escapes. One encoder for all: creating one takes as long as a small answer.
 json_text: Callable[[object], str] = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_random = random.Random()  # noqa: S311 - request ids are unique, not secret; asking the system for each takes longer
+_random = random.Random()  # noqa: S311 - request ids are unique, not secret; the system's generator is slower
 
 _EXPOSED = (
     "Access-Control-Allow-Origin,Access-Control-Expose-Headers,Cache-Control,Content-Length,"
@@ -31,9 +31,8 @@ _EXPOSED = (
     "x-amzn-errormessage,x-amzn-errortype,x-amzn-requestid,x-amzn-trace-id,"
     "X-Content-Type-Options,X-Frame-Options"
 )
-# The service sits behind a browser-facing front: these headers come with every error and every
-# batch answer (service model: header members of all error shapes; values as AWS's own examples of
-# the sister API print them, the odd colon in Strict-Transport-Security included).
+# Sent with every error and every batch answer (service model: header members of all error shapes; values, the colon in
+# Strict-Transport-Security included, as in AWS's examples of the Real-Time API).
 FRONT_HEADERS: tuple[tuple[str, str], ...] = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", _EXPOSED),
@@ -44,7 +43,7 @@ FRONT_HEADERS: tuple[tuple[str, str], ...] = (
     ("X-Frame-Options", "DENY"),
 )
 
-# Answers of AWS's common front that the ivs model does not list (IVS API reference: common errors).
+# Errors that all services answer, and models do not list (IVS API reference: common errors).
 COMMON_ERRORS: Mapping[str, int] = {
     "AccessDeniedException": 403,
     "ExpiredTokenException": 403,
@@ -63,7 +62,7 @@ COMMON_ERRORS: Mapping[str, int] = {
 
 
 class Disruption(Enum):
-    """What the transport does to the connection instead of, or while, answering."""
+    """How the transport breaks the connection instead of, or while, answering."""
 
     RESET = "reset"
     TRUNCATE = "truncate"
@@ -72,9 +71,9 @@ class Disruption(Enum):
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request; `path` and `query` are raw, still percent-encoded; header names lower-case.
+    """One HTTP request, with header names in lower case.
 
-    The ARN in a tag path is one percent-encoded segment, so it must not be decoded before routing.
+    `path` and `query` are still percent-encoded: the ARN in a tag path is one encoded segment.
     """
 
     method: str
@@ -88,8 +87,8 @@ class Request:
 class Response:
     """One HTTP answer.
 
-    With a `stream` it has no end of its own and `body` is not used; `hold` is how long a connection
-    that hangs is held.
+    stream: the parts of an answer without end, instead of `body`.
+    hold: the seconds until a connection that hangs is reset.
     """
 
     status: int
@@ -101,23 +100,23 @@ class Response:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value of JSON is a number that can be counted with: JSON's true is none, nor is what Python reads as NaN or infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
+    """Return whether a JSON value is a finite number; true, which is an int in Python, is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
-def position(text: str) -> int | None:
-    """Return the place in a log that a text names, if it names one."""
+def parse_position(text: str) -> int | None:
+    """Return the position in a log that a text holds, None if it holds none."""
     return int(text) if len(text) < 16 and text.isascii() and text.isdecimal() else None
 
 
 class ApiError(Exception):
-    """An answer in the service's own terms: an error code and a text for people.
+    """An error of the service: a code and a message.
 
-    The text must never hold a secret: it goes to the caller, the call record and the log.
+    The message must not hold a secret: it goes to the caller, the call log and the process's log.
     """
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
-        """Name the error; `status` is only needed for codes that neither model nor front know."""
+        """Take code and message; `status` is needed for codes that are not in the model or COMMON_ERRORS."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -125,23 +124,22 @@ class ApiError(Exception):
 
 
 def new_request_id() -> str:
-    """Return a request id as AWS writes them: a random UUID."""
+    """Return a request id in AWS's form, a random UUID."""
     digits = f"{_random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def json_bytes(value: object) -> bytes:
-    """Return a body."""
+    """Return a value as the bytes of compact JSON."""
     return json_text(value).encode()
 
 
 def error_response(
     status: int, code: str, message: str, request_id: str, further: tuple[tuple[str, str], ...] = ()
 ) -> Response:
-    """Return an error as the service sends it.
+    """Return an error as the service sends it, with the code in a header.
 
-    The code travels in the header. The model's body member is `exceptionMessage`, but SDKs read
-    `message`, and users of the real service do see texts: so both are sent.
+    The model's body member is `exceptionMessage`, SDKs read `message`: both are sent.
     """
     headers = (
         ("Content-Type", JSON_TYPE),

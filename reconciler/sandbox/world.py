@@ -1,10 +1,10 @@
 """The resources of one account in one region, inside one transaction.
 
-Two views of a resource: `find` and `count` see the truth, `see` and `page` see what a caller sees,
-which differs while a visibility lag is set (creates that do not show yet, deletes that still do).
+`find` and `count` return the actual state; `visible` and `page` what reads show, which differs while a visibility lag
+is set: a new resource is not shown yet, or a deleted one still is.
 """
 
-# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
+# ruff: noqa: S608 - statements are composed of constants; values are bound
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from reconciler.sandbox.wire import json_text
 
 _COLUMNS = "seq, arn, kind, parent, document"
 _FIND = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND gone_from IS NULL"
-_SEE = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)"
+_VISIBLE = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)"
 _SPACE = 1 << 32
 _DIGITS = 18
 
 
 class BadTokenError(Exception):
-    """A page token that this listing did not hand out."""
+    """The page token does not belong to the listing."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows of a listing, and the token of the next ones ("" at the end)."""
+    """One page of a listing, and the token of the next page ("" at the end)."""
 
     rows: list[Row]
     token: str
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds until a create shows in reads, and until a delete stops showing."""
+    """Seconds until reads show a created resource, and until they no longer show a deleted one."""
 
     create: float = 0.0
     delete: float = 0.0
@@ -77,7 +77,7 @@ class World:
         parent: str | None = None,
         links: tuple[str, ...] = (),
     ) -> None:
-        """Store a new resource; `links` are the ARNs it refers to."""
+        """Store a new resource; `links` are the ARNs that it refers to."""
         cursor = self.connection.execute(
             "INSERT INTO resources (account, region, kind, arn, name, parent, visible_from, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -95,7 +95,7 @@ class World:
         self._link(cursor.lastrowid or 0, links)
 
     def replace(self, row: Row, document: JsonDict, *, links: tuple[str, ...] | None = None) -> None:
-        """Store the resource anew; links stay as they are unless given."""
+        """Replace the document of a resource, and its links if given."""
         self.connection.execute(
             "UPDATE resources SET name = ?, document = ? WHERE seq = ?",
             (document.get("name", ""), json_text(document), row.seq),
@@ -105,7 +105,7 @@ class World:
             self._link(row.seq, links)
 
     def remove(self, row: Row) -> None:
-        """Delete the resource and its children, at once or as far as lag lets callers see it."""
+        """Delete a resource and its children; with a delete lag they are shown until it has passed."""
         for child in self.children(row.arn):
             self.remove(child)
         self.connection.execute("DELETE FROM links WHERE seq = ?", (row.seq,))
@@ -120,17 +120,17 @@ class World:
         self._count(row.kind, -1)
 
     def find(self, arn: str) -> Row | None:
-        """Return the resource as it truly is, in this account and region."""
+        """Return the actual resource of this account and region, None if there is none."""
         found = self.connection.execute(_FIND, (arn, self.account, self.region)).fetchone()
         return None if found is None else _row(found)
 
-    def see(self, arn: str) -> Row | None:
-        """Return the resource as a reader is shown it."""
-        found = self.connection.execute(_SEE, (arn, self.account, self.region, self.now, self.now)).fetchone()
+    def visible(self, arn: str) -> Row | None:
+        """Return the resource as reads show it, None if they show none."""
+        found = self.connection.execute(_VISIBLE, (arn, self.account, self.region, self.now, self.now)).fetchone()
         return None if found is None else _row(found)
 
     def children(self, parent: str) -> list[Row]:
-        """Return the resources that live inside another one."""
+        """Return the resources whose parent is a given one."""
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM resources WHERE parent = ? AND gone_from IS NULL ORDER BY seq",
             (parent,),
@@ -138,7 +138,7 @@ class World:
         return [_row(found) for found in rows]
 
     def all(self, kind: str) -> list[Row]:
-        """Every resource of a kind; for the small kinds only."""
+        """Return all resources of a kind that has few."""
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM resources WHERE account = ? AND region = ? AND kind = ? AND gone_from IS NULL ORDER BY seq",
             (self.account, self.region, kind),
@@ -146,7 +146,7 @@ class World:
         return [_row(found) for found in rows]
 
     def count(self, kind: str) -> int:
-        """How many there are; kept, not counted, so that a create costs the same at any size."""
+        """Return the number of resources of a kind; stored, so that a create costs the same at any size."""
         found = self.connection.execute(
             "SELECT n FROM counts WHERE account = ? AND region = ? AND kind = ?",
             (self.account, self.region, kind),
@@ -154,7 +154,7 @@ class World:
         return 0 if found is None else int(found[0])
 
     def is_linked(self, arn: str) -> bool:
-        """Whether any resource refers to this one."""
+        """Return whether any resource refers to this one."""
         query = "SELECT 1 FROM links WHERE target = ? LIMIT 1"
         return self.connection.execute(query, (arn,)).fetchone() is not None
 
@@ -171,19 +171,19 @@ class World:
         salt: int = 0,
         short: bool = False,
     ) -> Page:
-        """One page in order of creation, or shuffled by a salt; at most one of the three filters is given.
+        """Return a page in order of creation, or shuffled by a salt, by at most one of name, parent and link.
 
-        A `short` page is half as long as was asked for, and the last one is empty.
+        A `short` page has half the size, and the last one is empty. Raises BadTokenError.
         """
         listing = f"{self.account}/{self.region}/{kind}/{name}/{parent}/{linked}"
-        after, salt = decode_position(token, listing) if token else (0, salt)
+        after, salt = decode_token(token, listing) if token else (0, salt)
         size = (size + 1) // 2 if short else size
         source, where = "resources", "kind = ?"
         values: list[str | int] = [kind]
         if parent:
             where, values = "parent = ? AND kind = ?", [parent, kind]
         elif linked:
-            # CROSS keeps SQLite at few links instead of many resources; an ARN may be asked for from another world.
+            # CROSS makes SQLite start from the few links instead of the many resources.
             source = "links CROSS JOIN resources USING (seq)"
             where, values = (
                 "target = ? AND +account = ? AND +region = ? AND +kind = ?",
@@ -199,13 +199,13 @@ class World:
             where = "account = ? AND region = ? AND kind = ?"
             values = [self.account, self.region, kind]
         found = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND {place(salt)} > ? AND visible_from <= ?"
-            f" AND (gone_from IS NULL OR gone_from > ?) ORDER BY {place(salt)} LIMIT ?",
+            f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND {order_of(salt)} > ? AND visible_from <= ?"
+            f" AND (gone_from IS NULL OR gone_from > ?) ORDER BY {order_of(salt)} LIMIT ?",
             (*values, after, self.now, self.now, size + 1),
         ).fetchall()
         rows = [_row(each) for each in found[:size]]
         more = len(found) > size or (short and bool(rows))
-        return Page(rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if more else "")
+        return Page(rows, encode_token(position_in(salt, rows[-1].seq), listing, salt) if more else "")
 
     def _count(self, kind: str, step: int) -> None:
         changed = self.connection.execute(
@@ -221,32 +221,30 @@ class World:
 
 
 def new_salt(rng: random.Random) -> int:
-    """Return an odd number; multiplying by it modulo a power of two puts positions into another order."""
+    """Return a salt: an odd number, so that multiplying by it modulo a power of two permutes the positions."""
     return rng.randrange(1 << 31, _SPACE) | 1
 
 
-def shuffled(seq: int, salt: int) -> int:
-    """Return the place of a position in the order of a salt."""
+def position_in(salt: int, seq: int) -> int:
+    """Return the position of a row in the order of a salt."""
     return seq * salt % _SPACE if salt else seq
 
 
-def place(salt: int) -> str:
-    """Return the same as an SQL expression; it stays inside SQLite's integers for positions below 2**31."""
+def order_of(salt: int) -> str:
+    """Return `position_in` as an SQL expression; it fits SQLite's integers for rows below 2**31."""
     return f"(seq * {salt} % {_SPACE})" if salt else "seq"
 
 
 def encode_token(after: int, listing: str, salt: int = 0) -> str:
-    """Return an opaque page token that only fits the listing it came from."""
+    """Return an opaque page token that is valid for one listing."""
     return base64.urlsafe_b64encode(f"{after}:{salt}:{_digest(listing)}".encode()).decode()
 
 
-def decode_token(token: str, listing: str) -> int:
-    """Where to go on; the empty token is the first page (AWS's own examples send it)."""
-    return decode_position(token, listing)[0] if token else 0
+def decode_token(token: str, listing: str) -> tuple[int, int]:
+    """Return the last position of the previous page, and the salt of the order.
 
-
-def decode_position(token: str, listing: str) -> tuple[int, int]:
-    """Where to go on, and in which order."""
+    Raises BadTokenError. An empty token is none: AWS's own examples send it for the first page.
+    """
     try:
         after, salt, digest = base64.b64decode(token, b"-_", validate=True).decode().split(":")
         if digest != _digest(listing):

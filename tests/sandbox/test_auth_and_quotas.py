@@ -10,8 +10,7 @@ import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox, VirtualClock
 from reconciler.sandbox.control import ControlError
-from reconciler.sandbox.ivs.registry import HANDLERS
-from reconciler.sandbox.limits import DEFAULT_RATE, RATES
+from reconciler.sandbox.ivs.registry import IVS
 from reconciler.sandbox.wire import Request
 from tests.sandbox.helpers import PUBLIC_KEY, message, refusal
 
@@ -203,9 +202,9 @@ def test_the_table_of_call_rates_is_the_documented_one() -> None:
         "ListTagsForResource": 10,
         "PutMetadata": 155,
     }
-    for operation in HANDLERS:
+    for operation in IVS.handlers:
         wanted = special.get(operation, 3 if any(kind in operation for kind in kinds) else 5)
-        assert RATES.get(operation, DEFAULT_RATE) == wanted, operation
+        assert IVS.rates.get(operation, IVS.default_rate) == wanted, operation
 
 
 @pytest.mark.parametrize(("operation", "rate"), [("list_recording_configurations", 3), ("list_channels", 5)])

@@ -16,8 +16,9 @@ import pytest
 
 from reconciler.cli import sandbox as cli
 from reconciler.cli.sandbox import main
-from reconciler.sandbox import Sandbox, VirtualClock, streams
+from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import faults as fault_rules
+from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.wire import Request
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ def test_events_are_printed_as_they_come_until_the_server_goes() -> None:
 
 def test_the_verbs_and_the_server_agree_on_effects_and_healths() -> None:
     assert cli.EFFECTS == fault_rules.EFFECTS
-    assert cli.HEALTHS == streams.HEALTHS
+    assert cli.HEALTHS == sessions.HEALTHS
 
 
 def test_a_verb_without_a_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:

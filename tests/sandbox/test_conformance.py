@@ -11,7 +11,7 @@ import pytest
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
 from reconciler.sandbox.engine import Engine
-from reconciler.sandbox.ivs.registry import HANDLERS
+from reconciler.sandbox.ivs.registry import IVS
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()
@@ -151,7 +151,7 @@ def good_value(name: str) -> Any:
 
 
 def test_every_operation_of_the_installed_model_is_known() -> None:
-    assert set(MODEL.operations) - set(HANDLERS) == set()
+    assert set(MODEL.operations) - set(IVS.handlers) == set()
 
 
 def test_every_operation_answers_something_modelled_and_never_fails_inside(quiet: Sandbox) -> None:
@@ -214,7 +214,7 @@ def test_an_operation_that_only_a_newer_model_has_is_refused_clearly() -> None:
     }
     with Sandbox(serve=False) as sandbox:
         parts = sandbox.control._parts
-        parts.model = service_model.index(document)
+        parts.models = {"ivs": service_model.index(document)}
         answer = Engine(parts).handle(Request("POST", "/MakeCoffee", body=b"{}"))
         assert (answer.status, code_of(answer)) == (404, "UnknownOperationException")
         assert "MakeCoffee is in the installed service model" in json.loads(answer.body)["message"]

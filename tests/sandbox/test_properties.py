@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from reconciler.sandbox import Control, ControlError, Sandbox, VirtualClock, control_http
 from reconciler.sandbox import model as service_model
 from reconciler.sandbox.faults import Fault
-from reconciler.sandbox.services import aws
+from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()
@@ -265,16 +265,16 @@ def test_no_control_request_whatever_makes_the_server_fail(fuzzed: Sandbox, data
     fuzzed.control.reset()
 
 
-NEIGHBOURS = [
+SUPPORTING = [
     f"{target}.{operation}"
-    for target, service in aws._TARGETS.items()
-    for known, operation in aws.OPERATIONS
+    for target, service in supporting._TARGETS.items()
+    for known, operation in supporting.OPERATIONS
     if known == service
 ]
 
 
 @given(
-    target=st.sampled_from(NEIGHBOURS),
+    target=st.sampled_from(SUPPORTING),
     members=st.dictionaries(
         st.sampled_from(
             [

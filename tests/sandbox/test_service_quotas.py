@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.cli.sandbox import main
 from reconciler.sandbox import ControlError, Sandbox
-from reconciler.sandbox.settings import RESOURCE_QUOTAS
+from reconciler.sandbox.registry import QUOTAS
 from tests.sandbox.helpers import refusal
 
 CHANNELS = "L-C01DFF58"
@@ -52,9 +52,7 @@ def test_quotas_come_in_pages_whose_tokens_fit_their_listing_only(client: Any) -
         quotas.get_paginator("list_service_quotas").paginate(ServiceCode="ivs", PaginationConfig={"PageSize": 3})
     )
     assert [len(page["Quotas"]) for page in pages] == [3, 3, 3, 1]
-    assert [row["QuotaName"] for page in pages for row in page["Quotas"]] == [
-        row.title for row in RESOURCE_QUOTAS.values()
-    ]
+    assert [row["QuotaName"] for page in pages for row in page["Quotas"]] == [row.title for row in QUOTAS.values()]
     token = pages[0]["NextToken"]
     assert refusal(quotas.list_aws_default_service_quotas, ServiceCode="ivs", NextToken=token) == (
         400,
@@ -68,7 +66,7 @@ def test_quotas_come_in_pages_whose_tokens_fit_their_listing_only(client: Any) -
     defaults = quotas.get_paginator("list_aws_default_service_quotas").paginate(
         ServiceCode="ivs", PaginationConfig={"PageSize": 4}
     )
-    assert sum(len(page["Quotas"]) for page in defaults) == len(RESOURCE_QUOTAS)
+    assert sum(len(page["Quotas"]) for page in defaults) == len(QUOTAS)
     assert len(quotas.list_service_quotas(ServiceCode="ivs", QuotaCode=CHANNELS)["Quotas"]) == 1
 
 

@@ -1,1 +1,1 @@
-"""The operations of the service: plain functions from a validated request to an answer."""
+"""Amazon IVS: its kinds, operations, rules and stream sessions. Read `registry` first."""

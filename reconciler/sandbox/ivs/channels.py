@@ -1,6 +1,6 @@
-"""Channel operations.
+"""Operations on channels and stream keys.
 
-Stream key operations: one key a channel, readable at any time, never updatable.
+A channel has one stream key, which can be read at any time and never updated.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import hashlib
 
-from reconciler.sandbox.ivs.common import (
-    CHANNEL,
-    STREAM_KEY,
+from reconciler.sandbox.ivs.kinds import CHANNEL, STREAM_KEY
+from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
+from reconciler.sandbox.ivs.sessions import live_session
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.service import (
     Call,
     conflict,
     new_tags,
@@ -20,9 +22,6 @@ from reconciler.sandbox.ivs.common import (
     settled,
     validation,
 )
-from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
-from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.streams import live_session
 
 REFERENCES = (
     "recordingConfigurationArn",
@@ -39,39 +38,39 @@ FILTERS = {
 
 
 def create_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Make a channel and its stream key; the key is born untagged even if the channel is tagged."""
+    """Create a channel and its stream key; the key has no tags even if the channel has."""
     assume = call.settings.assume
     body = merged_channel(assume, CHANNEL_DEFAULTS, request)
     refuse([*tag_problems(assume, request), *channel_problems(assume, body, request)])
-    refuse_bad_references(call, request)
+    _refuse_bad_references(call, request)
     call.refuse_over_quota(CHANNEL.quota, call.world.count(CHANNEL.type))
-    arn = call.new_arn(CHANNEL.type)
-    channel = {"arn": arn, **body, **endpoints(call, arn), "tags": new_tags(request)}
-    call.world.insert(CHANNEL.type, arn, channel, links=links(channel))
-    return {"channel": channel, "streamKey": insert_stream_key(call, arn, {})}
+    arn = call.new_arn(CHANNEL)
+    channel = {"arn": arn, **body, **_endpoints(call, arn), "tags": new_tags(request)}
+    call.world.insert(CHANNEL.type, arn, channel, links=_references(channel))
+    return {"channel": channel, "streamKey": _insert_stream_key(call, arn, {})}
 
 
 def update_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Members not given stay; a live channel cannot be updated (service model: UpdateChannel)."""
+    """Update a channel, which must not be live (service model: UpdateChannel); omitted members keep their values."""
     row = call.find(request["arn"])
     body = merged_channel(call.settings.assume, row.document, request)
     refuse(channel_problems(call.settings.assume, body, request))
-    refuse_bad_references(call, request)
-    refuse_live_update(call, row.arn)
-    call.world.replace(row, body, links=links(body))
+    _refuse_bad_references(call, request)
+    _refuse_live_update(call, row.arn)
+    call.world.replace(row, body, links=_references(body))
     return {"channel": body}
 
 
 def delete_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Delete the channel with its stream keys, unless it is live (service model)."""
+    """Delete a channel and its stream keys, unless it is live (service model)."""
     row = call.find(request["arn"])
-    refuse_live(call, row.arn, "deleted")
+    _refuse_live(call, row.arn, "deleted")
     call.world.remove(row)
     return {}
 
 
 def list_channels(call: Call, request: JsonDict) -> JsonDict:
-    """At most one filter; two of them conflict (service model: ListChannels). "" filters nothing."""
+    """List channels by at most one filter: two are a conflict (service model: ListChannels), "" is none."""
     linked = [request[name] for name in FILTERS if request.get(name)]
     name = request.get("filterByName", "")
     if len(linked) + bool(name) > 1:
@@ -80,17 +79,17 @@ def list_channels(call: Call, request: JsonDict) -> JsonDict:
 
 
 def batch_get_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Found and missing channels side by side."""
-    found, errors = batch(call, request["arns"])
+    """Return the channels found, and an error for each that is not."""
+    found, errors = _batch(call, request["arns"])
     return {"channels": found, "errors": errors}
 
 
-def batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
-    """Documents in order of the request, each ARN once; what cannot be shown, as batch errors."""
+def _batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
+    """Return documents in the order of the request, each ARN once, and batch errors for the others."""
     found: list[JsonDict] = []
     errors: list[JsonDict] = []
     for arn in dict.fromkeys(arns):
-        row = call.world.see(arn)
+        row = call.world.visible(arn)
         if row is not None:
             found.append(row.document)
         elif arn.split(":")[4] != call.world.account:
@@ -103,10 +102,7 @@ def batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
 
 
 def batch_code(call: Call, status: str) -> str:
-    """Return the code of a batch error.
-
-    It is an HTTP status in the only example AWS prints, so it is here (assumed).
-    """
+    """Return the code of a batch error: an HTTP status, as in the only example that AWS prints (assumed)."""
     return (
         status
         if call.assumes("batch-code") == "status"
@@ -114,17 +110,16 @@ def batch_code(call: Call, status: str) -> str:
     )
 
 
-def refuse_bad_references(call: Call, request: JsonDict) -> None:
-    """Refuse references to what does not exist (404) or is not ready.
+def _refuse_bad_references(call: Call, request: JsonDict) -> None:
+    """Refuse references in the request to resources that do not exist (404) or are not ready.
 
-    Only references the request sets are looked at. Not ready: 409 while it is being made, 400 if
-    making it failed (both assumed).
+    Not ready: 409 while the resource is being created, 400 if that failed (both assumed).
     """
     for member in REFERENCES:
         arn = request.get(member)
         if not arn:
             continue
-        call.refuse_foreign(arn)
+        call.refuse_other_account(arn)
         row = call.world.find(arn)
         if row is None:
             raise (
@@ -141,36 +136,36 @@ def refuse_bad_references(call: Call, request: JsonDict) -> None:
             raise conflict(text) if answer == "conflict" else validation(text)
 
 
-def refuse_live(call: Call, arn: str, verb: str) -> None:
-    """Refuse, as a live channel is neither updated nor deleted."""
+def _refuse_live(call: Call, arn: str, verb: str) -> None:
+    """Refuse to change a live channel."""
     if live_session(call.world, arn) is not None:
         raise conflict(f"Channel: {arn} is live and cannot be {verb}; stop the stream first")
 
 
-def refuse_live_update(call: Call, arn: str) -> None:
-    """Live channels cannot be updated (service model); that it is a conflict is assumed."""
+def _refuse_live_update(call: Call, arn: str) -> None:
+    """Refuse to update a live channel (service model); that the error is a conflict is assumed."""
     answer = call.assumes("live-update")
     if answer == "conflict":
-        refuse_live(call, arn, "updated")
+        _refuse_live(call, arn, "updated")
     elif answer == "validation" and live_session(call.world, arn) is not None:
         raise validation(f"Channel: {arn} is live and cannot be updated")
 
 
-def links(channel: JsonDict) -> tuple[str, ...]:
-    """Return the ARNs a channel refers to."""
+def _references(channel: JsonDict) -> tuple[str, ...]:
+    """Return the ARNs that a channel refers to."""
     return tuple(channel[member] for member in REFERENCES if channel.get(member))
 
 
 @functools.lru_cache(maxsize=64)
-def host_label(account: str, region: str) -> str:
-    """Return the first label of all hosts of an account in a region."""
+def _host_label(account: str, region: str) -> str:
+    """Return the first label of the host names of an account in a region."""
     return hashlib.sha256(f"{account}/{region}".encode()).hexdigest()[:12]
 
 
-def endpoints(call: Call, arn: str) -> JsonDict:
-    """Return the hosts of a channel; whose first label they share with all others."""
+def _endpoints(call: Call, arn: str) -> JsonDict:
+    """Return the ingest, playback and SRT endpoints of a new channel."""
     region, account = call.world.region, call.world.account
-    label = host_label(account, region)
+    label = _host_label(account, region)
     channel_id = arn.rpartition("/")[2]
     return {
         "ingestEndpoint": f"{label}.global-contribute.live-video.net",
@@ -179,9 +174,9 @@ def endpoints(call: Call, arn: str) -> JsonDict:
     }
 
 
-def insert_stream_key(call: Call, channel: str, tags: dict[str, str]) -> JsonDict:
-    """Return a new stream key of a channel; only the prefix of its value is documented."""
-    arn = call.new_arn(STREAM_KEY.type)
+def _insert_stream_key(call: Call, channel: str, tags: dict[str, str]) -> JsonDict:
+    """Store and return a new stream key of a channel; only the prefix of its value is documented."""
+    arn = call.new_arn(STREAM_KEY)
     value = f"sk_{call.world.region}_{call.identifier(12)}_{call.identifier(30)}"
     key = {"arn": arn, "value": value, "channelArn": channel, "tags": tags}
     call.world.insert(STREAM_KEY.type, arn, key, parent=channel)
@@ -189,20 +184,20 @@ def insert_stream_key(call: Call, channel: str, tags: dict[str, str]) -> JsonDic
 
 
 def create_stream_key(call: Call, request: JsonDict) -> JsonDict:
-    """Fails with 402 while the channel has a key: the quota is one (user guide: service quotas)."""
+    """Create a stream key; 402 while the channel has one: the quota is one (user guide: service quotas)."""
     refuse(tag_problems(call.settings.assume, request))
     channel = call.find(request["channelArn"])
     call.refuse_over_quota(STREAM_KEY.quota, len(call.world.children(channel.arn)))
-    return {"streamKey": insert_stream_key(call, channel.arn, new_tags(request))}
+    return {"streamKey": _insert_stream_key(call, channel.arn, new_tags(request))}
 
 
 def list_stream_keys(call: Call, request: JsonDict) -> JsonDict:
-    """Return the keys of one channel; an unknown channel is an error, not an empty list."""
-    channel = call.see(request["channelArn"])
+    """List the keys of a channel; an unknown channel is an error, not an empty list."""
+    channel = call.visible(request["channelArn"])
     return page_of(call, STREAM_KEY, request, parent=channel.arn)
 
 
 def batch_get_stream_key(call: Call, request: JsonDict) -> JsonDict:
-    """Keys with their values."""
-    found, errors = batch(call, request["arns"])
+    """Return stream keys with their values."""
+    found, errors = _batch(call, request["arns"])
     return {"streamKeys": found, "errors": errors}

@@ -1,41 +1,42 @@
-"""Which function answers which operation."""
+"""Amazon IVS as a service of the sandbox: the handler of each operation, and its row in the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from reconciler.sandbox.ivs import channels, configurations, streams, tags
-from reconciler.sandbox.ivs import channels as stream_keys
-from reconciler.sandbox.ivs.common import (
+from reconciler.sandbox.ivs.kinds import (
     AD,
     CHANNEL,
+    DEFAULT_RATE,
     KEY_PAIR,
+    KINDS,
     POLICY,
+    QUOTAS,
+    RATES,
     RECORDING,
     SLATE,
     STREAM_KEY,
-    Handler,
-    deleter,
-    getter,
-    lister,
 )
+from reconciler.sandbox.ivs.rules import RULES
+from reconciler.sandbox.service import Handler, Service, deleter, getter, lister
 
-HANDLERS: Mapping[str, Handler] = {
+_HANDLERS: Mapping[str, Handler] = {
     "BatchGetChannel": channels.batch_get_channel,
-    "BatchGetStreamKey": stream_keys.batch_get_stream_key,
+    "BatchGetStreamKey": channels.batch_get_stream_key,
     "BatchStartViewerSessionRevocation": streams.batch_start_viewer_session_revocation,
     "CreateAdConfiguration": configurations.create_ad_configuration,
     "CreateChannel": channels.create_channel,
     "CreateFailoverSlateConfiguration": configurations.create_failover_slate_configuration,
     "CreatePlaybackRestrictionPolicy": configurations.create_playback_restriction_policy,
     "CreateRecordingConfiguration": configurations.create_recording_configuration,
-    "CreateStreamKey": stream_keys.create_stream_key,
+    "CreateStreamKey": channels.create_stream_key,
     "DeleteAdConfiguration": deleter(AD),
     "DeleteChannel": channels.delete_channel,
     "DeleteFailoverSlateConfiguration": deleter(SLATE),
     "DeletePlaybackKeyPair": deleter(KEY_PAIR),
     "DeletePlaybackRestrictionPolicy": deleter(POLICY),
-    "DeleteRecordingConfiguration": deleter(RECORDING),
+    "DeleteRecordingConfiguration": deleter(RECORDING, linked_conflict_documented=True),
     "DeleteStreamKey": deleter(STREAM_KEY),
     "GetAdConfiguration": getter(AD),
     "GetChannel": getter(CHANNEL),
@@ -54,7 +55,7 @@ HANDLERS: Mapping[str, Handler] = {
     "ListPlaybackKeyPairs": lister(KEY_PAIR),
     "ListPlaybackRestrictionPolicies": lister(POLICY),
     "ListRecordingConfigurations": lister(RECORDING),
-    "ListStreamKeys": stream_keys.list_stream_keys,
+    "ListStreamKeys": channels.list_stream_keys,
     "ListStreamSessions": streams.list_stream_sessions,
     "ListStreams": streams.list_streams,
     "ListTagsForResource": tags.list_tags_for_resource,
@@ -69,9 +70,15 @@ HANDLERS: Mapping[str, Handler] = {
     "UpdatePlaybackRestrictionPolicy": configurations.update_playback_restriction_policy,
 }
 
-READ_PREFIXES = ("Get", "BatchGet", "List")
-
-
-def is_write(operation: str) -> bool:
-    """Whether an operation may change state; reads take no write lock on the database."""
-    return not operation.startswith(READ_PREFIXES)
+IVS = Service(
+    name="ivs",
+    title="Amazon Interactive Video Service",
+    kinds=KINDS,
+    handlers=_HANDLERS,
+    rules=RULES,
+    quotas=QUOTAS,
+    rates=RATES,
+    default_rate=DEFAULT_RATE,
+    arn_members=("resourceArn", "arn", "channelArn"),
+    without_resource=frozenset({"ListAdConfigurations", "ListPlaybackRestrictionPolicies", "UpdateAdConfiguration"}),
+)

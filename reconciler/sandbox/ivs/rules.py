@@ -1,16 +1,11 @@
-"""The rules between and beyond the members of a request that the service model cannot say.
+"""Validation rules that the service model cannot express: members that depend on each other, countries, public keys.
 
-Each takes a request, which the model's shapes may have found faulty already, and returns all it breaks:
-a request is answered with all its violations at once. What depends on what exists is not here; the
-state of a channel is given.
+A rule returns all problems of a request, which may violate the model's shapes as well, so that one answer reports
+everything. It does not look at other resources; the state of a channel is an argument.
 
-ISO 3166-1 alpha-2 country codes.
-
-Public keys: is this PEM an ECDSA P-384 key, and what is its fingerprint.
-
-Accepted is a SubjectPublicKeyInfo PEM of curve secp384r1 with an uncompressed point (user guide:
-private channels). The fingerprint is the MD5 of the DER bytes: AWS documents no algorithm, but live
-tests of others assert exactly this one. No text here ever repeats any of the material.
+Public keys: a SubjectPublicKeyInfo PEM of curve secp384r1 with an uncompressed point is accepted (user guide: private
+channels). The fingerprint is the MD5 of the DER bytes: AWS documents no algorithm, others observed this one. No message
+repeats key material.
 """
 
 from __future__ import annotations
@@ -19,12 +14,14 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.service import Rule
 from reconciler.sandbox.settings import Assumptions
 
-COUNTRIES = frozenset(
+# ISO 3166-1 alpha-2.
+_COUNTRIES = frozenset(
     """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
     BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
@@ -49,34 +46,37 @@ _B = int(
 )
 
 
-class BadKeyError(Exception):
-    """Not an acceptable public key; the text says what is wrong, never what was given."""
+class _BadKeyError(Exception):
+    """The text is not an acceptable public key."""
 
 
 def fingerprint(pem: str) -> str:
-    """Return the fingerprint of a public key: 16 lower-case octets joined by colons."""
-    digest = hashlib.md5(der(pem), usedforsecurity=False).hexdigest()
+    """Return the fingerprint of a public key: 16 lower-case octets joined by colons.
+
+    Raises an error that states why the text is not an acceptable key.
+    """
+    digest = hashlib.md5(_der(pem), usedforsecurity=False).hexdigest()
     return ":".join(digest[place : place + 2] for place in range(0, 32, 2))
 
 
-def der(pem: str) -> bytes:
-    """Return the DER bytes of an acceptable key; any white space and CRLF are fine (assumed)."""
+def _der(pem: str) -> bytes:
+    """Return the DER bytes of an acceptable key; white space and CRLF are ignored (assumed)."""
     if "PRIVATE KEY" in pem:
-        raise BadKeyError("a private key was given; only the public key may be imported")
+        raise _BadKeyError("a private key was given; only the public key may be imported")
     found = _PEM.fullmatch(pem)
     if found is None:
-        raise BadKeyError("not a PEM encoded public key")
+        raise _BadKeyError("not a PEM encoded public key")
     try:
         data = base64.b64decode("".join(found.group(1).split()), validate=True)
     except binascii.Error:
-        raise BadKeyError("not a PEM encoded public key") from None
+        raise _BadKeyError("not a PEM encoded public key") from None
     if not data.startswith(_HEADER) or len(data) != _LENGTH:
-        raise BadKeyError("not an ECDSA public key on curve P-384")
+        raise _BadKeyError("not an ECDSA public key on curve P-384")
     x = int.from_bytes(data[24:72], "big")
     y = int.from_bytes(data[72:], "big")
     on_curve = (y * y - (x * x * x - 3 * x + _B)) % _PRIME == 0
     if not on_curve or x >= _PRIME or y >= _PRIME:
-        raise BadKeyError("not a point on curve P-384")
+        raise _BadKeyError("not a point on curve P-384")
     return data
 
 
@@ -85,8 +85,8 @@ MAX_COUNTRIES = 200
 MAX_ORIGINS = 5
 MAX_METADATA_BYTES = 1024
 
-# What a channel made with no member given answers (observed on the real service by others, and in
-# AWS's own examples): policy and resolution are shown even while multitrack input is off.
+# The members of a channel that is created without any (observed on the real service by others, and in AWS's examples):
+# policy and resolution are shown even if multitrack input is disabled.
 MULTITRACK_DEFAULTS: JsonDict = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
 CHANNEL_DEFAULTS: JsonDict = {
     "name": "",
@@ -102,11 +102,9 @@ CHANNEL_DEFAULTS: JsonDict = {
     "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
 }
 
-Rule = Callable[[Assumptions, JsonDict], list[str]]
-
 
 def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
-    """Return what is wrong with tags to add or to remove: `aws:` is reserved (Tag Editor guide)."""
+    """Return the problems of tags to add or remove: `aws:` is reserved (Tag Editor guide)."""
     keys = [*request.get("tags", {}), *request.get("tagKeys", [])]
     return [
         f"Tag keys may not begin with the reserved prefix aws: {key[:128]}"
@@ -116,17 +114,16 @@ def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: 
 
 
 def too_many_tags(tags: Mapping[str, str]) -> list[str]:
-    """50 is the limit; system tags do not count (Tag Editor guide)."""
+    """Return a problem if there are more than 50 tags, without system tags (Tag Editor guide)."""
     count = sum(not key.startswith("aws:") for key in tags)
     return [f"A resource may have at most {MAX_TAGS} tags"] if count > MAX_TAGS else []
 
 
 def merged_channel(assume: Assumptions, present: JsonDict, request: JsonDict) -> JsonDict:
-    """Return the state after a request: `type` and `preset` move together, multitrack input by member.
+    """Return a channel after a request.
 
-    Presets exist for ADVANCED types only and default to HIGHER_BANDWIDTH_DELIVERY there (service
-    model); that a change of type resets them is assumed. So is that absent members of the multitrack
-    object keep their stored values.
+    Presets exist for ADVANCED types only and default to HIGHER_BANDWIDTH_DELIVERY there (service model); that a change
+    of type resets them is assumed, and so is that omitted members of the multitrack object keep their values.
     """
     given = {key: value for key, value in request.items() if key not in ("arn", "tags")}
     body = {**present, **given}
@@ -145,7 +142,7 @@ def merged_channel(assume: Assumptions, present: JsonDict, request: JsonDict) ->
 
 
 def channel_problems(assume: Assumptions, body: JsonDict, request: JsonDict) -> list[str]:
-    """Return what is wrong with a channel's members together, judged on the state the request would lead to."""
+    """Return the problems of a channel's members together; `body` is the channel after the request."""
     multitrack = body["multitrackInputConfiguration"]
     problems = []
     if request.get("preset") and not body["type"].startswith("ADVANCED") and assume["idle-preset"] == "refused":
@@ -169,8 +166,8 @@ def channel_problems(assume: Assumptions, body: JsonDict, request: JsonDict) -> 
     return problems
 
 
-def new_channel_problems(assume: Assumptions, request: JsonDict) -> list[str]:
-    """Return what is wrong with a channel to be made."""
+def _new_channel_problems(assume: Assumptions, request: JsonDict) -> list[str]:
+    """Return the problems of a CreateChannel request."""
     return [
         *tag_problems(assume, request),
         *channel_problems(assume, merged_channel(assume, CHANNEL_DEFAULTS, request), request),
@@ -178,7 +175,10 @@ def new_channel_problems(assume: Assumptions, request: JsonDict) -> list[str]:
 
 
 def recording_problems(assume: Assumptions, request: JsonDict) -> list[str]:
-    """Exactly one destination; CUSTOM needs renditions (service model); an interval without thumbnails is refused (assumed)."""
+    """Return the problems of a recording configuration.
+
+    Exactly one destination; CUSTOM needs renditions (service model); an interval without thumbnails is refused (assumed).
+    """
     problems = tag_problems(assume, request)
     thumbnails, renditions = request.get("thumbnailConfiguration", {}), request.get("renditionConfiguration", {})
     if "destinationConfiguration" in request and "s3" not in request["destinationConfiguration"]:
@@ -191,20 +191,20 @@ def recording_problems(assume: Assumptions, request: JsonDict) -> list[str]:
 
 
 def key_problems(assume: Assumptions, request: JsonDict) -> list[str]:
-    """Return why what was given is no public key that can be imported."""
+    """Return the problems of a public key to import."""
     problems = tag_problems(assume, request)
     try:
         fingerprint(request.get("publicKeyMaterial", ""))
-    except BadKeyError as error:
+    except _BadKeyError as error:
         problems += [f"publicKeyMaterial: {error}"] if "publicKeyMaterial" in request else []
     return problems
 
 
 def policy_problems(assume: Assumptions, request: JsonDict) -> list[str]:
-    """Sizes from the user guide's quotas; unknown or lower-case countries are refused (assumed)."""
+    """Return the problems of a policy: sizes (user guide: quotas), unknown or lower-case countries (assumed)."""
     problems = tag_problems(assume, request)
     countries = request.get("allowedCountries", [])
-    unknown = [country for country in countries if country not in COUNTRIES and len(country) == 2]
+    unknown = [country for country in countries if country not in _COUNTRIES and len(country) == 2]
     if unknown:
         problems.append(f"allowedCountries: {', '.join(unknown[:5])} is not an ISO 3166-1 alpha-2 country code")
     if len(countries) > MAX_COUNTRIES:
@@ -215,7 +215,7 @@ def policy_problems(assume: Assumptions, request: JsonDict) -> list[str]:
 
 
 def ad_problems(assume: Assumptions, request: JsonDict) -> list[str]:
-    """Refuse entries without an ARN: such a one names nothing, though the model would allow it (assumed)."""
+    """Return the problems of an ad configuration: an entry needs an ARN, though the model allows none (assumed)."""
     return tag_problems(assume, request) + [
         f"mediaTailorPlaybackConfigurations.{place}.member.playbackConfigurationArn is required"
         for place, entry in enumerate(request.get("mediaTailorPlaybackConfigurations", []), start=1)
@@ -224,7 +224,7 @@ def ad_problems(assume: Assumptions, request: JsonDict) -> list[str]:
 
 
 def metadata_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all
-    """At most 1 KB, of UTF-8 (assumed)."""
+    """Return a problem if metadata has more than 1 KB of UTF-8 (assumed)."""
     return (
         ["Metadata size exceeds payload limit"]
         if len(request.get("metadata", "").encode()) > MAX_METADATA_BYTES
@@ -232,10 +232,10 @@ def metadata_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # n
     )
 
 
-# By operation; the others have none. What an update would lead to is looked at once the resource is found.
+# By operation. UpdateChannel is checked in its handler, which has the stored channel.
 RULES: Mapping[str, Rule] = {
     "CreateAdConfiguration": ad_problems,
-    "CreateChannel": new_channel_problems,
+    "CreateChannel": _new_channel_problems,
     "CreateFailoverSlateConfiguration": tag_problems,
     "CreatePlaybackRestrictionPolicy": policy_problems,
     "CreateRecordingConfiguration": recording_problems,

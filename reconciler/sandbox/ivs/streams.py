@@ -1,13 +1,14 @@
-"""Operations on live and past streams, ad breaks and viewer sessions."""
+"""Operations on live streams, stream sessions, ad breaks and viewer sessions."""
 
 from __future__ import annotations
 
-from reconciler.sandbox import events, streams
+from reconciler.sandbox import events
+from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.channels import batch_code
-from reconciler.sandbox.ivs.common import Call, conflict, not_found, refuse, salt, validation
 from reconciler.sandbox.ivs.rules import metadata_problems
+from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.streams import Session
+from reconciler.sandbox.service import Call, bad_token, conflict, not_found, refuse, salt, validation
 from reconciler.sandbox.wire import ApiError
 from reconciler.sandbox.world import BadTokenError
 
@@ -16,40 +17,40 @@ METADATA_RATE = 5
 
 
 def get_stream(call: Call, request: JsonDict) -> JsonDict:
-    """Return the stream on air; an idle channel is ChannelNotBroadcasting, not a state OFFLINE."""
-    channel = call.see(request["channelArn"])
-    session = on_air(call, channel.arn)
+    """Return the live stream; ChannelNotBroadcasting if the channel is idle, there is no state OFFLINE."""
+    channel = call.visible(request["channelArn"])
+    session = _live(call, channel.arn)
     url = channel.document.get("playbackUrl", "")
-    return {"stream": {**summary(session), "playbackUrl": url}}
+    return {"stream": {**_summary(session), "playbackUrl": url}}
 
 
 def list_streams(call: Call, request: JsonDict) -> JsonDict:
-    """All streams on air in the account and region."""
+    """List the live streams of the account and region."""
     health = request.get("filterBy", {}).get("health", "")
     try:
-        found, token = streams.page_of_live(
+        found, token = sessions.page_of_live(
             call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call)
         )
     except BadTokenError:
         raise bad_token() from None
-    answer: JsonDict = {"streams": [summary(session) for session in found]}
+    answer: JsonDict = {"streams": [_summary(session) for session in found]}
     return {**answer, "nextToken": token} if token else answer
 
 
 def stop_stream(call: Call, request: JsonDict) -> JsonDict:
-    """Disconnects; the stream shows as live a moment longer (length assumed, see settings)."""
+    """Disconnect a stream, which is shown as live a little longer (length assumed, see settings)."""
     channel = call.find(request["channelArn"])
-    session = on_air(call, channel.arn)
+    session = _live(call, channel.arn)
     if session.ended is None:
-        streams.end_stream(call.world, session, at=call.world.now + call.settings.stop_seconds)
+        sessions.end_stream(call.world, session, at=call.world.now + call.settings.stop_seconds)
     return {}
 
 
 def put_metadata(call: Call, request: JsonDict) -> JsonDict:
-    """At most 1 KB (of UTF-8, assumed) and 5 a second for each channel (user guide: quotas)."""
+    """Insert metadata: at most 1 KB (of UTF-8, assumed) and 5 a second for each channel (user guide: quotas)."""
     channel = call.find(request["channelArn"])
     refuse(metadata_problems(call.settings.assume, request))
-    session = on_air(call, channel.arn)
+    session = _live(call, channel.arn)
     bucket = session.document.get("~metadata", {"tokens": METADATA_RATE, "at": call.world.now})
     refill = max(0.0, call.world.now - bucket["at"]) * METADATA_RATE
     tokens = min(float(METADATA_RATE), bucket["tokens"] + refill)
@@ -58,16 +59,16 @@ def put_metadata(call: Call, request: JsonDict) -> JsonDict:
             "ThrottlingException",
             f"Operation: ivs:PutMetadata exceeded call rate: {METADATA_RATE} for resource: {channel.arn}",
         )
-    note = {"tokens": tokens - 1, "at": call.world.now}
-    streams.change(call.world, session, {**session.document, "~metadata": note})
+    bucket = {"tokens": tokens - 1, "at": call.world.now}
+    sessions.replace(call.world, session, {**session.document, "~metadata": bucket})
     return {}
 
 
 def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
-    """One session, or the latest; a channel that never was live has none (404)."""
-    channel = call.see(request["channelArn"])
+    """Return a session, by default the latest; 404 for a channel that has never been live."""
+    channel = call.visible(request["channelArn"])
     stream_id = request.get("streamId", "")
-    session = streams.session_of(call.world, channel.arn, stream_id)
+    session = sessions.session_of(call.world, channel.arn, stream_id)
     if session is None:
         raise not_found(f"{channel.arn}/{stream_id}" if stream_id else channel.arn)
     answer: JsonDict = {
@@ -82,22 +83,22 @@ def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
 
 
 def list_stream_sessions(call: Call, request: JsonDict) -> JsonDict:
-    """Sessions newest first; a session on air has no end."""
-    channel = call.see(request["channelArn"])
+    """List the sessions of a channel, newest first; a live one has no end."""
+    channel = call.visible(request["channelArn"])
     try:
-        found, token = streams.page_of_channel(
+        found, token = sessions.page_of_channel(
             call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", "")
         )
     except BadTokenError:
         raise bad_token() from None
-    answer: JsonDict = {"streamSessions": [session_summary(call, each) for each in found]}
+    answer: JsonDict = {"streamSessions": [_session_summary(call, each) for each in found]}
     return {**answer, "nextToken": token} if token else answer
 
 
 def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
-    """One ad break at a time (user guide: server-side ad insertion), on a live channel with ads."""
+    """Insert an ad break into a live channel with ads, one at a time (user guide: server-side ad insertion)."""
     channel = call.find(request["channelArn"])
-    session = on_air(call, channel.arn)
+    session = _live(call, channel.arn)
     if not channel.document.get("adConfigurationArn"):
         raise validation(f"Channel: {channel.arn} has no ad configuration")
     if session.document.get("~adBreakUntil", 0) > call.world.now:
@@ -105,7 +106,7 @@ def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
     start = request.get("targetStartAt", call.world.now)
     break_id = request.get("adBreakId") or call.identifier()
     until = max(start, call.world.now) + request["durationSeconds"]
-    streams.change(call.world, session, {**session.document, "~adBreakUntil": until})
+    sessions.replace(call.world, session, {**session.document, "~adBreakUntil": until})
     detail = {
         "event_name": "Ad Break Inserted",
         "channel_name": session.document["name"],
@@ -118,39 +119,42 @@ def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
 
 
 def start_viewer_session_revocation(call: Call, request: JsonDict) -> JsonDict:
-    """Succeeds even when no such viewer watches (observed on the real service by others)."""
+    """Revoke a viewer session; succeeds without such a viewer too (observed on the real service by others)."""
     call.find(request["channelArn"])
     return {}
 
 
 def batch_start_viewer_session_revocation(call: Call, request: JsonDict) -> JsonDict:
-    """Each pair stands for itself; unknown channels come back as errors."""
+    """Revoke viewer sessions; returns an error for each unknown channel."""
     errors = []
     for pair in request["viewerSessions"]:
         try:
             call.find(pair["channelArn"])
         except ApiError as error:
-            foreign = error.code == "AccessDeniedException"
+            denied = error.code == "AccessDeniedException"
             errors.append(
                 {
                     "channelArn": pair["channelArn"],
                     "viewerId": pair["viewerId"],
-                    "code": batch_code(call, "403" if foreign else "404"),
-                    "message": "not authorized" if foreign else error.message,
+                    "code": batch_code(call, "403" if denied else "404"),
+                    "message": "not authorized" if denied else error.message,
                 }
             )
     return {"errors": errors}
 
 
-def on_air(call: Call, channel: str) -> Session:
-    """Return the channel's stream, or the service's own error for an idle channel."""
-    session = streams.live_session(call.world, channel)
+def _live(call: Call, channel: str) -> Session:
+    """Return the live session of a channel.
+
+    Raises ApiError if the channel is idle.
+    """
+    session = sessions.live_session(call.world, channel)
     if session is None:
         raise ApiError("ChannelNotBroadcasting", f"Channel: {channel} is not currently online")
     return session
 
 
-def summary(session: Session) -> JsonDict:
+def _summary(session: Session) -> JsonDict:
     """Return a stream as lists show it."""
     return {
         "channelArn": session.channel,
@@ -162,7 +166,7 @@ def summary(session: Session) -> JsonDict:
     }
 
 
-def session_summary(call: Call, session: Session) -> JsonDict:
+def _session_summary(call: Call, session: Session) -> JsonDict:
     """Return a session as lists show it."""
     happened = events.of_session(call.world, session.channel, session.stream_id)
     entry: JsonDict = {
@@ -173,8 +177,3 @@ def session_summary(call: Call, session: Session) -> JsonDict:
     if not session.is_live(call.world.now):
         entry["endTime"] = session.ended
     return entry
-
-
-def bad_token() -> ApiError:
-    """Return the error for a token that is not one of this listing."""
-    return validation("The provided nextToken is invalid")

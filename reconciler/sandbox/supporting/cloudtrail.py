@@ -1,7 +1,7 @@
-"""CloudTrail's LookupEvents, answered from the record of calls, so that changes can be attributed.
+"""CloudTrail's LookupEvents, answered from the call log, so that changes can be attributed.
 
-Every IVS action is logged under the event source ivs.amazonaws.com (user guide: CloudTrail); what
-the service model calls sensitive is masked in the record already.
+Every IVS action is logged under the event source ivs.amazonaws.com (user guide: CloudTrail). The call log has masked
+what the service model marks as sensitive.
 """
 
 from __future__ import annotations
@@ -9,34 +9,26 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from reconciler.sandbox import journal
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.registry import SERVICES, kind_of
 from reconciler.sandbox.validation import MASK, iso8601
-from reconciler.sandbox.wire import ApiError, is_number, position
+from reconciler.sandbox.wire import ApiError, is_number, parse_position
 
-EVENT_SOURCE = "ivs.amazonaws.com"
-MAX_RESULTS = 50
-BATCH = 500
-
-_TYPES: Mapping[str, str] = {
-    "channel": "AWS::IVS::Channel",
-    "stream-key": "AWS::IVS::StreamKey",
-    "recording-configuration": "AWS::IVS::RecordingConfiguration",
-    "playback-key": "AWS::IVS::PlaybackKeyPair",
-    "playback-restriction-policy": "AWS::IVS::PlaybackRestrictionPolicy",
-}
+_MAX_RESULTS = 50
+_BATCH = 500
 
 
 def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
-    """Return matching events, newest first, a page at a time."""
+    """Return a page of the matching events, newest first."""
     wanted = _filter(request.get("LookupAttributes") or [])
-    size = request.get("MaxResults", MAX_RESULTS)
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_RESULTS:
-        raise ApiError("InvalidMaxResultsException", f"MaxResults is between 1 and {MAX_RESULTS}")
+    size = request.get("MaxResults", _MAX_RESULTS)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
+        raise ApiError("InvalidMaxResultsException", f"MaxResults is between 1 and {_MAX_RESULTS}")
     since, until = _seconds(request.get("StartTime"), 0.0), _seconds(request.get("EndTime"), 1e12)
     if since > until:
         raise ApiError("InvalidTimeRangeException", "The start time is after the end time.")
@@ -45,12 +37,12 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
     while True:
         batch = journal.query(
             connection,
-            service="ivs",
+            services=SERVICES,
             account=caller.account,
             region=caller.region,
             since=since,
             until=until,
-            limit=BATCH,
+            limit=_BATCH,
             before=before,
         )
         for record in batch:
@@ -60,7 +52,7 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
                 found.append(event)
                 if len(found) == size:
                     return {"Events": found, "NextToken": str(before)}
-        if len(batch) < BATCH:
+        if len(batch) < _BATCH:
             return {"Events": found}
 
 
@@ -85,6 +77,7 @@ def _event(record: JsonDict) -> JsonDict:
     event_id = str(uuid.uuid5(uuid.NAMESPACE_OID, record["request_id"]))
     user = record["user"].rpartition("/")[2]
     resources = _resources(record)
+    source = f"{record['service']}.amazonaws.com"
     detail: JsonDict = {
         "eventVersion": "1.08",
         "userIdentity": {
@@ -96,7 +89,7 @@ def _event(record: JsonDict) -> JsonDict:
             "userName": user,
         },
         "eventTime": iso8601(record["time"]),
-        "eventSource": EVENT_SOURCE,
+        "eventSource": source,
         "eventName": record["operation"],
         "awsRegion": record["region"],
         "sourceIPAddress": record["source_ip"],
@@ -119,7 +112,7 @@ def _event(record: JsonDict) -> JsonDict:
         "ReadOnly": "true" if record["read_only"] else "false",
         "AccessKeyId": record["access_key"],
         "EventTime": record["time"],
-        "EventSource": EVENT_SOURCE,
+        "EventSource": source,
         "Username": user,
         "Resources": resources,
         "CloudTrailEvent": json.dumps(detail),
@@ -127,20 +120,20 @@ def _event(record: JsonDict) -> JsonDict:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Leave out what the record masks: CloudTrail shows no such member (user guide: CloudTrail)."""
+    """Return the value without masked members, which CloudTrail omits (user guide: CloudTrail)."""
     if not isinstance(value, dict):
         return value
     return {member: _without_secrets(given) for member, given in value.items() if given != MASK}
 
 
 def _resources(record: JsonDict) -> list[JsonDict]:
-    """Name the resources a call was about: in its parameters, or made by it."""
+    """Return the resources that a call names in its parameters, or created."""
     parameters, result = record["parameters"] or {}, record["result"] or {}
-    arns = [parameters.get(member) for member in ("arn", "channelArn", "resourceArn")]
+    arns = [parameters.get(member) for member in SERVICES[record["service"]].arn_members]
     arns += [part.get("arn") for part in result.values() if isinstance(part, dict)]
     named = dict.fromkeys(arn for arn in arns if arn)
     return [
-        {"ResourceType": _TYPES.get(arn.split(":")[5].partition("/")[0], "AWS::IVS::Resource"), "ResourceName": arn}
+        {"ResourceType": kind.cloudtrail_type if (kind := kind_of(arn)) else "AWS::IVS::Resource", "ResourceName": arn}
         for arn in named
     ]
 
@@ -148,10 +141,10 @@ def _resources(record: JsonDict) -> list[JsonDict]:
 def _position(token: str | None) -> int | None:
     if not token:
         return None
-    place = position(str(token))
-    if place is None:
+    before = parse_position(str(token))
+    if before is None:
         raise ApiError("InvalidNextTokenException", "The token is not valid.")
-    return place
+    return before
 
 
 def _seconds(value: object, default: float) -> float:

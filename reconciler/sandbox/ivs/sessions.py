@@ -1,9 +1,6 @@
-"""What only broadcasters and viewers can do on the real service: start, starve and end streams.
+"""Stream sessions: look-ups of live and past ones, and what broadcasters and viewers do on the real service.
 
-Live streams and past ones: rows in the sessions table.
-
-A session with an end in the future is still live: that is how a stopped stream lingers for a
-moment without any timer.
+A session whose end is in the future is still live: so a stopped stream stays live a little longer without a timer.
 """
 
 from __future__ import annotations
@@ -15,24 +12,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.sandbox import events
-from reconciler.sandbox.ivs.common import ALPHANUMERIC, settled
+from reconciler.sandbox.ivs.kinds import CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.settings import quota
+from reconciler.sandbox.service import ALPHANUMERIC, settled
+from reconciler.sandbox.settings import applied_quota
 from reconciler.sandbox.wire import is_number
-from reconciler.sandbox.world import Row, World, decode_position, decode_token, encode_token, place, shuffled
+from reconciler.sandbox.world import Row, World, decode_token, encode_token, order_of, position_in
 
-# ruff: noqa: S608 - statements are composed of our own constants only; values are always bound
-
+# ruff: noqa: S608 - statements are composed of constants; values are bound
 
 _COLUMNS = "seq, stream_id, channel, started, ended, document"
 _LIVE = "(ended IS NULL OR ended > ?)"
-# How long sessions can be looked up (user guide: stream health).
+# How long sessions are available (user guide: stream health).
 KEPT_SECONDS = 60 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One stream session; `document` holds the snapshot at go-live, health and viewers."""
+    """One stream session; `document` holds the channel as it was at go-live, the health and the viewers."""
 
     seq: int
     stream_id: str
@@ -42,12 +39,12 @@ class Session:
     document: JsonDict
 
     def is_live(self, now: float) -> bool:
-        """Whether the stream is on air at this instant."""
+        """Return whether the stream is live at an instant."""
         return self.ended is None or self.ended > now
 
 
 def live_session(world: World, channel: str) -> Session | None:
-    """Return the stream a channel has on air now."""
+    """Return the live session of a channel, None if the channel is idle."""
     found = world.connection.execute(
         f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND {_LIVE} ORDER BY seq DESC LIMIT 1",
         (channel, world.now),
@@ -56,7 +53,7 @@ def live_session(world: World, channel: str) -> Session | None:
 
 
 def session_of(world: World, channel: str, stream_id: str) -> Session | None:
-    """One session of a channel, of the last 60 days; without an id the latest."""
+    """Return a session of a channel of the last 60 days, without an id the latest."""
     found = world.connection.execute(
         f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND (? = '' OR stream_id = ?) AND {_LIVE} ORDER BY seq DESC LIMIT 1",
         (channel, stream_id, stream_id, world.now - KEPT_SECONDS),
@@ -64,8 +61,8 @@ def session_of(world: World, channel: str, stream_id: str) -> Session | None:
     return None if found is None else _session(found)
 
 
-def count_live(world: World) -> int:
-    """How many streams are on air in the account and region."""
+def _count_live(world: World) -> int:
+    """Return the number of live streams in the account and region."""
     (count,) = world.connection.execute(
         f"SELECT count(*) FROM sessions WHERE account = ? AND region = ? AND {_LIVE}",
         (world.account, world.region, world.now),
@@ -74,21 +71,21 @@ def count_live(world: World) -> int:
 
 
 def page_of_live(world: World, size: int, token: str, health: str, salt: int = 0) -> tuple[list[Session], str]:
-    """Streams on air, oldest first, or shuffled by a salt."""
+    """Return a page of live sessions, oldest first or shuffled by a salt, and the token of the next page."""
     listing = f"streams/{world.account}/{world.region}/{health}"
-    after, salt = decode_position(token, listing) if token else (0, salt)
+    after, salt = decode_token(token, listing) if token else (0, salt)
     found = world.connection.execute(
-        f"SELECT {_COLUMNS} FROM sessions WHERE account = ? AND region = ? AND {_LIVE} AND {place(salt)} > ?"
-        f" AND (? = '' OR json_extract(document, '$.health') = ?) ORDER BY {place(salt)} LIMIT ?",
+        f"SELECT {_COLUMNS} FROM sessions WHERE account = ? AND region = ? AND {_LIVE} AND {order_of(salt)} > ?"
+        f" AND (? = '' OR json_extract(document, '$.health') = ?) ORDER BY {order_of(salt)} LIMIT ?",
         (world.account, world.region, world.now, after, health, health, size + 1),
     ).fetchall()
     return _page(found, size, listing, salt)
 
 
 def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[list[Session], str]:
-    """Sessions of a channel in the last 60 days, newest first."""
+    """Return a page of a channel's sessions of the last 60 days, newest first, and the token of the next page."""
     listing = f"sessions/{channel}"
-    before = decode_token(token, listing) or 1 << 62
+    before = decode_token(token, listing)[0] if token else 1 << 62
     found = world.connection.execute(
         f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND seq < ? AND {_LIVE} ORDER BY seq DESC LIMIT ?",
         (channel, before, world.now - KEPT_SECONDS, size + 1),
@@ -96,21 +93,16 @@ def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[
     return _page(found, size, listing)
 
 
-def insert(world: World, channel: str, stream_id: str, document: JsonDict) -> None:
-    """Record that a stream starts now."""
+def _insert(world: World, channel: str, stream_id: str, document: JsonDict) -> None:
+    """Store a session that starts now."""
     world.connection.execute(
         "INSERT INTO sessions (stream_id, channel, account, region, started, document) VALUES (?, ?, ?, ?, ?, ?)",
         (stream_id, channel, world.account, world.region, world.now, json.dumps(document)),
     )
 
 
-def end(world: World, session: Session, at: float) -> None:
-    """Record that the stream ends at an instant, which may lie ahead."""
-    world.connection.execute("UPDATE sessions SET ended = ? WHERE seq = ?", (at, session.seq))
-
-
-def change(world: World, session: Session, document: JsonDict) -> None:
-    """Store a session's document anew."""
+def replace(world: World, session: Session, document: JsonDict) -> None:
+    """Replace the stored document of a session."""
     world.connection.execute("UPDATE sessions SET document = ? WHERE seq = ?", (json.dumps(document), session.seq))
 
 
@@ -118,7 +110,7 @@ def _page(
     found: list[tuple[int, str, str, float, float | None, str]], size: int, listing: str, salt: int = 0
 ) -> tuple[list[Session], str]:
     rows = [_session(each) for each in found[:size]]
-    return rows, encode_token(shuffled(rows[-1].seq, salt), listing, salt) if len(found) > size else ""
+    return rows, encode_token(position_in(salt, rows[-1].seq), listing, salt) if len(found) > size else ""
 
 
 def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:
@@ -127,9 +119,9 @@ def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:
 
 
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
-STREAM_ID_LENGTH = 26
+_STREAM_ID_LENGTH = 26
 
-INGEST: JsonDict = {
+_INGEST: JsonDict = {
     "video": {
         "avcProfile": "Main",
         "avcLevel": "4.2",
@@ -153,31 +145,34 @@ INGEST: JsonDict = {
 }
 
 
-class NotPossibleError(Exception):
-    """The stream cannot do that; the text says why."""
+class StreamError(Exception):
+    """The channel or its stream does not allow the operation."""
 
 
 def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
-    """Start a stream on an idle channel that has a stream key; answers the stream."""
+    """Start a stream on an idle channel that has a stream key, and return its summary.
+
+    Raises StreamError if that is not possible.
+    """
     _check(viewers, health)
     if live_session(world, channel.arn) is not None:
-        raise NotPossibleError(f"channel {channel.arn} is live already")
+        raise StreamError(f"channel {channel.arn} is already live")
     if not world.children(channel.arn):
-        raise NotPossibleError(f"channel {channel.arn} has no stream key, so nobody can stream to it")
+        raise StreamError(f"channel {channel.arn} has no stream key to stream with")
     name = channel.document.get("name", "")
-    limit = quota(world.connection, "concurrent-streams", world.account, world.region)
-    if count_live(world) >= limit:
+    limit = applied_quota(world.connection, CONCURRENT_STREAMS, world.account, world.region)
+    if _count_live(world) >= limit:
         _breach(world, channel.arn, name, "Concurrent Broadcasts", limit, 1)
-        raise NotPossibleError(f"the quota of {limit} concurrent streams is used up")
-    length = STREAM_ID_LENGTH - len("st-")
+        raise StreamError(f"the quota of {limit} concurrent streams is used up")
+    length = _STREAM_ID_LENGTH - len("st-")
     stream_id = "st-" + "".join(rng.choices(ALPHANUMERIC, k=length))
     document: JsonDict = {
         "health": health,
         "viewers": viewers,
         "name": name,
         "channel": _snapshot(channel.document),
-        "ingestConfiguration": INGEST,
-        "ingestConfigurations": {"videoConfigurations": [INGEST["video"]], "audioConfigurations": [INGEST["audio"]]},
+        "ingestConfiguration": _INGEST,
+        "ingestConfigurations": {"videoConfigurations": [_INGEST["video"]], "audioConfigurations": [_INGEST["audio"]]},
     }
     for member, reference in (
         ("recordingConfiguration", "recordingConfigurationArn"),
@@ -188,7 +183,7 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
             document[member] = settled(row.document, world.now)
     if "recordingConfiguration" in document:
         document["recording"] = _recording(world, channel.arn, stream_id, rng, document)
-    insert(world, channel.arn, stream_id, document)
+    _insert(world, channel.arn, stream_id, document)
     for event in ("Session Created", "Stream Start"):
         _state(world, channel.arn, name, stream_id, event)
     if "recording" in document:
@@ -200,8 +195,8 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
 
 
 def end_stream(world: World, session: Session, *, at: float) -> None:
-    """End a stream at an instant; the session may end before the stream does (user guide)."""
-    end(world, session, at)
+    """End a stream at an instant, which may be in the future."""
+    world.connection.execute("UPDATE sessions SET ended = ? WHERE seq = ?", (at, session.seq))
     name = session.document["name"]
     for event in ("Session Ended", "Stream End"):
         _state(world, session.channel, name, session.stream_id, event, at)
@@ -211,36 +206,36 @@ def end_stream(world: World, session: Session, *, at: float) -> None:
 
 
 def set_health(world: World, session: Session, health: str) -> None:
-    """Change a stream's health; starving and recovering are events."""
+    """Change a stream's health; the start and the end of starvation are events."""
     _check(0, health)
     before = session.document["health"]
-    change(world, session, {**session.document, "health": health})
+    replace(world, session, {**session.document, "health": health})
     if (before == "STARVING") != (health == "STARVING"):
         event = "Starvation Start" if health == "STARVING" else "Starvation End"
         _health(world, session.channel, session.document["name"], session.stream_id, event)
 
 
 def set_viewers(world: World, session: Session, viewers: int) -> None:
-    """Change how many watch; more than the quota of views is an event."""
+    """Change the number of viewers; exceeding the quota of views is an event."""
     _check(viewers, "HEALTHY")
-    change(world, session, {**session.document, "viewers": viewers})
+    replace(world, session, {**session.document, "viewers": viewers})
     _check_views(world, session.channel, session.document["name"], viewers)
 
 
 def _check(viewers: int, health: str) -> None:
     if health not in HEALTHS:
-        raise NotPossibleError(f"health {health!r} is not one of {', '.join(HEALTHS)}")
+        raise StreamError(f"health must be one of {', '.join(HEALTHS)}, not {health!r}")
     if not is_number(viewers) or viewers < -1:
-        raise NotPossibleError("viewers is how many watch, or -1 where the count timed out")
+        raise StreamError("viewers must be the number of viewers, or -1 for a count that timed out")
 
 
 def _snapshot(channel: JsonDict) -> JsonDict:
-    """Return the channel as a session shows it: AWS's samples leave out SRT, which holds a secret."""
+    """Return the channel as a session shows it: without SRT, which holds a secret, as in AWS's samples."""
     return {key: value for key, value in channel.items() if key not in ("srt", "tags")}
 
 
 def _recording(world: World, channel: str, stream_id: str, rng: random.Random, document: JsonDict) -> JsonDict:
-    """Where a recording goes: ivs/v1/<account>/<channel>/<UTC time, unpadded>/<recording id>."""
+    """Return where a recording is stored: ivs/v1/<account>/<channel>/<UTC time, unpadded>/<recording id>."""
     start = datetime.fromtimestamp(world.now, UTC)
     recording_id = "".join(rng.choices(ALPHANUMERIC, k=12))
     when = f"{start.year}/{start.month}/{start.day}/{start.hour}/{start.minute}"
@@ -280,7 +275,7 @@ def _record(
 
 
 def _check_views(world: World, channel: str, name: str, viewers: int) -> None:
-    limit = quota(world.connection, "concurrent-views", world.account, world.region)
+    limit = applied_quota(world.connection, CONCURRENT_VIEWS, world.account, world.region)
     if viewers > limit:
         _breach(world, channel, name, "Concurrent Viewers", limit, viewers - limit)
 

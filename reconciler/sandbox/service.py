@@ -1,0 +1,271 @@
+"""What a service consists of: kinds of resources, handlers of operations, and what handlers work with.
+
+A service (`ivs/` today) is a sub-package with one `Service` row, listed in `registry`. A handler is a function from a
+`Call` and a validated request to an answer; those that are alike for all kinds are made here.
+
+States that change with time are computed when a resource is read, without timers: a document may hold the private
+member {"~next": {"at": instant, "state": name}}, and from that instant on the resource is in that state. No output
+shape has such a member, so it is never sent.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.sandbox.auth import Caller
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.settings import Assumptions, ResourceQuota, Settings, applied_quota
+from reconciler.sandbox.validation import violation_text
+from reconciler.sandbox.wire import ApiError
+from reconciler.sandbox.world import BadTokenError, Page, Row, World, new_salt
+
+ALPHANUMERIC = string.ascii_letters + string.digits
+# Maps each byte to a letter or digit: thirty times faster than choosing each, and ids need no even distribution.
+_LETTERS = bytes(ord(ALPHANUMERIC[byte % len(ALPHANUMERIC)]) for byte in range(256))
+_READ_PREFIXES = ("Get", "BatchGet", "List")
+_NEXT = "~next"
+
+Handler = Callable[["Call", JsonDict], JsonDict]
+Rule = Callable[[Assumptions, JsonDict], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of resource.
+
+    type: the part of its ARN.
+    member, plural: the members of answers that hold one, or a list.
+    page: the documented default page size (service model: two lists default to 1).
+    refuse_linked: a resource that a channel refers to cannot be deleted.
+    settles: it passes through CREATING or UPDATING.
+    cloudtrail_type: its resource type in CloudTrail.
+    """
+
+    type: str
+    member: str
+    plural: str
+    quota: ResourceQuota
+    page: int = 100
+    refuse_linked: bool = False
+    settles: bool = False
+    cloudtrail_type: str = "AWS::IVS::Resource"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service.
+
+    name: its folder in botocore's data, and the service in its ARNs and signatures.
+    title: its name in Service Quotas.
+    handlers: by operation. The model's other operations answer UnknownOperationException.
+    rules: by operation, the checks of a request that its shapes cannot express.
+    rates: documented calls a second by operation; `default_rate` for the others.
+    arn_members: the input members that name the resource of a call, the most specific first.
+    without_resource: operations that IAM authorizes without a resource (Service Authorization Reference).
+    """
+
+    name: str
+    title: str
+    kinds: Mapping[str, Kind]
+    handlers: Mapping[str, Handler]
+    rules: Mapping[str, Rule]
+    quotas: tuple[ResourceQuota, ...]
+    rates: Mapping[str, float]
+    default_rate: float
+    arn_members: tuple[str, ...]
+    without_resource: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(slots=True)
+class Call:
+    """One validated call inside its transaction."""
+
+    service: Service
+    operation: str
+    caller: Caller
+    world: World
+    settings: Settings
+    rng: random.Random
+
+    def assumes(self, name: str) -> str:
+        """Return the chosen option of an assumption; see `settings.ASSUMPTIONS`."""
+        return self.settings.assume[name]
+
+    def identifier(self, length: int = 12) -> str:
+        """Return random letters and digits, the form of the service's ids."""
+        return self.rng.randbytes(length).translate(_LETTERS).decode()
+
+    def new_arn(self, kind: Kind) -> str:
+        """Return the ARN of a new resource."""
+        world = self.world
+        return f"arn:aws:{self.service.name}:{world.region}:{world.account}:{kind.type}/{self.identifier()}"
+
+    def visible(self, arn: str) -> Row:
+        """Return a resource as reads show it.
+
+        Raises ApiError if there is none, or if it is another account's.
+        """
+        self.refuse_other_account(arn)
+        row = self.world.visible(arn)
+        if row is None:
+            raise not_found(arn)
+        return row
+
+    def find(self, arn: str) -> Row:
+        """Return a resource to change.
+
+        Raises ApiError if there is none, or if it is another account's.
+        """
+        self.refuse_other_account(arn)
+        row = self.world.find(arn)
+        if row is None:
+            raise not_found(arn)
+        return row
+
+    def refuse_other_account(self, arn: str) -> None:
+        """Deny access to an ARN of another account; one of another region is not found instead (assumed)."""
+        parts = arn.split(":")
+        if len(parts) > 4 and parts[4] != self.world.account:
+            action = f"{self.service.name}:{self.operation}"
+            raise ApiError(
+                "AccessDeniedException",
+                f"User: {self.caller.arn} is not authorized to perform: {action} on resource: {arn}",
+            )
+
+    def refuse_over_quota(self, quota: ResourceQuota, present: int) -> None:
+        """Answer 402, the service's status for quotas (service model), if no more is allowed."""
+        limit = applied_quota(self.world.connection, quota, self.world.account, self.world.region)
+        if present >= limit:
+            raise ApiError(
+                "ServiceQuotaExceededException",
+                f"Your request would cause the quota for {quota.name} to be exceeded: {limit}",
+            )
+
+
+def is_write(operation: str) -> bool:
+    """Return whether an operation may change state; reads take no write lock on the database."""
+    return not operation.startswith(_READ_PREFIXES)
+
+
+def validation(text: str) -> ApiError:
+    """Return the error for a broken rule between members."""
+    return ApiError("ValidationException", text)
+
+
+def refuse(problems: list[str]) -> None:
+    """Refuse a request that breaks rules, with all of them in one answer."""
+    if problems:
+        raise validation(problems[0] if len(problems) == 1 else violation_text(problems))
+
+
+def conflict(text: str) -> ApiError:
+    """Return the error for an operation that the resource's state does not allow."""
+    return ApiError("ConflictException", text)
+
+
+def not_found(arn: str) -> ApiError:
+    """Return the error for a resource that does not exist."""
+    return ApiError("ResourceNotFoundException", f"Resource: {arn} not found")
+
+
+def bad_token() -> ApiError:
+    """Return the error for a page token that does not belong to the listing."""
+    return validation("The provided nextToken is invalid")
+
+
+def in_transition(document: JsonDict, *, state: str, then: str, at: float) -> JsonDict:
+    """Return the document in a temporary state; `then` is its state from the instant `at` on."""
+    return {**document, "state": state, _NEXT: {"at": at, "state": then}}
+
+
+def settled(document: JsonDict, now: float) -> JsonDict:
+    """Return the document with the state it has at an instant."""
+    change = document.get(_NEXT)
+    if change is None or now < change["at"]:
+        return document
+    return {**document, "state": change["state"]}
+
+
+def getter(kind: Kind) -> Handler:
+    """Return the handler of a kind's Get operation."""
+
+    def get(call: Call, request: JsonDict) -> JsonDict:
+        document = call.visible(request["arn"]).document
+        return {kind.member: settled(document, call.world.now)}
+
+    return get
+
+
+def lister(kind: Kind) -> Handler:
+    """Return the handler of a kind's List operation without filters."""
+
+    def list_all(call: Call, request: JsonDict) -> JsonDict:
+        return page_of(call, kind, request)
+
+    return list_all
+
+
+def deleter(kind: Kind, *, linked_conflict_documented: bool = False) -> Handler:
+    """Return the handler of a kind's Delete operation.
+
+    Deleting a resource that a channel refers to is a conflict (service model for recording configurations, assumed for
+    the others), and so is deleting one that is still being created (assumed).
+    """
+
+    def delete(call: Call, request: JsonDict) -> JsonDict:
+        row = call.find(request["arn"])
+        conflicts = linked_conflict_documented or call.assumes("attached-delete") == "conflict"
+        if kind.refuse_linked and conflicts and call.world.is_linked(row.arn):
+            raise conflict(f"Resource: {row.arn} is associated with one or more channels")
+        if kind.settles and call.assumes("unsettled-delete") == "conflict":
+            state = settled(row.document, call.world.now).get("state", "")
+            if state in ("CREATING", "UPDATING"):
+                raise conflict(f"Resource: {row.arn} is in state {state}")
+        call.world.remove(row)
+        return {}
+
+    return delete
+
+
+def page_of(
+    call: Call,
+    kind: Kind,
+    request: JsonDict,
+    *,
+    name: str = "",
+    parent: str = "",
+    linked: str = "",
+) -> JsonDict:
+    """Return one page of a listing as an answer."""
+    try:
+        page: Page = call.world.page(
+            kind.type,
+            request.get("maxResults", kind.page),
+            request.get("nextToken", ""),
+            name=name,
+            prefix=call.assumes("name-filter") == "prefix",
+            parent=parent,
+            linked=linked,
+            salt=salt(call),
+            short=call.assumes("list-pages") == "short",
+        )
+    except BadTokenError:
+        raise bad_token() from None
+    now = call.world.now
+    answer: JsonDict = {kind.plural: [settled(row.document, now) for row in page.rows]}
+    if page.token:
+        answer["nextToken"] = page.token
+    return answer
+
+
+def salt(call: Call) -> int:
+    """Return the salt that shuffles a new listing; 0 keeps the order of creation."""
+    return new_salt(call.rng) if call.assumes("list-order") == "shuffled" else 0
+
+
+def new_tags(request: JsonDict) -> dict[str, str]:
+    """Return the tags of a create request."""
+    return dict(request.get("tags", {}))

@@ -1,0 +1,110 @@
+"""Calls to supporting services: found by target header or form body on POST /, and answered.
+
+STS has one operation, GetCallerIdentity, in the XML of the query protocol; the others speak JSON 1.1.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import parse_qs
+
+from reconciler.sandbox.auth import Caller
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.routing import parse_body
+from reconciler.sandbox.supporting import cloudtrail, quotas
+from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes
+
+_JSON_11 = "application/x-amz-json-1.1"
+_STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+_Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
+
+_HANDLERS: Mapping[tuple[str, str], _Handler] = {
+    ("servicequotas", "ListServiceQuotas"): quotas.list_service_quotas,
+    ("servicequotas", "ListAWSDefaultServiceQuotas"): quotas.list_default_quotas,
+    ("servicequotas", "GetServiceQuota"): quotas.get_service_quota,
+    ("servicequotas", "GetAWSDefaultServiceQuota"): quotas.get_default_quota,
+    ("servicequotas", "ListServices"): quotas.list_services,
+    ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
+}
+_CALLER_IDENTITY = ("sts", "GetCallerIdentity")
+OPERATIONS = (_CALLER_IDENTITY, *_HANDLERS)
+
+_TARGETS: Mapping[str, str] = {
+    "ServiceQuotasV20190624": "servicequotas",
+    "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
+    "CloudTrail_20131101": "cloudtrail",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SupportingCall:
+    """One call to a supporting service; signatures are scoped to `service`."""
+
+    service: str
+    operation: str
+
+    def answer(self, connection: sqlite3.Connection, request: Request, caller: Caller, request_id: str) -> Response:
+        """Return the answer.
+
+        Raises ApiError.
+        """
+        if (self.service, self.operation) == _CALLER_IDENTITY:
+            return _caller_identity(caller, request_id)
+        handler = _HANDLERS.get((self.service, self.operation))
+        if handler is None:
+            raise ApiError(
+                "UnknownOperationException",
+                f"the sandbox does not support {self.service}:{self.operation[:100] or '(no action)'}",
+            )
+        return _json(200, handler(connection, caller, parse_body(request)), request_id)
+
+
+def find(request: Request) -> SupportingCall | None:
+    """Return the call if the request is for a supporting service."""
+    if request.method != "POST" or request.path not in ("", "/"):
+        return None
+    target, _, operation = request.headers.get("x-amz-target", "").rpartition(".")
+    if target in _TARGETS:
+        return SupportingCall(_TARGETS[target], operation)
+    form = parse_qs(request.body.decode("utf-8", "replace") or request.query)
+    return SupportingCall("sts", form.get("Action", [""])[0])
+
+
+def failure(service: str, error: ApiError, status: int, request_id: str) -> Response:
+    """Return an error in the protocol of the service."""
+    if service == "sts":
+        return _sts_failure(error, status, request_id)
+    return _json(status, {"__type": error.code, "message": error.message, "Message": error.message}, request_id)
+
+
+def _caller_identity(caller: Caller, request_id: str) -> Response:
+    body = (
+        f'<GetCallerIdentityResponse xmlns="{_STS_NAMESPACE}"><GetCallerIdentityResult>'
+        f"<Arn>{escape(caller.arn)}</Arn><UserId>{escape(caller.access_key or 'ANONYMOUS')}"
+        f"</UserId><Account>{caller.account}</Account></GetCallerIdentityResult>"
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+        "</GetCallerIdentityResponse>"
+    )
+    return _xml(200, body, request_id)
+
+
+def _sts_failure(error: ApiError, status: int, request_id: str) -> Response:
+    kind = "Sender" if status < 500 else "Receiver"
+    body = (
+        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error><Type>{kind}</Type>'
+        f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
+        f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return _xml(status, body, request_id)
+
+
+def _xml(status: int, body: str, request_id: str) -> Response:
+    return Response(status, (("Content-Type", "text/xml"), ("x-amzn-RequestId", request_id)), body.encode())
+
+
+def _json(status: int, value: JsonDict, request_id: str) -> Response:
+    return Response(status, (("Content-Type", _JSON_11), ("x-amzn-RequestId", request_id)), json_bytes(value))
