@@ -1,10 +1,6 @@
-"""The verbs of `ivs-reconciler sandbox`: serve the embedded server, and talk to a running one.
+"""The verbs of `ivs-reconciler sandbox`: `serve`, and one verb for each control operation of a running sandbox.
 
-Only argparse is imported here; each verb imports what it needs when it runs.
-
-The verbs of `ivs-reconciler sandbox` that talk to a running sandbox: each is one control operation.
-
-Only argparse is imported here; each verb imports what it needs when it runs.
+Each verb imports what it needs when it runs, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -25,14 +21,14 @@ DEFAULT_PORT = 4599
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 
+# Runs a control operation by name and returns its result.
 Ask = Callable[..., object]
 Run = Callable[[argparse.Namespace, Ask], object]
-Adding = Callable[[str, str, Run], argparse.ArgumentParser]
-"""Adds a verb with its name, its help line and what it runs."""
+# Adds a verb: name, help text, and what it runs.
+AddVerb = Callable[[str, str, Run], argparse.ArgumentParser]
 
 
-def add_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
-    """Add the verbs to the command line."""
+def _add_control_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     for add in (_add_streams, _add_drift, _add_faults, _add_records):
         add(partial(_verb, verbs, common))
 
@@ -40,7 +36,7 @@ def add_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
 def _verb(
     verbs: Subparsers, common: argparse.ArgumentParser, name: str, text: str, run: Run
 ) -> argparse.ArgumentParser:
-    """Add a verb that talks to a running sandbox."""
+    """Add a verb that runs a control operation of a running sandbox."""
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}."
     )
@@ -48,17 +44,19 @@ def _verb(
         "--endpoint",
         default=os.environ.get("AWS_ENDPOINT_URL_IVS", f"http://127.0.0.1:{DEFAULT_PORT}"),
         metavar="URL",
-        help=f"the running sandbox (default: AWS_ENDPOINT_URL_IVS, else port {DEFAULT_PORT} here)",
+        help=f"endpoint of the running sandbox (default: AWS_ENDPOINT_URL_IVS, else http://127.0.0.1:{DEFAULT_PORT})",
     )
-    parser.set_defaults(run=lambda args: _talk(args, run))
+    parser.set_defaults(run=lambda args: _run_remote(args, run))
     return parser
 
 
-def _add_streams(verb: Adding) -> None:
-    live = verb("live", "start a stream on a channel; without an ARN list what is on air", _live)
-    live.add_argument("arn", nargs="?", metavar="CHANNEL_ARN", help="the channel to put on air (default: list what is)")
-    live.add_argument("--viewers", type=int, default=0, metavar="N", help="how many watch (default %(default)s)")
-    live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="of the stream (default %(default)s)")
+def _add_streams(verb: AddVerb) -> None:
+    live = verb("live", "start a stream on a channel, or list live channels", _live)
+    live.add_argument(
+        "arn", nargs="?", metavar="CHANNEL_ARN", help="channel to start a stream on (default: list live channels)"
+    )
+    live.add_argument("--viewers", type=int, default=0, metavar="N", help="number of viewers (default %(default)s)")
+    live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="health of the stream (default %(default)s)")
     offline = verb("offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
     offline.add_argument("arn", metavar="CHANNEL_ARN")
     health = verb(
@@ -68,26 +66,26 @@ def _add_streams(verb: Adding) -> None:
     health.add_argument("health", choices=HEALTHS)
     viewers = verb(
         "viewers",
-        "change how many watch a stream",
+        "change the number of viewers of a stream",
         lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers),
     )
     viewers.add_argument("arn", metavar="CHANNEL_ARN")
     viewers.add_argument("viewers", type=int)
 
 
-def _add_drift(verb: Adding) -> None:
-    drift = verb("drift", "change a resource behind everybody's back, as the user someone-else", _drift)
+def _add_drift(verb: AddVerb) -> None:
+    drift = verb("drift", "change a resource as the user someone-else, so that it drifts", _drift)
     drift.add_argument("arn", metavar="ARN")
     drift.add_argument(
         "changes",
         nargs="+",
         metavar="MEMBER=VALUE",
-        help="JSON values, else texts: latencyMode=NORMAL authorized=true tags.team=x",
+        help="members to change, with JSON values or strings: latencyMode=NORMAL authorized=true tags.team=x",
     )
 
 
-def _add_faults(verb: Adding) -> None:
-    faults = verb("faults", "list the armed faults, arm one (an EFFECT), or clear them", _faults)
+def _add_faults(verb: AddVerb) -> None:
+    faults = verb("faults", "list active faults, add one (EFFECT), or clear them", _faults)
     faults.add_argument(
         "effect", nargs="?", choices=(*EFFECTS, "clear"), metavar="EFFECT", help=f"{', '.join(EFFECTS)}; or clear"
     )
@@ -95,80 +93,88 @@ def _add_faults(verb: Adding) -> None:
         "--operation",
         action="append",
         metavar="NAME",
-        help="name or pattern, such as Create* or servicequotas:* (repeatable; default: every call)",
+        help="only operations of this name or pattern, such as Create* or servicequotas:* (repeatable; default: all)",
     )
     faults.add_argument(
-        "--when", choices=("before", "after"), help="before or after the work was done (default before)"
+        "--when", choices=("before", "after"), help="before or after the call is processed (default before)"
     )
     faults.add_argument(
-        "--times", type=int, help="how many calls; 0 is for ever (default: 1; for deny, expire and skew 0)"
+        "--times", type=int, help="number of calls to hit, 0 for all (default 1; for deny, expire and skew 0)"
     )
-    faults.add_argument("--skip", type=int, help="let so many calls pass first")
-    faults.add_argument("--every", type=int, help="then hit every so-many-th")
-    faults.add_argument("--probability", type=float, help="hit each call with this chance, 0 to 1")
-    faults.add_argument("--code", help="for effect error (default InternalServerException)")
-    faults.add_argument("--message", help="for effect error")
-    faults.add_argument("--status", type=int, help="for effect error with a code of your own")
-    faults.add_argument("--seconds", type=float, help="for effects delay and hang (default 1)")
-    faults.add_argument("--arn", help="only calls that name this ARN; with * and ? a pattern for the whole of it")
+    faults.add_argument("--skip", type=int, metavar="N", help="let the first N calls pass")
+    faults.add_argument("--every", type=int, metavar="N", help="hit every Nth call")
+    faults.add_argument("--probability", type=float, help="probability of a hit, 0 to 1")
+    faults.add_argument("--code", help="error code of effect error (default InternalServerException)")
+    faults.add_argument("--message", help="message of effect error")
+    faults.add_argument(
+        "--status", type=int, help="HTTP status of effect error, for a code that the service does not have"
+    )
+    faults.add_argument("--seconds", type=float, help="duration of effects delay and hang (default 1)")
+    faults.add_argument("--arn", help="only calls with this ARN or part of it; with * and ? a pattern for a whole ARN")
     faults.add_argument("--account", help="only calls of this account")
     faults.add_argument("--access-key", help="only calls signed with this key")
     faults.add_argument("--region", help="only calls in this region")
 
 
-def _add_records(verb: Adding) -> None:
+def _add_records(verb: AddVerb) -> None:
     calls = verb(
         "calls",
-        "show recorded calls, newest first",
+        "show the call log, newest first",
         lambda args, ask: ask("calls", operation=args.operation, limit=args.limit),
     )
-    calls.add_argument(
-        "--operation", default="", metavar="NAME", help="only calls of this operation (default: every call)"
-    )
-    calls.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
+    calls.add_argument("--operation", default="", metavar="NAME", help="only calls of this operation (default: all)")
+    calls.add_argument("--limit", type=int, default=20, metavar="N", help="maximum number (default %(default)s)")
     events = verb(
         "events",
-        "show events as EventBridge would deliver them, newest first",
+        "show events as EventBridge delivers them, newest first",
         lambda args, ask: ask("events", limit=args.limit),
     )
-    events.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most (default %(default)s)")
+    events.add_argument("--limit", type=int, default=20, metavar="N", help="maximum number (default %(default)s)")
     lag = verb(
         "lag",
-        "delay when creates and deletes show",
+        "delay the visibility of creates and deletes",
         lambda args, ask: ask("set_lag", create=args.create, delete=args.delete),
     )
     lag.add_argument(
-        "--create", type=float, default=0.0, metavar="SECONDS", help="until a create shows (default %(default)s)"
+        "--create",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="until reads show a created resource (default %(default)s)",
     )
     lag.add_argument(
-        "--delete", type=float, default=0.0, metavar="SECONDS", help="until a delete shows (default %(default)s)"
+        "--delete",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="until reads no longer show a deleted one (default %(default)s)",
     )
-    quota = verb("quota", "show resource quotas, or change one", _quota)
+    quota = verb("quota", "show resource quotas, or set one", _quota)
     quota.add_argument("name", nargs="?")
     quota.add_argument("value", nargs="?", type=int)
-    quota.add_argument("--account", default="", help="of this account alone, with --region")
-    quota.add_argument("--region", default="", help="in this region alone, with --account")
-    rates = verb("rates", "switch call-rate quotas on or off, or set some of them", _rates)
+    quota.add_argument("--account", default="", help="only for this account (needs --region)")
+    quota.add_argument("--region", default="", help="only for this region (needs --account)")
+    rates = verb("rates", "enable or disable call-rate quotas, or set some of them", _rates)
     rates.add_argument(
         "rates",
         nargs="+",
         metavar="on|off|OPERATION=RATE",
-        help="documented rates, none, or documented ones with these changed",
+        help="on: documented rates; off: none; OPERATION=RATE: documented rates except these, in calls a second",
     )
-    rates.add_argument("--burst", type=float, help="how many calls may come at once (default: the rate)")
-    rates.add_argument("--windows", action="store_true", help="count anew at every whole second")
-    assume = verb(
-        "assume", "list what is open about the service and assumed here, or answer one question otherwise", _assume
+    rates.add_argument("--burst", type=float, help="number of calls allowed at once (default: the rate)")
+    rates.add_argument(
+        "--windows", action="store_true", help="count per whole second instead of refilling continuously"
     )
+    assume = verb("assume", "list assumptions about the service, or choose another option of one", _assume)
     assume.add_argument("name", nargs="?", metavar="NAME")
-    assume.add_argument("option", nargs="?", metavar="ANSWER")
-    verb("reset", "empty the sandbox, and undo what was set while it ran", lambda args, ask: ask("reset"))  # noqa: ARG005
-    follow = verb("follow", "print events as they come, one JSON object a line", lambda args, ask: None)  # noqa: ARG005
+    assume.add_argument("option", nargs="?", metavar="OPTION")
+    verb("reset", "delete all resources and restore the settings of the start", lambda args, ask: ask("reset"))  # noqa: ARG005
+    follow = verb("follow", "print events as they occur, one JSON object a line", lambda args, ask: None)  # noqa: ARG005
     follow.set_defaults(run=_follow)
 
 
-def _talk(args: argparse.Namespace, run: Run) -> int:
-    """Ask the running sandbox, and print what it answers as JSON."""
+def _run_remote(args: argparse.Namespace, run: Run) -> int:
+    """Run a control operation of the running sandbox and print its result as JSON."""
     import json
 
     from reconciler.sandbox.control import ControlError
@@ -177,7 +183,7 @@ def _talk(args: argparse.Namespace, run: Run) -> int:
     try:
         result = run(args, RemoteControl(args.endpoint).call)
     except (ControlError, ValueError) as error:
-        return fail(str(error))
+        return _fail(str(error))
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return 0
 
@@ -193,7 +199,7 @@ def _follow(args: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
             sys.stdout.flush()
     except ControlError as error:
-        return fail(str(error))
+        return _fail(str(error))
     return 0
 
 
@@ -210,7 +216,7 @@ def _quota(args: argparse.Namespace, ask: Ask) -> object:
         if args.name is None or not isinstance(found, dict):
             return found
         if args.name not in found:
-            raise ValueError(f"no quota {args.name!r}; there are {', '.join(found)}")
+            raise ValueError(f"unknown quota {args.name!r}; known: {', '.join(found)}")
         return {"name": args.name, "value": found[args.name]}
     return ask("set_quota", name=args.name, value=args.value, **where)
 
@@ -218,7 +224,7 @@ def _quota(args: argparse.Namespace, ask: Ask) -> object:
 def _rates(args: argparse.Namespace, ask: Ask) -> object:
     rates: object = args.rates == ["on"]
     if args.rates not in (["on"], ["off"]):
-        rates = {name: _number(name, value) for name, value in map(pair, args.rates)}
+        rates = {name: _number(name, value) for name, value in map(_pair, args.rates)}
     return ask("set_rates", rates=rates, burst=args.burst, windows=args.windows)
 
 
@@ -228,7 +234,7 @@ def _assume(args: argparse.Namespace, ask: Ask) -> object:
     rows = _rows(ask("assumptions") if args.option is None else ask("assume", name=args.name, option=args.option))
     found = [row for row in rows if row["name"] == args.name]
     if not found:
-        raise ValueError(f"no assumption {args.name!r}; there are {', '.join(str(row['name']) for row in rows)}")
+        raise ValueError(f"unknown assumption {args.name!r}; known: {', '.join(str(row['name']) for row in rows)}")
     return found[0]
 
 
@@ -270,7 +276,7 @@ def _drift(args: argparse.Namespace, ask: Ask) -> object:
 
     changes: dict[str, object] = {}
     tags: dict[str, str] = {}
-    for name, text in map(pair, args.changes):
+    for name, text in map(_pair, args.changes):
         if name.startswith("tags."):
             tags[name.removeprefix("tags.")] = text
             continue
@@ -290,16 +296,16 @@ def _number(name: str, text: str) -> float:
         raise ValueError(f"{name}: {text!r} is not a number of calls a second") from None
 
 
-def pair(text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     """Split NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not name or not equals or not value:
-        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+        raise ValueError(f"{text!r} must have the form NAME=VALUE")
     return name, value
 
 
-def fail(text: str) -> int:
-    """Say what went wrong; the exit code of it."""
+def _fail(text: str) -> int:
+    """Print an error and return its exit code."""
     sys.stderr.write(f"{text}\n")
     return 1
 
@@ -312,87 +318,96 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     sandbox = subparsers.add_parser(
         "sandbox",
         parents=[common],
-        help="an Amazon IVS control plane on your machine",
-        description="An Amazon IVS control plane on your machine, for any AWS client.",
+        help="run a local Amazon IVS control plane",
+        description="Run a local Amazon IVS control plane for any AWS client.",
     )
     verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
     _add_serve(verbs, common)
-    add_verbs(verbs, common)
+    _add_control_verbs(verbs, common)
 
 
 def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = verbs.add_parser(
         "serve",
         parents=[common],
-        help="serve until interrupted",
-        description="Serve the Amazon IVS control plane until interrupted (Ctrl-C or SIGTERM).",
+        help="start the server",
+        description="Serve until interrupted (Ctrl-C or SIGTERM).",
     )
     parser.add_argument(
-        "--port", type=_port, metavar="PORT", default=DEFAULT_PORT, help="0 takes a free one (default %(default)s)"
+        "--port",
+        type=_port,
+        metavar="PORT",
+        default=DEFAULT_PORT,
+        help="port to listen on, 0 for a free one (default %(default)s)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s: this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)"
+    )
     parser.add_argument("--db", metavar="FILE", help="keep the state in this SQLite file (default: in memory)")
-    parser.add_argument("--quotas", action="store_true", help="answer 429 above AWS's documented call rates")
+    parser.add_argument("--quotas", action="store_true", help="enforce the documented call rates (429)")
     parser.add_argument(
         "--limit",
         action="append",
         default=[],
         metavar="NAME=COUNT",
-        help="change a resource quota, such as channels=50000 (repeatable)",
+        help="set a resource quota, such as channels=50000 (repeatable)",
     )
     parser.add_argument(
-        "--auth", choices=("any", "strict"), default="any", help="strict verifies signatures (default %(default)s)"
+        "--auth",
+        choices=("any", "strict"),
+        default="any",
+        help="strict verifies signatures, any accepts every caller (default %(default)s)",
     )
     parser.add_argument(
         "--accounts",
         metavar="FILE",
-        help="JSON: access key id to account id, or to {account, secret, user, session_token}",
+        help="JSON file: access key id to account id, or to {account, secret, user, session_token, expires}",
     )
     parser.add_argument(
-        "--bucket", action="append", default=[], metavar="NAME=REGION", help="where an S3 bucket lies (repeatable)"
+        "--bucket", action="append", default=[], metavar="NAME=REGION", help="region of an S3 bucket (repeatable)"
     )
     parser.add_argument(
         "--strict-buckets",
         action="store_true",
-        help="buckets that --bucket does not name exist nowhere (default: everywhere)",
+        help="other buckets than those of --bucket do not exist (default: they exist in every region)",
     )
     parser.add_argument(
         "--assume",
         action="append",
         default=[],
-        metavar="NAME=ANSWER",
-        help="answer an open question about the service otherwise, such as list-order=shuffled (repeatable; the verb assume lists them)",
+        metavar="NAME=OPTION",
+        help="choose an option of an assumption about the service, such as list-order=shuffled (repeatable; listed by: sandbox assume)",
     )
     parser.add_argument(
         "--settle-seconds",
         type=float,
         default=2.0,
         metavar="SECONDS",
-        help="how long CREATING lasts (default %(default)s)",
+        help="duration of CREATING and UPDATING (default %(default)s)",
     )
     parser.add_argument(
         "--stop-seconds",
         type=float,
         default=2.0,
         metavar="SECONDS",
-        help="how long a stopped stream lingers (default %(default)s)",
+        help="how long a stopped stream is still live (default %(default)s)",
     )
     parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve until a signal asks to stop; then answer what has begun and leave."""
+    """Serve until SIGINT or SIGTERM, then answer the requests in progress."""
     import signal
     import threading
 
     try:
-        # The state and the accounts are looked for in the folder that -C names.
+        # Relative to the directory of -C.
         args.db, args.accounts = _in_folder(args, args.db), _in_folder(args, args.accounts)
         sandbox = _sandbox(args)
         sandbox.start()
     except (ValueError, OSError, RuntimeError) as error:
-        return fail(f"the sandbox cannot start: {error}")
+        return _fail(f"cannot start the sandbox: {error}")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -401,7 +416,7 @@ def serve(args: argparse.Namespace) -> int:
         f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\nuse it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url}\n"
     )
     sys.stdout.flush()
-    # A wait without a timeout would keep the signal handler from running on some platforms.
+    # Without a timeout the signal handler does not run on some platforms.
     while not stopping.wait(0.5):
         pass
     sandbox.stop()
@@ -410,7 +425,7 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verbs alone, without the rest of the command line."""
+    """Run the verbs of `sandbox` without the rest of the command line."""
     parser = Parser(prog="ivs-reconciler")
     add_parser(parser.add_subparsers(dest="command", metavar="COMMAND", required=True), global_options())
     args = parser.parse_args(argv)
@@ -425,12 +440,12 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         port=args.port,
         host=args.host,
         quotas=args.quotas,
-        limits={name: int(value) for name, value in map(pair, args.limit)},
+        limits={name: int(value) for name, value in map(_pair, args.limit)},
         auth=args.auth,
         accounts=_accounts(args.accounts),
-        buckets=dict(map(pair, args.bucket)),
+        buckets=dict(map(_pair, args.bucket)),
         strict_buckets=args.strict_buckets,
-        assume=dict(map(pair, args.assume)),
+        assume=dict(map(_pair, args.assume)),
         settle_seconds=args.settle_seconds,
         stop_seconds=args.stop_seconds,
         post_events_to=args.post_events,
@@ -446,12 +461,12 @@ def _in_folder(args: argparse.Namespace, path: str | None) -> str | None:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= _HIGHEST_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a whole number from 0 to {_HIGHEST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to {_HIGHEST_PORT})")
     return int(text)
 
 
 def _accounts(path: str | None) -> dict[str, str | AccessKey]:
-    """Return the configured callers; their secrets are in a file so that no process list shows them."""
+    """Return the access keys of a file: as options, secrets would show in the process list."""
     import json
     from pathlib import Path
 

@@ -164,7 +164,7 @@ class RemoteControl:
         except urllib.error.HTTPError as error:
             raise ControlError(_text_of(error)) from None
         except (OSError, ValueError) as error:
-            raise ControlError(f"no sandbox at {self._endpoint}: {error}") from None
+            raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Yield events until the sandbox stops.
@@ -179,7 +179,13 @@ class RemoteControl:
                     if line.startswith(b"data: "):
                         yield json.loads(line.removeprefix(b"data: "))
         except OSError as error:
-            raise ControlError(f"no sandbox at {self._endpoint}: {error}") from None
+            raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection failed: urllib wraps the error, whose own text has a number."""
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _text_of(error: urllib.error.HTTPError) -> str:

@@ -129,7 +129,7 @@ def test_an_unknown_option_is_named_and_not_what_follows_it(
 def test_a_port_that_is_none_is_refused_in_words(tmp_path: Path, port: str) -> None:
     ran = run(tmp_path, "sandbox", "serve", f"--port={port}")
     assert ran.code == 1
-    assert f"'{port}' is not a port; write a whole number from 0 to 65535" in ran.err
+    assert f"'{port}' is not a port (0 to 65535)" in ran.err
 
 
 def test_the_files_of_a_served_sandbox_are_looked_for_in_the_folder_of_the_call(tmp_path: Path) -> None:

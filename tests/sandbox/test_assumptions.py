@@ -288,7 +288,7 @@ def test_every_answer_of_every_question_is_taken_and_reset_goes_back_to_the_star
 @pytest.mark.parametrize(("name", "option"), [("list-ordre", "shuffled"), ("list-order", "sorted")])
 def test_what_is_no_question_or_no_answer_is_refused(sandbox: Sandbox, name: str, option: str) -> None:
     with pytest.raises(
-        ControlError, match="there are list-order" if name != "list-order" else "not one of creation, shuffled"
+        ControlError, match="known: list-order" if name != "list-order" else "must be one of creation, shuffled"
     ):
         sandbox.control.assume(name, option)
     with pytest.raises(ValueError, match="list-ord"):
@@ -307,6 +307,6 @@ def test_the_command_line_lists_shows_and_changes_assumptions(
     assert main(["sandbox", "assume", "name-filter", *where]) == 0
     assert '"chosen": "prefix"' in capsys.readouterr().out
     assert main(["sandbox", "assume", "nonsense", *where]) == 1
-    assert "no assumption 'nonsense'; there are list-order" in capsys.readouterr().err
+    assert "unknown assumption 'nonsense'; known: list-order" in capsys.readouterr().err
     assert main(["sandbox", "serve", "--port", "0", "--assume", "list-order=sorted"]) == 1
-    assert "not one of creation, shuffled" in capsys.readouterr().err
+    assert "must be one of creation, shuffled" in capsys.readouterr().err

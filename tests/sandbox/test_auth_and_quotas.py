@@ -128,7 +128,7 @@ def test_strict_without_secrets_and_impossible_accounts_are_refused_at_once() ->
         Sandbox(auth="strict", accounts={"AKID": "123456789012"})
     with pytest.raises(ValueError, match="12 digits"):
         Sandbox(accounts={"AKID": "12"})
-    with pytest.raises(ValueError, match="not one of any, strict"):
+    with pytest.raises(ValueError, match="must be one of any, strict"):
         Sandbox(auth="maybe")
 
 
@@ -187,7 +187,7 @@ def test_a_burst_and_the_way_of_counting_can_be_set(session: Any) -> None:
         clock.advance(0.2)
         for _ in range(5):
             ivs.list_channels()
-        with pytest.raises(ControlError, match="1 call or more"):
+        with pytest.raises(ControlError, match="must be 1 or more"):
             limited.control.set_rates(True, burst=0)
 
 

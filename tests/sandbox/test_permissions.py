@@ -161,11 +161,11 @@ def test_what_a_colleague_does_behind_our_back_needs_none_of_our_permissions(ivs
     [
         (
             {"effect": "deny", "operation": "ListAdConfigs"},
-            "no operation fits 'ListAdConfigs'; did you mean ListAdConfigurations",
+            "no operation matches 'ListAdConfigs'; did you mean ListAdConfigurations",
         ),
-        ({"effect": "deny", "when": "after"}, "answered before any work"),
-        ({"effect": "expire", "when": "after"}, "answered before any work"),
-        ({"effect": "throttle", "operation": "s3:*"}, "no operation fits"),
+        ({"effect": "deny", "when": "after"}, "answered before processing"),
+        ({"effect": "expire", "when": "after"}, "answered before processing"),
+        ({"effect": "throttle", "operation": "s3:*"}, "no operation matches"),
     ],
 )
 def test_rules_that_could_never_hit_are_refused(sandbox: Sandbox, rule: dict[str, Any], why: str) -> None:
@@ -189,4 +189,4 @@ def test_the_command_line_takes_permissions_away_and_gives_them_back(
     (rule,) = sandbox.control.faults()
     assert (rule["effect"], rule["skip"], rule["access_key"]) == ("expire", 3, "AKIA")
     assert main(["sandbox", "faults", "deny", "--operation", "Nonsense", *where]) == 1
-    assert "no operation fits 'Nonsense'" in capsys.readouterr().err
+    assert "no operation matches 'Nonsense'" in capsys.readouterr().err

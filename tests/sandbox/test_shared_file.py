@@ -75,7 +75,7 @@ def test_two_processes_on_one_file_let_no_more_through_than_one(file: Path) -> N
     # A bucket each would have let ten through at once; one bucket lets five, and five a second after.
     store = Store(file)
     with store.transaction(write=False) as connection:
-        ((tokens,),) = connection.execute("SELECT tokens FROM buckets WHERE operation = 'CreateChannel'").fetchall()
+        ((tokens,),) = connection.execute("SELECT tokens FROM buckets WHERE operation = 'ivs:CreateChannel'").fetchall()
         first, last = connection.execute(
             "SELECT min(time), max(time) FROM calls WHERE operation = 'CreateChannel'"
         ).fetchone()

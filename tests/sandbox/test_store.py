@@ -68,7 +68,7 @@ def test_what_is_not_a_sandbox_database_is_refused_and_left_alone(tmp_path: Path
     connection.commit()
     connection.close()
     before = other.read_bytes()
-    with pytest.raises(StoreError, match="a database of something else"):
+    with pytest.raises(StoreError, match="not a database of the sandbox"):
         Sandbox(other)
     assert other.read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["notes.txt", "other.db"]
@@ -121,12 +121,12 @@ def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_sto
             answered.append(post(endpoint, "CreateChannel", {"name": "x" * 100})["channel"]["arn"])
         except urllib.error.HTTPError as error:
             texts.append(json.loads(error.read())["message"])
-    assert "The sandbox cannot use its state (" in texts[0]
+    assert "The sandbox cannot use its database (" in texts[0]
     assert len(post(endpoint, "ListChannels", {})["channels"]) == len(answered)
     process.terminate()
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "the state cannot be used" in log
+    assert "database error" in log
     assert "Traceback" not in log
     store = Store(file)
     with store.transaction(write=False) as connection:
