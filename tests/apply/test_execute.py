@@ -188,7 +188,7 @@ def test_two_actions_of_one_address_keep_their_own_outcomes() -> None:
 )
 def test_a_lost_answer_leaves_the_outcome_unknown_and_says_so(operation: str, said: str) -> None:
     applied = apply(
-        Service({operation: refusal("ReadTimeout", "no answer came in time", ambiguous=True)}),
+        Service({operation: refusal("ReadTimeout", "no answer within the time limit", ambiguous=True)}),
         action("channel/a", step("channel/a#1", operation)),
     )
     assert applied.results == {"channel/a": "failed"}

@@ -79,7 +79,7 @@ def test_another_account_is_refused_before_any_ivs_call() -> None:
         target = Target(name="prod", region="us-west-2", account_id="111122223333", endpoint_url=sandbox.endpoint_url)
         with (
             pytest.raises(
-                AwsError, match="for account 111122223333, but the credentials are those of account 210987654321"
+                AwsError, match="for account 111122223333, but the credentials belong to account 210987654321"
             ) as caught,
             connect(target),
         ):
@@ -254,7 +254,7 @@ def test_an_endpoint_nobody_listens_at_is_named_after_some_tries() -> None:
 @pytest.mark.usefixtures("keys")
 def test_an_endpoint_that_is_no_url_is_refused() -> None:
     with (
-        pytest.raises(UsageError, match="an endpoint is written like"),
+        pytest.raises(UsageError, match="write an endpoint as"),
         connect(Target("p", "us-west-2", endpoint_url="localhost 80")),
     ):
         pass

@@ -144,7 +144,7 @@ def test_a_file_is_its_owners_alone_and_never_written_over(tmp_path: Path) -> No
     assert path.read_text(encoding="utf-8") == VALUE + "\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(AwsError, match="is there already, and is not written over"):
+    with pytest.raises(AwsError, match="already exists and is not overwritten"):
         courier().deliver("arn", Sink(Store.FILE, str(path)))
     assert path.read_text(encoding="utf-8") == "mine"
     with pytest.raises(AwsError, match=r"cannot be written \(no such file"):

@@ -206,7 +206,7 @@ def test_a_sign_in_that_was_ended_elsewhere_is_said_so(bench: Bench, refusal: Re
     [
         ("fail", "the session is over"),
         ("rubbish", "cannot be read"),
-        ("naive", "with a time zone"),
+        ("naive", "Expiration needs a time zone"),
         ("expired", "have expired already"),
     ],
 )
@@ -270,7 +270,7 @@ def test_a_program_that_gives_nothing_is_named_before_anything_is_done(bench: Be
     bench.project(profile="studio")
     ran = bench.run("apply", "--auto-approve")
     assert ran.code == 1
-    assert "the AWS credentials could not be obtained" in ran.err
+    assert "cannot obtain AWS credentials" in ran.err
     assert "credential_process" in ran.err
 
 
@@ -306,7 +306,7 @@ OTHER = "arn:aws:iam::123456789012:role/other"
         (f"[profile another]\nregion = x\n\n{CANARY}\n", "home/config:4; check profile"),
         (f"{CANARY} = x\n", "home/config:1; check profile"),
         ("[profile p]\na = 1\na = 2\n", "home/config:3; check profile"),
-        (f"[profile p]\nrole_arn = {ROLE}\n", "wants a source_profile or a credential_source beside it"),
+        (f"[profile p]\nrole_arn = {ROLE}\n", "needs a source_profile or a credential_source"),
         (
             f"[profile p]\nrole_arn = {ROLE}\nsource_profile = gone\n",
             'The source_profile "gone" referenced in the profile "p" does not exist',
@@ -369,7 +369,7 @@ def test_a_clock_that_is_wrong_is_named_and_nothing_is_done(tmp_path: Path, seco
         bench.project(profile="studio", endpointUrl=sandbox.endpoint_url)
         ran = bench.run("apply", "--auto-approve")
         assert ran.code == 1
-        assert "set this machine's clock right" in ran.err
+        assert "correct this machine's clock" in ran.err
         assert bench.names() == []
 
 

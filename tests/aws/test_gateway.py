@@ -133,7 +133,7 @@ def test_what_aws_refuses_for_good_is_not_sent_again(status: int, code: str) -> 
 
 def test_throttling_without_end_gives_up_after_a_while_with_capped_waits() -> None:
     time = Time()
-    with faulty(THROTTLED) as server, pytest.raises(AwsError, match="refused the call for its rate") as caught:
+    with faulty(THROTTLED) as server, pytest.raises(AwsError, match="throttled by AWS") as caught:
         gateway_to(server.url, time=time).call("ListChannels", {})
     assert caught.value.calls == MAX_THROTTLED
     assert time.slept[:4] == [0.5, 1.0, 2.0, 4.0]
@@ -171,7 +171,7 @@ def test_the_message_is_found_where_the_model_has_it() -> None:
         (Said(400, b"[]"), "HTTP status 400"),
         (Said(403, b"\xff\xfe"), "HTTP status 403"),
         (Said(200, b"<html>hotel wifi</html>"), "not a JSON object"),
-        (CUT, "was cut short"),
+        (CUT, "is truncated"),
     ],
 )
 def test_an_answer_that_is_no_answer_gives_a_plain_message(answer: Said, said: str) -> None:
@@ -245,7 +245,7 @@ def test_headers_that_the_model_turns_into_members_stay_behind_even_where_botoco
 @pytest.mark.parametrize("parameters", [{"maxResult": 1}, {"filterByName": 5}])
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(parameters: dict[str, object]) -> None:
     with faulty(Said(body=b'{"channels": []}')) as server:
-        with pytest.raises(AwsError, match="botocore refuses the parameters"):
+        with pytest.raises(AwsError, match="botocore rejects the parameters"):
             gateway_to(server.url).call("ListChannels", parameters)
         assert server.asked == []
 

@@ -35,7 +35,7 @@ def test_a_code_is_asked_for_at_the_terminal_and_not_shown(bench: Bench) -> None
             screen.until(QUESTION)
             screen.type("80x\x7f0 81")
             screen.type("82\r")
-            screen.until("Only 'yes' is taken as yes")
+            screen.until("Only 'yes' will be accepted to confirm")
             screen.type("yes\n")
             assert screen.end() == 0, screen.text
     assert bench.names() == [f"c{number:02}" for number in range(8)]
@@ -76,7 +76,7 @@ def test_a_code_that_is_wrong_fails_all_targets_of_the_profile_and_is_not_asked_
             screen.type("654321\r")
             assert screen.end() == 1, screen.text
     assert screen.text.count(QUESTION) == 2
-    assert screen.text.count(f"the code of the MFA device {DEVICE} was not taken") == 3
+    assert screen.text.count(f"the code of the MFA device {DEVICE} was rejected") == 3
     assert len(giver.forms) == 1
 
 
@@ -87,7 +87,7 @@ def test_whoever_does_not_answer_can_leave_and_has_the_terminal_back(bench: Benc
             screen.until(QUESTION)
             screen.type("12\x03")
             assert screen.end() == 130, screen.text
-    assert "stopped; nothing more was started" in screen.text
+    assert "Interrupted." in screen.text
     assert "echo again: True" in screen.text
     assert giver.forms == []
 
@@ -162,7 +162,7 @@ def test_a_session_that_ends_before_the_apply_does_says_so_with_4(bench: Bench, 
         with at_terminal(bench.folder, "apply", env=bench.env) as screen:
             screen.until(QUESTION)
             screen.type("808182\r")
-            screen.until("Only 'yes' is taken as yes")
+            screen.until("Only 'yes' will be accepted to confirm")
             time.sleep(16)
             screen.type("yes\n")
             assert screen.end() == 4, screen.text

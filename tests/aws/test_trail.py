@@ -179,7 +179,7 @@ def test_a_failure_leaves_what_was_found_before_it() -> None:
         server.answers.extend([page(detail()), refused])
         trail = read(server, "UpdateChannel", "DeleteChannel")
     assert len(trail.events) == 1
-    assert trail.why_not == "CloudTrail could not be asked (InvalidTimeRangeException: no)"
+    assert trail.why_not == "cannot read CloudTrail (InvalidTimeRangeException: no)"
 
 
 def test_calls_keep_to_two_a_second() -> None:

@@ -28,7 +28,7 @@ def refused(code: str, status: int, message: str = "", operation: str = "GetChan
         (
             boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
             "PartialCredentials",
-            "a key has two halves",
+            "a key has two parts",
         ),
         (boto.ProfileNotFound(profile="nope"), "Configuration", "check profile"),
         (boto.UnauthorizedSSOTokenError(), "Credentials", "aws sso login"),

@@ -131,7 +131,7 @@ def test_a_resource_that_nobody_remembers_is_found_by_the_call_that_made_it(tmp_
         path.unlink()
     assert who(found(folder)["missing", "channel/side"]) == [("carol", "DeleteChannel")]
     sandbox.control.clear_calls()
-    assert "which resource it was is not known here" in found(folder)["missing", "channel/side"]["remark"]
+    assert "the resource's ARN is unknown" in found(folder)["missing", "channel/side"]["remark"]
 
 
 def test_it_is_said_when_asking_is_not_allowed_and_the_report_stands(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -170,7 +170,7 @@ def test_pages_are_followed_and_bounded(tmp_path: Path, sandbox: Sandbox) -> Non
     [
         (("--blame", "--blame-days", "91"), "1 to 90"),
         (("--blame", "--blame-days", "0"), "1 to 90"),
-        (("--blame-days", "3"), "--blame too"),
+        (("--blame-days", "3"), "needs --blame"),
     ],
 )
 def test_days_out_of_bounds_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

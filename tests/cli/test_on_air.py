@@ -117,7 +117,7 @@ def test_at_the_deadline_an_apply_is_incomplete_and_says_so(stage: Stage) -> Non
 
 def test_a_broadcast_is_ended_for_the_address_that_was_named_and_the_key_is_restored(stage: Stage) -> None:
     plan = stage.run("plan", "--stop-live", "channel/main")
-    assert "THE CHANNEL THEN GETS A NEW STREAM KEY" in plan.out
+    assert "THE CHANNEL GETS A NEW STREAM KEY" in plan.out
     assert "call StopStream" in plan.out
     done = stage.run("apply", "--auto-approve", "--stop-live", "channel/main")
     assert done.code == 0, done.out

@@ -94,7 +94,7 @@ def test_credentials_that_expire_in_the_middle_leave_a_report_that_is_right(tmp_
 
         result = [json.loads(line) for line in applied.out.splitlines()][-1]
         assert sum(outcome["outcome"] == "done" for outcome in result["outcomes"]) == 4
-        assert any("did not accept the credentials" in (outcome["message"] or "") for outcome in result["outcomes"])
+        assert any("rejected the credentials" in (outcome["message"] or "") for outcome in result["outcomes"])
         sandbox.control.clear_faults()
         assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
         assert len(client(sandbox.endpoint_url).list_channels()["channels"]) == 12
@@ -106,5 +106,5 @@ def test_a_clock_that_is_wrong_is_named_before_anything_is_done(tmp_path: Path) 
         sandbox.control.add_fault("skew", times=None)
         shown = run(folder, "plan", env=KEYS)
         assert shown.code == 1
-        assert "did not accept the credentials" in shown.err
+        assert "rejected the credentials" in shown.err
         assert "clock" in shown.err

@@ -80,7 +80,7 @@ def test_without_the_permission_the_documented_default_is_assumed_and_said(accou
     plan = account.run("plan")
     assert plan.code == 0
     assert "applied quotas are unknown (AccessDeniedException" in plan.out
-    assert "the documented defaults are assumed" in plan.out
+    assert "documented defaults are assumed" in plan.out
 
 
 @pytest.mark.parametrize("effect", ["error", "reset", "truncate", "html"])
@@ -91,7 +91,7 @@ def test_no_answer_or_half_an_answer_stops_no_plan(account: Account, effect: str
     plan = account.run("plan")
     assert plan.code == 0, plan.err
     assert "1 to create" in plan.out
-    assert "the documented defaults are assumed" in plan.out
+    assert "documented defaults are assumed" in plan.out
 
 
 def test_service_quotas_is_where_ivs_was_sent_by_the_environment(account: Account) -> None:

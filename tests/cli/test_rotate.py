@@ -89,13 +89,13 @@ def test_without_a_terminal_or_a_yes_nothing_is_rotated(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["stream-key/zz"], "stream-key/zz: the spec has no channel/zz"),
-        (["stream-key/b"], "says nothing of its stream key; add streamKey: {}"),
+        (["stream-key/b"], "has no streamKey in the spec; add streamKey: {}"),
         (["playback-key-pair/x"], "playback-key-pair/x is no stream key"),
         (["a"], "'a' is not an address"),
-        (["stream-key/a", "stream-key/c", "--to-file", "x"], "--to-file takes the value of one key"),
-        (["stream-key/a", "--to-file", "specs/live.yaml"], "is there already, and is not written over"),
-        (["stream-key/a", "--to-file", "nowhere/x"], "no such folder"),
-        (["stream-key/c"], "its channel is not there yet"),
+        (["stream-key/a", "stream-key/c", "--to-file", "x"], "--to-file takes one key"),
+        (["stream-key/a", "--to-file", "specs/live.yaml"], "already exists and is not overwritten"),
+        (["stream-key/a", "--to-file", "nowhere/x"], "no such directory"),
+        (["stream-key/c"], "its channel is not created yet"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_key_is_touched(tmp_path: Path, words: list[str], said: str) -> None:
@@ -125,7 +125,7 @@ def test_no_file_in_a_work_tree_that_git_would_commit(tmp_path: Path) -> None:
     run(folder, "apply", "--auto-approve")
     ran = run(folder, "rotate", "stream-key", "stream-key/a", "--to-file", "key.txt", "--auto-approve")
     assert (ran.code, made(folder)) == (1, 0)
-    assert "does not ignore it" in ran.err
+    assert "not ignored" in ran.err
     (folder / ".gitignore").write_text("*.txt\n", encoding="utf-8")
     assert run(folder, "rotate", "stream-key", "stream-key/a", "--to-file", "key.txt", "--auto-approve").code == 0
     assert (folder / "key.txt").exists()
@@ -158,7 +158,7 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
     value = value_of(folder, "a")
     assert value not in ran.out + ran.err
     said = run(folder, "drift")
-    assert (said.code, "no other key is made" in said.out) == (5, True)
+    assert (said.code, "no other key is created" in said.out) == (5, True)
     assert run(folder, "apply", "--auto-approve").code == 0
     assert held(folder)["parameterStore:/ivs/acme-live/dev/a"] == value
     assert made(folder) == 1

@@ -84,7 +84,7 @@ def test_whoever_stops_a_read_does_not_wait_for_its_end(
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
-    assert err.endswith("stopped; nothing more was started\n")
+    assert err.endswith("Interrupted.\n")
     assert looked() < CHANNELS, "at the published rate the rest would have taken half a minute"
     if verb[0] == "apply":
         assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True
@@ -109,7 +109,7 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
         err = process.stderr.read()
         assert process.wait(60) == code
     assert (
-        err == "stopped at once; calls in flight may have been carried out, and the next plan says where this ended\n"
+        err == "Interrupted. In-flight calls may have been carried out; run plan to see what is left.\n"
     )
     last = json.loads((tmp_path / "events").read_text(encoding="utf-8").splitlines()[-1])
     assert last == {"type": "error", "code": "stopped", "message": err.strip(), "exitCode": code}

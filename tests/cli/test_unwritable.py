@@ -107,7 +107,7 @@ def test_a_reader_that_leaves_in_the_middle_ends_no_apply(folder: Path, sandbox:
     here, there = os.pipe()
     with at_terminal(folder, "apply", env={}, stdout=there) as screen:
         os.close(there)
-        screen.until("Only 'yes' is taken as yes")
+        screen.until("Only 'yes' will be accepted to confirm")
         os.close(here)
         screen.type("yes\n")
         assert screen.end() == (4 if denied else 1), screen.text

@@ -107,7 +107,7 @@ def a_finding(name: str) -> Finding:
     return Finding(
         Address(KindName.CHANNEL, name),
         Standing.DRIFT,
-        "it was changed outside",
+        "modified outside",
         "arn:aws:ivs:x",
         (FieldChange("/latencyMode", "NORMAL", "LOW"),),
     )

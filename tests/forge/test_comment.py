@@ -360,7 +360,7 @@ def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, t
     (body,) = forge.bodies()
     assert "## Comparison for stack `acme-live`" in body
     assert "channel/three" in body
-    assert "Left the spec" in body
+    assert "Orphaned" in body
     assert f"Compared with: `{BASE}`" in body
 
 

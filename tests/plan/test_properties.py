@@ -275,7 +275,7 @@ def test_dependencies_come_first_and_every_selection_can_be_run(
     falling = [KINDS[action.kind].rank for action in plan.actions if action.verb is Verb.DELETE]
     assert ranks == sorted(ranks)
     assert falling == sorted(falling, reverse=True)
-    if not any("no place left" in warning for action in plan.actions for warning in action.warnings):
+    if not any("is used up" in warning for action in plan.actions for warning in action.warnings):
         Service(now).run(plan)
 
 
@@ -315,7 +315,7 @@ def test_a_plan_is_fresh_until_it_is_applied_and_stale_after(situation: tuple[De
     spec, now = situation
     plan = plan_of(spec, now)
     assert moved(plan, spec, now) == ()
-    if any("no place left" in warning for action in plan.actions for warning in action.warnings):
+    if any("is used up" in warning for action in plan.actions for warning in action.warnings):
         return
     after = Service(now).run(plan)
     assert bool(moved(plan, spec, after)) == any(action.steps for action in plan.actions)

@@ -249,7 +249,7 @@ class Account(RuleBasedStateMachine):
         replaced = {
             action.address
             for action in survey.plan.actions
-            if any("stays after its replacement" in warning for warning in action.warnings)
+            if any("is kept after its replacement" in warning for warning in action.warnings)
         }
         result = self.people[0].carry_out(survey)
         blocked = (

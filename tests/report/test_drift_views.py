@@ -96,7 +96,7 @@ def the_small_report() -> DriftReport:
         Finding(
             Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only"),
             Standing.PENDING,
-            "the spec changed since it was last applied",
+            "the spec changed since the last apply",
             an_arn(KindName.PLAYBACK_RESTRICTION_POLICY, "EuOnly000001"),
             (FieldChange("/allowedCountries", ("DE", "FR"), ("DE", "IT")),),
         ),

@@ -94,8 +94,8 @@ def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_i
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--link", "https://x"), "belong to --notify"),
-        (("--state", "x.json"), "belong to --notify"),
+        (("--link", "https://x"), "need --notify"),
+        (("--state", "x.json"), "need --notify"),
         (("--notify", "--state", "specs/live.yaml"), "--state"),
     ],
 )
@@ -111,7 +111,7 @@ def test_without_channels_there_is_nobody_to_tell(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC)
     shown = run(folder, "drift", "--notify")
     assert shown.code == 1
-    assert "names nobody to tell" in shown.err
+    assert "no receivers are configured" in shown.err
 
 
 def test_what_waits_is_not_told_unless_asked_for(tmp_path: Path) -> None:

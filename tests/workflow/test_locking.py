@@ -404,7 +404,7 @@ def test_unlock_without_any_lock_says_so(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {}})
     said = run(folder, "unlock")
     assert said.code == 1
-    assert "no target asked for has a lock" in said.err
+    assert "no selected target has a lock" in said.err
 
 
 @pytest.mark.parametrize(

@@ -303,4 +303,4 @@ def test_a_topic_that_is_not_there_fails_with_what_aws_says(clients: dict[str, A
 
 def test_without_credentials_the_channel_fails_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     (telling,) = told((Channel("topic", Way.SNS, arn="arn:aws:sns:us-west-2:123456789012:t"),), (DRIFTED,), Kept())
-    assert "no AWS credentials were found" in telling.failure
+    assert "no AWS credentials found" in telling.failure
