@@ -33,8 +33,8 @@ from reconciler.apply.claims import (
     decide,
 )
 from reconciler.errors import AwsError
-from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, KindName, comparable
-from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
+from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, comparable
+from reconciler.model.kinds import KINDS, LISTED, TAG, USERS, Kind
 from reconciler.model.values import Value
 
 UNREADABLE = "UnreadableAnswer"
@@ -61,7 +61,7 @@ def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
     """
     now = attempt.context.clock
     try:
-        attempt.call(kind.delete, {"arn": arn})
+        attempt.call(kind.delete, {kind.identifier: arn})
     except AwsError as error:
         attempt.note(error)
         if error.code == CONFLICT:
@@ -79,7 +79,7 @@ def add_missing_tags(attempt: Attempt, seen: ListedResource, tags: Mapping[str, 
     there = comparable(seen.tags)
     lacking: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
     if lacking:
-        attempt.call("TagResource", {"resourceArn": seen.arn, "tags": lacking})
+        attempt.call(TAG, {"resourceArn": seen.arn, "tags": lacking})
 
 
 def bind_existing(attempt: Attempt, lookout: NewResources, arn: str) -> dict[Address, Bound]:
@@ -90,7 +90,7 @@ def bind_existing(attempt: Attempt, lookout: NewResources, arn: str) -> dict[Add
         address = Address.parse(text)
         if address == attempt.address:
             bound[address] = Bound(arn, now)
-        elif keys := lookout.keys_of(STREAM_KEY, arn):
+        elif keys := lookout.keys_of(KINDS[address.kind], arn):
             bound[address] = Bound(keys[0].arn, now)
     return bound
 
@@ -126,9 +126,15 @@ _MAX_ROUNDS = 8
 """Times that a create is sent at all, with another apply making and withdrawing the same."""
 
 _LONGEST_PAUSE = 8.0
+_SCARCE = 3
+"""A quota up to this is easily used up by what two applies create at the same time."""
+
 _QUOTA = "ServiceQuotaExceededException"
-_KINDS_WITH_ATTEMPT = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
+_KINDS_WITH_ATTEMPT = frozenset(kind.name for kind in LISTED.values() if not kind.unique)
 """The kinds of which two may be made where one is meant. A channel has one stream key, and a public key is imported once."""
+
+_SETTLED_LAST = frozenset(kind for kind in _KINDS_WITH_ATTEMPT if not USERS[kind])
+"""The kinds that are held against rivals once, at the end of a run: nothing refers to them, and their lists may be long."""
 
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
@@ -177,13 +183,13 @@ class Creation:
         mine = self.claim.mine
         return (
             DeferredCheck(self.claim, mine, self.attempt, self.parameters)
-            if self.kind.name is KindName.CHANNEL and mine
+            if mine and self.kind.name in _SETTLED_LAST
             else None
         )
 
     def run(self) -> Mapping[Address, Bound]:
         """Make it and return the ARNs that the step brings. Raises ``AwsError`` and ``StoppedError``."""
-        if self.kind is STREAM_KEY:
+        if self.kind.born_with:
             return self._stream_key()
         if self._is_old() and self._claims(quiet=True):
             self._settle(None)
@@ -213,7 +219,7 @@ class Creation:
             self._failed(error)
             return
         self.claim.made(self.bound[self.claim.address].arn, self._now())
-        if self.kind.name is not KindName.CHANNEL:
+        if self.kind.name not in _SETTLED_LAST:
             self._settle(None)
 
     def _numbered(self) -> Mapping[str, object]:
@@ -230,7 +236,7 @@ class Creation:
         if error.ambiguous or error.code == UNREADABLE:
             self.claim.uncertain = True
             self._settle(error)
-        elif error.code == CONFLICT and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
+        elif error.code == CONFLICT and self.kind.unique:
             # A public key cannot be imported twice: an import of ours whose answer was lost holds it, or another apply's.
             self._settle(error)
         elif error.code == _QUOTA and self._claims(quiet=True):
@@ -238,7 +244,7 @@ class Creation:
         elif (
             error.code == _QUOTA
             and now - self.attempt.began < LAG_SECONDS
-            and (self.kind.quota or self._others_at_work())
+            and (self._is_scarce() or self._others_at_work())
         ):
             self.attempt.pause(self._jittered(2.0), "another apply may hold places of the quota that it will give back")
         elif why := retry_reason(self.attempt, error):
@@ -391,9 +397,13 @@ class Creation:
 
     def _is_old(self) -> bool:
         """Whether the reading is too old to rely on. Channels are looked at once, because their list is long."""
-        if self.kind.name is KindName.CHANNEL and self.lookout.looked(self.kind.name):
+        if self.kind.name in _SETTLED_LAST and self.lookout.looked(self.kind.name):
             return False
         return self.lookout.age(self.kind.name) > FRESH_SECONDS
+
+    def _is_scarce(self) -> bool:
+        """Whether so few may exist that a try which another apply withdraws may hold the last place."""
+        return self.kind.quota is not None and self.kind.quota.default <= _SCARCE
 
     def _others_at_work(self) -> bool:
         try:

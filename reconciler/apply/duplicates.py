@@ -26,7 +26,7 @@ from reconciler.apply.claims import (
 from reconciler.apply.create import Creation, DeferredCheck, bind_existing, delete_own, undecided_message
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
-from reconciler.model.kinds import CHANNEL
+from reconciler.model.kinds import KINDS
 
 _PARALLEL_CALLS = 3
 _LONGEST_PAUSE = 8.0
@@ -74,7 +74,11 @@ class _Resolver:
         """Look once and do what follows; return why to look again later, or nothing when the list is worth another look at once."""
         now = self._context.clock
         try:
-            found = self._lookout.new(CHANNEL)
+            found = {
+                Address(kind, identifier): sightings
+                for kind in dict.fromkeys(made.claim.address.kind for made in self._open)
+                for identifier, sightings in self._lookout.new(KINDS[kind]).items()
+            }
         except AwsError as error:
             # Every one of these was answered by AWS; only the look for rivals failed, and without credentials it would fail for ever.
             if not error.retryable or now() - self._began >= LAG_SECONDS:
@@ -82,14 +86,12 @@ class _Resolver:
             return "what is there could not be listed"
         for made in self._open:
             before = made.claim.since
-            made.claim.notice(found.get(made.claim.address.id, ()), now())
+            made.claim.notice(found.get(made.claim.address, ()), now())
             if made.claim.since != before:
                 self._moved = now()
         # While other claims still move, the other apply is alive: nobody withdraws what it is still busy with.
         patient = now() - self._moved < LAG_SECONDS
-        judged = [
-            (made, decide(made.claim, found.get(made.claim.address.id, ()), patient=patient)) for made in self._open
-        ]
+        judged = [(made, decide(made.claim, found.get(made.claim.address, ()), patient=patient)) for made in self._open]
         self._open = [made for made, verdict in judged if isinstance(verdict, Wait | Withdraw)]
         due = [work for made, verdict in judged if (work := self._work(made, verdict)) is not None]
         if due:
@@ -119,7 +121,7 @@ class _Resolver:
     def _withdrawn(self, made: DeferredCheck, arn: str) -> Callable[[], None]:
         def work() -> None:
             try:
-                delete_own(made.attempt, CHANNEL, made.claim, arn)
+                delete_own(made.attempt, KINDS[made.claim.address.kind], made.claim, arn)
             except AwsError:
                 made.claim.held = True  # it stays for now, and is named if it has to stay for good
 
@@ -141,7 +143,7 @@ class _Resolver:
     def _made_again(self, made: DeferredCheck) -> Callable[[], None]:
         def work() -> None:
             fresh = Attempt(made.attempt.step, made.attempt.address, self._context, self._context.clock())
-            creation = Creation.of(fresh, CHANNEL, made.parameters, self._lookout)
+            creation = Creation.of(fresh, KINDS[made.claim.address.kind], made.parameters, self._lookout)
             creation.claim.withdrawn |= made.claim.withdrawn
             try:
                 bound = creation.again()

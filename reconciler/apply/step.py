@@ -27,7 +27,8 @@ from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
-from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.kinds import KINDS, TAG
+from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
 from reconciler.model.values import thaw
@@ -57,7 +58,7 @@ def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
             ) from None
         attempt.sent += answer.calls
         attempt.request_id = answer.request_id
-        key = answer.data.get(STREAM_KEY.member)
+        key = STREAM_KEY.resource_in(answer.data)
         if isinstance(key, Mapping):
             attempt.context.channels[arn] = str(key.get("channelArn", ""))
         return
@@ -88,7 +89,7 @@ def superseded_error(attempt: Attempt, parameters: Mapping[str, object], error: 
             if key.arn != arn and key.tags.get(STACK) == lookout.stack
         ]
         for key in ours:
-            attempt.call("TagResource", {"resourceArn": key.arn, "tags": {DELIVERED: WAITING}})
+            attempt.call(TAG, {"resourceArn": key.arn, "tags": {DELIVERED: WAITING}})
     except AwsError as failure:
         attempt.note(failure)
         said = (
@@ -211,8 +212,8 @@ def _wait_until(attempt: Attempt, parameters: Mapping[str, object], until: Until
 
 
 def _state(data: Mapping[str, object], until: Until) -> str | None:
-    """Return the awaited member of the one object in an answer."""
-    for item in data.values():
+    """Return the awaited member of the one object in an answer, which may be the answer itself."""
+    for item in (data, *data.values()):
         if isinstance(item, Mapping) and until.member in item:
             return str(item[until.member])
     return None
