@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.model.address import Address
+from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import INNER, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, TargetPlan, Verb
