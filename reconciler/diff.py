@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.model.address import OWN, KindName
-from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Shape
-from reconciler.model.normalise import default_of, default_preset
+from reconciler.model.kinds import KINDS, Shape
+from reconciler.model.normalise import default_of, effective
 from reconciler.model.values import REF, Ref, Value
 
 
@@ -59,32 +59,15 @@ def compare(
             continue
         path = "/" + escape(name)
         if field.shape is Shape.OBJECT:
-            changes.extend(_inside(path, before, after, default_of(kind, name, target)))
+            changes.extend(_inside(path, before, after, default_of(field, target), field.off))
             continue
         if before is None:
-            before = default_of(kind, name, live)
+            before = default_of(field, live)
         if after is None:
-            after = default_of(kind, name, target)
+            after = default_of(field, target)
         if before != after:
             changes.append(FieldChange(path, before, after, absent_before=before is None, absent_after=after is None))
     return tuple(changes)
-
-
-def effective(
-    kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
-) -> Mapping[str, Value]:
-    """Return the desired properties, with ignored fields taken from the live resource."""
-    if not ignore:
-        return desired
-    result = {name: value for name, value in desired.items() if name not in ignore}
-    result.update((name, value) for name, value in live.items() if name in ignore)
-    chosen = result.get("preset") if kind is KindName.CHANNEL and "preset" not in ignore else None
-    # The type that is kept may accept no preset, or have the desired one as its default.
-    if chosen is not None and (
-        result.get("type") not in ADVANCED_TYPES or chosen == default_preset(result.get("type"))
-    ):
-        del result["preset"]
-    return result
 
 
 def compare_tags(
@@ -131,12 +114,12 @@ def unescape(token: str) -> str:
 _Plain: TypeAlias = "bool | int | str | tuple[_Plain, ...] | dict[str, _Plain] | None"
 
 
-def _inside(path: str, before: Value, after: Value, default: Value) -> list[FieldChange]:
+def _inside(path: str, before: Value, after: Value, default: Value, off: Value) -> list[FieldChange]:
     """Return the differences inside an object. Absent members have the default value, if the object has a default."""
     left = before if isinstance(before, Mapping) else {}
     right = after if isinstance(after, Mapping) else {}
     assumed = default if isinstance(default, Mapping) else {}
-    left, right = _filled(left, right, assumed), _filled(right, left, assumed)
+    left, right = _filled(left, right, assumed, off), _filled(right, left, assumed, off)
     return [
         FieldChange(
             path + "".join("/" + escape(token) for token in tokens),
@@ -149,9 +132,11 @@ def _inside(path: str, before: Value, after: Value, default: Value) -> list[Fiel
     ]
 
 
-def _filled(side: Mapping[str, Value], other: Mapping[str, Value], assumed: Mapping[str, Value]) -> Mapping[str, Value]:
+def _filled(
+    side: Mapping[str, Value], other: Mapping[str, Value], assumed: Mapping[str, Value], off: Value
+) -> Mapping[str, Value]:
     """Add the default of each member that only the other side has, unless this side is disabled and has no such member."""
-    if side.get("recordingMode") == "DISABLED":
+    if side == off:
         return side
     return {**{key: assumed[key] for key in other if key in assumed}, **side}
 

@@ -74,7 +74,7 @@ class AwsError(ReconcilerError):
     ``code`` is AWS's own error code, or a short word of ours for failures below HTTP (``ConnectionError``, ``ReadTimeout``, ``NoCredentials``).
     ``ambiguous`` says that the request may have been carried out although no answer came.
     ``retryable`` says that the same call may succeed later.
-    ``calls`` counts the requests that were sent before giving up.
+    ``calls`` counts the requests that were sent before giving up. ``service`` is the IAM prefix of the service called.
     """
 
     def __init__(
@@ -88,7 +88,9 @@ class AwsError(ReconcilerError):
         retryable: bool = False,
         ambiguous: bool = False,
         calls: int = 1,
+        service: str = "ivs",
     ) -> None:
+        self.service = service
         self.operation = operation
         self.code = code
         self.status = status

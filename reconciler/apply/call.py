@@ -11,7 +11,7 @@ from reconciler.apply.claims import NewResources
 from reconciler.apply.events import StepStarted, StepWaiting
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, Service
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Result, Step, StepOutcome
@@ -50,7 +50,7 @@ class Answer(Protocol):
 class WriteCalls(Protocol):
     """Calls to AWS, as the executor needs them. Raises ``AwsError``."""
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         """Send one call."""
 
 
@@ -114,7 +114,7 @@ class Attempt:
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
         """Send one call and count its requests. Raises ``AwsError``, whose requests are not counted yet."""
-        answer = self.context.calls.call(operation, parameters)
+        answer = self.context.calls.call(operation, parameters, KINDS[self.address.kind].service)
         self.calls += answer.calls
         self.request_id = answer.request_id
         return answer

@@ -31,8 +31,8 @@ from reconciler.apply.claims import (
     decide,
 )
 from reconciler.errors import AwsError
-from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, KindName, comparable
-from reconciler.model.kinds import KINDS, STREAM_KEY, Kind
+from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, comparable
+from reconciler.model.kinds import KINDS, LISTED, TAG, USERS, Kind
 from reconciler.model.values import Value
 
 FRESH_SECONDS = 30.0
@@ -55,8 +55,14 @@ _MAX_SENDS = 8
 
 _LONGEST_DELAY = 8.0
 
-_KINDS_WITH_ATTEMPT = frozenset(KindName) - {KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR}
+_KINDS_WITH_ATTEMPT = frozenset(kind.name for kind in LISTED.values() if not kind.unique)
 """Kinds of which two resources may be created for one address. A channel has one stream key, and a public key is imported once."""
+
+_CHECKED_LAST = frozenset(kind for kind in _KINDS_WITH_ATTEMPT if not USERS[kind])
+"""Kinds that are checked for duplicates once, at the end of a run: nothing refers to them, and their lists may be long."""
+
+_SCARCE = 3
+"""A quota up to this is easily used up by what two applies create at the same time."""
 
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
@@ -103,13 +109,13 @@ class Creation:
     @property
     def deferred(self) -> DeferredCheck | None:
         """The check for duplicates that is left to the end of the apply. Only a stream key refers to a channel, so channels can wait for it."""
-        if self.kind.name is not KindName.CHANNEL or not self.claim.own:
+        if self.kind.name not in _CHECKED_LAST or not self.claim.own:
             return None
         return DeferredCheck(self.claim, self.claim.own, self.attempt, self.parameters)
 
     def run(self) -> Mapping[Address, Bound]:
         """Create the resource and return the ARNs that the step returns. Raises ``AwsError`` and ``InterruptedStepError``."""
-        if self.kind is STREAM_KEY:
+        if self.kind.born_with:
             return self._create_stream_key()
         return self._create(list_first=self._is_plan_old())
 
@@ -140,7 +146,7 @@ class Creation:
             self._handle(error)
             return
         self.claim.record_create(self.bound[self.claim.address].arn, self._now())
-        if self.kind.name is not KindName.CHANNEL:
+        if self.kind.name not in _CHECKED_LAST:
             self._settle(None)
 
     def _handle(self, error: AwsError) -> None:
@@ -150,7 +156,7 @@ class Creation:
         if error.ambiguous or error.code == UNREADABLE:
             self.claim.uncertain = True
             self._settle(error)
-        elif error.code == CONFLICT and self.kind.name is KindName.PLAYBACK_KEY_PAIR:
+        elif error.code == CONFLICT and self.kind.unique:
             # A public key cannot be imported twice: an import of ours whose answer was lost holds it, or another apply's.
             self._settle(error)
         elif error.code == _QUOTA and self._is_claimed():
@@ -158,7 +164,7 @@ class Creation:
         elif (
             error.code == _QUOTA
             and now - self.attempt.began < LAG_SECONDS
-            and (self.kind.quota or self._others_create())
+            and (self._is_scarce() or self._others_create())
         ):
             self.attempt.wait(self._jittered(2.0), "another apply may free some of the quota")
         elif why := retry_reason(self.attempt, error):
@@ -307,9 +313,13 @@ class Creation:
 
     def _is_plan_old(self) -> bool:
         """Whether the plan's list is too old to rely on. Channels are listed only once, because their list is long."""
-        if self.kind.name is KindName.CHANNEL and self.new_resources.was_listed(self.kind.name):
+        if self.kind.name in _CHECKED_LAST and self.new_resources.was_listed(self.kind.name):
             return False
         return self.new_resources.age(self.kind.name) > FRESH_SECONDS
+
+    def _is_scarce(self) -> bool:
+        """Whether the quota is so small that a create which another apply deletes again may use the last of it."""
+        return self.kind.quota is not None and self.kind.quota.default <= _SCARCE
 
     def _others_create(self) -> bool:
         """Whether another apply of this stack creates resources of this kind."""
@@ -353,7 +363,7 @@ def bind_existing(attempt: Attempt, new_resources: NewResources, arn: str) -> di
         address = Address.parse(text)
         if address == attempt.address:
             bound[address] = Bound(arn, now)
-        elif keys := new_resources.stream_keys(STREAM_KEY, arn):
+        elif keys := new_resources.stream_keys(KINDS[address.kind], arn):
             bound[address] = Bound(keys[0].arn, now)
     return bound
 
@@ -363,7 +373,7 @@ def add_missing_tags(attempt: Attempt, resource: ListedResource, tags: Mapping[s
     there = comparable(resource.tags)
     missing: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
     if missing:
-        attempt.call("TagResource", {"resourceArn": resource.arn, "tags": missing})
+        attempt.call(TAG, {"resourceArn": resource.arn, "tags": missing})
 
 
 def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
@@ -373,7 +383,7 @@ def delete_own(attempt: Attempt, kind: Kind, claim: Claim, arn: str) -> bool:
     """
     now = attempt.context.clock
     try:
-        attempt.call(kind.delete, {"arn": arn})
+        attempt.call(kind.delete, {kind.identifier: arn})
     except AwsError as error:
         attempt.count(error)
         if error.code == CONFLICT:

@@ -26,7 +26,7 @@ from reconciler.apply.claims import (
 from reconciler.apply.create import Creation, DeferredCheck, bind_existing, delete_own, undecided_message
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
-from reconciler.model.kinds import CHANNEL
+from reconciler.model.kinds import KINDS
 
 _PARALLEL_CALLS = 3
 _LONGEST_DELAY = 8.0
@@ -76,7 +76,11 @@ class _Resolver:
         """List once and act on it; return why to wait before the next list, or nothing to list again at once."""
         now = self._context.clock
         try:
-            found = self._new_resources.list_kind(CHANNEL)
+            found = {
+                Address(kind, identifier): resources
+                for kind in dict.fromkeys(check.claim.address.kind for check in self._open)
+                for identifier, resources in self._new_resources.list_kind(KINDS[kind]).items()
+            }
         except AwsError as error:
             # AWS answered each of these creates; only the check failed, and without credentials it would fail for ever.
             if not error.retryable or now() - self._began >= LAG_SECONDS:
@@ -84,13 +88,13 @@ class _Resolver:
             return "listing failed"
         for check in self._open:
             before = check.claim.changed_at
-            check.claim.record_list(found.get(check.claim.address.id, ()), now())
+            check.claim.record_list(found.get(check.claim.address, ()), now())
             if check.claim.changed_at != before:
                 self._changed_at = now()
         # While other claims change, the other apply is alive: nothing is deleted that it still works on.
         patient = now() - self._changed_at < LAG_SECONDS
         verdicts = [
-            (check, decide(check.claim, found.get(check.claim.address.id, ()), patient=patient)) for check in self._open
+            (check, decide(check.claim, found.get(check.claim.address, ()), patient=patient)) for check in self._open
         ]
         self._open = [check for check, verdict in verdicts if isinstance(verdict, Wait | DeleteOwn)]
         calls = [call for check, verdict in verdicts if (call := self._call_for(check, verdict)) is not None]
@@ -120,7 +124,7 @@ class _Resolver:
 
     def _delete(self, check: DeferredCheck, arn: str) -> None:
         try:
-            delete_own(check.attempt, CHANNEL, check.claim, arn)
+            delete_own(check.attempt, KINDS[check.claim.address.kind], check.claim, arn)
         except AwsError:
             check.claim.delete_refused = True  # it is kept for now, and named in the outcome if it has to stay
 
@@ -135,7 +139,7 @@ class _Resolver:
 
     def _create_again(self, check: DeferredCheck) -> None:
         attempt = Attempt(check.attempt.step, check.attempt.address, self._context, self._context.clock())
-        creation = Creation.of(attempt, CHANNEL, check.parameters, self._new_resources)
+        creation = Creation.of(attempt, KINDS[check.claim.address.kind], check.parameters, self._new_resources)
         creation.claim.deleted |= check.claim.deleted
         try:
             bound = dict(creation.run_again())

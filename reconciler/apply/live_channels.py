@@ -14,11 +14,11 @@ from reconciler.apply.call import CONFLICT, IN_USE_SECONDS, Answer, Attempt, Con
 from reconciler.apply.events import StepStarted, StepWaiting
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
-from reconciler.model.kinds import CHANNEL
+from reconciler.model.kinds import KINDS
 from reconciler.model.resource import Stream
 from reconciler.plan.plan import Result, Step, StepOutcome
 
-_INTERRUPTING = frozenset({CHANNEL.update, CHANNEL.delete})
+_INTERRUPTING = frozenset(operation for kind in KINDS.values() if kind.live for operation in (kind.update, kind.delete))
 _REFUSALS = frozenset({400, 409})
 """Statuses with which IVS may refuse to change a live channel: the service model documents a conflict, and promises nothing."""
 
@@ -41,7 +41,7 @@ def stream_end_reason(attempt: Attempt, parameters: Mapping[str, object], error:
     """Return why a refused call may soon succeed because a stream has just ended, or ``None``. Raises ``ChannelLiveError`` while one is active."""
     if attempt.step.operation not in _INTERRUPTING or error.status not in _REFUSALS:
         return None
-    arn = str(parameters.get("arn"))
+    arn = str(parameters.get(KINDS[attempt.address.kind].identifier))
     try:
         stream = _active_streams(attempt.call).get(arn)
     except AwsError:

@@ -25,7 +25,8 @@ from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
-from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.kinds import KINDS, TAG
+from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
 from reconciler.model.values import thaw
@@ -138,7 +139,7 @@ def _wait_until(attempt: Attempt, parameters: Mapping[str, object], until: Until
 
 def _state(data: Mapping[str, object], until: Until) -> str | None:
     """Return the awaited member of the one object in an answer."""
-    for item in data.values():
+    for item in (data, *data.values()):
         if isinstance(item, Mapping) and until.member in item:
             return str(item[until.member])
     return None
@@ -176,7 +177,7 @@ def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
             ) from None
         attempt.calls += answer.calls
         attempt.request_id = answer.request_id
-        key = answer.data.get(STREAM_KEY.member)
+        key = STREAM_KEY.resource_in(answer.data)
         if isinstance(key, Mapping):
             attempt.context.key_channels[arn] = str(key.get("channelArn", ""))
         return
@@ -207,7 +208,7 @@ def superseded_error(attempt: Attempt, parameters: Mapping[str, object], error: 
             if key.arn != arn and key.tags.get(STACK) == new_resources.stack
         ]
         for key in keys:
-            attempt.call("TagResource", {"resourceArn": key.arn, "tags": {DELIVERED: WAITING}})
+            attempt.call(TAG, {"resourceArn": key.arn, "tags": {DELIVERED: WAITING}})
     except AwsError as failure:
         attempt.count(failure)
         advice = f"which may hold the wrong value now ({failure}); rotate the key again when no other apply is running"

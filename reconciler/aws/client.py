@@ -1,4 +1,4 @@
-"""The gateway to the IVS API: sends one call, paced and retried, and returns its answer without secrets.
+"""The gateway to the APIs of the services that have kinds: sends one call, paced and retried, and returns its answer without secrets.
 
 Every failure becomes an ``AwsError``. botocore's own retries are off: they would send a create twice when only its answer was lost,
 and would spend the rate that the pacer saves. Operations are names and parameters plain JSON.
@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from reconciler import logs
-from reconciler.aws.limiter import NOT_FOUND, Pacer, Repeat, class_of, is_throttle, may_repeat, pause
+from reconciler.aws.limiter import NOT_FOUND, Pacer, class_of, is_throttle, may_repeat, pause
 from reconciler.errors import AwsError
-from reconciler.model.kinds import STREAM_KEY
+from reconciler.model.kinds import OPERATIONS, SERVICES, Repeat, Service
+from reconciler.model.kinds.ivs import STREAM_KEY
 
 
 class Answer(NamedTuple):
@@ -35,8 +36,8 @@ class Answer(NamedTuple):
 class ReadCalls(Protocol):
     """Sends calls: an operation and its parameters in, an answer out. Raises ``AwsError``."""
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
-        """Send one call."""
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
+        """Send one call to a service; ``None`` is IVS."""
         ...
 
 
@@ -94,6 +95,7 @@ class IvsGateway:
     """Calls one account and region through one botocore client. Thread-safe.
 
     ``pacer`` is ``None`` if no rate has to be kept. ``draw`` returns random numbers from 0 to 1 for the jitter of waits.
+    ``siblings`` returns the gateway of another service to the same account and region, by the name of its client.
     """
 
     def __init__(
@@ -105,8 +107,11 @@ class IvsGateway:
         draw: Callable[[], float] = random.random,
         connections: int = MAX_CONNECTIONS,
         on_request: OnRequest | None = None,
+        siblings: Callable[[str], IvsGateway] | None = None,
     ) -> None:
         self._client = client
+        self._service: str = client.meta.service_model.service_name
+        self._siblings = siblings
         self._methods: Mapping[str, str] = {
             operation: method for method, operation in client.meta.method_to_api_mapping.items()
         }
@@ -117,8 +122,10 @@ class IvsGateway:
         self._slots = threading.BoundedSemaphore(connections)
         self._dropped: dict[str, tuple[Path, ...]] = {}
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         """Send a call, retry it where that is safe, and return its answer. Raises ``AwsError``, with the number of requests sent in ``calls``."""
+        if service is not None and (other := self._other(service.client)):
+            return other.call(operation, parameters)
         return self._call(operation, parameters)
 
     def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
@@ -136,7 +143,7 @@ class IvsGateway:
         return answer
 
     def _call(self, operation: str, parameters: Mapping[str, object], secrets: list[str] | None = None) -> Answer:
-        repeat = class_of(operation)
+        repeat = class_of(self._service, operation)
         calls = 0
         while True:
             if self._pacer is not None:
@@ -172,9 +179,14 @@ class IvsGateway:
                 return Answer(data, request_id, calls)
             self._sleep(seconds)
 
-    def pace(self, operation: str) -> float | None:
-        """Return the current pace of an operation in calls a second, or ``None`` without a pacer."""
+    def pace(self, service: str, operation: str) -> float | None:
+        """Return the current pace of an operation in calls a second, or ``None`` without a pacer. ``service`` is the name of its client."""
+        if other := self._other(service):
+            return other.pace(service, operation)
         return None if self._pacer is None else self._pacer.rate(operation)
+
+    def _other(self, service: str) -> IvsGateway | None:
+        return None if service == self._service or self._siblings is None else self._siblings(service)
 
     def _send(
         self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
@@ -186,22 +198,34 @@ class IvsGateway:
 
         method = self._methods.get(operation)
         if method is None:
-            raise AwsError(
-                f"the installed botocore does not know the IVS operation {operation}; install a newer one",
-                operation=operation,
-                code="UnknownOperation",
-            )
+            raise self._unknown(operation)
         try:
             with self._slots:
                 data: dict[str, Any] = getattr(self._client, method)(**parameters)
         except BOTO_ERRORS as error:
-            raise to_aws_error(error, operation, writes=writes) from None
+            raise to_aws_error(error, operation, writes=writes, service=self._prefix) from None
         metadata = data.pop("ResponseMetadata", {})
-        if secrets is not None and isinstance(value := data.get(STREAM_KEY.member, {}).get("value"), str):
+        if secrets is not None and isinstance(
+            value := (STREAM_KEY.resource_in(data) or {}).get(STREAM_KEY.value_member), str
+        ):
             secrets.append(value)
         for path in self._paths(operation):
             drop(data, path)
         return data, str(metadata.get("RequestId") or "")
+
+    @property
+    def _prefix(self) -> str:
+        return SERVICES[self._service].prefix if self._service in SERVICES else self._service
+
+    def _unknown(self, operation: str) -> AwsError:
+        """Return why there is no such operation: the installed botocore is too old, or the call was meant for another service."""
+        title = SERVICES[self._service].title if self._service in SERVICES else self._service
+        owner = next((SERVICES[client] for client, name in OPERATIONS if name == operation), None)
+        if owner is None or owner.client == self._service:
+            said = f"the installed botocore does not know the {title} operation {operation}; install a newer one"
+            return AwsError(said, operation=operation, code="UnknownOperation", service=self._prefix)
+        said = f"{operation} is an operation of {owner.title} and was sent to {title}"
+        return AwsError(said, operation=operation, code="WrongService", service=self._prefix)
 
     def _paths(self, operation: str) -> tuple[Path, ...]:
         paths = self._dropped.get(operation)

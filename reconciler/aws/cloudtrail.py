@@ -20,18 +20,20 @@ from reconciler.aws.limiter import Pacers
 from reconciler.aws.session import SESSION_NAME
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK
+from reconciler.model.kinds import KINDS, SERVICES
 from reconciler.model.observed import Event, Trail
 
+SERVICE = "cloudtrail"
 LOOKUP = "LookupEvents"
-PACERS = Pacers(rates={LOOKUP: 2.0})
+PACERS = Pacers(rates={(SERVICE, LOOKUP): 2.0})
 """The pacers of this process for CloudTrail, which has a rate of its own."""
 
 PAGES = 20
 """Most pages read of one operation."""
 
 _PAGE_SIZE = 50
-_SOURCE = "ivs.amazonaws.com"
-_NAMED = ("arn", "channelArn", "resourceArn")
+_SOURCES = frozenset(f"{service.prefix}.amazonaws.com" for service in SERVICES.values())
+_NAMED = (*dict.fromkeys(kind.identifier for kind in KINDS.values()), "channelArn", "resourceArn")
 _CLIENTS = (
     ("terraform", "Terraform"),
     ("opentofu", "OpenTofu"),
@@ -93,7 +95,7 @@ def _event(row: Mapping[str, Any]) -> Event | None:
         detail = json.loads(row.get("CloudTrailEvent") or "")
     except ValueError:
         return None
-    if not isinstance(detail, dict) or detail.get("eventSource") != _SOURCE or detail.get("errorCode"):
+    if not isinstance(detail, dict) or detail.get("eventSource") not in _SOURCES or detail.get("errorCode"):
         return None
     given, made = _mapping(detail.get("requestParameters")), _mapping(detail.get("responseElements"))
     who = _mapping(detail.get("userIdentity"))
@@ -108,7 +110,9 @@ def _event(row: Mapping[str, Any]) -> Event | None:
         ours=_is_ours(detail, who),
         arns=frozenset(unquote(str(given[name])) for name in _NAMED if isinstance(given.get(name), str)),
         made=frozenset(
-            str(part["arn"]) for part in made.values() if isinstance(part, dict) and isinstance(part.get("arn"), str)
+            str(part["arn"])
+            for part in (made, *made.values())
+            if isinstance(part, dict) and isinstance(part.get("arn"), str)
         ),
         fields=frozenset(_fields(given)) if given else None,
         owner=(named[0], named[1]) if isinstance(named[0], str) and isinstance(named[1], str) else None,

@@ -7,6 +7,7 @@ Importing this module is cheap; botocore is loaded when a connection is opened.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.aws.client import Answer
 from reconciler.errors import AwsError, UsageError
+from reconciler.model.kinds.ivs import IVS
 from reconciler.model.observed import Trail
 from reconciler.model.quotas import Applied
 from reconciler.model.target import HOME_REGIONS, Sink, Target
@@ -75,7 +77,7 @@ def connect(
         try:
             session = open_session(target, endpoint)
             sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
-            ivs = stack.enter_context(closing(open_client(session, "ivs", target, endpoint, MAX_CONNECTIONS)))
+            ivs = stack.enter_context(closing(open_client(session, IVS.client, target, endpoint, MAX_CONNECTIONS)))
         except BOTO_ERRORS as error:
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
@@ -88,7 +90,25 @@ def connect(
                 operation="GetCallerIdentity",
                 code="AccountMismatch",
             )
-        pacer = (pacers or OURS).of(account_id, target.region, ivs.meta.endpoint_url) if target.paced else None
+        gateways: dict[str, IvsGateway] = {}
+        opening = threading.RLock()
+
+        def gateway_of(service: str) -> IvsGateway:
+            """Return the gateway of a service that has kinds, opened when it is first needed."""
+            with opening:
+                if service not in gateways:
+                    client = ivs
+                    if service != IVS.client:
+                        asked = endpoint or _neighbour(ivs.meta.endpoint_url, service.upper().replace("-", "_"))
+                        client = stack.enter_context(
+                            closing(open_client(session, service, target, asked, MAX_CONNECTIONS))
+                        )
+                    url = client.meta.endpoint_url
+                    pacer = (pacers or OURS).of(account_id, target.region, url, service) if target.paced else None
+                    gateways[service] = IvsGateway(
+                        client, pacer=pacer, sleep=sleep, on_request=on_request, siblings=gateway_of
+                    )
+                return gateways[service]
 
         def quotas() -> Applied:
             asked = endpoint or _neighbour(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
@@ -97,13 +117,13 @@ def connect(
             )
 
         def trail(operations: Sequence[str], since: datetime) -> Trail:
-            from reconciler.aws.cloudtrail import PACERS, read_trail
+            from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
 
             client = open_client(
-                session, "cloudtrail", target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
+                session, SERVICE, target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
             )
             with closing(client):
-                own = PACERS.of(account_id, target.region, client.meta.endpoint_url) if target.paced else None
+                own = PACERS.of(account_id, target.region, client.meta.endpoint_url, SERVICE) if target.paced else None
                 return read_trail(
                     IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request),
                     operations,
@@ -111,7 +131,7 @@ def connect(
                     datetime.now(UTC),
                 )
 
-        gateway = IvsGateway(ivs, pacer=pacer, sleep=sleep, on_request=on_request)
+        gateway = gateway_of(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
         courier = Courier(
             gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep

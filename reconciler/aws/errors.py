@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import CredentialsUnavailable, NoCode, Wanted
 from reconciler.errors import AwsError
-from reconciler.model.kinds import Kind
+from reconciler.model.kinds import SERVICES, Kind
 from reconciler.terminal import harmless
 
 DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
@@ -65,12 +65,13 @@ def joined(errors: Sequence[AwsError]) -> AwsError:
         request_id=first.request_id,
         retryable=first.retryable,
         calls=first.calls,
+        service=first.service,
     )
 
 
 def _explained(error: AwsError) -> str:
     if error.code in DENIED_CODES:
-        return f"missing permission ivs:{error.operation}: {error}"
+        return f"missing permission {error.service}:{error.operation}: {error}"
     return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"
 
 
@@ -95,7 +96,9 @@ CREDENTIAL_CODES = frozenset(
 )
 """Error codes of rejected credentials (API reference, page "Common errors", and STS)."""
 
-_NAMES = {"ivs": "IVS", "secretsmanager": "Secrets Manager", "ssm": "Parameter Store"}
+_NAMES = {"secretsmanager": "Secrets Manager", "ssm": "Parameter Store"} | {
+    service.prefix: service.title for service in SERVICES.values()
+}
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
@@ -226,6 +229,7 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
         request_id=request_id,
         retryable=throttled or (failed and known),
         ambiguous=writes and failed and known and not throttled,
+        service=service,
     )
 
 

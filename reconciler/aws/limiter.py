@@ -22,11 +22,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import assert_never
 
 from reconciler.errors import AwsError
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import OPERATIONS, Repeat
+from reconciler.model.kinds.ivs import IVS
 from reconciler.model.quotas import RATES, pace_of
 
 _GIVE_WAY = 0.97
@@ -70,13 +70,19 @@ class _Lane:
 
 
 class Pacer:
-    """Spaces the calls of each operation. Thread-safe."""
+    """Spaces the calls of each operation of a service. Thread-safe."""
 
     def __init__(
-        self, *, clock: Callable[[], float], sleep: Callable[[float], None], rates: Mapping[str, float] = RATES
+        self,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        service: str = IVS.client,
+        rates: Mapping[tuple[str, str], float] = RATES,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._service = service
         self._rates = rates
         self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Lock()
@@ -126,33 +132,33 @@ class Pacer:
     def _lane(self, operation: str) -> _Lane:
         lane = self._lanes.get(operation)
         if lane is None:
-            pace = pace_of(operation, self._rates)
+            pace = pace_of(self._service, operation, self._rates)
             lane = self._lanes[operation] = _Lane(ceiling=pace, rate=pace)
         return lane
 
 
 class Pacers:
-    """One pacer for each account and region of one service address, where AWS counts calls. Thread-safe."""
+    """One pacer for each account, region and service of one address, where AWS counts calls. Thread-safe."""
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        rates: Mapping[str, float] = RATES,
+        rates: Mapping[tuple[str, str], float] = RATES,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
         self._rates = rates
-        self._pacers: dict[tuple[str, str, str], Pacer] = {}
+        self._pacers: dict[tuple[str, str, str, str], Pacer] = {}
         self._lock = threading.Lock()
 
-    def of(self, account_id: str, region: str, endpoint_url: str) -> Pacer:
-        """Return the pacer of an account and region. All addresses of AWS share one, as AWS counts them together."""
-        key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"))
+    def of(self, account_id: str, region: str, endpoint_url: str, service: str = IVS.client) -> Pacer:
+        """Return the pacer of a service in an account and region. All addresses of AWS share one, as AWS counts them together."""
+        key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"), service)
         with self._lock:
             if key not in self._pacers:
-                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep, rates=self._rates)
+                self._pacers[key] = Pacer(clock=self._clock, sleep=self._sleep, service=service, rates=self._rates)
             return self._pacers[key]
 
 
@@ -191,44 +197,15 @@ _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
 
 
-class Repeat(Enum):
-    """The effect of sending a call twice."""
-
-    READ = "read"
-    """Changes nothing."""
-    SAME = "same"
-    """The second call sets the same value."""
-    DELETE = "delete"
-    """The second call finds nothing."""
-    ONCE = "once"
-    """The second call has its effect again."""
+_OTHER_READS = frozenset({("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), ("cloudtrail", "LookupEvents")})
+"""Operations of services that have no kinds, and that change nothing."""
 
 
-_CLASSES: Mapping[str, Repeat] = {
-    **{operation: Repeat.READ for kind in KINDS.values() for operation in (kind.get, kind.list)},
-    **dict.fromkeys(
-        (
-            "BatchGetChannel",
-            "BatchGetStreamKey",
-            "ListTagsForResource",
-            "GetStream",
-            "ListStreams",
-            "GetStreamSession",
-            "ListStreamSessions",
-        ),
-        Repeat.READ,
-    ),
-    **dict.fromkeys(("GetCallerIdentity", "AssumeRole", "LookupEvents"), Repeat.READ),
-    **{kind.update: Repeat.SAME for kind in KINDS.values() if kind.update is not None},
-    **dict.fromkeys(("TagResource", "UntagResource", "StopStream"), Repeat.SAME),
-    **{kind.delete: Repeat.DELETE for kind in KINDS.values()},
-    **{kind.create: Repeat.ONCE for kind in KINDS.values()},
-}
-
-
-def class_of(operation: str) -> Repeat:
+def class_of(service: str, operation: str) -> Repeat:
     """Return the effect of repeating an operation; an unknown one is assumed to have its effect again."""
-    return _CLASSES.get(operation, Repeat.ONCE)
+    if (known := OPERATIONS.get((service, operation))) is not None:
+        return known.repeat
+    return Repeat.READ if (service, operation) in _OTHER_READS else Repeat.ONCE
 
 
 def is_throttle(error: AwsError) -> bool:

@@ -18,9 +18,10 @@ from reconciler.aws.errors import DENIED_CODES, joined, unreadable
 from reconciler.aws.reader import Item, read_streams, whole_list
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import CHANNEL, KINDS, STREAM_KEY, Kind
+from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
+from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS, IVS
 from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
-from reconciler.model.quotas import CONCURRENT_STREAMS, CONCURRENT_VIEWS, QUOTAS, Applied, Quota
+from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import Stream
 
 _WORKERS = 4
@@ -30,7 +31,7 @@ def read_overview(
     calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str
 ) -> Overview:
     """Read what there is. Raises ``AwsError``; failures of several lists come as one."""
-    kinds = [CHANNEL, *(kind for kind in KINDS.values() if kind not in (CHANNEL, STREAM_KEY))]
+    kinds = sorted(LISTED.values(), key=lambda kind: not kind.live)  # the channels are the longest list
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="overview") as pool:
         lists = {kind.name: pool.submit(_listed, calls, kind) for kind in kinds}
         looking = pool.submit(_streams, calls)
@@ -46,7 +47,7 @@ def read_overview(
     if isinstance(streams, str):
         notes.insert(0, f"live channels are unknown: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
-    on_air = _broadcasts(streams, found[KindName.CHANNEL], stack) if isinstance(streams, Mapping) else None
+    on_air = _broadcasts(streams, found[CHANNEL.name], stack) if isinstance(streams, Mapping) else None
     return Overview(name, account_id, region, counts, on_air, _used(counts, streams, applied), tuple(notes))
 
 
@@ -56,7 +57,7 @@ def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
         return list(whole_list(calls, kind, {}))
     except AwsError as error:
         if error.code in DENIED_CODES:
-            return f"missing permission ivs:{kind.list}"
+            return f"missing permission {kind.service.prefix}:{kind.list}"
         return unreadable(kind, error, needed=False) or error
 
 
@@ -85,7 +86,7 @@ def _broadcasts(
 def _broadcast(stream: Stream, channel: Item, stack: str) -> Broadcast:
     tags = channel.get("tags") or {}
     ours = tags.get(STACK) == stack and tags.get(ID)
-    return Broadcast(stream, Address(KindName.CHANNEL, str(tags[ID])) if ours else None, str(channel.get("name") or ""))
+    return Broadcast(stream, Address(CHANNEL.name, str(tags[ID])) if ours else None, str(channel.get("name") or ""))
 
 
 def _used(counts: tuple[KindCount, ...], streams: object, applied: Applied) -> tuple[QuotaCount, ...]:
@@ -104,7 +105,6 @@ def _quota(name: str, used: int, quota: Quota, applied: Applied) -> QuotaCount:
     return QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
 
 
-SERVICE = "ivs"
 _PAGES = 20
 
 
@@ -118,7 +118,7 @@ def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run t
         with closing(client):
             for _ in range(_PAGES):
                 answer = client.list_service_quotas(
-                    ServiceCode=SERVICE, MaxResults=100, **({"NextToken": token} if token else {})
+                    ServiceCode=IVS.prefix, MaxResults=100, **({"NextToken": token} if token else {})
                 )
                 found.update(
                     (str(row["QuotaCode"]), int(row["Value"]))

@@ -31,7 +31,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.errors import denied, joined, unreadable
@@ -39,7 +39,8 @@ from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
 from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable
-from reconciler.model.kinds import FIELDS, KINDS, STREAM_KEY, Kind, Shape
+from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, born_in
+from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
 from reconciler.model.values import Value
@@ -81,27 +82,37 @@ Item = Mapping[str, Any]
 """One resource as an answer holds it."""
 
 
+class Pages(NamedTuple):
+    """A list operation: the key of the list in its answers, the page size, and the service; ``None`` is IVS."""
+
+    operation: str
+    members: str
+    size: int
+    service: Service | None = None
+
+    @classmethod
+    def of(cls, kind: Kind) -> Pages:
+        """Return the list operation of a kind."""
+        return cls(kind.list, kind.members, kind.page_size, kind.service)
+
+
 def items(
-    calls: ReadCalls,
-    operation: str,
-    members: str,
-    page_size: int,
-    parameters: Mapping[str, object],
-    stop: threading.Event,
+    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object], stop: threading.Event
 ) -> Iterator[list[Item]]:
     """Yield the items of each page, each ARN once.
 
     A token that AWS does not take any more starts the list over, once; items seen before are not repeated then.
     Raises ``AwsError``. Ends early when ``stop`` is set.
     """
+    operation, members, size, service = pages
     seen: set[str] = set()
     used: set[str] = set()
     token = ""
     restarted = False
     while not stop.is_set():
-        request = {**parameters, "maxResults": page_size, **({"nextToken": token} if token else {})}
+        request = {**parameters, "maxResults": size, **({"nextToken": token} if token else {})}
         try:
-            data = calls.call(operation, request).data
+            data = calls.call(operation, request, service).data
         except AwsError as error:
             if not token or restarted or error.status != 400:
                 raise
@@ -124,11 +135,7 @@ def items(
 
 def whole_list(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
     """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
-    return (
-        item
-        for page in items(calls, kind.list, kind.members, kind.page_size, parameters, threading.Event())
-        for item in page
-    )
+    return (item for page in items(calls, Pages.of(kind), parameters, threading.Event()) for item in page)
 
 
 def _fresh(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
@@ -157,6 +164,7 @@ class ReadRequest:
     ``adopt_names`` are, for each kind, names under which an unowned resource may be adopted; ``full_arns`` are single resources to read whatever they are.
     Both are read in full, like our own. ``everything`` reads every resource in full, for an export.
     ``needed`` are the kinds that the spec has; of these, only one that the caller may not read may stay unreadable.
+    ``kinds`` are the kinds to read; nothing is said about the others. Stream keys are read with their channels.
     """
 
     stack: str
@@ -166,6 +174,7 @@ class ReadRequest:
     needed: frozenset[KindName] = frozenset()
     full_arns: frozenset[str] = frozenset()
     everything: bool = False
+    kinds: frozenset[KindName] = frozenset(LISTED)
 
 
 def is_managed(item: Item, request: ReadRequest) -> bool:
@@ -186,13 +195,13 @@ def in_full(kind: KindName, item: Item, request: ReadRequest) -> bool:
     return request.everything or is_managed(item, request) or is_candidate(kind, item, request)
 
 
-def speaks_of_stream_key(item: Item, request: ReadRequest) -> bool:
+def speaks_of_stream_key(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Whether the stream keys of this channel matter: the spec speaks of them, or will once the channel is adopted."""
     if not request.stream_key_channels:
         return False
     if is_managed(item, request):
         return item["tags"].get(address.ID) in request.stream_key_channels
-    return is_candidate(KindName.CHANNEL, item, request)
+    return is_candidate(kind, item, request)
 
 
 _FIELDS = {
@@ -252,10 +261,7 @@ def _interned(properties: dict[str, Value]) -> dict[str, Value]:
 
 
 _WORKERS = 4
-_BATCH = 50
-"""ARNs that BatchGetChannel takes at once (service model)."""
-
-_STREAMS_PAGE = 100
+_STREAMS = Pages("ListStreams", "streams", 100)
 
 
 def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region: str) -> LiveState:
@@ -265,16 +271,14 @@ def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region
 
 def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
     """Return the running broadcasts of the region by channel ARN. Raises ``AwsError``."""
-    pages = items(calls, "ListStreams", "streams", _STREAMS_PAGE, {}, threading.Event())
+    pages = items(calls, _STREAMS, {}, threading.Event())
     return {stream.channel_arn: stream for stream in map(Stream.of, _flat(pages))}
 
 
 def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
     """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
     shared = Shared(())
-    pages = items(
-        calls, STREAM_KEY.list, STREAM_KEY.members, STREAM_KEY.page_size, {"channelArn": channel_arn}, threading.Event()
-    )
+    pages = items(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, threading.Event())
     return tuple(
         LiveResource(
             STREAM_KEY.name,
@@ -299,14 +303,15 @@ class _Reading:
     def run(self, account_id: str, region: str) -> LiveState:
         try:
             # The channels are the longest list, so they start first.
-            kinds = sorted(
-                (kind for kind in KINDS.values() if kind is not STREAM_KEY),
-                key=lambda kind: kind.name is not KindName.CHANNEL,
-            )
-            listings = {kind.name: self._pool.submit(self._list, kind) for kind in kinds}
+            asked = [kind for kind in LISTED.values() if kind.name in self._request.kinds]
+            listings = {
+                kind.name: self._pool.submit(self._list, kind) for kind in sorted(asked, key=lambda kind: not kind.live)
+            }
             resources, closed = self._gather(listings)
-            seen, hidden = last_streams(self._calls, resources[KindName.CHANNEL], self._request.stack)
-            return LiveState(account_id, region, resources, closed, seen, hidden)
+            live = [resource for kind in asked if kind.live for resource in resources[kind.name]]
+            seen, hidden = last_streams(self._calls, live, self._request.stack)
+            not_read = frozenset(LISTED) - self._request.kinds
+            return LiveState(account_id, region, resources, closed, seen, hidden, not_read)
         finally:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)
@@ -336,10 +341,9 @@ class _Reading:
                 else:
                     failures.append(error)
                     self._stop.set()
-        if failures or len(denied) == len(listings):
+        if failures or (denied and len(denied) == len(listings)):
             raise joined(failures or denied)
-        if KindName.CHANNEL not in closed:
-            self._gather_stream_keys(channels, found[KindName.STREAM_KEY], closed)
+        self._gather_stream_keys(channels, found[STREAM_KEY.name], closed)
         return {
             kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
         }, closed
@@ -359,44 +363,45 @@ class _Reading:
         """Read the list of one kind and start reading in full what matters, page by page."""
         listing = _Listing()
         waiting: list[str] = []
-        for page in items(self._calls, kind.list, kind.members, kind.page_size, {}, self._stop):
+        for page in items(self._calls, Pages.of(kind), {}, self._stop):
             for item in page:
                 if kind.summary_complete or not in_full(kind.name, item, self._request):
                     listing.resources.append(self._resource(kind, item, complete=kind.summary_complete))
-                elif kind.name is KindName.CHANNEL:
+                elif kind.batch:
                     waiting.append(str(item["arn"]))
                 else:
                     listing.details.append(self._pool.submit(self._get, kind, str(item["arn"])))
-                if kind.name is KindName.CHANNEL and speaks_of_stream_key(item, self._request):
+                if born_in(kind.name) and speaks_of_stream_key(kind.name, item, self._request):
                     listing.with_stream_keys.append(item)
-            while len(waiting) >= _BATCH:
-                listing.details.append(self._pool.submit(self._batch, waiting[:_BATCH]))
-                del waiting[:_BATCH]
+            while len(waiting) >= BATCH_SIZE:
+                listing.details.append(self._pool.submit(self._batch, kind, waiting[:BATCH_SIZE]))
+                del waiting[:BATCH_SIZE]
         if waiting:
-            listing.details.append(self._pool.submit(self._batch, waiting))
+            listing.details.append(self._pool.submit(self._batch, kind, waiting))
         return listing
 
     def _get(self, kind: Kind, arn: str) -> list[LiveResource]:
         """Read one resource in full; nothing when it vanished since it was listed."""
         try:
-            data: Mapping[str, Any] = self._calls.call(kind.get, {"arn": arn}).data
+            data = self._calls.call(kind.get, {kind.identifier: arn}, kind.service).data
         except AwsError as error:
             if error.code == NOT_FOUND:
                 return []
             raise
-        if kind.member not in data:
+        item = kind.resource_in(data)
+        if item is None:
             raise AwsError(
-                f"{kind.get}: the answer for {arn} holds no {kind.member!r}",
+                f"{kind.get}: the answer for {arn} holds no {kind.member or kind.title!r}",
                 operation=kind.get,
                 code="UnreadableAnswer",
             )
-        return [self._resource(kind, data[kind.member], complete=True)]
+        return [self._resource(kind, item, complete=True)]
 
-    def _batch(self, arns: list[str]) -> list[LiveResource]:
-        """Read up to fifty channels in full, without those that vanished since they were listed."""
-        kind = KINDS[KindName.CHANNEL]
-        data: Mapping[str, Any] = self._calls.call("BatchGetChannel", {"arns": arns}).data
-        resources = [self._resource(kind, item, complete=True) for item in data.get("channels") or []]
+    def _batch(self, kind: Kind, arns: list[str]) -> list[LiveResource]:
+        """Read up to ``BATCH_SIZE`` resources in full, without those that vanished since they were listed."""
+        operation = str(kind.batch)
+        data: Mapping[str, Any] = self._calls.call(operation, {"arns": arns}, kind.service).data
+        resources = [self._resource(kind, item, complete=True) for item in data.get(kind.members) or []]
         refused = {str(error.get("arn")): error for error in data.get("errors") or []}
         missing = (
             set(arns)
@@ -404,28 +409,21 @@ class _Reading:
             - {arn for arn, error in refused.items() if _vanished(error)}
         )
         if missing:
-            # A channel that is there but could not be read must not look like one to be created.
+            # A resource that is there but could not be read must not look like one to be created.
             arn = min(missing)
             error = refused.get(arn, {})
             code = str(error.get("code") or "UnreadableAnswer")
             said = str(error.get("message") or "no reason given")
             raise AwsError(
-                f"BatchGetChannel: {len(missing)} of {len(arns)} channels could not be read; the first is {arn}: {code}: {said}",
-                operation="BatchGetChannel",
+                f"{operation}: {len(missing)} of {len(arns)} {kind.titles} could not be read; the first is {arn}: {code}: {said}",
+                operation=operation,
                 code=code,
             )
         return resources
 
     def _stream_keys(self, channel_arn: str) -> list[LiveResource]:
         """List the stream keys of one channel; none when the channel vanished since it was listed."""
-        pages = items(
-            self._calls,
-            STREAM_KEY.list,
-            STREAM_KEY.members,
-            STREAM_KEY.page_size,
-            {"channelArn": channel_arn},
-            self._stop,
-        )
+        pages = items(self._calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, self._stop)
         try:
             return [self._resource(STREAM_KEY, item, complete=True) for item in _flat(pages)]
         except AwsError as error:

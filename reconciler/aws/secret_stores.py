@@ -23,9 +23,10 @@ from typing import Any, Protocol
 
 from reconciler.aws.client import Answer
 from reconciler.aws.errors import DENIED_CODES
-from reconciler.aws.limiter import Repeat, may_repeat, pause
+from reconciler.aws.limiter import may_repeat, pause
 from reconciler.errors import AwsError
 from reconciler.file_lock import locked
+from reconciler.model.kinds import Repeat
 from reconciler.model.target import Sink, Store
 
 

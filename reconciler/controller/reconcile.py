@@ -28,7 +28,8 @@ from reconciler.drift.changes import NOTHING, Known
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
-from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.model.address import ID, STACK, Address
+from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import Allowances, check
@@ -228,8 +229,10 @@ def _shortened(lines: list[str]) -> str:
 def _live_channels(survey: Survey) -> tuple[OnAir, ...]:
     """Return the stack's live channels, the most watched first."""
     ours = {
-        channel.arn: Address(KindName.CHANNEL, channel.tags.get(ID, channel.name))
-        for channel in survey.live.of(KindName.CHANNEL)
+        channel.arn: Address(channel.kind, channel.tags.get(ID, channel.name))
+        for kind in KINDS.values()
+        if kind.live
+        for channel in survey.live.of(kind.name)
         if channel.tags.get(STACK) == survey.desired.stack
     }
     if not ours:

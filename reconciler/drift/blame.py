@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Standing
-from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import ID, STACK, Address
+from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
 from reconciler.model.observed import Event, Trail
 
-_TAGGING = ("TagResource", "UntagResource")
+_TAGGING = (TAG, UNTAG)
 _OWN_TAGS = frozenset({f"tags/{STACK}", f"tags/{ID}"})
 _MOST = 5
 
@@ -49,14 +49,14 @@ def _operations(finding: Finding) -> Iterable[str]:
                 yield from _TAGGING
         case Standing.MISSING:
             yield from (kind.delete, kind.create)
-            if kind.name is KindName.STREAM_KEY:
-                yield from (KINDS[KindName.CHANNEL].delete, KINDS[KindName.CHANNEL].create)
+            if kind.born_with:
+                yield from (KINDS[kind.born_with].delete, KINDS[kind.born_with].create)
             yield from _TAGGING
         case _:
             yield kind.create
-            if kind.name is KindName.STREAM_KEY:
-                yield KINDS[KindName.CHANNEL].create
-            yield "TagResource"
+            if kind.born_with:
+                yield KINDS[kind.born_with].create
+            yield TAG
 
 
 class _Scene:
@@ -72,9 +72,8 @@ class _Scene:
                 self._about.setdefault(arn, []).append(event)
             if event.owner is not None and event.owner[0] == stack:
                 for arn in event.arns | event.made:
-                    for kind in KINDS.values():
-                        if arn.rpartition(":")[2].partition("/")[0] == kind.arn_type:
-                            self._arns.setdefault(Address(kind.name, event.owner[1]), set()).add(arn)
+                    if kind := kind_of(arn):
+                        self._arns.setdefault(Address(kind.name, event.owner[1]), set()).add(arn)
 
     def blame(self, finding: Finding) -> Blame:
         """Return who did one finding."""
@@ -97,17 +96,12 @@ class _Scene:
         return Blame(tuple(map(_deed, deeds)), self._remark(bool(deeds), own))
 
     def _had(self, address: Address) -> set[str]:
-        arns = set(self._arns.get(address, ()))
-        if address.kind is KindName.STREAM_KEY:
-            # A channel that is deleted takes its key with it.
-            arns |= self._arns.get(Address(KindName.CHANNEL, address.id), set())
-        return arns
+        # A channel that is deleted takes its key with it.
+        return self._arns.get(address, set()) | self._arns.get(parent_of(address), set())
 
     def _ends(self, event: Event, address: Address) -> bool:
         """Whether a call takes a resource out of sight: it deletes it, or takes the tags by which it is known."""
-        if event.operation == KINDS[address.kind].delete:
-            return True
-        if address.kind is KindName.STREAM_KEY and event.operation == KINDS[KindName.CHANNEL].delete:
+        if event.operation in (KINDS[address.kind].delete, KINDS[parent_of(address).kind].delete):
             return True
         return event.operation in _TAGGING and event.owner is None and bool((event.fields or frozenset()) & _OWN_TAGS)
 

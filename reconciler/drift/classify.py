@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
-from reconciler.model.address import SPEC, STACK, Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import SPEC, STACK, Address
+from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref
 from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
@@ -87,7 +87,7 @@ def _known(action: Action, live: LiveState) -> Action | None:
     if not live.unreadable:
         return action
     if action.verb is Verb.CREATE and (
-        action.kind in live.unreadable or (action.kind is KindName.STREAM_KEY and KindName.CHANNEL in live.unreadable)
+        action.kind in live.unreadable or parent_of(action.address).kind in live.unreadable
     ):
         return None
     changes = tuple(
@@ -108,9 +108,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
 
 def foreign_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
     """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys go with their channels and are not listed."""
-    for kind in KINDS:
-        if kind is KindName.STREAM_KEY:
-            continue
+    for kind in LISTED:
         for resource in sorted(live.of(kind), key=_arn):
             owner = resource.tags.get(STACK, "")
             if owner != stack:

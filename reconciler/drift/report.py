@@ -179,7 +179,11 @@ def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tupl
             if wanted is None:
                 continue
             named = resource.properties.keys() | wanted.properties.keys()
-            fields = {name: default_of(kind, name, resource.properties) for name in FIELDS[kind] if name not in named}
+            fields = {
+                name: default_of(field, resource.properties)
+                for name, field in FIELDS[kind].items()
+                if name not in named
+            }
             if fields:
                 found.append(AtDefault(address, fields))
     return tuple(sorted(found, key=lambda one: one.address))

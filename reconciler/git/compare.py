@@ -17,8 +17,8 @@ from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.git.clone import tree_of
 from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
-from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import KindName
+from reconciler.model.kinds import INNER, KINDS, LISTED, inner_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
@@ -49,14 +49,14 @@ def plan_between(
 def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveState:
     resources: dict[KindName, list[LiveResource]] = {kind: [] for kind in KINDS}
     for address, resource in base.resources.items():
-        if address.kind is not KindName.STREAM_KEY:
+        if address.kind in LISTED:
             resources[address.kind].append(_live(resource))
     # As in a plan: only stream keys in the spec are compared, and every channel was created with one.
     for address in base.resources:
-        key = Address(KindName.STREAM_KEY, address.id)
-        if address.kind is KindName.CHANNEL and key in head.resources:
+        key = inner_of(address)
+        if key is not None and key in head.resources:
             known = base.resources.get(key)
-            resources[KindName.STREAM_KEY].append(
+            resources[key.kind].append(
                 _live(known) if known else LiveResource(key.kind, str(key), {"channelArn": str(address)}, {})
             )
     return LiveState(
@@ -74,11 +74,7 @@ def _live(resource: DesiredResource) -> LiveResource:
 
 def _kept_stream_keys(base: DesiredState, head: DesiredState) -> Iterator[str]:
     for address in sorted(base.resources):
-        if (
-            address.kind is KindName.STREAM_KEY
-            and address not in head.resources
-            and Address(KindName.CHANNEL, address.id) in head.resources
-        ):
+        if address.kind in INNER and address not in head.resources and parent_of(address) in head.resources:
             yield f"{address}: streamKey was removed from the spec; the key is kept until its channel is deleted"
 
 

@@ -1,8 +1,8 @@
 """One canonical form for both sides of every comparison.
 
-The canonical form of a resource's properties is a dict that leaves out whatever equals the service's default, sorts what has no order, and drops what has no effect.
-So "written out", "left out" and "filled in by the service" are the same thing before anything is compared, and equal resources are equal dicts.
-``expanded`` goes the other way: every field with its value, for calls that must say a default out loud.
+The canonical form of a resource's properties is a dict that leaves out what equals the service's default, sorts what has no order, and drops what has no effect.
+So "written out", "left out" and "filled in by the service" are the same before anything is compared, and equal resources are equal dicts.
+``expanded`` goes the other way: every field with its value, for calls that must spell out a default.
 """
 
 from __future__ import annotations
@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
-from reconciler.model.values import Ref, Value, freeze
+from reconciler.model.kinds import FIELDS, KINDS, Field, Shape
+from reconciler.model.values import Ref, Value, as_set, freeze
 
-_MULTITRACK_OFF: Mapping[str, Value] = {"enabled": False}
-_POST_ROLL_OFF: Mapping[str, Value] = {"enabled": False, "durationSeconds": 15}
-_THUMBNAILS: Mapping[str, Value] = {
-    "recordingMode": "INTERVAL",
-    "targetIntervalSeconds": 60,
-    "storage": ("SEQUENTIAL",),
+_DERIVED: Mapping[KindName, tuple[Field, ...]] = {
+    kind.name: tuple(field for field in kind.fields if field.default_from) for kind in KINDS.values()
 }
-_RENDITIONS: Mapping[str, Value] = {"renditionSelection": "ALL"}
+"""By kind, the fields whose default depends on other properties."""
 
 
 def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Value]:
-    """Return the canonical form of API properties; fields the kind does not have (``arn``, ``state``, secrets, …) are left out."""
+    """Return the canonical form of API properties; members that are no field of the kind (``arn``, ``state``, secrets, …) are left out."""
     fields = FIELDS[kind]
     result: dict[str, Value] = {}
     for name, raw in properties.items():
@@ -45,74 +41,45 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
             continue  # every object that can be switched off does nothing then: the common case, and cheap
         else:
             value = freeze(raw)
-            settled = _settle(kind, name, value) if isinstance(value, Mapping) else value
-            if settled not in ((), {}, None):
-                result[name] = settled
-    if kind is KindName.CHANNEL and "preset" in result and result["preset"] == default_preset(result.get("type")):
-        del result["preset"]
-    return result
+            if isinstance(value, Mapping):
+                value = field.settle({key: item for key, item in value.items() if item is not None})
+            if value not in ((), {}, None):
+                result[name] = value
+    return _without_derived(kind, result) if _DERIVED[kind] else result
 
 
 def expanded(kind: KindName, properties: Mapping[str, Value]) -> dict[str, Value]:
     """Return every field of the kind with its value, service defaults included, in the table's order."""
-    return {
-        field.name: properties.get(field.name, default_of(kind, field.name, properties)) for field in KINDS[kind].fields
-    }
+    return {field.name: properties.get(field.name, default_of(field, properties)) for field in KINDS[kind].fields}
 
 
-def default_of(kind: KindName, name: str, properties: Mapping[str, Value]) -> Value:
-    """Return what the service takes for a field left out, in the company of these other properties."""
-    match kind, name:
-        case KindName.CHANNEL, "preset":
-            return default_preset(properties.get("type"))
-        case KindName.CHANNEL, "multitrackInputConfiguration":
-            return _MULTITRACK_OFF
-        case KindName.AD_CONFIGURATION, "postRollConfiguration":
-            return _POST_ROLL_OFF
-        case KindName.RECORDING_CONFIGURATION, "thumbnailConfiguration":
-            return _THUMBNAILS
-        case KindName.RECORDING_CONFIGURATION, "renditionConfiguration":
-            return _RENDITIONS
-        case _:
-            return FIELDS[kind][name].default
+def default_of(field: Field, properties: Mapping[str, Value]) -> Value:
+    """Return what the service assumes for a field left out beside these other properties."""
+    return field.default if field.default_from is None else field.default_from(properties)
 
 
-def default_preset(channel_type: Value) -> str:
-    """Return the preset of a channel type that names none: the higher delivery for ADVANCED types, none for the others (service model)."""
-    return "HIGHER_BANDWIDTH_DELIVERY" if channel_type in ADVANCED_TYPES else ""
+def effective(
+    kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
+) -> Mapping[str, Value]:
+    """Return what the resource shall be: the desired properties, with those that are ignored as they are live."""
+    if not ignore:
+        return desired
+    result = {name: value for name, value in desired.items() if name not in ignore}
+    result.update((name, value) for name, value in live.items() if name in ignore)
+    for field in _DERIVED[kind]:
+        # The properties that stay may not accept this field, or have the desired value as its default.
+        if (
+            field.name in result
+            and field.name not in ignore
+            and not (field.applies(result) and result[field.name] != default_of(field, result))
+        ):
+            del result[field.name]
+    return result
 
 
-def as_set(raw: object) -> tuple[str, ...]:
-    """Return the members of a list without order, sorted, each once."""
-    if not isinstance(raw, list | tuple | set | frozenset):
-        raise TypeError(f"{type(raw).__name__} is not a list")
-    return tuple(sorted({str(member) for member in raw}))
-
-
-def _settle(kind: KindName, name: str, value: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Drop from a nested object what equals the default or has no effect beside the other members."""
-    present = {key: item for key, item in value.items() if item is not None}
-    match kind, name:
-        case KindName.CHANNEL, "multitrackInputConfiguration":
-            # Off is off: the service keeps answering a policy and a resolution that do nothing.
-            if not present.get("enabled"):
-                return {}
-        case KindName.AD_CONFIGURATION, "postRollConfiguration":
-            if not present.get("enabled"):
-                return {}
-        case KindName.RECORDING_CONFIGURATION, "thumbnailConfiguration":
-            if present.get("recordingMode") == "DISABLED":
-                return {"recordingMode": "DISABLED"}
-            if "storage" in present:
-                present["storage"] = as_set(present["storage"]) or ("SEQUENTIAL",)
-            present = {key: item for key, item in present.items() if item != _THUMBNAILS.get(key)}
-        case KindName.RECORDING_CONFIGURATION, "renditionConfiguration":
-            # A list of renditions counts only where they are chosen one by one.
-            if present.get("renditionSelection", "ALL") != "CUSTOM":
-                present.pop("renditions", None)
-            elif "renditions" in present:
-                present["renditions"] = as_set(present["renditions"])
-            present = {key: item for key, item in present.items() if item != _RENDITIONS.get(key)}
-        case _:
-            pass
-    return present
+def _without_derived(kind: KindName, properties: dict[str, Value]) -> dict[str, Value]:
+    """Leave out what equals a default that depends on the other properties."""
+    for field in _DERIVED[kind]:
+        if field.name in properties and properties[field.name] == default_of(field, properties):
+            del properties[field.name]
+    return properties

@@ -122,6 +122,7 @@ class LiveState:
     """What AWS reports of one account and region.
 
     ``unreadable`` gives, for a kind that could not be listed, AWS's reason; nothing may be concluded about such a kind.
+    ``not_read`` are the kinds that were not asked for, because neither the spec nor the last apply has any; nothing may be concluded about them either.
     ``last_streams`` gives, by ARN, the last broadcast of channels that share an address; ``streams_hidden`` is AWS's reason where that could not be seen.
     """
 
@@ -131,6 +132,7 @@ class LiveState:
     unreadable: Mapping[KindName, str] = field(default_factory=dict)
     last_streams: Mapping[str, LastStream] = field(default_factory=dict)
     streams_hidden: str = ""
+    not_read: frozenset[KindName] = frozenset()
 
     def of(self, kind: KindName) -> tuple[LiveResource, ...]:
         """Return the resources of one kind, in ARN order."""

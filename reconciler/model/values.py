@@ -52,3 +52,24 @@ def thaw(value: Value) -> object:
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     return value
+
+
+def resolve(value: Value, arns: Mapping[Address, object]) -> Value:
+    """Return a value with the ARN in the place of each reference to an address whose ARN is known; the same value if there is none."""
+    if isinstance(value, Ref):
+        arn = arns.get(value.address)
+        return arn if isinstance(arn, str) else value
+    if isinstance(value, tuple):
+        items = tuple(resolve(item, arns) for item in value)
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if isinstance(value, Mapping):
+        members = {key: resolve(item, arns) for key, item in value.items()}
+        return members if any(members[key] is not item for key, item in value.items()) else value
+    return value
+
+
+def as_set(raw: object) -> tuple[str, ...]:
+    """Return the members of a list without order, sorted, each once."""
+    if not isinstance(raw, list | tuple | set | frozenset):
+        raise TypeError(f"{type(raw).__name__} is not a list")
+    return tuple(sorted({str(member) for member in raw}))

@@ -12,17 +12,18 @@ it will be created and its ARN is bound later, or it is not going to be there an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange, additions, compare, effective
+from reconciler.diff import FieldChange, additions, compare
 from reconciler.model.address import STACK, Address, KindName
-from reconciler.model.kinds import FIELDS, KINDS, Kind
+from reconciler.model.kinds import FIELDS, INNER, KINDS, REFERENCES, references_in
+from reconciler.model.normalise import effective
 from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
-from reconciler.model.values import Ref, Value
+from reconciler.model.values import Ref, Value, resolve
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
     AS_DECIDED,
@@ -37,6 +38,7 @@ from reconciler.plan.decision import (
     is_protected,
     names_of,
     tag_changes,
+    unseen_users,
     why_update,
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
@@ -150,14 +152,12 @@ def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
         resources.sort(key=lambda resource: resource.address.id)
         for resource in resources:
             decision = (
-                stream_keys.decide(inputs, resource, bindings)
-                if name is KindName.STREAM_KEY
-                else _decide(inputs, resource, bindings)
+                stream_keys.decide(inputs, resource, bindings) if name in INNER else _decide(inputs, resource, bindings)
             )
             if decision is not None:
                 decisions.append(decision)
                 bindings[resource.address] = _binding(decision)
-            elif name is not KindName.STREAM_KEY:
+            elif name not in INNER:
                 bindings[resource.address] = inputs.kept[resource.address].arn
     return tuple(decisions)
 
@@ -193,10 +193,10 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
             wanted,
             (*fields, *tags),
             Reason.CREATE_FAILED,
-            f"creation failed in IVS (state {live.state}); will be recreated",
+            f"creation failed in {kind.service.title} (state {live.state}); will be recreated",
         )
     if fields and kind.update is None:
-        explanation = f"{names_of(fields)} cannot be changed in place: IVS has no operation that updates a {kind.title}"
+        explanation = f"{names_of(fields)} cannot be changed in place: {kind.service.title} has no operation that updates a {kind.title}"
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
@@ -210,7 +210,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         desired=resource,
         wanted=wanted,
         changes=(*fields, *tags),
-        blocked=_missing(wanted, bindings),
+        blocked=_missing(resource.address.kind, wanted, bindings),
         warnings=(
             f"{', '.join(untold)} cannot be compared: the resource it refers to could not be read; it is not changed",
         )
@@ -221,7 +221,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
 
 def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Decision:
     kind = KINDS[resource.address.kind]
-    blocked = _missing(wanted, bindings)
+    blocked = _missing(resource.address.kind, wanted, bindings)
     explanation = ""  # the verb says it
     if kind.name in inputs.live.unreadable:
         explanation = "unknown whether it exists; references to its kind are not changed"
@@ -247,7 +247,7 @@ def _adopt(
     kind = KINDS[resource.address.kind]
     wanted = effective(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
-    blocked = _missing(wanted, bindings)
+    blocked = _missing(resource.address.kind, wanted, bindings)
     if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "unmanaged",
@@ -296,11 +296,8 @@ def _replace(
             "protected",
             f"{resource.address} is protected and would be replaced; set protect: false, apply, then change it",
         )
-    elif KindName.CHANNEL in inputs.live.unreadable and _is_referenced(KINDS[live.kind]):
-        blocked = Blocked(
-            "unreadable",
-            f"channels could not be read ({inputs.live.unreadable[KindName.CHANNEL]}), so it is unknown which of them use it",
-        )
+    elif why := unseen_users(inputs, live.kind):
+        blocked = Blocked("unreadable", why)
     return Decision(
         resource.address,
         Verb.REPLACE,
@@ -329,16 +326,12 @@ def _binding(decision: Decision) -> str | Ref | None:
             return decision.live.arn if decision.live else None
 
 
-def _is_referenced(kind: Kind) -> bool:
-    return any(field.references is kind.name for field in KINDS[KindName.CHANNEL].fields)
-
-
 def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[str, Value]:
     """Put the ARN in the place of each reference to something that stays."""
     known = {
-        name: arn
+        name: resolved
         for name, value in properties.items()
-        if isinstance(value, Ref) and isinstance(arn := bindings.get(value.address), str)
+        if not isinstance(value, str | bool | int) and (resolved := resolve(value, bindings)) is not value
     }
     return {**properties, **known} if known else properties
 
@@ -348,25 +341,26 @@ def _untold(
 ) -> dict[str, Value]:
     """Return the references, as they are, of which nobody can tell whether they are as the spec says, because what they should name could not be read."""
     return {
-        name: live.properties[name]
-        for name, value in wanted.items()
-        if isinstance(value, Ref)
-        and value.address.kind in inputs.live.unreadable
-        and bindings.get(value.address) is None
-        and name in live.properties
+        field.name: live.properties[field.name]
+        for field in REFERENCES[live.kind]
+        if field.name in live.properties
+        and any(
+            isinstance(ref, Ref) and ref.address.kind in inputs.live.unreadable and bindings.get(ref.address) is None
+            for ref in field.referred(wanted.get(field.name))
+        )
     }
 
 
-def _missing(wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
+def _missing(kind: KindName, wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
     """Return a block when the resource needs something that is not going to be there."""
-    lacking = [str(address) for address in _references(wanted) if bindings.get(address) is None]
+    lacking = [
+        str(ref.address)
+        for ref in references_in(kind, wanted)
+        if isinstance(ref, Ref) and bindings.get(ref.address) is None
+    ]
     if not lacking:
         return None
     return Blocked("depends", f"depends on {', '.join(lacking)}, which is blocked")
-
-
-def _references(wanted: Mapping[str, Value]) -> Iterator[Address]:
-    return (value.address for value in wanted.values() if isinstance(value, Ref))
 
 
 def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Removals) -> list[Action]:
@@ -381,9 +375,7 @@ def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Re
         if is_unsettled(resource)
     }
     born = {
-        channel_of(resource): address
-        for address, resource in inputs.desired.resources.items()
-        if address.kind is KindName.STREAM_KEY
+        channel_of(resource): address for address, resource in inputs.desired.resources.items() if address.kind in INNER
     }
     numbers: Counter[Address] = Counter()
     planned = []
@@ -393,8 +385,7 @@ def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Re
         numbers[address] += len(steps)
         planned.append(Planned(decision, treatment, steps))
     known = {kind: places for kind, places in free.items() if kind not in inputs.live.unreadable}
-    material = held_material(inputs.live.of(KindName.PLAYBACK_KEY_PAIR))
-    return actions_of(planned, inputs.owned.users, known, material, inputs.limits)
+    return actions_of(planned, inputs.owned.users, known, held_material(inputs.live), inputs.limits)
 
 
 def _selected(candidates: list[Action], inputs: PlanInputs, removed: Removals) -> Selection:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from reconciler.diff import FieldChange, compare_tags, escape, unescape
 from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName, comparable
-from reconciler.model.kinds import STREAM_KEY
+from reconciler.model.kinds import TAG, UNTAG, USERS, Kind, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.target import Sink, Store
@@ -117,7 +117,16 @@ AS_DECIDED = Treatment()
 def channel_of(key: DesiredResource) -> Address:
     """Return the address of the channel that a stream key of the spec belongs to."""
     channel = key.properties.get("channelArn")
-    return channel.address if isinstance(channel, Ref) else Address(KindName.CHANNEL, key.address.id)
+    return channel.address if isinstance(channel, Ref) else parent_of(key.address)
+
+
+def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
+    """Return why the users of a resource of this kind are unknown, or nothing if all that may refer to it could be read."""
+    return "; ".join(
+        f"{user.titles} could not be read ({inputs.live.unreadable[user.name]}), so it is unknown which of them use it"
+        for user in USERS[kind]
+        if user.name in inputs.live.unreadable
+    )
 
 
 def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
@@ -181,19 +190,19 @@ def at_birth(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
     return {**born, DELIVERED: WAITING} if waiting else born
 
 
-def handing_over(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+def handing_over(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the steps that hand a key's value over."""
     for sink in deliver:
-        yield Step("", STREAM_KEY.get, {"arn": arn}, deliver=sink)
+        yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
 
 
 def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the step that writes down that a key's value is where it belongs. A file is not remembered: it is whoever asked for it that keeps it."""
     lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
     if lasting:
-        yield Step("", "TagResource", {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
+        yield Step("", TAG, {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
     elif deliver:
-        yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": (DELIVERED,)})
+        yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": (DELIVERED,)})
 
 
 def where_to(deliver: tuple[Sink, ...]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.kinds import KINDS, LISTED
 from reconciler.model.quotas import QUOTAS, Applied, QuotaUse
 from reconciler.model.resource import LiveState
 from reconciler.model.target import Guardrails
@@ -89,10 +89,10 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     missing = {
         action.address for action in plan.actions if action.verb is Verb.CREATE and action.blocked is None
     } & set(expected)
-    for kind in KINDS.values():
+    for kind in LISTED.values():
         absent = sum(address.kind is kind.name for address in missing)
         stood = sum(address.kind is kind.name for address in expected)
-        if kind is STREAM_KEY or not absent or stood < _FEW:
+        if not absent or stood < _FEW:
             continue
         if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
             listed = plan.managed.get(kind.name, 0)
@@ -208,7 +208,7 @@ def _quota_refusal(use: QuotaUse) -> str:
     after = "" if use.after == use.peak else f", {use.after:,} in the end"
     source = "the applied quota" if use.applied else "the documented default"
     more = (
-        f"request an increase in Service Quotas (ivs, {use.code})"
+        f"request an increase in Service Quotas ({kind.service.prefix}, {use.code})"
         if use.adjustable
         else "AWS does not increase it: delete some first"
     )

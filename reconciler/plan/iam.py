@@ -16,13 +16,14 @@ a secret or parameter that is encrypted with a key of one's own takes permission
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.errors import UsageError
 from reconciler.model.address import STACK, KindName
-from reconciler.model.kinds import CHANNEL, KINDS, RECORDING_CONFIGURATION, STREAM_KEY, Kind
+from reconciler.model.kinds import KINDS, LISTED, SERVICES, TAG, UNTAG, Kind
+from reconciler.model.kinds.ivs import CHANNEL, IVS, RECORDING_CONFIGURATION, STREAM_KEY
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, Sink, Store, Target
 
@@ -107,9 +108,9 @@ MOST_CHARACTERS = 6_144
 Statement: TypeAlias = dict[str, object]
 Policy: TypeAlias = dict[str, object]
 
+_PREFIXES = tuple(f"{service.prefix}:" for service in SERVICES.values())
 _OWNED = f"aws:ResourceTag/{STACK}"
 _OWNING = f"aws:RequestTag/{STACK}"
-_WITHOUT_RESOURCE = frozenset({"ListAdConfigurations", "ListPlaybackRestrictionPolicies", "UpdateAdConfiguration"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,9 @@ def _policy(statements: Iterable[Statement]) -> Policy:
 
 
 def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
-    """Return the statement held to several regions, where its resources are those of IVS and do not say so themselves."""
+    """Return the statement held to several regions, where its resources are those of a kind and do not say so themselves."""
     actions = statement["Action"]
-    if len(regions) == 1 or not isinstance(actions, list) or not actions[0].startswith("ivs:"):
+    if len(regions) == 1 or not isinstance(actions, list) or not actions[0].startswith(_PREFIXES):
         return statement
     condition = statement.get("Condition")
     before = condition if isinstance(condition, Mapping) else {}
@@ -170,16 +171,12 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
 def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     # Every kind is listed, wanted or not: what left the spec is found that way, and a kind that is refused is left alone.
-    reads = [kind.list for kind in KINDS.values() if kind is not STREAM_KEY]
-    reads += [
-        "BatchGetChannel",
-        "ListStreams",
-        "ListStreamSessions",
-        RECORDING_CONFIGURATION.get,
-        KINDS[KindName.PLAYBACK_KEY_PAIR].get,
-    ]
-    if _has(places, KindName.STREAM_KEY):
-        reads.append(STREAM_KEY.list)
+    kinds = list(LISTED.values())
+    reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
+    if CHANNEL in kinds:
+        reads += [f"{IVS.prefix}:{operation}" for operation in ("ListStreams", "ListStreamSessions")]
+    if _has(places, STREAM_KEY.name):
+        reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
     yield _allow("Look", reads, "*", regions)
     others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if wishes.blame else [])]
     yield {"Sid": "LookAround", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
@@ -192,32 +189,35 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     touched = [kind for kind in KINDS.values() if kind in going]
     # A channel is made together with its key, whether or not the spec speaks of it.
     made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
-    named = [kind for kind in kinds if kind.update and kind.update not in _WITHOUT_RESOURCE]
+    named = [kind for kind in kinds if kind.update_is_scoped]
+    unnamed = [kind for kind in kinds if not kind.update_is_scoped]
     deleted = [kind for kind in going if kind is not STREAM_KEY]
-    awaited = [kind for kind in touched if kind.ready and kind is not RECORDING_CONFIGURATION]
+    awaited = [kind for kind in touched if kind.ready and not _full_read(kind)]  # else allowed with the reads
     stopped = [CHANNEL, STREAM_KEY] if wishes.stop_live else []
+    ending = [f"{IVS.prefix}:{operation}" for operation in ("StopStream", STREAM_KEY.create, STREAM_KEY.list)]
+    replaced = [STREAM_KEY] if STREAM_KEY in kinds or stopped else []
 
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     owned = {"StringEquals": {_OWNED: sorted({place.desired.stack for place in places})}}
     owning = {"StringEquals": {_OWNING: sorted({place.desired.stack for place in places})}}
-    rows: list[tuple[str, Sequence[str | None], Sequence[Kind] | None, Mapping[str, object] | None]] = [
-        ("Create", [kind.create for kind in kinds], made, owning),
+    rows: list[tuple[str, Sequence[str], Sequence[Kind] | None, Mapping[str, object] | None]] = [
+        ("Create", _actions(kinds, lambda kind: (kind.create,)), made, owning),
         # A new resource, and the key born with a channel, carry no owner yet; what another stack owns cannot be taken over.
-        ("TagWhatIsNew", ["TagResource"] if kinds else [], made, {**owning, "Null": {_OWNED: "true"}}),
-        ("Update", [kind.update for kind in named], named, owned),
-        (
-            "UpdateWhatNamesNoResource",
-            [kind.update for kind in kinds if kind.update in _WITHOUT_RESOURCE],
-            None,
-            regions,
-        ),
-        ("Tag", ["TagResource", "UntagResource"] if touched else [], touched, owned),
-        ("Delete", [kind.delete for kind in deleted], deleted, owned),
+        ("TagWhatIsNew", _actions(kinds, lambda _: (TAG,)), made, {**owning, "Null": {_OWNED: "true"}}),
+        ("Update", _actions(named, lambda kind: (kind.update,)), named, owned),
+        ("UpdateWhatNamesNoResource", _actions(unnamed, lambda kind: (kind.update,)), None, regions),
+        ("Tag", _actions(touched, lambda _: (TAG, UNTAG)), touched, owned),
+        ("Delete", _actions(deleted, lambda kind: (kind.delete,)), deleted, owned),
         # A channel's key goes with it, whether or not it was ever tagged.
-        ("DeleteTheKeyOfAChannel", [CHANNEL.delete] if CHANNEL in going else [], [STREAM_KEY], None),
-        ("Wait", [kind.get for kind in awaited], awaited, None),
-        ("ReplaceKeys", [STREAM_KEY.delete] if STREAM_KEY in kinds or stopped else [], [STREAM_KEY], None),
-        ("StopBroadcasts", ["StopStream", STREAM_KEY.create, STREAM_KEY.list] if stopped else [], stopped, None),
+        (
+            "DeleteTheKeyOfAChannel",
+            _actions([CHANNEL] if CHANNEL in going else [], lambda kind: (kind.delete,)),
+            [STREAM_KEY],
+            None,
+        ),
+        ("Wait", _actions(awaited, lambda kind: (kind.get,)), awaited, None),
+        ("ReplaceKeys", _actions(replaced, lambda kind: (kind.delete,)), [STREAM_KEY], None),
+        ("StopBroadcasts", ending if stopped else [], stopped, None),
     ]
     for sid, operations, resources, condition in rows:
         if operations:
@@ -256,7 +256,8 @@ def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
     ]
     found = [(region, account, sink) for region, account, sink in sinks if sink is not None]
     if found:
-        yield _allow("ReadValuesToHandThemOver", [STREAM_KEY.get], _arns(places, KindName.STREAM_KEY))
+        reads = _actions([STREAM_KEY], lambda kind: (kind.get,))
+        yield _allow("ReadValuesToHandThemOver", reads, _arns(places, STREAM_KEY.name))
         yield from handing_over_to(found)
 
 
@@ -275,12 +276,12 @@ def _locks(places: Sequence[Place]) -> Iterator[Statement]:
 
 
 def _allow(
-    sid: str, operations: Iterable[str | None], resources: object, condition: Mapping[str, object] | None = None
+    sid: str, actions: Iterable[str], resources: object, condition: Mapping[str, object] | None = None
 ) -> Statement:
     statement: Statement = {
         "Sid": sid,
         "Effect": "Allow",
-        "Action": sorted(f"ivs:{operation}" for operation in operations),
+        "Action": sorted(set(actions)),
         "Resource": resources,
     }
     return {**statement, "Condition": dict(condition)} if condition else statement
@@ -290,9 +291,18 @@ def _arns(places: Sequence[Place], kind: KindName) -> list[str]:
     """Name a kind in every account. Several regions are told apart by a condition, which is shorter than naming each."""
     regions = {place.target.region for place in places}
     region = regions.pop() if len(regions) == 1 else "*"
-    return sorted(
-        {f"arn:aws:ivs:{region}:{place.target.account_id or '*'}:{KINDS[kind].arn_type}/*" for place in places}
-    )
+    prefix, arn_type = KINDS[kind].service.prefix, KINDS[kind].arn_type
+    return sorted({f"arn:aws:{prefix}:{region}:{place.target.account_id or '*'}:{arn_type}/*" for place in places})
+
+
+def _actions(kinds: Iterable[Kind], operations: Callable[[Kind], Iterable[str | None]]) -> list[str]:
+    """Return operations of each kind as IAM actions of its service."""
+    return [f"{kind.service.prefix}:{name}" for kind in kinds for name in operations(kind) if name is not None]
+
+
+def _full_read(kind: Kind) -> str | None:
+    """Return the operation that reads resources in full, or ``None`` if the list is complete."""
+    return kind.batch or (None if kind.summary_complete else kind.get)
 
 
 def _has(places: Sequence[Place], kind: KindName) -> bool:
@@ -301,7 +311,7 @@ def _has(places: Sequence[Place], kind: KindName) -> bool:
 
 def _buckets(desired: DesiredState) -> Iterator[str]:
     for address, resource in desired.resources.items():
-        if address.kind is KindName.RECORDING_CONFIGURATION:
+        if address.kind is RECORDING_CONFIGURATION.name:
             destination = resource.properties.get("destinationConfiguration")
             s3 = destination.get("s3") if isinstance(destination, Mapping) else None
             if isinstance(s3, Mapping) and isinstance(s3.get("bucketName"), str):

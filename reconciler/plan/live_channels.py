@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from reconciler.diff import unescape
 from reconciler.model.address import PROTECT, STACK, Address, KindName
-from reconciler.model.kinds import CHANNEL, STREAM_KEY
+from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
@@ -370,9 +370,9 @@ def _restored(
     """Return the steps that give a channel a stream key again, and hand its value over."""
     deliver = (sinks[address],) if address in sinks else ()
     parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(at_birth(tags, waiting=bool(deliver)))}
-    create = Step("", STREAM_KEY.create, parameters, binds={str(address): f"{STREAM_KEY.member}.arn"})
+    create = Step("", STREAM_KEY.create, parameters, binds={str(address): STREAM_KEY.arn_path})
     steps: list[Step] = []
-    for step in (create, *handing_over(deliver, Ref(address)), *noted(deliver, Ref(address))):
+    for step in (create, *handing_over(STREAM_KEY, deliver, Ref(address)), *noted(deliver, Ref(address))):
         steps.append(replace(step, id=next(numbers), after=(steps[-1].id if steps else needed,)))
     return tuple(steps)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, REFERENCES
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decision import Decision, Treatment
@@ -49,7 +49,7 @@ def actions_of(
 ) -> list[Action]:
     """Return the actions that decisions come to, in order, each step with the steps of other actions that must be done before it.
 
-    ``users`` are the channels by the ARN they refer to, ``free`` the places left in the quotas ``limits``,
+    ``users`` are the resources by the ARN they refer to, ``free`` the places left in the quotas ``limits``,
     ``held`` the key pair that holds each public key now.
     A create that finds no place in a quota, or has to wait for one, gets a warning.
     """
@@ -121,7 +121,7 @@ def with_verdicts(
 
 def names_replaced(action: Action, step: Step) -> bool:
     """Whether a step of a replacement is about the resource that is replaced, not about the one that takes its place."""
-    return step.parameters.get("arn") == action.arn
+    return step.parameters.get(KINDS[action.kind].identifier) == action.arn
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:
@@ -223,10 +223,11 @@ def _without(action: Action, left: tuple[Step, ...], lost: str, why: str, before
 
 def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
     ready: dict[str, str] = {}
-    for _, _, steps in planned:
+    for decision, _, steps in planned:
+        identifier = KINDS[decision.address.kind].identifier
         for step in steps:
             ready.update((address, step.id) for address in step.binds)
-            if step.until is not None and isinstance(arn := step.parameters.get("arn"), Ref):
+            if step.until is not None and isinstance(arn := step.parameters.get(identifier), Ref):
                 ready[str(arn.address)] = step.id
     for _, _, steps in planned:
         own = {step.id for step in steps}
@@ -239,13 +240,12 @@ def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
 
 
 def _after_users(planned: Sequence[Planned], users: Mapping[str, tuple[LiveResource, ...]], edges: Edges) -> None:
-    channel = KINDS[KindName.CHANNEL]
     lets_go = {
-        step.parameters["arn"]: step.id
+        step.parameters[kind.identifier]: step.id
         for decision, _, steps in planned
-        if decision.address.kind is KindName.CHANNEL
+        if REFERENCES.get((kind := KINDS[decision.address.kind]).name)
         for step in steps
-        if step.operation in (channel.update, channel.delete)
+        if step.operation in (kind.update, kind.delete)
     }
     for decision, step in _deletes(planned):
         for user in users.get(decision.live.arn if decision.live else "", ()):
@@ -256,7 +256,7 @@ def _after_users(planned: Sequence[Planned], users: Mapping[str, tuple[LiveResou
 def _after_material(planned: Sequence[Planned], held: Mapping[str, str], edges: Edges) -> None:
     freed = {decision.live.arn: step.id for decision, step in _deletes(planned) if decision.live}
     for decision, _, steps in planned:
-        holder = held.get(str(decision.wanted.get("fingerprint")))
+        holder = held.get(str(decision.wanted.get(KINDS[decision.address.kind].unique)))
         if holder is None or holder not in freed or (decision.live and decision.live.arn == holder):
             continue
         for step in steps:

@@ -15,19 +15,18 @@ The choice depends on nothing but what is there, so that every run makes the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.diff import effective
 from reconciler.errors import UsageError
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, Shape
+from reconciler.model.kinds import INNER, KINDS, LISTED, REFERENCES, references_in
+from reconciler.model.normalise import effective
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import PlanOptions, Reason
 
 _VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_REFERENCES = tuple(field.name for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Ownership:
 
     ``claims`` gives the managed resources that claim an address, in ARN order; more than one is a duplicate to be settled. Stream keys are not among them.
     ``keys`` gives all stream keys by the ARN of their channel.
-    ``users`` gives the channels, anybody's, that refer to an ARN.
+    ``users`` gives the resources, whoever owns them, that refer to an ARN.
     ``consents`` gives the unowned resource that may be adopted for an address.
     """
 
@@ -55,9 +54,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
     unmanaged: list[LiveResource] = []
     notes: list[str] = []
     managed: dict[KindName, int] = {}
-    for kind in KINDS:
-        if kind is KindName.STREAM_KEY:
-            continue
+    for kind in LISTED:
         count = 0
         for resource in sorted(live.of(kind), key=_arn):
             if resource.tags.get(STACK) != desired.stack:
@@ -71,12 +68,12 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
                 notes.append(_nameless(resource, identifier))
         managed[kind] = count
     keys = _by_channel(live)
-    managed[KindName.STREAM_KEY] = sum(key.tags.get(STACK) == desired.stack for group in keys.values() for key in group)
+    managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in INNER}
     settled = {address: tuple(group) for address, group in claims.items()}
     return Ownership(
         claims=settled,
         keys=keys,
-        users=users_of(live.of(KindName.CHANNEL)),
+        users=users_of(live),
         consents=_consents(desired, live, options, adopt, settled, notes),
         unmanaged=tuple(unmanaged),
         managed=managed,
@@ -93,26 +90,20 @@ def to_read(
     )
 
 
-def users_of(channels: Iterable[LiveResource]) -> dict[str, tuple[LiveResource, ...]]:
-    """Return the channels that refer to each ARN, in ARN order."""
+def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
+    """Return the resources that refer to each ARN, in ARN order."""
     users: dict[str, list[LiveResource]] = {}
-    for channel in channels:
-        properties = channel.properties
-        for name in _REFERENCES:
-            arn = properties.get(name)
-            if isinstance(arn, str):
-                users.setdefault(arn, []).append(channel)
+    for kind, fields in REFERENCES.items():
+        for resource in live.of(kind) if fields else ():
+            for arn in references_in(kind, resource.properties):
+                if isinstance(arn, str):
+                    users.setdefault(arn, []).append(resource)
     return {arn: tuple(sorted(group, key=_arn)) for arn, group in users.items()}
-
-
-def references_in(properties: Mapping[str, object]) -> frozenset[str]:
-    """Return the ARNs that a channel's properties refer to."""
-    return frozenset(arn for name in _REFERENCES if isinstance(arn := properties.get(name), str))
 
 
 def _by_channel(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
     keys: dict[str, list[LiveResource]] = {}
-    for key in sorted(live.of(KindName.STREAM_KEY), key=_arn):
+    for key in sorted((key for kind in INNER for key in live.of(kind)), key=_arn):
         keys.setdefault(str(key.properties.get("channelArn", "")), []).append(key)
     return {arn: tuple(group) for arn, group in keys.items()}
 
@@ -131,8 +122,8 @@ def _consents(
     taken = {resource.arn for resource in consents.values()}
     unowned: dict[tuple[KindName, str], list[LiveResource]] = {}
     wanted: dict[tuple[KindName, str], list[Address]] = {}
-    for kind in KINDS:
-        for resource in live.of(kind) if kind is not KindName.STREAM_KEY else ():
+    for kind in LISTED:
+        for resource in live.of(kind):
             if STACK not in resource.tags and resource.name and resource.arn not in taken:
                 unowned.setdefault((kind, resource.name), []).append(resource)
     for address, resource_wanted in desired.resources.items():
@@ -159,7 +150,7 @@ def _named_by_arn(
     claims: Mapping[Address, tuple[LiveResource, ...]],
 ) -> LiveResource:
     title = KINDS[address.kind].title
-    if address.kind is KindName.STREAM_KEY:
+    if address.kind in INNER:
         raise UsageError(
             f"{address}: a stream key is adopted with its channel; adopt the channel, with streamKey in its spec"
         )

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 from reconciler.diff import compare
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, STREAM_KEY, Shape
+from reconciler.model.kinds import KINDS, REFERENCES, USERS, born_in, inner_of, references_in
 from reconciler.model.resource import LiveResource
-from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, names_of
-from reconciler.plan.pairing import Choice, references_in
+from reconciler.model.values import Value
+from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, names_of, unseen_users
+from reconciler.plan.pairing import Choice
 from reconciler.plan.plan import Blocked, Duplicate, Orphan, Reason, Verb
 from reconciler.plan.replacement import is_leftover, leftover
-
-REFERENCED = frozenset(field.references for field in KINDS[KindName.CHANNEL].fields if field.shape is Shape.REFERENCE)
-"""The kinds that a channel may refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
         for decision in decisions
         if (live := decision.live)
         and decision.blocked is None
-        and live.kind in REFERENCED
+        and USERS[live.kind]
         and decision.verb in (Verb.DELETE, Verb.REPLACE)
     ]
     if not leaving:
@@ -85,25 +83,25 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
         for decision in decisions
         if decision.live and decision.verb is Verb.DELETE and decision.blocked is None
     }
-    of_channel = {
+    of_user = {
         decision.live.arn: decision
         for decision in decisions
-        if decision.live and decision.live.kind is KindName.CHANNEL and decision.verb is not Verb.DELETE
+        if decision.live and REFERENCES.get(decision.live.kind) and decision.verb is not Verb.DELETE
     }
-    names = {channel.arn: address for address, channel in inputs.kept.items() if address.kind is KindName.CHANNEL}
+    names = {user.arn: address for address, user in inputs.kept.items() if REFERENCES[address.kind]}
     will_use: dict[str, list[Address]] = {}
     for decision in decisions:
-        if decision.address.kind is KindName.CHANNEL and decision.blocked is None and decision.verb is not Verb.DELETE:
-            for arn in references_in(decision.wanted):
+        if decision.blocked is None and decision.verb is not Verb.DELETE:
+            for arn in _arns_in(decision.address.kind, decision.wanted):
                 will_use.setdefault(arn, []).append(decision.address)
     found = {}
     for live in leaving:
         holding = [
             user
             for user in inputs.owned.users.get(live.arn, ())
-            if user.arn not in gone and live.arn in _refers_after(user, of_channel.get(user.arn))
+            if user.arn not in gone and live.arn in _refers_after(user, of_user.get(user.arn))
         ]
-        said = [_holding(inputs, user, names.get(user.arn), of_channel.get(user.arn)) for user in holding]
+        said = [_holding(inputs, user, names.get(user.arn), of_user.get(user.arn)) for user in holding]
         said = said or [f"{user} names its ARN" for user in will_use.get(live.arn, ())]
         if said:
             others = any(user.tags.get(STACK) != inputs.desired.stack for user in holding)
@@ -111,13 +109,15 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
     return found
 
 
-def _refers_after(channel: LiveResource, decision: Decision | None) -> frozenset[str]:
-    if decision is None or decision.blocked:
-        return references_in(channel.properties)
-    return references_in(decision.wanted)
+def _arns_in(kind: KindName, properties: Mapping[str, Value]) -> frozenset[str]:
+    return frozenset(arn for arn in references_in(kind, properties) if isinstance(arn, str))
 
 
-def _holding(inputs: PlanInputs, channel: LiveResource, address: Address | None, decision: Decision | None) -> str:
+def _refers_after(user: LiveResource, decision: Decision | None) -> frozenset[str]:
+    return _arns_in(user.kind, user.properties if decision is None or decision.blocked else decision.wanted)
+
+
+def _holding(inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None) -> str:
     """Say who holds on, and why."""
     if address is not None and address not in inputs.desired.resources:
         return f"{address} is orphaned and uses it"
@@ -125,7 +125,7 @@ def _holding(inputs: PlanInputs, channel: LiveResource, address: Address | None,
         return f"{address} uses it and its action is blocked"
     if address is not None:
         return f"{address} uses it, by ARN or in an ignored field"
-    owner = channel.tags.get(STACK)
+    owner = user.tags.get(STACK)
     whose = (
         "no stack's"
         if owner is None
@@ -133,7 +133,7 @@ def _holding(inputs: PlanInputs, channel: LiveResource, address: Address | None,
         if owner == inputs.desired.stack
         else f"stack {owner}'s"
     )
-    return f"channel {channel.name or '(without a name)'} ({channel.arn}) is {whose}"
+    return f"{KINDS[user.kind].title} {user.name or '(without a name)'} ({user.arn}) is {whose}"
 
 
 def _left_spec(
@@ -148,7 +148,8 @@ def _left_spec(
         if not inputs.options.prune:
             orphans.append(Orphan(address, live.arn, protected))
             continue
-        also = "; deletes its stream key as well" if address.kind is KindName.CHANNEL else ""
+        inner = born_in(address.kind)
+        also = f"; deletes its {inner.title} as well" if inner else ""
         deletes.append(_delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}"))
 
 
@@ -169,7 +170,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
     if not inputs.options.prune:
         used = f", which was {choice.why}," if choice.why else ""
         return None, f"{claim}{used} and is kept because prune is disabled"
-    if address.kind is KindName.CHANNEL and inputs.live.streams_hidden:
+    if KINDS[address.kind].live and inputs.live.streams_hidden:
         return (
             None,
             f"{claim} and is kept, because it is unknown which of them was live last ({inputs.live.streams_hidden})",
@@ -195,8 +196,8 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
         blocked = Blocked(
             "protected", f"{named} is protected; restore it in the spec with protect: false, apply, then delete it"
         )
-    elif live.kind in REFERENCED and (why := inputs.live.unreadable.get(KindName.CHANNEL)) is not None:
-        blocked = Blocked("unreadable", f"channels could not be read ({why}), so it is unknown which of them use it")
+    elif why := unseen_users(inputs, live.kind):
+        blocked = Blocked("unreadable", why)
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 
@@ -204,13 +205,9 @@ def _keys_without_spec(inputs: PlanInputs) -> list[tuple[Address, LiveResource]]
     """Return our stream keys whose channel stays in the spec, without a stream key in it. A key whose channel goes needs no call of its own."""
     found = []
     for address, channel in inputs.kept.items():
-        if (
-            address.kind is not KindName.CHANNEL
-            or address not in inputs.desired.resources
-            or channel.arn not in inputs.owned.keys
-        ):
+        key_address = inner_of(address)
+        if key_address is None or address not in inputs.desired.resources or channel.arn not in inputs.owned.keys:
             continue
-        key_address = Address(STREAM_KEY.name, address.id)
         if key_address not in inputs.desired.resources:
             found += [
                 (key_address, key)

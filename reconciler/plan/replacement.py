@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.diff import FieldChange, escape
 from reconciler.model.address import RETIRES, Address, KindName
-from reconciler.model.kinds import KINDS
-from reconciler.model.resource import LiveResource
-from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected
+from reconciler.model.kinds import INNER, KINDS
+from reconciler.model.resource import LiveResource, LiveState
+from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, unseen_users
 from reconciler.plan.pairing import has_failed
 from reconciler.plan.plan import Blocked, Reason, ReplaceOrder, Step, TargetPlan, Verb
 
@@ -55,10 +55,14 @@ def treatments(
     return found
 
 
-def held_material(pairs: Sequence[LiveResource]) -> dict[str, str]:
+def held_material(live: LiveState) -> dict[str, str]:
     """Return the ARN of the key pair that holds each public key, by fingerprint."""
     return {
-        fingerprint: pair.arn for pair in pairs if isinstance(fingerprint := pair.properties.get("fingerprint"), str)
+        value: pair.arn
+        for kind in KINDS.values()
+        if kind.unique
+        for pair in live.of(kind.name)
+        if isinstance(value := pair.properties.get(kind.unique), str)
     }
 
 
@@ -67,11 +71,11 @@ def _replacing(
 ) -> Treatment:
     """Return how one replacement is carried out. ``stuck`` is why it is not going to be, ``room`` how many more of its kind fit."""
     live, kind = decision.live, decision.address.kind
-    if live is None or kind is KindName.STREAM_KEY:
+    if live is None or kind in INNER:
         return Treatment(stuck, ReplaceOrder.DELETE_FIRST)  # a channel has one key at most
-    if kind is KindName.PLAYBACK_KEY_PAIR:
+    if KINDS[kind].unique:
         return _replacing_key_pair(inputs, decision, stuck, room)
-    unused = live.arn not in inputs.owned.users and KindName.CHANNEL not in inputs.live.unreadable
+    unused = live.arn not in inputs.owned.users and not unseen_users(inputs, kind)
     order, warnings = ReplaceOrder.CREATE_FIRST, []
     if use is not None:
         warnings.append(f"{live.arn} is kept after its replacement, because it is still in use: {use.said}")
@@ -86,10 +90,10 @@ def _replacing(
 
 
 def _replacing_key_pair(inputs: PlanInputs, decision: Decision, stuck: Blocked | None, room: int) -> Treatment:
-    held = decision.live.properties.get("fingerprint") if decision.live else None
-    limit = inputs.limits[KindName.PLAYBACK_KEY_PAIR]
-    material = decision.wanted.get("fingerprint")
-    holder = held_material(inputs.live.of(KindName.PLAYBACK_KEY_PAIR)).get(str(material))
+    held = decision.live.properties.get(KINDS[decision.address.kind].unique) if decision.live else None
+    limit = inputs.limits[decision.address.kind]
+    material = decision.wanted.get(KINDS[decision.address.kind].unique)
+    holder = held_material(inputs.live).get(str(material))
     overlap = decision.desired.overlap if decision.desired else 0
     if material == held:
         why = "a public key cannot be imported twice, so the pair is deleted before the import under its new name"
@@ -127,14 +131,14 @@ def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Tre
 
 def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[int, Blocked]:
     """Return the imports whose public key is held by a pair that stays, by place among the decisions."""
-    held = held_material(inputs.live.of(KindName.PLAYBACK_KEY_PAIR))
+    held = held_material(inputs.live)
     imports = {
         index: (decision, held[material])
         for index, decision in enumerate(decisions)
-        if decision.address.kind is KindName.PLAYBACK_KEY_PAIR
+        if KINDS[decision.address.kind].unique
         and decision.verb in (Verb.CREATE, Verb.REPLACE)
         and not decision.blocked
-        and (material := str(decision.wanted.get("fingerprint"))) in held
+        and (material := str(decision.wanted.get(KINDS[decision.address.kind].unique))) in held
     }
     leaving = {
         decision.live.arn
@@ -173,7 +177,7 @@ def length(seconds: int) -> str:
 
 def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[Decision | None, str] | None:
     """Return what is due for a pair that another one took the place of, and what is to be noted; ``None`` where it is no matter of time."""
-    if pair.kind is not KindName.PLAYBACK_KEY_PAIR:
+    if not KINDS[pair.kind].unique:
         return None
     until, kept = until_of(pair), inputs.kept[address]
     if until is not None and until > inputs.now:
@@ -196,7 +200,7 @@ def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[
 
 def is_leftover(pair: LiveResource) -> bool:
     """Whether the pair's own tags say that it gave way to another."""
-    return pair.kind is KindName.PLAYBACK_KEY_PAIR and until_of(pair) is not None
+    return bool(KINDS[pair.kind].unique) and until_of(pair) is not None
 
 
 def counted_anew(plan: TargetPlan, later: timedelta) -> TargetPlan:

@@ -18,14 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.diff import FieldChange, compare, compare_tags
-from reconciler.model.address import SPEC, Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import SPEC, Address
+from reconciler.model.kinds import INNER, KINDS, REFERENCES, kind_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.pairing import users_of
 from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
-
-_OWN_PARAMETERS = ("arn", "resourceArn")
 
 
 def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
@@ -35,7 +33,7 @@ def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[st
     lines = list(_spec(saved, desired, by_address))
     for action in saved.actions:
         if action.blocked is None:
-            lines += _action(action, by_arn, by_address, live.of(KindName.STREAM_KEY))
+            lines += _action(action, by_arn, by_address, live)
     lines += _users(saved, live)
     return tuple(dict.fromkeys(lines))
 
@@ -81,14 +79,14 @@ def _action(
     action: Action,
     by_arn: Mapping[str, LiveResource],
     by_address: Mapping[Address, LiveResource],
-    keys: tuple[LiveResource, ...],
+    live: LiveState,
 ) -> Iterator[str]:
-    if action.kind is KindName.STREAM_KEY and action.arn is None:
+    if action.kind in INNER and action.arn is None:
         # A key is made for one channel; one that is born with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
             yield from (
                 f"{action.address}: to be created, and exists now ({key.arn})"
-                for key in keys
+                for key in live.of(action.kind)
                 if key.properties.get("channelArn") == channel
             )
     elif action.arn is None:
@@ -100,7 +98,10 @@ def _action(
         yield from _fields(action, by_arn[action.arn])
     for step in action.steps:
         for name, value in step.parameters.items():
-            if name not in _OWN_PARAMETERS and isinstance(value, str) and _is_ours(value) and value not in by_arn:
+            if name in (KINDS[action.kind].identifier, "resourceArn") or not isinstance(value, str) or value in by_arn:
+                continue
+            # Only where its kind was read does the absence of an ARN mean something.
+            if (kind := kind_of(value)) and kind.name not in live.not_read:
                 yield f"{action.address}: {value}, which it refers to, no longer exists"
 
 
@@ -121,31 +122,22 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
 
 
 def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
-    """Say which channels began to use something that the plan deletes."""
-    planned = {action.arn for action in saved.actions if action.kind is KindName.CHANNEL}
+    """Say which resources began to use something that the plan deletes."""
+    planned = {action.arn for action in saved.actions if REFERENCES.get(action.kind)}
     deleted = [
-        (action, step.parameters["arn"])
+        (action, step.parameters[KINDS[action.kind].identifier])
         for action in saved.actions
         for step in action.steps
         if step.operation == KINDS[action.kind].delete
     ]
     if not deleted:
         return
-    users = users_of(live.of(KindName.CHANNEL))
+    users = users_of(live)
     for action, arn in deleted:
-        for channel in users.get(str(arn), ()):
-            if channel.arn not in planned:
-                yield f"{action.address}: channel {channel.name or '(without a name)'} ({channel.arn}) now uses {arn}"
-
-
-def _is_ours(value: str) -> bool:
-    """Whether text is the ARN of a kind that is read, so that its absence means something."""
-    parts = value.split(":", 5)
-    return (
-        value.startswith("arn:aws:ivs:")
-        and len(parts) == 6
-        and parts[5].partition("/")[0] in {kind.arn_type for kind in KINDS.values()}
-    )
+        for user in users.get(str(arn), ()):
+            if user.arn not in planned:
+                title = KINDS[user.kind].title
+                yield f"{action.address}: {title} {user.name or '(without a name)'} ({user.arn}) now uses {arn}"
 
 
 def _say(value: Value) -> str:

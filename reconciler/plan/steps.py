@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from reconciler.diff import FieldChange, unescape
-from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES, Address, KindName
-from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, STREAM_KEY, Kind
+from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES, Address
+from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, TAG, UNTAG, Field, Kind
 from reconciler.model.normalise import default_of
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.values import Ref, Value
@@ -54,7 +55,7 @@ def _calls(
     kind = KINDS[decision.address.kind]
     match decision.verb:
         case Verb.CREATE if decision.reason is Reason.BORN_WITH_CHANNEL:
-            yield from handing_over(decision.deliver, Ref(decision.address))
+            yield from handing_over(kind, decision.deliver, Ref(decision.address))
             yield from _tagging(decision, Ref(decision.address))
         case Verb.CREATE:
             yield from _creating(decision, kind, born, unsettled)
@@ -66,7 +67,7 @@ def _calls(
         case Verb.REPLACE:
             yield from _creating(decision, kind, born, unsettled)
             if treatment.retires and decision.live:
-                yield Step("", "TagResource", {"resourceArn": decision.live.arn, "tags": {RETIRES: treatment.retires}})
+                yield Step("", TAG, {"resourceArn": decision.live.arn, "tags": {RETIRES: treatment.retires}})
             elif treatment.lets_go:
                 yield from _deleting(decision, kind)
         case Verb.DELETE:
@@ -81,12 +82,12 @@ def _creating(
 ) -> Iterator[Step]:
     parameters = _create_parameters(decision)
     yield from _settling(parameters, unsettled)
-    binds = {str(decision.address): f"{kind.member}.arn"}
+    binds = {str(decision.address): kind.arn_path}
     if born is not None:
-        binds[str(born)] = f"{STREAM_KEY.member}.arn"
+        binds[str(born)] = KINDS[born.kind].arn_path
     yield Step("", kind.create, parameters, binds=binds)
     if decision.deliver:
-        yield from handing_over(decision.deliver, Ref(decision.address))
+        yield from handing_over(kind, decision.deliver, Ref(decision.address))
         yield from noted(decision.deliver, Ref(decision.address))
     if kind.ready is not None:
         yield _wait(kind, Ref(decision.address))
@@ -100,8 +101,8 @@ def _updating(decision: Decision, kind: Kind, unsettled: Mapping[str, LiveResour
         if is_unsettled(decision.live):
             yield _wait(kind, decision.live.arn)
         yield from _settling(parameters, unsettled)
-        yield Step("", kind.update, {"arn": decision.live.arn, **parameters})
-    yield from handing_over(decision.deliver, decision.live.arn)
+        yield Step("", kind.update, {kind.identifier: decision.live.arn, **parameters})
+    yield from handing_over(kind, decision.deliver, decision.live.arn)
     yield from _tagging(decision, decision.live.arn)
 
 
@@ -121,9 +122,9 @@ def _tagging(decision: Decision, arn: Value) -> Iterator[Step]:
     ):
         removed += (ATTEMPT,)  # gives its place to another; to remove what is not there is no error
     if removed:
-        yield Step("", "UntagResource", {"resourceArn": arn, "tagKeys": removed})
+        yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": removed})
     if written:
-        yield Step("", "TagResource", {"resourceArn": arn, "tags": written})
+        yield Step("", TAG, {"resourceArn": arn, "tags": written})
 
 
 def _deleting(decision: Decision, kind: Kind) -> Iterator[Step]:
@@ -131,7 +132,7 @@ def _deleting(decision: Decision, kind: Kind) -> Iterator[Step]:
         return
     if is_unsettled(decision.live):
         yield _wait(kind, decision.live.arn)
-    yield Step("", kind.delete, {"arn": decision.live.arn})
+    yield Step("", kind.delete, {kind.identifier: decision.live.arn})
 
 
 def _settling(parameters: Mapping[str, Value], unsettled: Mapping[str, LiveResource]) -> Iterator[Step]:
@@ -141,23 +142,23 @@ def _settling(parameters: Mapping[str, Value], unsettled: Mapping[str, LiveResou
 
 
 def _wait(kind: Kind, arn: Value) -> Step:
-    return Step("", kind.get, {"arn": arn}, until=Until("state", kind.ready or "", kind.failed))
+    return Step("", kind.get, {kind.identifier: arn}, until=Until("state", kind.ready or "", kind.failed))
 
 
 def _create_parameters(decision: Decision) -> dict[str, Value]:
-    kind = decision.address.kind
+    kind = KINDS[decision.address.kind]
     parameters: dict[str, Value] = {
-        name: _whole(kind, name, decision.wanted[name])
-        for name in FIELDS[kind]
-        if name in decision.wanted and name != "fingerprint"
+        field.name: _whole(field, decision.wanted[field.name])
+        for field in kind.fields
+        if field.name in decision.wanted and field.name != kind.unique
     }
     if decision.desired is not None:
-        if kind is KindName.PLAYBACK_KEY_PAIR:
-            parameters["publicKeyMaterial"] = decision.desired.public_key
+        if kind.unique:
+            parameters[FIELDS[kind.name][kind.unique].spec_name] = decision.desired.public_key
         # A rotated key waits to be handed over also where only this run knows a place for it.
         parameters["tags"] = (
             at_birth(decision.desired.tags, waiting=bool(decision.deliver))
-            if kind is KindName.STREAM_KEY
+            if kind.value_member
             else dict(decision.desired.tags)
         )
     return parameters
@@ -167,29 +168,19 @@ def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[Fi
     """Return the fields that an update call has to send, each with its explicit value; nothing when only tags change."""
     changed = {change.field for change in changes if not change.path.startswith(_TAGS)}
     names = changed.union(*(FIELDS[kind.name][name].together for name in changed))
-    if kind.name is KindName.CHANNEL and names:
-        # The service knows a preset for ADVANCED types only, and an ad configuration only beside TS without multitrack input.
-        if wanted.get("type") not in ADVANCED_TYPES:
-            names.discard("preset")
-        if "adConfigurationArn" in wanted and not names.isdisjoint(("containerFormat", "multitrackInputConfiguration")):
-            names.add("adConfigurationArn")
+    names |= {other for name in names for other in FIELDS[kind.name][name].together_if_set if other in wanted}
     return {
-        name: _whole(kind.name, name, wanted[name]) if name in wanted else default_of(kind.name, name, wanted)
-        for name in FIELDS[kind.name]
-        if name in names
+        field.name: _whole(field, wanted[field.name]) if field.name in wanted else default_of(field, wanted)
+        for field in kind.fields
+        if field.name in names and field.applies(wanted)
     }
 
 
-def _whole(kind: KindName, name: str, value: Value) -> Value:
+def _whole(field: Field, value: Value) -> Value:
     """Spell out an object whose canonical form leaves out members that the service may ask for once the object is given."""
-    if name == "thumbnailConfiguration" and isinstance(value, Mapping) and value.get("recordingMode") != "DISABLED":
-        default = default_of(kind, name, {})
-        return {**default, **value} if isinstance(default, Mapping) else value
+    if field.whole and isinstance(value, Mapping) and isinstance(field.default, Mapping) and value != field.off:
+        return {**field.default, **value}
     return value
-
-
-_LIST_PAGE = 100
-_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,31 +193,41 @@ class Expected:
     seconds: float
 
 
-def expected(calls: Mapping[str, int], pace: Callable[[str], float]) -> Expected | None:
-    """Return how long these calls take, or ``None`` when there are none."""
+Call: TypeAlias = tuple[str, str]
+"""An operation by the client of its service and its name: each has a rate of its own."""
+
+
+def expected(calls: Mapping[Call, int], pace: Callable[[str, str], float]) -> Expected | None:
+    """Return how long these calls take at a pace by client and operation, or ``None`` if there are none."""
     found = [
-        Expected(operation, count, pace(operation), count / pace(operation))
-        for operation, count in sorted(calls.items())
-        if count > 0
+        Expected(call[1], count, pace(*call), count / pace(*call)) for call, count in sorted(calls.items()) if count > 0
     ]
     return max(found, key=lambda one: one.seconds, default=None)
 
 
-def calls_of(plan: TargetPlan) -> Counter[str]:
-    """Return how often each operation is called when the plan is carried out; waits count as one call."""
-    return Counter(step.operation for action in plan.actions if action.blocked is None for step in action.steps)
-
-
-def reads_of(desired: DesiredState) -> Counter[str]:
-    """Return about how often each operation is called to read what the spec speaks of; what else is in the account comes on top."""
-    count = Counter(address.kind for address in desired.resources)
-    channels = count[KindName.CHANNEL]
+def calls_of(plan: TargetPlan) -> Counter[Call]:
+    """Return how often each operation is called when the plan is applied; waits count as one call."""
     return Counter(
-        {
-            "ListChannels": -(-channels // _LIST_PAGE),
-            "BatchGetChannel": -(-channels // _BATCH),
-            "ListStreamKeys": count[KindName.STREAM_KEY],
-            "GetRecordingConfiguration": count[KindName.RECORDING_CONFIGURATION],
-            "GetPlaybackKeyPair": count[KindName.PLAYBACK_KEY_PAIR],
-        }
+        call_of(action.address, step.operation)
+        for action in plan.actions
+        if action.blocked is None
+        for step in action.steps
     )
+
+
+def call_of(address: Address, operation: str) -> Call:
+    """Return an operation of the service that a resource belongs to."""
+    return KINDS[address.kind].service.client, operation
+
+
+def reads_of(desired: DesiredState) -> Counter[Call]:
+    """Return about how often each operation is called to read what the spec contains; what else is in the account comes on top."""
+    found: Counter[Call] = Counter()
+    for name, count in Counter(address.kind for address in desired.resources).items():
+        kind = KINDS[name]
+        found[kind.service.client, kind.list] = count if kind.born_with else -(-count // kind.page_size)
+        if kind.batch:
+            found[kind.service.client, kind.batch] = -(-count // BATCH_SIZE)
+        elif not (kind.summary_complete or kind.born_with):
+            found[kind.service.client, kind.get] = count
+    return found

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import INNER, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, TargetPlan, Verb
 from reconciler.report.words import plural, symbol, tally
@@ -196,8 +196,8 @@ def mermaid(target: TargetPlan) -> str:
 
 
 def _named(action: Action, by_arn: Mapping[str, Address]) -> Iterator[Address]:
-    if action.kind is KindName.STREAM_KEY:
-        yield Address(KindName.CHANNEL, action.address.id)
+    if action.kind in INNER:
+        yield parent_of(action.address)
     for change in action.changes:
         yield from _in_value((change.before, change.after), by_arn)
     for step in action.steps:

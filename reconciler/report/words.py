@@ -309,7 +309,7 @@ def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
     )
 
 
-KEY_KINDS = frozenset({KindName.STREAM_KEY, KindName.PLAYBACK_KEY_PAIR})
+KEY_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.credential)
 """The kinds that are credentials: their holder can broadcast, or admit viewers."""
 
 

@@ -31,6 +31,7 @@ from reconciler.spec.rules import (
     OURS,
     REFERENCES,
     SIBLINGS,
+    WITH_DEFAULTS,
     Place,
     arn_faults,
     both_forms,
@@ -181,7 +182,7 @@ def _maker(
                 known[likeness] = settled
         name = entry.body.get("name", entry.address.id)
         properties: dict[str, Value] = {"name": name, **settled.properties} if name else settled.properties
-        own = defaults.tags_under(entry) if kind is KindName.CHANNEL else entry.body.get("tags")
+        own = defaults.tags_under(entry) if kind is WITH_DEFAULTS else entry.body.get("tags")
         user_tags = _user_tags(entry, ("tags",), defaults.tags, own, problems)
         resource = _resource(
             project,
@@ -204,7 +205,7 @@ def _likeness(entry: Entry) -> Hashable:
 
     The shape of the fields was judged before, so that equal values are of equal types.
     """
-    if entry.address.kind is not KindName.CHANNEL or entry.broken:
+    if entry.address.kind is not WITH_DEFAULTS or entry.broken:
         return None
     likeness = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _OF_ITS_OWN])
     try:
@@ -217,7 +218,7 @@ def _likeness(entry: Entry) -> Hashable:
 def _settle(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Settled:
     kind = entry.address.kind
     fields: Mapping[str, Any] = entry.body
-    if kind is KindName.CHANNEL:
+    if kind is WITH_DEFAULTS:
         for fault in both_forms(fields):
             entry.note(problems, fault)
         fields = defaults.under(entry)

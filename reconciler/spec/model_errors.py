@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from reconciler.spec import models, project_models
 from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
 
-_ARN = re.compile(r":([a-z-]+)/\[")
+_ARN = re.compile(r"arn:aws:([a-z-]+):.*:([a-z-]+)/\[")
 
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     models.NAME_PATTERN: ("holds characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
@@ -262,8 +262,8 @@ def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str
     if pattern == models.ORIGIN_PATTERN:
         return "is not an origin", _origin_hint(str(value))
     if arn := _ARN.search(pattern):
-        kind = arn.group(1)
-        near = f"arn:aws:ivs:<region>:<account>:{kind}/<id>"
+        service, kind = arn.groups()
+        near = f"arn:aws:{service}:<region>:<account>:{kind}/<id>"
         by_id = str(path[-1]).removesuffix("Arn")
         return f"is not the ARN of a {kind.replace('-', ' ')}", f"write {near}, or an id under {by_id}"
     return "does not fit", f"it has to match {pattern}"

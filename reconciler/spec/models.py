@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS
 from reconciler.spec.problems import ID_PATTERN
 
 _CODES = """
@@ -43,9 +44,10 @@ BUCKET_PATTERN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 ORIGIN_PATTERN = r"^[a-z][a-z0-9+.-]*://(\*\.)?([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$"
 
 
-def arn_pattern(arn_type: str) -> str:
+def arn_pattern(kind: KindName) -> str:
     """Return the service model's pattern of an ARN that may be empty."""
-    return rf"^$|^arn:aws:ivs:[a-z0-9-]+:[0-9]+:{arn_type}/[a-zA-Z0-9-]+$"
+    row = KINDS[kind]
+    return rf"^$|^arn:aws:{row.service.prefix}:[a-z0-9-]+:[0-9]+:{row.arn_type}/[a-zA-Z0-9-]+$"
 
 
 LABEL_PATTERN = r"^[A-Za-z0-9 _.:/=+@-]{1,128}$"
@@ -310,23 +312,23 @@ class ChannelDefaults(Strict):
     insecureIngest: bool | None = Field(None, description="Allow RTMP, and SRT without a passphrase. Default: false.")
     recordingConfiguration: Id | None = Field(None, description="Id of a recording configuration of this spec.")
     recordingConfigurationArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern("recording-configuration"))] | None
+        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.RECORDING_CONFIGURATION))] | None
     ) = Field(None, description='ARN of a recording configuration kept elsewhere; "" for none.')
     playbackRestrictionPolicy: Id | None = Field(None, description="Id of a playback restriction policy of this spec.")
     playbackRestrictionPolicyArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern("playback-restriction-policy"))] | None
+        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.PLAYBACK_RESTRICTION_POLICY))] | None
     ) = Field(None, description='ARN of a playback restriction policy kept elsewhere; "" for none.')
     adConfiguration: Id | None = Field(
         None, description="Id of an ad configuration of this spec. Needs containerFormat TS."
     )
-    adConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern("ad-configuration"))] | None = Field(
-        None, description='ARN of an ad configuration kept elsewhere; "" for none.'
+    adConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.AD_CONFIGURATION))] | None = (
+        Field(None, description='ARN of an ad configuration kept elsewhere; "" for none.')
     )
     failoverSlateConfiguration: Id | None = Field(
         None, description="Id of a failover slate configuration of this spec."
     )
     failoverSlateConfigurationArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern("failover-slate-configuration"))] | None
+        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.FAILOVER_SLATE_CONFIGURATION))] | None
     ) = Field(None, description='ARN of a failover slate configuration kept elsewhere; "" for none.')
     containerFormat: Literal["TS", "FRAGMENTED_MP4"] | None = Field(None, description="Default: TS.")
     multitrackInputConfiguration: MultitrackInput | None = Field(

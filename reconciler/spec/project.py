@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Problem, SpecError
-from reconciler.model.address import KindName
 from reconciler.model.target import (
     DEFAULT_TOPICS,
     HOME_REGIONS,
@@ -33,7 +32,7 @@ from reconciler.model.target import (
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
 from reconciler.spec.project_models import ProjectFile
-from reconciler.spec.rules import both_forms, count_fault, ignored, tag_faults
+from reconciler.spec.rules import WITH_DEFAULTS, both_forms, count_fault, ignored, tag_faults
 from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
@@ -239,7 +238,7 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         found.append((("defaults",), too_many))
     found += [(("defaults", "channel"), fault) for fault in both_forms(channel)]
     found += [
-        (("defaults", "channel"), fault) for fault in ignored(KindName.CHANNEL, channel.get("ignoreChanges") or ())[1]
+        (("defaults", "channel"), fault) for fault in ignored(WITH_DEFAULTS, channel.get("ignoreChanges") or ())[1]
     ]
     sink = (raw.get("streamKey") or {}).get("sink")
     if sink is not None:

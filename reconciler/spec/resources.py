@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
 from reconciler.spec.yaml import Mark, Source
 
-SECTIONS: Mapping[str, KindName] = {
-    kind.section: kind.name for kind in KINDS.values() if kind.name is not KindName.STREAM_KEY
-}
+SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
 """The section of every kind that has one of its own; stream keys stand in their channel."""
 
 

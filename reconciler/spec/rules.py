@@ -22,7 +22,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
 from reconciler.model.address import MAX_SPEC_TAGS, MAX_TAGS, PREFIX, Address, KindName
-from reconciler.model.kinds import ADVANCED_TYPES, FIELDS, KINDS, Shape
+from reconciler.model.kinds import FIELDS, KINDS
+from reconciler.model.kinds import REFERENCES as REFERRING
+from reconciler.model.kinds.ivs import ADVANCED_TYPES
+from reconciler.model.quotas import QUOTAS
 from reconciler.model.resource import DesiredResource
 from reconciler.spec.models import COUNTRIES, RENAMED
 from reconciler.spec.problems import Fault, KeyPath, Problems, shown, suggestion
@@ -35,16 +38,20 @@ OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {
     field.spec_name: (field.name, field.references)
-    for field in KINDS[KindName.CHANNEL].fields
-    if field.shape is Shape.REFERENCE and field.references is not None
+    for fields in REFERRING.values()
+    for field in fields
+    if field.references is not None
 }
-"""How a channel refers to other kinds: the name of the field by id -> the name of the field by ARN, and the kind."""
+"""How a kind refers to others: the name of the field by id -> the name of the field by ARN, and the kind."""
 
 SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCES.items()} | {
     by_arn: by_id for by_id, (by_arn, _) in REFERENCES.items()
 }
 """Either form of a reference -> the other."""
 
+
+WITH_DEFAULTS = KindName.CHANNEL
+"""The kind that the project file may hold defaults for."""
 
 _COMBINED = frozenset({"type", "preset", "containerFormat", "multitrackInputConfiguration"})
 """Fields of a channel that are judged together."""
@@ -337,17 +344,6 @@ def _foreign_character(text: str) -> str:
     return ""
 
 
-_FIXED: Mapping[KindName, int] = {
-    KindName.PLAYBACK_KEY_PAIR: 3,
-    KindName.PLAYBACK_RESTRICTION_POLICY: 3,
-    KindName.AD_CONFIGURATION: 20,
-}
-"""Quotas per account and region that AWS does not raise (service quotas page)."""
-
-_ADJUSTABLE: Mapping[KindName, int] = {KindName.CHANNEL: 5_000, KindName.RECORDING_CONFIGURATION: 20}
-"""Default quotas that AWS raises on request (the same page)."""
-
-
 def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]) -> Fault | None:
     """Return the fault of a reference that leads nowhere."""
     kind = REFERENCES[name][1]
@@ -366,9 +362,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
 def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
     """Note every reference by id that leads nowhere."""
     for address, entry in entries.items():
-        if address.kind is not KindName.CHANNEL:
-            continue
-        body = entry.body
+        body = entry.body if REFERRING[address.kind] else {}
         for name in REFERENCES:
             if name in body and (fault := reference_fault(name, body[name], entries)):
                 entry.note(problems, fault)
@@ -393,10 +387,10 @@ def check_whole(
                     "remove one of the two",
                 ),
             )
-    for kind, most in _FIXED.items():
-        addresses = sorted(_of(entries, kind))
-        if len(addresses) > most:
-            what = f"{len(addresses)} {KINDS[kind].title.replace('policy', 'policie')}s, and an account has room for {most} in a region, which AWS does not raise"
+    for kind, quota in QUOTAS.items():
+        addresses, most = sorted(_of(entries, kind)), quota.default
+        if not quota.adjustable and len(addresses) > most:
+            what = f"{len(addresses)} {KINDS[kind].titles}, and an account has room for {most} in a region, which AWS does not raise"
             entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
 
 
@@ -415,9 +409,9 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
         lines.append(
             f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_others(doubly)}; put the restrictions into the tokens"
         )
-    for kind, most in _ADJUSTABLE.items():
-        addresses = list(_of(resources, kind))
-        if len(addresses) > most:
+    for kind, quota in QUOTAS.items():
+        addresses, most = list(_of(resources, kind)), quota.default
+        if quota.adjustable and len(addresses) > most:
             lines.append(
                 f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} are more than the default quota of {most:,}; ask AWS to raise it first"
             )

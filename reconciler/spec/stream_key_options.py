@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC, Address, KindName
+from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC, Address
+from reconciler.model.kinds import parent_of
 from reconciler.model.resource import DesiredResource, digest_of
 from reconciler.model.target import Sink, Store, Target, seconds_of
 from reconciler.spec.problems import Fault, Problems, shown
@@ -138,7 +139,7 @@ def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource
         other = first.setdefault(key.sink.mark, key.address)
         if other != key.address:
             what = f"{key.sink} takes the value of {other} too, and would be written over"
-            channel = Address(KindName.CHANNEL, key.address.id)
+            channel = parent_of(key.address)
             entries[channel].note(
                 problems, Fault(("streamKey",), what, "give each key a place of its own; {id} in the name does")
             )

@@ -16,8 +16,8 @@ from pathlib import Path
 from reconciler.drift.blame import blamed, operations_for
 from reconciler.drift.classify import classify
 from reconciler.drift.report import DriftReport, at_default
-from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.address import ID, STACK, Address
+from reconciler.model.kinds import INNER, KINDS, inner_of, parent_of
 from reconciler.model.target import Project
 from reconciler.plan.guardrails import gone
 from reconciler.plan.plan import PlanOptions, Verb
@@ -62,19 +62,19 @@ def unfinished_apply_notes(project: Project, survey: Survey) -> tuple[str, ...]:
 
 
 def _describe_call(address: Address, operation: str, survey: Survey) -> str:
-    if operation == STREAM_KEY.get:
-        return f"handing over the value of the stream key of {Address(KindName.CHANNEL, address.id)}"
-    if operation in (STREAM_KEY.create, STREAM_KEY.delete):
-        address = Address(
-            KindName.STREAM_KEY, address.id
-        )  # the channel's own steps replace its key when a broadcast is ended
+    inner = inner_of(address) or address
+    kind = KINDS[inner.kind]
+    if kind.value_member and operation == kind.get:
+        return f"handing over the value of the {kind.title} of {parent_of(address)}"
+    if operation in (kind.create, kind.delete):
+        address = inner  # the channel's own steps replace its key when a broadcast is ended
     arns = _arns(address, survey)
     if operation != KINDS[address.kind].create:
         return f"{operation} for {address}" + ("" if arns else ", which is not there")
     if not arns:
         return f"{operation} for {address}, which is not there"
     desired = survey.desired.resources.get(address)
-    unheard = address.kind is KindName.STREAM_KEY and desired is not None and desired.sink is None
+    unheard = address.kind in INNER and desired is not None and desired.sink is None
     return f"{operation} for {address}, which is there as {' and '.join(arns)}" + (
         " and has a value that its encoder needs" if unheard else ""
     )

@@ -15,19 +15,24 @@ from typing import Any
 
 from reconciler.apply import Event, Forecast, StepFinished
 from reconciler.aws.client import Answer, ReadCalls
+from reconciler.model.kinds import Service
+from reconciler.model.kinds.ivs import IVS
 from reconciler.plan.plan import TargetPlan
-from reconciler.plan.steps import Expected, calls_of, expected
+from reconciler.plan.steps import Call, Expected, call_of, calls_of, expected
 
 FORECAST_INTERVAL = 1.0
 """The least time between two forecasts."""
 
 
 def with_forecasts(
-    plan: TargetPlan, on_event: Callable[[Event], None], pace: Callable[[str], float | None], clock: Callable[[], float]
+    plan: TargetPlan,
+    on_event: Callable[[Event], None],
+    pace: Callable[[str, str], float | None],
+    clock: Callable[[], float],
 ) -> Callable[[Event], None]:
     """Return what takes the events of an apply, passes them on, and adds a forecast now and then; none where no pace is kept."""
     left = calls_of(plan)
-    if any(pace(operation) is None for operation in left):
+    if any(pace(*call) is None for call in left):
         return on_event
     began = clock()
     told = began - FORECAST_INTERVAL
@@ -35,17 +40,18 @@ def with_forecasts(
     def forecast() -> None:
         nonlocal told
         now = clock()
-        coming = expected(left, lambda operation: pace(operation) or 1.0)
+        coming = expected(left, lambda service, operation: pace(service, operation) or 1.0)
         if coming is not None and now - told >= FORECAST_INTERVAL:
             told = now
-            on_event(
-                Forecast({operation: count for operation, count in left.items() if count > 0}, coming, now - began)
-            )
+            names: Counter[str] = Counter()
+            for (_, operation), count in left.items():
+                names[operation] += count
+            on_event(Forecast(+names, coming, now - began))
 
     def event(one: Event) -> None:
         on_event(one)
         if isinstance(one, StepFinished):
-            left[one.outcome.operation] -= 1
+            left[call_of(one.address, one.outcome.operation)] -= 1
             forecast()
 
     forecast()
@@ -58,8 +64,8 @@ class ForecastCalls:
     def __init__(
         self,
         calls: ReadCalls,
-        coming: Counter[str],
-        pace: Callable[[str], float | None],
+        coming: Counter[Call],
+        pace: Callable[[str, str], float | None],
         progress: Callable[[int, Expected | None], None],
     ) -> None:
         self._calls = calls
@@ -69,14 +75,16 @@ class ForecastCalls:
         self._count = 0
         self._lock = threading.Lock()
 
-    def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         """Pass one call on."""
-        answer = self._calls.call(operation, parameters)
+        answer = self._calls.call(operation, parameters, service)
+        call = (service or IVS).client, operation
         with self._lock:
             self._count += 1
-            self._coming[operation] -= 1
-            paced = self._pace(operation) is not None
-            self._progress(self._count, expected(self._coming, lambda name: self._pace(name) or 1.0) if paced else None)
+            self._coming[call] -= 1
+            paced = self._pace(*call) is not None
+            left = expected(self._coming, lambda client, name: self._pace(client, name) or 1.0) if paced else None
+            self._progress(self._count, left)
         return answer
 
 

@@ -28,6 +28,7 @@ from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import Service
 from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
@@ -270,9 +271,9 @@ class CountedCalls:
         self.count = 0
         self._lock = threading.Lock()
 
-    def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         """Pass one call on."""
-        answer = self._calls.call(operation, parameters)
+        answer = self._calls.call(operation, parameters, service)
         with self._lock:
             self.count += 1
         return answer

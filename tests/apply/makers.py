@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.apply import Event, execute
 from reconciler.errors import AwsError
+from reconciler.model import kinds
 from reconciler.model.address import Address
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, ApplyResult, Blocked, Outcome, Reason, Step, Summary, TargetPlan, Until, Verb
@@ -82,7 +83,7 @@ class Service:
         self._lock = threading.Lock()
         self._busy: dict[str, int] = {}
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Reply:
+    def call(self, operation: str, parameters: Mapping[str, object], service: kinds.Service | None = None, /) -> Reply:
         with self._lock:
             self.called.append((operation, parameters))
             self._busy[operation] = self._busy.get(operation, 0) + 1

@@ -10,6 +10,7 @@ from reconciler.aws.client import Answer, IvsGateway, ReadCalls
 from reconciler.aws.limiter import Pacer
 from reconciler.aws.session import open_client, open_session
 from reconciler.model.address import ID, STACK
+from reconciler.model.kinds import Service
 from reconciler.model.target import Target
 
 HERE = Target(name="here", region="us-west-2", sandbox="not used", paced=False)
@@ -55,11 +56,11 @@ class Recorded:
         self._before = before
         self._lock = threading.Lock()
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         with self._lock:
             self.calls.append((operation, parameters))
             self._before(operation)
-        return self._to.call(operation, parameters)
+        return self._to.call(operation, parameters, service)
 
     @property
     def operations(self) -> list[str]:
@@ -76,7 +77,7 @@ class Told:
         self._answers = answers
         self._lock = threading.Lock()
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         with self._lock:
             told = self._answers.get(operation)
             answer = (

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from reconciler.aws.client import IvsGateway, ReadCalls
-from reconciler.aws.limiter import Repeat, class_of
+from reconciler.aws.limiter import class_of
 from reconciler.aws.reader import ReadRequest, read_live, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, Repeat
 from reconciler.model.resource import LiveState
 from reconciler.sandbox import Sandbox
 from tests.aws.makers import OURS, Recorded, Told, channel, gateway_to, our_channel
@@ -142,7 +142,7 @@ def test_no_read_ever_asks_for_a_key_value_or_changes_anything(gateway: IvsGatew
     a_recording(gateway, "archive", OURS)
     calls = Recorded(gateway)
     read(calls, stream_key_channels=frozenset({"main"}), everything=True)
-    assert {class_of(operation) for operation in calls.operations} == {Repeat.READ}
+    assert {class_of("ivs", operation) for operation in calls.operations} == {Repeat.READ}
     assert not {"GetStreamKey", "BatchGetStreamKey", "GetStream", "ListTagsForResource", "GetChannel"} & set(
         calls.operations
     )

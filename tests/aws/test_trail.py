@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from reconciler.aws.client import IvsGateway
-from reconciler.aws.cloudtrail import LOOKUP, PACERS, PAGES, read_trail
+from reconciler.aws.cloudtrail import LOOKUP, PACERS, PAGES, SERVICE, read_trail
 from reconciler.aws.limiter import Pacers
 from reconciler.model.observed import Trail
 from tests.workflow.hook import Hook, hook
@@ -184,10 +184,14 @@ def test_a_failure_leaves_what_was_found_before_it() -> None:
 
 def test_calls_keep_to_two_a_second() -> None:
     assert (
-        1.5 < PACERS.of("123456789012", "us-west-2", "https://cloudtrail.us-west-2.amazonaws.com").rate(LOOKUP) <= 2.0
+        1.5
+        < PACERS.of("123456789012", "us-west-2", "https://cloudtrail.us-west-2.amazonaws.com", SERVICE).rate(LOOKUP)
+        <= 2.0
     )
     slept: list[float] = []
-    pacer = Pacers(clock=lambda: sum(slept), sleep=slept.append, rates={LOOKUP: 2.0}).of("1", "r", "u")
+    pacer = Pacers(clock=lambda: sum(slept), sleep=slept.append, rates={(SERVICE, LOOKUP): 2.0}).of(
+        "1", "r", "u", SERVICE
+    )
     with hook() as server:
         server.answers.extend(page(token="more") for _ in range(4))
         read(server, pacer=pacer)

@@ -108,9 +108,7 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
         process.send_signal(number)
         err = process.stderr.read()
         assert process.wait(60) == code
-    assert (
-        err == "Interrupted. In-flight calls may have been carried out; run plan to see what is left.\n"
-    )
+    assert err == "Interrupted. In-flight calls may have been carried out; run plan to see what is left.\n"
     last = json.loads((tmp_path / "events").read_text(encoding="utf-8").splitlines()[-1])
     assert last == {"type": "error", "code": "stopped", "message": err.strip(), "exitCode": code}
     assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True

@@ -72,7 +72,11 @@ def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> No
     first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and no longer exists")), NOTHING)
     assert first is not None
     assert (
-        news(STACK, report(finding(Standing.MISSING, explanation="deleted outside ivs-reconciler, or never applied")), first.known)
+        news(
+            STACK,
+            report(finding(Standing.MISSING, explanation="deleted outside ivs-reconciler, or never applied")),
+            first.known,
+        )
         is None
     )
 

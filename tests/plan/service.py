@@ -10,7 +10,8 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import ADVANCED_TYPES, KINDS, Kind
+from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.normalise import canonical, expanded
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState

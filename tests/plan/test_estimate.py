@@ -22,19 +22,25 @@ from tests.builders import desired, wanted
 
 def test_the_slowest_operation_decides() -> None:
     coming = expected(
-        {"TagResource": 5000, "UpdateChannel": 4950, "CreateRecordingConfiguration": 3, "DeleteChannel": 0}, pace_of
+        {
+            ("ivs", "TagResource"): 5000,
+            ("ivs", "UpdateChannel"): 4950,
+            ("ivs", "CreateRecordingConfiguration"): 3,
+            ("ivs", "DeleteChannel"): 0,
+        },
+        pace_of,
     )
     assert coming == Expected("UpdateChannel", 4950, 4.95, 4950 / 4.95)
 
 
 def test_nothing_left_takes_no_time() -> None:
     assert expected({}, pace_of) is None
-    assert expected({"UpdateChannel": 0}, pace_of) is None
+    assert expected({("ivs", "UpdateChannel"): 0}, pace_of) is None
 
 
 def test_blocked_actions_are_not_called() -> None:
     target = plan(action("channel/a", step("channel/a#1")), action("channel/b", step("channel/b#1"), blocked="on air"))
-    assert calls_of(target) == {"UpdateChannel": 1}
+    assert calls_of(target) == {("ivs", "UpdateChannel"): 1}
 
 
 def test_reading_is_counted_by_pages_and_batches_and_a_list_for_each_stream_key() -> None:
@@ -44,10 +50,11 @@ def test_reading_is_counted_by_pages_and_batches_and_a_list_for_each_stream_key(
         wanted("recording-configuration/r"),
     )
     assert +reads_of(state) == {
-        "ListChannels": 2,
-        "BatchGetChannel": 3,
-        "ListStreamKeys": 1,
-        "GetRecordingConfiguration": 1,
+        ("ivs", "ListChannels"): 2,
+        ("ivs", "BatchGetChannel"): 3,
+        ("ivs", "ListStreamKeys"): 1,
+        ("ivs", "ListRecordingConfigurations"): 1,
+        ("ivs", "GetRecordingConfiguration"): 1,
     }
 
 
@@ -67,7 +74,7 @@ class Told:
         self.events: list[Event] = []
         self.names = ["channel/a#1", "channel/a#2", "channel/a#3"]
         target = plan(action("channel/a", *(step(name) for name in self.names)))
-        self.on_event = with_forecasts(target, self.events.append, lambda _: pace, lambda: self.now)
+        self.on_event = with_forecasts(target, self.events.append, lambda _service, _operation: pace, lambda: self.now)
 
     def ends(self, name: str) -> None:
         self.on_event(StepFinished(Address.parse("channel/a"), StepOutcome(name, "UpdateChannel", Result.DONE)))

@@ -18,7 +18,8 @@ from reconciler.aws.connection import Connection
 from reconciler.aws.secret_stores import Courier
 from reconciler.aws.session import open_client, open_session
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, STREAM_KEY
+from reconciler.model.kinds import KINDS, Service
+from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import ApplyResult, PlanOptions, TargetPlan
@@ -62,9 +63,9 @@ class Gated(IvsGateway):
         super().__init__(client, **options)
         self._before = before
 
-    def call(self, operation: str, parameters: Mapping[str, object], /) -> Answer:
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         self._before(operation, parameters)
-        return super().call(operation, parameters)
+        return super().call(operation, parameters, service)
 
     def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
         self._before(STREAM_KEY.get, {"arn": arn})

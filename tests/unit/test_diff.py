@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.diff import FieldChange, compare, compare_tags, effective, escape, unescape
+from reconciler.diff import FieldChange, compare, compare_tags, escape, unescape
 from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
-from reconciler.model.normalise import canonical
+from reconciler.model.normalise import canonical, effective
 from reconciler.model.values import Ref, Value
 
 CHANNEL, RECORDING, POLICY, ADS = (
