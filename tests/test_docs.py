@@ -16,6 +16,9 @@ from reconciler.cli.main import build_parser
 from reconciler.errors import ExitCode
 from tests import transcript
 from tests.cli.support import run
+from tests.plan.case import Case
+from tests.plan.case import shown as shown_action
+from tests.plan.test_cases import matches
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -99,6 +102,14 @@ def test_every_path_of_the_repository_on_a_page_exists(page: Path) -> None:
 
 GONE = {"docs/gitops.md"}
 """Files that the changelog names because they were removed."""
+
+
+def test_the_case_that_contributors_are_shown_is_one_of_the_planner() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    case = Case(yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]))
+    (expected,) = case.expect["actions"]
+    (action,) = case.plan().actions
+    assert matches(expected, shown_action(action, case))
 
 
 def test_the_layers_of_the_architecture_page_are_those_of_the_import_contract() -> None:
