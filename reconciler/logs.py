@@ -75,7 +75,7 @@ class Log:
                 _SETTINGS.logger = _structlog()
             # A full disk or a closed pipe behind stderr is no reason to stop work.
             with contextlib.suppress(OSError):
-                getattr(_SETTINGS.logger, method)(event, room=self._name, **facts)
+                getattr(_SETTINGS.logger, method)(event, component=self._name, **facts)
 
         return write
 

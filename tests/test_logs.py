@@ -32,7 +32,7 @@ def test_a_line_is_json_where_there_is_no_terminal() -> None:
     assert line == {
         "event": "step",
         "level": "info",
-        "room": "apply",
+        "component": "apply",
         "operation": "CreateChannel",
         "request_id": "r-1",
         "seconds": 0.2,
@@ -102,8 +102,8 @@ def test_nothing_is_attached_to_the_standard_loggers() -> None:
 
 def test_structlog_is_loaded_only_when_a_line_is_written() -> None:
     script = (
-        "import sys; from reconciler import log; log.configure('json', 0); log.get('x').info('not written'); quiet = 'structlog' in sys.modules;"
-        "log.get('x').error('written'); print(quiet, 'structlog' in sys.modules)"
+        "import sys; from reconciler import logs; logs.configure('json', 0); logs.get('x').info('not written'); quiet = 'structlog' in sys.modules;"
+        "logs.get('x').error('written'); print(quiet, 'structlog' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False True"

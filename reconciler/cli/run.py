@@ -36,7 +36,7 @@ _TEXTS = {
     ),
     "state": ("state", "DIR", "directory for the repository mirror and the history (default: controller-state)"),
     "listen": ("listen", "HOST:PORT", "address to serve on (default: 127.0.0.1:8080)"),
-    "public-url": ("pages", "URL", "public URL of the status page, for links in notifications"),
+    "public-url": ("public_url", "URL", "public URL of the status page, for links in notifications"),
     "control-token-file": (
         "control_token_file",
         "FILE",
@@ -117,26 +117,34 @@ def run(args: argparse.Namespace) -> int:
 
 def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
-    from reconciler.controller.config import Options, count, duration, mode_named, percent, read_options, updated
+    from reconciler.controller.config import (
+        Options,
+        parse_count,
+        parse_duration,
+        parse_mode,
+        parse_percent,
+        read_options,
+        with_values,
+    )
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
     for name, (attribute, _, _) in _TEXTS.items():
         if (text := getattr(args, name.replace("-", "_"))) is not None:
             found[attribute] = text
-    readers: dict[str, Callable[[object], Any]] = {"fetch-interval": duration, "jitter": percent}
+    readers: dict[str, Callable[[object], Any]] = {"fetch-interval": parse_duration, "jitter": parse_percent}
     for name, (attribute, _, _) in _NUMBERS.items():
         if (text := getattr(args, name.replace("-", "_"))) is not None:
-            found[attribute] = _read(f"--{name}", text, readers.get(name, count))
+            found[attribute] = _read(f"--{name}", text, readers.get(name, parse_count))
     for flag, one, many, read in (
-        ("mode", "mode", "modes", mode_named),
-        ("interval", "interval", "intervals", duration),
+        ("mode", "mode", "modes", parse_mode),
+        ("interval", "interval", "intervals", parse_duration),
     ):
         for word in getattr(args, flag):
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
-    return updated(options, found, context.directory)
+    return with_values(options, found, context.directory)
 
 
 def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
@@ -147,17 +155,17 @@ def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
 
 
 def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
-    from reconciler.controller.service import store_in
+    from reconciler.controller.service import open_store
 
     if not (folder / "controller.db").exists():
         raise UsageError(f"{folder} is not the state directory of a controller; use --state")
-    store = store_in(folder, options)
+    store = open_store(folder, options)
     name = args.suspend or args.resume or args.now
     if name not in store.flags():
         store.close()
         raise UsageError(f"the controller in {folder} knows no target {name!r}; check the name")
     if args.now:
-        store.ask(name)
+        store.request(name)
     else:
         store.suspend(name, suspended=bool(args.suspend))
     store.close()
@@ -174,20 +182,20 @@ def _once(context: Context, folder: Path, options: Options) -> int:
     from reconciler.workflow.progress import interruptible
 
     observer = Observer()
-    with interruptible() as stop, service.held(folder):
-        store = service.store_in(folder, options)
-        tools = service.tools_of(stop, store, observer, pages=options.pages)
-        controller = service.controller_of(
-            options, folder, store, observer, tools, config=context.config, targets=context.targets, draw=lambda: 0.0
+    with interruptible() as stop, service.locked_state(folder):
+        store = service.open_store(folder, options)
+        deps = service.real_dependencies(stop, store, observer, public_url=options.public_url)
+        controller = service.build_controller(
+            options, folder, store, observer, deps, config=context.config, targets=context.targets, draw=lambda: 0.0
         )
         done = threading.Event()
 
         def seen() -> bool:
             snapshot = controller.snapshot()
-            looked = snapshot.ready or (snapshot.repository.trouble is not None and controller.is_idle)
-            if looked:
+            finished = snapshot.ready or (snapshot.repository.trouble is not None and controller.is_idle)
+            if finished:
                 done.set()
-            return looked
+            return finished
 
         service.run_until_stopped(controller, stop, until=seen)
         snapshot = controller.snapshot()
@@ -203,7 +211,7 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 
 def _report(snapshot: Snapshot) -> int:
-    from reconciler.controller.state import Ending
+    from reconciler.controller.state import RunStatus
     from reconciler.terminal import harmless, harmless_lines
 
     repository = snapshot.repository
@@ -211,27 +219,27 @@ def _report(snapshot: Snapshot) -> int:
         sys.stderr.write(f"{harmless_lines(repository.message)}\n")
     if repository.commit:
         sys.stdout.write(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n")
-    endings = set()
+    statuses = set()
     for name, state in snapshot.states.items():
-        if state.suspended or state.last is None:
+        if state.suspended or state.last_run is None:
             sys.stdout.write(f"{name}: suspended\n")
             continue
-        one = state.last
-        endings.add(one.ending)
+        one = state.last_run
+        statuses.add(one.status)
         sys.stdout.write(
-            f"{name}: {one.ending.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n"
+            f"{name}: {one.status.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n"
         )
         if one.message:
             sys.stdout.write("".join(f"  {harmless(line)}\n" for line in one.message.splitlines()))
-    if repository.trouble is not None or endings & {Ending.FAILED, Ending.BAD_SPEC}:
+    if repository.trouble is not None or statuses & {RunStatus.FAILED, RunStatus.BAD_SPEC}:
         return ExitCode.ERROR
     order = {
-        ExitCode.INCOMPLETE: {Ending.INCOMPLETE},
-        ExitCode.REFUSED: {Ending.REFUSED, Ending.BLOCKED},
-        ExitCode.DIFFERENT: {Ending.DRIFTED},
-        ExitCode.PENDING: {Ending.PENDING},
+        ExitCode.INCOMPLETE: {RunStatus.INCOMPLETE},
+        ExitCode.REFUSED: {RunStatus.REFUSED, RunStatus.BLOCKED},
+        ExitCode.DIFFERENT: {RunStatus.DRIFTED},
+        ExitCode.PENDING: {RunStatus.PENDING},
     }
-    return next((code for code, each in order.items() if endings & each), ExitCode.OK)
+    return next((code for code, each in order.items() if statuses & each), ExitCode.OK)
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
@@ -245,13 +253,13 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
     from reconciler.controller import service
     from reconciler.workflow.progress import interruptible
 
-    token, webhooks = service.control_token_of(options), service.webhook_secrets_of(options)
+    token, webhooks = service.control_token_from(options), service.webhook_secrets_from(options)
     metrics = Metrics()
-    with interruptible() as stop, service.held(folder):
-        store = service.store_in(folder, options)
-        tools = service.tools_of(stop, store, metrics, pages=options.pages)
-        controller = service.controller_of(
-            options, folder, store, metrics, tools, config=context.config, targets=context.targets
+    with interruptible() as stop, service.locked_state(folder):
+        store = service.open_store(folder, options)
+        deps = service.real_dependencies(stop, store, metrics, public_url=options.public_url)
+        controller = service.build_controller(
+            options, folder, store, metrics, deps, config=context.config, targets=context.targets
         )
         app = App(controller, store, token=token, webhooks=webhooks, metrics=metrics.expose(controller.snapshot))
         with serving(options.listen, app) as url:

@@ -35,7 +35,7 @@ from werkzeug.wrappers import Request, Response
 from reconciler import logs
 from reconciler.controller import pages
 from reconciler.controller.controller import Snapshot
-from reconciler.controller.follow import fault_of
+from reconciler.controller.follow import internal_error
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
 from reconciler.errors import ReconcilerError, UsageError
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 STUCK_AFTER = 60.0
-"""Seconds without a step of the loop, which takes one every second, after which it is not alive."""
+"""Seconds without a step of the loop after which the controller is not alive; a step comes every second."""
 
 MAX_BODY = 1_048_576
-"""Bytes. GitHub sends webhooks of up to 25 MB, but for a push alone they stay far below this."""
+"""Bytes. GitHub sends webhooks of up to 25 MB, but those for a push are far smaller."""
 
 MAX_CONNECTIONS = 64
 REQUEST_SECONDS = 30
-"""Seconds that a connection may be idle, and within which a request has to be there as a whole."""
+"""Seconds that a connection may be idle, and that a request may take to arrive."""
 
 _MAX_URL = 4_096
 _MAX_HEADERS = 100
@@ -79,10 +79,10 @@ class Controls(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the state of the repository and of all targets."""
 
-    def knows(self, name: str) -> bool:
+    def has_target(self, name: str) -> bool:
         """Whether there is such a target."""
 
-    def fetch_soon(self) -> None:
+    def request_fetch(self) -> None:
         """Fetch the branch in the next step."""
 
 
@@ -156,12 +156,12 @@ class App:
 
     def _alive(self, _request: Request) -> Response:
         snapshot = self._controls.snapshot()
-        is_alive = snapshot.now - snapshot.beat < STUCK_AFTER
+        is_alive = snapshot.now - snapshot.last_step < STUCK_AFTER
         return _text(200, "alive") if is_alive else _text(503, "the controller's loop is stuck")
 
     def _ready(self, _request: Request) -> Response:
         is_ready = self._controls.snapshot().ready
-        return _text(200, "ready") if is_ready else _text(503, "not every target was reconciled yet")
+        return _text(200, "ready") if is_ready else _text(503, "not all targets have been reconciled yet")
 
     def _exposition(self, _request: Request) -> Response:
         body, content_type = self._metrics()
@@ -170,7 +170,7 @@ class App:
     # Acting
 
     def _webhook(self, hook: Webhook, request: Request) -> Response:
-        """Fetch soon. Nothing in the body is believed or even read: a webhook only says that a fetch is worth it now."""
+        """Fetch soon. The body is only checked for its signature: a webhook just triggers a fetch."""
         credential = self._webhooks[hook.forge].read()
         if not credential:
             raise NotFound(f"webhooks of {hook.title} are disabled: no {hook.credential} is set")
@@ -182,28 +182,28 @@ class App:
             _LOG.warning("webhook refused", forge=hook.forge, bytes=len(body))
             raise Unauthorized(f"{hook.header} is missing or wrong")
         _LOG.info("webhook", forge=hook.forge)
-        self._controls.fetch_soon()
+        self._controls.request_fetch()
         return _text(202, "fetch scheduled")
 
     def _reconcile(self, request: Request) -> Response:
-        name = self._permitted_target(request)
+        name = self._authorized_target(request)
         if self._controls.snapshot().states[name].suspended:
             raise Conflict("the target is suspended; resume it first")
-        self._store.ask(name)
+        self._store.request(name)
         return self._accepted(request, name, "reconciliation scheduled")
 
     def _suspend(self, request: Request) -> Response:
-        name = self._permitted_target(request)
+        name = self._authorized_target(request)
         self._store.suspend(name, suspended=True)
         return self._accepted(request, name, "suspended")
 
     def _resume(self, request: Request) -> Response:
-        name = self._permitted_target(request)
+        name = self._authorized_target(request)
         self._store.suspend(name, suspended=False)
         return self._accepted(request, name, "resumed")
 
-    def _permitted_target(self, request: Request) -> str:
-        """Return the target that a request with the token is about."""
+    def _authorized_target(self, request: Request) -> str:
+        """Return the target of an authorized request."""
         token = self._token.read()
         if not token:
             raise NotFound("requests are disabled: no token is set")
@@ -212,14 +212,14 @@ class App:
             _LOG.warning("request refused", path=request.path)
             raise Unauthorized("the bearer token is missing or wrong", www_authenticate=WWWAuthenticate("bearer"))
         name = request.args.get("target", "")
-        if not self._controls.knows(name):
+        if not self._controls.has_target(name):
             raise NotFound("no such target; name one with ?target=")
         return name
 
-    def _accepted(self, request: Request, name: str, words: str) -> Response:
+    def _accepted(self, request: Request, name: str, text: str) -> Response:
         _LOG.info("request", path=request.path, target=name)
-        self._controls.fetch_soon()
-        return _text(202, words)
+        self._controls.request_fetch()
+        return _text(202, text)
 
 
 def _page(html: str | None, policy_text: str = "") -> Response:
@@ -229,19 +229,19 @@ def _page(html: str | None, policy_text: str = "") -> Response:
     return Response(html, mimetype="text/html", headers=headers)
 
 
-def _text(status: int, words: str) -> Response:
-    return Response(f"{words}\n", status)
+def _text(status: int, text: str) -> Response:
+    return Response(f"{text}\n", status)
 
 
 def _is_same(given: str, expected: str) -> bool:
-    # Digests first, so that neither content nor length shows in the time it takes, and a header may hold any character.
+    # Digests first: the time shows neither content nor length, and a header may contain any character.
     return hmac.compare_digest(
         hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest(), hashlib.sha256(expected.encode()).digest()
     )
 
 
 class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """The answer to a request that waitress cannot read. waitress would repeat what was sent."""
+    """The answer to a request that waitress cannot read. Its own would repeat what was sent."""
 
     def execute(self) -> None:
         """Send the answer."""
@@ -251,7 +251,7 @@ class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection that knows since when it is sending a request."""
+    """A connection that knows when its request began."""
 
     error_task_class = _Refusal
     request_began = 0.0
@@ -264,12 +264,12 @@ class _Connection(HTTPChannel):  # type: ignore[misc]
 
 
 class _Server(TcpWSGIServer):  # type: ignore[misc]
-    """waitress, which closes idle connections, but lets a client send a byte now and then for ever: that ends here."""
+    """waitress closes idle connections, but would let a client send its request forever, byte by byte. This server does not."""
 
     channel_class = _Connection
 
     def maintenance(self, now: float) -> None:
-        """Close connections that take too long. Called every second."""
+        """Close connections with requests that take too long. Called every second."""
         super().maintenance(now)
         for connection in self.active_channels.values():
             if connection.request is not None and connection.request_began < now - self.adj.channel_timeout:
@@ -277,20 +277,20 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
 
 
 class _ErrorsToLog(logging.Handler):
-    """Takes waitress's errors to our log, without their words, which may hold what a stranger sent."""
+    """Logs the errors of waitress without their text, which may contain what a client sent."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         error = record.exc_info[1] if record.exc_info else None
-        _LOG.error("web server", message=fault_of(error) if error else record.msg)
+        _LOG.error("web server", message=internal_error(error) if error else record.msg)
 
 
 @contextlib.contextmanager
 def serving(where: str, app: WSGIApplication, *, seconds: int = REQUEST_SECONDS) -> Iterator[str]:
-    """Serve at ``host:port`` (port 0 takes a free one) in threads while the context lasts; returns the URL. Raises ``UsageError``."""
+    """Serve at ``host:port`` (port 0 is a free port) in threads while the context lasts, and yield the URL. Raises ``UsageError``."""
     host, _, port = where.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise UsageError(f"{where!r} is not an address to listen at; write one such as 127.0.0.1:8080")
+        raise UsageError(f"--listen: {where!r} is not HOST:PORT, such as 127.0.0.1:8080")
     logger = logging.getLogger("waitress")
     logger.handlers, logger.propagate = [_ErrorsToLog()], False
     logger.setLevel(logging.ERROR)
@@ -314,7 +314,7 @@ def serving(where: str, app: WSGIApplication, *, seconds: int = REQUEST_SECONDS)
     except (OSError, ValueError) as error:
         wasyncore.close_all(sockets)
         why = (getattr(error, "strerror", None) or "unknown").lower()
-        raise UsageError(f"cannot listen at {where} ({why}); name another address with --listen") from None
+        raise UsageError(f"cannot listen on {where} ({why}); use another address with --listen") from None
     thread = threading.Thread(target=server.run, daemon=True, name="web")
     thread.start()
     try:

@@ -1,6 +1,6 @@
-"""What an operator may say about the controller, with the defaults, and how a settings file says it.
+"""The controller's options, their defaults, and the settings file.
 
-The file is the operator's, not the repository's: whoever may push must not be able to turn ``observe`` into ``apply``.
+The file belongs to the operator, not to the repository: a push must not be able to turn ``observe`` into ``apply``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from reconciler.model.target import seconds_of
 from reconciler.spec.problems import KeyPath, Problems, dotted, shown, suggestion
 from reconciler.spec.yaml import load
 
-_LONGEST_DAYS = 366
-"""How far apart looks may be."""
+_MAX_INTERVAL_DAYS = 366
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything, with its default. Times in seconds."""
+    """The options of the controller. Times in seconds."""
 
     url: str = ""
     branch: str = "main"
@@ -37,7 +36,7 @@ class Options:
     allowed_signers: str = ""
     state: str = "controller-state"
     listen: str = "127.0.0.1:8080"
-    pages: str = ""
+    public_url: str = ""
     fetch_interval: float = 60
     interval: float = 600
     intervals: Mapping[str, float] = field(default_factory=dict)
@@ -49,15 +48,15 @@ class Options:
     keep_runs: int = 5_000
     control_token_file: str = ""
     webhook_files: Mapping[str, str] = field(default_factory=dict)
-    """By forge, the file of the credential."""
+    """The file of the credential, by forge."""
 
 
-def duration(value: object) -> float:
+def parse_duration(value: object) -> float:
     """Return seconds from ``90``, ``90s``, ``10m``, ``6h`` or ``1d``. Raises ``ValueError``."""
-    return float(seconds_of(str(value), days=_LONGEST_DAYS))
+    return float(seconds_of(str(value), days=_MAX_INTERVAL_DAYS))
 
 
-def mode_named(value: object) -> Mode:
+def parse_mode(value: object) -> Mode:
     """Return a mode. Raises ``ValueError``."""
     try:
         return Mode(str(value))
@@ -65,25 +64,25 @@ def mode_named(value: object) -> Mode:
         raise ValueError(f"is not one of {', '.join(Mode)}") from None
 
 
-def percent(value: object) -> int:
-    """Return a whole number from 0 to 90. Raises ``ValueError``."""
-    return _whole(value, 0, 90)
+def parse_percent(value: object) -> int:
+    """Return an integer from 0 to 90. Raises ``ValueError``."""
+    return _integer(value, 0, 90)
 
 
-def count(value: object) -> int:
-    """Return a whole number from 1. Raises ``ValueError``."""
-    return _whole(value, 1, 1_000_000)
+def parse_count(value: object) -> int:
+    """Return an integer of at least 1. Raises ``ValueError``."""
+    return _integer(value, 1, 1_000_000)
 
 
-def _whole(value: object, least: int, most: int) -> int:
+def _integer(value: object, least: int, most: int) -> int:
     if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", str(value)) or not least <= int(str(value)) <= most:
-        raise ValueError(f"is not a whole number from {least} to {most:,}")
+        raise ValueError(f"is not an integer from {least} to {most:,}")
     return int(str(value))
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("is not a text")
+        raise ValueError("is not a string")
     return value
 
 
@@ -99,14 +98,14 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("repository", "allowedSignersFile"): ("allowed_signers", _text),
     ("state",): ("state", _text),
     ("listen",): ("listen", _text),
-    ("publicUrl",): ("pages", _text),
-    ("fetchInterval",): ("fetch_interval", duration),
-    ("interval",): ("interval", duration),
-    ("jitterPercent",): ("jitter", percent),
-    ("mode",): ("mode", mode_named),
-    ("targetsAtOnce",): ("at_once", count),
-    ("retention", "days"): ("keep_days", count),
-    ("retention", "runs"): ("keep_runs", count),
+    ("publicUrl",): ("public_url", _text),
+    ("fetchInterval",): ("fetch_interval", parse_duration),
+    ("interval",): ("interval", parse_duration),
+    ("jitterPercent",): ("jitter", parse_percent),
+    ("mode",): ("mode", parse_mode),
+    ("targetsAtOnce",): ("at_once", parse_count),
+    ("retention", "days"): ("keep_days", parse_count),
+    ("retention", "runs"): ("keep_runs", parse_count),
     ("controlTokenFile",): ("control_token_file", _text),
     **{("webhooks", hook.setting): (f"webhook_files.{hook.forge}", _text) for hook in WEBHOOKS},
 }
@@ -121,16 +120,16 @@ _PATHS = frozenset(
         "webhook_files",
     }
 )
-_TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", mode_named), "interval": ("intervals", duration)}
+_TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", parse_mode), "interval": ("intervals", parse_duration)}
 
 
 def read_options(path: Path) -> Options:
-    """Read a settings file. Paths in it start from its folder. Raises ``SpecError`` with every problem, each with its place."""
+    """Return the options in a settings file. Paths are relative to its directory. Raises ``SpecError`` with all problems."""
     try:
         source = load(str(path), path.read_bytes())
     except OSError as error:
         raise UsageError(
-            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file of settings for the controller"
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; use --config-file with a settings file"
         ) from None
     problems = Problems()
     source.report(problems)
@@ -141,21 +140,21 @@ def read_options(path: Path) -> Options:
         problems.add(
             str(path),
             None,
-            "is not a settings file of the controller",
-            "begin with controller: and put everything below it",
+            "is not a controller settings file",
+            "put the settings under controller:",
         )
         problems.raise_any()
         content = {}
     reader = _Reader(problems, str(path), source.mark)
     found = reader.read(content)
     problems.raise_any()
-    return updated(Options(), found, path.parent)
+    return with_values(Options(), found, path.parent)
 
 
-def updated(options: Options, found: Mapping[str, Any], folder: Path) -> Options:
-    """Return options with what was found in their place: by attribute, or by ``attribute.key`` where the attribute is a mapping.
+def with_values(options: Options, found: Mapping[str, Any], folder: Path) -> Options:
+    """Return options with other values, by attribute, or ``attribute.key`` for a mapping.
 
-    Relative paths start from a folder; so does a repository that is a folder.
+    Relative paths are relative to a directory; so is a repository that is a directory.
     """
     changes: dict[str, Any] = {}
     for place, value in found.items():
@@ -167,7 +166,7 @@ def updated(options: Options, found: Mapping[str, Any], folder: Path) -> Options
 
 
 class _Reader:
-    """Walks the file's mapping along the table of fields."""
+    """Reads the fields of a settings file, and collects their problems."""
 
     def __init__(self, problems: Problems, name: str, mark: Callable[..., tuple[int, int]]) -> None:
         self._problems = problems
@@ -186,12 +185,12 @@ class _Reader:
             elif isinstance(value, dict) and any(path[0] == key and len(path) > 1 for path in _FIELDS):
                 for inner, each in value.items():
                     known = [path[1] for path in _FIELDS if path[0] == key]
-                    self._one((key, inner), each, known)
+                    self._nested((key, inner), each, known)
             else:
                 self._unknown((key,), ["targets", *dict.fromkeys(str(path[0]) for path in _FIELDS)])
         return self.found
 
-    def _one(self, path: KeyPath, value: object, known: list[Any]) -> None:
+    def _nested(self, path: KeyPath, value: object, known: list[Any]) -> None:
         if path in _FIELDS:
             self._field(path, value, *_FIELDS[path])
         else:
@@ -199,7 +198,9 @@ class _Reader:
 
     def _target(self, target: str, settings: object) -> None:
         if not isinstance(settings, dict):
-            self._say(("targets", target), "is not a mapping", "write mode: or interval: below it", at_key=True)
+            self._add_problem(
+                ("targets", target), "is not a mapping", "set mode or interval for the target", at_key=True
+            )
             return
         for key, value in settings.items():
             if key not in _TARGET:
@@ -212,16 +213,16 @@ class _Reader:
         try:
             self.found[name] = read(value)
         except ValueError as error:
-            self._say(path, f"{shown(value)} {error}", "")
+            self._add_problem(path, f"{shown(value)} {error}", "")
 
     def _unknown(self, path: KeyPath, known: list[str]) -> None:
-        self._say(
+        self._add_problem(
             path,
-            "is not a setting",
-            suggestion(str(path[-1]), known, otherwise=f"the settings here are {', '.join(known)}"),
+            "unknown setting",
+            suggestion(str(path[-1]), known, otherwise=f"known settings: {', '.join(known)}"),
             at_key=True,
         )
 
-    def _say(self, path: KeyPath, what: str, hint: str, *, at_key: bool = False) -> None:
-        whole = ("controller", *path)
-        self._problems.add(self._name, self._mark(whole, at_key=at_key), f"{dotted(whole)}: {what}", hint)
+    def _add_problem(self, path: KeyPath, what: str, hint: str, *, at_key: bool = False) -> None:
+        full_path = ("controller", *path)
+        self._problems.add(self._name, self._mark(full_path, at_key=at_key), f"{dotted(full_path)}: {what}", hint)

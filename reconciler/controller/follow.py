@@ -1,4 +1,4 @@
-"""The part of following a branch that takes time: asking the forge, and reading a commit when it is another one. Runs in the fetcher's thread."""
+"""Follows the branch: fetches it, and reads its newest commit. Runs in the fetcher's thread, because it takes time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reconciler.git.source import CheckedRevision, Commit, Source, load_revision
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a fetch brought: a new revision, or trouble, or neither when nothing has moved. ``resumed`` came from the mirror, not from the forge."""
+class FetchResult:
+    """The result of a fetch: a new revision, an error, or neither if the branch has not moved. ``resumed`` is from the mirror."""
 
     revision: CheckedRevision | None
     trouble: GitError | None
@@ -21,40 +21,40 @@ class Fetched:
 
 
 class Follower:
-    """Asks the forge about the branch, and reads commits."""
+    """Fetches the branch and reads its commits."""
 
     def __init__(self, source: Source, config: str | None, records: Path) -> None:
         self._source = source
         self._config = config
         self._records = records
-        self._opened = False
+        self._is_open = False
 
-    def fetch(self, current: CheckedRevision | None) -> list[Fetched]:
-        """Ask about the branch and return what came of it; the first time after what was followed before the restart."""
-        found: list[Fetched] = []
-        if not self._opened:
-            self._opened = True
-            found += self._resumed()
-            current = found[0].revision if found else None
+    def fetch(self, current: CheckedRevision | None) -> list[FetchResult]:
+        """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart."""
+        results: list[FetchResult] = []
+        if not self._is_open:
+            self._is_open = True
+            results += self._resume()
+            current = results[0].revision if results else None
         try:
             commit = self._source.fetch()
             revision = None
             if current is None or commit.id != current.commit.id:
                 revision = self._read(commit)
                 self._source.follow(commit)
-            found.append(Fetched(revision, None))
+            results.append(FetchResult(revision, None))
         except GitError as error:
-            found.append(Fetched(None, error))
-        return found
+            results.append(FetchResult(None, error))
+        return results
 
-    def _resumed(self) -> list[Fetched]:
-        known = self._source.open()
-        if known is None:
+    def _resume(self) -> list[FetchResult]:
+        commit = self._source.open()
+        if commit is None:
             return []
         try:
-            return [Fetched(self._read(known), None, resumed=True)]
+            return [FetchResult(self._read(commit), None, resumed=True)]
         except GitError:
-            return []  # The fetch that follows meets the same, and says it.
+            return []  # the fetch that follows reports it
 
     def _read(self, commit: Commit) -> CheckedRevision:
         with self._source.files(commit) as folder:
@@ -62,24 +62,24 @@ class Follower:
 
 
 def repository_after(
-    before: RepositoryState, fetched: Fetched, revision: CheckedRevision | None, now: float
+    before: RepositoryState, fetched: FetchResult, revision: CheckedRevision | None, now: float
 ) -> RepositoryState:
-    """Return what is known of the branch after an attempt to fetch. ``revision`` is what is worked with from now on."""
+    """Return the state of the branch after a fetch. ``revision`` is the one in use from now on."""
     state = replace(before, commit=revision.commit if revision else None, tried_at=now)
     if fetched.trouble is None:
         return replace(state, fetched_at=now, failures=0, trouble=None, message="")
-    reached = fetched.trouble.trouble is not Trouble.UNREACHABLE and revision is not None
+    is_reached = fetched.trouble.trouble is not Trouble.UNREACHABLE and revision is not None
     return replace(
         state,
-        fetched_at=now if reached else state.fetched_at,
+        fetched_at=now if is_reached else state.fetched_at,
         failures=state.failures + 1,
         trouble=fetched.trouble.trouble,
         message=str(fetched.trouble),
     )
 
 
-def fault_of(error: BaseException) -> str:
-    """Return where a fault of this program was, without its words, which may hold anything."""
+def internal_error(error: BaseException) -> str:
+    """Return a message for an unexpected exception: its type and place, without its text, which may contain anything."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"a fault in this program ({type(error).__name__}{place}); please report it"
+    return f"internal error ({type(error).__name__}{place}); please report it"

@@ -14,23 +14,23 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from reconciler.controller.controller import Snapshot
-from reconciler.controller.state import Ending, Run, TargetState
+from reconciler.controller.state import Run, RunStatus, TargetState
 from reconciler.controller.store import DAY, Store
 from reconciler.drift.report import Standing
 from reconciler.git.git import shown
 from reconciler.report import html
 from reconciler.report.words import TITLES, plural
 
-STATUSES: Mapping[Ending, str] = {
-    Ending.IN_SYNC: "in sync",
-    Ending.APPLIED: "in sync",
-    Ending.DRIFTED: "drift",
-    Ending.PENDING: "pending",
-    Ending.BLOCKED: "blocked",
-    Ending.REFUSED: "refused",
-    Ending.INCOMPLETE: "incomplete",
-    Ending.BAD_SPEC: "bad spec",
-    Ending.FAILED: "failed",
+STATUSES: Mapping[RunStatus, str] = {
+    RunStatus.IN_SYNC: "in sync",
+    RunStatus.APPLIED: "in sync",
+    RunStatus.DRIFTED: "drift",
+    RunStatus.PENDING: "pending",
+    RunStatus.BLOCKED: "blocked",
+    RunStatus.REFUSED: "refused",
+    RunStatus.INCOMPLETE: "incomplete",
+    RunStatus.BAD_SPEC: "bad spec",
+    RunStatus.FAILED: "failed",
 }
 """The status of a target after a reconciliation with this result."""
 
@@ -56,7 +56,7 @@ def status(state: TargetState) -> str:
     """Return the status of a target in a word or two."""
     if state.suspended:
         return "suspended"
-    return STATUSES[state.last.ending] if state.last else "unknown"
+    return STATUSES[state.last_run.status] if state.last_run else "unknown"
 
 
 def moment(at: float) -> str:
@@ -81,7 +81,7 @@ def _found(run: Run) -> list[tuple[str, str, int]]:
 
 
 def _viewers(run: Run) -> int:
-    return sum(max(0, channel.viewers) for channel in run.on_air)
+    return sum(max(0, channel.viewers) for channel in run.live_channels)
 
 
 def _link(*parts: object) -> str:
@@ -162,7 +162,7 @@ def overview(snapshot: Snapshot, store: Store) -> str:
     """Return the page of all targets, the most severe status first."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))
     counts = Counter(map(status, states))
-    known = [state.known for state in states if state.known]
+    known = [state.last_read for state in states if state.last_read]
     summary = ", ".join(f"{counts[word]} {word}" for word in MOST_SEVERE_FIRST if counts[word]) or "no targets yet"
     return _PAGES.get_template("overview.html").render(
         title=f"{snapshot.stack or 'controller'}: {summary}",
@@ -174,7 +174,7 @@ def overview(snapshot: Snapshot, store: Store) -> str:
             for word in MOST_SEVERE_FIRST[::-1]
             if counts[word] or word in _ALWAYS_COUNTED
         ],
-        live=sum(len(run.on_air) for run in known),
+        live=sum(len(run.live_channels) for run in known),
         viewers=sum(map(_viewers, known)),
         cards=[
             {
@@ -203,7 +203,7 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
     state = snapshot.states.get(name)
     if state is None:
         return None
-    found = state.known.findings if state.known else ()
+    found = state.last_read.findings if state.last_read else ()
     return _PAGES.get_template("target.html").render(
         title=f"{name}: {status(state)}",
         stack=snapshot.stack,
@@ -235,5 +235,5 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
     if result is not None:
         extra = {"Started": moment(one.started), "Commit": one.commit, "Plan": one.plan_id}
         return html.render_result(result, extra=extra)
-    word = one.ending.value.replace("-", " ")
+    word = one.status.value.replace("-", " ")
     return _PAGES.get_template("run.html").render(title=f"{name}: {word}", run=one, status=word)

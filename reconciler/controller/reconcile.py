@@ -1,7 +1,6 @@
-"""One reconciliation of one target: read it, find drift, and, where that is the mode, plan and apply under every guardrail.
+"""One reconciliation of one target: read it, find drift and, depending on the mode, plan and apply with all guardrails.
 
-It walks the path that the verbs share. It decides nothing about when, and of what it finds it keeps only what receivers were notified of.
-Whatever goes wrong becomes the ending of the run, so that one bad target stops no other.
+Any error becomes the status of the run, so that one failing target stops no other.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.state import Ending, Mode, Run
+from reconciler.controller.state import Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, Known
 from reconciler.drift.report import DriftReport
@@ -34,6 +33,7 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import Allowances, check
 from reconciler.plan.plan import ApplyResult, OnAir, PlanOptions, Result, TargetPlan
+from reconciler.report.words import plural
 from reconciler.workflow.drift import drift_report, expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
@@ -46,85 +46,87 @@ _LOG = logs.get("controller")
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What a reconciliation needs of the world: the way to AWS, time, the wish to stop, and who is notified and who counts."""
+class Dependencies:
+    """What a reconciliation needs from outside: AWS, clocks, the stop event, and the observers of requests and results."""
 
     connect: Callable[[Target, OnRequest], AbstractContextManager[Connection]]
     now: Callable[[], float]
     sleep: Callable[[float], None]
     monotonic: Callable[[], float]
     stop: threading.Event
-    counted: Callable[[str, str, str, AwsError | None], None]
-    """Takes stack, target, operation and error of every request."""
-    tell: Callable[[Project, TargetReading], None]
-    """Notifies the receivers of what was found."""
+    on_request: Callable[[str, str, str, AwsError | None], None]
+    """Called with stack, target, operation and error of every request."""
+    notify: Callable[[Project, TargetReading], None]
+    """Notifies the receivers of changed drift."""
 
 
-def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, tools: Tools) -> Run | None:
-    """Reconcile a target and return what came of it, or ``None`` when it was given up because the controller stops."""
-    began = tools.monotonic()
-    run = Run(name, mode, revision.commit.id, tools.now(), Ending.FAILED, looked=False, stack=revision.project.stack)
+def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, deps: Dependencies) -> Run | None:
+    """Reconcile a target and return the run, or ``None`` if it was interrupted by shutdown."""
+    start = deps.monotonic()
+    run = Run(
+        name, mode, revision.commit.id, deps.now(), RunStatus.FAILED, account_read=False, stack=revision.project.stack
+    )
     if name in revision.problems:
-        return replace(run, ending=Ending.BAD_SPEC, message="\n".join(map(str, revision.problems[name])))
+        return replace(run, status=RunStatus.BAD_SPEC, message="\n".join(map(str, revision.problems[name])))
     target = revision.project.targets[name]
     calls = Counter[str]()
 
-    def counted(operation: str, error: AwsError | None) -> None:
+    def count_request(operation: str, error: AwsError | None) -> None:
         calls[operation] += 1
-        tools.counted(run.stack, name, operation, error)
+        deps.on_request(run.stack, name, operation, error)
 
     try:
-        run = _reconcile(revision, target, run, tools, counted)
+        run = _reconcile(revision, target, run, deps, count_request)
     except ReconcilerError as error:
-        if tools.stop.is_set():
+        if deps.stop.is_set():
             return None
         run = replace(run, message=str(error))
         if isinstance(error, AwsError):
-            tools.tell(revision.project, UnreadableTarget(target, error))
+            deps.notify(revision.project, UnreadableTarget(target, error))
     if run.report is not None:
-        tools.tell(revision.project, reading_of(target, run.report))
-    return replace(run, seconds=tools.monotonic() - began, calls=calls.total())
+        deps.notify(revision.project, reading_of(target, run.report))
+    return replace(run, seconds=deps.monotonic() - start, calls=calls.total())
 
 
-def _reconcile(revision: CheckedRevision, target: Target, run: Run, tools: Tools, counted: OnRequest) -> Run:
-    """Go as far as the mode and the guardrails allow."""
+def _reconcile(revision: CheckedRevision, target: Target, run: Run, deps: Dependencies, on_request: OnRequest) -> Run:
+    """Read, plan and apply, as far as mode and guardrails allow."""
 
-    def give_up_if_stopping(_target: str, _calls: int, _left: object) -> None:
-        if tools.stop.is_set():
-            raise AwsError("given up, because the controller stops")
+    def stop_if_asked(_target: str, _calls: int, _left: object) -> None:
+        if deps.stop.is_set():
+            raise AwsError("interrupted by shutdown")
 
     with survey_targets(
         revision.project,
         (target,),
         _OPTIONS,
         desired=revision.desired,
-        progress=give_up_if_stopping,
-        opening=lambda each: tools.connect(each, counted),
+        progress=stop_if_asked,
+        opening=lambda each: deps.connect(each, on_request),
     ) as (survey,):
-        account = replace(run, looked=True, account_id=survey.plan.account_id, region=survey.plan.region)
-        run = _with_findings(replace(account, on_air=_live_channels(survey)), revision, survey)
+        account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
+        run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)
         if run.mode is Mode.OBSERVE:
             return run
         run = _with_plan(run, revision, survey)
-        if run.mode is Mode.PLAN or run.ending in (Ending.REFUSED, Ending.BLOCKED):
+        if run.mode is Mode.PLAN or run.status in (RunStatus.REFUSED, RunStatus.BLOCKED):
             return run
         try:
-            result = _apply(revision, run, survey, tools)
+            result = _apply(revision, run, survey, deps)
         except PlanRefused as error:
-            return replace(run, ending=Ending.REFUSED, message=str(error))
+            return replace(run, status=RunStatus.REFUSED, message=str(error))
         except ReconcilerError as error:
-            # What was found before holds; what of the plan was applied, the next reconciliation finds.
-            return replace(run, ending=Ending.FAILED, message=str(error))
-        return _with_result(run, revision, survey, result, tools) if result else run
+            # The findings are valid. The next reconciliation finds what was applied.
+            return replace(run, status=RunStatus.FAILED, message=str(error))
+        return _with_result(run, revision, survey, result, deps) if result else run
 
 
 def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
-    """Return the run with the drift that a survey shows."""
+    """Return the run with the drift that a survey found."""
     report = drift_report(revision.project, survey)
-    ending = Ending.DRIFTED if report.drifted else Ending.PENDING if report.pending else Ending.IN_SYNC
+    status = RunStatus.DRIFTED if report.drifted else RunStatus.PENDING if report.pending else RunStatus.IN_SYNC
     return replace(
         run,
-        ending=Ending.FAILED if report.unread else ending,
+        status=RunStatus.FAILED if report.unread else status,
         message="\n".join(report.unread),
         counts=Counter(finding.standing for finding in report.findings),
         findings=report.findings,
@@ -132,30 +134,30 @@ def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         managed=report.managed,
         unchanged=report.unchanged,
         unmanaged=len(report.unmanaged),
-        waiting_on_air=sum(
+        blocked_by_live=sum(
             action.blocked is not None and action.blocked.code == "live" for action in survey.plan.actions
         ),
     )
 
 
 def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
-    """Return the run with the plan, refused where a guardrail says so and blocked where nothing of it could be applied."""
+    """Return the run with its plan: refused by a guardrail, blocked if all actions are, or else unchanged in status."""
     if not survey.plan.is_empty:
-        made = datetime.fromtimestamp(run.started, UTC)
-        plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=made)
+        created_at = datetime.fromtimestamp(run.started, UTC)
+        plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
     if refusals := check(
         survey.plan, revision.project.guardrails, Allowances(), expected_addresses(revision.project, survey)
     ):
-        return replace(run, ending=Ending.REFUSED, message="\n".join(refusals))
+        return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
     if run.mode is Mode.APPLY and _is_blocked(survey.plan):
-        return replace(run, ending=Ending.BLOCKED, message=_blocked_message(survey.plan))
+        return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(survey.plan))
     return run
 
 
-def _apply(revision: CheckedRevision, run: Run, survey: Survey, tools: Tools) -> ApplyResult | None:
-    """Apply the plan under the target's lock. Raises ``PlanRefused`` where it is no longer the plan to apply."""
-    # A plan that changes nothing needs no lock; applying it only records what is there.
+def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependencies) -> ApplyResult | None:
+    """Apply the plan with the target locked, and return the result. Raises ``PlanRefused`` if the target changed meanwhile."""
+    # An empty plan needs no lock: applying it only records the resources.
     locked = () if survey.plan.is_empty else (survey.target,)
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
@@ -163,49 +165,52 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, tools: Tools) ->
             locked,
             "run",
             say=lambda text: _LOG.warning("lock", reason=text),
-            clock=LockClock(tools.now, tools.sleep),
+            clock=LockClock(deps.now, deps.sleep),
         ) as lost,
     ):
-        if lost and fingerprint(_survey_again(revision, survey).plan) != run.plan_id:
-            raise PlanRefused("another run applied just before the lock was taken; the next reconciliation plans again")
+        if lost and fingerprint(_repeat_survey(revision, survey).plan) != run.plan_id:
+            raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
             [(survey.plan, survey)],
             revision.project,
-            _NoWatch(),
-            stop=tools.stop,
+            _NoProgress(),
+            stop=deps.stop,
             lost=lost,
-            sleep=tools.sleep,
-            clock=tools.monotonic,
+            sleep=deps.sleep,
+            clock=deps.monotonic,
             note=lambda text: _LOG.warning("not recorded", reason=text),
         )
     return results[0] if results else None
 
 
-def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: ApplyResult, tools: Tools) -> Run:
-    """Return the run after an apply: what is left is read from the account again, not concluded."""
+def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: ApplyResult, deps: Dependencies) -> Run:
+    """Return the run after an apply. What is left is read from the account again."""
     counts = Counter(outcome.result for outcome in result.outcomes)
     run = replace(run, result=result, done=counts[Result.DONE])
-    if result.interrupted or tools.stop.is_set():
+    if result.interrupted or deps.stop.is_set():
         if result.complete:
-            return replace(run, ending=Ending.APPLIED, message="")
+            return replace(run, status=RunStatus.APPLIED, message="")
         return replace(
-            run, ending=Ending.INCOMPLETE, message="stopped on request; the next reconciliation plans the rest"
+            run, status=RunStatus.INCOMPLETE, message="interrupted by shutdown; the next reconciliation plans the rest"
         )
-    left = _survey_again(revision, survey)
+    left = _repeat_survey(revision, survey)
     run = _with_findings(run, revision, left)
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
-        return replace(run, ending=Ending.INCOMPLETE, message=_shortened(failed))
+        return replace(run, status=RunStatus.INCOMPLETE, message=_shortened(failed))
     if left.plan.is_empty:
-        return replace(run, ending=Ending.APPLIED, message="")
+        return replace(run, status=RunStatus.APPLIED, message="")
     if _is_blocked(left.plan):
-        return replace(run, ending=Ending.BLOCKED, message=_blocked_message(left.plan))
-    due = len(left.plan.actions)
-    return replace(run, ending=Ending.INCOMPLETE, message=f"{due:,} actions are due again right after the apply")
+        return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(left.plan))
+    return replace(
+        run,
+        status=RunStatus.INCOMPLETE,
+        message=f"{plural(len(left.plan.actions), 'action')} still pending after the apply",
+    )
 
 
-def _survey_again(revision: CheckedRevision, survey: Survey) -> Survey:
-    """Read and plan once more, over the same connection."""
+def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
+    """Read and plan again, with the same connection."""
     target, desired, connection = survey.target, survey.desired, survey.connection
     live = read_target(connection, desired, _OPTIONS, {})
     plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
@@ -213,7 +218,7 @@ def _survey_again(revision: CheckedRevision, survey: Survey) -> Survey:
 
 
 def _is_blocked(plan: TargetPlan) -> bool:
-    """Whether there is something to do, and all of it is blocked."""
+    """Return whether there are actions, and all of them are blocked."""
     return not plan.is_empty and all(action.blocked for action in plan.actions)
 
 
@@ -245,19 +250,19 @@ def _live_channels(survey: Survey) -> tuple[OnAir, ...]:
     return tuple(sorted(found, key=lambda each: (-each.viewers, each.name)))
 
 
-class _NoWatch:
-    """Shows an apply to nobody: every step writes its own line to the log."""
+class _NoProgress:
+    """Shows no progress: the steps of an apply are logged."""
 
     def watching(self, _plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
-        """Return what takes the events."""
+        """Ignore the events."""
         return nullcontext(lambda _event: None)
 
     def finished(self, plan: TargetPlan, result: ApplyResult, /) -> None:
-        """Take the end."""
+        """Ignore the result."""
 
 
-class _StoreMemory:
-    """What receivers were last notified of for one stack, kept as notes in the store."""
+class _StoredNotifications:
+    """What each receiver was last notified of, for one stack, in the controller's store."""
 
     def __init__(self, store: Store, stack: str) -> None:
         self._store = store
@@ -276,41 +281,41 @@ class _StoreMemory:
             raise OSError(str(error)) from None
 
     def _key(self, channel: str, target: str) -> str:
-        return json.dumps(["told", self._stack, channel, target])
+        return json.dumps(["notified", self._stack, channel, target])
 
 
-class Teller:
-    """Notifies the receivers that a project names. ``pages`` is the URL of the status page; messages link to it."""
+class Notifier:
+    """Notifies the receivers of a project. Messages link to the status page at ``public_url``."""
 
     def __init__(
         self,
         store: Store,
         environment: Mapping[str, str],
-        counted: Callable[[str, Delivery], None],
+        on_delivery: Callable[[str, Delivery], None],
         *,
         now: Callable[[], float],
         sleep: Callable[[float], None],
-        pages: str = "",
+        public_url: str = "",
     ) -> None:
         self._store = store
         self._environment = environment
-        self._counted = counted
+        self._on_delivery = on_delivery
         self._now = now
         self._sleep = sleep
-        self._pages = pages.rstrip("/")
+        self._public_url = public_url.rstrip("/")
 
-    def __call__(self, project: Project, look: TargetReading) -> None:
-        """Notify of what is new about one target. A receiver that fails is notified the next time."""
-        name = look.name if isinstance(look, DriftReport) else look.target.name
-        tellings = notify(
+    def __call__(self, project: Project, reading: TargetReading) -> None:
+        """Notify of what changed for one target. A receiver that fails is notified the next time."""
+        name = reading.name if isinstance(reading, DriftReport) else reading.target.name
+        deliveries = notify(
             project.notifications,
             project.stack,
-            (look,),
-            _StoreMemory(self._store, project.stack),
+            (reading,),
+            _StoredNotifications(self._store, project.stack),
             environment=self._environment,
-            link=f"{self._pages}/targets/{quote(name, safe='')}" if self._pages else "",
+            link=f"{self._public_url}/targets/{quote(name, safe='')}" if self._public_url else "",
             sleep=self._sleep,
             now=lambda: datetime.fromtimestamp(self._now(), UTC),
         )
-        for telling in tellings:
-            self._counted(project.stack, telling)
+        for delivery in deliveries:
+            self._on_delivery(project.stack, delivery)

@@ -1,4 +1,4 @@
-"""The nouns of the controller: how a target is worked on, how a look at it ended, and what is known of it since.
+"""The state of targets, of the repository, and of runs. A run is one reconciliation of one target.
 
 Frozen values. Times are seconds since the epoch.
 """
@@ -21,61 +21,61 @@ from reconciler.plan.plan import ApplyResult, OnAir, Outcome, Plan, Result, Step
 
 
 class Mode(StrEnum):
-    """What is done about a target: say what drifted, keep a plan as well, or carry it out."""
+    """What the controller does with a target: report drift, plan as well, or apply the plan."""
 
     OBSERVE = "observe"
     PLAN = "plan"
     APPLY = "apply"
 
 
-class Ending(StrEnum):
-    """How a look at a target ended."""
+class RunStatus(StrEnum):
+    """How a run ended."""
 
     IN_SYNC = "in-sync"
     DRIFTED = "drifted"
     PENDING = "pending"
     APPLIED = "applied"
     BLOCKED = "blocked"
-    """Everything that is due is held back, such as by a channel on air."""
+    """All actions are blocked, such as by a live channel."""
     REFUSED = "refused"
-    """A guardrail or a lock; a person decides."""
+    """By a guardrail or a lock: someone has to decide."""
     INCOMPLETE = "incomplete"
+    """The apply partially failed, or was interrupted."""
     BAD_SPEC = "bad-spec"
     FAILED = "failed"
 
 
-FAILURES = frozenset({Ending.INCOMPLETE, Ending.BAD_SPEC, Ending.FAILED})
-"""After these the next look comes later each time."""
+FAILURES = frozenset({RunStatus.INCOMPLETE, RunStatus.BAD_SPEC, RunStatus.FAILED})
+"""After these, the next reconciliation is delayed more each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One look at one target, with what came of it."""
+    """One reconciliation of one target. ``counts`` are from its end: after an apply, what is left."""
 
     target: str
     mode: Mode
     commit: str
     started: float
-    ending: Ending
+    status: RunStatus
     seconds: float = 0.0
     message: str = ""
     plan_id: str = ""
     account_id: str = ""
     region: str = ""
     counts: Mapping[Standing, int] = field(default_factory=dict)
-    """What was found when the run ended, after an apply what is left."""
     managed: int = 0
     unchanged: int = 0
     unmanaged: int = 0
     calls: int = 0
     done: int = 0
-    """Actions that an apply carried out."""
-    waiting_on_air: int = 0
-    """Actions held back by a channel on air."""
+    """Actions that the apply completed."""
+    blocked_by_live: int = 0
+    """Actions blocked by a live channel."""
     stack: str = ""
-    looked: bool = True
-    """Whether the account could be read, so that the counts mean something."""
-    on_air: tuple[OnAir, ...] = ()
+    account_read: bool = True
+    """Whether the account was read; without it, the counts mean nothing."""
+    live_channels: tuple[OnAir, ...] = ()
     findings: tuple[Finding, ...] = ()
     plan: Plan | None = None
     result: ApplyResult | None = None
@@ -83,36 +83,36 @@ class Run:
 
     @property
     def drifted(self) -> int:
-        """Resources that changed outside, are missing, or stand twice."""
+        """The number of resources that are modified outside, missing, or duplicate."""
         return sum(self.counts.get(standing, 0) for standing in (Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE))
 
     @property
     def pending(self) -> int:
-        """Resources that wait to be applied."""
+        """The number of resources with changes that were not applied yet."""
         return self.counts.get(Standing.PENDING, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """What is known of a target between looks.
+    """The state of a target between runs.
 
-    ``due`` is when it is looked at next. ``last`` is the newest run, ``known`` the newest that could read the account; it holds the findings.
+    ``due`` is the next run. ``last_run`` is the newest run; ``last_read`` the newest that read the account, with its findings.
     """
 
     name: str
     due: float = 0.0
     failures: int = 0
     suspended: bool = False
-    asked: bool = False
+    requested: bool = False
     last_success: float = 0.0
     commit: str = ""
-    last: Run | None = None
-    known: Run | None = None
+    last_run: Run | None = None
+    last_read: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """What is known of the branch. ``trouble`` says why the newest state of it is not followed, with ``message`` for people."""
+    """The state of the branch. ``trouble`` and ``message`` say why its newest commit is not followed."""
 
     url: str
     branch: str
@@ -124,23 +124,20 @@ class RepositoryState:
     message: str = ""
 
 
-# What of a run is kept as JSON
-
-
 def detail_json(run: Run) -> str:
-    """Return as JSON what only the newest run of a target is shown with: findings and live channels, with no secret."""
+    """Return findings and live channels of a run as JSON. They are shown for the newest run of a target only."""
     content = {
         "findings": [_finding(finding) for finding in run.findings],
-        "onAir": [[each.name, each.arn, each.since, each.viewers, each.health] for each in run.on_air],
+        "liveChannels": [[each.name, each.arn, each.since, each.viewers, each.health] for each in run.live_channels],
     }
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[OnAir, ...]]:
-    """Return findings and live channels of a run."""
+    """Return findings and live channels from their JSON."""
     content = json.loads(text)
     return tuple(map(_read_finding, content["findings"])), tuple(
-        OnAir(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["onAir"]
+        OnAir(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["liveChannels"]
     )
 
 

@@ -1,7 +1,7 @@
-"""What the controller keeps between restarts: how each target stands, its runs, its plans. SQLite, one file, no secret in it.
+"""The controller's database: targets, runs and plans, kept between restarts. SQLite, one file, no secrets.
 
-Written by the one controller that holds the folder; read and, for suspending and asking, also written by the command line beside it.
-A kill at any moment leaves the last whole transaction.
+The controller that locks the state directory writes it. The command line beside it reads it, and records suspensions and
+requests. A kill at any moment leaves the last complete transaction.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from reconciler.controller.state import (
-    Ending,
     Mode,
     Run,
+    RunStatus,
     TargetState,
     detail_json,
     read_detail,
@@ -30,64 +30,69 @@ from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import dumps, from_json
 from reconciler.plan.plan import ApplyResult, Plan
 
-FORMAT_VERSION = 1
-"""Kept in the file; a program that does not know it leaves the file alone."""
+FORMAT_VERSION = 2
+"""Recorded in the file; a file with another version is not used."""
 
 DAY = 86_400.0
 
 _SCHEMA = """
 CREATE TABLE targets (
   name TEXT PRIMARY KEY, due REAL NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
-  suspended INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0,
-  last_success REAL NOT NULL DEFAULT 0, commit_id TEXT NOT NULL DEFAULT '', last_run INTEGER, known_run INTEGER, detail BLOB
+  suspended INTEGER NOT NULL DEFAULT 0, requested INTEGER NOT NULL DEFAULT 0,
+  last_success REAL NOT NULL DEFAULT 0, commit_id TEXT NOT NULL DEFAULT '', last_run INTEGER, last_read INTEGER, detail BLOB
 );
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, commit_id TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
-  ending TEXT NOT NULL, message TEXT NOT NULL, plan_id TEXT NOT NULL, account TEXT NOT NULL, region TEXT NOT NULL, counts TEXT NOT NULL,
-  drifted INTEGER NOT NULL, pending INTEGER NOT NULL, managed INTEGER NOT NULL, unchanged INTEGER NOT NULL, foreigners INTEGER NOT NULL,
-  calls INTEGER NOT NULL, done INTEGER NOT NULL, on_air INTEGER NOT NULL, waiting INTEGER NOT NULL, looked INTEGER NOT NULL, result BLOB
+  status TEXT NOT NULL, message TEXT NOT NULL, plan_id TEXT NOT NULL, account_id TEXT NOT NULL, region TEXT NOT NULL, counts TEXT NOT NULL,
+  drifted INTEGER NOT NULL, pending INTEGER NOT NULL, managed INTEGER NOT NULL, unchanged INTEGER NOT NULL, unmanaged INTEGER NOT NULL,
+  calls INTEGER NOT NULL, done INTEGER NOT NULL, blocked_by_live INTEGER NOT NULL, account_read INTEGER NOT NULL, result BLOB
 );
 CREATE INDEX runs_by_target ON runs (target, started);
 CREATE TABLE plans (id TEXT PRIMARY KEY, target TEXT NOT NULL, made REAL NOT NULL, seen REAL NOT NULL, body BLOB NOT NULL);
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_PLANS = 50
-"""Plans of a target that are kept, and ends of applies in full: they may be large, and only the newest are looked at."""
+_KEPT = 50
+"""Plans, and full results of applies, to keep for each target: they may be large, and only the newest are read."""
 
 _RUN = (
-    "id, target, mode, commit_id, started, seconds, ending, message, plan_id, account, region, counts, managed, unchanged, foreigners, "
-    "calls, done, waiting, looked"
+    "id, target, mode, commit_id, started, seconds, status, message, plan_id, account_id, region, counts, managed, unchanged, "
+    "unmanaged, calls, done, blocked_by_live, account_read"
 )
 
 
+class StoreError(ReconcilerError):
+    """The database cannot be read or written, such as on a full disk."""
+
+
 class Store:
-    """The file. Safe to share between threads; ``keep_days`` and ``keep_runs`` (for each target) bound what is kept."""
+    """The database. Thread-safe. ``keep_days``, and ``keep_runs`` for each target, limit what is kept."""
 
     def __init__(self, path: Path, *, keep_days: float = 30, keep_runs: int = 5_000) -> None:
         self._keep = (keep_days * DAY, keep_runs)
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._prepare(path)
         except sqlite3.DatabaseError as error:
             raise UsageError(
-                f"the state file {path} cannot be used: {error}; name another folder, or move this file away"
+                f"cannot use the state file {path}: {error}; use another directory (--state), or move this file away"
             ) from None
 
     def _prepare(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, FORMAT_VERSION):
             raise UsageError(
-                f"the state file {path} is of format {version}, and this program knows {FORMAT_VERSION}; use a newer program, or another folder"
+                f"the state file {path} has format {version}, and this version reads {FORMAT_VERSION}; use another directory (--state)"
             )
         if version == 0:
-            with contextlib.suppress(sqlite3.OperationalError):  # another process made it in this very moment
+            with contextlib.suppress(sqlite3.OperationalError):  # another process created it at the same time
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
 
     def close(self) -> None:
-        """Write everything to the one file and let go of it."""
+        """Write everything to the file and close it."""
         with self._lock:
             self._db.close()
 
@@ -101,61 +106,51 @@ class Store:
             except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                raise StoreError(f"the state cannot be kept: {error}") from error
+                raise StoreError(f"cannot write the state: {error}") from error
 
-    def _rows(self, question: str, *values: object) -> list[tuple[object, ...]]:
+    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
             try:
-                return self._db.execute(question, values).fetchall()
+                return self._db.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise StoreError(f"the state cannot be read: {error}") from error
+                raise StoreError(f"cannot read the state: {error}") from error
 
-    def states(self, names: Iterator[str] | tuple[str, ...]) -> dict[str, TargetState]:
-        """Return how these targets stand, in the order given; one never seen before is due at once."""
-        rows = self._rows(
-            "SELECT name, due, failures, suspended, asked, last_success, commit_id, detail, last_run, known_run FROM targets"
-        )
-        latest = "SELECT last_run FROM targets UNION SELECT known_run FROM targets"
-        runs = {row[0]: _run(row) for row in self._rows(f"SELECT {_RUN} FROM runs WHERE id IN ({latest})")}  # noqa: S608
-        found = {str(row[0]): _state(row, runs) for row in rows}
+    def states(self, names: Iterable[str]) -> dict[str, TargetState]:
+        """Return the states of targets, in the given order. An unknown target is due at once."""
+        ids = "SELECT last_run FROM targets UNION SELECT last_read FROM targets"
+        runs = {row["id"]: _run(row) for row in self._rows(f"SELECT {_RUN} FROM runs WHERE id IN ({ids})")}  # noqa: S608
+        found = {row["name"]: _state(row, runs) for row in self._rows("SELECT * FROM targets")}
         return {name: found.get(name, TargetState(name)) for name in names}
 
     def flags(self) -> Mapping[str, tuple[bool, bool]]:
-        """Return for each target whether it is suspended and whether somebody asked for a look."""
-        return {
-            str(name): (bool(suspended), bool(asked))
-            for name, suspended, asked in self._rows("SELECT name, suspended, asked FROM targets")
-        }
+        """Return for each target whether it is suspended, and whether a reconciliation is requested."""
+        rows = self._rows("SELECT name, suspended, requested FROM targets")
+        return {row["name"]: (bool(row["suspended"]), bool(row["requested"])) for row in rows}
 
     def suspend(self, name: str, *, suspended: bool) -> None:
-        """Stop looking at a target, or go on with it at once."""
+        """Suspend a target, or resume it and request a reconciliation."""
         with self._writing() as db:
             db.execute(
                 "INSERT INTO targets (name, suspended) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET suspended = excluded.suspended",
                 (name, suspended),
             )
             if not suspended:
-                db.execute("UPDATE targets SET asked = 1 WHERE name = ?", (name,))
+                db.execute("UPDATE targets SET requested = 1 WHERE name = ?", (name,))
 
-    def ask(self, name: str, *, asked: bool = True) -> None:
-        """Want a look at a target as soon as may be, or note that it has begun."""
+    def request(self, name: str, *, requested: bool = True) -> None:
+        """Request a reconciliation as soon as possible, or clear the request once it started."""
         with self._writing() as db:
             db.execute(
-                "INSERT INTO targets (name, asked) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET asked = excluded.asked",
-                (name, asked),
+                "INSERT INTO targets (name, requested) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET requested = excluded.requested",
+                (name, requested),
             )
 
-    def put(self, state: TargetState) -> None:
-        """Keep when a target is due; what it looked like last stays."""
-        with self._writing() as db:
-            _put(db, state)
-
-    def add(self, state: TargetState, run: Run) -> int:
-        """Keep a run, its plan, and how the target stands after it, in one transaction; returns the number of the run."""
+    def add_run(self, state: TargetState, run: Run) -> int:
+        """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run."""
         cells = (
-            run.target, run.mode.value, run.commit, run.started, run.seconds, run.ending.value, _clean(run.message), run.plan_id, run.account_id, run.region,
+            run.target, run.mode.value, run.commit, run.started, run.seconds, run.status.value, _clean(run.message), run.plan_id, run.account_id, run.region,
             json.dumps({standing.value: count for standing, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
-            run.unmanaged, run.calls, run.done, len(run.on_air), run.waiting_on_air, run.looked, _packed(result_json(run.result)) if run.result else None,
+            run.unmanaged, run.calls, run.done, run.blocked_by_live, run.account_read, _packed(result_json(run.result)) if run.result else None,
         )  # fmt: skip
         with self._writing() as db:
             if run.plan is not None:
@@ -164,20 +159,25 @@ class Store:
                     (run.plan_id, run.target, run.started, run.started, _packed(dumps(run.plan))),
                 )
             number = db.execute(f"INSERT INTO runs VALUES (NULL, {', '.join('?' * len(cells))})", cells).lastrowid  # noqa: S608
-            _put(db, state)
+            # Suspensions and requests are made by people, and written where they are made.
+            db.execute(
+                "INSERT INTO targets (name, due, failures, last_success, commit_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "due = excluded.due, failures = excluded.failures, last_success = excluded.last_success, commit_id = excluded.commit_id",
+                (state.name, state.due, state.failures, state.last_success, state.commit),
+            )
             db.execute("UPDATE targets SET last_run = ? WHERE name = ?", (number, run.target))
-            if run.looked:
+            if run.account_read:
                 db.execute(
-                    "UPDATE targets SET known_run = ?, detail = ? WHERE name = ?",
+                    "UPDATE targets SET last_read = ?, detail = ? WHERE name = ?",
                     (number, _packed(detail_json(run)), run.target),
                 )
-            self._forget(db, run)
+            self._delete_old(db, run)
         return int(number or 0)
 
-    def _forget(self, db: sqlite3.Connection, run: Run) -> None:
-        """Drop what is older or more than is to be kept; the newest run of every target stays."""
+    def _delete_old(self, db: sqlite3.Connection, run: Run) -> None:
+        """Delete runs, plans and results beyond the limits; the newest run of every target stays."""
         days, count = self._keep
-        latest = "id NOT IN (SELECT ifnull(last_run, 0) FROM targets UNION SELECT ifnull(known_run, 0) FROM targets)"
+        latest = "id NOT IN (SELECT ifnull(last_run, 0) FROM targets UNION SELECT ifnull(last_read, 0) FROM targets)"
         db.execute(f"DELETE FROM runs WHERE started < ? AND {latest}", (run.started - days,))  # noqa: S608
         beyond = "id <= (SELECT id FROM runs WHERE target = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"
         db.execute(f"DELETE FROM runs WHERE target = ? AND {beyond} AND {latest}", (run.target, run.target, count))  # noqa: S608
@@ -186,122 +186,105 @@ class Store:
             (run.target,),
         )
         newest = "SELECT id FROM plans WHERE target = ? ORDER BY seen DESC, rowid DESC LIMIT ?"
-        db.execute(f"DELETE FROM plans WHERE target = ? AND id NOT IN ({newest})", (run.target, run.target, _PLANS))  # noqa: S608
+        db.execute(f"DELETE FROM plans WHERE target = ? AND id NOT IN ({newest})", (run.target, run.target, _KEPT))  # noqa: S608
         newest = "SELECT id FROM runs WHERE target = ? AND result IS NOT NULL ORDER BY id DESC LIMIT ?"
         db.execute(
             f"UPDATE runs SET result = NULL WHERE target = ? AND result IS NOT NULL AND id NOT IN ({newest})",  # noqa: S608
-            (run.target, run.target, _PLANS),
+            (run.target, run.target, _KEPT),
         )
 
     def runs(self, target: str, limit: int = 50) -> list[tuple[int, Run]]:
-        """Return a target's runs, the newest first, with their numbers."""
-        question = f"SELECT {_RUN} FROM runs WHERE target = ? ORDER BY id DESC LIMIT ?"  # noqa: S608
-        return [(_int(row[0]), _run(row)) for row in self._rows(question, target, limit)]
+        """Return the numbers and runs of a target, the newest first."""
+        query = f"SELECT {_RUN} FROM runs WHERE target = ? ORDER BY id DESC LIMIT ?"  # noqa: S608
+        return [(row["id"], _run(row)) for row in self._rows(query, target, limit)]
 
     def run(self, target: str, number: int) -> tuple[Run, ApplyResult | None] | None:
-        """Return one run of a target with the end of its apply, or ``None``."""
+        """Return a run and the result of its apply, or ``None`` for a number that is not a run of the target."""
         rows = self._rows(f"SELECT {_RUN}, result FROM runs WHERE target = ? AND id = ?", target, number)  # noqa: S608
         if not rows:
             return None
-        packed = rows[0][-1]
-        return _run(rows[0]), read_result(target, _unpacked(packed)) if isinstance(packed, bytes) else None
+        packed = rows[0]["result"]
+        return _run(rows[0]), read_result(target, _unpacked(packed)) if packed else None
 
     def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
-        """Return the most resources drifted and pending in each of ``steps`` equal spans that had a look: the span's start, and both counts."""
+        """Return start, highest drifted and highest pending count of each of ``steps`` equal spans in which the account was read."""
         width = (until - since) / steps
-        question = (
-            "SELECT CAST((started - ?) / ? AS INTEGER) AS span, MAX(drifted), MAX(pending) FROM runs "
-            "WHERE target = ? AND looked = 1 AND started >= ? AND started < ? GROUP BY span ORDER BY span"
+        query = (
+            "SELECT CAST((started - ?) / ? AS INTEGER) AS span, MAX(drifted) AS drifted, MAX(pending) AS pending FROM runs "
+            "WHERE target = ? AND account_read = 1 AND started >= ? AND started < ? GROUP BY span ORDER BY span"
         )
         return [
-            (since + _int(span) * width, _int(drifted), _int(pending))
-            for span, drifted, pending in self._rows(question, since, width, target, since, until)
+            (since + row["span"] * width, row["drifted"], row["pending"])
+            for row in self._rows(query, since, width, target, since, until)
         ]
 
     def plan(self, target: str, plan_id: str) -> Plan | None:
-        """Return a plan of a target by its fingerprint, or ``None`` when it is not kept (any more)."""
+        """Return a plan of a target by its fingerprint, or ``None`` if it is not kept."""
         rows = self._rows("SELECT body FROM plans WHERE target = ? AND id = ?", target, plan_id)
-        if not rows or not isinstance(rows[0][0], bytes):
-            return None
-        return from_json(json.loads(_unpacked(rows[0][0])))
+        return from_json(json.loads(_unpacked(rows[0]["body"]))) if rows else None
 
     def note(self, key: str) -> str:
-        """Return a note that somebody keeps here, or nothing."""
+        """Return a note, or an empty string."""
         rows = self._rows("SELECT value FROM notes WHERE key = ?", key)
-        return str(rows[0][0]) if rows else ""
+        return str(rows[0]["value"]) if rows else ""
 
     def write_note(self, key: str, value: str) -> None:
-        """Keep a note."""
+        """Write a note, replacing an earlier one."""
         with self._writing() as db:
             db.execute(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
             )
 
 
-class StoreError(ReconcilerError):
-    """The state cannot be read or written, such as on a full disk."""
-
-
-def _put(db: sqlite3.Connection, state: TargetState) -> None:
-    """Write what the controller alone decides; suspending and asking belong to people and are written by themselves."""
-    db.execute(
-        "INSERT INTO targets (name, due, failures, last_success, commit_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-        "due = excluded.due, failures = excluded.failures, last_success = excluded.last_success, commit_id = excluded.commit_id",
-        (state.name, state.due, state.failures, state.last_success, state.commit),
+def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:
+    last_run, last_read = runs.get(row["last_run"]), runs.get(row["last_read"])
+    if last_read and row["detail"]:
+        findings, live_channels = read_detail(_unpacked(row["detail"]))
+        last_read = replace(last_read, findings=findings, live_channels=live_channels)
+        if row["last_run"] == row["last_read"]:
+            last_run = last_read
+    return TargetState(
+        row["name"],
+        row["due"],
+        row["failures"],
+        bool(row["suspended"]),
+        bool(row["requested"]),
+        row["last_success"],
+        row["commit_id"],
+        last_run,
+        last_read,
     )
 
 
-def _state(row: tuple[object, ...], runs: Mapping[object, Run]) -> TargetState:
-    name, due, failures, suspended, asked, success, commit, packed, last, known_run = row
-    state = TargetState(
-        str(name),
-        _float(due),
-        _int(failures),
-        bool(suspended),
-        bool(asked),
-        _float(success),
-        str(commit),
-        runs.get(last),
+def _run(row: sqlite3.Row) -> Run:
+    counts = {Standing(standing): count for standing, count in json.loads(row["counts"]).items()}
+    same = (
+        "target",
+        "started",
+        "seconds",
+        "message",
+        "plan_id",
+        "account_id",
+        "region",
+        "managed",
+        "unchanged",
+        "unmanaged",
+        "calls",
+        "done",
+        "blocked_by_live",
     )
-    known = runs.get(known_run)
-    if known is None or not isinstance(packed, bytes):
-        return state
-    findings, on_air = read_detail(_unpacked(packed))
-    known = replace(known, findings=findings, on_air=on_air)
-    return replace(state, known=known, last=known if last == known_run else state.last)
-
-
-def _run(row: tuple[object, ...]) -> Run:
-    (
-        _,
-        target,
-        mode,
-        commit,
-        started,
-        seconds,
-        ending,
-        message,
-        plan_id,
-        account,
-        region,
-        counts,
-        managed,
-        unchanged,
-        unmanaged,
-        calls,
-        done,
-        waiting,
-        looked,
-    ) = row[:19]
     return Run(
-        str(target), Mode(str(mode)), str(commit), _float(started), Ending(str(ending)), _float(seconds), str(message), str(plan_id), str(account), str(region),
-        {Standing(standing): count for standing, count in json.loads(str(counts)).items()}, _int(managed), _int(unchanged), _int(unmanaged), _int(calls),
-        _int(done), _int(waiting), looked=bool(looked),
-    )  # fmt: skip
+        mode=Mode(row["mode"]),
+        commit=row["commit_id"],
+        status=RunStatus(row["status"]),
+        counts=counts,
+        account_read=bool(row["account_read"]),
+        **{name: row[name] for name in same},
+    )
 
 
 def _clean(text: str) -> str:
-    """Return text that can be stored: half a surrogate pair, which JSON can bring, is no character."""
+    """Return text that SQLite can store: JSON may contain half a surrogate pair, which is no character."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -311,11 +294,3 @@ def _packed(text: str) -> bytes:
 
 def _unpacked(packed: bytes) -> str:
     return zlib.decompress(packed).decode("utf-8", "surrogatepass")
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

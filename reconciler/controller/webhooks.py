@@ -1,4 +1,4 @@
-"""The forges whose webhooks make the controller fetch: one row a forge, for options, settings, environment and routes alike."""
+"""The forges whose webhooks trigger a fetch: one row per forge, for options, settings, environment variables and routes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """How a forge proves that a webhook is its own.
+    """How a forge authenticates its webhooks.
 
-    ``credential`` is what the forge calls what both sides know. ``header`` carries it, or, where ``signed``, the HMAC-SHA256 of the body made with it.
+    ``credential`` is the forge's word for the shared secret. ``header`` contains it, or with ``signed`` the HMAC-SHA256 of the body.
     """
 
     forge: str
@@ -21,21 +21,21 @@ class Webhook:
     @property
     def what(self) -> str:
         """The credential's name in messages."""
-        return f"{self.credential} of {self.title}'s webhook"
+        return f"{self.title} webhook {self.credential}"
 
     @property
     def option(self) -> str:
-        """The command-line option that names the file of the credential."""
+        """The command-line option for the file of the credential."""
         return f"{self.forge}-{self.credential}-file"
 
     @property
     def setting(self) -> str:
-        """The same, below ``webhooks:`` in the settings file."""
+        """The key below ``webhooks:`` in the settings file."""
         return f"{self.forge}{self.credential.capitalize()}File"
 
     @property
     def variable(self) -> str:
-        """The environment variable that holds the credential where no file is named."""
+        """The environment variable of the credential, without a file."""
         return f"IVS_RECONCILER_{self.forge}_{self.credential}".upper()
 
 

@@ -73,7 +73,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
     pytest.importorskip("prometheus_client")
     from reconciler.controller.controller import Snapshot
     from reconciler.controller.metrics import Metrics
-    from reconciler.controller.state import Ending, Mode, RepositoryState, Run, TargetState
+    from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
     from reconciler.drift.report import Standing
     from reconciler.report.metrics import Sample, counts_of, is_in_sync
     from tests.drift.test_news import LATENCY, finding, report
@@ -85,7 +85,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
         Mode.OBSERVE,
         "c" * 40,
         1000.0,
-        Ending.DRIFTED,
+        RunStatus.DRIFTED,
         seconds=2.0,
         stack="acme",
         counts=counts,
@@ -93,7 +93,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
         report=found,
         unmanaged=0,
     )
-    state = TargetState("prod", last_success=1002.0, last=last, known=last)
+    state = TargetState("prod", last_success=1002.0, last_run=last, last_read=last)
     snapshot = Snapshot(
         "acme",
         RepositoryState("u", "main"),

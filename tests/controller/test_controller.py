@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler import logs
-from reconciler.controller.controller import Pace
-from reconciler.controller.state import Ending, Mode
+from reconciler.controller.controller import Schedule
+from reconciler.controller.state import Mode, RunStatus
 from tests.cli.support import arn_of
 from tests.controller.world import SPEC, Inline, World
 
@@ -26,12 +26,12 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_observing_is_the_default_and_changes_nothing(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         world.settle()
-        assert (world.last().mode, world.last().ending, world.last().pending) == (Mode.OBSERVE, Ending.PENDING, 2)
+        assert (world.last().mode, world.last().status, world.last().pending) == (Mode.OBSERVE, RunStatus.PENDING, 2)
         assert all(operation.startswith(READS) for operation in world.operations())
 
 
 def test_planning_keeps_the_plan_and_changes_nothing(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.PLAN)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.PLAN)) as world:
         world.settle()
         run = world.last()
         plan = world.store.plan("dev", run.plan_id)
@@ -41,30 +41,30 @@ def test_planning_keeps_the_plan_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_applying_settles_what_was_merged_and_heals_what_was_changed(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=300)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY, interval=300)) as world:
         world.settle()
-        assert (world.last().ending, world.last().done) == (Ending.APPLIED, 2)
+        assert (world.last().status, world.last().done) == (RunStatus.APPLIED, 2)
         with world.ivs() as ivs:
             arn = arn_of(ivs, "main-stage")
             ivs.update_channel(arn=arn, latencyMode="NORMAL")
             world.pass_time(400)
             assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "LOW"
-        endings = [run.ending for _, run in world.store.runs("dev")]
-        assert endings.count(Ending.APPLIED) == 2
-        assert world.last().ending in (Ending.APPLIED, Ending.IN_SYNC)
+        statuses = [run.status for _, run in world.store.runs("dev")]
+        assert statuses.count(RunStatus.APPLIED) == 2
+        assert world.last().status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
         assert (world.last().drifted, world.last().pending) == (0, 0)
 
 
 def test_a_new_commit_is_looked_at_at_once(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=36_000)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY, interval=36_000)) as world:
         world.settle()
         commit = world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {}, "side-stage": {}, "third": {}}}})
         world.pass_time(90)
-        assert (world.last().commit, world.last().ending, world.last().managed) == (commit, Ending.APPLIED, 3)
+        assert (world.last().commit, world.last().status, world.last().managed) == (commit, RunStatus.APPLIED, 3)
 
 
 def test_a_guardrail_refuses_and_is_never_forced(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
         world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"maxDeletes": 0, "maxUpdates": 0})})
         world.settle()
         world.repo.commit(
@@ -75,26 +75,26 @@ def test_a_guardrail_refuses_and_is_never_forced(tmp_path: Path) -> None:
             }
         )
         world.settle()
-        assert world.last().ending is Ending.REFUSED
+        assert world.last().status is RunStatus.REFUSED
         assert "--allow-updates" in world.last().message
         assert world.last().plan_id
         assert "UpdateChannel" not in world.operations()
 
 
 def test_a_spec_without_resources_deletes_nothing(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
         project = world.project()
         project["targets"]["dev"]["prune"] = True  # type: ignore[index]
         world.repo.commit({"ivs-reconciler.yaml": project})
         world.settle()
         world.repo.commit({"specs/dev.yaml": {"channels": {}}})
         world.settle()
-        assert world.last().ending is Ending.REFUSED
+        assert world.last().status is RunStatus.REFUSED
         assert "DeleteChannel" not in world.operations()
 
 
 def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         arn = arn_of(ivs, "main-stage")
         world.sandboxes["dev"].control.go_live(arn, viewers=41)
@@ -106,16 +106,16 @@ def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) 
             }
         )
         world.settle()
-        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
-        assert [(each.name, each.viewers) for each in world.last().on_air] == [("main-stage", 41)]
+        assert (world.last().status, world.last().blocked_by_live) == (RunStatus.BLOCKED, 1)
+        assert [(each.name, each.viewers) for each in world.last().live_channels] == [("main-stage", 41)]
         world.sandboxes["dev"].control.go_offline(arn)
         world.pass_time(800)
-        assert world.last().ending in (Ending.APPLIED, Ending.IN_SYNC)
+        assert world.last().status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
         assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
 
 
 def test_the_controller_waits_for_a_broadcast_by_looking_again_and_not_by_holding_up_its_target(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY, interval=300)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY, interval=300)) as world:
         world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"onLive": "wait", "liveDeadline": "2h"})})
         world.settle()
         with world.ivs() as ivs:
@@ -123,7 +123,7 @@ def test_the_controller_waits_for_a_broadcast_by_looking_again_and_not_by_holdin
         world.sandboxes["dev"].control.go_live(arn, viewers=41)
         world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {"latencyMode": "NORMAL"}, "side-stage": {}}}})
         world.settle()
-        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
+        assert (world.last().status, world.last().blocked_by_live) == (RunStatus.BLOCKED, 1)
         world.sandboxes["dev"].control.go_offline(arn)
         world.pass_time(700)
         with world.ivs() as ivs:
@@ -131,7 +131,7 @@ def test_the_controller_waits_for_a_broadcast_by_looking_again_and_not_by_holdin
 
 
 def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path) -> None:
-    with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(mode=Mode.APPLY)) as world:
         world.settle()
         world.repo.commit(
             {
@@ -140,24 +140,24 @@ def test_a_bad_file_stops_the_targets_it_belongs_to_and_no_other(tmp_path: Path)
             }
         )
         world.settle()
-        assert world.last("dev").ending is Ending.APPLIED
-        assert world.last("prod").ending is Ending.BAD_SPEC
+        assert world.last("dev").status is RunStatus.APPLIED
+        assert world.last("prod").status is RunStatus.BAD_SPEC
         assert "specs/prod.yaml:1:38" in world.last("prod").message
         assert str(tmp_path) not in world.last("prod").message
-        assert world.controller.snapshot().states["prod"].known is not None
+        assert world.controller.snapshot().states["prod"].last_read is not None
         world.repo.commit({"specs/prod.yaml": SPEC})
         world.settle()
-        assert world.last("prod").ending is Ending.IN_SYNC
+        assert world.last("prod").status is RunStatus.IN_SYNC
         assert world.controller.snapshot().states["prod"].failures == 0
 
 
 def test_a_target_that_cannot_be_read_comes_later_each_time_and_stops_no_other(tmp_path: Path) -> None:
-    with World(tmp_path, "dev", "prod", pace=Pace(interval=100)) as world:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(interval=100)) as world:
         world.sandboxes["prod"].control.add_fault(
             "error", operation="ListChannels", times=None, code="AccessDeniedException", status=403
         )
         world.pass_time(3600)
-        failed = [run for _, run in world.store.runs("prod", 1000) if run.ending is Ending.FAILED]
+        failed = [run for _, run in world.store.runs("prod", 1000) if run.status is RunStatus.FAILED]
         good = [run for _, run in world.store.runs("dev", 1000)]
         assert len(good) > 30
         assert 3 < len(failed) < 12
@@ -165,11 +165,11 @@ def test_a_target_that_cannot_be_read_comes_later_each_time_and_stops_no_other(t
         assert gaps[-1] > 5 * gaps[0]
         world.sandboxes["prod"].control.clear_faults()
         world.pass_time(3700)
-        assert world.last("prod").ending is Ending.PENDING
+        assert world.last("prod").status is RunStatus.PENDING
 
 
 def test_a_project_file_that_cannot_be_read_leaves_the_last_commit_in_place(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
         first = world.repo.head
         world.settle()
         world.repo.commit({"ivs-reconciler.yaml": "stack: [\n"})
@@ -181,7 +181,7 @@ def test_a_project_file_that_cannot_be_read_leaves_the_last_commit_in_place(tmp_
         with world.ivs() as ivs:
             ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
         world.pass_time(700)
-        assert Ending.APPLIED in [run.ending for _, run in world.store.runs("dev", 2)]
+        assert RunStatus.APPLIED in [run.status for _, run in world.store.runs("dev", 2)]
         world.restart()
         world.settle()
         repository = world.controller.snapshot().repository
@@ -189,7 +189,7 @@ def test_a_project_file_that_cannot_be_read_leaves_the_last_commit_in_place(tmp_
 
 
 def test_a_branch_that_vanished_is_an_error_and_nothing_is_applied(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         world.repo.git("checkout", "--quiet", "-b", "other")
         world.repo.git("branch", "-D", "main")
@@ -198,7 +198,7 @@ def test_a_branch_that_vanished_is_an_error_and_nothing_is_applied(tmp_path: Pat
         arn = arn_of(ivs, "main-stage")
         ivs.update_channel(arn=arn, latencyMode="NORMAL")
         world.pass_time(700)
-        assert (world.last().mode, world.last().ending, world.last().drifted) == (Mode.PLAN, Ending.DRIFTED, 1)
+        assert (world.last().mode, world.last().status, world.last().drifted) == (Mode.PLAN, RunStatus.DRIFTED, 1)
         world.repo.git("branch", "main")
         world.pass_time(2000)
         assert world.controller.snapshot().repository.trouble is None
@@ -206,7 +206,7 @@ def test_a_branch_that_vanished_is_an_error_and_nothing_is_applied(tmp_path: Pat
 
 
 def test_a_suspended_target_is_left_alone_over_restarts_until_it_is_resumed(tmp_path: Path) -> None:
-    with World(tmp_path, "dev", "prod", pace=Pace(interval=60)) as world:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(interval=60)) as world:
         world.settle()
         world.store.suspend("dev", suspended=True)
         before = len(world.store.runs("dev", 1000))
@@ -222,16 +222,16 @@ def test_a_suspended_target_is_left_alone_over_restarts_until_it_is_resumed(tmp_
 
 
 def test_a_wish_is_met_at_once_and_once(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(interval=3600)) as world:
+    with World(tmp_path, schedule=Schedule(interval=3600)) as world:
         world.settle()
         before = len(world.store.runs("dev", 1000))
-        world.store.ask("dev")
+        world.store.request("dev")
         world.pass_time(120)
         assert len(world.store.runs("dev", 1000)) == before + 1
 
 
 def test_a_target_that_left_the_project_keeps_what_it_has(tmp_path: Path) -> None:
-    with World(tmp_path, "dev", "prod", pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(mode=Mode.APPLY)) as world:
         world.settle()
         project = world.project()
         del project["targets"]["prod"]  # type: ignore[attr-defined]
@@ -244,7 +244,7 @@ def test_a_target_that_left_the_project_keeps_what_it_has(tmp_path: Path) -> Non
 
 
 def test_a_restart_goes_on_from_what_was_known_without_the_forge(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         world.repo.folder.rename(tmp_path / "away")
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
@@ -253,8 +253,8 @@ def test_a_restart_goes_on_from_what_was_known_without_the_forge(tmp_path: Path)
         snapshot = world.controller.snapshot()
         assert snapshot.repository.trouble == "unreachable"
         assert not snapshot.ready
-        assert snapshot.states["dev"].last is not None
-        assert world.last().ending is Ending.APPLIED
+        assert snapshot.states["dev"].last_run is not None
+        assert world.last().status is RunStatus.APPLIED
         (tmp_path / "away").rename(world.repo.folder)
         world.pass_time(2000)
         assert world.controller.snapshot().ready
@@ -264,7 +264,7 @@ def test_a_stop_gives_a_look_up_without_a_word(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         world.settle()
         before = len(world.store.runs("dev"))
-        world.store.ask("dev")
+        world.store.request("dev")
         world.controller.step()
         assert len(world.store.runs("dev")) == before + 1
         world.stop.set()
@@ -280,23 +280,23 @@ def test_a_fault_of_our_own_ends_one_look_and_is_said_without_its_words(tmp_path
         def broken(*_: object) -> None:
             raise KeyError("sk_us-west-2_secret")
 
-        counted = world.controller._tools
-        object.__setattr__(counted, "counted", broken)
+        deps = world.controller._deps
+        object.__setattr__(deps, "on_request", broken)
         world.pass_time(700)
-        assert world.last().ending is Ending.FAILED
+        assert world.last().status is RunStatus.FAILED
         assert "KeyError" in world.last().message
         assert "secret" not in world.last().message
 
 
 def test_a_list_that_comes_back_empty_does_not_recreate_everything(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         arns = [channel["arn"] for channel in ivs.list_channels()["channels"]]
         for arn in arns:
             ivs.delete_channel(arn=arn)
         world.sandboxes["dev"].control.clear_calls()
         world.pass_time(700)
-        assert (world.last().ending, world.last().drifted) == (Ending.REFUSED, 2)
+        assert (world.last().status, world.last().drifted) == (RunStatus.REFUSED, 2)
         said = "AWS lists 0 of the 2 channels recorded at the last apply, so 2 would be recreated"
         assert said in world.last().message
         assert "--allow-missing" in world.last().message
@@ -305,20 +305,20 @@ def test_a_list_that_comes_back_empty_does_not_recreate_everything(tmp_path: Pat
 
 def test_a_spec_that_lost_one_of_them_does_not_make_an_empty_list_more_credible(tmp_path: Path) -> None:
     spec: dict[str, object] = {"channels": {name: {} for name in ("one", "two", "three")}}
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
         world.settle()
         for channel in ivs.list_channels()["channels"]:
             ivs.delete_channel(arn=channel["arn"])
         world.repo.commit({"specs/dev.yaml": {"channels": {"one": {}, "two": {}}}})
         world.settle()
-        assert world.last().ending is Ending.REFUSED
+        assert world.last().status is RunStatus.REFUSED
         assert "AWS lists 0 of the 3 channels recorded at the last apply" in world.last().message
         assert ivs.list_channels()["channels"] == []
 
 
 def test_most_of_many_are_not_believed_to_be_gone_and_stream_keys_are(tmp_path: Path) -> None:
     spec: dict[str, object] = {"channels": {f"c{number:02}": {"streamKey": {}} for number in range(12)}}
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
         world.settle()
         arns = {channel["name"]: channel["arn"] for channel in ivs.list_channels()["channels"]}
         for arn in arns.values():
@@ -330,28 +330,28 @@ def test_most_of_many_are_not_believed_to_be_gone_and_stream_keys_are(tmp_path: 
         for name in list(arns)[:7]:
             ivs.delete_channel(arn=arns[name])
         world.pass_time(700)
-        assert world.last().ending is Ending.REFUSED
+        assert world.last().status is RunStatus.REFUSED
         assert (
             "AWS lists 5 of the 12 channels recorded at the last apply, so 7 would be recreated" in world.last().message
         )
 
 
 def test_one_lost_resource_of_several_is_made_again(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         ivs.delete_channel(arn=arn_of(ivs, "main-stage"))
         world.pass_time(700)
-        assert Ending.APPLIED in [run.ending for _, run in world.store.runs("dev", 2)]
+        assert RunStatus.APPLIED in [run.status for _, run in world.store.runs("dev", 2)]
         assert arn_of(ivs, "main-stage")
 
 
 def test_settings_for_targets_that_are_not_there_are_pointed_out(tmp_path: Path) -> None:
     stream = io.StringIO()
     logs.configure("json", stream=stream)
-    with World(tmp_path, pace=Pace(modes={"prdo": Mode.APPLY})) as world:
+    with World(tmp_path, schedule=Schedule(modes={"prdo": Mode.APPLY})) as world:
         world.settle()
     logs.configure()
-    assert "settings name targets that the project has not" in stream.getvalue()
+    assert "settings for unknown targets" in stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_settings_for_targets_that_are_not_there_are_pointed_out(tmp_path: Path)
     [{}, {"ivs-reconciler.yaml": "stack: acme-live\ntargets: {}\n"}, {"other/ivs-reconciler.yaml": "stack: x\n"}],
 )
 def test_a_branch_or_folder_that_became_empty_takes_nothing_away(tmp_path: Path, remains: dict[str, object]) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         project = world.project()
         project["targets"]["dev"]["prune"] = True  # type: ignore[index]
         world.repo.commit({"ivs-reconciler.yaml": project})
@@ -376,11 +376,11 @@ def test_a_branch_or_folder_that_became_empty_takes_nothing_away(tmp_path: Path,
 
 
 def test_specs_that_are_all_gone_take_nothing_away(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         world.repo.commit({"specs/dev.yaml": None})
         world.settle()
-        assert world.last().ending is Ending.BAD_SPEC
+        assert world.last().status is RunStatus.BAD_SPEC
         assert len(ivs.list_channels()["channels"]) == 2
 
 
@@ -396,16 +396,16 @@ def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> No
             self.held.append((future, fn, args))
             return future
 
-    with World(tmp_path, pace=Pace(fetch=36_000)) as world:
+    with World(tmp_path, schedule=Schedule(fetch=36_000)) as world:
         world.settle()
         later = Later()
         world.controller._fetcher = later
-        world.controller.fetch_soon()
+        world.controller.request_fetch()
         world.step(1)
         (job,) = later.held
         found = job[1](*job[2])
         commit = world.repo.commit({})
-        world.controller.fetch_soon()
+        world.controller.request_fetch()
         world.step(1)
         job[0].set_result(found)
         world.step(1)
@@ -425,7 +425,7 @@ def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_i
     from reconciler.model.target import FileLock, Target
     from reconciler.workflow.locks import lock_targets
 
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
         project = world.project()
         project["targets"]["dev"]["lock"] = {"file": "locks/dev.lock"}  # type: ignore[index]
         world.repo.commit({"ivs-reconciler.yaml": project})
@@ -433,14 +433,14 @@ def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_i
         path.parent.mkdir(parents=True)
         with lock_targets((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
             world.settle()
-            assert world.last().ending is Ending.REFUSED
+            assert world.last().status is RunStatus.REFUSED
             assert "CreateChannel" not in world.operations()
         world.pass_time(700)
-        assert (world.last().ending, world.last().managed) == (Ending.APPLIED, 2)
+        assert (world.last().status, world.last().managed) == (RunStatus.APPLIED, 2)
 
 
 def test_a_rule_to_wait_for_broadcasts_holds_no_worker_up(tmp_path: Path) -> None:
-    with World(tmp_path, pace=Pace(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.repo.commit({"ivs-reconciler.yaml": world.project(guardrails={"onLive": "wait", "liveDeadline": "6h"})})
         world.settle()
         arn = arn_of(ivs, "main-stage")
@@ -455,7 +455,7 @@ def test_a_rule_to_wait_for_broadcasts_holds_no_worker_up(tmp_path: Path) -> Non
         began = world.clock.now()
         world.settle()
         assert world.clock.now() - began < 60
-        assert (world.last().ending, world.last().waiting_on_air) == (Ending.BLOCKED, 1)
+        assert (world.last().status, world.last().blocked_by_live) == (RunStatus.BLOCKED, 1)
         world.sandboxes["dev"].control.go_offline(arn)
         world.pass_time(800)
         assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.controller import Pace
-from reconciler.controller.state import Ending, Mode
+from reconciler.controller.controller import Schedule
+from reconciler.controller.state import Mode, RunStatus
 from tests.cli.support import arn_of
 from tests.controller.receiver import Receiver, receiver
 from tests.controller.repos import Repo
 from tests.controller.world import World
 
 HOUR = 3600.0
-PACE = Pace(interval=900, fetch=300, mode=Mode.APPLY)
-WATCHED = Pace(interval=900, fetch=300, mode=Mode.APPLY, modes={"watched": Mode.OBSERVE})
+PACE = Schedule(interval=900, fetch=300, mode=Mode.APPLY)
+WATCHED = Schedule(interval=900, fetch=300, mode=Mode.APPLY, modes={"watched": Mode.OBSERVE})
 
 
 class Day:
@@ -149,7 +149,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     spec: dict[str, Any] = {"channels": {f"stage-{number}": {} for number in range(8)}}
-    with receiver() as told, World(tmp_path, "prod", "stage", "watched", pace=PACE, spec=spec) as world:
+    with receiver() as told, World(tmp_path, "prod", "stage", "watched", schedule=PACE, spec=spec) as world:
         world.environment["HOOK"] = told.url
         project = world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})
         for target in project["targets"].values():  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
                 ivs.create_channel(name="unmanaged", tags={"owner": "somebody-else"})
         began = world.clock.now()
         world.settle()
-        world.pace = WATCHED
+        world.schedule = WATCHED
         world.restart()
         day = Day(world, told, seed)
         for at, happens in day.events():
@@ -174,7 +174,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         assert day.happened["restart"] == 8
         assert world.clock.now() - began >= 24 * HOUR
         for name in world.names:
-            assert world.last(name).ending in (Ending.IN_SYNC, Ending.APPLIED), (name, world.last(name).message)
+            assert world.last(name).status in (RunStatus.IN_SYNC, RunStatus.APPLIED), (name, world.last(name).message)
             assert (world.last(name).drifted, world.last(name).pending) == (0, 0)
             with world.ivs(name) as ivs:
                 found = sorted(channel["name"] for channel in ivs.list_channels(maxResults=100)["channels"])
@@ -194,26 +194,26 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         watched = [body["state"] for body in told.of("watched")]
         assert watched.count("standing") >= 3
         assert {told.of(name)[-1]["state"] for name in world.names if told.of(name)} == {"clear"}
-        assert all(telling.failure for telling in world.tellings if telling.id not in told.identities)
+        assert all(telling.failure for telling in world.deliveries if telling.id not in told.identities)
 
 
 def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    with receiver() as told, World(tmp_path, pace=PACE) as world, world.ivs() as ivs:
+    with receiver() as told, World(tmp_path, schedule=PACE) as world, world.ivs() as ivs:
         world.environment["HOOK"] = told.url
         world.repo.commit(
             {"ivs-reconciler.yaml": world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})}
         )
         world.settle()
-        world.pace = Pace(interval=900)
+        world.schedule = Schedule(interval=900)
         world.restart()
         world.settle()
         assert told.bodies == []
         told.broken = True
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
         world.pass_time(2000)
-        assert [bool(telling.failure) for telling in world.tellings] == [True] * len(world.tellings) != []
+        assert [bool(telling.failure) for telling in world.deliveries] == [True] * len(world.deliveries) != []
         world.restart()
         told.broken = False
         world.pass_time(2000)

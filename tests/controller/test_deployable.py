@@ -256,12 +256,12 @@ def test_a_running_controller_exports_every_metric_that_is_asked_for(tmp_path: P
         _, text, headers = controller.ask("/metrics")
     assert headers["content-type"].startswith("text/plain")
     typed = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    asked = {
+    requested = {
         name.removesuffix("_bucket")
         for expression in expressions().values()
         for name in re.findall(r"ivs_reconciler_[a-z_]+", expression)
     }
-    assert asked <= typed.keys()
+    assert requested <= typed.keys()
     known = exported()
     assert all(known[name].type == kind for name, kind in typed.items() if name in known)
     assert 'ivs_reconciler_resources{stack="acme-live",standing="pending",target="dev"} 1.0' in text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller.config import duration, percent, read_options
+from reconciler.controller.config import parse_duration, parse_percent, read_options
 from reconciler.controller.state import Mode
 from reconciler.errors import SpecError, UsageError
 
@@ -89,7 +89,7 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
 def test_another_file_is_not_taken_for_settings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text(text)
-    with pytest.raises(SpecError, match="begin with controller:"):
+    with pytest.raises(SpecError, match="put the settings under controller:"):
         read_options(path)
 
 
@@ -103,15 +103,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), (45, 45), ("366d", 31_622_400)],
 )
 def test_times(text: object, seconds: float) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "1.5h", "5 m", "soon", True, None, "1w", "367d", "١s"])
 def test_what_is_no_time(text: object) -> None:
     with pytest.raises(ValueError, match="is not a length of time up to 366 days"):
-        duration(text)
+        parse_duration(text)
 
 
 def test_a_whole_percentage_of_jitter_would_allow_no_pause_at_all() -> None:
     with pytest.raises(ValueError, match="from 0 to 90"):
-        percent(100)
+        parse_percent(100)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reconciler.controller import pages
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.pages import Point, plot
-from reconciler.controller.state import Ending, Mode, RepositoryState, Run, TargetState
+from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
 from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding, Standing
@@ -86,14 +86,14 @@ def read(page: str | None) -> Reader:
 
 
 def a_run(
-    name: str, at: float, ending: Ending = Ending.IN_SYNC, *, drift: int = 0, pending: int = 0, **more: Any
+    name: str, at: float, status: RunStatus = RunStatus.IN_SYNC, *, drift: int = 0, pending: int = 0, **more: Any
 ) -> Run:
     run = Run(
         name,
         Mode.APPLY,
         "c0ffee" * 6,
         at,
-        ending,
+        status,
         1.2,
         counts={Standing.DRIFT: drift, Standing.PENDING: pending},
         managed=40,
@@ -115,17 +115,17 @@ def a_finding(name: str) -> Finding:
 
 def a_world(store: Store, count: int) -> Snapshot:
     """Targets in every state there is, with a week of history."""
-    endings = (
-        Ending.IN_SYNC,
-        Ending.DRIFTED,
-        Ending.IN_SYNC,
-        Ending.PENDING,
-        Ending.REFUSED,
-        Ending.FAILED,
-        Ending.BLOCKED,
-        Ending.BAD_SPEC,
-        Ending.INCOMPLETE,
-        Ending.APPLIED,
+    statuses = (
+        RunStatus.IN_SYNC,
+        RunStatus.DRIFTED,
+        RunStatus.IN_SYNC,
+        RunStatus.PENDING,
+        RunStatus.REFUSED,
+        RunStatus.FAILED,
+        RunStatus.BLOCKED,
+        RunStatus.BAD_SPEC,
+        RunStatus.INCOMPLETE,
+        RunStatus.APPLIED,
     )
     for number in range(count):
         name = f"{'prod' if number % 3 else 'stage'}-{number:02}-eu-central-1"
@@ -134,37 +134,42 @@ def a_world(store: Store, count: int) -> Snapshot:
             run = a_run(
                 name,
                 NOW - (168 - hour) * 3600,
-                Ending.DRIFTED if drift else Ending.IN_SYNC,
+                RunStatus.DRIFTED if drift else RunStatus.IN_SYNC,
                 drift=drift,
                 pending=hour % 4,
             )
-            store.add(TargetState(name, last=run), run)
-        ending = endings[number % len(endings)]
-        drift = 3 if ending is Ending.DRIFTED else 0
-        failed = ending in (Ending.FAILED, Ending.BAD_SPEC)
-        on_air = (
+            store.add_run(TargetState(name, last_run=run), run)
+        status = statuses[number % len(statuses)]
+        drift = 3 if status is RunStatus.DRIFTED else 0
+        failed = status in (RunStatus.FAILED, RunStatus.BAD_SPEC)
+        live_channels = (
             OnAir(
                 Address(KindName.CHANNEL, "main-stage"), "arn:aws:ivs:main", "2025-12-31T20:00:00Z", 48_211, "HEALTHY"
             ),
             OnAir(Address(KindName.CHANNEL, "side-stage"), "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"),
         )
         plan = a_plan(replace(the_small_target(), name=name))
-        known = a_run(name, NOW - 700, Ending.DRIFTED if drift else Ending.IN_SYNC, drift=drift, findings=tuple(a_finding(f"stage-{each}") for each in range(drift)),
-                      on_air=on_air if number % 4 == 1 else (), plan=plan, plan_id=f"sha256:{number:064}", waiting_on_air=1 if ending is Ending.BLOCKED else 0)  # fmt: skip
-        store.add(TargetState(name, due=NOW + 300, last_success=NOW - 700, commit="c0ffee", last=known), known)
-        if not drift and ending not in (Ending.IN_SYNC, Ending.APPLIED):
+        known = a_run(name, NOW - 700, RunStatus.DRIFTED if drift else RunStatus.IN_SYNC, drift=drift, findings=tuple(a_finding(f"stage-{each}") for each in range(drift)),
+                      live_channels=live_channels if number % 4 == 1 else (), plan=plan, plan_id=f"sha256:{number:064}", blocked_by_live=1 if status is RunStatus.BLOCKED else 0)  # fmt: skip
+        store.add_run(TargetState(name, due=NOW + 300, last_success=NOW - 700, commit="c0ffee", last_run=known), known)
+        if not drift and status not in (RunStatus.IN_SYNC, RunStatus.APPLIED):
             last = a_run(
                 name,
                 NOW - 40,
-                ending,
+                status,
                 message='specs/live.yaml:14:7: channel/main: latencyMode "ULTRA" is not one of LOW, NORMAL'
                 if failed
                 else "2 of 3 managed channels would be deleted (the limit is 30 %); check the spec",
-                looked=not failed,
+                account_read=not failed,
             )
-            store.add(
+            store.add_run(
                 TargetState(
-                    name, due=NOW + 60, failures=2 if failed else 0, last_success=NOW - 700, commit="c0ffee", last=last
+                    name,
+                    due=NOW + 60,
+                    failures=2 if failed else 0,
+                    last_success=NOW - 700,
+                    commit="c0ffee",
+                    last_run=last,
                 ),
                 last,
             )
@@ -213,7 +218,11 @@ def test_the_overview_of_sixty_targets_stays_small(store: Store) -> None:
 
 def test_a_page_says_what_is_known_and_what_is_not(store: Store) -> None:
     snapshot = a_world(store, 10)
-    name = next(name for name, state in snapshot.states.items() if state.last and state.last.ending is Ending.BAD_SPEC)
+    name = next(
+        name
+        for name, state in snapshot.states.items()
+        if state.last_run and state.last_run.status is RunStatus.BAD_SPEC
+    )
     html = pages.target(snapshot, store, name)
     assert '<path class="v-drift" d="M' in (html or "")
     page = " ".join(read(html).text)
@@ -234,12 +243,12 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
         run = a_run(
             "dev",
             NOW,
-            Ending.FAILED,
+            RunStatus.FAILED,
             message=clean,
             findings=(a_finding("x"),),
-            on_air=(OnAir(Address(KindName.CHANNEL, clean), clean, clean, 3, clean),),
+            live_channels=(OnAir(Address(KindName.CHANNEL, clean), clean, clean, 3, clean),),
         )
-        store.add(TargetState("dev", last=run), run)
+        store.add_run(TargetState("dev", last_run=run), run)
         repository = replace(
             REPOSITORY,
             url=f"https://user:{NASTY}@h",
@@ -248,7 +257,7 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
             trouble=Trouble.UNVERIFIED,
             message=clean,
         )
-        states = {"dev": replace(store.states(("dev",))["dev"], last=run, known=run)}
+        states = {"dev": replace(store.states(("dev",))["dev"], last_run=run, last_read=run)}
         snapshot = Snapshot(
             clean, repository, states, {"dev": Mode.PLAN}, frozenset({"dev"}), NOW, ready=False, now=NOW
         )
@@ -266,12 +275,12 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
 )
 def test_a_run_that_applied_shows_every_outcome(tmp_path_factory: pytest.TempPathFactory, result: object) -> None:
     store = Store(tmp_path_factory.mktemp("db") / "controller.db")
-    run = a_run("dev", NOW, Ending.APPLIED, result=result)
-    number = store.add(TargetState("dev", last=run), run)
+    run = a_run("dev", NOW, RunStatus.APPLIED, result=result)
+    number = store.add_run(TargetState("dev", last_run=run), run)
     snapshot = Snapshot(
         "acme",
         REPOSITORY,
-        {"dev": TargetState("dev", last=run)},
+        {"dev": TargetState("dev", last_run=run)},
         {"dev": Mode.APPLY},
         frozenset(),
         NOW,
@@ -343,7 +352,7 @@ def test_a_browser_shows_the_pages_in_light_and_dark_under_their_policy(tmp_path
         tmp_path, "--repo", str(repo.folder), "--mode", "plan", "--fetch-interval", "1h", "--interval", "1h"
     ) as controller:
         controller.until_ready()
-        until(lambda: len(controller.lines("run")) == 1)
+        until(lambda: len(controller.lines("reconciled")) == 1)
         base = f"http://127.0.0.1:{controller.port}"
         overview = browse(tmp_path, "--dump-dom", f"{base}/")
         assert 'class="card v-pending" href="/targets/dev"' in overview

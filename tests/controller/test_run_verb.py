@@ -67,8 +67,8 @@ def test_it_becomes_ready_serves_and_stops(tmp_path: Path, repo: Repo, sandbox: 
             "no-referrer",
         )
         assert 'ivs_reconciler_in_sync{stack="acme-live",target="dev"} 0.0' in controller.ask("/metrics")[1]
-        (line,) = controller.lines("run")
-        assert (line["target"], line["ending"], line["commit"], line["pending"]) == ("dev", "pending", repo.head, 3)
+        (line,) = controller.lines("reconciled")
+        assert (line["target"], line["status"], line["commit"], line["pending"]) == ("dev", "pending", repo.head, 3)
         assert controller.end() == 0
         assert not created(sandbox)
 
@@ -87,13 +87,13 @@ def test_a_webhook_brings_a_commit_at_once_and_only_with_its_signature(tmp_path:
             controller.ask("/hooks/gitlab", "POST", body),
         ]
         assert [status for status, _, _ in refused] == [401] * 6
-        assert not [line for line in controller.lines("run") if line["commit"] == commit]
+        assert not [line for line in controller.lines("reconciled") if line["commit"] == commit]
         assert controller.ask("/hooks/github", "GET")[0] == 405
         assert controller.ask("/hooks/github", "POST", body, X_Hub_Signature_256=signed(body))[0] == 202
-        until(lambda: any(line["commit"] == commit for line in controller.lines("run")))
+        until(lambda: any(line["commit"] == commit for line in controller.lines("reconciled")))
         second = repo.commit({"specs/live.yaml": {"channels": {"other": {}}}})
         assert controller.ask("/hooks/gitlab", "POST", b"{}", X_Gitlab_Token=LAB)[0] == 202
-        until(lambda: any(line["commit"] == second for line in controller.lines("run")))
+        until(lambda: any(line["commit"] == second for line in controller.lines("reconciled")))
 
 
 def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
@@ -108,14 +108,14 @@ def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert controller.ask("/reconcile?target=nowhere", "POST", Authorization=token)[0] == 404
         assert controller.ask("/reconcile", "POST", Authorization=token)[0] == 404
         assert controller.ask("/reconcile?target=dev", "POST", Authorization=token)[0] == 202
-        until(lambda: len(controller.lines("run")) == 2)
+        until(lambda: len(controller.lines("reconciled")) == 2)
         assert controller.ask("/suspend?target=dev", "POST", Authorization=token)[0] == 202
         controller.wait_for("/targets/dev", lambda _, page: "suspended" in page)
         assert controller.ask("/reconcile?target=dev", "POST", Authorization=token)[0] == 409
         # The command line beside it says the same through the state folder.
         assert run(tmp_path, "run", "--now", "nowhere").code == 1
         assert run(tmp_path, "run", "--resume", "dev").out == "dev: resumed\n"
-        until(lambda: len(controller.lines("run")) == 3)
+        until(lambda: len(controller.lines("reconciled")) == 3)
         assert controller.end() == 0
 
 
@@ -214,8 +214,8 @@ def test_a_stop_lets_calls_in_flight_finish_and_the_next_start_goes_on(
         assert controller.end() == 0
     done = created(sandbox)
     assert 2 <= len(done) < 24
-    (line,) = controller.lines("run")
-    assert (line["ending"], line["done"]) == ("incomplete", len(done))
+    (line,) = controller.lines("reconciled")
+    assert (line["status"], line["done"]) == ("incomplete", len(done))
     sandbox.control.clear_faults()
     with running(tmp_path, "--repo", str(repo.folder), *QUICK, "--mode", "apply") as controller:
         controller.until_ready()
@@ -231,13 +231,13 @@ def test_killed_at_random_moments_it_resumes_and_doubles_nothing(tmp_path: Path,
     for _ in range(4):
         with running(tmp_path, "--repo", str(repo.folder), *QUICK, "--mode", "apply") as controller:
             before = len(created(sandbox))
-            until(lambda before=before: len(created(sandbox)) > before or bool(controller.lines("run")))  # type: ignore[misc]
+            until(lambda before=before: len(created(sandbox)) > before or bool(controller.lines("reconciled")))  # type: ignore[misc]
             time.sleep(moments.uniform(0, 0.3))
             controller.end(signal.SIGKILL)
     sandbox.control.clear_faults()
     with running(tmp_path, "--repo", str(repo.folder), *QUICK, "--mode", "apply") as controller:
         controller.until_ready()
-        assert controller.lines("run")[-1]["ending"] in ("applied", "in-sync")
+        assert controller.lines("reconciled")[-1]["status"] in ("applied", "in-sync")
         assert controller.end() == 0
     names = [channel["name"] for channel in client(sandbox.endpoint_url).list_channels(maxResults=100)["channels"]]
     assert sorted(names) == sorted(channels)
@@ -247,7 +247,7 @@ def test_two_controllers_do_not_share_a_folder(tmp_path: Path, repo: Repo) -> No
     with running(tmp_path, "--repo", str(repo.folder), *QUICK):
         second = run(tmp_path, "run", "--repo", str(repo.folder), "--once", env=CREDENTIALS)
         assert second.code == 1
-        assert "another controller works in" in second.err
+        assert "another controller uses" in second.err
 
 
 def test_no_secret_is_in_any_page_log_or_file(tmp_path: Path, repo: Repo, sandbox: Sandbox) -> None:
@@ -275,7 +275,7 @@ def test_no_secret_is_in_any_page_log_or_file(tmp_path: Path, repo: Repo, sandbo
         assert keys
         ivs.update_channel(arn=arn_of(ivs, "side-stage"), latencyMode="LOW")
         controller.ask("/reconcile?target=dev", "POST", Authorization=f"Bearer {CONTROL}")
-        until(lambda: len(controller.lines("run")) == 2)
+        until(lambda: len(controller.lines("reconciled")) == 2)
         page = controller.wait_for("/targets/dev", lambda _, page: page.count("/plans/") == 2)
         links = ["/", "/targets/dev", "/metrics", *{part.partition('"')[0] for part in page.split('href="')[1:]}]
         assert any("/plans/" in link for link in links)
@@ -330,13 +330,13 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "no repository is named"),
+        ((), "no repository; use --repo"),
         (("--repo", "https://u:p@h/x"), "contains a user name or password"),
         (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, apply"),
         (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a length of time"),
-        (("--repo", ".", "--listen", "everywhere"), "is not an address to listen at"),
-        (("--repo", ".", "--config-file", "nowhere.yaml"), "name a file of settings"),
-        (("--repo", ".", "--github-secret-file", "nowhere"), "cannot read the secret of GitHub's webhook from "),
+        (("--repo", ".", "--listen", "everywhere"), "is not HOST:PORT"),
+        (("--repo", ".", "--config-file", "nowhere.yaml"), "use --config-file with a settings file"),
+        (("--repo", ".", "--github-secret-file", "nowhere"), "cannot read the GitHub webhook secret from "),
         (("--suspend", "dev"), "is not the state directory of a controller; use --state"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_fault_is_logged_by_its_place_and_answered_without_its_words() -> None
         logs.configure()
     assert answered.startswith(b"HTTP/1.1 500")
     (line,) = map(json.loads, written.getvalue().splitlines())
-    assert (line["level"], line["room"]) == ("error", "web")
+    assert (line["level"], line["component"]) == ("error", "web")
     assert "ValueError at test_server.py:" in line["message"]
     assert "stranger" not in written.getvalue() + answered.decode()
 
@@ -135,10 +135,10 @@ def test_a_fault_is_logged_by_its_place_and_answered_without_its_words() -> None
 def test_an_address_in_use_or_none_at_all_is_said() -> None:
     with listening(30) as port:
         for where in (f"127.0.0.1:{port}", "no.such.host.invalid:80"):
-            with pytest.raises(UsageError, match="cannot listen at"), serving(where, answer):
+            with pytest.raises(UsageError, match="cannot listen on"), serving(where, answer):
                 raise AssertionError
         for where in ("8080", ":8080", "x:y", "127.0.0.1:65536"):
-            with pytest.raises(UsageError, match="is not an address to listen at"), serving(where, answer):
+            with pytest.raises(UsageError, match="is not HOST:PORT"), serving(where, answer):
                 raise AssertionError
 
 

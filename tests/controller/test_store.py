@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from reconciler.controller.state import Ending, Mode, Run, TargetState, read_result, result_json
+from reconciler.controller.state import Mode, Run, RunStatus, TargetState, read_result, result_json
 from reconciler.controller.store import DAY, Store
 from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding, Standing
@@ -29,15 +29,15 @@ FINDING = Finding(
 
 
 def a_run(
-    at: float = NOW, *, target: str = "dev", ending: Ending = Ending.DRIFTED, drift: int = 1, **more: object
+    at: float = NOW, *, target: str = "dev", status: RunStatus = RunStatus.DRIFTED, drift: int = 1, **more: object
 ) -> Run:
-    return Run(target, Mode.PLAN, "c" * 40, at, ending, 1.5, "said", counts={Standing.DRIFT: drift}, managed=7, **more)  # type: ignore[arg-type]
+    return Run(target, Mode.PLAN, "c" * 40, at, status, 1.5, "said", counts={Standing.DRIFT: drift}, managed=7, **more)  # type: ignore[arg-type]
 
 
 def add(store: Store, run: Run) -> int:
-    return store.add(
+    return store.add_run(
         TargetState(
-            run.target, due=run.started + 600, failures=2, last_success=run.started, commit=run.commit, last=run
+            run.target, due=run.started + 600, failures=2, last_success=run.started, commit=run.commit, last_run=run
         ),
         run,
     )
@@ -52,19 +52,19 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     store = Store(path)
     run = a_run(
         findings=(FINDING,),
-        on_air=(OnAir(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
+        live_channels=(OnAir(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
         account_id="123456789012",
         region="us-west-2",
     )
     add(store, run)
     store.close()
     state = Store(path).states(("dev", "new"))["dev"]
-    assert state.last is not None
+    assert state.last_run is not None
     assert (state.due, state.failures, state.last_success, state.commit) == (NOW + 600, 2, NOW, "c" * 40)
-    assert state.known == state.last
-    assert (state.last.findings, state.last.on_air, state.last.drifted, state.last.message) == (
+    assert state.last_read == state.last_run
+    assert (state.last_run.findings, state.last_run.live_channels, state.last_run.drifted, state.last_run.message) == (
         run.findings,
-        run.on_air,
+        run.live_channels,
         1,
         "said",
     )
@@ -73,11 +73,15 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
 def test_a_look_that_failed_leaves_what_was_known(path: Path) -> None:
     store = Store(path)
     add(store, a_run(findings=(FINDING,)))
-    add(store, a_run(NOW + 60, ending=Ending.FAILED, drift=0, looked=False))
+    add(store, a_run(NOW + 60, status=RunStatus.FAILED, drift=0, account_read=False))
     state = store.states(("dev",))["dev"]
-    assert state.last is not None
-    assert state.known is not None
-    assert (state.last.ending, state.known.ending, state.known.findings) == (Ending.FAILED, Ending.DRIFTED, (FINDING,))
+    assert state.last_run is not None
+    assert state.last_read is not None
+    assert (state.last_run.status, state.last_read.status, state.last_read.findings) == (
+        RunStatus.FAILED,
+        RunStatus.DRIFTED,
+        (FINDING,),
+    )
 
 
 def test_plans_are_kept_once_and_go_with_their_last_run(path: Path) -> None:
@@ -99,14 +103,14 @@ def test_old_runs_and_too_many_runs_go_and_the_newest_stays(path: Path) -> None:
     assert [run.started for _, run in store.runs("dev")] == [NOW + day * DAY for day in (8, 7, 6, 5, 4)]
     add(store, a_run(NOW + 100 * DAY, target="prod"))
     assert [run.started for _, run in store.runs("dev")] == [NOW + 8 * DAY]
-    assert store.states(("dev",))["dev"].last is not None
+    assert store.states(("dev",))["dev"].last_run is not None
 
 
 def test_history_gives_the_worst_of_each_span(path: Path) -> None:
     store = Store(path)
     for minute, drift in ((0, 0), (10, 3), (20, 1), (70, 2)):
         add(store, a_run(NOW + minute * 60, drift=drift))
-    add(store, a_run(NOW + 130 * 60, drift=9, looked=False, ending=Ending.FAILED))
+    add(store, a_run(NOW + 130 * 60, drift=9, account_read=False, status=RunStatus.FAILED))
     assert store.history("dev", NOW, NOW + 7200, 2) == [(NOW, 3, 0), (NOW + 3600, 2, 0)]
 
 
@@ -114,11 +118,11 @@ def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) 
     store, beside = Store(path), Store(path)
     add(store, a_run())
     beside.suspend("dev", suspended=True)
-    beside.ask("dev")
+    beside.request("dev")
     add(store, a_run(NOW + 1))
     assert store.flags() == {"dev": (True, True)}
     beside.suspend("dev", suspended=False)
-    store.ask("dev", asked=False)
+    store.request("dev", requested=False)
     assert beside.flags() == {"dev": (False, False)}
 
 
@@ -133,11 +137,11 @@ def test_notes_are_written_over(path: Path) -> None:
 def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(UsageError, match="is of format 99"):
+    with pytest.raises(UsageError, match="has format 99"):
         Store(path)
     other = path.with_name("other.db")
     other.write_text("not a database, but long enough to be looked at " * 20)
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(UsageError, match="cannot use the state file"):
         Store(other)
 
 
@@ -176,7 +180,7 @@ def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
         state = store.states(("dev",))["dev"]
         for _, run in store.runs("dev", 10):
             assert store.plan("dev", run.plan_id) is not None
-        assert state.last is None or state.due == state.last.started + 600
+        assert state.last_run is None or state.due == state.last_run.started + 600
         store.close()
 
 

@@ -1,4 +1,4 @@
-"""A controller with everything real around it, on a clock that tests move: a git repository, sandboxes as accounts, a state folder."""
+"""A controller with real surroundings on a clock that tests move: a git repository, sandboxes as accounts, a state directory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from reconciler.aws.connection import connect
-from reconciler.controller.controller import Controller, Observer, Pace, Settings
-from reconciler.controller.reconcile import Teller, Tools
+from reconciler.controller.controller import Controller, Observer, Schedule, Settings
+from reconciler.controller.reconcile import Dependencies, Notifier
 from reconciler.controller.state import Run
 from reconciler.controller.store import Store
 from reconciler.errors import AwsError
@@ -27,7 +27,7 @@ SPEC: Mapping[str, object] = {"channels": {"main-stage": {}, "side-stage": {"lat
 
 
 class Inline(Executor):
-    """Runs what is submitted at once, in the caller's thread."""
+    """Runs submitted calls at once, in the caller's thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -39,13 +39,13 @@ class Inline(Executor):
 
 
 class World:
-    """One controller's surroundings. ``targets`` gives the names of the accounts, each a sandbox of its own."""
+    """A controller and its surroundings. ``targets`` names the accounts, each a sandbox of its own."""
 
     def __init__(
         self,
         folder: Path,
         *targets: str,
-        pace: Pace | None = None,
+        schedule: Schedule | None = None,
         spec: Mapping[str, object] = SPEC,
         observer: Observer | None = None,
         **remote: str,
@@ -53,7 +53,7 @@ class World:
         self.folder = folder
         self.clock = VirtualClock()
         self.names = targets or ("dev",)
-        self.pace = pace or Pace()
+        self.schedule = schedule or Schedule()
         self.sandboxes = {name: Sandbox(clock=self.clock, seed=index) for index, name in enumerate(self.names)}
         self.repo = Repo(folder / "repo")
         self.remote = Remote(str(self.repo.folder), **remote)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ class World:
         self.stop = threading.Event()
         self.random = random.Random(7)
         self.requests: list[tuple[str, str, str]] = []
-        self.tellings: list[Delivery] = []
+        self.deliveries: list[Delivery] = []
         self.environment: dict[str, str] = {}
         self.spec = spec
 
@@ -93,32 +93,32 @@ class World:
         return {"stack": "acme-live", "targets": targets, **more}
 
     def begin(self) -> None:
-        """Start a controller on the state folder."""
+        """Start a controller with the state directory."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
         self.store = Store(state / "controller.db")
-        tools = Tools(
+        deps = Dependencies(
             connect=lambda target, on_request: connect(target, sleep=self.clock.sleep, on_request=on_request),
             now=self.clock.now,
             sleep=self.clock.sleep,
             monotonic=self.clock.monotonic,
             stop=self.stop,
-            counted=self._counted,
-            tell=Teller(
+            on_request=self._count_request,
+            notify=Notifier(
                 self.store,
                 self.environment,
-                self._told,
+                self._keep_delivery,
                 now=self.clock.now,
                 sleep=self.clock.sleep,
-                pages="https://status.example.com/",
+                public_url="https://status.example.com/",
             ),
         )
         self.controller = Controller(
             Source(state, self.remote, timeout=60),
             self.store,
-            Settings(self.pace),
-            tools,
-            memory=state / "targets",
+            Settings(self.schedule),
+            deps,
+            records=state / "targets",
             fetcher=Inline(),
             workers=Inline(),
             observer=self.observer,
@@ -126,22 +126,22 @@ class World:
         )
 
     def restart(self) -> None:
-        """Take the controller away without a word and start another."""
+        """Replace the controller, without a shutdown, by another."""
         self.store.close()
         self.begin()
 
-    def _counted(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
+    def _count_request(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         self.requests.append((target, operation, error.code if error else ""))
 
-    def _told(self, stack: str, telling: Delivery) -> None:
-        self.tellings.append(telling)
+    def _keep_delivery(self, stack: str, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
 
     def step(self, seconds: float = 0.0) -> float:
         self.clock.advance(seconds)
         return self.controller.step()
 
     def pass_time(self, seconds: float) -> None:
-        """Let the controller work until the clock has moved on by so much."""
+        """Run the controller until the clock has advanced by this many seconds."""
         end = self.clock.now() + seconds
         while self.clock.now() < end:
             due = self.controller.step()
@@ -149,12 +149,12 @@ class World:
         self.controller.step()
 
     def settle(self) -> None:
-        """Let the controller see the newest commit and look at every target."""
-        self.controller.fetch_soon()
+        """Let the controller fetch the newest commit and reconcile every target."""
+        self.controller.request_fetch()
         self.pass_time(6)
 
     def last(self, name: str = "dev") -> Run:
-        run = self.controller.snapshot().states[name].last
+        run = self.controller.snapshot().states[name].last_run
         assert run is not None
         return run
 

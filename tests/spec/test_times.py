@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller.config import duration
+from reconciler.controller.config import parse_duration
 from reconciler.errors import SpecError
 from reconciler.model.target import seconds_of
 from reconciler.spec.project import load_project
@@ -19,7 +19,7 @@ BAD = ["", "0", "0m", "-5m", "1.5h", "5 m", "soon", "1w", "25h", "2d", "١s", "9
 @pytest.mark.parametrize(("text", "seconds"), GOOD.items())
 def test_every_reader_reads_the_same(tmp_path: Path, text: str, seconds: int) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {}}}, guardrails={"liveDeadline": text})
-    assert load_project(folder).guardrails.live_deadline == seconds_of(text) == duration(text) == seconds
+    assert load_project(folder).guardrails.live_deadline == seconds_of(text) == parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", BAD)
