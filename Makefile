@@ -57,7 +57,6 @@ imports: $(VENV)/.dev ## the import contracts of pyproject.toml
 	@$(BIN)/lint-imports --no-cache
 
 schemas: $(VENV)/.run ## write schemas/ anew from the models
-	@$(BIN)/python -m reconciler.spec.write_shapes
 	@$(BIN)/python -m reconciler schema --write schemas
 
 docs: $(VENV)/.dev ## write the generated parts of the docs anew
