@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import translate
 from pathlib import Path
 
@@ -158,29 +158,38 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("leads out of the project", "write a path below the folder of the project file")
     if not _WILD.search(pattern):
-        name = "/".join(parts)
-        if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
-            raise Unreadable("is a folder", f'name its files, such as "{name}/**/*.yaml"')
-        read_inside(root, name)
-        yield name
+        yield _named(root, "/".join(parts))
         return
-    if parts[-1] == "**":
-        parts.append("*")
+    *above, last = [*parts, "*"] if parts[-1] == "**" else parts
     folders = [""]
-    for part in parts[:-1]:
-        if part == "**":
-            folders = list(dict.fromkeys(below for folder in folders for below in _tree(root, folder)))
-        elif _WILD.search(part):
-            folders = [
-                folder + name + "/" for folder in folders for name, is_folder in _scan(root, folder, part) if is_folder
-            ]
-        else:
-            folders = [folder + part + "/" for folder in folders if os.path.isdir(os.path.join(root, folder, part))]  # noqa: PTH112, PTH118
+    for part in above:
+        folders = list(dict.fromkeys(below for folder in folders for below in _folders(root, folder, part)))
     for folder in folders:
-        if _WILD.search(parts[-1]):
-            yield from (folder + name for name, is_folder in _scan(root, folder, parts[-1]) if not is_folder)
-        elif os.path.lexists(os.path.join(root, folder, parts[-1])):  # noqa: PTH118
-            yield folder + parts[-1]
+        yield from _files(root, folder, last)
+
+
+def _named(root: str, name: str) -> str:
+    """Return the name of a file that can be read."""
+    if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
+        raise Unreadable("is a folder", f'name its files, such as "{name}/**/*.yaml"')
+    read_inside(root, name)
+    return name
+
+
+def _folders(root: str, folder: str, part: str) -> Iterable[str]:
+    """Return the folders that one part of a pattern names in a folder; each ends in a slash."""
+    if part == "**":
+        return _tree(root, folder)
+    if _WILD.search(part):
+        return [folder + name + "/" for name, is_folder in _scan(root, folder, part) if is_folder]
+    return [folder + part + "/"] if os.path.isdir(os.path.join(root, folder, part)) else []  # noqa: PTH112, PTH118
+
+
+def _files(root: str, folder: str, part: str) -> list[str]:
+    """Return the files that the last part of a pattern names in a folder."""
+    if _WILD.search(part):
+        return [folder + name for name, is_folder in _scan(root, folder, part) if not is_folder]
+    return [folder + part] if os.path.lexists(os.path.join(root, folder, part)) else []  # noqa: PTH118
 
 
 def _tree(root: str, folder: str) -> Iterator[str]:

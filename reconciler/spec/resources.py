@@ -99,12 +99,11 @@ def _gather_section(
     number: int,
     problems: Problems,
 ) -> None:
-    section = KINDS[kind].section
     model = MODELS[kind]
     is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
     for identifier, body in bodies.items():
         address = Address(kind, identifier)
-        mark = source.mark((section, identifier), document=number, at_key=True)
+        mark = source.key_mark(bodies, identifier)
         nulls: tuple[str, ...] = ()
         if body is None:
             body = {}  # noqa: PLW2901 - nothing written is the same as an empty mapping

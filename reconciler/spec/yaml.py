@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -422,6 +423,10 @@ class Source:
             # A collection often begins on the line below its key, which is not where people look.
             return self.mark_of(key if at_key or isinstance(here, dict | list) else value)
         return self.mark_of(key) if key >= 0 else (1, 1)
+
+    def key_mark(self, mapping: Mapping[str, Any], key: str) -> Mark:
+        """Return line and column of a key of one of this file's mappings."""
+        return self.mark_of(self.numbers[id(mapping)][key])
 
     def mark_of(self, number: int) -> Mark:
         """Return line and column of a place."""

@@ -138,6 +138,67 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_matter() -> None:
     assert read(b"\xef\xbb\xbfa: 1\r\nb:\r\n  - c\r\n") == {"a": 1, "b": ["c"]}
 
 
+SPEC = """\
+# a comment
+channels:
+  main-stage:
+    name: Main_Stage   # beside a value
+    authorized: true
+
+    recordingConfigurationArn: arn:aws:ivs:us-west-2:123456789012:recording-configuration/abc
+    tags: {event: "key: note, 1", team: 'a b', order: 7, none: ~, empty: "", rate: .5}
+    streamKey: {tags: {encoder: studio-a}}
+   # a comment anywhere
+    ignoreChanges: [latencyMode, "tags/a", no]
+    title: two words and 1 number
+  other:
+  third: {}
+playbackKeyPairs:
+        web: {publicKeyMaterial: {file: keys/web.pem}}
+failoverSlateConfigurations:
+"""
+
+
+def test_a_spec_as_it_is_usually_written() -> None:
+    assert read(SPEC) == {
+        "channels": {
+            "main-stage": {
+                "name": "Main_Stage",
+                "authorized": True,
+                "recordingConfigurationArn": "arn:aws:ivs:us-west-2:123456789012:recording-configuration/abc",
+                "tags": {"event": "key: note, 1", "team": "a b", "order": 7, "none": None, "empty": "", "rate": 0.5},
+                "streamKey": {"tags": {"encoder": "studio-a"}},
+                "ignoreChanges": ["latencyMode", "tags/a", "no"],
+                "title": "two words and 1 number",
+            },
+            "other": None,
+            "third": {},
+        },
+        "playbackKeyPairs": {"web": {"publicKeyMaterial": {"file": "keys/web.pem"}}},
+        "failoverSlateConfigurations": None,
+    }
+
+
+def test_ids_have_their_marks_without_a_second_reading() -> None:
+    source = load("x", SPEC.encode())
+    marks = [
+        source.key_mark(source.documents[0][section], identifier)
+        for section, identifier in (("channels", "main-stage"), ("channels", "other"), ("playbackKeyPairs", "web"))
+    ]
+    assert marks == [(3, 3), (13, 3), (16, 9)]
+    assert set(source.marks.values()) == {*marks, (14, 3)}
+
+
+@pytest.mark.parametrize("first", ["a: b\n", "x: {a: 1}\n", "a: 1\nb:\n  a: 1\n", "'1': '1'\n"])
+def test_what_one_file_said_means_the_same_in_the_next(first: str) -> None:
+    cache = Cache()
+    load("first", first.encode(), cache)
+    for text in ("a: b\nb: a\n", "b:\n  a: b\n  c: {a: b}\n", "a: 1\na: b\n", "c: 1\nd: '1'\n"):
+        second, alone = load("x", text.encode(), cache), load("x", text.encode())
+        assert repr(second.documents) == repr(alone.documents)
+        assert second.flaws == alone.flaws
+
+
 def test_equal_texts_of_several_files_are_one_object() -> None:
     cache = Cache()
     first, second = (load(name, b"key: some-text\nquoted: 'some text'\n", cache).documents[0] for name in "ab")
@@ -253,6 +314,9 @@ def test_the_parser_of_pyyaml_itself_gives_the_same_values_and_marks() -> None:
         (("channels", "b", "type"), False, (4, 11)),
         (("channels", "b", "name"), False, (8, 11)),
         (("channels", "c", "list", 0), False, (5, 12)),
+        (("channels", "d", "type"), False, (4, 11)),
+        (("channels", "d", "type"), True, (10, 7)),
+        (("channels", "d", "list", 1), False, (8, 11)),
         (("nowhere", "at", "all"), False, (2, 1)),
         ((), False, (2, 1)),
     ],
@@ -262,6 +326,7 @@ def test_a_path_leads_to_the_place_where_the_thing_is_written(
 ) -> None:
     source = load(
         "x",
-        b"# a comment\nchannels:\n  a: &a\n    type: BASIC\n    list: [1, 2]\n  b:\n    <<: *a\n    name: x\n  c: {<<: [*a]}\n",
+        b"# a comment\nchannels:\n  a: &a\n    type: &t BASIC\n    list: [1, 2]\n  b:\n    <<: *a\n    name: &n x\n  c: {<<: [*a]}\n"
+        b"  d: {type: *t, list: [1, *n]}\n",
     )
     assert source.mark(path, at_key=at_key) == expected
