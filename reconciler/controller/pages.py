@@ -17,7 +17,7 @@ from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Run, RunStatus, TargetState
 from reconciler.controller.store import DAY, Store
 from reconciler.drift.report import Standing
-from reconciler.git.git import shown
+from reconciler.git.git import without_credentials
 from reconciler.report import html
 from reconciler.report.words import TITLES, plural
 
@@ -98,7 +98,7 @@ _PAGES.filters.update(
     link=_link,
     moment=moment,
     viewers=_viewers,
-    without_credentials=shown,
+    without_credentials=without_credentials,
 )
 
 

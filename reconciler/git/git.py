@@ -110,7 +110,7 @@ def check_remote(remote: Remote) -> None:
     parts = urlsplit(remote.url) if "://" in remote.url else None
     if remote.url.startswith("-") or not remote.url.strip() or scheme not in _SCHEMES:
         raise UsageError(
-            f"unsupported repository URL {shown(remote.url)!r}; use an https or ssh URL, or the path of a directory"
+            f"unsupported repository URL {without_credentials(remote.url)!r}; use an https or ssh URL, or the path of a directory"
         )
     if parts and (parts.password is not None or (scheme in ("https", "http") and parts.username is not None)):
         raise UsageError(
@@ -142,7 +142,7 @@ def scheme_of(url: str) -> str:
     return "ssh" if _SCP.fullmatch(url) and not Path(url).exists() else "file"
 
 
-def shown(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Return a URL without its user name and password."""
     return re.sub(r"//[^/@\s]*@", "//", url)
 
@@ -200,7 +200,7 @@ class Git:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 why = "interrupted by shutdown" if self._stop.is_set() else f"no answer within {self._timeout:.0f} s"
-                raise GitError(f"{shown(self._remote.url)}: {why}") from None
+                raise GitError(f"{without_credentials(self._remote.url)}: {why}") from None
         return subprocess.CompletedProcess(args, process.returncode, out, _clean(err, token))
 
     def check(self) -> None:
@@ -295,7 +295,7 @@ def ssh_command(remote: Remote) -> Sequence[str]:
 
 
 def _clean(text: str, token: str) -> str:
-    return shown(text.replace(token, "***") if token else text)
+    return without_credentials(text.replace(token, "***") if token else text)
 
 
 def last_lines(text: str) -> str:

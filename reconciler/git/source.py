@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.errors import Problem, SpecError
-from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, shown
+from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import FileLock, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
@@ -93,12 +93,12 @@ class Source:
         done = self._git.run("ls-remote", "--exit-code", "--", url, ref, network=True)
         if done.returncode == _NO_SUCH_REF:
             raise GitError(
-                f"{shown(url)} has no branch {self.remote.branch!r}; nothing is applied until it exists",
+                f"{without_credentials(url)} has no branch {self.remote.branch!r}; nothing is applied until it exists",
                 Trouble.NO_BRANCH,
             )
         if done.returncode:
             raise GitError(
-                f"cannot reach {shown(url)}; check the URL and the credentials (git: {last_lines(done.stderr)})"
+                f"cannot reach {without_credentials(url)}; check the URL and the credentials (git: {last_lines(done.stderr)})"
             )
         head = done.stdout.split()[0]
         if not self._holds(head):

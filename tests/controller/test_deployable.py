@@ -219,8 +219,8 @@ def expressions() -> dict[str, str]:
 def exported() -> dict[str, names.Metric]:
     return {
         metric.name: metric
-        for room in (names, metrics)
-        for metric in vars(room).values()
+        for module in (names, metrics)
+        for metric in vars(module).values()
         if isinstance(metric, names.Metric)
     }
 
