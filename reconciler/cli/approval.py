@@ -70,7 +70,7 @@ def locked(
     args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
 ) -> AbstractContextManager[Mapping[str, threading.Event]]:
     """Hold the locks of these targets from before they are read until the report is printed. Raises ``LockHeld``."""
-    return lock_targets(targets, command, patience=args.lock_timeout, say=_warn)
+    return lock_targets(targets, command, timeout=args.lock_timeout, notify=_warn)
 
 
 def show_ask_run(
@@ -145,7 +145,7 @@ class _JsonLines:
     """Events and results as JSON, one object a line."""
 
     @contextmanager
-    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
         """Yield a function that prints the events of one target."""
         yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
 
@@ -169,7 +169,7 @@ class _Screen:
         self._paint = paint
 
     @contextmanager
-    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
         """Yield a function that shows the events of one target."""
         with watcher(plan, sys.stdout, sys.stderr, self._paint) as shown:
             yield shown.event

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             failures=failures,
             missed=missed,
-            opening=tally.opening,
+            open_target=tally.connect,
         ) as surveys,
     ):
         check_globs(scope, desired, surveys)

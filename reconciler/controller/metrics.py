@@ -100,7 +100,7 @@ class Metrics(Observer):
     def on_delivery(self, stack: str, delivery: Delivery) -> None:
         """Count a notification."""
         outcome = "failed" if delivery.failure else "sent"
-        self._notifications.labels(stack, delivery.channel, outcome).inc()
+        self._notifications.labels(stack, delivery.receiver, outcome).inc()
 
     def expose(self, snapshot: Callable[[], Snapshot]) -> Callable[[], tuple[bytes, str]]:
         """Return a function that returns the body and content type for a scrape."""

@@ -101,7 +101,7 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, deps: Depend
         _OPTIONS,
         desired=revision.desired,
         progress=stop_if_asked,
-        opening=lambda each: deps.connect(each, on_request),
+        open_target=lambda each: deps.connect(each, on_request),
     ) as (survey,):
         account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
         run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)
@@ -164,7 +164,7 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependenci
         lock_targets(
             locked,
             "run",
-            say=lambda text: _LOG.warning("lock", reason=text),
+            notify=lambda text: _LOG.warning("lock", reason=text),
             clock=LockClock(deps.now, deps.sleep),
         ) as lost,
     ):
@@ -253,7 +253,7 @@ def _live_channels(survey: Survey) -> tuple[OnAir, ...]:
 class _NoProgress:
     """Shows no progress: the steps of an apply are logged."""
 
-    def watching(self, _plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
+    def observe(self, _plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
         """Ignore the events."""
         return nullcontext(lambda _event: None)
 

@@ -1,5 +1,5 @@
-"""What every verb and the controller share: load, survey, run, record, lock, notify.
+"""What the commands and the controller share: load the spec, read and plan targets, apply plans, record, lock, notify.
 
 Knows no command line and no terminal. Imports everything below it: ``spec``, ``aws``, ``plan``, ``drift``, ``apply``, ``report``, ``forge``.
-Read first: ``survey`` (read all targets and plan), then ``run`` (apply a plan).
+Read first: ``survey`` (reads all targets and plans them), then ``run`` (applies the plans).
 """

@@ -1,10 +1,6 @@
-"""A target that was looked at -> its drift report, with what this machine remembers of its last apply.
+"""The drift report of a target: the survey compared with the record of the last apply, and who made the changes, from CloudTrail.
 
-What this machine knows of the last apply of a target, held against what is there now: what is expected to stand, and where it ended.
-
-Nothing is decided from it but whether to believe a list that has become empty; everything else is explanation.
-
-A drift report -> the same, with who did it, where CloudTrail can tell. One that found nothing asks nothing.
+The record of the last apply also says which addresses are expected to exist, and the journal where an apply ended that died.
 """
 
 from __future__ import annotations
@@ -26,12 +22,15 @@ from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Survey
 
 _MAX_CALLS = 8
+"""Calls of an unfinished apply that are listed."""
+
+_EVERYTHING = PlanOptions()
 
 
 def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
-    """Return the addresses that stood here after the last apply from here, one that did not come to its end included.
+    """Return the addresses that existed after the last apply, including one that did not finish.
 
-    They are held against what a plan would make anew. Where that is nothing, none are returned: the record of 5,000 channels takes 30 ms to read.
+    They are compared with what a plan would create. If it creates nothing, none are returned: the record of 5,000 channels takes 30 ms to read.
     """
     if not any(action.verb is Verb.CREATE for action in survey.plan.actions):
         return frozenset()
@@ -40,43 +39,43 @@ def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
     last = last_run(root, survey.target.name)
     if last is None or last.ended or last.account not in ("", survey.live.account_id):
         return found
-    return (found | last.made) - last.removed
+    return (found | last.created) - last.deleted
 
 
 def unfinished_apply_notes(project: Project, survey: Survey) -> tuple[str, ...]:
-    """Say where the last apply of a target ended, when it did not come to its end; nothing otherwise."""
+    """Return where the last apply of a target ended if it did not finish; nothing otherwise."""
     name = survey.target.name
     last = last_run(Path(project.root), name)
     if last is None or last.ended:
         return ()
     if last.running:
         return (
-            f"{name}: an apply from here, started {last.started}, is still running as process {last.pid}; what it makes meanwhile is not made twice",
+            f"{name}: an apply started {last.started} is still running (process {last.pid}); nothing will be created twice",
         )
-    head = f"{name}: the last apply, started {last.started}, did not come to its end"
-    if not last.under_way:
-        return (f"{head}; it was between two steps",)
-    said = [_describe_call(address, operation, survey) for address, operation in list(last.under_way)[:_MAX_CALLS]]
-    more = len(last.under_way) - len(said)
-    return (f"{head}; it was in the middle of {'; '.join(said)}{f'; and {more} more' if more > 0 else ''}",)
+    head = f"{name}: the last apply, started {last.started}, did not finish"
+    if not last.in_flight:
+        return (f"{head}; no call was in flight",)
+    calls = [_describe_call(address, operation, survey) for address, operation in list(last.in_flight)[:_MAX_CALLS]]
+    more = len(last.in_flight) - len(calls)
+    return (f"{head}; in-flight calls: {'; '.join(calls)}{f'; and {more} more' if more > 0 else ''}",)
 
 
 def _describe_call(address: Address, operation: str, survey: Survey) -> str:
     inner = inner_of(address) or address
     kind = KINDS[inner.kind]
     if kind.value_member and operation == kind.get:
-        return f"handing over the value of the {kind.title} of {parent_of(address)}"
+        return f"publishing the {kind.title} of {parent_of(address)}"
     if operation in (kind.create, kind.delete):
-        address = inner  # the channel's own steps replace its key when a broadcast is ended
+        address = inner  # a channel's own steps replace its key when its stream is ended
     arns = _arns(address, survey)
     if operation != KINDS[address.kind].create:
-        return f"{operation} for {address}" + ("" if arns else ", which is not there")
+        return f"{operation} for {address}" + ("" if arns else " (not found)")
     if not arns:
-        return f"{operation} for {address}, which is not there"
+        return f"{operation} for {address} (not found)"
     desired = survey.desired.resources.get(address)
-    unheard = address.kind in INNER and desired is not None and desired.sink is None
-    return f"{operation} for {address}, which is there as {' and '.join(arns)}" + (
-        " and has a value that its encoder needs" if unheard else ""
+    unpublished = address.kind in INNER and desired is not None and desired.sink is None
+    return f"{operation} for {address} (found: {' and '.join(arns)}" + (
+        "; its encoder needs the value)" if unpublished else ")"
     )
 
 
@@ -89,13 +88,12 @@ def _arns(address: Address, survey: Survey) -> list[str]:
     ]
 
 
-_WHOLE = PlanOptions()
+def drift_report(
+    project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _EVERYTHING
+) -> DriftReport:
+    """Return the drift report of a target; with ``expand``, also the unset fields that use AWS defaults.
 
-
-def drift_report(project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _WHOLE) -> DriftReport:
-    """Return what is drift, pending, missing, unmanaged or double in a target; with ``expand`` also which fields are at the service's default.
-
-    ``scope`` says with ``only`` and ``exclude`` what of it is told.
+    ``scope`` restricts the report with ``only`` and ``exclude``.
     """
     partial = bool(scope.only or scope.exclude)
     root, name = Path(project.root), survey.target.name
@@ -103,13 +101,13 @@ def drift_report(project: Project, survey: Survey, *, expand: bool = False, scop
     records = {} if survey.plan.is_empty else applied_specs(root, project.stack, name, survey.live)
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
     doubts = (
-        f"{found}: deleted outside, or the caller may not see them any more"
+        f"{found}: deleted outside, or no longer visible to the caller"
         for found in gone(survey.plan, expected_addresses(project, survey))
     )
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
     report = replace(report, default_fields=fields)
     if partial:
-        from reconciler.drift.selection import narrowed  # noqa: PLC0415 - few ask for a part
+        from reconciler.drift.selection import narrowed  # noqa: PLC0415 - rarely used
 
         report = narrowed(report, survey.plan, survey.live, project.stack, scope)
     return replace(
@@ -120,13 +118,13 @@ def drift_report(project: Project, survey: Survey, *, expand: bool = False, scop
 
 
 def former_arns(project: Project, survey: Survey) -> dict[Address, str]:
-    """Return the ARNs that addresses had after the last apply from here, where that is remembered."""
+    """Return the recorded ARNs that addresses had after the last apply."""
     found = applied_specs(Path(project.root), project.stack, survey.target.name, survey.live)
     return {address: one.arn for address, one in found.items() if one.arn}
 
 
 def attribute_drift(project: Project, survey: Survey, report: DriftReport, days: int) -> DriftReport:
-    """Ask CloudTrail about what was found, as far back as that many days."""
+    """Return the report with the callers that CloudTrail names, up to this many days back. Without findings, CloudTrail is not queried."""
     operations = operations_for(report)
     if not operations:
         return report

@@ -1,9 +1,9 @@
-"""What this machine remembers of its last apply of a target: the addresses that stood afterwards, and what the spec said of them.
+"""The record of the last apply of a target: the addresses that existed afterwards, and what each was applied as.
 
-It holds what the repository holds and no secret, and nothing but words depends on it.
-It tells a resource that was deleted outside from one that was never applied, and what was changed outside from what the spec changed.
-The addresses are believed only while they cover all that the stack has in the account, so that a memory older than somebody else's apply is not.
-What the spec said of a resource is believed only while the resource carries the digest of it.
+It holds no more than the repository does, and no secret; only explanations and the check for an empty account depend on it.
+It tells a resource that was deleted outside from one that was never applied, and drift from pending changes.
+The addresses are used only while they cover everything that the stack has in the account: otherwise the record is older than another apply.
+What a resource was applied as is used only while the resource carries the digest of it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def record_apply(
     result: ApplyResult | None,
     desired: DesiredState | None = None,
 ) -> str:
-    """Write down what stands after an apply, and what it was applied as; return why not, where that cannot be written. No apply fails of it."""
-    standing = live_addresses(live, stack)
+    """Write the record after an apply; return an error message if it cannot be written, which fails no apply."""
+    addresses = live_addresses(live, stack)
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
             if outcome.result is Result.DONE:
-                standing.discard(outcome.address)
+                addresses.discard(outcome.address)
         elif outcome.result is Result.DONE or outcome.arn is not None:
-            standing.add(outcome.address)
-    # Of a kind that could not be read, what was known before is still the best there is.
-    standing |= {
+            addresses.add(outcome.address)
+    # For kinds that could not be read, the previous record is the best available.
+    addresses |= {
         address for address in recorded_addresses(root, stack, plan.name, live) or () if address.kind in live.unreadable
     }
     content = {
@@ -49,7 +49,7 @@ def record_apply(
         "stack": stack,
         "accountId": plan.account_id,
         "region": plan.region,
-        "addresses": sorted(map(str, standing)),
+        "addresses": sorted(map(str, addresses)),
         "applied": _applied(root, stack, plan, live, result, desired) if desired is not None else {},
     }
     path = _path(root, plan.name)
@@ -66,13 +66,13 @@ def record_apply(
 
 
 def complete_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
-    """Return the addresses that stood after the last apply from here, or ``None`` where that is not known."""
+    """Return the addresses that existed after the last apply, or ``None`` if there is no record or another apply ran since."""
     found = recorded_addresses(root, stack, target, live)
     return found if found is not None and live_addresses(live, stack) <= found else None
 
 
 def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, Applied]:
-    """Return what the resources of a target were last applied as from here, where that is known; each counts only while its digest does."""
+    """Return what the resources of a target were last applied as, as far as it is recorded; valid only for resources with the same digest."""
     found: dict[Address, Applied] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         for address, one in _read(root, target, stack, live)["applied"].items():
@@ -85,7 +85,7 @@ def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[
 
 
 def recorded_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
-    """Return what the record holds, whether or not it is to be believed; ``None`` where there is none for this stack, account and region."""
+    """Return the recorded addresses even if another apply ran since; ``None`` if there is no record for this stack, account and region."""
     try:
         return frozenset(Address.parse(address) for address in _read(root, target, stack, live)["addresses"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -93,7 +93,7 @@ def recorded_addresses(root: Path, stack: str, target: str, live: LiveState) -> 
 
 
 def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:
-    """Return the record's content. Raises ``ValueError`` and its like where there is none for this stack, account and region."""
+    """Return the record's content. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError`` if there is none for this stack, account and region."""
     content = json.loads(_path(root, target).read_text(encoding="utf-8"))
     if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (
         _FORMAT,
@@ -101,14 +101,14 @@ def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any
         live.account_id,
         live.region,
     ):
-        raise ValueError("a record of something else")
+        raise ValueError("the record is for another stack, account or region")
     return dict(content)
 
 
 def _applied(
     root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState
 ) -> dict[str, object]:
-    """Return what each resource that carries a known digest was applied as: the spec's now, or the one remembered from before."""
+    """Return what each resource with a known digest was applied as: the spec now, or the entry of the previous record."""
     before = applied_specs(root, stack, plan.name, live)
     now = dict(live.claims(stack))
     done = {
@@ -143,7 +143,7 @@ def live_addresses(live: LiveState, stack: str) -> set[Address]:
 
 
 def ensure_folder(root: Path) -> None:
-    """Make the folder of what this machine remembers, which git is told to ignore. Raises ``OSError``."""
+    """Create the directory of records and journals, with a ``.gitignore``. Raises ``OSError``."""
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
@@ -152,12 +152,12 @@ def ensure_folder(root: Path) -> None:
 
 
 def write_error(path: Path, error: OSError) -> str:
-    """Return why a file is not written, as a part of a sentence."""
+    """Return why a file could not be written, such as ``.ivs-reconciler/applied-dev.json: permission denied``."""
     return f"{FOLDER}/{path.name}: {(error.strerror or 'unknown').lower()}"
 
 
 def safe_name(target: str) -> str:
-    """Return a target's name as a part of a file name."""
+    """Return a target's name, encoded for use in a file name."""
     return "".join(char if char.isalnum() or char in "-_" else f"%{ord(char):x}" for char in target)
 
 

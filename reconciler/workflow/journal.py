@@ -1,9 +1,9 @@
-"""A journal of what an apply was doing, so that the next run can say where the last one ended. Nothing depends on it.
+"""The journal of an apply, from which the next run reports where an apply ended that died. Nothing else depends on it.
 
-One JSON object a line, appended beside the record: a run began, a step was begun, a step ended (with AWS's request id), the run ended.
-It holds addresses, operations and request ids; no property, no tag, no message, no secret.
-A line is on the disk before the call that it announces leaves. Workers that wait for the disk at the same time share one flush.
-Lines that are cut or not understood are passed over.
+One JSON object a line, appended to a file next to the record: a run began, a step started, a step finished (with the request id), the run ended.
+It holds addresses, operations and request ids; no property, tag, message or secret.
+A line is on disk before the call is sent that it announces. Threads that wait for the disk at the same time share one flush.
+Incomplete and unknown lines are skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from reconciler.apply import Event
 
 _MAX_SIZE = 512 * 1024
-"""Bytes of a journal before the next run begins a new one; the one before is kept beside it."""
+"""Bytes of a journal after which the next run starts a new one; the previous one is kept next to it."""
 
 _CREATES = {kind.create: name for name, kind in KINDS.items()}
 _DELETES = {kind.delete: name for name, kind in KINDS.items()}
 
 
 class Journal:
-    """The journal of one run of one target. Safe to share between threads.
+    """The journal of one run of one target. Thread-safe.
 
-    A disk that cannot be written to stops nothing; ``trouble`` says then what was the matter first.
+    A disk that cannot be written interrupts nothing; ``trouble`` is the first error then.
     """
 
     def __init__(self, root: Path, target: str, account: str) -> None:
@@ -49,7 +49,7 @@ class Journal:
         self._cut = False
         self._handle: int | None = None
         self._lock = threading.Lock()
-        self._flush = threading.Lock()
+        self._flush_lock = threading.Lock()
         self._written = 0
         self._flushed = 0
         path = self._path
@@ -62,7 +62,7 @@ class Journal:
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
                 self._cut = True
         except OSError as error:
-            self._failed(error)
+            self._record_trouble(error)
         from reconciler.workflow.locks import process_identity  # noqa: PLC0415 - a plan reads journals and writes none
 
         pid = os.getpid()
@@ -75,16 +75,16 @@ class Journal:
                 "host": socket.gethostname(),
                 "mark": process_identity(pid),
             },
-            lasting=True,
+            flush=True,
         )
 
-    def before(self, address: Address, operation: str) -> None:
-        """Write down that a step's first call is about to leave."""
-        self._write({"event": "step", "address": str(address), "operation": operation}, lasting=True)
+    def step_started(self, address: Address, operation: str) -> None:
+        """Write that the first call of a step is about to be sent."""
+        self._write({"event": "step", "address": str(address), "operation": operation}, flush=True)
 
     def event(self, event: Event) -> None:
-        """Write down that a step ended."""
-        from reconciler.apply import StepFinished  # noqa: PLC0415 - a plan reads what an apply left, and needs nothing of the room of apply
+        """Write that a step finished; other events are ignored."""
+        from reconciler.apply import StepFinished  # noqa: PLC0415 - a plan reads journals, and needs nothing of apply
 
         if isinstance(event, StepFinished) and event.outcome.calls:
             outcome = event.outcome
@@ -95,54 +95,62 @@ class Journal:
                 "operation": outcome.operation,
                 "outcome": outcome.result.value,
             }
-            self._write({**line, **{key: value for key, value in facts.items() if value}}, lasting=False)
+            self._write({**line, **{key: value for key, value in facts.items() if value}}, flush=False)
+
+    def recording(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return an event handler that writes each event here and then calls ``on_event``."""
+
+        def handle(event: Event) -> None:
+            self.event(event)
+            on_event(event)
+
+        return handle
 
     def __enter__(self) -> Self:
-        """Begin."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write down that the run came to its end, unless it was torn out of it."""
+        """Write that the run ended, unless an exception ended it."""
         if kind is None:
-            self._write({"event": "end", "at": _now()}, lasting=True)
+            self._write({"event": "end", "at": _now()}, flush=True)
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
-    def _write(self, content: Mapping[str, object], *, lasting: bool) -> None:
+    def _write(self, content: Mapping[str, object], *, flush: bool) -> None:
         if self._handle is None:
             return
         line = (json.dumps({"run": self._run, **content}, separators=(",", ":")) + "\n").encode()
         try:
             with self._lock:
-                # Where the last line was cut, the next one is not to be lost with it.
+                # After an incomplete line, start a new one, so that this one can be read.
                 data = b"\n" + line if self._cut else line
                 self._cut = os.write(self._handle, data) < len(data)
                 self._written += 1
-                ticket = self._written
-            if lasting:
-                self._last(self._handle, ticket)
+                number = self._written
+            if flush:
+                self._flush(self._handle, number)
         except OSError as error:
-            self._failed(error)
+            self._record_trouble(error)
 
-    def _failed(self, error: OSError) -> None:
+    def _record_trouble(self, error: OSError) -> None:
         self.trouble = self.trouble or write_error(self._path, error)
 
-    def _last(self, handle: int, ticket: int) -> None:
-        """Return when this line is on the disk; whoever waits meanwhile is served by the next flush, all at once."""
-        with self._flush:
-            if self._flushed >= ticket:
+    def _flush(self, handle: int, number: int) -> None:
+        """Return when the line of this number is on disk; one flush serves all threads that wait for it."""
+        with self._flush_lock:
+            if self._flushed >= number:
                 return
-            upto = self._written
+            written = self._written
             os.fsync(handle)
-            self._flushed = upto
+            self._flushed = written
 
 
 @dataclass(slots=True)
 class LastRun:
-    """What the journal tells of the last run: since when, whether it came to its end, and if not, what it did and what it was in the middle of."""
+    """The last run in a journal: when it started, whether it ended and, if not, what it created and deleted and which calls were in flight."""
 
     started: str = ""
     account: str = ""
@@ -150,57 +158,78 @@ class LastRun:
     pid: int = 0
     host: str = ""
     mark: str = ""
-    under_way: dict[tuple[Address, str], None] = field(default_factory=dict)
-    made: set[Address] = field(default_factory=set)
-    removed: set[Address] = field(default_factory=set)
+    in_flight: dict[tuple[Address, str], None] = field(default_factory=dict)
+    created: set[Address] = field(default_factory=set)
+    deleted: set[Address] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> LastRun:
+        """Return the run that a ``run`` line begins. Raises ``KeyError``, ``ValueError`` and ``TypeError`` for another line."""
+        return cls(
+            started=str(line["at"]),
+            account=str(line.get("account", "")),
+            pid=int(line["pid"]),
+            host=str(line["host"]),
+            mark=str(line.get("mark", "")),
+        )
 
     @property
     def running(self) -> bool:
-        """Whether it may still be going on, on this machine."""
-        from reconciler.workflow.locks import ProcessState, process_state  # noqa: PLC0415 - most runs come to their end
+        """Whether it is still running on this machine."""
+        from reconciler.workflow.locks import ProcessState, process_state  # noqa: PLC0415 - most runs have ended
 
         return (
             not self.ended
             and self.pid != os.getpid()
-            and process_state(self.host, self.pid, self.mark) is ProcessState.THERE
+            and process_state(self.host, self.pid, self.mark) is ProcessState.RUNNING
         )
+
+    def add_step(self, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:
+        """Add what a ``step`` or ``done`` line says."""
+        if event == "step":
+            self.in_flight[address, operation] = None
+        elif event == "done":
+            self.in_flight.pop((address, operation), None)
+            if line["outcome"] != Result.DONE.value:
+                return
+            if _CREATES.get(operation) is address.kind:
+                self.created.add(address)
+                self.deleted.discard(address)
+            elif _DELETES.get(operation) is address.kind and address not in self.created:
+                self.deleted.add(address)
 
 
 def last_run(root: Path, target: str) -> LastRun | None:
-    """Read what the last run of a target from here did, or ``None`` where nothing is known of it."""
+    """Return the last run of a target in this project directory, or ``None`` if there is none."""
     path = _path(root, target)
     for candidate in (path, path.with_suffix(".old")):
-        found = _read(candidate)
+        try:
+            text = candidate.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found = _read_ended(text) or _read_all(text)
         if found is not None:
             return found
     return None
 
 
 def close_last_run(root: Path, target: str, account: str) -> None:
-    """Write down that everything is in order, where the last run did not come to its end: there is nothing left to explain."""
+    """Write an end after a last run that died: the target is in sync, so there is nothing left to report."""
     last = last_run(root, target)
     if last is not None and not last.ended and not last.running:
         with Journal(root, target, account):
             pass
 
 
-def _read(path: Path) -> LastRun | None:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return _read_ended(text) or _read_all(text)
-
-
 def _read_ended(text: str) -> LastRun | None:
-    """Return the last run where its end is written, without what it did: nobody asks, and the lines of 5,000 channels take 50 ms to read."""
+    """Return the last run if it ended, without its steps: the lines of 5,000 channels take 50 ms to parse."""
     begun = text.rfind('"event":"run"')
     if begun < 0:
         return None
     line, _, rest = text[text.rfind("\n", 0, begun) + 1 :].partition("\n")
     try:
         content = json.loads(line)
-        run = _run_of(content)
+        run = LastRun.of(content)
     except (KeyError, ValueError, TypeError, RecursionError):
         return None
     run.ended = f'{{"run":{json.dumps(content["run"])},"event":"end"' in rest
@@ -208,45 +237,22 @@ def _read_ended(text: str) -> LastRun | None:
 
 
 def _read_all(text: str) -> LastRun | None:
+    """Return the last run with its steps."""
     runs: dict[str, LastRun] = {}
     for line in _objects(text):
         try:
             name, event = str(line["run"]), line["event"]
             if event == "run":
-                begun = _run_of(line)
-                runs.pop(name, None)  # a run that begins again is the last one, wherever it stood before
+                begun = LastRun.of(line)
+                runs.pop(name, None)  # a run that begins again is the last one, wherever it was before
                 runs[name] = begun
             elif name in runs and event == "end":
                 runs[name].ended = True
             elif name in runs:
-                _add_step(runs[name], event, Address.parse(str(line["address"])), str(line["operation"]), line)
+                runs[name].add_step(event, Address.parse(str(line["address"])), str(line["operation"]), line)
         except (KeyError, ValueError, TypeError):
             continue
     return next(reversed(runs.values()), None)
-
-
-def _run_of(line: Mapping[str, Any]) -> LastRun:
-    return LastRun(
-        started=str(line["at"]),
-        account=str(line.get("account", "")),
-        pid=int(line["pid"]),
-        host=str(line["host"]),
-        mark=str(line.get("mark", "")),
-    )
-
-
-def _add_step(run: LastRun, event: object, address: Address, operation: str, line: Mapping[str, Any]) -> None:
-    if event == "step":
-        run.under_way[address, operation] = None
-    elif event == "done":
-        run.under_way.pop((address, operation), None)
-        if line["outcome"] != Result.DONE.value:
-            return
-        if _CREATES.get(operation) is address.kind:
-            run.made.add(address)
-            run.removed.discard(address)
-        elif _DELETES.get(operation) is address.kind and address not in run.made:
-            run.removed.add(address)
 
 
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:

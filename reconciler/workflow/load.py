@@ -1,4 +1,4 @@
-"""What every verb begins with: the project file, the targets asked for, and the spec as desired state. Nothing of AWS is loaded here."""
+"""Loads the project file, the selected targets, and the spec as desired state. Imports nothing of AWS."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.spec.project import load_project, prefix_of
 def load_targets(
     directory: Path, config: str | None, names: tuple[str, ...], *, prefix: str | None = None
 ) -> tuple[Project, tuple[Target, ...]]:
-    """Read the project file and pick the targets asked for; no name means all of them.
+    """Return the project and the targets of these names; no name means all targets.
 
-    Messages name files as they are found from the current folder, or below ``prefix``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
+    Messages name files relative to the current directory, or below ``prefix``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
     """
     project = load_project(directory, config, prefix=prefix_of(directory, config) if prefix is None else prefix)
     unknown = [name for name in names if name not in project.targets]
@@ -28,7 +28,7 @@ def load_targets(
 
 
 def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
-    """Read the specs of every target; problems of all targets are raised together, each once."""
+    """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once."""
     states: dict[str, DesiredState] = {}
     problems: dict[Problem, None] = {}
     for target in targets:

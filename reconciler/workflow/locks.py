@@ -1,15 +1,8 @@
-"""One apply at a time: the lock of a target is taken before its account is read, renewed while the apply runs, and released at the end.
+"""Locks: one apply at a time on a target.
 
-A lock says who holds it, since when and from where, and until when it is to be respected.
-Its holder moves that time on; a holder that died does not, so that nobody has to be asked.
-Losing a lock stops an apply as a person would: calls in flight finish and no more start.
-
-A lock in a file: who holds it, read and written under the system's own file lock, so that two processes of one machine never both believe to hold it.
-
-Whether a process that left its name in a file is still there: the one that wrote it, and not another that was given its number since.
-
-A mark is the start of the machine, the space of process numbers (a container has its own) and the moment the process began, as Linux tells them.
-Where it does not tell, and for files from before marks, the number alone has to do.
+A lock is acquired before the account is read, renewed while the apply runs, and released at the end. It is kept in a file or in S3,
+and says who holds it, since when, and until when it is valid. A holder that died does not renew it, so it expires by itself.
+Losing a lock interrupts the apply: in-flight calls finish and no more start.
 """
 
 from __future__ import annotations
@@ -36,167 +29,70 @@ from reconciler.file_lock import locked
 from reconciler.model.lock import Holder, from_json, moment, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 
-_MAX_SIZE = 65_536
-
-
-class FileLockBackend:
-    """The file at a path. A token names one state of it. ``patience`` is how many seconds another process may have it open for."""
-
-    def __init__(self, path: str, *, patience: float = 30.0) -> None:
-        self.where = f"the lock file {path}"
-        self._path = Path(path)
-        self._patience = patience
-
-    def read(self) -> tuple[Holder | None, str]:
-        """Return who holds or held it, and the token of what was read. Raises ``UsageError``."""
-        with self._open() as handle:
-            return self._content(handle)
-
-    def write(self, holder: Holder, token: str) -> str | None:
-        """Write, if nothing has changed since the token; return the new token, or ``None`` when something has. Raises ``UsageError``."""
-        with self._open() as handle:
-            if self._token(os.pread(handle, _MAX_SIZE, 0)) != token:
-                return None
-            data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
-            os.pwrite(handle, data, 0)
-            os.ftruncate(handle, len(data))
-            os.fsync(handle)
-            return self._token(data)
-
-    def force(self, holder: Holder) -> None:
-        """Write whatever stands there, understood or not. Raises ``UsageError``."""
-        with self._open() as handle:
-            token = self._token(os.pread(handle, _MAX_SIZE, 0))
-        self.write(holder, token)
-
-    def _content(self, handle: int) -> tuple[Holder | None, str]:
-        data = os.pread(handle, _MAX_SIZE, 0)
-        if not data:
-            return None, ""
-        try:
-            return from_json(json.loads(data)), self._token(data)
-        except (ValueError, RecursionError):
-            raise UsageError(
-                f"{self.where} holds something else than a lock; name another file, or release it with unlock --force"
-            ) from None
-
-    @staticmethod
-    def _token(data: bytes) -> str:
-        return hashlib.sha256(data).hexdigest() if data else ""
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[int]:
-        """Open the file with nobody else inside."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise UsageError(
-                f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); name a file in a folder that can be written"
-            ) from None
-        try:
-            if not locked(handle, self._patience):
-                raise UsageError(
-                    f"{self.where} is being read or written by another process for more than {self._patience:g} seconds, which takes no time; "
-                    "look for one that is stopped, or name a file on a disk of this machine"
-                )
-            yield handle
-        except OSError as error:
-            raise UsageError(
-                f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); name a file on a disk of this machine"
-            ) from None
-        finally:
-            os.close(handle)
-
-
-_START_TIME = 19
-"""Where the moment a process began stands in ``/proc/PID/stat``, counted from its state, which is behind the name in brackets (proc(5))."""
-
-
-class ProcessState(Enum):
-    """What became of a process."""
-
-    THERE = "it is there, or nothing says that it is not"
-    GONE = "it was of this machine, and is not there any more"
-    UNKNOWN = "it is of another machine, another container, or an earlier start of this machine"
-
-
-def process_identity(pid: int) -> str:
-    """Return the mark of a process of this machine, or nothing where there is none to be had."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        space = Path("/proc/self/ns/pid").readlink()
-        return f"{boot} {space} {_stat_fields(pid)[_START_TIME]}"
-    except (OSError, ValueError, IndexError):
-        return ""
-
-
-def process_state(host: str, pid: int, mark: str) -> ProcessState:
-    """Return what became of a process."""
-    if host != socket.gethostname() or pid <= 0:
-        return ProcessState.UNKNOWN
-    ours = process_identity(os.getpid())
-    if mark and ours and mark.rpartition(" ")[0] != ours.rpartition(" ")[0]:
-        return ProcessState.UNKNOWN
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ProcessState.GONE
-    except (OSError, OverflowError):
-        pass  # it is somebody else's
-    now = process_identity(pid)
-    if (mark and now and mark != now) or _is_zombie(pid):
-        return ProcessState.GONE
-    return ProcessState.THERE
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether a process has ended, and only its parent has not looked yet."""
-    try:
-        return _stat_fields(pid)[0] in ("Z", "X")
-    except (OSError, ValueError, IndexError):
-        return False
-
-
-def _stat_fields(pid: int) -> list[str]:
-    # A name may hold blanks and brackets.
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-
-
 LEASE_SECONDS = 120.0
-"""How long a lock is to be respected without a sign of life."""
+"""How long a lock is valid without a renewal."""
 
 RENEW_SECONDS = 30.0
 _POLL_SECONDS = 3.0
+_MAX_SIZE = 65_536
+_START_TIME = 19
+"""Index of a process's start time in ``/proc/PID/stat``, counted from its state, which follows the name in parentheses (proc(5))."""
+
 _LOG = logs.get("lock")
 
 
 class LockBackend(Protocol):
-    """Where a lock is written down. A token names one state of it; a write with an old token does nothing."""
+    """Where a lock is kept. A token identifies one state of it; a write with an old token does nothing."""
 
     where: str
 
     def read(self) -> tuple[Holder | None, str]:
-        """Return who holds or held it, and the token of what was read."""
+        """Return the current or last holder, and the token of this state."""
 
     def write(self, holder: Holder, token: str) -> str | None:
-        """Write if nothing has changed since the token; return the new token, or ``None`` when something has."""
+        """Write if the state is still that of the token; return the new token, or ``None`` otherwise."""
 
     def force(self, holder: Holder) -> None:
-        """Write whatever stands there."""
+        """Write whatever the state is."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockClock:
-    """The clocks and the patience of somebody who takes locks: ``now`` in seconds since the epoch, ``wait`` returns early, and true, once its event is set."""
+    """The clock of lock holders: ``now`` in seconds since the epoch; ``wait`` returns early, and true, once its event is set."""
 
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     wait: Callable[[threading.Event, float], bool] = lambda event, seconds: event.wait(seconds)
 
 
+@contextlib.contextmanager
+def lock_targets(
+    targets: tuple[Target, ...],
+    command: str,
+    *,
+    timeout: float = 0.0,
+    notify: Callable[[str], None] = lambda _text: None,
+    clock: LockClock | None = None,
+) -> Iterator[Mapping[str, threading.Event]]:
+    """Hold the locks of these targets; yields, by target, an event that is set if its lock is lost.
+
+    Waits up to ``timeout`` seconds for each. ``notify`` is called with messages for the user.
+    Raises ``LockHeld`` when a lock is held by another run, ``AwsError`` and ``UsageError`` when a lock cannot be used.
+    """
+    clock = clock or LockClock()
+    with contextlib.ExitStack() as stack:
+        lost: dict[str, threading.Event] = {}
+        # In the order of names, so that two runs with the same targets never wait for each other.
+        for target in sorted(targets, key=lambda target: target.name):
+            backend = lock_backend(target, sleep=clock.sleep)
+            if backend is not None:
+                lease = _acquire(target.name, backend, new_holder(command, clock.now()), timeout, notify, clock)
+                lost[target.name] = stack.enter_context(lease.kept())
+        yield lost
+
+
 def lock_backend(target: Target, *, sleep: Callable[[float], None] = time.sleep) -> LockBackend | None:
-    """Return where the target's lock is, or ``None`` when it has none."""
+    """Return where the target's lock is kept, or ``None`` if it has none."""
     match target.lock:
         case None:
             return None
@@ -207,16 +103,15 @@ def lock_backend(target: Target, *, sleep: Callable[[float], None] = time.sleep)
 
 
 def new_holder(command: str, now: float, environment: Mapping[str, str] = os.environ) -> Holder:
-    """Return who we are, as far as this machine and its CI tell."""
+    """Return the holder that this process is, from what the machine and its CI tell."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = f"user {os.getuid()}"
-    who = environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user
     pid = os.getpid()
     return Holder(
         uuid.uuid4().hex[:12],
-        who,
+        environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user,
         socket.gethostname(),
         pid,
         command,
@@ -228,40 +123,13 @@ def new_holder(command: str, now: float, environment: Mapping[str, str] = os.env
 
 
 def is_gone(holder: Holder) -> bool:
-    """Whether the holder was a process of this machine that is not there any more. One that cannot be told is respected until its lock expires."""
+    """Whether the holder was a process of this machine that has ended. Where that is unknown, a lock is valid until it expires."""
     return process_state(holder.host, holder.pid, holder.mark) is ProcessState.GONE
 
 
-@contextlib.contextmanager
-def lock_targets(
-    targets: tuple[Target, ...],
-    command: str,
-    *,
-    patience: float = 0.0,
-    say: Callable[[str], None] = lambda _text: None,
-    clock: LockClock | None = None,
-) -> Iterator[Mapping[str, threading.Event]]:
-    """Hold the locks of these targets; yields, by target, an event that is set once its lock was lost.
-
-    Waits up to ``patience`` seconds for each. ``say`` is told what a person should know.
-    Raises ``LockHeld`` where somebody else holds one, ``AwsError`` and ``UsageError`` where a lock cannot be used.
-    """
-    clock = clock or LockClock()
-    with contextlib.ExitStack() as stack:
-        held: dict[str, threading.Event] = {}
-        # In the order of names, whatever was asked for: two runs that want the same targets never wait for each other.
-        for target in sorted(targets, key=lambda target: target.name):
-            door = lock_backend(target, sleep=clock.sleep)
-            if door is not None:
-                held[target.name] = stack.enter_context(
-                    _hold_lock(target.name, door, new_holder(command, clock.now()), patience, say, clock)
-                )
-        yield held
-
-
-def either(stop: threading.Event, lost: threading.Event | None) -> threading.Event:
-    """Return an event that is set when a person wants to stop, and when the lock was lost."""
-    return stop if lost is None else _Either(stop, lost)
+def either(first: threading.Event, second: threading.Event | None) -> threading.Event:
+    """Return an event that is set when one of these is."""
+    return first if second is None else _Either(first, second)
 
 
 class _Either(threading.Event):
@@ -280,94 +148,94 @@ class _Lease:
     """A lock that is held: its last written state, and whether it was lost."""
 
     name: str
-    door: LockBackend
+    backend: LockBackend
     holder: Holder
     token: str
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     clock: LockClock
     over: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
 
-    def keep(self) -> None:
-        """Renew until it is over; runs in a thread of its own."""
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[threading.Event]:
+        """Renew the lock in a thread, and release it at the end; yields the event that is set if it is lost."""
+        keeper = threading.Thread(target=self._keep, name=f"lock-{self.name}", daemon=True)
+        keeper.start()
+        try:
+            yield self.lost
+        finally:
+            self.over.set()
+            keeper.join()
+            self._release()
+
+    def _keep(self) -> None:
         while not self.clock.wait(self.over, RENEW_SECONDS):
-            if not self.renewed():
+            if not self._renew():
                 return
 
-    def renewed(self) -> bool:
-        """Move the end on; ``False`` when the lock was lost."""
+    def _renew(self) -> bool:
+        """Extend the lease; return false if the lock was lost."""
         fresh = replace(self.holder, expires=self.clock.now() + LEASE_SECONDS)
         try:
-            token = self.door.write(fresh, self.token)
+            token = self.backend.write(fresh, self.token)
         except (AwsError, UsageError) as error:
             _LOG.warning("lock not renewed", target=self.name, reason=str(error))
-            # Others respect it until it expires; so long may it be renewed late.
+            # Others respect the lease until it expires, so the next renewal may still be in time.
             if self.clock.now() < self.holder.expires - RENEW_SECONDS:
                 return True
             return self._give_up(f"it could not be renewed ({error})")
         if token is None:
-            return self._give_up("somebody else took it")
+            return self._give_up("another run took it")
         self.holder, self.token = fresh, token
         return True
 
-    def release(self) -> None:
-        """Let go of it, unless it is somebody else's by now."""
+    def _release(self) -> None:
+        """Release the lock, unless it is another run's by now."""
         if self.lost.is_set():
             return
         try:
-            self.door.write(replace(self.holder, released=True), self.token)
+            self.backend.write(replace(self.holder, released=True), self.token)
         except (AwsError, UsageError) as error:
-            self.say(
-                f"{self.name}: {self.door.where} could not be released ({error}); it expires at {moment(self.holder.expires)} by itself"
-            )
+            expiry = moment(self.holder.expires)
+            self.notify(f"{self.name}: {self.backend.where} could not be released ({error}); it expires at {expiry}")
 
     def _give_up(self, why: str) -> bool:
         self.lost.set()
-        self.say(f"{self.name}: {self.door.where} was lost: {why}; calls in flight finish, no more start")
+        self.notify(f"{self.name}: {self.backend.where} was lost: {why}; waiting for in-flight calls, no more start")
         return False
 
 
-@contextlib.contextmanager
-def _hold_lock(
-    name: str, door: LockBackend, holder: Holder, patience: float, say: Callable[[str], None], clock: LockClock
-) -> Iterator[threading.Event]:
-    lease = _Lease(name, door, *_acquire(name, door, holder, patience, say, clock), say, clock)
-    keeper = threading.Thread(target=lease.keep, name=f"lock-{name}", daemon=True)
-    keeper.start()
-    try:
-        yield lease.lost
-    finally:
-        lease.over.set()
-        keeper.join()
-        lease.release()
-
-
 def _acquire(
-    name: str, door: LockBackend, holder: Holder, patience: float, say: Callable[[str], None], clock: LockClock
-) -> tuple[Holder, str]:
-    """Take the lock and return what was written. Raises ``LockHeld``."""
-    until = clock.now() + patience
-    told = False
+    name: str,
+    backend: LockBackend,
+    holder: Holder,
+    timeout: float,
+    notify: Callable[[str], None],
+    clock: LockClock,
+) -> _Lease:
+    """Acquire the lock, waiting up to ``timeout`` seconds. Raises ``LockHeld``."""
+    until = clock.now() + timeout
+    reported = False
     while True:
-        other, token = door.read()
+        other, token = backend.read()
         now = clock.now()
         if other is None or not other.held_at(now) or is_gone(other):
             fresh = replace(holder, since=now, expires=now + LEASE_SECONDS)
-            written = door.write(fresh, token)
-            if written is not None:
-                if other is not None and not other.released:
-                    end = "the process is gone" if other.held_at(now) else f"it expired at {moment(other.expires)}"
-                    say(f"{name}: {door.where} was taken over from {other}: {end}")
-                return fresh, written
-            continue  # somebody was quicker; look who
+            written = backend.write(fresh, token)
+            if written is None:
+                continue  # another run was faster
+            if other is not None and not other.released:
+                end = "the process has ended" if other.held_at(now) else f"it expired at {moment(other.expires)}"
+                notify(f"{name}: took {backend.where} from {other}: {end}")
+            return _Lease(name, backend, fresh, written, notify, clock)
         if now >= until:
             raise LockHeld(
-                f"{name}: {door.where} is held by {other}, and expires at {moment(other.expires)} unless it is renewed; "
-                f"wait with --lock-timeout 10m, or, if that run is surely over, release it with: ivs-reconciler unlock --target {name}"
+                f"{name}: {backend.where} is held by {other} and expires at {moment(other.expires)} unless renewed; "
+                f"wait with --lock-timeout 10m or, if that run has ended, release it: ivs-reconciler unlock --target {name}"
             )
-        if not told:
-            say(f"{name}: waiting for {door.where}, held by {other}")
-            told = True
+        if not reported:
+            notify(f"{name}: waiting for {backend.where}, held by {other}")
+            reported = True
         clock.sleep(min(_POLL_SECONDS, until - now))
 
 
@@ -376,3 +244,128 @@ def _run_url(environment: Mapping[str, str]) -> str:
     if run:
         return f"{environment.get('GITHUB_SERVER_URL', 'https://github.com')}/{environment.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}"
     return environment.get("CI_JOB_URL") or environment.get("BUILD_URL") or ""
+
+
+class FileLockBackend:
+    """A lock in a file, read and written under the system's file lock, so that two processes never both believe to hold it.
+
+    ``timeout`` is how many seconds to wait for another process that has the file open.
+    """
+
+    def __init__(self, path: str, *, timeout: float = 30.0) -> None:
+        self.where = f"the lock file {path}"
+        self._path = Path(path)
+        self._timeout = timeout
+
+    def read(self) -> tuple[Holder | None, str]:
+        """Return the current or last holder, and the token of this state. Raises ``UsageError``."""
+        with self._open() as handle:
+            data = os.pread(handle, _MAX_SIZE, 0)
+        if not data:
+            return None, ""
+        try:
+            return from_json(json.loads(data)), self._token(data)
+        except (ValueError, RecursionError):
+            raise UsageError(
+                f"{self.where} is not a lock; choose another file, or release it with unlock --force"
+            ) from None
+
+    def write(self, holder: Holder, token: str) -> str | None:
+        """Write if the state is still that of the token; return the new token, or ``None`` otherwise. Raises ``UsageError``."""
+        with self._open() as handle:
+            if self._token(os.pread(handle, _MAX_SIZE, 0)) != token:
+                return None
+            return self._write(handle, holder)
+
+    def force(self, holder: Holder) -> None:
+        """Write whatever the state is, a lock or not. Raises ``UsageError``."""
+        with self._open() as handle:
+            self._write(handle, holder)
+
+    def _write(self, handle: int, holder: Holder) -> str:
+        data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
+        os.pwrite(handle, data, 0)
+        os.ftruncate(handle, len(data))
+        os.fsync(handle)
+        return self._token(data)
+
+    @staticmethod
+    def _token(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest() if data else ""
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """Open the file exclusively."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(
+                f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); choose a file in a writable directory"
+            ) from None
+        try:
+            if not locked(handle, self._timeout):
+                raise UsageError(
+                    f"{self.where} has been in use by another process for more than {self._timeout:g} seconds; "
+                    "check for a stopped process, or choose a file on a local disk"
+                )
+            yield handle
+        except OSError as error:
+            raise UsageError(
+                f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); choose a file on a local disk"
+            ) from None
+        finally:
+            os.close(handle)
+
+
+class ProcessState(Enum):
+    """Whether a process that wrote its id into a file is still running."""
+
+    RUNNING = "it is running, or nothing says that it is not"
+    GONE = "it ran on this machine, and has ended"
+    UNKNOWN = "it runs on another machine, in another container, or ran before this machine was restarted"
+
+
+def process_identity(pid: int) -> str:
+    """Return what tells a process of this machine from a later one with the same id; empty where Linux does not tell.
+
+    It is made of the machine's boot id, the PID namespace (each container has its own) and the start time of the process.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+        return f"{boot} {namespace} {_stat_fields(pid)[_START_TIME]}"
+    except (OSError, ValueError, IndexError):
+        return ""
+
+
+def process_state(host: str, pid: int, identity: str) -> ProcessState:
+    """Return whether a process is running. Without an identity, the id alone decides."""
+    if host != socket.gethostname() or pid <= 0:
+        return ProcessState.UNKNOWN
+    own = process_identity(os.getpid())
+    if identity and own and identity.rpartition(" ")[0] != own.rpartition(" ")[0]:
+        return ProcessState.UNKNOWN
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ProcessState.GONE
+    except (OSError, OverflowError):
+        pass  # a process of another user
+    now = process_identity(pid)
+    if (identity and now and identity != now) or _is_zombie(pid):
+        return ProcessState.GONE
+    return ProcessState.RUNNING
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and its parent has not read its exit status yet."""
+    try:
+        return _stat_fields(pid)[0] in ("Z", "X")
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _stat_fields(pid: int) -> list[str]:
+    # The name of a process may hold spaces and parentheses.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

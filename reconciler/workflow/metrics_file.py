@@ -1,6 +1,6 @@
-"""What a single run took, target by target, as the samples that ``report/metrics`` names; and the text file that they are kept in.
+"""Metrics of a single run for node_exporter's textfile collector: counts the calls of each target, and writes the file.
 
-The file is replaced as a whole, so that a collector never reads half of it, and can be read by another user.
+The file is replaced atomically, so that a collector never reads half of it, and is readable for other users.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reconciler.report import metrics
 
 
 class RunMetrics:
-    """Counts the requests to each target, and how long they took. Safe to share between threads."""
+    """Counts the requests to each target, and how long they took. Thread-safe."""
 
     def __init__(
         self, *, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
@@ -37,8 +37,8 @@ class RunMetrics:
         self._spans: dict[str, tuple[float, float]] = {}
 
     @contextlib.contextmanager
-    def opening(self, target: Target) -> Iterator[Connection]:
-        """Open the way to a target, as ``connect`` does."""
+    def connect(self, target: Target) -> Iterator[Connection]:
+        """Connect to a target and count its requests."""
         began = self._monotonic()
         with self._lock:
             self._spans[target.name] = began, began
@@ -52,31 +52,31 @@ class RunMetrics:
             self._spans[target] = self._spans[target][0], self._monotonic()
 
     def sample(self, stack: str, target: str, report: DriftReport | None) -> metrics.Sample:
-        """Return what the run of one target came to; without a report it could not be read."""
+        """Return the sample of one target; ``report`` is ``None`` if the target could not be read."""
         began, ended = self._spans.get(target, (0.0, 0.0))
         at = self._now()
-        known = report is not None and not report.unread
+        known = report if report is not None and not report.unread else None
         return metrics.Sample(
             stack,
             target,
             ran_at=at,
             seconds=ended - began,
-            last_success=at if known else 0.0,
-            in_sync=metrics.is_in_sync(report) if report is not None and known else None,
-            counts=metrics.counts_of(report) if report is not None and known else {},
+            last_success=0.0 if known is None else at,
+            in_sync=None if known is None else metrics.is_in_sync(known),
+            counts={} if known is None else metrics.counts_of(known),
             ignored=report.ignored_differences if report is not None else 0,
             calls=dict(self._calls.get(target, {})),
         )
 
 
 def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
-    """Write the samples; a run that failed carries on the last success that the file had. Raises ``UsageError``."""
+    """Write the samples; a run that failed keeps the last success of the existing file. Raises ``UsageError``."""
     before: dict[tuple[str, str], float] = {}
     with contextlib.suppress(OSError, ValueError):
         before = metrics.last_successes(path.read_text(encoding="utf-8"))
     kept = [replace(one, last_success=one.last_success or before.get((one.stack, one.target), 0.0)) for one in samples]
     try:
-        # A collector takes every name that ends with .prom; this one does not.
+        # A collector reads every file that ends with .prom; this one does not.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -88,5 +88,5 @@ def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
             raise
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); name another file with --prometheus"
+            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --prometheus"
         ) from None

@@ -1,15 +1,9 @@
-"""Telling people: every channel about every target, once for each change of state.
+"""Notifications: every receiver of a target is notified once of each change of its state.
 
-Whether there is something to tell is decided in ``plan/news``, how it is said in ``report/news_words``; here it is sent and remembered.
-Each channel has a memory of its own for each target, written as soon as the message was taken, so that one channel's failure repeats nothing elsewhere.
-A message that could not be sent is not remembered, and the next run sends what is true by then.
-No failure here is a failure of the run: it comes back as a value.
-
-The memory of notifications as a file: what each channel was told last about each target.
-
-The file holds names and digests, no property and no secret.
-It is replaced as a whole, after every message; a lock beside it lets one run at a time tell.
-A file that is no such memory is not overwritten: whoever named it is asked to name another.
+``drift/changes`` decides whether there is something to notify of, ``report/messages`` writes the message; here it is sent and recorded.
+Each receiver has a state of its own for each target, written as soon as a message was accepted, so that the failure of one receiver
+repeats nothing at another. A message that failed is not recorded: the next run sends what is true by then.
+A failure is returned as a value; it never fails the run.
 """
 
 from __future__ import annotations
@@ -34,6 +28,12 @@ from reconciler.file_lock import locked
 from reconciler.model.target import Channel, Target, Way
 from reconciler.report.messages import Message, message
 
+_FORMAT = "1.0"
+
+LOCK_TIMEOUT_SECONDS = 120.0
+"""How long a run waits for another one that notifies: messages take seconds, and one that is not sent is sent by the next run."""
+
+_MAX_HOLDER = 200
 _LOG = logs.get("notify")
 
 
@@ -46,173 +46,164 @@ class UnreadableTarget:
 
 
 TargetReading: TypeAlias = DriftReport | UnreadableTarget
-"""What a run came to for one target."""
+"""The result of reading one target."""
 
 
 def reading_of(target: Target, report: DriftReport) -> TargetReading:
-    """Return what a report comes to. One that leaves something out would say that it was resolved, so it counts as unread."""
-    return (
-        UnreadableTarget(target, AwsError("\n".join(report.unread), code="AccessDeniedException"))
-        if report.unread
-        else report
-    )
+    """Return the reading of a report. An incomplete report counts as unreadable: its missing findings would be reported as resolved."""
+    if report.unread:
+        return UnreadableTarget(target, AwsError("\n".join(report.unread), code="AccessDeniedException"))
+    return report
 
 
 class NotificationStore(Protocol):
-    """What each channel was told last about each target. Whoever keeps it lets one run at a time tell."""
+    """What each receiver was last notified of, by target. Only one run at a time may use it."""
 
-    def known(self, channel: str, target: str, /) -> Known:
-        """Return what the channel was told last, ``NOTHING`` where it never was told anything."""
+    def known(self, receiver: str, target: str, /) -> Known:
+        """Return what the receiver was last notified of, ``NOTHING`` if it never was."""
 
-    def keep(self, channel: str, target: str, known: Known, /) -> None:
-        """Remember what the channel was just told. Raises ``OSError`` where that is not possible."""
+    def keep(self, receiver: str, target: str, known: Known, /) -> None:
+        """Record what the receiver was notified of. Raises ``OSError``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one message. ``failure`` is empty where it was taken."""
+    """The result of one message. ``failure`` is empty if it was accepted."""
 
-    channel: str
+    receiver: str
     target: str
     id: str
     failure: str = ""
 
     def __str__(self) -> str:
-        return f"notification {self.channel}, target {self.target}: {self.failure or 'sent'}"
+        return f"notification to {self.receiver}, target {self.target}: {self.failure or 'sent'}"
 
 
 def notify(
-    channels: Iterable[Channel],
+    receivers: Iterable[Channel],
     stack: str,
-    looks: Iterable[TargetReading],
-    memory: NotificationStore,
+    readings: Iterable[TargetReading],
+    store: NotificationStore,
     *,
     environment: Mapping[str, str],
     link: str = "",
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[Delivery, ...]:
-    """Tell every channel what is new to it. Returns what was sent or failed; nothing for a channel that knows already."""
-    tellings: list[Delivery] = []
-    listening = tuple(channels)
-    for look in looks:
-        name = look.name if isinstance(look, DriftReport) else look.target.name
-        for channel in listening:
-            if channel.targets and name not in channel.targets:
+    """Notify every receiver of what is new to it, and return what was sent or failed; nothing for a receiver that is up to date."""
+    deliveries: list[Delivery] = []
+    configured = tuple(receivers)
+    for reading in readings:
+        name = reading.name if isinstance(reading, DriftReport) else reading.target.name
+        for receiver in configured:
+            if receiver.targets and name not in receiver.targets:
                 continue
-            found = _notification(stack, look, memory.known(channel.name, name), channel)
-            if found is not None:
-                tellings.append(_notify(channel, found, memory, environment, link, sleep, now))
-    return tuple(tellings)
+            found = _notification(stack, reading, store.known(receiver.name, name), receiver)
+            if found is None:
+                continue
+            created = message(found, receiver.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
+            failure = _deliver(receiver, found, created, store, environment, sleep)
+            deliveries.append(Delivery(receiver.name, found.target, created.id, failure))
+    return tuple(deliveries)
 
 
-def _notification(stack: str, look: TargetReading, known: Known, channel: Channel) -> News | None:
-    if isinstance(look, DriftReport):
-        return news(stack, look, known, channel.topics)
-    return failure_news(stack, look.target.name, look.target.region, look.error, known, channel.topics)
+def _notification(stack: str, reading: TargetReading, known: Known, receiver: Channel) -> News | None:
+    if isinstance(reading, DriftReport):
+        return news(stack, reading, known, receiver.topics)
+    target = reading.target
+    return failure_news(stack, target.name, target.region, reading.error, known, receiver.topics)
 
 
-def _notify(
-    channel: Channel,
+def _deliver(
+    receiver: Channel,
     found: News,
-    memory: NotificationStore,
+    created: Message,
+    store: NotificationStore,
     environment: Mapping[str, str],
-    link: str,
     sleep: Callable[[float], None],
-    now: Callable[[], datetime],
-) -> Delivery:
-    made = message(found, channel.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
+) -> str:
+    """Send a message and record it; return why that failed, or nothing."""
     try:
-        send(channel, made, group=f"{found.stack}/{found.target}", environment=environment, sleep=sleep)
+        send(receiver, created, group=f"{found.stack}/{found.target}", environment=environment, sleep=sleep)
     except (PublishError, AwsError) as error:
-        failure = (
-            f"{error} ({error.code})"
-            if isinstance(error, AwsError) and error.code and error.code not in str(error)
-            else str(error)
-        )
-        _LOG.warning("notification failed", channel=channel.name, target=found.target, id=made.id, why=failure)
-        return Delivery(channel.name, found.target, made.id, failure)
+        failure = str(error)
+        if isinstance(error, AwsError) and error.code and error.code not in failure:
+            failure = f"{failure} ({error.code})"
+        _LOG.warning("notification failed", receiver=receiver.name, target=found.target, id=created.id, reason=failure)
+        return failure
     _LOG.info(
         "notification sent",
-        channel=channel.name,
+        receiver=receiver.name,
         target=found.target,
-        id=made.id,
+        id=created.id,
         new=len(found.new),
         resolved=len(found.resolved),
     )
     try:
-        memory.keep(channel.name, found.target, found.known)
+        store.keep(receiver.name, found.target, found.known)
     except OSError as error:
-        # It was told, and would be told again: that is worth a word.
-        return Delivery(
-            channel.name,
-            found.target,
-            made.id,
-            f"sent, but that cannot be remembered ({(error.strerror or 'unknown').lower()}); it will be sent again",
-        )
-    return Delivery(channel.name, found.target, made.id)
+        return f"sent, but not recorded ({(error.strerror or 'unknown').lower()}); it will be sent again"
+    return ""
 
 
 def send(
-    channel: Channel, made: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]
+    receiver: Channel, created: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]
 ) -> None:
-    """Send one message to one channel. Raises ``PublishError`` or ``AwsError``; neither names a URL."""
-    match channel.way:
+    """Send one message to one receiver. Raises ``PublishError`` or ``AwsError``; neither contains a URL."""
+    match receiver.way:
         case Way.SLACK:
             from reconciler.forge.webhook import post  # noqa: PLC0415 - most runs send nothing
 
-            post(_variable(environment, channel.url_env), made.slack(), identity=made.id, sleep=sleep)
+            post(_variable(environment, receiver.url_env), created.slack(), identity=created.id, sleep=sleep)
         case Way.WEBHOOK:
             from reconciler.forge.webhook import post  # noqa: PLC0415
 
-            secret = _variable(environment, channel.secret_env) if channel.secret_env else ""
-            post(_variable(environment, channel.url_env), made.json(), identity=made.id, secret=secret, sleep=sleep)
+            secret = _variable(environment, receiver.secret_env) if receiver.secret_env else ""
+            url = _variable(environment, receiver.url_env)
+            post(url, created.json(), identity=created.id, secret=secret, sleep=sleep)
         case Way.SNS:
             from reconciler.aws.notifications import publish  # noqa: PLC0415
 
-            publish(channel, subject=made.subject, text=made.text, identity=made.id, group=group, sleep=sleep)
+            publish(receiver, subject=created.subject, text=created.text, identity=created.id, group=group, sleep=sleep)
         case Way.EVENT_BRIDGE:
             from reconciler.aws.notifications import put_event  # noqa: PLC0415
 
-            put_event(channel, detail=made.json().decode(), resources=(), sleep=sleep)
+            put_event(receiver, detail=created.json().decode(), resources=(), sleep=sleep)
         case _:
-            assert_never(channel.way)
+            assert_never(receiver.way)
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "").strip()
     if not value:
-        raise PublishError(f"the environment variable {name} is not set; set it, or remove the channel")
+        raise PublishError(f"environment variable {name} is not set; set it, or remove the receiver")
     return value
 
 
-_FORMAT = "1.0"
-
-LOCK_TIMEOUT_SECONDS = 120.0
-"""How long a run waits for another that tells: messages take seconds, and one that is not sent is sent by the next run."""
-
-_LONGEST_NAME = 200
-
-
 class NotificationFile:
-    """What was told, of one stack, kept in one file."""
+    """What the receivers of one stack were last notified of, in one file.
+
+    The file holds names and digests, no property and no secret. It is replaced atomically after every message.
+    A file of another format is never overwritten.
+    """
 
     def __init__(self, path: Path, stack: str) -> None:
         self._path = path
         self._stack = stack
-        self._told = self._read()
+        self._states = self._read()
 
-    def known(self, channel: str, target: str, /) -> Known:
-        """Return what the channel was told last."""
-        return self._told.get((channel, target), NOTHING)
+    def known(self, receiver: str, target: str, /) -> Known:
+        """Return what the receiver was last notified of."""
+        return self._states.get((receiver, target), NOTHING)
 
-    def keep(self, channel: str, target: str, known: Known, /) -> None:
-        """Remember what the channel was just told, on disk before this returns. Raises ``OSError``."""
-        self._told[channel, target] = known
-        told = [
-            {"channel": one, "target": other, **state.to_json()} for (one, other), state in sorted(self._told.items())
+    def keep(self, receiver: str, target: str, known: Known, /) -> None:
+        """Record what the receiver was notified of, on disk before this returns. Raises ``OSError``."""
+        self._states[receiver, target] = known
+        states = [
+            {"receiver": name, "target": target, **state.to_json()}
+            for (name, target), state in sorted(self._states.items())
         ]
-        text = json.dumps({"formatVersion": _FORMAT, "stack": self._stack, "told": told}, indent=1) + "\n"
+        text = json.dumps({"formatVersion": _FORMAT, "stack": self._stack, "receivers": states}, indent=1) + "\n"
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -229,45 +220,45 @@ class NotificationFile:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             if content["formatVersion"] != _FORMAT or content["stack"] != self._stack:
                 raise UsageError(
-                    f"{self._path}: keeps what was told of another stack, or by a newer version; name another file with --state"
+                    f"{self._path}: is the notification state of another stack or a newer version; choose another file with --state"
                 )
-            return {(one["channel"], one["target"]): Known.from_json(one) for one in content["told"]}
+            return {(one["receiver"], one["target"]): Known.from_json(one) for one in content["receivers"]}
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise UsageError(
-                f"{self._path}: cannot be read ({(error.strerror or 'unknown').lower()}); name another file with --state"
+                f"{self._path}: cannot be read ({(error.strerror or 'unknown').lower()}); choose another file with --state"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
-                f"{self._path}: does not keep what was told; name another file with --state, or remove it, and what stands is told once more"
+                f"{self._path}: is not a notification state; choose another file with --state, or remove it to send the current state again"
             ) from None
 
 
 @contextlib.contextmanager
 def open_notification_file(
-    path: Path, stack: str, *, patience: float = LOCK_TIMEOUT_SECONDS
+    path: Path, stack: str, *, timeout: float = LOCK_TIMEOUT_SECONDS
 ) -> Iterator[NotificationFile]:
-    """Open the memory for one run; another run waits until this one is done, and gives up after ``patience`` seconds.
+    """Open the file for one run; other runs wait until this one is done, and give up after ``timeout`` seconds.
 
-    Raises ``UsageError`` where it cannot be kept, or another run does not come to its end.
+    Raises ``UsageError`` if the file cannot be written, or if another run does not finish in time.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be kept there ({(error.strerror or 'unknown').lower()}); name another file with --state"
+            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --state"
         ) from None
     with lock:
-        if not locked(lock.fileno(), patience):
+        if not locked(lock.fileno(), timeout):
             lock.seek(0)
-            holder = lock.read(_LONGEST_NAME).strip()
+            holder = lock.read(_MAX_HOLDER).strip()
             raise UsageError(
-                f"{path}: another run has been telling for more than {patience:g} seconds{f' ({holder})' if holder.isprintable() and holder else ''}; "
-                "what stands is told by the next run; end that one if it is stuck"
+                f"{path}: another run has been notifying for more than {timeout:g} seconds{f' ({holder})' if holder.isprintable() and holder else ''}; "
+                "the next run will send what is left; stop that run if it hangs"
             )
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        with contextlib.suppress(OSError):  # a full disk: the lock works nevertheless
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             lock.flush()

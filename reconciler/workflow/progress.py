@@ -1,7 +1,4 @@
-"""Says while work runs what is left of it and how long that takes at the present pace: of an apply, and of reading an account.
-
-The wish to stop, as a signal brings it: the first lets calls in flight finish, the second ends the process as usual.
-"""
+"""Forecasts of the rest of an apply or a read, at the target's call rates; and Ctrl-C as a request to stop."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from reconciler.plan.plan import TargetPlan
 from reconciler.plan.steps import Call, Expected, call_of, calls_of, expected
 
 FORECAST_INTERVAL = 1.0
-"""The least time between two forecasts."""
+"""Seconds between two forecasts, at least."""
 
 
 def with_forecasts(
@@ -30,46 +27,46 @@ def with_forecasts(
     pace: Callable[[str, str], float | None],
     clock: Callable[[], float],
 ) -> Callable[[Event], None]:
-    """Return what takes the events of an apply, passes them on, and adds a forecast now and then; none where no pace is kept."""
+    """Return an event handler that calls ``on_event`` and adds forecasts. There are none unless all calls are rate-limited by the client."""
     left = calls_of(plan)
     if any(pace(*call) is None for call in left):
         return on_event
     began = clock()
-    told = began - FORECAST_INTERVAL
+    last = began - FORECAST_INTERVAL
 
     def forecast() -> None:
-        nonlocal told
+        nonlocal last
         now = clock()
-        coming = expected(left, lambda service, operation: pace(service, operation) or 1.0)
-        if coming is not None and now - told >= FORECAST_INTERVAL:
-            told = now
+        rest = expected(left, lambda service, operation: pace(service, operation) or 1.0)
+        if rest is not None and now - last >= FORECAST_INTERVAL:
+            last = now
             names: Counter[str] = Counter()
             for (_, operation), count in left.items():
                 names[operation] += count
-            on_event(Forecast(+names, coming, now - began))
+            on_event(Forecast(+names, rest, now - began))
 
-    def event(one: Event) -> None:
-        on_event(one)
-        if isinstance(one, StepFinished):
-            left[call_of(one.address, one.outcome.operation)] -= 1
+    def handle(event: Event) -> None:
+        on_event(event)
+        if isinstance(event, StepFinished):
+            left[call_of(event.address, event.outcome.operation)] -= 1
             forecast()
 
     forecast()
-    return event
+    return handle
 
 
 class ForecastCalls:
-    """Passes calls on and tells how many there were and how long those take that are still to come, or ``None`` where no pace is kept."""
+    """Passes calls on, and reports how many there were and how long the rest takes (``None`` if calls are not rate-limited by the client)."""
 
     def __init__(
         self,
         calls: ReadCalls,
-        coming: Counter[Call],
+        expected_calls: Counter[Call],
         pace: Callable[[str, str], float | None],
         progress: Callable[[int, Expected | None], None],
     ) -> None:
         self._calls = calls
-        self._coming = coming
+        self._left = expected_calls
         self._pace = pace
         self._progress = progress
         self._count = 0
@@ -81,27 +78,27 @@ class ForecastCalls:
         call = (service or IVS).client, operation
         with self._lock:
             self._count += 1
-            self._coming[call] -= 1
+            self._left[call] -= 1
             paced = self._pace(*call) is not None
-            left = expected(self._coming, lambda client, name: self._pace(client, name) or 1.0) if paced else None
+            left = expected(self._left, lambda client, name: self._pace(client, name) or 1.0) if paced else None
             self._progress(self._count, left)
         return answer
 
 
 @contextlib.contextmanager
-def interruptible(said: str = "") -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop, and say so on stderr where there is something to say."""
+def interruptible(message: str = "") -> Iterator[threading.Event]:
+    """Yield an event that is set by the first Ctrl-C or SIGTERM, and write ``message`` to stderr then. The second one ends the process as usual."""
     stop = threading.Event()
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request(number: int, frame: object) -> None:
-        # Nothing else may be done here: the main thread may be inside any lock at this moment.
+        # Nothing else is safe here: the main thread may hold any lock at this moment.
         del frame
         stop.set()
         signal.signal(number, previous[number])
-        if said:
+        if message:
             with contextlib.suppress(OSError):
-                sys.stderr.write(said)
+                sys.stderr.write(message)
 
     for number in previous:
         signal.signal(number, request)

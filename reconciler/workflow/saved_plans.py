@@ -1,4 +1,4 @@
-"""Saved plans: reading one, whether it still fits what is there, and seeing to it that it is applied once."""
+"""Saved plans: reads one, checks that it is not stale, and makes sure that it is applied once."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from reconciler.workflow.survey import Survey, read_broadcasts
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a saved plan. Raises ``UsageError`` where the file is missing, is no plan, or was changed by hand."""
+    """Return the plan of a file. Raises ``UsageError`` if the file is missing, is not a plan, or was edited."""
     text = ""
     try:
         text = path.read_text(encoding="utf-8")
         return from_json(json.loads(text))
     except OSError as error:
         raise UsageError(
-            f"{path}: {(error.strerror or 'cannot be read').lower()}; name a file that plan --out saved"
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; pass a file saved by plan --out"
         ) from None
     except (UsageError, PlanRefused) as error:
         raise _other_output(path, text) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError):
         raise _other_output(path, text) or UsageError(
-            f"{path}: not a saved plan (it is not JSON); make one with plan --out FILE"
+            f"{path}: not a saved plan (it is not JSON); save one with plan --out FILE"
         ) from None
 
 
 def _other_output(path: Path, text: str) -> UsageError | None:
-    """Return the error that names another output of ours for what it is, and says what shows it."""
-    from reconciler.drift.codec import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is no plan needs it
+    """Return the error for a file that holds another output of this program, with the command that shows it."""
+    from reconciler.drift.codec import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is not a plan needs it
 
     sort = sort_of(text)
-    shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "make one with plan --out FILE"
-    return UsageError(f"{path}: {sort}, and not a saved plan; {shown}") if sort else None
+    shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "save one with plan --out FILE"
+    return UsageError(f"{path}: {sort}, not a saved plan; {shown}") if sort else None
 
 
 def mark_applied(path: Path, plan: Plan) -> None:
-    """Mark a saved plan as applied, before its first call. Raises ``StalePlan`` when that was done before.
+    """Mark a saved plan as applied, before its first call. Raises ``StalePlan`` if it is marked already.
 
-    The mark is a file beside the plan, made so that only one of two processes can make it.
-    It is a convenience: an apply also compares live state with what the plan saw, which refuses a second run wherever the file went.
+    The mark is a file next to the plan, of which only one of two processes succeeds in creating it.
+    It is a convenience: an apply also compares live state with the plan, which refuses a second run wherever the file was copied.
     """
     mark = path.with_name(path.name + ".applied")
     content = {
@@ -64,59 +64,59 @@ def mark_applied(path: Path, plan: Plan) -> None:
     except FileExistsError:
         if _is_mark_of(mark, content["fingerprints"]):
             raise StalePlan(
-                f"{path}: this plan was applied before ({mark.name} says when); a plan can be applied once, so plan again"
+                f"{path}: this plan was already applied (see {mark.name}); a plan can be applied once; run plan again"
             ) from None
         with contextlib.suppress(OSError):
             mark.write_text(json.dumps(content), encoding="utf-8")
         return
     except OSError:
-        return  # A folder that cannot be written holds no mark; live state still tells.
+        return  # a read-only directory holds no mark; live state still refuses a second run
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(content, stream)
     except OSError:
-        # Nothing was applied yet, and an empty mark would say that it was.
+        # Nothing was applied yet, but an empty mark would mean that it was.
         mark.unlink(missing_ok=True)
 
 
 def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
-    """Return the plan with only these targets; all of them when none is named. Raises ``UsageError`` for one it does not hold."""
-    held = [target.name for target in plan.targets]
-    unknown = [name for name in names if name not in held]
+    """Return the plan with only these targets; no name means all targets. Raises ``UsageError`` for an unknown one."""
+    known = [target.name for target in plan.targets]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"the plan holds no target {', '.join(map(repr, unknown))}; it holds {', '.join(held)}")
+        raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; its targets are {', '.join(known)}")
     return replace(plan, targets=tuple(target for target in plan.targets if not names or target.name in names))
 
 
 def check_project(plan: Plan, project: Project) -> None:
-    """Raise ``StalePlan`` when the project is not the one the plan was made for."""
+    """Raise ``StalePlan`` if the plan was created for another project, account or region."""
     if plan.of_revisions:
         raise UsageError(
-            "this compares two revisions and saw no account, so it cannot be applied; make a plan with plan --out FILE"
+            "this is a comparison of two revisions, without live state, so it cannot be applied; save a plan with plan --out FILE"
         )
     if plan.stack != project.stack:
         raise StalePlan(
-            f"plan refused: it is of stack {plan.stack!r}, and {project.path} is of stack {project.stack!r}; plan again here"
+            f"plan refused: it is for stack {plan.stack!r}, {project.path} is for stack {project.stack!r}; run plan again here"
         )
     for target in plan.targets:
         current = project.targets.get(target.name)
         if current is None:
-            raise StalePlan(f"plan refused: {project.path} has no target {target.name!r} any more; plan again")
+            raise StalePlan(f"plan refused: {project.path} has no target {target.name!r} any more; run plan again")
         if current.region != target.region or current.account_id not in (None, target.account_id):
             raise StalePlan(
-                f"plan refused: target {target.name!r} now means another account or region than when the plan was made; plan again"
+                f"plan refused: the account or region of target {target.name!r} changed since it was created; run plan again"
             )
 
 
 def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
-    """Return what moved since the plan was made, a line each."""
+    """Return what changed since the plan was created, a line each."""
     saved = {target.name: target for target in plan.targets}
     lines: list[str] = []
     for survey in surveys:
         target = saved[survey.target.name]
         if survey.live.account_id != target.account_id:
             lines.append(
-                f"{target.name}: the credentials are of account {survey.live.account_id}, the plan is of {target.account_id}"
+                f"{target.name}: the credentials are for account {survey.live.account_id}, the plan is for {target.account_id}"
             )
             continue
         lines += [f"{target.name}: {line}" for line in moved(target, survey.desired, survey.live)]
@@ -124,13 +124,13 @@ def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
 
 
 def with_retention_from(plan: Plan, now: datetime) -> Plan:
-    """Return a saved plan with the times that count from its apply counted from now."""
+    """Return a saved plan whose retention times, which start at its apply, start at ``now``."""
     later = now - datetime.fromisoformat(plan.created_at)
     return replace(plan, targets=tuple(counted_anew(target, later) for target in plan.targets))
 
 
 def recheck_live_channels(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
-    """Yield the saved targets' plans as the channels on air now allow; what a plan has decided about a channel stays decided."""
+    """Yield the saved targets' plans, with the actions blocked whose channels are live now. What the plan decided about a channel is kept."""
     by_name = {survey.target.name: survey for survey in surveys}
     for target in plan.targets:
         survey = by_name[target.name]
@@ -139,7 +139,7 @@ def recheck_live_channels(plan: Plan, surveys: tuple[Survey, ...], guardrails: G
 
 
 def _is_mark_of(mark: Path, fingerprints: object) -> bool:
-    """Whether a mark is of this very plan, and not of an older one saved under the same name."""
+    """Whether a mark is of this plan, and not of an older one saved under the same name."""
     try:
         content = json.loads(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError):

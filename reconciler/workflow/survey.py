@@ -1,13 +1,7 @@
-"""Targets looked at: connection, live state, plan.
+"""Reads targets and plans them: for each, the connection, the live state and the plan (``Survey``).
 
-Every target is read at the same time as the others; the results stay in the project's order.
-A target that fails is reported beside the others, so that one bad account does not hide the rest.
-
-Reads the running broadcasts where a plan touches channels that may be live.
-
-Holds ``--only`` and ``--exclude`` against what the targets have, where everything of it could be read.
-
-What every target holds, read at the same time; a target that fails is reported beside the others.
+All targets are read at the same time; results are in the project's order. A target that fails is reported next to the others,
+so that one bad account does not hide the rest.
 """
 
 from __future__ import annotations
@@ -42,44 +36,20 @@ from reconciler.plan.selection import misspelt
 from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import live_addresses
 
-
-def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
-    """Return the running broadcasts, or ``None``, with nothing read, where no channel is touched that may be live.
-
-    The stream keys of a channel are read where its broadcast is to be ended. A caller who may not see what is live gets the reason.
-    Raises ``AwsError`` for any other failure.
-    """
-    if not needs_streams(actions):
-        return None
-    try:
-        streams = read_streams(calls)
-    except AwsError as error:
-        return Broadcasts(unseen=denied(error))
-    keys: dict[str, tuple[LiveResource, ...]] = {}
-    hidden: dict[str, str] = {}
-    for arn in to_stop(actions, streams, rules):
-        try:
-            keys[arn] = read_stream_keys(calls, arn)
-        except AwsError as error:
-            hidden[arn] = denied(error)
-    return Broadcasts(streams, keys, hidden)
-
-
 _PARALLEL_TARGETS = 8
 
 T = TypeVar("T")
 
 Progress = Callable[[str, int, Expected | None], None]
-"""Told the name of a target, how many calls were made for it so far, and how long those take that the spec lets expect; ``None`` where no pace is kept."""
-
+"""Called with a target's name, how many calls were made, and how long the rest takes (``None`` if calls are not rate-limited by the client)."""
 
 Connect = Callable[[Target], contextlib.AbstractContextManager[Connection]]
-"""Opens the way to a target; ``connect``, or ``connect`` with a clock, a sleep or a count of requests of the caller's own."""
+"""Connects to a target: ``connect``, or a caller's own with another clock, or with a count of requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One target, looked at: what is wanted, what is there, and what to do about it. ``read_at`` is when the reading began, by the monotonic clock."""
+    """One target: its desired state, live state and plan. ``read_at`` is when the reading began, by the monotonic clock."""
 
     target: Target
     desired: DesiredState
@@ -90,7 +60,7 @@ class Survey:
 
 
 @contextlib.contextmanager
-def survey_targets(  # noqa: PLR0913 - each is one seam, and named
+def survey_targets(  # noqa: PLR0913 - a caller names each
     project: Project,
     targets: tuple[Target, ...],
     options: PlanOptions,
@@ -100,30 +70,31 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
     progress: Progress | None = None,
     failures: list[AwsError] | None = None,
     missed: dict[str, AwsError] | None = None,
-    opening: Connect = connect,
+    open_target: Connect = connect,
     rotate: Rotate = NOTHING,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
-    Raises ``AwsError`` with one line for each target that failed; with ``failures``, puts it there and yields the other targets,
-    for verbs that only look; ``missed`` takes each failed target's own error, by name.
+    Raises ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
+    and the other targets are yielded; ``missed`` receives each failed target's own error, by name.
     """
     with contextlib.ExitStack() as stack:
 
         def survey(target: Target) -> Survey | AwsError:
             try:
-                connection = stack.enter_context(opening(target))
-                wanted = desired[target.name]
+                connection = stack.enter_context(open_target(target))
                 began = time.monotonic()
                 live = read_target(
                     connection,
-                    wanted,
+                    desired[target.name],
                     options,
                     adopt or {},
                     progress and (lambda calls, left: progress(target.name, calls, left)),
                 )
-                plan = plan_target(project, target, wanted, live, options, connection, adopt or {}, rotate=rotate)
-                return Survey(target, wanted, live, plan, connection, began)
+                plan = plan_target(
+                    project, target, desired[target.name], live, options, connection, adopt or {}, rotate=rotate
+                )
+                return Survey(target, desired[target.name], live, plan, connection, began)
             except AwsError as error:
                 return error
 
@@ -140,20 +111,20 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def map_targets(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
-    """Look at all targets at the same time and return what was found, in their order. Whoever interrupts it does not wait for what is under way."""
+def map_targets(targets: tuple[Target, ...], read: Callable[[Target], T]) -> list[T]:
+    """Call ``read`` for all targets at the same time and return the results in their order. An interrupt does not wait for calls in flight."""
     pool = ThreadPoolExecutor(max_workers=min(_PARALLEL_TARGETS, len(targets)), thread_name_prefix="target")
-    over = False
+    finished = False
     try:
-        found = list(pool.map(look, targets))
-        over = True
+        found = list(pool.map(read, targets))
+        finished = True
     finally:
-        pool.shutdown(wait=over, cancel_futures=not over)
+        pool.shutdown(wait=finished, cancel_futures=not finished)
     return found
 
 
 def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
-    """Return the failures of all targets as one error, a line each, with the first one's code; ``None`` when all went well."""
+    """Return the failures of all targets as one error, a line each, with the code of the first; ``None`` if there are none."""
     failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
     if not failures:
         return None
@@ -165,7 +136,7 @@ def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> Aw
 
 
 def _with_request(failure: AwsError) -> str:
-    """Return an error with what AWS Support would ask for, where its text does not say it already."""
+    """Return an error's text with its operation, code and request id, where the text does not name them already."""
     text = str(failure)
     head = f"{failure.operation}: " if failure.operation and failure.operation not in text else ""
     facts = [
@@ -173,7 +144,7 @@ def _with_request(failure: AwsError) -> str:
         for fact in (failure.code, failure.request_id and f"request {failure.request_id}")
         if fact and fact not in text
     ]
-    return f"{head}{text}{f' ({chr(44).join(facts)})' if facts else ''}".replace(",request", ", request")
+    return f"{head}{text} ({', '.join(facts)})" if facts else f"{head}{text}"
 
 
 def read_target(
@@ -183,7 +154,7 @@ def read_target(
     adopt: Mapping[Address, str],
     progress: Callable[[int, Expected | None], None] | None = None,
 ) -> LiveState:
-    """Read what a plan of this spec needs to know about one account and region."""
+    """Return the live state that a plan of this spec needs, of one account and region."""
     names: dict[KindName, set[str]] = {}
     if options.adopt:
         for address, resource in desired.resources.items():
@@ -202,7 +173,7 @@ def read_target(
     )
     calls: ReadCalls = connection.gateway
     if progress is not None:
-        from reconciler.workflow.progress import ForecastCalls  # noqa: PLC0415 - it brings the whole room of apply, which a plan that nobody watches does not need
+        from reconciler.workflow.progress import ForecastCalls  # noqa: PLC0415 - it imports apply, which a plan without a progress display does not need
 
         calls = ForecastCalls(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
     return read_live(calls, request, account_id=connection.account_id, region=connection.region)
@@ -220,9 +191,9 @@ def plan_target(
     rotate: Rotate = NOTHING,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> TargetPlan:
-    """Decide what to do about one target.
+    """Return the plan of one target.
 
-    Which channels are on air is asked only when the plan would touch one, and which quotas apply only when it would create something that counts.
+    Active streams are listed only if the plan changes a channel, and applied quotas are read only if it creates something that counts.
     """
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
@@ -244,6 +215,28 @@ def plan_target(
     return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
 
+def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
+    """Return the active streams, or ``None``, without a call, if the actions change no channel that may be live.
+
+    The stream keys of a channel are read if its stream will be ended. Without the permission to list streams, the reason is returned.
+    Raises ``AwsError`` for any other failure.
+    """
+    if not needs_streams(actions):
+        return None
+    try:
+        streams = read_streams(calls)
+    except AwsError as error:
+        return Broadcasts(unseen=denied(error))
+    keys: dict[str, tuple[LiveResource, ...]] = {}
+    hidden: dict[str, str] = {}
+    for arn in to_stop(actions, streams, rules):
+        try:
+            keys[arn] = read_stream_keys(calls, arn)
+        except AwsError as error:
+            hidden[arn] = denied(error)
+    return Broadcasts(streams, keys, hidden)
+
+
 def combine_plans(
     project: Project,
     surveys: tuple[Survey, ...],
@@ -252,7 +245,7 @@ def combine_plans(
     git_commit: str | None,
     now: datetime | None = None,
 ) -> Plan:
-    """Put the targets' plans together into the value that is shown, saved and applied."""
+    """Return the targets' plans as the one plan that is shown, saved and applied."""
     return Plan(
         stack=project.stack,
         created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -261,6 +254,44 @@ def combine_plans(
         options=options,
         targets=tuple(survey.plan for survey in surveys),
     )
+
+
+def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
+    """Raise ``UsageError`` for globs that match nothing in any target. If something could not be read, that is unknown and nothing is raised."""
+    if (
+        not (options.only or options.exclude)
+        or len(surveys) < len(desired)
+        or any(survey.live.unreadable for survey in surveys)
+    ):
+        return
+    known = {address for state in desired.values() for address in state.resources}
+    known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
+    unmatched = misspelt(options.only, options.exclude, known)
+    if unmatched:
+        raise UsageError("\n".join(unmatched))
+
+
+def read_overviews(
+    stack: str, targets: tuple[Target, ...], *, open_target: Connect = connect
+) -> tuple[tuple[Overview, ...], AwsError | None]:
+    """Return the overviews that could be read, and the failures as one error with a line for each target."""
+
+    def read(target: Target) -> Overview | AwsError:
+        try:
+            with open_target(target) as connection:
+                return read_overview(
+                    connection.gateway,
+                    connection.quotas,
+                    stack,
+                    name=target.name,
+                    account_id=connection.account_id,
+                    region=connection.region,
+                )
+        except AwsError as error:
+            return error
+
+    found = map_targets(targets, read)
+    return tuple(one for one in found if isinstance(one, Overview)), combine_failures(targets, found)
 
 
 class CountedCalls:
@@ -277,41 +308,3 @@ class CountedCalls:
         with self._lock:
             self.count += 1
         return answer
-
-
-def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
-    """Raise ``UsageError`` for globs that match nothing in any target. Where something could not be read, nobody can tell, and nothing is said."""
-    if (
-        not (options.only or options.exclude)
-        or len(surveys) < len(desired)
-        or any(survey.live.unreadable for survey in surveys)
-    ):
-        return
-    known = {address for state in desired.values() for address in state.resources}
-    known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
-    wrong = misspelt(options.only, options.exclude, known)
-    if wrong:
-        raise UsageError("\n".join(wrong))
-
-
-def read_overviews(
-    stack: str, targets: tuple[Target, ...], *, opening: Connect = connect
-) -> tuple[tuple[Overview, ...], AwsError | None]:
-    """Return what could be read, and what failed, as one error with a line for each target."""
-
-    def read(target: Target) -> Overview | AwsError:
-        try:
-            with opening(target) as connection:
-                return read_overview(
-                    connection.gateway,
-                    connection.quotas,
-                    stack,
-                    name=target.name,
-                    account_id=connection.account_id,
-                    region=connection.region,
-                )
-        except AwsError as error:
-            return error
-
-    found = map_targets(targets, read)
-    return tuple(one for one in found if isinstance(one, Overview)), combine_failures(targets, found)

@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_an_error_after_the_report(tmp_path: Pa
     shown = run(folder, "drift", "--prometheus", "no/such/folder/x.prom")
     assert shown.code == 1
     assert "pending" in shown.out
-    assert "cannot be written (no such file or directory); name another file with --prometheus" in shown.err
+    assert "cannot be written (no such file or directory); choose another file with --prometheus" in shown.err
 
 
 def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Path) -> None:

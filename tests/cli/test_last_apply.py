@@ -43,7 +43,7 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     assert (refused.code, "nothing was changed" in refused.err) == (3, True)
     drift = run(applied, "drift")
     assert drift.code == 2
-    assert f"note: {said}: deleted outside, or the caller may not see them any more" in drift.out
+    assert f"note: {said}: deleted outside, or no longer visible to the caller" in drift.out
     assert run(applied, "plan", "--allow-missing").code == 0
     assert run(applied, "apply", "--auto-approve", "--allow-missing").code == 0
     assert run(applied, "plan", "--detailed-exitcode").code == 0
@@ -104,10 +104,10 @@ def test_the_next_run_says_where_a_killed_apply_ended_and_whether_its_create_is_
         )
     for verb in ("plan", "drift"):
         shown = run(applied, verb)
-        assert "did not come to its end" in shown.out + shown.err
-        assert f"CreateChannel for channel/c05, which is there as {arn}" in shown.out + shown.err
+        assert "did not finish" in shown.out + shown.err
+        assert f"CreateChannel for channel/c05 (found: {arn}" in shown.out + shown.err
     vanish(applied, {"c05"})
-    assert "CreateChannel for channel/c05, which is not there" in run(applied, "plan").err
+    assert "CreateChannel for channel/c05 (not found)" in run(applied, "plan").err
     assert run(applied, "apply", "--auto-approve").code == 0
     assert "note:" not in run(applied, "plan").err
     cut(applied, after="channel/c05")

@@ -57,7 +57,7 @@ def test_a_file_nested_without_end_is_not_a_saved_plan(folder: Path) -> None:
 def test_a_missing_plan_file_is_named_in_the_words_of_the_other_messages(folder: Path) -> None:
     shown = run(folder, "show", "nowhere.json")
     assert shown.code == 1
-    assert "nowhere.json: no such file or directory; name a file that plan --out saved" in shown.err
+    assert "nowhere.json: no such file or directory; pass a file saved by plan --out" in shown.err
 
 
 def test_a_count_that_is_none_is_refused_in_words(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_only_the_targets_asked_for_are_shown_and_one_that_the_plan_lacks_is_ref
     assert len(run(folder, "show", "p.json", "--format", "json").json["targets"]) == 2
     unknown = run(folder, "show", "p.json", "-t", "prod")
     assert (unknown.code, unknown.out) == (1, "")
-    assert unknown.err == "the plan holds no target 'prod'; it holds dev, test\n"
+    assert unknown.err == "the plan has no target 'prod'; its targets are dev, test\n"
 
 
 def test_a_saved_plan_is_applied_once_even_when_it_started_from_nothing(folder: Path) -> None:
@@ -150,12 +150,12 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("events", "the events of an apply, and not a saved plan; comment --dry-run --plan events.json shows it"),
-        ("drift", "a drift report, and not a saved plan; comment --dry-run --plan drift.json shows it"),
-        ("status", "what status counted, and not a saved plan; make one with plan --out FILE"),
-        ("validate", "what validate found, and not a saved plan; make one with plan --out FILE"),
-        ("schema", "a JSON Schema, and not a saved plan; make one with plan --out FILE"),
-        ("text", "not a saved plan (it is not JSON); make one with plan --out FILE"),
+        ("events", "the events of an apply, not a saved plan; comment --dry-run --plan events.json shows it"),
+        ("drift", "a drift report, not a saved plan; comment --dry-run --plan drift.json shows it"),
+        ("status", "what status counted, not a saved plan; save one with plan --out FILE"),
+        ("validate", "what validate found, not a saved plan; save one with plan --out FILE"),
+        ("schema", "a JSON Schema, not a saved plan; save one with plan --out FILE"),
+        ("text", "not a saved plan (it is not JSON); save one with plan --out FILE"),
         ("object", "not a usable plan: /formatVersion is missing; create one with plan --out FILE"),
     ],
 )

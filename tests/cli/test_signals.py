@@ -113,7 +113,7 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
     assert last == {"type": "error", "code": "stopped", "message": err.strip(), "exitCode": code}
     assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True
     sandbox.control.clear_faults()
-    assert "did not come to its end" in run(folder, "plan", env=KEYS).err
+    assert "did not finish" in run(folder, "plan", env=KEYS).err
 
 
 def test_the_help_names_every_exit_code() -> None:

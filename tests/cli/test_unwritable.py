@@ -63,8 +63,8 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_first_change_and_stops_
     assert ran.code == 0
     assert made(sandbox) == COUNT
     first, second = ran.err.splitlines()
-    assert first.startswith("note: dev: no journal is kept (.ivs-reconciler/journal-dev.jsonl: ")
-    assert second.startswith("note: dev: what stands now is not remembered (.ivs-reconciler/applied-dev.json: ")
+    assert first.startswith("note: dev: no journal is written (.ivs-reconciler/journal-dev.jsonl: ")
+    assert second.startswith("note: dev: the record of this apply was not written (.ivs-reconciler/applied-dev.json: ")
     assert run(folder, "plan", "--detailed-exitcode").code == 0
     again = run(folder, "apply", "--auto-approve")
     assert (again.code, again.err) == (0, "")
@@ -78,9 +78,13 @@ def test_a_disk_that_gets_full_in_the_middle_changes_no_exit_code(folder: Path, 
     assert ran.code == (4 if denied else 0)
     assert made(sandbox) == (6 if denied else COUNT)
     assert (
-        "note: dev: the journal of this apply has gaps (.ivs-reconciler/journal-dev.jsonl: file too large)" in ran.err
+        "note: dev: the journal of this apply is incomplete (.ivs-reconciler/journal-dev.jsonl: file too large)"
+        in ran.err
     )
-    assert "note: dev: what stands now is not remembered (.ivs-reconciler/applied-dev.json: file too large)" in ran.err
+    assert (
+        "note: dev: the record of this apply was not written (.ivs-reconciler/applied-dev.json: file too large)"
+        in ran.err
+    )
     assert sorted(path.name for path in (folder / ".ivs-reconciler").iterdir()) == [".gitignore", "journal-dev.jsonl"]
     assert last_run(folder, "dev") is not None
     sandbox.control.clear_faults()

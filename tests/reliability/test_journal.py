@@ -33,16 +33,16 @@ def test_nothing_is_known_where_there_is_no_journal(tmp_path: Path) -> None:
 def test_a_run_torn_out_of_its_work_is_not_ended_and_says_what_was_under_way(tmp_path: Path) -> None:
     def torn() -> None:
         with Journal(tmp_path, "prod", "123456789012") as journal:
-            journal.before(A, "CreateChannel")
+            journal.step_started(A, "CreateChannel")
             journal.event(done(A, "CreateChannel"))
-            journal.before(B, "CreateChannel")
+            journal.step_started(B, "CreateChannel")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         torn()
     found = last_run(tmp_path, "prod")
     assert found is not None
-    assert (found.ended, found.running, list(found.under_way), found.made) == (
+    assert (found.ended, found.running, list(found.in_flight), found.created) == (
         False,
         False,
         [(B, "CreateChannel")],
@@ -52,28 +52,28 @@ def test_a_run_torn_out_of_its_work_is_not_ended_and_says_what_was_under_way(tmp
 
 def test_a_run_that_came_to_its_end_says_so_and_the_last_one_counts(tmp_path: Path) -> None:
     with Journal(tmp_path, "prod", "123456789012") as journal:
-        journal.before(A, "DeleteChannel")
+        journal.step_started(A, "DeleteChannel")
         journal.event(done(A, "DeleteChannel"))
     with Journal(tmp_path, "prod", "123456789012") as journal:
-        journal.before(B, "CreateChannel")
+        journal.step_started(B, "CreateChannel")
         journal.event(done(B, "CreateChannel", Result.FAILED))
     found = last_run(tmp_path, "prod")
     assert found is not None
-    assert (found.ended, found.under_way, found.made, found.removed) == (True, {}, set(), set())
+    assert (found.ended, found.in_flight, found.created, found.deleted) == (True, {}, set(), set())
 
 
 def test_a_key_that_a_channels_own_steps_delete_is_not_the_channel(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "prod", "123456789012")
-    journal.before(A, "DeleteStreamKey")
+    journal.step_started(A, "DeleteStreamKey")
     journal.event(done(A, "DeleteStreamKey"))
     found = last_run(tmp_path, "prod")
     assert found is not None
-    assert found.removed == set()
+    assert found.deleted == set()
 
 
 def test_lines_that_are_cut_or_not_understood_are_passed_over(tmp_path: Path) -> None:
     with Journal(tmp_path, "prod", "123456789012") as journal:
-        journal.before(A, "CreateChannel")
+        journal.step_started(A, "CreateChannel")
     with path(tmp_path).open("ab") as stream:
         stream.write(
             b'{"run": "zz", "event": "step"}\n[1]\n7\n\xff\xfe\n{"event": "end"}\n' + b"[" * 5000 + b'\n{"run": "'
@@ -87,7 +87,7 @@ def test_it_stays_small(tmp_path: Path) -> None:
     for _ in range(4):
         with Journal(tmp_path, "prod", "123456789012") as journal:
             path(tmp_path).write_bytes(b"x" * 600_000)
-            journal.before(A, "CreateChannel")
+            journal.step_started(A, "CreateChannel")
     with Journal(tmp_path, "prod", "123456789012"):
         pass
     assert path(tmp_path).stat().st_size < 1000
@@ -101,7 +101,7 @@ def test_it_stays_small(tmp_path: Path) -> None:
 def test_a_disk_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / ".ivs-reconciler").write_text("a file is in the way", encoding="utf-8")
     with Journal(tmp_path, "prod", "123456789012") as journal:
-        journal.before(A, "CreateChannel")
+        journal.step_started(A, "CreateChannel")
     assert last_run(tmp_path, "prod") is None
 
 
@@ -111,7 +111,7 @@ def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
     def work(number: int) -> None:
         ready.wait()
         for step in range(25):
-            journal.before(Address(A.kind, f"c{number}-{step}"), "UpdateChannel")
+            journal.step_started(Address(A.kind, f"c{number}-{step}"), "UpdateChannel")
             journal.event(done(Address(A.kind, f"c{number}-{step}"), "UpdateChannel"))
 
     with Journal(tmp_path, "prod", "123456789012") as journal, ThreadPoolExecutor(8) as pool:
@@ -120,7 +120,7 @@ def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
     assert len(text.splitlines()) == 1 + 2 * 200
     found = last_run(tmp_path, "prod")
     assert found is not None
-    assert found.under_way == {}
+    assert found.in_flight == {}
 
 
 LINES = st.sampled_from(

@@ -102,7 +102,7 @@ def front() -> Iterator[Front]:
         yield front
 
 
-IN_FLIGHT = dict.fromkeys(("PutSecretValue", "GetStreamKey"), "handing over the value of the stream key of channel/a")
+IN_FLIGHT = dict.fromkeys(("PutSecretValue", "GetStreamKey"), "publishing the stream key of channel/a")
 """What the journal calls a call, where it says more than its name."""
 
 
@@ -120,7 +120,7 @@ def test_killed_at_each_call_a_rotation_is_brought_to_its_end(tmp_path: Path, fr
         if not hit:
             break
         killed.append(hit)
-        assert f"it was in the middle of {IN_FLIGHT.get(hit, f'{hit} for stream-key/a')}" in ran.err
+        assert f"in-flight calls: {IN_FLIGHT.get(hit, f'{hit} for stream-key/a')}" in ran.err
     assert killed == ["DeleteStreamKey", "CreateStreamKey", "GetStreamKey", "PutSecretValue", "TagResource"]
 
 

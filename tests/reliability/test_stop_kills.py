@@ -119,7 +119,7 @@ def test_a_key_that_nobody_was_told_of_is_spoken_of_once_more(stage: Stage) -> N
     for verb in ("plan", "drift"):
         ran = stage.front.run(stage.folder, verb)
         assert (
-            f"CreateStreamKey for stream-key/main, which is there as {key['arn']} and has a value that its encoder needs"
+            f"CreateStreamKey for stream-key/main (found: {key['arn']}; its encoder needs the value)"
             in ran.out + ran.err
         )
 

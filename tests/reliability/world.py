@@ -48,7 +48,7 @@ class Screen:
         self.events: list[Event] = []
 
     @contextmanager
-    def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
         del plan
         yield self.events.append
 

@@ -38,7 +38,7 @@ def test_each_channel_is_told_once_of_drift_and_once_that_it_is_over(tmp_path: P
         changed(folder)
         first = run(folder, "drift", "--notify", "--link", "https://ci.example/7", env=env)
         assert first.code == 2
-        assert first.err == "notification ops, target dev: sent\nnotification audit, target dev: sent\n"
+        assert first.err == "notification to ops, target dev: sent\nnotification to audit, target dev: sent\n"
         again = run(folder, "drift", "--notify", env=env)
         assert (again.code, again.err) == (2, "")
         changed(folder, mode="LOW")
@@ -46,7 +46,7 @@ def test_each_channel_is_told_once_of_drift_and_once_that_it_is_over(tmp_path: P
         assert run(folder, "drift", "--notify", env=env).err == ""
     assert [len(each.got) for each in (ops, audit)] == [2, 2]
     told = [json.loads(got.body)["text"] for got in ops.got]
-    assert "channel/main: changed outside in latencyMode" in told[0]
+    assert "channel/main: drifted in latencyMode" in told[0]
     assert "https://ci.example/7" in told[0]
     assert "all resolved" in told[1]
 
@@ -59,7 +59,7 @@ def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_chann
         ops.answers = [404]
         failed = run(folder, "drift", "--notify", "--state", "kept/state.json", env=env)
         assert failed.code == 2
-        assert "notification ops, target dev: HTTP 404, Not Found\n" in failed.err
+        assert "notification to ops, target dev: HTTP 404, Not Found\n" in failed.err
         assert SECRET_PATH not in failed.err + failed.out
         assert run(folder, "drift", "--notify", "--state", "kept/state.json", env=env).code == 2
         assert [len(ops.got), len(audit.got)] == [2, 1]

@@ -144,19 +144,19 @@ def test_a_lock_that_is_held_is_refused_and_the_holder_named(target: Target) -> 
 def test_whoever_is_patient_gets_it_when_it_expires_and_says_so(target: Target) -> None:
     door(target).write(OTHER, "")
     clock, said = Clock(), list[str]()
-    with lock_targets((target,), "apply", patience=300, say=said.append, clock=clock.time):
+    with lock_targets((target,), "apply", timeout=300, notify=said.append, clock=clock.time):
         assert clock.at >= OTHER.expires
         assert held_by(target).run != OTHER.run
     assert len(said) == 2
     assert "waiting" in said[0]
-    assert "taken over" in said[1]
+    assert "took" in said[1]
     assert "expired" in said[1]
 
 
 def test_patience_ends(target: Target) -> None:
     door(target).write(replace(OTHER, expires=START + 1000), "")
     clock = Clock()
-    with pytest.raises(LockHeld), lock_targets((target,), "apply", patience=30, clock=clock.time):
+    with pytest.raises(LockHeld), lock_targets((target,), "apply", timeout=30, clock=clock.time):
         pytest.fail("two hold it")
     assert START + 30 <= clock.at < START + 40
 
@@ -172,7 +172,7 @@ def test_a_lock_is_renewed_while_it_is_held(target: Target) -> None:
 
 def test_losing_it_is_noticed_said_and_left_to_the_other(target: Target) -> None:
     clock, said = Clock(), list[str]()
-    with lock_targets((target,), "apply", say=said.append, clock=clock.time) as lost:
+    with lock_targets((target,), "apply", notify=said.append, clock=clock.time) as lost:
         _, token = door(target).read()
         door(target).write(OTHER, token)
         clock.turn.release()
@@ -194,7 +194,7 @@ def test_a_lock_whose_renewals_fail_is_lost_before_its_lease_ends(
         store = _s3()
         store.create_bucket(Bucket="removed", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     clock, said = Clock(), list[str]()
-    with lock_targets((target,), "apply", say=said.append, clock=clock.time) as lost:
+    with lock_targets((target,), "apply", notify=said.append, clock=clock.time) as lost:
         if kind == "file":
             path.unlink()
             path.mkdir()
@@ -237,9 +237,9 @@ def test_a_lock_file_that_another_process_keeps_open_is_not_waited_for_for_ever(
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(
-            UsageError, match=r"by another process for more than 0\.2 seconds.*look for one that is stopped"
+            UsageError, match=r"by another process for more than 0\.2 seconds; check for a stopped process"
         ):
-            FileLockBackend(str(path), patience=0.2).read()
+            FileLockBackend(str(path), timeout=0.2).read()
         other.kill()
     assert FileLockBackend(str(path)).read() == (None, "")
 
@@ -251,9 +251,9 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     target = Target("prod", "us-west-2", lock=FileLock(str(tmp_path / "lock.json")))
     door(target).write(replace(OTHER, host=socket.gethostname(), pid=int(gone.stdout)), "")
     said: list[str] = []
-    with lock_targets((target,), "apply", say=said.append, clock=Clock().time):
+    with lock_targets((target,), "apply", notify=said.append, clock=Clock().time):
         pass
-    assert "the process is gone" in said[0]
+    assert "the process has ended" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_something_else_in_its_place_is_named_and_not_overwritten(
         case S3Lock(bucket, key):
             _put(bucket, key, content)
     with (
-        pytest.raises((AwsError, UsageError), match=r"something else than a lock.*unlock --force"),
+        pytest.raises((AwsError, UsageError), match=r"is not a lock; choose another.*unlock --force"),
         lock_targets((target,), "apply", clock=Clock().time),
     ):
         pytest.fail("it was taken")
@@ -319,7 +319,7 @@ def test_an_apply_that_loses_its_lock_starts_no_more(tmp_path: Path) -> None:
 
         class Losing(Screen):
             @contextmanager
-            def watching(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+            def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
                 del plan
                 yield lambda event: lost.set() if isinstance(event, ActionFinished) else None
 

@@ -74,10 +74,7 @@ def test_every_channel_is_told_once() -> None:
         assert len(told((OPS, AUDIT), (report(),), memory, **urls)) == 2
         assert told((OPS, AUDIT), (report(),), memory, **urls) == ()
     first, last = (json.loads(got.body)["text"] for got in ops.got)
-    assert (
-        first
-        == "acme / prod: 1 changed outside\nNew: 1\n• channel/main: changed outside in latencyMode\nhttps://ci.example/1"
-    )
+    assert first == "acme / prod: 1 drifted\nNew: 1\n• channel/main: drifted in latencyMode\nhttps://ci.example/1"
     assert last == "acme / prod: all resolved\nResolved: 1\n• drift channel/main"
     body, after = (json.loads(got.body) for got in audit.got)
     assert (body["state"], body["number"], body["at"], body["link"]) == (
@@ -104,8 +101,8 @@ def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_other
         failed, sent = told((OPS, AUDIT), (DRIFTED,), memory, **urls)
         assert (failed.failure, sent.failure) == ("HTTP 404, Not Found", "")
         later = told((OPS, AUDIT), (report(finding(), finding(Standing.DRIFT, "side")),), memory, **urls)
-        assert [telling.channel for telling in later] == ["ops", "audit"]
-    assert json.loads(ops.got[-1].body)["text"].startswith("acme / prod: 2 changed outside\nNew: 2")
+        assert [telling.receiver for telling in later] == ["ops", "audit"]
+    assert json.loads(ops.got[-1].body)["text"].startswith("acme / prod: 2 drifted\nNew: 2")
     assert [item["address"] for item in json.loads(audit.got[-1].body)["new"]] == [
         "channel/main",
         "channel/side",
@@ -115,7 +112,7 @@ def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_other
 def test_a_variable_that_is_not_set_fails_its_channel_alone() -> None:
     with hook() as audit:
         failed, sent = told((OPS, AUDIT), (DRIFTED,), Kept(), AUDIT_URL=audit.url, AUDIT_KEY="k")
-    assert failed.failure == "the environment variable OPS_URL is not set; set it, or remove the channel"
+    assert failed.failure == "environment variable OPS_URL is not set; set it, or remove the receiver"
     assert sent.failure == ""
 
 
@@ -173,14 +170,14 @@ def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_eve
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(UsageError) as caught, open_notification_file(path, "acme", patience=0.2):
+        with pytest.raises(UsageError) as caught, open_notification_file(path, "acme", timeout=0.2):
             pytest.fail("two tell")
         assert (
-            f"another run has been telling for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})"
+            f"another run has been notifying for more than 0.2 seconds (process {other.pid} on {socket.gethostname()})"
             in str(caught.value)
         )
         other.kill()
-    with open_notification_file(path, "acme", patience=60):
+    with open_notification_file(path, "acme", timeout=60):
         pass
 
 
@@ -190,8 +187,8 @@ def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_eve
         "",
         "{}",
         "[]",
-        '{"formatVersion": "1.0", "stack": "other", "told": []}',
-        '{"formatVersion": "1.0", "stack": "acme", "told": [{}]}',
+        '{"formatVersion": "1.0", "stack": "other", "receivers": []}',
+        '{"formatVersion": "1.0", "stack": "acme", "receivers": [{}]}',
     ],
 )
 def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(tmp_path: Path, content: str) -> None:
@@ -247,8 +244,8 @@ def test_a_topic_is_told(clients: dict[str, Any], suffix: str) -> None:
     assert telling.failure == ""
     assert told((channel,), (DRIFTED,), memory) == ()
     (message,) = received(clients, url)
-    assert message["Subject"] == "ivs-reconciler: acme / prod: 1 changed outside"
-    assert message["Message"].splitlines()[-1] == "• channel/main: changed outside in latencyMode"
+    assert message["Subject"] == "ivs-reconciler: acme / prod: 1 drifted"
+    assert message["Message"].splitlines()[-1] == "• channel/main: drifted in latencyMode"
     assert message["MessageAttributes"]["id"]["Value"] == telling.id
 
 

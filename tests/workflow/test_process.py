@@ -55,9 +55,9 @@ def reused(pid: int) -> str:
 
 
 def test_a_living_process_is_known_by_its_mark_and_by_its_number_alone(other: int) -> None:
-    assert process_state(HERE, other, process_identity(other)) is ProcessState.THERE
-    assert process_state(HERE, other, "") is ProcessState.THERE
-    assert process_state(HERE, os.getpid(), process_identity(os.getpid())) is ProcessState.THERE
+    assert process_state(HERE, other, process_identity(other)) is ProcessState.RUNNING
+    assert process_state(HERE, other, "") is ProcessState.RUNNING
+    assert process_state(HERE, os.getpid(), process_identity(os.getpid())) is ProcessState.RUNNING
     assert process_identity(other) != process_identity(os.getpid())
 
 
@@ -98,9 +98,9 @@ def held(folder: Path, pid: int, mark: str) -> Path:
 def test_a_lock_whose_holder_is_gone_is_taken_although_its_number_lives_on(tmp_path: Path, other: int) -> None:
     target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, reused(other)))))
     said: list[str] = []
-    with lock_targets((target,), "apply", say=said.append):
+    with lock_targets((target,), "apply", notify=said.append):
         pass
-    assert "the process is gone" in said[0]
+    assert "the process has ended" in said[0]
 
 
 @pytest.mark.parametrize("mark", ["same", "none", "other start"])
@@ -150,6 +150,6 @@ def test_a_journal_tells_a_run_that_goes_on_from_one_whose_number_lives_on(tmp_p
 def test_a_plan_says_what_became_of_the_last_apply(tmp_path: Path, other: int) -> None:
     folder = stack(tmp_path, {"channels": {}})
     torn(folder, other, process_identity(other))
-    assert f"is still running as process {other}" in run(folder, "plan").err
+    assert f"is still running (process {other})" in run(folder, "plan").err
     torn(folder, other, reused(other))
-    assert "did not come to its end; it was between two steps" in run(folder, "plan").err
+    assert "did not finish; no call was in flight" in run(folder, "plan").err
