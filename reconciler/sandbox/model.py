@@ -16,11 +16,9 @@ from typing import Any
 
 JsonDict = dict[str, Any]
 
-# Errors of the models, by service and shape. `ResourceArn` allows one letter before the slash ("[a-z-]/"): taken
-# literally, every tag operation would fail.
-_PATTERN_CORRECTIONS: Mapping[tuple[str, str], str] = {
-    ("ivs", "ResourceArn"): "arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/[a-zA-Z0-9-]+",
-}
+# An error in the models of the IVS services: `ResourceArn` allows one letter as the kind. Taken literally, every tag
+# operation would fail.
+_ONE_LETTER, _LETTERS = ":[a-z-]/", ":[a-z-]+/"
 
 # Not marked sensitive in the model, but users paste private keys into it by mistake.
 _ALSO_SENSITIVE = frozenset({("ivs", "PlaybackPublicKeyMaterial")})
@@ -102,8 +100,8 @@ def index(document: JsonDict, service: str = "ivs") -> ServiceModel:
 def _plain(service: str, name: str, shape: JsonDict) -> JsonDict:
     """Return a shape corrected, and without its documentation (two thirds of the memory)."""
     plain = {key: value for key, value in shape.items() if key != "documentation"}
-    if (service, name) in _PATTERN_CORRECTIONS:
-        plain["pattern"] = _PATTERN_CORRECTIONS[service, name]
+    if name == "ResourceArn":
+        plain["pattern"] = plain["pattern"].replace(_ONE_LETTER, _LETTERS)
     if (service, name) in _ALSO_SENSITIVE:
         plain["sensitive"] = True
     if "members" in plain:

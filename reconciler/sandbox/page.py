@@ -62,7 +62,7 @@ def render(control: Control, state: str, *, refreshing: bool) -> str:
             live_total=len(live),
             faults=[{**fault, "only": _restrictions(fault)} for fault in control.faults()],
             settings=_settings(control),
-            # A stream key comes with each channel and would be every second row.
+            # Without stream keys: each channel has one.
             resources=[row for row in control.inventory(limit=2 * ROWS) if row["kind"] != "stream-key"][:ROWS],
             resources_total=sum(
                 count for world in worlds for kind, count in world["resources"].items() if kind != "stream-key"

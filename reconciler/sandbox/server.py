@@ -28,7 +28,7 @@ log = logging.getLogger("reconciler.sandbox")
 
 Application = Callable[[Request, str], Response]
 
-# A larger body is refused without an answer from the application.
+# Larger bodies are refused before the application gets the request.
 MAX_RECEIVED = 16 * MAX_BODY
 MAX_HEADERS = 100
 MAX_HEAD = 65_536
@@ -47,43 +47,43 @@ def _date(second: int) -> str:
 
 
 class SandboxHTTPServer(socketserver.ThreadingTCPServer):
-    """One thread a connection; threads do not keep the process alive."""
+    """A TCP server with one daemon thread a connection."""
 
     daemon_threads = True
     request_queue_size = 512
     allow_reuse_address = True
 
     def __init__(self, address: tuple[str, int], application: Application) -> None:
-        """Bind and listen; port 0 takes a free one."""
+        """Bind and listen; port 0 is a free one."""
         self.application = application
         self.stopping = threading.Event()
-        # Connections with a request that is not answered yet.
+        # Connections with an unanswered request.
         self.busy: set[_Connection] = set()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(address, _Connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Clients that go away are ordinary; anything else is logged without its data."""
+        """Log an error without its data, at debug level if the client is gone."""
         error = sys.exc_info()[1]
         level = logging.DEBUG if isinstance(error, OSError) else logging.WARNING
         log.log(level, "connection from %s ended early: %s", client_address, type(error).__name__)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Remember each connection, so that stopping can end those that idle."""
+        """Accept a connection and keep track of it, so that `drain` can close idle ones."""
         connection, address = super().get_request()
         with self._lock:
             self._open.add(connection)
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that is over."""
+        """Close a connection."""
         with self._lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def drain(self, seconds: float) -> None:
-        """Wait until the requests that have begun are answered, then end all connections."""
+        """Wait until the requests in progress are answered, then close all connections."""
         self.stopping.set()
         deadline = time.monotonic() + seconds
         while self.busy and time.monotonic() < deadline:
@@ -98,13 +98,13 @@ class SandboxHTTPServer(socketserver.ThreadingTCPServer):
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """One connection, in its own thread."""
+    """One connection, served by its own thread."""
 
     server: SandboxHTTPServer
     request: socket.socket
 
     def setup(self) -> None:
-        """Send answers at once; the kernel ends idle connections (`settimeout` would cost a poll before each read and write)."""
+        """Set TCP_NODELAY and the kernel's timeouts (`settimeout` would poll before each read and write)."""
         limit = struct.pack("ll", _IDLE_SECONDS, 0)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -112,7 +112,7 @@ class _Connection(socketserver.BaseRequestHandler):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     def handle(self) -> None:
-        """Answer one request after another, until a side closes the connection."""
+        """Answer requests until one side closes the connection."""
         server, http, address = self.server, self._http, self.client_address[0]
         while True:
             try:
@@ -166,7 +166,7 @@ class _Connection(socketserver.BaseRequestHandler):
         return event
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error, then discard what still arrives for a moment: a client that is sending would see a reset."""
+        """Answer with an error, then discard input for a moment: a client that is still sending would get a reset."""
         answer = Response(status)
         if status == 413:
             answer = error_response(
@@ -202,7 +202,7 @@ class _Connection(socketserver.BaseRequestHandler):
             headers = (*headers, _CLOSE)
         head = _head(answer.status, headers)
         if answer.disruption is Disruption.TRUNCATE:
-            # Without an end of the message `handle` closes the connection.
+            # Without EndOfMessage `handle` closes the connection.
             self._transmit(head, h11.Data(data=body[: len(body) // 2]))
         elif request.method == "HEAD":
             self._transmit(head, h11.EndOfMessage())
@@ -210,7 +210,7 @@ class _Connection(socketserver.BaseRequestHandler):
             self._transmit(head, h11.Data(data=body), h11.EndOfMessage())
 
     def _send_stream(self, answer: Response) -> None:
-        """Send an answer without end, until the client or the server goes."""
+        """Send an answer without end, until the client disconnects or the server stops."""
         self._transmit(_head(answer.status, (*answer.headers, _CLOSE)))
         try:
             for part in answer.stream or ():
@@ -221,11 +221,11 @@ class _Connection(socketserver.BaseRequestHandler):
             return
 
     def _transmit(self, *events: h11.Event) -> None:
-        """Send events of the protocol in one write."""
+        """Send HTTP events in one write."""
         self.request.sendall(b"".join([self._http.send(event) or b"" for event in events]))
 
     def _reset(self) -> None:
-        """Close so that the client sees a reset (RST), not an orderly end."""
+        """Close the connection with a reset (RST)."""
         linger = struct.pack("ii", 1, 0)
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.request.close()
@@ -250,7 +250,7 @@ def _origin_form(target: str, headers: dict[str, str]) -> str:
 
 
 def serve(server: SandboxHTTPServer) -> threading.Thread:
-    """Serve from a background thread."""
+    """Serve in a background thread."""
     thread = threading.Thread(
         target=server.serve_forever,
         kwargs={"poll_interval": 0.05},

@@ -1,7 +1,7 @@
 """What a service consists of: kinds of resources, handlers of operations, and what handlers work with.
 
 A service (`ivs/` today) is a sub-package with one `Service` row, listed in `registry`. A handler is a function from a
-`Call` and a validated request to an answer; those that are alike for all kinds are made here.
+`Call` and a validated request to an answer; `getter`, `lister` and `deleter` return those that are alike for all kinds.
 
 States that change with time are computed when a resource is read, without timers: a document may hold the private
 member {"~next": {"at": instant, "state": name}}, and from that instant on the resource is in that state. No output

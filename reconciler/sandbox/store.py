@@ -130,9 +130,9 @@ class Store:
             self._connection.close()
 
     def transaction(self, *, write: bool) -> Transaction:
-        """One transaction; an exception inside undoes it whole.
+        """Return a transaction; an exception inside rolls it back.
 
-        A read of what is in memory needs none: nobody else can write while it holds the lock.
+        A read in memory begins none: the lock keeps out other writers.
         """
         return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else self._begin_read)
 

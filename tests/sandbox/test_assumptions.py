@@ -242,7 +242,7 @@ def test_a_bucket_may_hold_one_call_and_say_when_to_come_back(ivs: Any, sandbox:
     ivs.list_channels()
 
 
-def test_calls_may_be_counted_anew_at_every_whole_second(ivs: Any, sandbox: Sandbox) -> None:
+def test_calls_can_be_counted_per_whole_second(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.assume("rate-counting", "seconds")
     sandbox.control.set_rates(True)
     for _ in range(5):

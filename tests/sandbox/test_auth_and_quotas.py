@@ -62,7 +62,7 @@ def test_an_unknown_key_is_an_unrecognized_client(client: Any) -> None:
     assert refusal(client(key="AKIDNOBODY").list_channels) == (403, "UnrecognizedClientException")
 
 
-def test_the_neighbours_refuse_signatures_in_their_own_words(client: Any) -> None:
+def test_supporting_services_refuse_signatures_with_their_own_codes(client: Any) -> None:
     for key, secret, ours, theirs in (
         ("AKIDNOBODY", "any", "UnrecognizedClientException", "InvalidClientTokenId"),
         ("AKIDALICE", "guessed", "InvalidSignatureException", "SignatureDoesNotMatch"),
@@ -137,7 +137,7 @@ def test_secrets_of_callers_are_not_in_their_repr() -> None:
     assert "token" not in repr(TEMPORARY).replace("session_token", "")
 
 
-def test_call_rates_are_off_unless_asked_for_and_then_refill_with_time(session: Any) -> None:
+def test_call_rates_are_off_by_default_and_buckets_refill_with_time(session: Any) -> None:
     clock = VirtualClock()
     with Sandbox(clock=clock) as free:
         ivs = as_guest(session, free, "1", "1", "")

@@ -154,7 +154,9 @@ def test_a_change_of_what_the_service_does_not_know_is_refused(
     assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "LOW", "nothing of a wrong call is carried out"
 
 
-def test_what_can_only_be_tagged_is_told_apart(sandbox: Sandbox, ivs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drift_of_a_kind_without_update_names_its_tags(
+    sandbox: Sandbox, ivs: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     arn = ivs.create_channel(name="stage")["streamKey"]["arn"]
     assert main(["sandbox", "drift", arn, "value=x", "--endpoint", sandbox.endpoint_url]) == 1
     assert (

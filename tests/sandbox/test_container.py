@@ -113,12 +113,12 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
     assert any(fnmatch.fnmatch("reconciler/__pycache__", pattern.replace("**", "*")) for pattern in ignored)
 
 
-def test_its_command_is_one_that_ours_understands_and_its_port_the_one_it_shows() -> None:
+def test_its_command_is_valid_and_its_port_is_exposed() -> None:
     args = build_parser().parse_args(serve_arguments())
     assert (args.host, str(args.port), args.db) == ("0.0.0.0", last_stage()["EXPOSE"], "/data/sandbox.db")
 
 
-def test_the_server_writes_to_its_folder_only_is_healthy_and_stops_when_told(tmp_path: Path) -> None:
+def test_the_server_writes_to_its_directory_only_is_healthy_and_stops_on_sigterm(tmp_path: Path) -> None:
     data, seen = tmp_path / "data", tmp_path / "seen"
     data.mkdir()
     replaced = {"/data/sandbox.db": str(data / "sandbox.db"), "0.0.0.0": "127.0.0.1", "4599": "0"}

@@ -1,4 +1,4 @@
-"""Errors reached the way users reach them, without any fault armed: by what they ask and in which state."""
+"""Errors without injected faults: by the request and the state of resources."""
 
 from __future__ import annotations
 

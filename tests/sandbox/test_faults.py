@@ -50,7 +50,7 @@ def channels(ivs: Any) -> int:
         ({"effect": "html"}, (503, "503")),
     ],
 )
-def test_errors_before_the_work_leave_nothing_behind_and_after_it_leave_everything(
+def test_errors_before_processing_change_nothing_and_after_it_everything(
     pair: tuple[Sandbox, Any], rule: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     sandbox, ivs = pair
@@ -157,7 +157,7 @@ def test_probabilities_repeat_with_the_seed(session: Any) -> None:
     assert 5 < sum(first) < 25
 
 
-def test_faults_reach_the_neighbouring_services_too(client: Any, sandbox: Sandbox) -> None:
+def test_faults_hit_supporting_services_too(client: Any, sandbox: Sandbox) -> None:
     sandbox.control.add_fault("error", operation="GetCallerIdentity", code="AccessDeniedException")
     assert refusal(client("sts").get_caller_identity) == (403, "AccessDeniedException")
 

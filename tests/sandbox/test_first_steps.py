@@ -65,7 +65,7 @@ def test_accounts_and_regions_are_worlds_of_their_own(client: Any) -> None:
     assert arn.startswith("arn:aws:ivs:eu-west-1:999988887777:channel/")
 
 
-def test_sts_names_the_account_behind_the_access_key(client: Any) -> None:
+def test_sts_returns_the_account_of_the_access_key(client: Any) -> None:
     identity = client("sts", key="999988887777").get_caller_identity()
     assert identity["Account"] == "999988887777"
 

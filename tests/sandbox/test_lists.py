@@ -14,7 +14,7 @@ from tests.sandbox.helpers import refusal
 BAD = (400, "ValidationException")
 
 
-def test_a_page_of_channels_is_100_unless_asked_otherwise(ivs: Any) -> None:
+def test_the_default_page_of_channels_is_100(ivs: Any) -> None:
     arns = [ivs.create_channel(name=f"c{number}")["channel"]["arn"] for number in range(101)]
     first = ivs.list_channels()
     assert len(first["channels"]) == 100
@@ -108,7 +108,7 @@ def test_the_other_account_wide_lists_and_sessions_have_pages_of_100_too() -> No
 
 
 @pytest.mark.parametrize("token", ["AAAA", "0", "Zm9v", "MTow", "====", "a" * 1025])
-def test_a_token_of_nobodys_making_is_refused(ivs: Any, token: str) -> None:
+def test_an_invented_token_is_refused(ivs: Any, token: str) -> None:
     assert refusal(ivs.list_channels, nextToken=token) == BAD
 
 

@@ -118,14 +118,14 @@ def _arm(endpoint: str) -> None:
     connection.close()
 
 
-def test_sixteen_clients_for_a_moment_see_only_the_errors_asked_for(tmp_path: Path) -> None:
+def test_sixteen_clients_for_a_moment_see_only_injected_errors(tmp_path: Path) -> None:
     statuses = load(3, tmp_path / "state.db")
     assert statuses[200] > 300
     assert set(statuses) <= {200, 204, 429}
 
 
 @pytest.mark.slow
-def test_sixteen_clients_for_half_a_minute_see_only_the_errors_asked_for(tmp_path: Path) -> None:
+def test_sixteen_clients_for_half_a_minute_see_only_injected_errors(tmp_path: Path) -> None:
     statuses = load(30, tmp_path / "state.db")
     assert statuses[200] > 1000
     assert statuses[429] > 5

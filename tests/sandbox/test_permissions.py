@@ -86,7 +86,7 @@ def test_one_denial_of_several_can_be_lifted(ivs: Any, sandbox: Sandbox) -> None
     assert refusal(ivs.list_channels)[0] == 429
 
 
-def test_the_neighbours_deny_throttle_and_expire_in_codes_of_their_own(client: Any, sandbox: Sandbox) -> None:
+def test_supporting_services_deny_throttle_and_expire_with_their_own_codes(client: Any, sandbox: Sandbox) -> None:
     quotas, trail, sts = client("service-quotas"), client("cloudtrail"), client("sts")
     sandbox.control.deny("servicequotas:*")
     assert refusal(quotas.list_service_quotas, ServiceCode="ivs") == (400, "AccessDeniedException")
@@ -140,7 +140,7 @@ def test_a_configured_key_expires_with_the_clock_even_where_signatures_are_not_l
         assert refusal(ivs.list_channels) == (403, "ExpiredTokenException")
 
 
-def test_a_slow_clock_is_told_how_slow_it_is(ivs: Any, sandbox: Sandbox) -> None:
+def test_the_error_for_a_slow_clock_names_both_times(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.add_fault("skew", operation="List*")
     assert refusal(ivs.list_channels) == (403, "InvalidSignatureException")
     text = message(ivs.list_channels)
@@ -148,7 +148,7 @@ def test_a_slow_clock_is_told_how_slow_it_is(ivs: Any, sandbox: Sandbox) -> None
     assert text.endswith("Z (20260101T001500Z - 5 min.)")
 
 
-def test_what_a_colleague_does_behind_our_back_needs_none_of_our_permissions(ivs: Any, sandbox: Sandbox) -> None:
+def test_drift_needs_no_permission_of_the_caller(ivs: Any, sandbox: Sandbox) -> None:
     arn = ivs.create_channel(name="before")["channel"]["arn"]
     sandbox.control.deny("Update*")
     sandbox.control.drift(arn, {"name": "after"})

@@ -194,11 +194,11 @@ def check(answer: Response) -> None:
 
 @given(data=st.data())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_body_whatever_makes_the_server_fail(fuzzed: Sandbox, data: st.DataObject) -> None:
+def test_no_body_makes_the_server_fail(fuzzed: Sandbox, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(OPERATIONS))
     operation = MODEL.operations[name]
     if not fuzzed.control.faults():
-        # An armed rule has each call looked into before it is judged.
+        # With an active fault, each call is matched before it is validated.
         fuzzed.control.add_fault("delay", seconds=0, times=None)
     members = data.draw(members_of(name))
     path = operation.path.replace(
@@ -217,7 +217,7 @@ def test_no_body_whatever_makes_the_server_fail(fuzzed: Sandbox, data: st.DataOb
     body=st.binary(max_size=200), method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]), path=st.text(max_size=30)
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_bytes_whatever_make_the_server_fail(fuzzed: Sandbox, body: bytes, method: str, path: str) -> None:
+def test_no_bytes_make_the_server_fail(fuzzed: Sandbox, body: bytes, method: str, path: str) -> None:
     for target in (f"/{path}", "/CreateChannel", "/", "/tags/x"):
         answer = fuzzed.handle(
             Request(method, target, "", {"content-type": "application/json", "x-amz-target": path}, body)
@@ -254,7 +254,7 @@ def arguments_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @given(data=st.data(), name=st.sampled_from(CONTROL))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_control_request_whatever_makes_the_server_fail(fuzzed: Sandbox, data: st.DataObject, name: str) -> None:
+def test_no_control_request_makes_the_server_fail(fuzzed: Sandbox, data: st.DataObject, name: str) -> None:
     arguments = data.draw(arguments_of(name))
     answer = fuzzed.handle(
         Request("POST", f"/_sandbox/{name}", "", {"content-type": "application/json"}, json.dumps(arguments).encode())
@@ -296,7 +296,7 @@ SUPPORTING = [
     ),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_request_to_a_neighbour_whatever_makes_the_server_fail(
+def test_no_request_to_a_supporting_service_makes_the_server_fail(
     fuzzed: Sandbox, target: str, members: dict[str, Any]
 ) -> None:
     answer = fuzzed.handle(

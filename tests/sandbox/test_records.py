@@ -190,7 +190,7 @@ def test_the_page_forbids_itself_any_outside_request(sandbox: Sandbox) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
-def test_a_real_browser_shows_the_page_and_asks_nobody_else(ivs: Any, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_and_requests_nothing_else(ivs: Any, sandbox: Sandbox, tmp_path: Path) -> None:
     ivs.create_channel(name="seen-in-a-browser")
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     command = [

@@ -80,7 +80,7 @@ def test_the_one_service_is_listed_and_others_do_not_exist(client: Any) -> None:
     assert refusal(quotas.get_service_quota, ServiceCode="ivs", QuotaCode="L-00000000") == absent
 
 
-def test_what_is_asked_of_a_neighbour_that_it_does_not_answer_is_unknown(client: Any) -> None:
+def test_an_unsupported_operation_of_a_supporting_service_is_unknown(client: Any) -> None:
     assert (
         refusal(client("service-quotas").list_requested_service_quota_change_history)[1] == "UnknownOperationException"
     )

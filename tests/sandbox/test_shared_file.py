@@ -84,7 +84,7 @@ def test_two_processes_on_one_file_let_no_more_through_than_one(file: Path) -> N
     assert passed <= 5 + (last - first) * 5 + 1
 
 
-def test_a_bucket_outlives_its_server_and_full_buckets_are_asked_for(file: Path, session: Any) -> None:
+def test_a_bucket_outlives_its_server_until_rates_are_set(file: Path, session: Any) -> None:
     clock = VirtualClock()
     with Sandbox(file, clock=clock, quotas=True) as before:
         for _ in range(5):

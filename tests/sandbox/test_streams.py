@@ -172,7 +172,7 @@ def test_limits_on_streams_and_views_are_events(ivs: Any, channel: str, sandbox:
     assert names(sandbox.control.events())[0] == "Concurrent Broadcasts"
 
 
-def test_nobody_streams_to_a_channel_without_a_key_but_a_running_stream_goes_on(
+def test_a_channel_without_a_key_cannot_go_live_but_a_live_stream_continues(
     ivs: Any, channel: str, sandbox: Sandbox
 ) -> None:
     key = ivs.list_stream_keys(channelArn=channel)["streamKeys"][0]["arn"]
@@ -191,7 +191,7 @@ def test_a_count_of_viewers_that_timed_out_is_minus_one(ivs: Any, channel: str, 
         sandbox.control.set_viewers(channel, -2)
 
 
-def test_impossible_wishes_are_refused_in_words(ivs: Any, channel: str, sandbox: Sandbox) -> None:
+def test_impossible_control_operations_are_refused_with_a_reason(ivs: Any, channel: str, sandbox: Sandbox) -> None:
     with pytest.raises(ControlError, match="not a channel ARN"):
         sandbox.control.go_live("nonsense")
     with pytest.raises(ControlError, match="is not live"):

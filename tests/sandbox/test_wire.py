@@ -133,7 +133,7 @@ def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPC
     assert ask(raw, "POST", "/ListChannels")[0].status == 200
 
 
-def test_a_client_that_asks_to_go_on_is_told_to(sandbox: Sandbox) -> None:
+def test_a_client_that_expects_100_continue_gets_it(sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
