@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             failures=failures,
             missed=missed,
             opening=tally.opening,
+            every_kind=True,
         ) as surveys,
     ):
         check_globs(scope, desired, surveys)

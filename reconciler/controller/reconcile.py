@@ -100,6 +100,7 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, tools: Tools
         desired=revision.desired,
         progress=give_up_if_stopping,
         opening=lambda each: tools.connect(each, counted),
+        every_kind=True,
     ) as (survey,):
         account = replace(run, looked=True, account_id=survey.plan.account_id, region=survey.plan.region)
         run = _with_findings(replace(account, on_air=_live_channels(survey)), revision, survey)

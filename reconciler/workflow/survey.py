@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
@@ -28,7 +29,7 @@ from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import Service
+from reconciler.model.kinds import INNER, LISTED, Service
 from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
@@ -38,9 +39,10 @@ from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import must_ask
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
-from reconciler.plan.selection import misspelt
+from reconciler.plan.selection import kinds_to_read, misspelt
 from reconciler.plan.steps import Expected, reads_of
-from reconciler.workflow.history import live_addresses
+from reconciler.workflow.history import live_addresses, recorded_kinds
+from reconciler.workflow.journal import last_run
 
 
 def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
@@ -102,11 +104,13 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
     missed: dict[str, AwsError] | None = None,
     opening: Connect = connect,
     rotate: Rotate = NOTHING,
+    every_kind: bool = False,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
     Raises ``AwsError`` with one line for each target that failed; with ``failures``, puts it there and yields the other targets,
     for verbs that only look; ``missed`` takes each failed target's own error, by name.
+    ``every_kind`` reads also the kinds that a plan does not need, for what is unmanaged or orphaned.
     """
     with contextlib.ExitStack() as stack:
 
@@ -114,6 +118,7 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
             try:
                 connection = stack.enter_context(opening(target))
                 wanted = desired[target.name]
+                kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, wanted, options)
                 began = time.monotonic()
                 live = read_target(
                     connection,
@@ -121,6 +126,7 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
                     options,
                     adopt or {},
                     progress and (lambda calls, left: progress(target.name, calls, left)),
+                    kinds,
                 )
                 plan = plan_target(project, target, wanted, live, options, connection, adopt or {}, rotate=rotate)
                 return Survey(target, wanted, live, plan, connection, began)
@@ -138,6 +144,16 @@ def survey_targets(  # noqa: PLR0913 - each is one seam, and named
                 (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
             )
         yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
+    """Return the kinds that a plan of this target reads: see ``kinds_to_read``."""
+    root = Path(project.root)
+    recorded = recorded_kinds(root, target.name)
+    last = last_run(root, target.name)
+    if last is not None and not last.ended:
+        recorded |= {address.kind for address in last.made}
+    return kinds_to_read(desired, replace(options, prune=options.prune or target.prune), recorded)
 
 
 def map_targets(targets: tuple[Target, ...], look: Callable[[Target], T]) -> list[T]:
@@ -182,8 +198,9 @@ def read_target(
     options: PlanOptions,
     adopt: Mapping[Address, str],
     progress: Callable[[int, Expected | None], None] | None = None,
+    kinds: frozenset[KindName] = frozenset(LISTED),
 ) -> LiveState:
-    """Read what a plan of this spec needs to know about one account and region."""
+    """Read these kinds of one account and region, as far as a plan of this spec needs to know them."""
     names: dict[KindName, set[str]] = {}
     if options.adopt:
         for address, resource in desired.resources.items():
@@ -192,13 +209,12 @@ def read_target(
                 names.setdefault(address.kind, set()).add(name)
     request = ReadRequest(
         stack=desired.stack,
-        stream_key_channels=frozenset(
-            address.id for address in desired.resources if address.kind is KindName.STREAM_KEY
-        ),
+        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in INNER),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
         full_arns=frozenset(adopt.values()),
+        kinds=kinds,
     )
     calls: ReadCalls = connection.gateway
     if progress is not None:
