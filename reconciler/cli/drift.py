@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             failures=failures,
             missed=missed,
             open_target=tally.connect,
+            every_kind=True,
         ) as surveys,
     ):
         check_globs(scope, desired, surveys)

@@ -102,6 +102,7 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, deps: Depend
         desired=revision.desired,
         progress=stop_if_asked,
         open_target=lambda each: deps.connect(each, on_request),
+        every_kind=True,
     ) as (survey,):
         account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
         run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)

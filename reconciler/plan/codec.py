@@ -194,8 +194,9 @@ def read_plan(content: object) -> Plan:
 
 def _decode_target(node: Node) -> TargetPlan:
     summary, managed = node.node("summary"), node.values("managed")
-    if not managed.keys() <= set(KindName) or not all(type(count) is int for count in managed.values()):
-        raise DamagedPlanError("the counts of managed resources are not counts by kind")
+    not_read = node.texts("notRead")
+    if not {*managed, *not_read} <= set(KindName) or not all(type(count) is int for count in managed.values()):
+        raise DamagedPlanError("the counts of managed resources, or the kinds that were not read, are not by kind")
     return TargetPlan(
         name=node.text("name"),
         account_id=node.text("accountId"),
@@ -215,6 +216,7 @@ def _decode_target(node: Node) -> TargetPlan:
         on_air=tuple(_decode_on_air(item) for item in node.nodes("onAir")),
         wait_live=node.number("waitLive"),
         quotas=tuple(_quota(item) for item in node.nodes("quotas")),
+        not_read=tuple(map(KindName, not_read)),
     )
 
 
@@ -400,6 +402,7 @@ def _target(target: TargetPlan) -> dict[str, object]:
         "onAir": [_on_air(channel) for channel in target.on_air],
         "waitLive": target.wait_live,
         "quotas": [{**asdict(use), "kind": use.kind.value} for use in target.quotas],
+        "notRead": [kind.value for kind in target.not_read],
     }
 
 

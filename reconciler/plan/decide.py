@@ -103,6 +103,7 @@ def build_plan(
         orphans=tuple(sorted(orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
         duplicates=tuple(sorted(duplicates, key=lambda duplicate: str(duplicate.address))),
         notes=(*sorted(owned.notes), *sorted(removed.notes), *sorted(stream_keys.waiting_notes(inputs)), *left_out),
+        not_read=tuple(kind for kind in KINDS if kind in live.not_read),
     )
 
 

@@ -26,6 +26,8 @@ from reconciler.model.kinds import KINDS, LISTED, SERVICES, TAG, UNTAG, Kind
 from reconciler.model.kinds.ivs import CHANNEL, IVS, RECORDING_CONFIGURATION, STREAM_KEY
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, Sink, Store, Target
+from reconciler.plan.plan import PlanOptions
+from reconciler.plan.selection import kinds_to_read
 
 _MOST_NAMES = 8
 """Names that are listed one by one; more are allowed by what they begin with, since a policy is short."""
@@ -170,8 +172,8 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
 
 def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
-    # Every kind is listed, wanted or not: what left the spec is found that way, and a kind that is refused is left alone.
-    kinds = list(LISTED.values())
+    needed = [kinds_to_read(place.desired, PlanOptions(prune=wishes.prune or place.target.prune)) for place in places]
+    kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
     reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
     if CHANNEL in kinds:
         reads += [f"{IVS.prefix}:{operation}" for operation in ("ListStreams", "ListStreamSessions")]

@@ -207,6 +207,7 @@ class TargetPlan:
     """What to do in one account and region. ``actions`` are in a total order that depends on nothing but their content.
 
     ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages are of that.
+    ``not_read`` are the kinds that the plan did not need to read; it says nothing about them.
     ``wait_live`` is how many seconds an apply waits for a channel that goes on air meanwhile.
     """
 
@@ -224,6 +225,7 @@ class TargetPlan:
     on_air: tuple[OnAir, ...] = ()
     wait_live: int = 0
     quotas: tuple[QuotaUse, ...] = ()
+    not_read: tuple[KindName, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -15,6 +15,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import LISTED, USERS, kind_of, parent_of, references_in
+from reconciler.model.resource import DesiredState
 from reconciler.plan.order import names_replaced
 from reconciler.plan.plan import Action, PlanOptions, Verb
 
@@ -23,6 +25,27 @@ _LIKE = 0.75
 """How like an address has to be; the kind in front makes all of them somewhat alike."""
 
 _NONE = "no address in the spec or managed by this stack"
+
+
+def kinds_to_read(
+    desired: DesiredState, options: PlanOptions, recorded: frozenset[KindName] = frozenset()
+) -> frozenset[KindName]:
+    """Return the kinds that a plan has to read: not every kind of the table, and so not every permission.
+
+    These are the kinds of the spec, those whose ARNs it names, those that the last apply ``recorded``, those that ``--only`` and ``--exclude``
+    name, and the kinds that refer to one of these: what is in use must not be deleted, and of duplicates the one in use is kept.
+    With prune it is every kind, because orphans are found by their tags alone; and for an empty spec, which is more likely a wrong path.
+    """
+    globs = [glob.partition("/") for glob in (*options.only, *options.exclude)]
+    if options.prune or not desired.resources or any(kind not in LISTED for kind, _, _ in globs):
+        return frozenset(LISTED)
+    found = {parent_of(address).kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs}
+    found |= recorded & LISTED.keys()
+    for address, resource in desired.resources.items():
+        for reference in references_in(address.kind, resource.properties):
+            if isinstance(reference, str) and (kind := kind_of(reference)):
+                found.add(kind.name)
+    return frozenset(found | {user.name for kind in found for user in USERS[kind]})
 
 
 class Selection(NamedTuple):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import SPEC, Address
-from reconciler.model.kinds import INNER, KINDS, REFERENCES, kind_of
+from reconciler.model.kinds import INNER, KINDS, REFERENCES, kind_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.pairing import users_of
@@ -92,6 +92,8 @@ def _action(
     elif action.arn is None:
         if action.address in by_address:
             yield f"{action.address}: to be created, and exists now ({by_address[action.address].arn})"
+    elif parent_of(action.address).kind in live.not_read:
+        pass  # the spec has none of its kind any more, which is said already
     elif action.arn not in by_arn:
         yield f"{action.address}: {action.arn} no longer exists"
     else:

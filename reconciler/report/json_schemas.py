@@ -159,6 +159,10 @@ def _target() -> dict[str, object]:
                 ),
                 "description": "Of the kinds that the plan creates: what is there, what is not this stack's, the most at any moment, what is there at the end.",
             },
+            "notRead": {
+                **list_of({"enum": [kind.value for kind in KindName]}),
+                "description": "Kinds that neither the spec nor the last apply has, and that were not read: nothing is known about them.",
+            },
             "waitLive": {
                 **_COUNT,
                 "description": "Seconds that an apply waits for a channel that goes on air meanwhile.",

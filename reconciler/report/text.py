@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.model.kinds import KINDS
 from reconciler.model.values import Value
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
@@ -104,6 +105,8 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
     lines += ["", *(f"  note: {harmless(note)}" for note in target.notes)] if target.notes else []
+    if calls and target.not_read:
+        lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
     if target.is_empty:
         counts = target.summary

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.model.address import SPEC, Address
+from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
@@ -40,9 +40,10 @@ def record_apply(
                 addresses.discard(outcome.address)
         elif outcome.result is Result.DONE or outcome.arn is not None:
             addresses.add(outcome.address)
-    # For kinds that could not be read, the previous record is the best available.
+    # For kinds that were not or could not be read, the previous record is the best available.
+    unknown = live.unreadable.keys() | live.not_read
     addresses |= {
-        address for address in recorded_addresses(root, stack, plan.name, live) or () if address.kind in live.unreadable
+        address for address in recorded_addresses(root, stack, plan.name, live) or () if address.kind in unknown
     }
     content = {
         "formatVersion": _FORMAT,
@@ -90,6 +91,18 @@ def recorded_addresses(root: Path, stack: str, target: str, live: LiveState) -> 
         return frozenset(Address.parse(address) for address in _read(root, target, stack, live)["addresses"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def recorded_kinds(root: Path, target: str) -> frozenset[KindName]:
+    """Return the kinds of which the record of a target names an address.
+
+    They are found in its text: parsing the record of 5,000 channels takes 30 ms, and a kind too many costs one more list call.
+    """
+    try:
+        text = _path(root, target).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    return frozenset(kind for kind in KindName if f'"{kind.value}/' in text)
 
 
 def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
@@ -22,7 +23,7 @@ from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import Service
+from reconciler.model.kinds import INNER, LISTED, Service
 from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, Applied
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
@@ -32,9 +33,10 @@ from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import must_ask
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
-from reconciler.plan.selection import misspelt
+from reconciler.plan.selection import kinds_to_read, misspelt
 from reconciler.plan.steps import Expected, reads_of
-from reconciler.workflow.history import live_addresses
+from reconciler.workflow.history import live_addresses, recorded_kinds
+from reconciler.workflow.journal import last_run
 
 _PARALLEL_TARGETS = 8
 
@@ -72,17 +74,22 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     missed: dict[str, AwsError] | None = None,
     open_target: Connect = connect,
     rotate: Rotate = NOTHING,
+    every_kind: bool = False,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
     Raises ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
     and the other targets are yielded; ``missed`` receives each failed target's own error, by name.
+    ``every_kind`` also reads the kinds that a plan does not need, for what is unmanaged or orphaned.
     """
     with contextlib.ExitStack() as stack:
 
         def survey(target: Target) -> Survey | AwsError:
             try:
                 connection = stack.enter_context(open_target(target))
+                kinds = (
+                    frozenset(LISTED) if every_kind else _needed_kinds(project, target, desired[target.name], options)
+                )
                 began = time.monotonic()
                 live = read_target(
                     connection,
@@ -90,6 +97,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                     options,
                     adopt or {},
                     progress and (lambda calls, left: progress(target.name, calls, left)),
+                    kinds,
                 )
                 plan = plan_target(
                     project, target, desired[target.name], live, options, connection, adopt or {}, rotate=rotate
@@ -109,6 +117,16 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                 (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
             )
         yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
+    """Return the kinds that a plan of this target reads: see ``kinds_to_read``."""
+    root = Path(project.root)
+    recorded = recorded_kinds(root, target.name)
+    last = last_run(root, target.name)
+    if last is not None and not last.ended:
+        recorded |= {address.kind for address in last.created}
+    return kinds_to_read(desired, replace(options, prune=options.prune or target.prune), recorded)
 
 
 def map_targets(targets: tuple[Target, ...], read: Callable[[Target], T]) -> list[T]:
@@ -153,8 +171,9 @@ def read_target(
     options: PlanOptions,
     adopt: Mapping[Address, str],
     progress: Callable[[int, Expected | None], None] | None = None,
+    kinds: frozenset[KindName] = frozenset(LISTED),
 ) -> LiveState:
-    """Return the live state that a plan of this spec needs, of one account and region."""
+    """Return the live state of these kinds that a plan of this spec needs, of one account and region."""
     names: dict[KindName, set[str]] = {}
     if options.adopt:
         for address, resource in desired.resources.items():
@@ -163,13 +182,12 @@ def read_target(
                 names.setdefault(address.kind, set()).add(name)
     request = ReadRequest(
         stack=desired.stack,
-        stream_key_channels=frozenset(
-            address.id for address in desired.resources if address.kind is KindName.STREAM_KEY
-        ),
+        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in INNER),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
         full_arns=frozenset(adopt.values()),
+        kinds=kinds,
     )
     calls: ReadCalls = connection.gateway
     if progress is not None:

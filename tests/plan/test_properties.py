@@ -159,7 +159,8 @@ def situations(draw: Callable[[Any], Any]) -> tuple[DesiredState, LiveState]:
             else None
         )
         resources.append(of(resource, changed=changed, tags=tags, state=state))
-        is_scarce = KINDS[resource.address.kind].quota is not None
+        quota = KINDS[resource.address.kind].quota
+        is_scarce = quota is not None and quota.default <= 3
         if not is_scarce and draw(st.integers(0, 9)) == 0:
             resources.append(of(resource, suffix="-again"))
     arns = {resource.arn for resource in resources}
