@@ -1,7 +1,6 @@
-"""The names of what is measured, and their text for Prometheus: for node_exporter's textfile collector, and for whoever serves them.
+"""Metric names, and samples in Prometheus's text exposition format, version 0.0.4.
 
-Comes in: what a run found and what it took. Goes out: text in Prometheus's exposition format, version 0.0.4.
-Everything that measures this program takes the names from here, so that a dashboard fits a cron job and a controller alike.
+A single run (textfile collector) and the controller take the names from here, so that one dashboard fits both.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ IN_SYNC = Metric(
     PREFIX + "in_sync",
     "gauge",
     _TARGET,
-    "1 if live state is as the spec says, 0 if it is not; no sample while the target cannot be read.",
+    "1 if live state matches the spec, 0 if not; no sample while the target cannot be read.",
 )
 RESOURCES = Metric(
     PREFIX + "resources",
     "gauge",
-    (*_TARGET, "standing"),
-    "Resources by how they stand to the spec: unchanged, drift, pending, missing, duplicate, orphan, unmanaged.",
+    (*_TARGET, "status"),
+    "Resources by status: unchanged, drift, pending, missing, duplicate, orphan, unmanaged.",
 )
-IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences that the caller asked to ignore.")
+IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences ignored on request of the caller.")
 LAST_RUN = Metric(
     PREFIX + "last_run_timestamp_seconds",
     "gauge",
@@ -71,21 +70,21 @@ THROTTLES_TOTAL = Metric(
     PREFIX + "throttles_total",
     "counter",
     (*_TARGET, "operation"),
-    "Calls that AWS refused for their rate since the start.",
+    "Calls throttled by AWS since the start.",
 )
 RUNS_TOTAL = Metric(PREFIX + "runs_total", "counter", (*_TARGET, "outcome"), "Runs since the start, by outcome.")
-LIVE_BLOCKS = Metric(PREFIX + "pending_live_blocks", "gauge", _TARGET, "Changes that wait until a channel is off air.")
+LIVE_BLOCKS = Metric(PREFIX + "pending_live_blocks", "gauge", _TARGET, "Actions blocked because a channel is live.")
 NOTIFICATIONS_TOTAL = Metric(
     PREFIX + "notifications_total",
     "counter",
-    ("stack", "channel", "outcome"),
+    ("stack", "receiver", "outcome"),
     "Notifications since the start: sent or failed.",
 )
 
 UNMANAGED = "unmanaged"
 UNCHANGED = "unchanged"
 STANDINGS = (UNCHANGED, *(standing.value for standing in Standing), UNMANAGED)
-"""The values of the label ``standing``."""
+"""The values of the label ``status`` of resources."""
 
 OK, THROTTLED, FAILED = "ok", "throttled", "error"
 """The values of the label ``outcome`` of calls."""
@@ -110,7 +109,7 @@ class Sample:
 
 
 def counts_of(report: DriftReport) -> dict[str, int]:
-    """Return how many resources there are of each standing."""
+    """Return how many resources have each status."""
     return {
         UNCHANGED: report.unchanged,
         **{standing.value: len(report.of(standing)) for standing in Standing},

@@ -37,7 +37,7 @@ def test_the_file_says_how_the_target_stands_and_carries_the_last_success_over_f
     assert run(folder, "drift", "--prometheus", "drift.prom", "--ignore", "channel/none:/name").code == 2
     text = kept.read_text(encoding="utf-8")
     assert value(text, metrics.IN_SYNC.name, target="dev") == 0
-    assert value(text, metrics.RESOURCES.name, standing="drift") == 1
+    assert value(text, metrics.RESOURCES.name, status="drift") == 1
     assert value(text, metrics.CALLS.name, operation="ListChannels", outcome="ok") == 1
     assert value(text, metrics.LAST_RUN_OK.name) == 1
     success = value(text, metrics.LAST_SUCCESS.name)

@@ -229,7 +229,7 @@ def exported() -> dict[str, names.Metric]:
 def test_alerts_and_dashboard_ask_for_labels_and_values_that_there_are(title: str) -> None:
     expression = expressions()[title]
     values: dict[str, set[str]] = {
-        "standing": set(names.STANDINGS),
+        "status": set(names.STANDINGS),
         "trouble": set(Trouble),
         "outcome": {"sent", "failed", names.OK, names.THROTTLED, names.FAILED},
     }
@@ -264,7 +264,7 @@ def test_a_running_controller_exports_every_metric_that_is_asked_for(tmp_path: P
     assert requested <= typed.keys()
     known = exported()
     assert all(known[name].type == kind for name, kind in typed.items() if name in known)
-    assert 'ivs_reconciler_resources{stack="acme-live",standing="pending",target="dev"} 1.0' in text
+    assert 'ivs_reconciler_resources{stack="acme-live",status="pending",target="dev"} 1.0' in text
     samples = set(re.findall(r"^(ivs_reconciler_[a-z_]+)", text, re.MULTILINE))
     assert {
         "ivs_reconciler_in_sync",

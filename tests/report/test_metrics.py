@@ -26,7 +26,7 @@ def test_prometheus_reads_every_line() -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     families = {family.name: family for family in parser.text_string_to_metric_families(render((GOOD, BAD)))}
     found = {
-        (sample.name, sample.labels["target"], sample.labels.get("standing", "")): sample.value
+        (sample.name, sample.labels["target"], sample.labels.get("status", "")): sample.value
         for family in families.values()
         for sample in family.samples
     }
