@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.errors import DENIED_CODES
+from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import Pacers
 from reconciler.aws.session import SESSION_NAME
 from reconciler.errors import AwsError

@@ -1,79 +1,26 @@
-"""botocore's exceptions -> ``AwsError``: where it failed, what AWS said, what to do.
+"""Turns botocore's exceptions into ``AwsError``: where it failed, what AWS said, what to do.
 
 AWS's own text, code and request id are kept.
-botocore's exceptions may hold the request that was sent, so nothing of them but plain text gets past this module; callers raise the result ``from None``.
-
-Which failed reads of a kind a run may live with, and how several failures become one message.
-
-A kind that the caller may not read is left alone, and so is what depends on it; the rest goes on.
-The managed policy IVSReadOnlyAccess, for one, lets nobody list ad configurations (AWS managed policy reference, version 6), nor does it know failover slates.
-A caller who may read nothing at all has the wrong credentials, and the run ends.
+botocore's exceptions may hold the request that was sent, so only plain text leaves this module; callers raise the result ``from None``.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
+from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import CredentialsUnavailable, NoCode, Wanted
 from reconciler.errors import AwsError
-from reconciler.model.kinds import SERVICES, Kind
+from reconciler.model.kinds import SERVICES
 from reconciler.terminal import harmless
-
-DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
-
-_UNKNOWN_CODES = frozenset(
-    {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
-)
-"""How an installed botocore, an API front or an older endpoint says that it has no such operation."""
-
-
-def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
-    """Return why nothing may be concluded about the kind, or ``None`` when the failure ends the read. ``needed`` says that the spec has such resources."""
-    if error.code in DENIED_CODES:
-        return _explained(error)
-    if needed:
-        return None
-    if error.code in _UNKNOWN_CODES or error.status == 501:
-        return f"{kind.titles} are not known here ({error.code}), and no spec needs them: {error}"
-    return None
-
-
-def denied(error: AwsError) -> str:
-    """Return the missing permission. Raises the error again if it is not about a permission."""
-    if error.code not in DENIED_CODES:
-        raise error
-    return _explained(error)
-
-
-def joined(errors: Sequence[AwsError]) -> AwsError:
-    """Return one error for several, naming every missing permission; the first keeps its code and request id."""
-    first = errors[0]
-    texts = dict.fromkeys(_explained(error) for error in errors)
-    return AwsError(
-        "; ".join(texts),
-        operation=first.operation,
-        code=first.code,
-        status=first.status,
-        request_id=first.request_id,
-        retryable=first.retryable,
-        calls=first.calls,
-        service=first.service,
-    )
-
-
-def _explained(error: AwsError) -> str:
-    if error.code in DENIED_CODES:
-        return f"missing permission {error.service}:{error.operation}: {error}"
-    return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"
-
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
 """Everything that botocore raises for a call that failed."""

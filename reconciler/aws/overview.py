@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.errors import DENIED_CODES, joined, unreadable
+from reconciler.aws.denials import DENIED_CODES, joined, unreadable
 from reconciler.aws.reader import Item, read_streams, whole_list
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName

@@ -34,7 +34,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.errors import denied, joined, unreadable
+from reconciler.aws.denials import denied, joined, unreadable
 from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reconciler.aws.client import Answer
-from reconciler.aws.errors import DENIED_CODES
+from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import may_repeat, pause
 from reconciler.errors import AwsError
 from reconciler.file_lock import locked

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
-from reconciler.aws.errors import denied
+from reconciler.aws.denials import denied
 from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError

@@ -262,7 +262,7 @@ def test_an_endpoint_that_is_no_url_is_refused() -> None:
 
 def test_a_region_without_ivs_is_refused_with_those_that_have_it(tmp_path: Path) -> None:
     with (
-        pytest.raises(UsageError, match=r"'eu-north-1'; the regions are ap-northeast-1"),
+        pytest.raises(UsageError, match=r"'eu-north-1'; use one of ap-northeast-1"),
         connect(in_sandbox(tmp_path, region="eu-north-1")),
     ):
         pass

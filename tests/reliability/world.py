@@ -23,8 +23,10 @@ from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import ApplyResult, PlanOptions, TargetPlan
+from reconciler.plan.selection import kinds_to_read
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.spec.keys import read_public_key
+from reconciler.workflow.history import recorded_kinds
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, plan_target, read_target
 from tests.aws.stores import Stores
@@ -108,7 +110,8 @@ class World:
             deliver = Courier(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.monotonic()
-        live = read_target(connection, spec, options, {})
+        recorded = recorded_kinds(Path(self.project.root), HERE.name)
+        live = read_target(connection, spec, options, {}, kinds=kinds_to_read(spec, options, recorded))
         return Survey(
             HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began
         )
