@@ -205,9 +205,9 @@ def test_a_sign_in_that_was_ended_elsewhere_is_said_so(bench: Bench, refusal: Re
     ("otherwise", "said"),
     [
         ("fail", "the session is over"),
-        ("rubbish", "cannot be read"),
+        ("rubbish", "cannot parse"),
         ("naive", "Expiration needs a time zone"),
-        ("expired", "have expired already"),
+        ("expired", "have already expired"),
     ],
 )
 def test_credentials_that_cannot_be_renewed_in_the_middle_leave_a_report_that_is_right(

@@ -134,7 +134,7 @@ def test_without_a_terminal_it_is_an_error_and_nothing_is_waited_for(bench: Benc
         said = started.stderr.read()
         assert started.wait(120) == 1
         started.communicate()
-    assert "there is no terminal to ask at; run it at a terminal" in said
+    assert "there is no terminal; run it on a terminal" in said
     assert DEVICE in said
     assert ROLE in said
     assert "Traceback" not in said

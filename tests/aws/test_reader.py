@@ -212,7 +212,7 @@ def test_one_missing_permission_closes_one_kind_and_is_named(
     state = read(gateway, needed=frozenset({kind}) if needed else frozenset(), stream_key_channels=frozenset({"main"}))
     gone = {kind: state.unreadable[kind]}
     assert state.unreadable == gone
-    assert f"the permission ivs:{operation} is missing" in state.unreadable[kind]
+    assert f"missing permission ivs:{operation}" in state.unreadable[kind]
     assert state.of(kind) == ()
     others = {KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR, KindName.STREAM_KEY} - {
         kind

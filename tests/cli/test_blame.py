@@ -141,7 +141,7 @@ def test_it_is_said_when_asking_is_not_allowed_and_the_report_stands(tmp_path: P
     sandbox.control.deny("cloudtrail:LookupEvents")
     shown = run(folder, "drift", "--blame", env=KEYS)
     assert shown.code == 2
-    assert "attribution is incomplete: the permission cloudtrail:LookupEvents is missing" in shown.out
+    assert "attribution is incomplete: missing permission cloudtrail:LookupEvents" in shown.out
 
 
 def test_a_report_without_drift_asks_nobody(tmp_path: Path, sandbox: Sandbox) -> None:

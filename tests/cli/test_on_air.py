@@ -203,7 +203,7 @@ def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage:
     rewrite(stage.folder, spec("LOW"))
     stage.sandbox.control.deny("ListStreamSessions")
     blind = stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2")
-    assert "the permission ivs:ListStreamSessions is missing" in blind.out
+    assert "missing permission ivs:ListStreamSessions" in blind.out
     stage.sandbox.control.clear_faults()
     stage.sandbox.control.go_offline(stage.main)
     seen = stage.run("plan", "--prune", "--allow-deletes", "2")
@@ -222,7 +222,7 @@ def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> 
     stage.sandbox.control.deny("ListStreams")
     planned = stage.run("plan")
     assert planned.code == 1
-    assert planned.err.count("the permission ivs:ListStreams is missing") == 2
+    assert planned.err.count("missing permission ivs:ListStreams") == 2
     applied = stage.run("apply", "--auto-approve")
     assert applied.code == 4
     assert "done  create channel/fresh" in applied.out

@@ -36,7 +36,7 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
         sandbox.control.deny(operation)
         shown = run(folder, "drift", env=KEYS)
         assert shown.code == 1
-        assert f"the permission ivs:{operation} is missing" in shown.err
+        assert f"missing permission ivs:{operation}" in shown.err
         planned = run(folder, "plan", env=KEYS)
         assert planned.code == 1
         assert f"ivs:{operation}" in planned.out

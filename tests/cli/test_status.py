@@ -108,8 +108,8 @@ def test_what_may_not_be_listed_is_a_gap_with_a_name(account: Account) -> None:
         account.sandbox.control.add_fault("deny", operation=operation, times=None)
     shown = account.run("status")
     assert shown.code == 0
-    assert "not counted: playback key pairs: the permission ivs:ListPlaybackKeyPairs is missing" in shown.out
-    assert "what is on air is not known: the permission ivs:ListStreams is missing" in shown.out
+    assert "not counted: playback key pairs: missing permission ivs:ListPlaybackKeyPairs" in shown.out
+    assert "live channels are unknown: missing permission ivs:ListStreams" in shown.out
     assert "documented defaults are shown" in shown.out
     assert "no live channels" not in shown.out
 

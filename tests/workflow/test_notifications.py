@@ -146,7 +146,7 @@ def test_a_memory_that_cannot_be_written_is_said() -> None:
 
     with hook() as ops:
         (telling,) = told((OPS,), (DRIFTED,), Full(), OPS_URL=ops.url)
-    assert telling.failure == "sent, but that cannot be remembered (no space left on device); it will be sent again"
+    assert telling.failure == "sent, but not recorded (no space left on device); it will be sent again"
 
 
 def test_the_file_keeps_what_each_channel_was_told(tmp_path: Path) -> None:
