@@ -1,0 +1,60 @@
+"""Denied reads: which failures a run can continue with, and how several become one message.
+
+A kind that the caller may not read is skipped, and so is what depends on it; the rest continues.
+The managed policy IVSReadOnlyAccess, for one, does not allow listing ad configurations (AWS managed policy reference, version 6).
+A caller who may read nothing has the wrong credentials, and the run ends. Imports no botocore: the reader is loaded before a connection is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.errors import AwsError
+from reconciler.model.kinds import Kind
+
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
+
+_UNKNOWN_CODES = frozenset(
+    {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
+)
+"""Codes of botocore, a proxy or an older endpoint without the operation."""
+
+
+def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
+    """Return why a kind cannot be read, or ``None`` if the failure ends the run. ``needed`` says that the spec has resources of the kind."""
+    if error.code in DENIED_CODES:
+        return _explained(error)
+    if needed:
+        return None
+    if error.code in _UNKNOWN_CODES or error.status == 501:
+        return f"{kind.titles} are not supported by this endpoint ({error.code}), and no spec needs them: {error}"
+    return None
+
+
+def denied(error: AwsError) -> str:
+    """Return the missing permission. Raises the error again if it is not about a permission."""
+    if error.code not in DENIED_CODES:
+        raise error
+    return _explained(error)
+
+
+def joined(errors: Sequence[AwsError]) -> AwsError:
+    """Return one error for several, naming every missing permission; the first keeps its code and request id."""
+    first = errors[0]
+    texts = dict.fromkeys(_explained(error) for error in errors)
+    return AwsError(
+        "; ".join(texts),
+        operation=first.operation,
+        code=first.code,
+        status=first.status,
+        request_id=first.request_id,
+        retryable=first.retryable,
+        calls=first.calls,
+        service=first.service,
+    )
+
+
+def _explained(error: AwsError) -> str:
+    if error.code in DENIED_CODES:
+        return f"missing permission {error.service}:{error.operation}: {error}"
+    return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"
