@@ -313,7 +313,7 @@ def test_a_page_token_that_expires_starts_the_list_over_once(sandbox: Sandbox, g
     sandbox.control.add_fault(
         "error", operation="ListChannels", code="ValidationException", status=400, skip=1, every=2, times=None
     )
-    with pytest.raises(AwsError, match="a fault was asked for"):
+    with pytest.raises(AwsError, match="fault injected by the sandbox"):
         read(gateway)
 
 

@@ -136,4 +136,4 @@ def test_what_was_refused_can_not_be_commented_as_a_result_and_says_why(folder: 
         env={name: "" for name in os.environ if name.startswith(("GITHUB_", "CI"))},
     )
     assert shown.code == 1
-    assert "nothing was applied: plan refused: dev: 2 of 3 managed channels would be deleted" in shown.err
+    assert "no apply: plan refused: dev: 2 of 3 managed channels would be deleted" in shown.err

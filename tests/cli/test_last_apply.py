@@ -36,7 +36,7 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     assert planned.code == 3
     assert "12 to create" in planned.out
     said = (
-        "12 channels of this stack stood here after the last apply, the list now shows none, and 12 would be recreated"
+        "AWS lists 0 of the 12 channels recorded at the last apply, so 12 would be recreated"
     )
     assert f"plan refused: dev: {said}. Check the caller's permissions, or pass --allow-missing" in planned.err
     refused = run(applied, "apply", "--auto-approve")
@@ -62,7 +62,7 @@ def test_most_of_many_is_not_believed_and_a_few_are(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(7)})
     planned = run(applied, "plan")
     assert planned.code == 3
-    assert "the list now shows only 5, and 7 would be recreated" in planned.err
+    assert "AWS lists 5 of the 12 channels recorded at the last apply, so 7 would be recreated" in planned.err
 
 
 def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -> None:

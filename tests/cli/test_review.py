@@ -37,7 +37,7 @@ def test_a_plan_is_saved_in_the_folder_that_the_call_works_in(folder: Path) -> N
 @pytest.mark.parametrize("verb", ["plan", "plan --format json", "validate"])
 def test_output_that_cannot_be_written_is_a_message_and_not_a_traceback(folder: Path, verb: str) -> None:
     done = shell(folder, f"{verb} >/dev/full")
-    assert (done.returncode, done.stderr) == (1, "the output: no space left on device; make it writable, then repeat\n")
+    assert (done.returncode, done.stderr) == (1, "output: no space left on device; make it writable and run again\n")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

@@ -82,7 +82,7 @@ def test_without_a_terminal_or_a_yes_nothing_is_rotated(tmp_path: Path) -> None:
     run(folder, "apply", "--auto-approve")
     ran = run(folder, "rotate", "stream-key", "stream-key/a")
     assert (ran.code, made(folder)) == (3, 0)
-    assert ran.err == "rotate refused: there is no terminal to ask at; add --auto-approve\n"
+    assert ran.err == "cannot prompt for approval: no terminal. Use --auto-approve\n"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_without_a_terminal_or_a_yes_nothing_is_rotated(tmp_path: Path) -> None:
     [
         (["stream-key/zz"], "stream-key/zz: the spec has no channel/zz"),
         (["stream-key/b"], "has no streamKey in the spec; add streamKey: {}"),
-        (["playback-key-pair/x"], "playback-key-pair/x is no stream key"),
+        (["playback-key-pair/x"], "playback-key-pair/x is not a stream key"),
         (["a"], "'a' is not an address"),
         (["stream-key/a", "stream-key/c", "--to-file", "x"], "--to-file takes one key"),
         (["stream-key/a", "--to-file", "specs/live.yaml"], "already exists and is not overwritten"),

@@ -152,8 +152,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("events", "the events of an apply, not a saved plan; comment --dry-run --plan events.json shows it"),
         ("drift", "a drift report, not a saved plan; comment --dry-run --plan drift.json shows it"),
-        ("status", "what status counted, not a saved plan; save one with plan --out FILE"),
-        ("validate", "what validate found, not a saved plan; save one with plan --out FILE"),
+        ("status", "the output of status, not a saved plan; save one with plan --out FILE"),
+        ("validate", "the output of validate, not a saved plan; save one with plan --out FILE"),
         ("schema", "a JSON Schema, not a saved plan; save one with plan --out FILE"),
         ("text", "not a saved plan (it is not JSON); save one with plan --out FILE"),
         ("object", "not a usable plan: /formatVersion is missing; create one with plan --out FILE"),
@@ -176,7 +176,7 @@ def test_what_is_said_to_show_them_does(others: Path) -> None:
     assert refused.code == 1
     assert (
         refused.err
-        == "status.json: what status counted, which cannot be commented; name what plan --out, drift or apply --format json wrote\n"
+        == "status.json: the output of status, which cannot be posted; expected the output of plan --out, drift --format json or apply --format json\n"
     )
 
 

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_misspelt_address_is_no_success(folder: Path, words: tuple[str, ...], wish: tuple[str, str]) -> None:
     ran = run(folder, *words, *wish)
     assert ran.code == 1
-    assert f"{wish[0]} {wish[1]}: no address of the spec, and none of this stack in the account" in ran.err
+    assert f"{wish[0]} {wish[1]}: no address in the spec or managed by this stack" in ran.err
     with outside(folder) as (ivs, _):
         assert ivs.list_channels()["channels"] == []
 
