@@ -35,9 +35,7 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     planned = run(applied, "plan")
     assert planned.code == 3
     assert "12 to create" in planned.out
-    said = (
-        "12 channels of this stack stood here after the last apply, the list now shows none, and 12 would be recreated"
-    )
+    said = "AWS lists 0 of the 12 channels recorded at the last apply, so 12 would be recreated"
     assert f"plan refused: dev: {said}. Check the caller's permissions, or pass --allow-missing" in planned.err
     refused = run(applied, "apply", "--auto-approve")
     assert (refused.code, "nothing was changed" in refused.err) == (3, True)
