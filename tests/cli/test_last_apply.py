@@ -35,12 +35,10 @@ def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: 
     planned = run(applied, "plan")
     assert planned.code == 3
     assert "12 to create" in planned.out
-    said = (
-        "AWS lists 0 of the 12 channels recorded at the last apply, so 12 would be recreated"
-    )
+    said = "AWS lists 0 of the 12 channels recorded at the last apply, so 12 would be recreated"
     assert f"plan refused: dev: {said}. Check the caller's permissions, or pass --allow-missing" in planned.err
     refused = run(applied, "apply", "--auto-approve")
-    assert (refused.code, "nothing was changed" in refused.err) == (3, True)
+    assert (refused.code, "Nothing was changed" in refused.err) == (3, True)
     drift = run(applied, "drift")
     assert drift.code == 2
     assert f"note: {said}: deleted outside, or no longer visible to the caller" in drift.out
@@ -62,7 +60,7 @@ def test_most_of_many_is_not_believed_and_a_few_are(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(7)})
     planned = run(applied, "plan")
     assert planned.code == 3
-    assert "AWS lists 5 of the 12 channels recorded at the last apply, so 7 would be recreated" in planned.err
+    assert "the list now shows only 5, and 7 would be recreated" in planned.err
 
 
 def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_count_that_is_none_is_refused_in_words(folder: Path) -> None:
     for text in ("many", "-1", "1.5"):
         refused = run(folder, "plan", f"--allow-deletes={text}")
         assert refused.code == 1
-        assert f"'{text}' is not a whole number 0 or more" in refused.err
+        assert f"'{text}' is not a whole number of 0 or more" in refused.err
 
 
 def test_granting_and_lifting_protection_is_seen_by_whoever_reviews_the_plan(tmp_path: Path) -> None:

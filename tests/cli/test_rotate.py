@@ -333,7 +333,7 @@ def test_an_answer_that_breaks_on_its_way_shows_nothing_of_the_value(world: Worl
     world.control.clear_faults()
     secret = value(arn=key["arn"])["streamKey"]["value"]
     assert result.outcomes[0].result is Result.FAILED
-    assert "waits: correct that" in result.outcomes[0].message
+    assert "is not published yet: correct that" in result.outcomes[0].message
     said = (
         repr(result)
         + repr(screen.events)

@@ -182,7 +182,7 @@ def test_what_is_said_to_show_them_does(others: Path) -> None:
 
 def test_a_plan_that_was_changed_by_hand_is_named_by_its_file(folder: Path) -> None:
     path = save(folder)
-    path.write_text(path.read_text(encoding="utf-8").replace("and not in the account", "and nowhere"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace('"two"', '"nowhere"'), encoding="utf-8")
     for words in (("show",), ("comment", "--dry-run", "--plan")):
         shown = run(folder, *words, "p.json")
         assert shown.code == 3

@@ -175,7 +175,7 @@ def test_killed_at_each_call_a_rotation_into_a_file_leaves_a_whole_value_or_none
             assert "stream-key/a will be created" in front.run(stage.folder, "plan").out
         elif hit != "UntagResource":
             assert (
-                "stream-key/a: it was made by a rotation that did not come to its end, and whether anybody has its value is not known"
+                "stream-key/a: created by an interrupted rotation, and its value may not be published"
                 in front.run(stage.folder, "plan").out
             )
         if hit != "UntagResource":

@@ -148,7 +148,7 @@ def test_a_value_that_comes_late_does_not_pass_for_that_of_the_key_that_is_there
         assert newer[0].complete
         assert older is not None
         assert (
-            "is gone: another apply deleted it while its value was handed over to secretsManager:acme/a; the value of"
+            "is gone: another apply deleted it while its value was published to secretsManager:acme/a; run apply again to publish the value of"
             in older.outcomes[0].message
         )
         world.apply(spec("3"))
