@@ -147,7 +147,7 @@ def test_a_part_is_neither_told_nor_measured_as_the_whole(folder: Path, tmp_path
     assert (shown.code, shown.out) == (1, "")
     assert (
         shown.err
-        == "--notify and --prometheus speak of whole targets; leave out --only and --exclude, or run drift once for each\n"
+        == "--notify and --prometheus cannot be combined with --only and --exclude: they report whole targets. Run drift twice\n"
     )
 
 

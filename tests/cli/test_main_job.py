@@ -67,7 +67,7 @@ def test_what_left_the_spec_stays_until_prune_is_granted(applied: Path) -> None:
     plan = run(applied, "plan")
     assert plan.code == 0
     assert "channel/side" in plan.out
-    assert "prune was not granted" in plan.out
+    assert "prune is disabled" in plan.out
     refused = run(applied, "apply", "--prune", "--auto-approve")
     assert refused.code == 3
     assert "--allow-deletes 1" in refused.err

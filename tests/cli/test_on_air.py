@@ -207,7 +207,7 @@ def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage:
     stage.sandbox.control.clear_faults()
     stage.sandbox.control.go_offline(stage.main)
     seen = stage.run("plan", "--prune", "--allow-deletes", "2")
-    assert seen.out.count(f"{stage.main} is the one that is kept for this address, because it was on air") == 2
+    assert seen.out.count(f"{stage.main} is kept for this address, because it was on air") == 2
     assert stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2").code == 0
     standing = {channel["arn"] for channel in stage.ivs.list_channels()["channels"]}
     assert stage.main in standing
@@ -227,7 +227,7 @@ def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> 
     assert applied.code == 4
     assert "done  create channel/fresh" in applied.out
     assert "done  update stream-key/main" in applied.out
-    assert "blocked  update channel/side: whether the channel is on air could not be seen" in applied.out
+    assert "blocked  update channel/side: cannot tell whether the channel is live" in applied.out
     assert stage.modes() == {"main": "LOW", "side": "LOW", "fresh": "NORMAL"}
     stage.sandbox.control.clear_faults()
     stage.sandbox.control.deny("ListStreamKeys")

@@ -62,7 +62,7 @@ def test_a_saved_plan_is_counted_again_before_its_first_change(account: Account)
     account.ivs.create_channel(name="somebody-was-quicker")
     refused = account.run("apply", "saved.json", "--auto-approve")
     assert refused.code == 3
-    assert "there are 2 channels, 2 of them unmanaged, and the plan makes 4 of them" in refused.err
+    assert "there are 2 channels, 2 of them unmanaged, and the plan needs 4" in refused.err
 
 
 def test_the_quota_is_asked_only_when_something_is_created(account: Account) -> None:

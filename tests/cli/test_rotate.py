@@ -71,7 +71,7 @@ def test_a_rotation_that_is_asked_for_touches_nothing_else(tmp_path: Path) -> No
     )
     ran = run(folder, "rotate", "stream-key", "channel/a", "--auto-approve")
     assert ran.code == 0, ran.err
-    assert "2 other actions are due too" in ran.out
+    assert "2 other actions are due" in ran.out
     assert held(folder)["parameterStore:/ivs/acme-live/dev/a"] == value_of(folder, "a") != before
     with outside(folder) as (ivs, _):
         assert ivs.get_channel(arn=arn_of(ivs, "a"))["channel"]["latencyMode"] == "LOW"
@@ -143,7 +143,7 @@ def test_on_air_a_key_is_left_alone_unless_asked(tmp_path: Path) -> None:
     assert "rotate refused" in ran.err
     ran = run(folder, "rotate", "stream-key", "stream-key/a", "--auto-approve", "--even-live")
     assert (ran.code, made(folder)) == (0, 1)
-    assert "the broadcast goes on" in ran.out
+    assert "the broadcast continues" in ran.out
     with outside(folder) as (ivs, _):
         assert len(ivs.list_streams()["streams"]) == 1
 
