@@ -158,7 +158,7 @@ def test_defaults_are_a_count_until_somebody_asks(folder: Path, view: str) -> No
     assert "insecureIngest false" in long.out
     (target,) = run(folder, "drift", "--format", "json", "-v").json["targets"]
     assert sum(len(one["fields"]) for one in target["defaultFields"]) == target["defaults"] > 10
-    assert f"{target['defaults']} field" in short.out
+    assert f"{target['defaults']} unset field" in short.out
 
 
 def test_junit_has_a_suite_for_a_target_and_a_case_for_a_resource(folder: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_protected_channel_outlives_its_yaml(tmp_path: Path) -> None:
     assert run(folder, "apply", "--auto-approve").code == 0
     rewrite(folder, {"channels": {"other": {}}})
     plan = run(folder, "plan", "--prune", "--allow-deletes", "5")
-    assert "blocked (protected): channel/precious is protected; put it back into the spec" in plan.out
+    assert "blocked (protected): channel/precious is protected; restore it in the spec" in plan.out
     assert run(folder, "apply", "--prune", "--allow-deletes", "5", "--auto-approve").code == 3
     with outside(folder) as (ivs, _):
         assert arn_of(ivs, "precious")
