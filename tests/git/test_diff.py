@@ -126,7 +126,7 @@ def test_a_saved_difference_is_shown_like_a_plan_and_never_applied(repo: Path) -
     assert shown.out == diff(repo, "base..head").out
     refused = run(repo, "apply", "d.json", "--auto-approve")
     assert refused.code == 1
-    assert "compares two revisions" in refused.err
+    assert "comparison of two revisions" in refused.err
 
 
 @pytest.mark.parametrize(
