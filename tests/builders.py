@@ -22,7 +22,8 @@ THIS_STACK = "acme"
 def arn(address: str, *, suffix: str = "") -> str:
     """Return the ARN that a resource of this address has in tests."""
     kind, _, identifier = address.partition("/")
-    return f"arn:aws:ivs:{REGION}:{ACCOUNT}:{KINDS[KindName(kind)].arn_type}/{identifier}{suffix}"
+    row = KINDS[KindName(kind)]
+    return f"arn:aws:{row.service.prefix}:{REGION}:{ACCOUNT}:{row.arn_type}/{identifier}{suffix}"
 
 
 def wanted(

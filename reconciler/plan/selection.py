@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import LISTED, USERS, kind_of, parent_of, references_in
+from reconciler.model.kinds import KINDS, LISTED, USERS, kind_of, references_in
 from reconciler.model.resource import DesiredState
 from reconciler.plan.order import names_replaced
 from reconciler.plan.plan import Action, PlanOptions, Verb
@@ -37,10 +37,10 @@ def kinds_to_read(
     With prune it is every kind, because orphans are found by their tags alone; and for an empty spec, which is more likely a wrong path.
     """
     globs = [glob.partition("/") for glob in (*options.only, *options.exclude)]
-    if options.prune or not desired.resources or any(kind not in LISTED for kind, _, _ in globs):
+    if options.prune or not desired.resources or any(kind not in KINDS for kind, _, _ in globs):
         return frozenset(LISTED)
-    found = {parent_of(address).kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs}
-    found |= recorded & LISTED.keys()
+    named = {address.kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs} | recorded
+    found = {KINDS[kind].born_with or kind for kind in named}
     for address, resource in desired.resources.items():
         for reference in references_in(address.kind, resource.properties):
             if isinstance(reference, str) and (kind := kind_of(reference)):

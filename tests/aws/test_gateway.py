@@ -8,10 +8,11 @@ import pytest
 
 from reconciler.aws.client import IvsGateway
 from reconciler.aws.limiter import MAX_FAILED, MAX_THROTTLED, Pacer
+from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError
 from reconciler.sandbox import Sandbox
 from tests.aws.faulty import Said, faulty
-from tests.aws.makers import Time, channel, gateway_to
+from tests.aws.makers import HERE, Time, channel, gateway_to
 
 ARN = "arn:aws:ivs:us-west-2:123456789012:channel/abcdABCD1234"
 OK = Said(
@@ -190,6 +191,15 @@ def test_an_operation_that_botocore_lacks_is_named_before_anything_is_sent() -> 
         with pytest.raises(AwsError, match="does not know the IVS operation CreateHologram"):
             gateway_to(server.url).call("CreateHologram", {})
         assert server.asked == []
+
+
+def test_an_operation_of_another_service_is_not_taken_for_one_that_botocore_lacks() -> None:
+    with faulty() as server:
+        client = open_client(open_session(HERE, server.url), "sts", HERE, server.url, 1)
+        with pytest.raises(AwsError, match="ListChannels is an operation of IVS and was sent to sts") as caught:
+            IvsGateway(client, pacer=None).call("ListChannels", {})
+        assert server.asked == []
+    assert caught.value.code == "WrongService"
 
 
 def test_secrets_stay_behind_whatever_call_brings_them() -> None:

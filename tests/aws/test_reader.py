@@ -9,6 +9,7 @@ from reconciler.aws.client import IvsGateway, ReadCalls
 from reconciler.aws.limiter import class_of
 from reconciler.aws.reader import ReadRequest, read_live, read_streams
 from reconciler.errors import AwsError
+from reconciler.model import kinds
 from reconciler.model.address import ID, STACK, KindName
 from reconciler.model.kinds import KINDS, Repeat
 from reconciler.model.resource import LiveState
@@ -187,6 +188,28 @@ def test_system_tags_and_ignored_tags_are_nobodys_business(gateway: IvsGateway) 
 def test_properties_are_in_their_canonical_form(gateway: IvsGateway) -> None:
     our_channel(gateway, "main", latencyMode="LOW", type="STANDARD", authorized=True)
     assert read(gateway).of(KindName.CHANNEL)[0].properties == {"name": "main", "authorized": True}
+
+
+def test_only_the_kinds_that_are_asked_for_are_read(gateway: IvsGateway) -> None:
+    our_channel(gateway, "main")
+    a_recording(gateway, "archive", OURS)
+    calls = Recorded(gateway)
+    state = read(calls, kinds=frozenset({KindName.RECORDING_CONFIGURATION}))
+    assert calls.operations == ["GetRecordingConfiguration", "ListRecordingConfigurations"]
+    assert state.of(KindName.RECORDING_CONFIGURATION)
+    assert state.of(KindName.CHANNEL) == ()
+    assert state.not_read == frozenset(kinds.LISTED) - {KindName.RECORDING_CONFIGURATION}
+    assert state.unreadable == {}
+
+
+def test_a_kind_is_read_without_the_permissions_of_others(sandbox: Sandbox, gateway: IvsGateway) -> None:
+    our_channel(gateway, "main")
+    for operation, kind in READS.items():
+        if kind is not KindName.CHANNEL:
+            sandbox.control.deny(operation)
+    state = read(gateway, kinds=frozenset({KindName.CHANNEL}), needed=frozenset({KindName.CHANNEL}))
+    assert state.of(KindName.CHANNEL)
+    assert state.unreadable == {}
 
 
 READS = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import client, run, stack
+from tests.cli.support import client, rewrite, run, stack
 
 SPEC = {
     "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
@@ -108,3 +109,52 @@ def test_a_clock_that_is_wrong_is_named_before_anything_is_done(tmp_path: Path) 
         assert shown.code == 1
         assert "rejected the credentials" in shown.err
         assert "clock" in shown.err
+
+
+OTHER_LISTS = [
+    "ListRecordingConfigurations",
+    "ListPlaybackKeyPairs",
+    "ListPlaybackRestrictionPolicies",
+    "ListAdConfigurations",
+    "ListFailoverSlateConfigurations",
+]
+
+
+def test_a_plan_needs_no_permission_for_kinds_that_the_spec_has_not(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        folder = stack(
+            tmp_path / "repo",
+            {"channels": {"main": {"streamKey": {}}}},
+            target={"sandbox": None, "endpointUrl": sandbox.endpoint_url},
+        )
+        for operation in OTHER_LISTS:
+            sandbox.control.deny(operation)
+        assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
+        planned = run(folder, "plan", "--detailed-exitcode", "--format", "json", env=KEYS)
+        assert planned.code == 0
+        assert len(planned.json["targets"][0]["notRead"]) == len(OTHER_LISTS)
+        called = {call["operation"] for call in sandbox.control.calls()}
+        assert not called & set(OTHER_LISTS)
+        shown = run(folder, "plan", "-v", env=KEYS)
+        assert "not read: recording configurations, " in shown.out
+        assert "missing permission" not in shown.out + shown.err
+        pruned = run(folder, "plan", "--prune", "--format", "json", env=KEYS)
+        assert pruned.json["targets"][0]["notRead"] == []
+
+
+def test_what_the_last_apply_recorded_is_still_seen_once_the_spec_has_none_of_its_kind(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        folder = project(tmp_path / "repo", sandbox)
+        assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
+        rewrite(folder, {"channels": {"side": {}}})
+        planned = run(folder, "plan", "--format", "json", env=KEYS).json["targets"][0]
+        assert {orphan["address"] for orphan in planned["orphans"]} == {
+            "channel/main",
+            "playback-restriction-policy/eu",
+            "recording-configuration/archive",
+        }
+        shutil.rmtree(folder / ".ivs-reconciler")
+        planned = run(folder, "plan", "--format", "json", env=KEYS).json["targets"][0]
+        assert {orphan["address"] for orphan in planned["orphans"]} == {"channel/main"}
+        drift = run(folder, "drift", "--format", "json", env=KEYS)
+        assert "recording-configuration/archive" in drift.out

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.address import Address
-from reconciler.plan.selection import misspelt
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import LISTED
+from reconciler.plan.plan import PlanOptions
+from reconciler.plan.selection import kinds_to_read, misspelt
+from tests.builders import arn, desired, wanted
 
 KNOWN = frozenset(
     map(
@@ -58,3 +63,57 @@ def test_what_matches_is_never_refused(address: Address, place: int) -> None:
         text[:place] + "?" + text[place + 1 :] if place < len(text) else text,
     ):
         assert misspelt([glob], [glob], KNOWN) == ()
+
+
+ALL = frozenset(LISTED)
+
+
+def kinds(*names: str) -> frozenset[KindName]:
+    return frozenset(map(KindName, names))
+
+
+def read_for(*addresses: str, recorded: frozenset[KindName] = frozenset(), **options: Any) -> frozenset[KindName]:
+    return kinds_to_read(desired(*map(wanted, addresses)), PlanOptions(**options), recorded)
+
+
+def test_a_plan_reads_the_kinds_of_the_spec() -> None:
+    assert read_for("channel/main", "stream-key/main", "playback-key-pair/web") == kinds("channel", "playback-key-pair")
+
+
+def test_what_the_last_apply_recorded_is_read_too() -> None:
+    recorded = kinds("playback-key-pair", "stream-key")
+    assert read_for("channel/main", recorded=recorded) == kinds("channel", "playback-key-pair")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["recording-configuration", "playback-restriction-policy", "ad-configuration", "failover-slate-configuration"],
+)
+def test_what_may_be_in_use_is_read_with_what_may_use_it(kind: str) -> None:
+    assert read_for(f"{kind}/one") == kinds(kind, "channel")
+
+
+def test_what_the_spec_names_by_its_arn_is_read() -> None:
+    named = {"recordingConfigurationArn": arn("recording-configuration/theirs")}
+    spec = desired(wanted("channel/main", named))
+    assert kinds_to_read(spec, PlanOptions()) == kinds("channel", "recording-configuration")
+
+
+def test_with_prune_and_for_an_empty_spec_every_kind_is_read() -> None:
+    assert read_for("channel/main", prune=True) == ALL
+    assert read_for() == ALL
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"only": ("channel/main",)}, kinds("channel")),
+        ({"only": ("playback-key-pair/*",)}, kinds("channel", "playback-key-pair")),
+        ({"exclude": ("playback-key-pair/web",)}, kinds("channel", "playback-key-pair")),
+        ({"only": ("*/main",)}, ALL),
+        ({"only": ("main",)}, ALL),
+        ({"exclude": ("stream-key/main",)}, kinds("channel")),
+    ],
+)
+def test_what_globs_may_name_is_read(options: dict[str, tuple[str, ...]], expected: frozenset[KindName]) -> None:
+    assert read_for("channel/main", **options) == expected
