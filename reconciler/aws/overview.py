@@ -19,7 +19,7 @@ from reconciler.aws.reader import Item, read_streams, whole_list
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
-from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS, IVS
+from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
 from reconciler.model.quotas import QUOTAS, Applied
 from reconciler.model.resource import Stream
@@ -105,7 +105,8 @@ def _quota(name: str, used: int, quota: Quota, applied: Applied) -> QuotaCount:
     return QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
 
 
-_PAGES = 20
+_MOST = 2_000
+"""Most quotas read of one service."""
 
 
 def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run time
@@ -113,21 +114,16 @@ def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run t
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
     found: dict[str, int] = {}
-    token = ""
     try:
         with closing(client):
-            for _ in range(_PAGES):
-                answer = client.list_service_quotas(
-                    ServiceCode=IVS.prefix, MaxResults=100, **({"NextToken": token} if token else {})
-                )
-                found.update(
-                    (str(row["QuotaCode"]), int(row["Value"]))
-                    for row in answer.get("Quotas") or ()
-                    if "QuotaCode" in row and row.get("Value") is not None
-                )
-                token = str(answer.get("NextToken") or "")
-                if not token:
-                    break
+            pages = client.get_paginator("list_service_quotas")
+            for service in dict.fromkeys(KINDS[kind].service.prefix for kind, quota in QUOTAS.items() if quota.code):
+                for page in pages.paginate(ServiceCode=service, PaginationConfig={"PageSize": 100, "MaxItems": _MOST}):
+                    found.update(
+                        (str(row["QuotaCode"]), int(row["Value"]))
+                        for row in page.get("Quotas") or ()
+                        if "QuotaCode" in row and row.get("Value") is not None
+                    )
     except BOTO_ERRORS as error:
         return Applied(why_not=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
     return Applied(found) if found else Applied(why_not="Service Quotas names none for IVS")

@@ -23,7 +23,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="{plan,apply}",
         help="plan: for plan and drift, read-only; apply: for apply, includes plan",
     )
-    parser.add_argument("--prune", action="store_true", help="allow deletes of kinds that the spec does not use")
+    parser.add_argument(
+        "--prune", action="store_true", help="allow reads and deletes of kinds that the spec does not use"
+    )
     parser.add_argument("--stop-live", action="store_true", help="allow what apply --stop-live needs")
     parser.add_argument("--blame", action="store_true", help="allow what drift --blame needs")
     parser.set_defaults(run=run)
