@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, USERS, kind_of, references_in
+from reconciler.model.kinds import KINDS, LISTED, REFERENCES, USERS, Field
 from reconciler.model.resource import DesiredState
 from reconciler.plan.order import names_replaced
 from reconciler.plan.plan import Action, PlanOptions, Verb
@@ -41,11 +41,21 @@ def kinds_to_read(
         return frozenset(LISTED)
     named = {address.kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs} | recorded
     found = {KINDS[kind].born_with or kind for kind in named}
-    for address, resource in desired.resources.items():
-        for reference in references_in(address.kind, resource.properties):
-            if isinstance(reference, str) and (kind := kind_of(reference)):
-                found.add(kind.name)
+    for kind, fields in REFERENCES.items():
+        for field in fields:
+            if field.references and field.references not in found and _names_arn(desired, kind, field):
+                found.add(field.references)
     return frozenset(found | {user.name for kind in found for user in USERS[kind]})
+
+
+def _names_arn(desired: DesiredState, kind: KindName, field: Field) -> bool:
+    """Whether a resource of the spec names in a field the ARN of something that the spec does not manage."""
+    return any(
+        isinstance(reference, str)
+        for address, resource in desired.resources.items()
+        if address.kind is kind
+        for reference in field.referred(resource.properties.get(field.name))
+    )
 
 
 class Selection(NamedTuple):
