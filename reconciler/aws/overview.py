@@ -65,7 +65,7 @@ def _streams(calls: ReadCalls) -> Mapping[str, Stream] | str | AwsError:
     try:
         return read_streams(calls)
     except AwsError as error:
-        return "the permission ivs:ListStreams is missing" if error.code in DENIED_CODES else error
+        return f"missing permission {CHANNEL.service.prefix}:ListStreams" if error.code in DENIED_CODES else error
 
 
 def _count(kind: KindName, found: list[Item] | str | AwsError, stack: str) -> KindCount:
