@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,10 +42,16 @@ def gateway_to(
     pacer: Pacer | None = None,
     read_seconds: float = 5,
     draw: Callable[[], float] = lambda: 1.0,
+    service: str = "ivs",
 ) -> IvsGateway:
     """Make a gateway through a real boto3 client to a server of this process."""
-    client = open_client(open_session(HERE, url), "ivs", HERE, url, 4, read_seconds=read_seconds)
-    return IvsGateway(client, pacer=pacer, sleep=(time or Time()).sleep, draw=draw)
+    client = open_client(open_session(HERE, url), service, HERE, url, 4, read_seconds=read_seconds)
+
+    @functools.cache
+    def sibling(other: str) -> IvsGateway:
+        return gateway_to(url, time=time, pacer=pacer, read_seconds=read_seconds, draw=draw, service=other)
+
+    return IvsGateway(client, pacer=pacer, sleep=(time or Time()).sleep, draw=draw, siblings=sibling)
 
 
 class Recorded:

@@ -98,7 +98,7 @@ class Service:
         if what == "create":
             self._create(step, kind, parameters)
             return
-        arn = str(parameters.pop("arn"))
+        arn = str(parameters.pop(kind.identifier))
         if arn not in self.resources:
             raise RefusedError(f"{step.id}: 404 {arn}")
         if arn in self.streams and what in ("update", "delete"):
@@ -169,7 +169,7 @@ class Service:
             {key: str(value) for key, value in tags.items()},
             state,
         )
-        made = {f"{kind.member}.arn": arn}
+        made = {kind.arn_path: arn}
         if kind.name is KindName.CHANNEL:
             key = self._new_arn(KINDS[KindName.STREAM_KEY])
             self.resources[key] = LiveResource(KindName.STREAM_KEY, key, {"channelArn": arn}, {})
@@ -237,7 +237,7 @@ class Service:
         return [resource for resource in self.resources.values() if resource.kind is kind.name]
 
     def _new_arn(self, kind: Kind) -> str:
-        return f"arn:aws:ivs:{REGION}:{ACCOUNT}:{kind.arn_type}/made-{next(self.made)}"
+        return f"arn:aws:{kind.service.prefix}:{REGION}:{ACCOUNT}:{kind.arn_type}/made-{next(self.made)}"
 
     def _put(
         self,

@@ -103,13 +103,5 @@ def test_every_live_resource_is_counted_once_as_ours_or_foreign() -> None:
         PlanOptions(),
         target_name="prod",
     )
-    assert plan.managed == {
-        KindName.RECORDING_CONFIGURATION: 0,
-        KindName.FAILOVER_SLATE_CONFIGURATION: 0,
-        KindName.PLAYBACK_KEY_PAIR: 0,
-        KindName.PLAYBACK_RESTRICTION_POLICY: 0,
-        KindName.AD_CONFIGURATION: 0,
-        KindName.CHANNEL: 2,
-        KindName.STREAM_KEY: 1,
-    }
+    assert plan.managed == {**dict.fromkeys(KindName, 0), KindName.CHANNEL: 2, KindName.STREAM_KEY: 1}
     assert plan.summary.unmanaged == 2

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import FIELDS, KINDS
+from reconciler.model.kinds import FIELDS, KINDS, SERVICES
 from reconciler.spec.model_errors import _annotations
 from reconciler.spec.models import MODELS, Strict
 from reconciler.spec.project_models import schemas
@@ -20,7 +20,7 @@ from reconciler.spec.rules import OURS, REFERENCES
 from tests.spec.support import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICE = botocore.session.Session().get_service_model("ivs")
+SERVICE_MODELS = {name: botocore.session.Session().get_service_model(name) for name in SERVICES}
 EXAMPLES = [
     path
     for path in sorted((ROOT / "examples").rglob("*.yaml"))
@@ -35,8 +35,8 @@ def inputs(kind: KindName) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for operation in (row.create, row.update):
         if operation:
-            members.update(SERVICE.operation_model(operation).input_shape.members)
-    members.pop("arn", None)
+            members.update(SERVICE_MODELS[row.service.client].operation_model(operation).input_shape.members)
+    members.pop(row.identifier, None)
     return members
 
 
@@ -75,7 +75,9 @@ def shapes(model: type[Strict], shape: Any, path: tuple[str, ...] = ()) -> list[
 
 @pytest.mark.parametrize("kind", MODELS, ids=str)
 def test_enums_patterns_and_ranges_are_the_service_s(kind: KindName) -> None:
-    for path, shape, types in shapes(MODELS[kind], SERVICE.operation_model(KINDS[kind].create).input_shape):
+    for path, shape, types in shapes(
+        MODELS[kind], SERVICE_MODELS[KINDS[kind].service.client].operation_model(KINDS[kind].create).input_shape
+    ):
         leaf = shape.member if shape.type_name == "list" else shape
         leaf_types = _annotations(MODELS[kind], (*path, 0)) if shape.type_name == "list" else types
         literals = [set(get_args(annotation)) for annotation, _ in leaf_types if get_origin(annotation) is Literal]
