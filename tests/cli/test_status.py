@@ -54,10 +54,10 @@ def test_it_shows_what_is_managed_on_air_and_used(account: Account) -> None:
     assert "dev: account 123456789012, region us-west-2, stack acme-live" in lines
     assert "channels 2 1" in lines
     assert "recording configurations 1 0" in lines
-    assert "on air: 2 live channels, 1,211 viewers; 1 not this stack's" in lines
+    assert "live: 2 live channels, 1,211 viewers; 1 unmanaged" in lines
     assert any(line.startswith("channel/main since 20") and line.endswith("1,204 viewers healthy") for line in lines)
     assert any(
-        line.startswith("strange channel/") and "not this stack's" in line and line.endswith("7 viewers starving")
+        line.startswith("strange channel/") and ", unmanaged" in line and line.endswith("7 viewers starving")
         for line in lines
     )
     assert "channels 3 4 75 % applied, L-C01DFF58" in lines
@@ -73,8 +73,8 @@ def test_its_json_says_the_same(account: Account) -> None:
         "dev",
         "123456789012",
     )
-    assert {row["kind"]: (row["managed"], row["others"]) for row in target["resources"]}["channel"] == (2, 1)
-    assert [(one["address"], one["managed"], one["viewers"], one["health"]) for one in target["onAir"]] == [
+    assert {row["kind"]: (row["managed"], row["unmanaged"]) for row in target["resources"]}["channel"] == (2, 1)
+    assert [(one["address"], one["managed"], one["viewers"], one["health"]) for one in target["live"]] == [
         ("channel/main", True, 1204, "HEALTHY"),
         (None, False, 7, "STARVING"),
     ]
@@ -142,5 +142,5 @@ def test_names_and_notes_of_others_do_no_harm_to_a_terminal() -> None:
     shown = render_status(overview, "s")
     assert "\x1b" not in shown
     assert "viewers not counted" in shown
-    assert "2 live channels, at least 0 viewers; 1 not this stack's" in shown
+    assert "2 live channels, at least 0 viewers; 1 unmanaged" in shown
     assert "100 %" in shown
