@@ -106,20 +106,15 @@ def css_class(word: str) -> str:
     return "v-" + word.replace(" ", "-")
 
 
-def counted(counts: Mapping[str, int]) -> str:
-    """Return the counts that are not zero: ``41 in sync, 3 unmanaged``."""
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-
-
 def _parameters(step: Step) -> str:
     shown = ", ".join(f"{key}: {words.show_value(value)}" for key, value in step.parameters.items())
     return shown + words.until_words(step)
 
 
 def _in_sync(target: TargetPlan) -> str:
-    counts = target.summary
-    line = words.in_sync_words(target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.unmanaged)
-    return line.removeprefix("No changes. ").removesuffix(".")
+    summary = target.summary
+    counts = words.resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
+    return f"{target.name} is in sync ({counts})"
 
 
 def _sanitized(value: object) -> str:
@@ -130,7 +125,7 @@ _FILTERS = {
     "as_it_happened": words.as_it_happened,
     "blame_words": words.blame_words,
     "broadcast_words": words.broadcast_words,
-    "counted": counted,
+    "counted": words.nonzero,
     "css_class": css_class,
     "defaults_head": words.defaults_head,
     "defaults_words": words.defaults_words,
@@ -222,7 +217,9 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
         "plan": target,
         "anchors": {action.address: f"t{at}-{index}" for index, action in enumerate(target.actions)},
         "counts": [each for each in counts if each[2]],
-        "rest": counted({"unchanged": summary.unchanged, "orphaned": summary.orphaned, "unmanaged": summary.unmanaged}),
+        "rest": words.nonzero(
+            {"unchanged": summary.unchanged, "orphaned": summary.orphaned, "unmanaged": summary.unmanaged}
+        ),
         "verbs": [verb for verb in (*_VERBS, BLOCKED) if any(row[verb] for row in kinds.values())],
         "kinds": kinds,
         "warnings": [(action, warning) for action in target.actions for warning in action.warnings],
@@ -274,6 +271,6 @@ def _drift(report: DriftReport) -> Mapping[str, object]:
     return {
         "report": report,
         "counts": [each for each in counts if each[2]],
-        "rest": counted(rest),
+        "rest": words.nonzero(rest),
         "findings": [finding for standing in words.TITLES for finding in report.of(standing)],
     }

@@ -48,7 +48,6 @@ from reconciler.report.words import (
     defaults_words,
     headline,
     ignored_words,
-    in_sync_words,
     is_own_record,
     notables,
     notice_of,
@@ -56,6 +55,7 @@ from reconciler.report.words import (
     origin_of,
     path_words,
     plural,
+    resources_words,
     show_text,
     show_value,
     shows_changes,
@@ -193,8 +193,8 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
     summary = target.summary
     if target.is_empty:
-        sync = in_sync_words(target.name, summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
-        counts = sync.replace(f" {target.name} is in sync", " In sync").removesuffix(".")
+        resources = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
+        counts = f"No changes. In sync ({resources})"
     else:
         counts = summary_words(summary)
     if target.on_air:

@@ -34,12 +34,12 @@ from reconciler.report.words import (
     headline,
     ignored_head,
     ignored_words,
-    in_sync_words,
     is_own_record,
     members,
     on_air_words,
     path_words,
     plural,
+    resources_words,
     show_text,
     show_value,
     summary_words,
@@ -109,13 +109,9 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
     if target.is_empty:
-        counts = target.summary
-        lines.append(
-            paint("No changes.", "good")
-            + in_sync_words(
-                target.name, counts.unchanged, orphaned=counts.orphaned, unmanaged=counts.unmanaged
-            ).removeprefix("No changes.")
-        )
+        summary = target.summary
+        counts = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
+        lines.append(f"{paint('No changes.', 'good')} {target.name} is in sync ({counts}).")
     else:
         lines.append(f"{paint('Plan', 'bold')} for {target.name}: {summary_words(target.summary)}.")
     return "\n".join(lines) + "\n"
@@ -353,6 +349,5 @@ def _last_line(report: DriftReport, paint: Paint) -> str:
     name = harmless(report.name)
     if report.findings or report.ignored:
         return f"{paint(headline(report), tone)} in {name}: {counted(report)}."
-    return f"{paint('No drift.', tone)} " + in_sync_words(
-        name, report.unchanged, unmanaged=len(report.unmanaged)
-    ).removeprefix("No changes. ")
+    counts = resources_words(report.unchanged, unmanaged=len(report.unmanaged))
+    return f"{paint('No drift.', tone)} {name} is in sync ({counts})."

@@ -108,29 +108,32 @@ def is_own_record(change: FieldChange) -> bool:
     return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
 
 
+def nonzero(counts: Mapping[str, int]) -> str:
+    """Return the counts that are not zero, each with its word: ``41 in sync, 3 unmanaged``."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
 def summary_words(summary: Summary) -> str:
     """Return the counts of a plan that are not zero: ``1 to create, 2 to update, 121 unchanged``."""
-    counts = (
-        (summary.create, "to create"),
-        (summary.update, "to update"),
-        (summary.replace, "to replace"),
-        (summary.delete, "to delete"),
-        (summary.adopt, "to adopt"),
-        (summary.forget, "to forget"),
-        (summary.blocked, "blocked"),
-        (summary.unchanged, "unchanged"),
-        (summary.orphaned, "orphaned"),
-        (summary.unmanaged, "unmanaged"),
-    )
-    return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to do"
+    counts = {
+        "to create": summary.create,
+        "to update": summary.update,
+        "to replace": summary.replace,
+        "to delete": summary.delete,
+        "to adopt": summary.adopt,
+        "to forget": summary.forget,
+        "blocked": summary.blocked,
+        "unchanged": summary.unchanged,
+        "orphaned": summary.orphaned,
+        "unmanaged": summary.unmanaged,
+    }
+    return nonzero(counts) or "nothing to do"
 
 
-def in_sync_words(name: str, resources: int, *, orphaned: int = 0, unmanaged: int = 0) -> str:
-    """Return the one line of a target without differences: ``No changes. dev is in sync (3 resources).``"""
-    counts = [plural(resources, "resource")]
-    counts += [f"{orphaned:,} orphaned"] if orphaned else []
-    counts += [f"{unmanaged:,} unmanaged"] if unmanaged else []
-    return f"No changes. {name} is in sync ({', '.join(counts)})."
+def resources_words(resources: int, *, orphaned: int = 0, unmanaged: int = 0) -> str:
+    """Return the counts of a target in sync: ``3 resources, 1 orphaned``."""
+    others = nonzero({"orphaned": orphaned, "unmanaged": unmanaged})
+    return plural(resources, "resource") + (f", {others}" if others else "")
 
 
 def title_of(plan: Plan) -> str:
@@ -237,22 +240,17 @@ def headline(report: DriftReport) -> str:
 
 def counted(report: DriftReport) -> str:
     """Return the counts of a drift report that are not zero."""
-    count = {standing: len(report.of(standing)) for standing in Standing}
-    counts = (
-        (count[Standing.DRIFT], "drifted"),
-        (count[Standing.MISSING], "missing"),
-        (count[Standing.DUPLICATE], "duplicate"),
-        (count[Standing.PENDING], "pending"),
-        (count[Standing.ORPHAN], "orphaned"),
-        (report.unchanged, "in sync"),
-        (len(report.unmanaged), "unmanaged"),
-    )
-    return (", ".join(f"{number:,} {word}" for number, word in counts if number) or "no resources") + left_out(report)
-
-
-def left_out(report: DriftReport) -> str:
-    """Return the count of ignored differences as the end of a list of counts, or an empty string."""
-    return f", {report.ignored_differences:,} ignored" if report.ignored else ""
+    counts = {
+        "drifted": len(report.of(Standing.DRIFT)),
+        "missing": len(report.of(Standing.MISSING)),
+        "duplicate": len(report.of(Standing.DUPLICATE)),
+        "pending": len(report.of(Standing.PENDING)),
+        "orphaned": len(report.of(Standing.ORPHAN)),
+        "in sync": report.unchanged,
+        "unmanaged": len(report.unmanaged),
+        "ignored": report.ignored_differences,
+    }
+    return nonzero(counts) or "no resources"
 
 
 def ignored_head(report: DriftReport) -> str:
