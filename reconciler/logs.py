@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
-from reconciler.terminal import harmless, shown_json
+from reconciler.terminal import display_json, sanitize
 
 
 class Format(StrEnum):
@@ -93,7 +93,7 @@ def _structlog() -> Any:
     last: list[Any] = (
         [_on_one_line, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if console
-        else [structlog.processors.JSONRenderer(serializer=shown_json)]
+        else [structlog.processors.JSONRenderer(serializer=display_json)]
     )
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
@@ -125,4 +125,4 @@ def _mask(key: str, value: object) -> object:
 
 def _on_one_line(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Keep what others wrote from moving a terminal's cursor, or beginning a line of its own."""
-    return {key: harmless(value) if isinstance(value, str) else value for key, value in line.items()}
+    return {key: sanitize(value) if isinstance(value, str) else value for key, value in line.items()}

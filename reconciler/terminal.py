@@ -31,7 +31,7 @@ _ASKING: list[Callable[[], None]] = []
 _ENTER, _ERASE, _ERASE_ALL, _INTERRUPT, _END = b"\r\n", b"\x7f\x08", b"\x15", b"\x03", b"\x04"
 
 
-class NobodyAnswers(Exception):
+class NoAnswer(Exception):
     """There is no terminal, or no answer came; the message says which, as part of a sentence."""
 
 
@@ -73,19 +73,19 @@ def _terminal() -> Iterator[int]:
             stack.callback(os.close, handle)
         except OSError:
             if sys.stdin is None or not sys.stdin.isatty():
-                raise NobodyAnswers("there is no terminal") from None
+                raise NoAnswer("there is no terminal") from None
             handle = sys.stdin.fileno()
         try:
             # Changing the terminal from the background would stop the whole process until it is brought to the foreground.
             if os.tcgetpgrp(handle) != os.getpgrp():
-                raise NobodyAnswers("the process is in the background of its terminal")
+                raise NoAnswer("the process is in the background of its terminal")
             before = termios.tcgetattr(handle)
             ours = termios.tcgetattr(handle)
             # Keys come one by one and Ctrl-C as a key: the signal would reach the main thread and leave this one waiting for a line.
             ours[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
             termios.tcsetattr(handle, termios.TCSAFLUSH, ours)
         except (OSError, termios.error):
-            raise NobodyAnswers("there is no terminal") from None
+            raise NoAnswer("there is no terminal") from None
         restore = partial(termios.tcsetattr, handle, termios.TCSAFLUSH, before)
         # Cleared only after the restore, so that a process that ends meanwhile restores too.
         stack.callback(_ASKING.clear)
@@ -110,12 +110,12 @@ def _line(handle: int, until: float) -> str:
         key = os.read(handle, 1) if ready else b""
         if not ready:
             os.write(handle, b"\n")
-            raise NobodyAnswers("no answer came")
+            raise NoAnswer("no answer came")
         if not key or key in _END:
-            raise NobodyAnswers("the terminal was closed")
+            raise NoAnswer("the terminal was closed")
         if key in _INTERRUPT:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            raise NobodyAnswers("the question was interrupted")
+            raise NoAnswer("the question was interrupted")
         if key in _ENTER:
             return typed
         if key in _ERASE:
@@ -130,24 +130,24 @@ _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud
 """Characters that JSON leaves unescaped and that a terminal or an editor interprets or cannot show."""
 
 
-def harmless(text: str) -> str:
+def sanitize(text: str) -> str:
     """Return text on one line, with everything that is not printable escaped."""
     return text if text.isascii() and text.isprintable() else "".join(_harmless(char) for char in text)
 
 
-def harmless_lines(text: str) -> str:
+def sanitize_lines(text: str) -> str:
     """Return text of several lines with everything unprintable escaped."""
-    return "\n".join(harmless(line) for line in text.split("\n"))
+    return "\n".join(sanitize(line) for line in text.split("\n"))
 
 
-def harmless_json(text: str) -> str:
+def sanitize_json(text: str) -> str:
     """Return equivalent JSON with invisible and control characters as JSON escapes."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def shown_json(value: object, **options: Any) -> str:
+def display_json(value: object, **options: Any) -> str:
     """Return a value as JSON that is safe to show; ``options`` are those of ``json.dumps``."""
-    return harmless_json(json.dumps(value, ensure_ascii=False, **options))
+    return sanitize_json(json.dumps(value, ensure_ascii=False, **options))
 
 
 def _harmless(char: str) -> str:
@@ -158,12 +158,12 @@ def _harmless(char: str) -> str:
     return f"\\u{ord(char):04x}" if unicodedata.category(char).startswith(("C", "Zl", "Zp")) else char
 
 
-def whole(value: object) -> object:
+def without_surrogates(value: object) -> object:
     """Return a JSON value without lone surrogates, which JSON can contain and no file or terminal accepts."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {whole(key): whole(item) for key, item in value.items()}
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return [without_surrogates(item) for item in value]
     return value

@@ -63,7 +63,7 @@ def connect(
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.limiter import OURS
     from reconciler.aws.overview import read_quotas
-    from reconciler.aws.secret_stores import Courier
+    from reconciler.aws.secret_stores import SecretPublisher
     from reconciler.aws.session import open_client, open_session
 
     if target.region not in HOME_REGIONS:
@@ -133,7 +133,7 @@ def connect(
 
         gateway = gateway_of(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
-        courier = Courier(
+        courier = SecretPublisher(
             gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep
         )
         stack.callback(courier.close)

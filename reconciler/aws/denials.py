@@ -38,7 +38,7 @@ def denied(error: AwsError) -> str:
     return _explained(error)
 
 
-def joined(errors: Sequence[AwsError]) -> AwsError:
+def join_errors(errors: Sequence[AwsError]) -> AwsError:
     """Return one error for several, naming every missing permission; the first keeps its code and request id."""
     first = errors[0]
     texts = dict.fromkeys(_explained(error) for error in errors)

@@ -17,10 +17,10 @@ from botocore.parsers import ResponseParserError
 
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
-from reconciler.aws.session import CredentialsUnavailable, NoCode, Wanted
+from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
 """Everything that botocore raises for a call that failed."""
@@ -110,7 +110,7 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
     return AwsError(message, operation=operation, code=code, retryable=retryable)
 
 
-def _refused(said: AwsError, wanted: Wanted) -> str:
+def _refused(said: AwsError, wanted: CredentialRequest) -> str:
     """Return the message for a service that refused to issue credentials."""
     quoted = _said(said.code, str(said))
     if said.operation == "AssumeRoleWithWebIdentity":
@@ -135,7 +135,7 @@ def _refused(said: AwsError, wanted: Wanted) -> str:
     return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(wanted)}"
 
 
-def _sign_in(wanted: Wanted) -> str:
+def _sign_in(wanted: CredentialRequest) -> str:
     if not wanted.sign_on:
         return _SIGN_IN
     profile = "" if wanted.sign_on == "default" else f" --profile {shlex.quote(wanted.sign_on)}"
@@ -147,8 +147,8 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
     details = _mapping(response.get("Error"))
     metadata = _mapping(response.get("ResponseMetadata"))
     status = _int(metadata.get("HTTPStatusCode"))
-    code = harmless(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
-    request_id = harmless(str(metadata.get("RequestId") or ""))
+    code = sanitize(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
+    request_id = sanitize(str(metadata.get("RequestId") or ""))
     # The service model calls the message exceptionMessage; botocore looks for message alone.
     text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
     if code.isdigit():
@@ -313,7 +313,7 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 
 def _shorten(text: str) -> str:
-    text = harmless(text)
+    text = sanitize(text)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.errors import AwsError
-from reconciler.model.lock import Holder, from_json, to_json
+from reconciler.model.lock import LockHolder, from_json, to_json
 from reconciler.model.target import S3Lock, Target
 
 _TRIES = 4
@@ -21,7 +21,7 @@ _MISSING = frozenset({"NoSuchKey", "404"})
 _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 
-class S3Door:
+class S3LockBackend:
     """The object at a bucket and key. A token is the object's ETag."""
 
     def __init__(self, lock: S3Lock, target: Target, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -31,7 +31,7 @@ class S3Door:
         self._sleep = sleep
         self._made: Any = None  # botocore builds its clients at run time
 
-    def read(self) -> tuple[Holder | None, str]:
+    def read(self) -> tuple[LockHolder | None, str]:
         """Return its current or last holder, and the token of that state. Raises ``AwsError``."""
         data, token = self._object()
         if data is None:
@@ -44,7 +44,7 @@ class S3Door:
                 operation="GetObject",
             ) from None
 
-    def write(self, holder: Holder, token: str) -> str | None:
+    def write(self, holder: LockHolder, token: str) -> str | None:
         """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
         body = json.dumps(to_json(holder), indent=1).encode() + b"\n"
         condition = {"IfMatch": token} if token else {"IfNoneMatch": "*"}
@@ -62,7 +62,7 @@ class S3Door:
                 return str(answer["ETag"])
         raise AssertionError("the last try returns or raises")
 
-    def force(self, holder: Holder) -> None:
+    def force(self, holder: LockHolder) -> None:
         """Overwrite the lock, whatever its state. Raises ``AwsError``."""
         _, token = self._object()
         self.write(holder, token)

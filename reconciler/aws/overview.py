@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import DENIED_CODES, joined, unreadable
+from reconciler.aws.denials import DENIED_CODES, join_errors, unreadable
 from reconciler.aws.reader import Item, read_streams, whole_list
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
@@ -40,15 +40,15 @@ def read_overview(
         streams, applied = looking.result(), asking.result()
     failures = [one for one in (*found.values(), streams) if isinstance(one, AwsError)]
     if failures:
-        raise joined(failures)
+        raise join_errors(failures)
     notes = (
         [f"applied quotas are unknown ({applied.why_not}); documented defaults are shown"] if applied.why_not else []
     )
     if isinstance(streams, str):
         notes.insert(0, f"live channels are unknown: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
-    on_air = _broadcasts(streams, found[CHANNEL.name], stack) if isinstance(streams, Mapping) else None
-    return Overview(name, account_id, region, counts, on_air, _used(counts, streams, applied), tuple(notes))
+    live_channels = _broadcasts(streams, found[CHANNEL.name], stack) if isinstance(streams, Mapping) else None
+    return Overview(name, account_id, region, counts, live_channels, _used(counts, streams, applied), tuple(notes))
 
 
 def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:

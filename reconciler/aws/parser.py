@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory, RestJSONParser
 
-from reconciler.terminal import whole
+from reconciler.terminal import without_surrogates
 
 
 class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botocore has no types
@@ -78,7 +78,7 @@ def _read(body: bytes) -> Any:
     answer = json.loads(body)
     # Lone surrogates are written as escapes, or as bytes that begin with 0xED, which few texts have. Searching for one byte costs almost nothing.
     doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
-    return whole(answer) if doubtful else answer
+    return without_surrogates(answer) if doubtful else answer
 
 
 def _holds_object(body: bytes) -> bool:

@@ -34,7 +34,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import denied, joined, unreadable
+from reconciler.aws.denials import denied, join_errors, unreadable
 from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
@@ -342,7 +342,7 @@ class _Reading:
                     failures.append(error)
                     self._stop.set()
         if failures or (denied and len(denied) == len(listings)):
-            raise joined(failures or denied)
+            raise join_errors(failures or denied)
         self._gather_stream_keys(channels, found[STREAM_KEY.name], closed)
         return {
             kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
@@ -355,7 +355,7 @@ class _Reading:
         except AwsError as error:
             reason = unreadable(STREAM_KEY, error, needed=True)
             if reason is None:
-                raise joined([error]) from None
+                raise join_errors([error]) from None
             closed[STREAM_KEY.name] = reason
             found.clear()
 

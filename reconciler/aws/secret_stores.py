@@ -134,7 +134,7 @@ class Source(Protocol):
         """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
 
 
-class Courier:
+class SecretPublisher:
     """Publishes stream key values of one target. ``sandbox`` is the file that stands for the stores of a sandbox, ``None`` for AWS."""
 
     def __init__(

@@ -66,7 +66,7 @@ class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botoc
 
     fmt = "the credentials are unavailable"
 
-    def __init__(self, cause: Exception, wanted: Wanted) -> None:
+    def __init__(self, cause: Exception, wanted: CredentialRequest) -> None:
         super().__init__()
         self.cause = cause
         self.wanted = wanted
@@ -78,7 +78,7 @@ class NoCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
     fmt = "{why}"
 
 
-class Wanted(NamedTuple):
+class CredentialRequest(NamedTuple):
     """What credentials are to be, as the profile or the environment says.
 
     ``role`` is theirs, ``mfa`` the device whose code it takes; ``sign_on`` is the profile to sign in with, and ``session`` what it signs in to.
@@ -99,7 +99,7 @@ def open_session(target: Target, endpoint_url: str | None) -> Session:
         session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
     else:
         session = _new_session(target, profile=target.profile)
-        chain = _guarded(lambda: session.get_component("credential_provider"), Wanted())
+        chain = _guarded(lambda: session.get_component("credential_provider"), CredentialRequest())
         session.register_component("credential_provider", _GuardedProviders(chain, session))
         if target.role_arn is not None:
             credentials = _assumed(session, target, endpoint_url)
@@ -175,7 +175,7 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     fetcher = AssumeRoleCredentialFetcher(create, source_credentials, target.role_arn, extra_args=extra)
     return _Guarded(
         DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role"),
-        Wanted(role=str(target.role_arn)),
+        CredentialRequest(role=str(target.role_arn)),
     )
 
 
@@ -190,7 +190,7 @@ class _Given:
         return self._credentials
 
 
-class _Around:
+class _CredentialWrapper:
     """Credentials as botocore takes them, around others: everything is theirs but what a subclass does in its own way."""
 
     def __init__(self, credentials: Any) -> None:
@@ -200,10 +200,10 @@ class _Around:
         return getattr(self._credentials, name)
 
 
-class _Guarded(_Around):
+class _Guarded(_CredentialWrapper):
     """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
 
-    def __init__(self, credentials: Any, wanted: Wanted) -> None:
+    def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
         self._wanted = wanted
 
@@ -239,13 +239,13 @@ class _GuardedProviders:
         return found
 
 
-def _wanted(session: Any) -> Wanted:
+def _wanted(session: Any) -> CredentialRequest:
     """Return what the profile asks for, its source profiles included; a profile that cannot be read is its provider's to complain of."""
     try:
         profiles: Mapping[str, Mapping[str, object]] = session.full_config.get("profiles", {})
         name = str(session.profile or "default")
     except boto.BotoCoreError:
-        return Wanted()
+        return CredentialRequest()
     role = str(profiles.get(name, {}).get("role_arn") or os.environ.get("AWS_ROLE_ARN") or "")
     mfa, seen = "", set[str]()
     while name not in seen:
@@ -253,13 +253,13 @@ def _wanted(session: Any) -> Wanted:
         profile = profiles.get(name, {})
         if "role_arn" not in profile:
             session_name = str(profile.get("sso_session") or profile.get("sso_start_url") or "")
-            return Wanted(role, mfa, name if session_name else "", session_name)
+            return CredentialRequest(role, mfa, name if session_name else "", session_name)
         mfa = mfa or str(profile.get("mfa_serial") or "")
         name = str(profile.get("source_profile") or "")
-    return Wanted(role, mfa)
+    return CredentialRequest(role, mfa)
 
 
-def _guarded(get: Callable[[], Any], wanted: Wanted) -> Any:
+def _guarded(get: Callable[[], Any], wanted: CredentialRequest) -> Any:
     try:
         return get()
     except (CredentialsUnavailable, boto.NoCredentialsError):
@@ -271,11 +271,11 @@ def _guarded(get: Callable[[], Any], wanted: Wanted) -> Any:
 def _code(question: str) -> str:
     try:
         return terminal.ask_for_digits("".join(char for char in question if char.isprintable()), _DIGITS)
-    except terminal.NobodyAnswers as error:
+    except terminal.NoAnswer as error:
         raise NoCode(why=str(error)) from None
 
 
-def _asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
+def _asked_once(credentials: Any, profile: str, wanted: CredentialRequest) -> Any:
     """Return the credentials that all sessions of a profile share: these, or those that an earlier session brought."""
     with _LOCK:
         found = _SHARED.get(profile)
@@ -284,10 +284,10 @@ def _asked_once(credentials: Any, profile: str, wanted: Wanted) -> Any:
         return found
 
 
-class _AskedOnce(_Around):
+class _AskedOnce(_CredentialWrapper):
     """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
 
-    def __init__(self, credentials: Any, wanted: Wanted) -> None:
+    def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
         self._wanted = wanted
         self._turn = threading.Lock()
@@ -310,7 +310,7 @@ class _AskedOnce(_Around):
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
 
-class _InTurn(_Around):
+class _InTurn(_CredentialWrapper):
     """Credentials of a sign-on: the first to renew goes alone."""
 
     def __init__(self, credentials: Any, session: str) -> None:

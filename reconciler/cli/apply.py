@@ -53,12 +53,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
-    from reconciler.cli.approval import told
+    from reconciler.cli.approval import json_output
     from reconciler.logs import configure
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
-    with told(args):
+    with json_output(args):
         return _apply(args, context)
 
 
@@ -79,7 +79,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     import sys
     from pathlib import Path
 
-    from reconciler.cli.approval import locked, must_be_able_to_ask, show_ask_run
+    from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
     from reconciler.git.clone import head_commit
@@ -89,16 +89,16 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     options = plan_options_of(args)
     project, targets = project_of(context)
     desired = load_desired_states(project, targets)
-    must_be_able_to_ask(args)
+    check_can_prompt(args)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(locked(args, targets))
+        lost = stack.enter_context(hold_locks(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(survey_targets(project, targets, options, desired=desired, progress=progress))
         check_globs(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
         work = [(survey.plan, survey) for survey in surveys]
-        return show_ask_run(plan, work, project, args, context, lost=lost)
+        return approve_and_run(plan, work, project, args, context, lost=lost)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
@@ -107,7 +107,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from reconciler.cli.approval import locked, must_be_able_to_ask, show_ask_run
+    from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
     from reconciler.git.clone import require_current
@@ -145,12 +145,12 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     check_project(plan, project)
     if args.require_commit:
         require_current(plan, Path(project.root), args.base)
-    must_be_able_to_ask(args)
+    check_can_prompt(args)
     wanted = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in wanted)
     desired = load_desired_states(project, targets)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(locked(args, targets))
+        lost = stack.enter_context(hold_locks(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
                 survey_targets(project, targets, plan.options, desired=desired, progress=progress)
@@ -173,6 +173,6 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
                 with_retention_from(plan, datetime.now(UTC)), surveys, project.guardrails
             )
         ]
-        return show_ask_run(
+        return approve_and_run(
             plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(path, plan)
         )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json
-from reconciler.cli.options import Context, outlasted
+from reconciler.cli.options import Context, tolerate_output_errors
 from reconciler.cli.plan import refusals, show_duration, show_plan, tell
 from reconciler.cli.progress import watcher
 from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
@@ -21,7 +21,7 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
 from reconciler.report.text import Paint, ansi, plain, render_result
-from reconciler.terminal import harmless_lines, shown_json
+from reconciler.terminal import display_json, sanitize_lines
 from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.progress import interruptible
@@ -32,7 +32,7 @@ _STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to 
 
 
 @contextmanager
-def told(args: argparse.Namespace) -> Iterator[None]:
+def json_output(args: argparse.Namespace) -> Iterator[None]:
     """With ``--format json``, print the format's version first, and the reason last if the run ends without a result."""
     if args.format != "json":
         yield
@@ -55,7 +55,7 @@ def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
         _line({"type": sort, "code": word, "message": message, "exitCode": int(code)})
 
 
-def must_be_able_to_ask(args: argparse.Namespace) -> None:
+def check_can_prompt(args: argparse.Namespace) -> None:
     """Raise ``PlanRefused`` if approval is needed and cannot be asked for."""
     if args.auto_approve:
         return
@@ -66,14 +66,14 @@ def must_be_able_to_ask(args: argparse.Namespace) -> None:
         raise PlanRefused(f"cannot prompt for approval: no terminal. Use --auto-approve{saved}")
 
 
-def locked(
+def hold_locks(
     args: argparse.Namespace, targets: tuple[Target, ...], command: str = "apply"
 ) -> AbstractContextManager[Mapping[str, threading.Event]]:
     """Hold the locks of these targets from before they are read until the report is printed. Raises ``LockHeld``."""
     return lock_targets(targets, command, timeout=args.lock_timeout, notify=_warn)
 
 
-def show_ask_run(
+def approve_and_run(
     plan: Plan,
     work: PlannedTargets,
     project: Project,
@@ -112,7 +112,7 @@ def show_ask_run(
     if before_first_call:
         before_first_call()
     try:
-        with outlasted() as failures, interruptible(_STOPPING) as stop:
+        with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             results = apply_plans(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
@@ -128,7 +128,7 @@ def show_ask_run(
 
 def _warn(text: str) -> None:
     with suppress(OSError):
-        sys.stderr.write(f"{harmless_lines(text)}\n")
+        sys.stderr.write(f"{sanitize_lines(text)}\n")
         sys.stderr.flush()
 
 
@@ -208,5 +208,5 @@ def _counts(result: ApplyResult) -> dict[str, object]:
 
 
 def _line(content: dict[str, object]) -> None:
-    sys.stdout.write(shown_json(content) + "\n")
+    sys.stdout.write(display_json(content) + "\n")
     sys.stdout.flush()

@@ -208,7 +208,7 @@ def _notify(
     link: str,
 ) -> None:
     """Notify every receiver of what is new to it. A delivery failure is printed and does not change the exit code."""
-    from reconciler.terminal import harmless_lines
+    from reconciler.terminal import sanitize_lines
     from reconciler.workflow.notifications import UnreadableTarget, notify, open_notification_file, reading_of
 
     found = {report.name: report for report in reports}
@@ -222,10 +222,10 @@ def _notify(
         with open_notification_file(state, project.stack) as memory:
             tellings = notify(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
     except UsageError as error:
-        sys.stderr.write(f"no notifications were sent: {harmless_lines(str(error))}\n")
+        sys.stderr.write(f"no notifications were sent: {sanitize_lines(str(error))}\n")
         return
     for telling in tellings:
-        sys.stderr.write(f"{harmless_lines(str(telling))}\n")
+        sys.stderr.write(f"{sanitize_lines(str(telling))}\n")
 
 
 def _measure(
@@ -258,10 +258,10 @@ def _show(
     view = args.format
     if view == "json":
         from reconciler.drift.codec import drift_json
-        from reconciler.terminal import shown_json
+        from reconciler.terminal import display_json
 
         content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
-        sys.stdout.write(shown_json(content, indent=2) + "\n")
+        sys.stdout.write(display_json(content, indent=2) + "\n")
     elif view == "markdown":
         from reconciler.report import markdown
 

@@ -36,15 +36,15 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from reconciler.logs import configure
-    from reconciler.plan.iam import Place, Wishes, apply_policy, plan_policy
+    from reconciler.plan.iam import PolicyOptions, PolicyTarget, apply_policy, plan_policy
     from reconciler.workflow.load import load_desired_states
 
     context = context_of(args)
     configure(context.log_format, context.verbosity)
     project, targets = project_of(context)
     desired = load_desired_states(project, targets)
-    places = [Place(target, desired[target.name]) for target in targets]
-    wishes = Wishes(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
+    places = [PolicyTarget(target, desired[target.name]) for target in targets]
+    wishes = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
     policy = plan_policy(places, wishes) if args.purpose == "plan" else apply_policy(places, wishes)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):

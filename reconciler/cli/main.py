@@ -154,9 +154,9 @@ def _silence_stdout() -> None:
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    from reconciler.terminal import harmless_lines
+    from reconciler.terminal import sanitize_lines
 
-    text = harmless_lines(str(error))
+    text = sanitize_lines(str(error))
     _say(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 

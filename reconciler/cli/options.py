@@ -349,7 +349,7 @@ def silence(stream: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def outlasted() -> Iterator[list[OSError]]:
+def tolerate_output_errors() -> Iterator[list[OSError]]:
     """Keep failures of stdout and stderr from raising; yields the failures."""
     failures: list[OSError] = []
     before = sys.stdout, sys.stderr

@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
     from reconciler.plan.codec import dumps
-    from reconciler.terminal import harmless_lines
+    from reconciler.terminal import sanitize_lines
 
     context = context_of(args)
     made = make_plan(args, context)
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise failures[0]
     refused = refusals(plan, made.project.guardrails, args, made.remembered)
     for message in refused:
-        sys.stderr.write(f"{harmless_lines(message)}\n")
+        sys.stderr.write(f"{sanitize_lines(message)}\n")
     if refused:
         return ExitCode.REFUSED
     changes = any(not target.is_empty for target in plan.targets)
@@ -207,18 +207,18 @@ def refusals_of(
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings about the spec to stderr, each once."""
-    from reconciler.terminal import harmless
+    from reconciler.terminal import sanitize
 
     for warning in dict.fromkeys(warnings):
-        sys.stderr.write(f"warning: {harmless(warning)}\n")
+        sys.stderr.write(f"warning: {sanitize(warning)}\n")
 
 
 def tell(notes: Iterable[str]) -> None:
     """Write notes about the last apply to stderr."""
-    from reconciler.terminal import harmless
+    from reconciler.terminal import sanitize
 
     for note in notes:
-        sys.stderr.write(f"note: {harmless(note)}\n")
+        sys.stderr.write(f"note: {sanitize(note)}\n")
 
 
 def write_new(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.plan import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import duration_words
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -109,11 +109,11 @@ class Waits:
         if not isinstance(event, StepWaiting):
             return None
         if event.operation == "ListStreams":
-            return harmless(f"{event.address}: {event.why}; at most {duration_words(event.seconds)}")
+            return sanitize(f"{event.address}: {event.why}; at most {duration_words(event.seconds)}")
         before = self._lasted.get(event.step, 0.0)
         self._lasted[event.step] = before + event.seconds
         return (
-            harmless(f"{event.address}: {event.operation}: {event.why}")
+            sanitize(f"{event.address}: {event.operation}: {event.why}")
             if before < _LONG_WAIT_SECONDS <= self._lasted[event.step]
             else None
         )
@@ -185,7 +185,7 @@ class Lines:
         """Return the line of one outcome."""
         word, tone = _MARKS[outcome.result]
         said = f": {outcome.message}" if outcome.message else ""
-        return f"  {paint(word, tone)}  {harmless(f'{outcome.verb.value} {outcome.address}{said}')}"
+        return f"  {paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{said}')}"
 
 
 class Bar:

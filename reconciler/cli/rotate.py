@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli import approval
 
     # A rotation is an apply without guardrail overrides.
-    with approval.told(args):
+    with approval.json_output(args):
         return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
 
 
@@ -84,17 +84,17 @@ def _rotate(args: argparse.Namespace) -> int:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
         file = _file(context.directory / args.to_file)
-    approval.must_be_able_to_ask(args)
+    approval.check_can_prompt(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(approval.locked(args, targets, "rotate"))
+        lost = stack.enter_context(approval.hold_locks(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
                 survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
             )
         surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
         plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
-        return approval.show_ask_run(
+        return approval.approve_and_run(
             plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
         )
 

@@ -212,11 +212,11 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 def _report(snapshot: Snapshot) -> int:
     from reconciler.controller.state import RunStatus
-    from reconciler.terminal import harmless, harmless_lines
+    from reconciler.terminal import sanitize, sanitize_lines
 
     repository = snapshot.repository
     if repository.trouble is not None:
-        sys.stderr.write(f"{harmless_lines(repository.message)}\n")
+        sys.stderr.write(f"{sanitize_lines(repository.message)}\n")
     if repository.commit:
         sys.stdout.write(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n")
     statuses = set()
@@ -230,7 +230,7 @@ def _report(snapshot: Snapshot) -> int:
             f"{name}: {one.status.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n"
         )
         if one.message:
-            sys.stdout.write("".join(f"  {harmless(line)}\n" for line in one.message.splitlines()))
+            sys.stdout.write("".join(f"  {sanitize(line)}\n" for line in one.message.splitlines()))
     if repository.trouble is not None or statuses & {RunStatus.FAILED, RunStatus.BAD_SPEC}:
         return ExitCode.ERROR
     order = {

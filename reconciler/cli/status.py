@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
         raise failure
     if args.format == "json":
         from reconciler.report.status import status_json
-        from reconciler.terminal import shown_json
+        from reconciler.terminal import display_json
 
-        sys.stdout.write(shown_json(status_json(project.stack, found), indent=2) + "\n")
+        sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
     else:
         from reconciler.report.status import render_status
         from reconciler.report.text import ansi, plain

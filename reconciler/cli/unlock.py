@@ -10,7 +10,7 @@ from reconciler.cli.options import Subparsers, context_of, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
-    from reconciler.model.lock import Holder
+    from reconciler.model.lock import LockHolder
     from reconciler.workflow.locks import LockBackend
 
 
@@ -52,7 +52,7 @@ def _release(name: str, door: LockBackend, *, force: bool) -> bool:
     from dataclasses import replace
 
     from reconciler.errors import AwsError, UsageError
-    from reconciler.model.lock import moment
+    from reconciler.model.lock import format_time
     from reconciler.workflow.locks import is_gone, new_holder
 
     try:
@@ -65,7 +65,7 @@ def _release(name: str, door: LockBackend, *, force: bool) -> bool:
     if holder is None or holder.released:
         return _said(name, door, "is free")
     if not holder.held_at(time.time()):
-        end = f"expired at {moment(holder.expires)}"
+        end = f"expired at {format_time(holder.expires)}"
     elif is_gone(holder):
         end = "was held by a process that no longer runs"
     elif force or _agreed(name, door, holder):
@@ -78,10 +78,12 @@ def _release(name: str, door: LockBackend, *, force: bool) -> bool:
     return _said(name, door, f"{end}; released")
 
 
-def _agreed(name: str, door: LockBackend, holder: Holder) -> bool:
-    from reconciler.model.lock import moment
+def _agreed(name: str, door: LockBackend, holder: LockHolder) -> bool:
+    from reconciler.model.lock import format_time
 
-    sys.stderr.write(f"{name}: {door.where} is held by {holder}; expires at {moment(holder.expires)} unless renewed\n")
+    sys.stderr.write(
+        f"{name}: {door.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
+    )
     if not sys.stdin.isatty():
         sys.stderr.write(
             "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n"

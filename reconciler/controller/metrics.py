@@ -16,7 +16,7 @@ from reconciler import __version__
 from reconciler.aws.limiter import is_throttle
 from reconciler.controller.controller import Observer, Snapshot
 from reconciler.controller.state import FAILURES, RepositoryState, Run, RunStatus
-from reconciler.drift.report import Standing
+from reconciler.drift.report import DriftStatus
 from reconciler.errors import AwsError
 from reconciler.git.git import Trouble
 from reconciler.report import metrics as names
@@ -164,7 +164,7 @@ def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     )
     yield _family(
         names.RESOURCES,
-        {(*at, standing): count for at, run in last_reads.items() for standing, count in _standings(run).items()},
+        {(*at, status): count for at, run in last_reads.items() for status, count in _statuses(run).items()},
     )
     yield _family(
         STATUS, {(*at, each.value): run.status is each for at, run in last_runs.items() for each in RunStatus}
@@ -172,10 +172,10 @@ def _targets(snapshot: Snapshot) -> Iterable[Metric]:
     yield _family(MODE, {(*at, snapshot.modes[at[1]].value): 1 for at in all_states})
 
 
-def _standings(run: Run) -> Mapping[str, int]:
+def _statuses(run: Run) -> Mapping[str, int]:
     return {
         names.UNCHANGED: run.unchanged,
-        **{standing.value: run.counts.get(standing, 0) for standing in Standing},
+        **{status.value: run.counts.get(status, 0) for status in DriftStatus},
         names.UNMANAGED: run.unmanaged,
     }
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Run, RunStatus, TargetState
 from reconciler.controller.store import DAY, Store
-from reconciler.drift.report import Standing
+from reconciler.drift.report import DriftStatus
 from reconciler.git.git import without_credentials
 from reconciler.report import html
 from reconciler.report.words import TITLES, plural
@@ -59,7 +59,7 @@ def status(state: TargetState) -> str:
     return STATUSES[state.last_run.status] if state.last_run else "unknown"
 
 
-def moment(at: float) -> str:
+def time_tag(at: float) -> str:
     """Return a time, in seconds since the epoch, as ``2026-05-04 10:20:30 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -74,10 +74,10 @@ def duration(seconds: float) -> str:
 
 
 def _found(run: Run) -> list[tuple[str, str, int]]:
-    """Return class, words and count of each standing; of those that nobody needs to see at zero, only what is there."""
-    always = (Standing.DRIFT, Standing.MISSING, Standing.PENDING)
-    counts = [(standing, title.lower(), run.counts.get(standing, 0)) for standing, title in TITLES.items()]
-    return [(standing.value, word, count) for standing, word, count in counts if count or standing in always]
+    """Return class, words and count of each status; of those that nobody needs to see at zero, only what is there."""
+    always = (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.PENDING)
+    counts = [(status, title.lower(), run.counts.get(status, 0)) for status, title in TITLES.items()]
+    return [(status.value, word, count) for status, word, count in counts if count or status in always]
 
 
 def _viewers(run: Run) -> int:
@@ -96,7 +96,7 @@ _PAGES.filters.update(
     duration=duration,
     found=_found,
     link=_link,
-    moment=moment,
+    moment=time_tag,
     viewers=_viewers,
     without_credentials=without_credentials,
 )
@@ -214,8 +214,8 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
         history=_history(name, snapshot.now, store, days=_PAGE_DAYS, steps=_PAGE_STEPS),
-        days=[moment(snapshot.now - ago * DAY)[5:10] for ago in range(_PAGE_DAYS, -1, -1)],
-        findings=[finding for standing in TITLES for finding in found if finding.standing is standing],
+        days=[time_tag(snapshot.now - ago * DAY)[5:10] for ago in range(_PAGE_DAYS, -1, -1)],
+        findings=[finding for status in TITLES for finding in found if finding.status is status],
         runs=list(store.runs(name, _RUNS)),
     )
 
@@ -233,7 +233,7 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
         return None
     one, result = found
     if result is not None:
-        extra = {"Started": moment(one.started), "Commit": one.commit, "Plan": one.plan_id}
+        extra = {"Started": time_tag(one.started), "Commit": one.commit, "Plan": one.plan_id}
         return html.render_result(result, extra=extra)
     word = one.status.value.replace("-", " ")
     return _PAGES.get_template("run.html").render(title=f"{name}: {word}", run=one, status=word)

@@ -23,7 +23,7 @@ from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
 from reconciler.controller.state import Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
-from reconciler.drift.changes import NOTHING, Known
+from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
@@ -32,7 +32,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import Allowances, check
-from reconciler.plan.plan import ApplyResult, OnAir, PlanOptions, Result, TargetPlan
+from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.report.words import plural
 from reconciler.workflow.drift import drift_report, expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
@@ -129,7 +129,7 @@ def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         run,
         status=RunStatus.FAILED if report.unread else status,
         message="\n".join(report.unread),
-        counts=Counter(finding.standing for finding in report.findings),
+        counts=Counter(finding.status for finding in report.findings),
         findings=report.findings,
         report=report,
         managed=report.managed,
@@ -232,7 +232,7 @@ def _shortened(lines: list[str]) -> str:
     return "\n".join(lines[:_MESSAGE_LINES] + more)
 
 
-def _live_channels(survey: Survey) -> tuple[OnAir, ...]:
+def _live_channels(survey: Survey) -> tuple[LiveChannel, ...]:
     """Return the stack's live channels, the most watched first."""
     ours = {
         channel.arn: Address(channel.kind, channel.tags.get(ID, channel.name))
@@ -244,7 +244,7 @@ def _live_channels(survey: Survey) -> tuple[OnAir, ...]:
     if not ours:
         return ()
     found = [
-        OnAir(ours[arn], arn, stream.started_at, stream.viewers, stream.health)
+        LiveChannel(ours[arn], arn, stream.started_at, stream.viewers, stream.health)
         for arn, stream in read_streams(survey.connection.gateway).items()
         if arn in ours
     ]
@@ -269,12 +269,12 @@ class _StoredNotifications:
         self._store = store
         self._stack = stack
 
-    def known(self, channel: str, target: str, /) -> Known:
+    def known(self, channel: str, target: str, /) -> KnownFindings:
         """Return what the receiver was last notified of."""
         text = self._store.note(self._key(channel, target))
-        return Known.from_json(json.loads(text)) if text else NOTHING
+        return KnownFindings.from_json(json.loads(text)) if text else NOTHING
 
-    def keep(self, channel: str, target: str, known: Known, /) -> None:
+    def keep(self, channel: str, target: str, known: KnownFindings, /) -> None:
         """Keep what the receiver was just notified of. Raises ``OSError``."""
         try:
             self._store.write_note(self._key(channel, target), json.dumps(known.to_json()))

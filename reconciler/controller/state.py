@@ -12,12 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import freeze, thaw
-from reconciler.plan.plan import ApplyResult, OnAir, Outcome, Plan, Result, StepOutcome, Verb
+from reconciler.plan.plan import ApplyResult, LiveChannel, Outcome, Plan, Result, StepOutcome, Verb
 
 
 class Mode(StrEnum):
@@ -63,7 +63,7 @@ class Run:
     plan_id: str = ""
     account_id: str = ""
     region: str = ""
-    counts: Mapping[Standing, int] = field(default_factory=dict)
+    counts: Mapping[DriftStatus, int] = field(default_factory=dict)
     managed: int = 0
     unchanged: int = 0
     unmanaged: int = 0
@@ -75,7 +75,7 @@ class Run:
     stack: str = ""
     account_read: bool = True
     """Whether the account was read; without it, the counts mean nothing."""
-    live_channels: tuple[OnAir, ...] = ()
+    live_channels: tuple[LiveChannel, ...] = ()
     findings: tuple[Finding, ...] = ()
     plan: Plan | None = None
     result: ApplyResult | None = None
@@ -84,12 +84,14 @@ class Run:
     @property
     def drifted(self) -> int:
         """The number of resources that are modified outside, missing, or duplicate."""
-        return sum(self.counts.get(standing, 0) for standing in (Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE))
+        return sum(
+            self.counts.get(status, 0) for status in (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.DUPLICATE)
+        )
 
     @property
     def pending(self) -> int:
         """The number of resources with changes that were not applied yet."""
-        return self.counts.get(Standing.PENDING, 0)
+        return self.counts.get(DriftStatus.PENDING, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,11 @@ def detail_json(run: Run) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[OnAir, ...]]:
+def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]]:
     """Return findings and live channels from their JSON."""
     content = json.loads(text)
     return tuple(map(_read_finding, content["findings"])), tuple(
-        OnAir(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["liveChannels"]
+        LiveChannel(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["liveChannels"]
     )
 
 
@@ -198,7 +200,7 @@ def read_result(target: str, text: str) -> ApplyResult:
 def _finding(finding: Finding) -> Mapping[str, object]:
     return {
         "address": str(finding.address),
-        "standing": finding.standing.value,
+        "status": finding.status.value,
         "explanation": finding.explanation,
         "arn": finding.arn,
         "changes": [
@@ -215,7 +217,7 @@ def _read_finding(content: Mapping[str, Any]) -> Finding:
     )
     return Finding(
         Address.parse(content["address"]),
-        Standing(content["standing"]),
+        DriftStatus(content["status"]),
         content["explanation"],
         content["arn"],
         changes,

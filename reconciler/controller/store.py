@@ -25,7 +25,7 @@ from reconciler.controller.state import (
     read_result,
     result_json,
 )
-from reconciler.drift.report import Standing
+from reconciler.drift.report import DriftStatus
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import dumps, from_json
 from reconciler.plan.plan import ApplyResult, Plan
@@ -149,7 +149,7 @@ class Store:
         """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run."""
         cells = (
             run.target, run.mode.value, run.commit, run.started, run.seconds, run.status.value, _clean(run.message), run.plan_id, run.account_id, run.region,
-            json.dumps({standing.value: count for standing, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
+            json.dumps({status.value: count for status, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
             run.unmanaged, run.calls, run.done, run.blocked_by_live, run.account_read, _packed(result_json(run.result)) if run.result else None,
         )  # fmt: skip
         with self._writing() as db:
@@ -257,7 +257,7 @@ def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:
 
 
 def _run(row: sqlite3.Row) -> Run:
-    counts = {Standing(standing): count for standing, count in json.loads(row["counts"]).items()}
+    counts = {DriftStatus(status): count for status, count in json.loads(row["counts"]).items()}
     same = (
         "target",
         "started",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Standing
+from reconciler.drift.report import AttributedCall, Blame, DriftReport, DriftStatus, Finding
 from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
 from reconciler.model.observed import Event, Trail
@@ -40,14 +40,14 @@ def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Addres
 
 def _operations(finding: Finding) -> Iterable[str]:
     kind = KINDS[finding.address.kind]
-    match finding.standing:
-        case Standing.DRIFT:
+    match finding.status:
+        case DriftStatus.DRIFT:
             paths = [change.path for change in finding.changes]
             if kind.update is not None and not all(path.startswith("/tags/") for path in paths):
                 yield kind.update
             if not paths or any(path.startswith("/tags/") for path in paths):
                 yield from _TAGGING
-        case Standing.MISSING:
+        case DriftStatus.MISSING:
             yield from (kind.delete, kind.create)
             if kind.born_with:
                 yield from (KINDS[kind.born_with].delete, KINDS[kind.born_with].create)
@@ -77,11 +77,11 @@ class _Scene:
 
     def blame(self, finding: Finding) -> Blame:
         """Return who did one finding."""
-        match finding.standing:
-            case Standing.DRIFT:
+        match finding.status:
+            case DriftStatus.DRIFT:
                 events = self._about.get(finding.arn or "", [])
                 deeds, own = _changes(finding, events)
-            case Standing.MISSING:
+            case DriftStatus.MISSING:
                 arns = self._had(finding.address)
                 if not arns:
                     return self._unknown(finding)
@@ -168,5 +168,5 @@ def _last(events: Iterable[Event]) -> tuple[list[Event], bool]:
     return ([], True) if newest.ours else ([newest], False)
 
 
-def _deed(event: Event) -> Deed:
-    return Deed(event.who, event.at, event.source, event.operation, event.id)
+def _deed(event: Event) -> AttributedCall:
+    return AttributedCall(event.who, event.at, event.source, event.operation, event.id)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.errors import AwsError
 from reconciler.model.target import DEFAULT_TOPICS, Topic
 
@@ -23,7 +23,7 @@ _FORMAT = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownFindings:
     """What a reader was told last. ``told`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
 
     findings: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Known:
         }
 
     @classmethod
-    def from_json(cls, content: object) -> Known:
+    def from_json(cls, content: object) -> KnownFindings:
         """Read a kept state. Raises ``ValueError`` for what is none."""
         match content:
             case {
@@ -53,12 +53,12 @@ class Known:
         raise ValueError("not a state of notifications")
 
 
-NOTHING = Known()
+NOTHING = KnownFindings()
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One finding, short: ``name`` is unique in a target, ``topic`` its standing, ``paths`` the fields that differ."""
+    """One finding, short: ``name`` is unique in a target, ``topic`` its status, ``paths`` the fields that differ."""
 
     name: str
     topic: Topic
@@ -69,7 +69,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Notification:
     """A message: what is new, what was resolved (the names of findings), and how many still stand of each topic, the new ones included.
 
     ``known`` is the state to keep once it was told. ``number`` counts the messages of this channel about this target.
@@ -82,8 +82,8 @@ class News:
     region: str
     new: tuple[Item, ...]
     resolved: tuple[str, ...]
-    standing: Mapping[Topic, int]
-    known: Known
+    open: Mapping[Topic, int]
+    known: KnownFindings
     failure: str = ""
     readable_again: bool = False
 
@@ -98,39 +98,48 @@ class News:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def news(stack: str, report: DriftReport, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS) -> News | None:
+def news(
+    stack: str, report: DriftReport, known: KnownFindings, topics: frozenset[Topic] = DEFAULT_TOPICS
+) -> Notification | None:
     """Return what to tell about a target that was read, or ``None`` where its state is the one that was told last."""
     items = {item.name: (item, digest) for item, digest in _items(report) if item.topic in topics}
     findings = {name: digest for name, (_, digest) in items.items()}
     before = _about(known, topics)
     if findings == before and not known.unreadable:
         return None
-    return News(
+    return Notification(
         stack=stack,
         target=report.name,
         account_id=report.account_id,
         region=report.region,
         new=tuple(item for name, (item, digest) in items.items() if before.get(name) != digest),
         resolved=tuple(sorted(before.keys() - findings.keys())),
-        standing=Counter(item.topic for item, _ in items.values()),
-        known=Known(findings, told=known.told + 1),
+        open=Counter(item.topic for item, _ in items.values()),
+        known=KnownFindings(findings, told=known.told + 1),
         readable_again=bool(known.unreadable),
     )
 
 
 def failure_news(
-    stack: str, target: str, region: str, failure: AwsError, known: Known, topics: frozenset[Topic] = DEFAULT_TOPICS
-) -> News | None:
+    stack: str,
+    target: str,
+    region: str,
+    failure: AwsError,
+    known: KnownFindings,
+    topics: frozenset[Topic] = DEFAULT_TOPICS,
+) -> Notification | None:
     """Return what to tell about a target that could not be read, or ``None`` where that was told. AWS's code is what counts: its texts hold request ids."""
     code = failure.code or type(failure).__name__
     if Topic.UNREADABLE not in topics or known.unreadable == code:
         return None
     before = _about(known, topics)
-    standing = Counter(topic for name in before if (topic := _topic(name)) is not None)
-    return News(stack, target, "", region, (), (), standing, Known(before, code, known.told + 1), failure=str(failure))
+    still_open = Counter(topic for name in before if (topic := _topic(name)) is not None)
+    return Notification(
+        stack, target, "", region, (), (), still_open, KnownFindings(before, code, known.told + 1), failure=str(failure)
+    )
 
 
-def _about(known: Known, topics: frozenset[Topic]) -> dict[str, str]:
+def _about(known: KnownFindings, topics: frozenset[Topic]) -> dict[str, str]:
     """Return what is known of these topics: one that nobody wants to hear of any more was not resolved."""
     return {name: digest for name, digest in known.findings.items() if _topic(name) in topics}
 
@@ -143,13 +152,13 @@ def _topic(name: str) -> Topic | None:
 def _items(report: DriftReport) -> list[tuple[Item, str]]:
     found = []
     for finding in report.findings:
-        topic = Topic(finding.standing.value)
+        topic = Topic(finding.status.value)
         name = f"{topic.value} {finding.address}" + (
-            f" {finding.arn}" if finding.standing is Standing.DUPLICATE else ""
+            f" {finding.arn}" if finding.status is DriftStatus.DUPLICATE else ""
         )
         paths = (
             tuple(change.path for change in finding.changes)
-            if finding.standing in (Standing.DRIFT, Standing.PENDING)
+            if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING)
             else ()
         )
         who = tuple(dict.fromkeys(deed.who for deed in finding.blame.deeds)) if finding.blame else ()
@@ -171,9 +180,9 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
 
 def _digest(finding: Finding) -> str:
     """Return a digest of what a finding says. Of a missing resource only that it is: its explanation depends on what the reader remembers."""
-    if finding.standing is Standing.MISSING:
-        return finding.standing.value
-    content = [finding.standing.value, finding.arn, [_change(change) for change in finding.changes]]
+    if finding.status is DriftStatus.MISSING:
+        return finding.status.value
+    content = [finding.status.value, finding.arn, [_change(change) for change in finding.changes]]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
+from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
 from reconciler.model.address import SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
@@ -44,19 +44,19 @@ def classify(
     for action in filter(None, (_known(action, live) for action in plan.actions)):
         found = _findings(action, scene)
         findings += found
-        scene.note(action, found[-1].standing)
+        scene.note(action, found[-1].status)
     findings += [
         Finding(
             orphan.address,
-            Standing.ORPHAN,
+            DriftStatus.ORPHAN,
             "removed from the spec (prune disabled)" + (" (protected)" if orphan.protected else ""),
             orphan.arn,
         )
         for orphan in plan.orphans
     ]
-    known = {finding.arn for finding in findings if finding.standing is Standing.DUPLICATE}
+    known = {finding.arn for finding in findings if finding.status is DriftStatus.DUPLICATE}
     findings += [
-        Finding(duplicate.address, Standing.DUPLICATE, f"has the same address as {duplicate.kept}", arn)
+        Finding(duplicate.address, DriftStatus.DUPLICATE, f"has the same address as {duplicate.kept}", arn)
         for duplicate in plan.duplicates
         for arn in duplicate.others
         if arn not in known and duplicate.address in desired.resources
@@ -78,7 +78,7 @@ def classify(
         deletes_due=any(action.verb is Verb.DELETE for action in plan.actions),
         unread=unread,
     )
-    ordered = sorted(findings, key=lambda finding: (str(finding.address), finding.standing, finding.arn or ""))
+    ordered = sorted(findings, key=lambda finding: (str(finding.address), finding.status, finding.arn or ""))
     return report.with_findings(tuple(ordered), ())
 
 
@@ -147,11 +147,11 @@ class _Scene:
         """Whether the resource was never applied."""
         return self.fresh if self.applied is None else action.address not in self.applied
 
-    def note(self, action: Action, standing: Standing) -> None:
+    def note(self, action: Action, status: DriftStatus) -> None:
         """Remember what an action does to those who refer to its resource."""
         if action.verb is Verb.REPLACE:
             self.made[action.address] = action.arn or ""
-        elif action.verb is Verb.CREATE and standing is Standing.PENDING:
+        elif action.verb is Verb.CREATE and status is DriftStatus.PENDING:
             self.new.add(action.address)
         elif action.verb is Verb.CREATE:
             self.made[action.address] = self.records[action.address].arn if action.address in self.records else ""
@@ -180,7 +180,7 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             return (
                 Finding(
                     action.address,
-                    Standing.PENDING,
+                    DriftStatus.PENDING,
                     "not applied yet",
                     action.arn,
                     action.changes,
@@ -191,23 +191,23 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             explanation = gone if scene.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
-            return (Finding(action.address, Standing.MISSING, explanation, None, action.changes),)
+            return (Finding(action.address, DriftStatus.MISSING, explanation, None, action.changes),)
         case Verb.DELETE if action.reason is Reason.RETIRED:
-            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
+            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
         case Verb.DELETE:
-            standing = Standing.ORPHAN if action.reason is Reason.LEFT_SPEC else Standing.DUPLICATE
+            status = DriftStatus.ORPHAN if action.reason is Reason.LEFT_SPEC else DriftStatus.DUPLICATE
             return (
                 Finding(
-                    action.address, standing, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED
+                    action.address, status, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED
                 ),
             )
         case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
             explanation = "the channel's stream key is not adopted yet"
-            return (Finding(action.address, Standing.MISSING, explanation, action.arn, action.changes),)
+            return (Finding(action.address, DriftStatus.MISSING, explanation, action.arn, action.changes),)
         case Verb.ADOPT | Verb.FORGET:
-            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn, action.changes),)
+            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn, action.changes),)
         case Verb.UPDATE if action.reason in (Reason.DELIVERY_DUE, Reason.RETIRING):
-            return (Finding(action.address, Standing.PENDING, action.explanation, action.arn),)
+            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
         case Verb.UPDATE | Verb.REPLACE:
             return _difference(action, scene)
 
@@ -222,17 +222,17 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
         outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
         if outside is None:
             explanation = "the spec changed since the last apply; unknown whether it was also modified outside"
-            return (Finding(action.address, Standing.PENDING, explanation, action.arn, action.changes),)
+            return (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, action.changes),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
         explanation = "the spec changed since the last apply"
-        pending = (Finding(action.address, Standing.PENDING, explanation, action.arn, rest),) if rest else ()
+        pending = (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
             return pending
         return (
             Finding(
                 action.address,
-                Standing.DRIFT,
+                DriftStatus.DRIFT,
                 "modified outside ivs-reconciler since the last apply; the spec changed too",
                 action.arn,
                 drifted,
@@ -240,13 +240,13 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             *pending,
         )
     if action.reason is Reason.CREATE_FAILED:
-        return (Finding(action.address, Standing.DRIFT, action.explanation, action.arn, action.changes),)
+        return (Finding(action.address, DriftStatus.DRIFT, action.explanation, action.arn, action.changes),)
     found = []
     if own or not following:
         found.append(
             Finding(
                 action.address,
-                Standing.DRIFT,
+                DriftStatus.DRIFT,
                 "modified outside ivs-reconciler since the last apply",
                 action.arn,
                 tuple(own),
@@ -256,7 +256,7 @@ def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
         found.append(
             Finding(
                 action.address,
-                Standing.PENDING,
+                DriftStatus.PENDING,
                 "left over from a replacement that is not finished",
                 action.arn,
                 tuple(following),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import Blame, Deed, DriftReport, Finding, Ignored, Standing, UnmanagedResource
+from reconciler.drift.report import AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored, UnmanagedResource
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import thaw
 from reconciler.plan.codec import DamagedPlanError, Node
@@ -107,7 +107,7 @@ def _report(node: Node) -> DriftReport:
 def _finding(node: Node) -> Finding:
     return Finding(
         node.parsed("address", Address.parse),
-        node.parsed("standing", Standing),
+        node.parsed("status", DriftStatus),
         node.text("explanation"),
         node.optional_text("arn"),
         tuple(_change(change) for change in node.nodes("changes")),
@@ -118,7 +118,7 @@ def _finding(node: Node) -> Finding:
 
 def _blame(node: Node) -> Blame:
     deeds = (
-        Deed(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId"))
+        AttributedCall(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId"))
         for one in node.nodes("by")
     )
     return Blame(tuple(deeds), node.optional_text("remark") or "")
@@ -126,7 +126,7 @@ def _blame(node: Node) -> Blame:
 
 def _ignored(node: Node) -> Ignored:
     changes = tuple(_change(change) for change in node.nodes("changes"))
-    return Ignored(node.parsed("address", Address.parse), node.parsed("standing", Standing), node.text("arn"), changes)
+    return Ignored(node.parsed("address", Address.parse), node.parsed("status", DriftStatus), node.text("arn"), changes)
 
 
 def _change(node: Node) -> FieldChange:
@@ -193,7 +193,7 @@ def _target(report: DriftReport) -> dict[str, object]:
         "findings": [
             {
                 "address": str(finding.address),
-                "standing": finding.standing.value,
+                "status": finding.status.value,
                 "explanation": finding.explanation,
                 "arn": finding.arn,
                 "wanted": finding.wanted,
@@ -214,7 +214,7 @@ def _target(report: DriftReport) -> dict[str, object]:
         "ignored": [
             {
                 "address": str(one.address),
-                "standing": one.standing.value,
+                "status": one.status.value,
                 "arn": one.arn,
                 "changes": [_drift_json_change(change) for change in one.changes],
             }

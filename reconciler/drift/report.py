@@ -24,7 +24,7 @@ from reconciler.model.values import Value
 from reconciler.plan.plan import TargetPlan
 
 
-class Standing(StrEnum):
+class DriftStatus(StrEnum):
     """How a resource stands to the spec."""
 
     DRIFT = "drift"
@@ -35,7 +35,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AttributedCall:
     """One call that changed a resource, as CloudTrail has it. Values of its parameters are not kept: they may hold secrets.
 
     ``who`` is the principal, ``at`` an instant in ISO 8601, ``source`` what the call was made with, ``call`` the operation, ``event`` CloudTrail's id of it.
@@ -52,7 +52,7 @@ class Deed:
 class Blame:
     """Who did it, newest first. ``remark`` says why nobody is named, or what else is to be known."""
 
-    deeds: tuple[Deed, ...] = ()
+    deeds: tuple[AttributedCall, ...] = ()
     remark: str = ""
 
 
@@ -65,7 +65,7 @@ class Finding:
     """
 
     address: Address
-    standing: Standing
+    status: DriftStatus
     explanation: str
     arn: str | None = None
     changes: tuple[FieldChange, ...] = ()
@@ -75,8 +75,8 @@ class Finding:
     @property
     def is_drift(self) -> bool:
         """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
-        return self.standing in (Standing.DRIFT, Standing.MISSING) or (
-            self.standing is Standing.DUPLICATE and not self.wanted
+        return self.status in (DriftStatus.DRIFT, DriftStatus.MISSING) or (
+            self.status is DriftStatus.DUPLICATE and not self.wanted
         )
 
 
@@ -85,7 +85,7 @@ class Ignored:
     """Differences of one resource that the caller asked to ignore, and what they would have counted as."""
 
     address: Address
-    standing: Standing
+    status: DriftStatus
     arn: str
     changes: tuple[FieldChange, ...]
 
@@ -159,11 +159,11 @@ class DriftReport:
         )
 
     def _waits(self, findings: Iterable[Finding]) -> bool:
-        return self.deletes_due or any(finding.standing is Standing.PENDING for finding in findings)
+        return self.deletes_due or any(finding.status is DriftStatus.PENDING for finding in findings)
 
-    def of(self, standing: Standing) -> tuple[Finding, ...]:
-        """Return the findings of one standing."""
-        return tuple(finding for finding in self.findings if finding.standing is standing)
+    def of(self, status: DriftStatus) -> tuple[Finding, ...]:
+        """Return the findings of one status."""
+        return tuple(finding for finding in self.findings if finding.status is status)
 
 
 def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[AtDefault, ...]:
@@ -230,7 +230,7 @@ def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftRepo
     ignored: list[Ignored] = []
     met: set[Ignore] = set()
     for finding in report.findings:
-        if finding.standing not in (Standing.DRIFT, Standing.PENDING) or finding.arn is None:
+        if finding.status not in (DriftStatus.DRIFT, DriftStatus.PENDING) or finding.arn is None:
             kept.append(finding)
             continue
         takers = {
@@ -242,7 +242,7 @@ def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftRepo
             kept.append(finding)
             continue
         met.update(ignore for found in takers.values() for ignore in found)
-        ignored.append(Ignored(finding.address, finding.standing, finding.arn, out))
+        ignored.append(Ignored(finding.address, finding.status, finding.arn, out))
         rest = tuple(change for change in finding.changes if not takers[change.path])
         # The record of the spec differs because the field does; by itself it is nothing to be told of.
         if any(change.path != _RECORD for change in rest):

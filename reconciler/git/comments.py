@@ -20,7 +20,7 @@ from reconciler.plan.codec import DamagedPlanError, from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan
 from reconciler.report.markdown import render_drift, render_result, render_target
 from reconciler.report.markdown_layout import code, prose, size
-from reconciler.report.words import counted, headline, origin_of, plural, summary_words, title_of
+from reconciler.report.words import drift_counts, headline, origin_of, plural, summary_words, title_of
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
@@ -151,7 +151,7 @@ def _of_plan(plan: Plan, target: TargetPlan, origin: Origin) -> TargetComment:
 
 
 def _of_drift(stack: str, report: DriftReport, origin: Origin) -> TargetComment:
-    counts = f"{headline(report)}: {counted(report)}"
+    counts = f"{headline(report)}: {drift_counts(report)}"
     render = partial(render_drift, report, artefact_url=origin.artifact_url or None, facts=_commits(origin))
     quiet = not report.drifted  # pending changes are not reported
     text = _below([f"## Drift of stack {code(stack)}"], render)

@@ -24,7 +24,7 @@ from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, TargetPlan
-from reconciler.plan.selection import misspelt
+from reconciler.plan.selection import unmatched_globs
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 from reconciler.workflow.load import load_desired_states
 
@@ -156,7 +156,7 @@ def compare_revisions(
     addresses = {
         address for side in (before, after) if side for state in side.states.values() for address in state.resources
     }
-    wrong = misspelt(options.only, options.exclude, addresses, "no address of either revision")
+    wrong = unmatched_globs(options.only, options.exclude, addresses, "no address of either revision")
     if wrong:
         raise UsageError("\n".join(wrong))
     targets: list[TargetPlan] = []

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 _FORMAT = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockHolder:
     """One run that holds a lock, or held it and ``released`` it.
 
     ``who`` is a person or a role, ``url`` the page of the run; ``mark`` tells its process from a later one with the same number.
@@ -37,31 +37,31 @@ class Holder:
 
     def __str__(self) -> str:
         place = self.url or f"process {self.pid}"
-        return harmless(f"{self.who} on {self.host} ({self.command}, since {moment(self.since)}, {place})")
+        return sanitize(f"{self.who} on {self.host} ({self.command}, since {format_time(self.since)}, {place})")
 
 
-def moment(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time in ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def to_json(holder: Holder) -> dict[str, object]:
+def to_json(holder: LockHolder) -> dict[str, object]:
     """Return the JSON form."""
     return {
         "formatVersion": _FORMAT,
         **asdict(holder),
-        "sinceTime": moment(holder.since),
-        "expiresTime": moment(holder.expires),
+        "sinceTime": format_time(holder.since),
+        "expiresTime": format_time(holder.expires),
     }
 
 
-def from_json(content: object) -> Holder:
+def from_json(content: object) -> LockHolder:
     """Read the JSON form. Raises ``ValueError`` for anything else."""
     if not isinstance(content, Mapping) or not str(content.get("formatVersion", "")).startswith("1."):
         raise ValueError("not a lock of this program")
     facts: Mapping[str, Any] = content
     try:
-        return Holder(
+        return LockHolder(
             run=str(facts["run"]),
             who=str(facts["who"]),
             host=str(facts["host"]),

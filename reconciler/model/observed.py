@@ -49,13 +49,13 @@ class QuotaCount:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One account and region. ``on_air`` is in the order of viewers, most first, and ``None`` where it could not be seen."""
+    """One account and region. ``live_channels`` is in the order of viewers, most first, and ``None`` where it could not be seen."""
 
     name: str
     account_id: str
     region: str
     kinds: tuple[KindCount, ...]
-    on_air: tuple[Broadcast, ...] | None
+    live_channels: tuple[Broadcast, ...] | None
     quotas: tuple[QuotaCount, ...]
     notes: tuple[str, ...] = ()
 

@@ -25,8 +25,8 @@ from reconciler.plan.plan import (
     Base,
     Blocked,
     Duplicate,
+    LiveChannel,
     Observed,
-    OnAir,
     Orphan,
     Plan,
     PlanOptions,
@@ -38,7 +38,7 @@ from reconciler.plan.plan import (
     Until,
     Verb,
 )
-from reconciler.terminal import shown_json
+from reconciler.terminal import display_json
 
 FORMAT_VERSION = "2.0"
 """Of the plan file. The first number changes when a program that reads plans would misread them."""
@@ -213,7 +213,7 @@ def _decode_target(node: Node) -> TargetPlan:
             Duplicate(_address(item), item.text("kept"), item.texts("others")) for item in node.nodes("duplicates")
         ),
         notes=node.texts("notes"),
-        on_air=tuple(_decode_on_air(item) for item in node.nodes("onAir")),
+        live_channels=tuple(_decode_live_channel(item) for item in node.nodes("liveChannels")),
         wait_live=node.number("waitLive"),
         quotas=tuple(_quota(item) for item in node.nodes("quotas")),
         not_read=tuple(map(KindName, not_read)),
@@ -234,8 +234,8 @@ def _quota(node: Node) -> QuotaUse:
     )
 
 
-def _decode_on_air(node: Node) -> OnAir:
-    return OnAir(_address(node), node.text("arn"), node.text("since"), node.whole("viewers"), node.text("health"))
+def _decode_live_channel(node: Node) -> LiveChannel:
+    return LiveChannel(_address(node), node.text("arn"), node.text("since"), node.whole("viewers"), node.text("health"))
 
 
 def _decode_action(node: Node) -> Action:
@@ -325,7 +325,7 @@ def to_json(plan: Plan) -> dict[str, object]:
 
 def dumps(plan: Plan) -> str:
     """Return the plan as the text of a plan file: the same plan gives the same text."""
-    return shown_json(to_json(plan), indent=2) + "\n"
+    return display_json(to_json(plan), indent=2) + "\n"
 
 
 def fingerprint(target: TargetPlan) -> str:
@@ -399,7 +399,7 @@ def _target(target: TargetPlan) -> dict[str, object]:
         "orphans": [_orphan(orphan) for orphan in target.orphans],
         "duplicates": [_duplicate(duplicate) for duplicate in target.duplicates],
         "notes": list(target.notes),
-        "onAir": [_on_air(channel) for channel in target.on_air],
+        "liveChannels": [_live_channel(channel) for channel in target.live_channels],
         "waitLive": target.wait_live,
         "quotas": [{**asdict(use), "kind": use.kind.value} for use in target.quotas],
         "notRead": [kind.value for kind in target.not_read],
@@ -479,7 +479,7 @@ def _duplicate(duplicate: Duplicate) -> dict[str, object]:
     return {"address": str(duplicate.address), "kept": duplicate.kept, "others": list(duplicate.others)}
 
 
-def _on_air(channel: OnAir) -> dict[str, object]:
+def _live_channel(channel: LiveChannel) -> dict[str, object]:
     return {
         "address": str(channel.address),
         "arn": channel.arn,

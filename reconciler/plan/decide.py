@@ -119,10 +119,10 @@ def complete(
     ``broadcasts`` is ``None`` where the plan touches no channel that may be live.
     ``applied`` is ``None`` for a saved plan: its quotas are those that it knows, counted from what is there now.
     """
-    actions, on_air = plan.actions, plan.on_air
+    actions, live_channels = plan.actions, plan.live_channels
     notes = [*plan.notes, *(note for note in stop_live_notes(plan, rules) if note not in plan.notes)]
     if broadcasts is not None and not broadcasts.unseen:
-        on_air = touched_live_channels(actions, broadcasts.streams)
+        live_channels = touched_live_channels(actions, broadcasts.streams)
     if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
         actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules))
     if applied is None:
@@ -136,7 +136,7 @@ def complete(
         actions=actions,
         summary=plan.summary.counting(actions),
         notes=tuple(notes),
-        on_air=on_air,
+        live_channels=live_channels,
         wait_live=rules.wait_seconds,
         quotas=quotas,
     )

@@ -116,7 +116,7 @@ _OWNING = f"aws:RequestTag/{STACK}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class PolicyOptions:
     """What the policy is to allow beyond the least. ``prune``: deleting kinds that the spec has none of; ``stop_live``: ending broadcasts; ``blame``: asking CloudTrail."""
 
     prune: bool = False
@@ -125,19 +125,19 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PolicyTarget:
     """A target and what is wanted there."""
 
     target: Target
     desired: DesiredState
 
 
-def plan_policy(places: Sequence[Place], wishes: Wishes) -> Policy:
+def plan_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
     """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM takes."""
     return _policy(_looking(places, wishes))
 
 
-def apply_policy(places: Sequence[Place], wishes: Wishes) -> Policy:
+def apply_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
     """Return what ``apply`` needs, what ``plan`` needs included. Raises ``UsageError`` for a policy larger than IAM takes."""
     changing = _changing(places, wishes)
     regions = sorted({place.target.region for place in places})
@@ -170,7 +170,7 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
     }
 
 
-def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
+def _looking(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     needed = [kinds_to_read(place.desired, PlanOptions(prune=wishes.prune or place.target.prune)) for place in places]
     kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
@@ -184,7 +184,7 @@ def _looking(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     yield {"Sid": "LookAround", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
 
-def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
+def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
     """Yield what each kind of change takes; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
     going = list(KINDS.values()) if wishes.prune or any(place.target.prune for place in places) else kinds
@@ -230,7 +230,7 @@ def _changing(places: Sequence[Place], wishes: Wishes) -> Iterator[Statement]:
     yield from _locks(places)
 
 
-def _recording(places: Sequence[Place], kinds: Sequence[object]) -> Iterator[Statement]:
+def _recording(places: Sequence[PolicyTarget], kinds: Sequence[object]) -> Iterator[Statement]:
     if RECORDING_CONFIGURATION not in kinds:
         return
     role = "arn:aws:iam::*:role/aws-service-role/ivs.amazonaws.com/AWSServiceRoleForIVSRecordToS3*"
@@ -249,7 +249,7 @@ def _recording(places: Sequence[Place], kinds: Sequence[object]) -> Iterator[Sta
     }
 
 
-def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
+def _handing_over(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     """Yield what handing values of stream keys over takes. A key born with its channel carries no tag until its value is where it belongs."""
     sinks = [
         (place.target.region, place.target.account_id or "*", resource.sink)
@@ -263,7 +263,7 @@ def _handing_over(places: Sequence[Place]) -> Iterator[Statement]:
         yield from handing_over_to(found)
 
 
-def _locks(places: Sequence[Place]) -> Iterator[Statement]:
+def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     locks = [place.target.lock for place in places if isinstance(place.target.lock, S3Lock)]
     if not locks:
         return
@@ -289,7 +289,7 @@ def _allow(
     return {**statement, "Condition": dict(condition)} if condition else statement
 
 
-def _arns(places: Sequence[Place], kind: KindName) -> list[str]:
+def _arns(places: Sequence[PolicyTarget], kind: KindName) -> list[str]:
     """Name a kind in every account. Several regions are told apart by a condition, which is shorter than naming each."""
     regions = {place.target.region for place in places}
     region = regions.pop() if len(regions) == 1 else "*"
@@ -307,7 +307,7 @@ def _full_read(kind: Kind) -> str | None:
     return kind.batch or (None if kind.summary_complete else kind.get)
 
 
-def _has(places: Sequence[Place], kind: KindName) -> bool:
+def _has(places: Sequence[PolicyTarget], kind: KindName) -> bool:
     return any(address.kind is kind for place in places for address in place.desired.resources)
 
 

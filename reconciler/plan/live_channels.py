@@ -22,7 +22,7 @@ from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decision import at_birth, handing_over, noted
 from reconciler.plan.order import Verdict, blocked_verdicts
-from reconciler.plan.plan import Action, Blocked, OnAir, PlanOptions, Reason, Step, TargetPlan, Until, Verb
+from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
 
 STOP = "StopStream"
 IS_LIVE = "ListStreams"
@@ -111,7 +111,7 @@ def to_stop(actions: Sequence[Action], streams: Mapping[str, Stream], rules: Liv
     )
 
 
-def touched_live_channels(actions: Sequence[Action], streams: Mapping[str, Stream]) -> tuple[OnAir, ...]:
+def touched_live_channels(actions: Sequence[Action], streams: Mapping[str, Stream]) -> tuple[LiveChannel, ...]:
     """Return the live channels that actions touch, by address."""
     found = {arn: _seen(_address(action), streams[arn]) for action in actions if (arn := _channel(action)) in streams}
     return tuple(sorted(found.values(), key=lambda channel: (channel.address, channel.arn)))
@@ -158,8 +158,8 @@ def live_verdicts(actions: Sequence[Action], broadcasts: Broadcasts, rules: Live
     }
 
 
-def _seen(address: Address, stream: Stream) -> OnAir:
-    return OnAir(address, stream.channel_arn, stream.started_at, stream.viewers, stream.health)
+def _seen(address: Address, stream: Stream) -> LiveChannel:
+    return LiveChannel(address, stream.channel_arn, stream.started_at, stream.viewers, stream.health)
 
 
 def _address(action: Action) -> Address:

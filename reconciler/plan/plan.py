@@ -148,7 +148,7 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
-class OnAir:
+class LiveChannel:
     """A channel that was live when it was looked for: by a plan that touches it, or by the controller. ``viewers`` is ``-1`` where the service could not count in time."""
 
     address: Address
@@ -222,7 +222,7 @@ class TargetPlan:
     orphans: tuple[Orphan, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
     notes: tuple[str, ...] = ()
-    on_air: tuple[OnAir, ...] = ()
+    live_channels: tuple[LiveChannel, ...] = ()
     wait_live: int = 0
     quotas: tuple[QuotaUse, ...] = ()
     not_read: tuple[KindName, ...] = ()

@@ -105,7 +105,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
     return Selection(dropped, tuple(notes))
 
 
-def misspelt(
+def unmatched_globs(
     only: Iterable[str], exclude: Iterable[str], known: Collection[Address], none: str = _NONE
 ) -> tuple[str, ...]:
     """Return what is wrong with globs that match none of the known addresses, a line each, with what may be meant; ``none`` says of what there is none."""

@@ -26,7 +26,7 @@ from reconciler.plan.pairing import users_of
 from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
 
 
-def moved(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
+def changes_since_plan(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
     """Return what moved since the plan was made, a line for each resource and field; nothing when the plan still holds."""
     by_arn = {resource.arn: resource for kind in KINDS for resource in live.of(kind)}
     by_address = dict(live.claims(desired.stack))

@@ -19,15 +19,15 @@ from reconciler.report.words import (
     HEADS,
     as_it_happened,
     blame_words,
-    counted,
     defaults_head,
     defaults_words,
+    drift_counts,
     headline,
     ignored_head,
     ignored_words,
     shows_changes,
 )
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 
 def render_drift(
@@ -57,7 +57,7 @@ def _report(report: DriftReport, stack: str, at: str) -> str:
 
 
 def _summary_lines(report: DriftReport) -> Iterable[str]:
-    yield f"{headline(report)}: {counted(report)}."
+    yield f"{headline(report)}: {drift_counts(report)}."
     if report.ignored:
         yield f"{ignored_head(report)}:"
         yield from (f"  {ignored_words(one)}" for one in report.ignored)
@@ -74,10 +74,10 @@ def _outcome(findings: Sequence[Finding]) -> str:
     failures = [finding for finding in findings if finding.is_drift]
     text = "\n\n".join(_text(_lines(finding)) for finding in findings)
     first = (failures or findings)[0]
-    message = f"{first.address} {HEADS[first.standing]}: {first.explanation}"
+    message = f"{first.address} {HEADS[first.status]}: {first.explanation}"
     if not failures:
         return f"<skipped message={_quoted(f'{message}{_fields(first)}')}/>"
-    return f"<failure type={_quoted(first.standing.value)} message={_quoted(message)}>{text}</failure>"
+    return f"<failure type={_quoted(first.status.value)} message={_quoted(message)}>{text}</failure>"
 
 
 def _fields(finding: Finding) -> str:
@@ -86,7 +86,7 @@ def _fields(finding: Finding) -> str:
 
 
 def _lines(finding: Finding) -> Iterable[str]:
-    yield f"{finding.address} {HEADS[finding.standing]}: {finding.explanation}"
+    yield f"{finding.address} {HEADS[finding.status]}: {finding.explanation}"
     if finding.arn:
         yield finding.arn
     if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
@@ -140,11 +140,11 @@ def _error(message: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{escape(harmless(text), quote=True)}"'
+    return f'"{escape(sanitize(text), quote=True)}"'
 
 
 def _text(lines: Iterable[str]) -> str:
-    return "\n".join(escape(harmless(line), quote=False) for line in lines)
+    return "\n".join(escape(sanitize(line), quote=False) for line in lines)
 
 
 def place_of(problem: Problem) -> tuple[str, int, int]:

@@ -116,7 +116,7 @@ def _finding_key(finding: Finding) -> Hashable | None:
         return None
     explanation = _without_id(finding.explanation, finding.address)
     kind = finding.address.kind
-    return (kind, finding.standing, explanation, finding.arn is None, _changes_key(finding.changes, finding.address))
+    return (kind, finding.status, explanation, finding.arn is None, _changes_key(finding.changes, finding.address))
 
 
 def _changes_key(changes: Iterable[FieldChange], address: Address) -> Hashable:

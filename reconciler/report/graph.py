@@ -15,8 +15,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import INNER, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, TargetPlan, Verb
-from reconciler.report.words import plural, symbol, tally
-from reconciler.terminal import harmless
+from reconciler.report.words import count_by_kind, plural, symbol
+from reconciler.terminal import sanitize
 
 COLOURS: Mapping[Verb, str] = {
     Verb.CREATE: "#1a7f37",
@@ -94,7 +94,7 @@ def draw(target: TargetPlan) -> Drawing:
         lines = tuple(Line(places[needed], places[by]) for needed, by in pairs)
         boxes = tuple((action, places[action.address]) for action in target.actions)
         return Drawing(f"Dependency graph: {resources} and {dependencies}", width, height, _BOX, lines, actions=boxes)
-    counts = tally(target)
+    counts = count_by_kind(target)
     between = Counter((Address(needed.kind, ""), Address(by.kind, "")) for needed, by in pairs)
     places, width, height = _places([Address(kind, "") for kind in counts], sorted(between), _KIND_ROW, _KIND_BOX)
     return Drawing(
@@ -227,9 +227,9 @@ def _in_each(values: Iterable[Value], by_arn: Mapping[str, Address]) -> Iterator
 
 
 def _dot_text(text: str) -> str:
-    return harmless(text).replace("\\", "\\\\").replace('"', '\\"')
+    return sanitize(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _mermaid_text(text: str) -> str:
     # Mermaid reads "#" and a number as the character of that number; everything that could mean something is written so.
-    return _NOT_PLAIN.sub(lambda found: f"#{ord(found[0])};", harmless(text))
+    return _NOT_PLAIN.sub(lambda found: f"#{ord(found[0])};", sanitize(text))

@@ -24,7 +24,7 @@ from reconciler.plan.plan import Action, ApplyResult, Plan, Result, Step, Target
 from reconciler.report import words
 from reconciler.report.graph import draw
 from reconciler.report.words import Notice
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 BLOCKED = "blocked"
 _NOTICE_CLASSES: Mapping[Notice, str] = {
@@ -118,7 +118,7 @@ def _in_sync(target: TargetPlan) -> str:
 
 
 def _sanitized(value: object) -> str:
-    return value if isinstance(value, Markup) else harmless(str(value))
+    return value if isinstance(value, Markup) else sanitize(str(value))
 
 
 _FILTERS = {
@@ -135,15 +135,15 @@ _FILTERS = {
     "ignored_words": words.ignored_words,
     "in_sync_words": _in_sync,
     "kind_title": lambda kind: KINDS[kind].title,
-    "notables": words.notables,
+    "notables": words.notable_changes,
     "notice_class": _NOTICE_CLASSES.__getitem__,
     "number": lambda count: f"{count:,}",
-    "on_air_words": words.on_air_words,
+    "live_channels_words": words.live_channels_words,
     "parameters": _parameters,
     "path": words.path_words,
     "plural": words.plural,
     "sides": sides,
-    "standing_word": lambda standing: words.TITLES[standing].lower(),
+    "status_word": lambda status: words.TITLES[status].lower(),
     "symbol": words.symbol,
     "text": words.show_text,
     "will": words.will,
@@ -211,7 +211,7 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
     counts = [(name, f"to {name}", getattr(summary, name)) for name in _VERBS] + [(BLOCKED, BLOCKED, summary.blocked)]
     kinds = {
         kind: Counter({verb.value if verb else BLOCKED: count for verb, count in row.items()})
-        for kind, row in words.tally(target).items()
+        for kind, row in words.count_by_kind(target).items()
     }
     return {
         "plan": target,
@@ -253,24 +253,24 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
 def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[str, str] | None = None) -> str:
     """Return the page of the drift reports of all targets; ``extra`` as for ``render_plan``."""
     findings = [finding for report in reports for finding in report.findings]
-    standings = Counter(finding.standing for finding in findings)
+    statuses = Counter(finding.status for finding in findings)
     return _REPORTS.get_template("drift.html").render(
         title=f"Drift report for {stack}",
         stack=stack,
         extra=extra or {},
         targets=[_drift(report) for report in reports],
         count=len(findings),
-        standings=[(standing.value, title.lower(), standings[standing]) for standing, title in words.TITLES.items()],
+        statuses=[(status.value, title.lower(), statuses[status]) for status, title in words.TITLES.items()],
         kinds=_kinds(finding.address.kind for finding in findings),
     )
 
 
 def _drift(report: DriftReport) -> Mapping[str, object]:
-    counts = [(standing.value, title.lower(), len(report.of(standing))) for standing, title in words.TITLES.items()]
+    counts = [(status.value, title.lower(), len(report.of(status))) for status, title in words.TITLES.items()]
     rest = {"in sync": report.unchanged, "unmanaged": len(report.unmanaged), "ignored": report.ignored_differences}
     return {
         "report": report,
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(rest),
-        "findings": [finding for standing in words.TITLES for finding in report.of(standing)],
+        "findings": [finding for status in words.TITLES for finding in report.of(status)],
     }

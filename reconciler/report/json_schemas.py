@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.drift.report import Standing
+from reconciler.drift.report import DriftStatus
 from reconciler.model.address import KindName
 from reconciler.model.target import Store
 from reconciler.model.values import REF
@@ -128,7 +128,7 @@ def _target() -> dict[str, object]:
                 object_of({"address": _ADDRESS, "kept": _ARN, "others": {"type": "array", "items": _ARN}})
             ),
             "notes": _TEXTS,
-            "onAir": {
+            "liveChannels": {
                 **list_of(
                     object_of(
                         {
@@ -258,7 +258,7 @@ def _value() -> dict[str, object]:
 
 
 _FLAG = {"type": "boolean"}
-_STANDING = {"enum": [standing.value for standing in Standing]}
+_DRIFT_STATUS = {"enum": [status.value for status in DriftStatus]}
 
 
 def drift_schema() -> dict[str, object]:
@@ -321,7 +321,7 @@ def _drift_schema_target() -> dict[str, object]:
                 )
             ),
             "ignored": {
-                **list_of(object_of({"address": _ADDRESS, "standing": _STANDING, "arn": _ARN, "changes": changes})),
+                **list_of(object_of({"address": _ADDRESS, "status": _DRIFT_STATUS, "arn": _ARN, "changes": changes})),
                 "description": "Differences that the caller asked to ignore.",
             },
             "notes": _TEXTS,
@@ -342,7 +342,7 @@ def _finding() -> dict[str, object]:
     return object_of(
         {
             "address": _ADDRESS,
-            "standing": _STANDING,
+            "status": _DRIFT_STATUS,
             "explanation": _TEXT,
             "arn": or_null(_ARN),
             "wanted": {**_FLAG, "description": "Nobody did it: a replacement left it behind on its way."},

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
-from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
+from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
 from reconciler.report.folding import (
@@ -44,14 +44,15 @@ from reconciler.report.words import (
     as_it_happened,
     blame_words,
     broadcast_words,
-    counted,
+    count_by_kind,
     defaults_words,
+    drift_counts,
     headline,
     ignored_words,
     is_own_record,
-    notables,
+    live_channels_words,
+    notable_changes,
     notice_of,
-    on_air_words,
     origin_of,
     path_words,
     plural,
@@ -61,11 +62,10 @@ from reconciler.report.words import (
     shows_changes,
     summary_words,
     symbol,
-    tally,
     title_of,
     will,
 )
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 _WEIGHTS: Mapping[Verb, int] = {
     Verb.DELETE: 0,
@@ -174,7 +174,7 @@ def _fitted(
     lines = [
         Line("", f"{group.notice.value.partition(',')[0].lower()} {action.kind.value}")
         for target in known
-        for group in notables(target)
+        for group in notable_changes(target)
         for action in group.actions
     ]
     last = (
@@ -197,8 +197,8 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
         counts = f"No changes. In sync ({resources})"
     else:
         counts = summary_words(summary)
-    if target.on_air:
-        counts += f"; {on_air_words(target.on_air)}"
+    if target.live_channels:
+        counts += f"; {live_channels_words(target.live_channels)}"
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
     shared = shared_tags(target.actions)
     if shared:
@@ -214,7 +214,7 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
 
 
 def _table(target: TargetPlan) -> list[str]:
-    counts = tally(target)
+    counts = count_by_kind(target)
     if not counts:
         return []
     verbs: list[Verb | None] = [
@@ -253,31 +253,31 @@ def _cell(count: int) -> str:
 
 
 def _groups(target: TargetPlan) -> Iterable[Group]:
-    for group in notables(target):
+    for group in notable_changes(target):
         yield Group(group.title, tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
-    on_air = [
-        Line(harmless(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value)
-        for channel in target.on_air
+    live_channels = [
+        Line(sanitize(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value)
+        for channel in target.live_channels
     ]
     warnings = [
-        Line(harmless(f"! {action.address}: {text}"), action.kind.value)
+        Line(sanitize(f"! {action.address}: {text}"), action.kind.value)
         for action in target.actions
         for text in action.warnings
     ]
     duplicates = [
-        Line(harmless(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value)
+        Line(sanitize(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value)
         for one in target.duplicates
     ]
-    notes = [Line(f"# {harmless(note)}", "note") for note in target.notes]
+    notes = [Line(f"# {sanitize(note)}", "note") for note in target.notes]
     orphans = [
         Line(
-            harmless(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")),
+            sanitize(f"  {one.address} {one.arn}".rstrip() + (" (protected)" if one.protected else "")),
             one.address.kind.value,
         )
         for one in target.orphans
     ]
     for title, lines, weight in (
-        ("Live", on_air, _ON_AIR),
+        ("Live", live_channels, _ON_AIR),
         ("Warnings", warnings, _WARNINGS),
         ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
@@ -299,7 +299,7 @@ def _line(action: Action) -> Line:
         text += f": {', '.join(path_words(change.path) for change in action.changes if not is_own_record(change)) or _reason(action)}"
     else:
         text += f": {_reason(action)}"
-    return Line(harmless(text), action.kind.value)
+    return Line(sanitize(text), action.kind.value)
 
 
 def _reason(action: Action) -> str:
@@ -344,7 +344,7 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value]) -> Block:
     line = None
     if len(group) > 1:
         text = f"{_mark(action)} {group_title(addresses)}: {members_line(addresses, limit=_MEMBERS_SHOWN)}"
-        line = Line(harmless(text), action.kind.value, len(group))
+        line = Line(sanitize(text), action.kind.value, len(group))
     if notice_of(action):
         line = None
     elif len(group) == 1:
@@ -363,15 +363,15 @@ def _outcome(outcome: Outcome) -> Line:
         text += f": {outcome.message}"
     if outcome.request_id and outcome.result is not Result.DONE:
         text += f" (request {outcome.request_id})"
-    return Line(harmless(text), outcome.address.kind.value)
+    return Line(sanitize(text), outcome.address.kind.value)
 
 
-_FINDING_MARKS: Mapping[Standing, str] = {
-    Standing.DRIFT: "!",
-    Standing.MISSING: "-",
-    Standing.PENDING: "+",
-    Standing.DUPLICATE: "!",
-    Standing.ORPHAN: " ",
+_FINDING_MARKS: Mapping[DriftStatus, str] = {
+    DriftStatus.DRIFT: "!",
+    DriftStatus.MISSING: "-",
+    DriftStatus.PENDING: "+",
+    DriftStatus.DUPLICATE: "!",
+    DriftStatus.ORPHAN: " ",
 }
 _DRIFT_NOTES, _UNMANAGED, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
 
@@ -388,15 +388,15 @@ def render_drift(
 
     Arguments and errors as of ``render_plan``.
     """
-    counts = f"{headline(report)}: {counted(report)}"
+    counts = f"{headline(report)}: {drift_counts(report)}"
     where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
     if report.defaults:
         where["AWS defaults"] = plural(report.defaults, "unset field")
     head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
     blocks = tuple(
         _finding_block(finding)
-        for standing in TITLES
-        for finding in report.of(standing)
+        for status in TITLES
+        for finding in report.of(status)
         if shows_changes(finding) or finding.blame
     )
     section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_finding_groups(report)), blocks)
@@ -405,18 +405,18 @@ def render_drift(
 
 
 def _finding_groups(report: DriftReport) -> Iterable[Group]:
-    for weight, (standing, title) in enumerate(TITLES.items()):
-        if found := report.of(standing):
+    for weight, (status, title) in enumerate(TITLES.items()):
+        if found := report.of(status):
             yield Group(
                 f"{title}: {len(found):,}",
                 tuple(_finding_line(finding) for finding in found),
                 weight,
-                folded=standing is Standing.ORPHAN,
+                folded=status is DriftStatus.ORPHAN,
             )
     if report.notes:
         yield Group(
             f"Notes: {len(report.notes):,}",
-            tuple(Line(f"# {harmless(note)}", "note") for note in report.notes),
+            tuple(Line(f"# {sanitize(note)}", "note") for note in report.notes),
             _DRIFT_NOTES,
         )
     if report.unmanaged:
@@ -427,48 +427,46 @@ def _finding_groups(report: DriftReport) -> Iterable[Group]:
             folded=True,
         )
     if report.ignored:
-        left = tuple(Line(harmless(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
+        left = tuple(Line(sanitize(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
         yield Group(f"Ignored (--ignore): {report.ignored_differences:,}", left, _IGNORED, folded=True)
     if report.default_fields:
         fields = tuple(
-            Line(harmless(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
+            Line(sanitize(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
         )
         yield Group(f"Unset fields with AWS defaults: {report.defaults:,}", fields, _DEFAULTS, folded=True)
 
 
 def _finding_line(finding: Finding) -> Line:
-    text = f"{_FINDING_MARKS[finding.standing]} {finding.address}: "
+    text = f"{_FINDING_MARKS[finding.status]} {finding.address}: "
     names = (
         [path_words(change.path) for change in finding.changes if not is_own_record(change)]
         if shows_changes(finding)
         else []
     )
     text += ", ".join(names) or finding.explanation
-    if finding.standing in (Standing.DUPLICATE, Standing.ORPHAN) and finding.arn:
+    if finding.status in (DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
     if finding.blame and (who := dict.fromkeys(deed.who for deed in finding.blame.deeds)):
         text += f" (by {', '.join(who)})"
-    return Line(harmless(text), finding.address.kind.value)
+    return Line(sanitize(text), finding.address.kind.value)
 
 
 def _unmanaged(resource: UnmanagedResource) -> Line:
     owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
     name = f" {show_text(resource.name)}" if resource.name else ""
-    return Line(harmless(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)
+    return Line(sanitize(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)
 
 
 def _finding_block(finding: Finding) -> Block:
     parts = [
-        f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.standing]}</summary>",
+        f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.status]}</summary>",
         prose(finding.explanation),
     ]
     if finding.arn:
         parts.append(code(finding.arn))
     if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
-        drifted = finding.standing is Standing.DRIFT
+        drifted = finding.status is DriftStatus.DRIFT
         parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))
     parts += [prose(line) for line in blame_words(finding)]
-    return Block(
-        "\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.standing)
-    )
+    return Block("\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.status))

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from reconciler.diff import FieldChange
 from reconciler.model.values import Value
 from reconciler.report.words import is_own_record, members, path_words, show_text, show_value
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
@@ -32,7 +32,7 @@ _URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
 
 def code(text: str) -> str:
     """Return text as a code span that ends where the text ends, for any text."""
-    shown = harmless(text) or "(empty)"
+    shown = sanitize(text) or "(empty)"
     fence = "`" * (_longest_run(shown) + 1)
     # The parser takes one space off each side, but only where both sides have one.
     pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
@@ -43,7 +43,7 @@ def prose(text: str) -> str:
     """Return a sentence with every word that a forge could read something into as a code span."""
     parts: list[str] = []
     held: list[str] = []
-    for word in harmless(text).split():
+    for word in sanitize(text).split():
         if _PLAIN_WORD.fullmatch(word) and not _LOOKS_LIKE_A_HASH.search(word):
             parts += _spans(held)
             held.clear()
@@ -63,12 +63,12 @@ def _spans(words: Iterable[str]) -> list[str]:
 
 def tag_code(text: str) -> str:
     """Return text as an HTML code element, for places where HTML stands and Markdown is not read."""
-    return f"<code>{html.escape(harmless(text) or '(empty)', quote=True)}</code>"
+    return f"<code>{html.escape(sanitize(text) or '(empty)', quote=True)}</code>"
 
 
 def fenced(lines: Iterable[str], info: str = "diff") -> str:
     """Return lines in a fence that none of them can close."""
-    shown = [harmless(line) for line in lines]
+    shown = [sanitize(line) for line in lines]
     marks = fence_for(shown)
     return "\n".join((marks + info, *shown, marks))
 
@@ -82,7 +82,7 @@ def link(words: str, url: str) -> str:
     """Return a link with our own words; what is not an address on the web is shown as text, and what is not plain in it is percent-encoded."""
     if not url.startswith(("https://", "http://")):
         return f"{words}: {code(url)}"
-    return f"[{words}](<{quote(harmless(url), safe=_URL_SAFE)}>)"
+    return f"[{words}](<{quote(sanitize(url), safe=_URL_SAFE)}>)"
 
 
 def _longest_run(text: str) -> int:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from reconciler.drift.changes import Item, News
+from reconciler.drift.changes import Item, Notification
 from reconciler.model.target import Topic
-from reconciler.report.words import joined, path_words, plural
-from reconciler.terminal import harmless
+from reconciler.report.words import join_words, path_words, plural
+from reconciler.terminal import sanitize
 
 _LINES = 20
 _ITEMS = 200
 _SUBJECT = 100
 """The most characters of an SNS subject (SNS API reference, Publish)."""
 
-_STANDING = {
+_DRIFT_STATUS = {
     Topic.DRIFT: "drifted",
     Topic.MISSING: "missing",
     Topic.DUPLICATE: "duplicate",
@@ -48,35 +48,35 @@ class Message:
         return json.dumps({"text": text}).encode()
 
 
-def message(news: News, receiver: str, *, at: str, link: str = "") -> Message:
+def message(news: Notification, receiver: str, *, at: str, link: str = "") -> Message:
     """Return the message for one receiver. ``at`` is an instant in ISO 8601, ``link`` the URL of the whole report."""
     identifier = news.id_for(receiver)
     return Message(identifier, _subject(news), _text(news, link), _body(news, identifier, at, link))
 
 
-def _head(news: News) -> str:
-    where = f"{harmless(news.stack)} / {harmless(news.target)}"
+def _head(news: Notification) -> str:
+    where = f"{sanitize(news.stack)} / {sanitize(news.target)}"
     if news.failure:
         return f"{where}: cannot be read"
-    if not news.standing:
+    if not news.open:
         return f"{where}: all resolved" if news.resolved else f"{where}: readable again, no findings"
     return f"{where}: {', '.join(_counts(news))}"
 
 
-def _counts(news: News) -> list[str]:
-    return [f"{news.standing[topic]:,} {words}" for topic, words in _STANDING.items() if news.standing.get(topic)]
+def _counts(news: Notification) -> list[str]:
+    return [f"{news.open[topic]:,} {words}" for topic, words in _DRIFT_STATUS.items() if news.open.get(topic)]
 
 
-def _subject(news: News) -> str:
+def _subject(news: Notification) -> str:
     text = "".join(char if " " <= char <= "~" else "?" for char in f"ivs-reconciler: {_head(news)}")
     return text if len(text) <= _SUBJECT else text[: _SUBJECT - 3] + "..."
 
 
-def _text(news: News, link: str) -> str:
+def _text(news: Notification, link: str) -> str:
     lines = [_head(news)]
     if news.failure:
-        lines.append(harmless(news.failure.replace("\n", " ")))
-        if news.standing:
+        lines.append(sanitize(news.failure.replace("\n", " ")))
+        if news.open:
             lines.append(f"Last known: {', '.join(_counts(news))}.")
     elif news.readable_again:
         lines.append("The target is readable again.")
@@ -84,26 +84,26 @@ def _text(news: News, link: str) -> str:
         lines += [f"New: {len(news.new):,}", *(f"• {_item(item)}" for item in news.new[:_LINES])]
         lines += [f"… and {len(news.new) - _LINES:,} more"] if len(news.new) > _LINES else []
     if news.resolved:
-        lines += [f"Resolved: {len(news.resolved):,}", *(f"• {harmless(name)}" for name in news.resolved[:_LINES])]
+        lines += [f"Resolved: {len(news.resolved):,}", *(f"• {sanitize(name)}" for name in news.resolved[:_LINES])]
         lines += [f"… and {len(news.resolved) - _LINES:,} more"] if len(news.resolved) > _LINES else []
-    still = sum(news.standing.values()) - len(news.new)
+    still = sum(news.open.values()) - len(news.new)
     if still > 0 and not news.failure:
         lines.append(f"{plural(still, 'earlier finding')} still open.")
     if link:
-        lines.append(harmless(link))
+        lines.append(sanitize(link))
     return "\n".join(lines)
 
 
 def _item(item: Item) -> str:
-    words = f"{item.address}: {_STANDING[item.topic]}"
+    words = f"{item.address}: {_DRIFT_STATUS[item.topic]}"
     if item.paths:
-        words += f" in {joined(path_words(path) for path in item.paths[:6])}"
+        words += f" in {join_words(path_words(path) for path in item.paths[:6])}"
     if item.who:
-        words += f", by {joined(item.who)}"
-    return harmless(words)
+        words += f", by {join_words(item.who)}"
+    return sanitize(words)
 
 
-def _body(news: News, identifier: str, at: str, link: str) -> dict[str, object]:
+def _body(news: Notification, identifier: str, at: str, link: str) -> dict[str, object]:
     return {
         "formatVersion": "1.0",
         "id": identifier,
@@ -113,7 +113,7 @@ def _body(news: News, identifier: str, at: str, link: str) -> dict[str, object]:
         "accountId": news.account_id or None,
         "region": news.region,
         "number": news.number,
-        "state": "unreadable" if news.failure else "standing" if news.standing else "clear",
+        "state": "unreadable" if news.failure else "open" if news.open else "clear",
         "summary": _head(news),
         "failure": news.failure or None,
         "new": [
@@ -130,7 +130,7 @@ def _body(news: News, identifier: str, at: str, link: str) -> dict[str, object]:
         "counts": {
             "new": len(news.new),
             "resolved": len(news.resolved),
-            "standing": {topic.value: news.standing[topic] for topic in Topic if news.standing.get(topic)},
+            "open": {topic.value: news.open[topic] for topic in Topic if news.open.get(topic)},
         },
         "link": link or None,
     }

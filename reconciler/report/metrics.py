@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from reconciler.drift.report import DriftReport, Standing
+from reconciler.drift.report import DriftReport, DriftStatus
 
 PREFIX = "ivs_reconciler_"
 
@@ -83,7 +83,7 @@ NOTIFICATIONS_TOTAL = Metric(
 
 UNMANAGED = "unmanaged"
 UNCHANGED = "unchanged"
-STANDINGS = (UNCHANGED, *(standing.value for standing in Standing), UNMANAGED)
+STATUSES = (UNCHANGED, *(status.value for status in DriftStatus), UNMANAGED)
 """The values of the label ``status`` of resources."""
 
 OK, THROTTLED, FAILED = "ok", "throttled", "error"
@@ -112,7 +112,7 @@ def counts_of(report: DriftReport) -> dict[str, int]:
     """Return how many resources have each status."""
     return {
         UNCHANGED: report.unchanged,
-        **{standing.value: len(report.of(standing)) for standing in Standing},
+        **{status.value: len(report.of(status)) for status in DriftStatus},
         UNMANAGED: len(report.unmanaged),
     }
 
@@ -129,10 +129,10 @@ def render(samples: Sequence[Sample]) -> str:
         (
             RESOURCES,
             [
-                _line(RESOURCES, (*_of(one), standing), one.counts[standing])
+                _line(RESOURCES, (*_of(one), status), one.counts[status])
                 for one in samples
-                for standing in STANDINGS
-                if standing in one.counts
+                for status in STATUSES
+                if status in one.counts
             ],
         ),
         (IGNORED, [_line(IGNORED, _of(one), one.ignored) for one in samples if one.in_sync is not None]),

@@ -8,7 +8,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.observed import Broadcast, Overview, QuotaCount
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import plural
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 FORMAT_VERSION = "1.0"
 _LIST_LIMIT = 50
@@ -19,7 +19,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
     """Return one account and region as text."""
     lines = [
         paint(
-            f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {harmless(stack)}", "bold"
+            f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {sanitize(stack)}", "bold"
         ),
         "",
     ]
@@ -29,11 +29,11 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
         rows.append((title, "?", "?") if count.unreadable else (title, f"{count.managed:,}", f"{count.others:,}"))
     lines += _table(rows)
     lines += [
-        f"  not counted: {KINDS[count.kind].titles}: {harmless(count.unreadable)}"
+        f"  not counted: {KINDS[count.kind].titles}: {sanitize(count.unreadable)}"
         for count in overview.kinds
         if count.unreadable
     ]
-    lines += ["", *_live_channels(overview.on_air, paint), ""]
+    lines += ["", *_live_channels(overview.live_channels, paint), ""]
     quotas = [("quota", "used", "of", "", "")]
     quotas += [
         (quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota))
@@ -43,7 +43,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
         paint(line, "bad") if quota is not None and quota.percent >= _NEARLY_FULL else line
         for line, quota in zip(_table(quotas), (None, *overview.quotas), strict=True)
     ]
-    lines += ["", *(f"  note: {harmless(note)}" for note in overview.notes)] if overview.notes else []
+    lines += ["", *(f"  note: {sanitize(note)}" for note in overview.notes)] if overview.notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -96,7 +96,7 @@ def _source(quota: QuotaCount) -> str:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return rows as aligned lines; numbers are aligned to the right."""
-    clean = [tuple(harmless(cell) for cell in row) for row in rows]
+    clean = [tuple(sanitize(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
     right = [any(row[column][:1].isdigit() for row in clean) for column in range(len(widths))]
     return [
@@ -123,7 +123,7 @@ def _target(overview: Overview) -> dict[str, object]:
             }
             for count in overview.kinds
         ],
-        "live": None if overview.on_air is None else [_broadcast(one) for one in overview.on_air],
+        "live": None if overview.live_channels is None else [_broadcast(one) for one in overview.live_channels],
         "quotas": [
             {
                 "name": quota.name,

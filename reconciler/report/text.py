@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Value
 from reconciler.plan.live_channels import STOP
@@ -28,15 +28,15 @@ from reconciler.report.words import (
     blame_words,
     broadcast_words,
     comparison_words,
-    counted,
     defaults_head,
     defaults_words,
+    drift_counts,
     headline,
     ignored_head,
     ignored_words,
     is_own_record,
+    live_channels_words,
     members,
-    on_air_words,
     path_words,
     plural,
     resources_words,
@@ -47,7 +47,7 @@ from reconciler.report.words import (
     until_words,
     will,
 )
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 Paint = Callable[[str, str], str]
 """Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
@@ -86,7 +86,7 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     """Return the whole plan. ``calls`` shows each action by itself, with its AWS calls."""
     targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
     if plan.of_revisions:
-        return "\n".join((paint(harmless(comparison_words(plan)), "dim") + "\n", *targets))
+        return "\n".join((paint(sanitize(comparison_words(plan)), "dim") + "\n", *targets))
     return "\n".join(targets)
 
 
@@ -98,13 +98,13 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     for group in [(action,) for action in target.actions] if calls else fold_actions(target.actions):
         lines += ["", *_actions(group, shared, paint, calls=calls)]
     if shared:
-        tags = ", ".join(f"{harmless(path_words(path))} {show_value(value)}" for path, value in shared.items())
+        tags = ", ".join(f"{sanitize(path_words(path))} {show_value(value)}" for path, value in shared.items())
         created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
         lines += ["", f"  on all {created}: {tags}"]
     lines += _live_channels(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
-    lines += ["", *(f"  note: {harmless(note)}" for note in target.notes)] if target.notes else []
+    lines += ["", *(f"  note: {sanitize(note)}" for note in target.notes)] if target.notes else []
     if calls and target.not_read:
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
@@ -124,7 +124,7 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     for message, outcomes in _by_message(result).items():
         if len(outcomes) > 1:
             skipped = f"{plural(len(outcomes), 'action')} {outcomes[0].result.value}"
-            lines.append(f"  {paint(skipped, _RESULTS[outcomes[0].result])} ({harmless(message)})")
+            lines.append(f"  {paint(skipped, _RESULTS[outcomes[0].result])} ({sanitize(message)})")
         else:
             lines += _outcome(outcomes[0], paint)
     head = paint("Apply complete", "good") if result.complete else paint("Apply partially failed", "bad")
@@ -154,21 +154,21 @@ def _actions(group: tuple[Action, ...], shared: Mapping[str, Value], paint: Pain
     tone = _TONES[action.verb]
     changes = without_shared_tags(action, shared)
     addresses = [one.address for one in group]
-    name = harmless(str(action.address)) if len(group) == 1 else group_title(addresses)
+    name = sanitize(str(action.address)) if len(group) == 1 else group_title(addresses)
     yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(name, 'bold')} {will(action)}"
     if len(group) > 1:
         changes = own_id_hidden(changes, action.address)
         more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
-        yield f"        {paint(harmless(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+        yield f"        {paint(sanitize(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
     elif action.explanation:
-        yield f"        {paint(harmless(action.explanation), 'dim')}"
+        yield f"        {paint(sanitize(action.explanation), 'dim')}"
     if action.arn and len(group) == 1:
-        yield f"        {paint(harmless(action.arn), 'dim')}"
+        yield f"        {paint(sanitize(action.arn), 'dim')}"
     if action.blocked:
-        yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {harmless(action.blocked.message)}"
+        yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {sanitize(action.blocked.message)}"
     for warning in action.warnings:
-        yield f"        {paint('warning', 'bad')}: {harmless(warning)}"
-    width = max((len(harmless(path_words(change.path))) for change in changes), default=0)
+        yield f"        {paint('warning', 'bad')}: {sanitize(warning)}"
+    width = max((len(sanitize(path_words(change.path))) for change in changes), default=0)
     for change in changes:
         yield from _change(change, width, paint)
     # A broadcast is ended only with each of its calls in view.
@@ -178,7 +178,7 @@ def _actions(group: tuple[Action, ...], shared: Mapping[str, Value], paint: Pain
 
 
 def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
-    name = harmless(path_words(change.path)).ljust(width)
+    name = sanitize(path_words(change.path)).ljust(width)
     if change.absent_before:
         yield f"        {paint('+', 'good')} {name}  {show_value(change.after)}"
     elif change.absent_after:
@@ -194,8 +194,8 @@ def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
 
 
 def _call(step: Step) -> str:
-    shown = ", ".join(f"{harmless(key)}: {_short(show_value(value))}" for key, value in step.parameters.items())
-    return f"{step.operation}({shown}){harmless(until_words(step))}"
+    shown = ", ".join(f"{sanitize(key)}: {_short(show_value(value))}" for key, value in step.parameters.items())
+    return f"{step.operation}({shown}){sanitize(until_words(step))}"
 
 
 def _short(text: str, limit: int = 200) -> str:
@@ -203,13 +203,14 @@ def _short(text: str, limit: int = 200) -> str:
 
 
 def _live_channels(target: TargetPlan, paint: Paint) -> list[str]:
-    if not target.on_air:
+    if not target.live_channels:
         return []
-    lines = ["", f"  {paint('live', 'bad')}: {on_air_words(target.on_air)}"]
+    lines = ["", f"  {paint('live', 'bad')}: {live_channels_words(target.live_channels)}"]
     lines += [
-        f"      {harmless(str(channel.address))}  {broadcast_words(channel)}" for channel in target.on_air[:_LIST_LIMIT]
+        f"      {sanitize(str(channel.address))}  {broadcast_words(channel)}"
+        for channel in target.live_channels[:_LIST_LIMIT]
     ]
-    return lines + _more(len(target.on_air))
+    return lines + _more(len(target.live_channels))
 
 
 def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
@@ -219,8 +220,8 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     head = f"{plural(len(target.orphans), 'orphaned resource')} {are} kept because prune is disabled"
     lines = ["", f"  {head} (--prune, or prune: true on the target):"]
     for orphan in target.orphans[:_LIST_LIMIT]:
-        arn = f"  {paint(harmless(orphan.arn), 'dim')}" if orphan.arn else ""
-        lines.append(f"      {harmless(str(orphan.address))}{arn}{'  (protected)' if orphan.protected else ''}")
+        arn = f"  {paint(sanitize(orphan.arn), 'dim')}" if orphan.arn else ""
+        lines.append(f"      {sanitize(str(orphan.address))}{arn}{'  (protected)' if orphan.protected else ''}")
     return lines + _more(len(target.orphans))
 
 
@@ -233,38 +234,38 @@ def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
     for duplicate in target.duplicates:
         lines += [
             "",
-            f"  {paint('duplicate', 'bad')} {harmless(str(duplicate.address))}: {plural(len(duplicate.others) + 1, 'live resource')} claim it",
+            f"  {paint('duplicate', 'bad')} {sanitize(str(duplicate.address))}: {plural(len(duplicate.others) + 1, 'live resource')} claim it",
         ]
-        lines.append(f"      kept   {harmless(duplicate.kept)}")
-        lines += [f"      other  {harmless(arn)}" for arn in duplicate.others]
+        lines.append(f"      kept   {sanitize(duplicate.kept)}")
+        lines += [f"      other  {sanitize(arn)}" for arn in duplicate.others]
     return lines
 
 
 def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
-    said = harmless(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
+    said = sanitize(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
     yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {said}"
 
 
-_FINDING_TONES: Mapping[Standing, str] = {
-    Standing.DRIFT: "bad",
-    Standing.MISSING: "bad",
-    Standing.PENDING: "change",
-    Standing.DUPLICATE: "note",
-    Standing.ORPHAN: "note",
+_FINDING_TONES: Mapping[DriftStatus, str] = {
+    DriftStatus.DRIFT: "bad",
+    DriftStatus.MISSING: "bad",
+    DriftStatus.PENDING: "change",
+    DriftStatus.DUPLICATE: "note",
+    DriftStatus.ORPHAN: "note",
 }
 
 
 def render_drift(report: DriftReport, *, paint: Paint = plain, verbose: bool = False) -> str:
     """Return the drift report of one target. ``verbose`` shows each finding by itself."""
-    lines = [paint(harmless(f"{report.name}: account {report.account_id}, region {report.region}"), "bold")]
-    for standing in _FINDING_TONES:
-        found = report.of(standing)
+    lines = [paint(sanitize(f"{report.name}: account {report.account_id}, region {report.region}"), "bold")]
+    for status in _FINDING_TONES:
+        found = report.of(status)
         for group in [(finding,) for finding in found] if verbose else fold_findings(found):
             lines += ["", *_findings(group, paint)]
     lines += _unmanaged(report, paint)
     lines += _left_out(report, paint)
-    lines += ["", *(f"  note: {harmless(note)}" for note in report.notes)] if report.notes else []
+    lines += ["", *(f"  note: {sanitize(note)}" for note in report.notes)] if report.notes else []
     lines += ["", _last_line(report, paint)]
     return "\n".join(lines) + "\n"
 
@@ -273,32 +274,32 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
     """Return the block of one finding, or of several identical ones."""
     finding = group[0]
     addresses = [one.address for one in group]
-    name = harmless(str(finding.address)) if len(group) == 1 else group_title(addresses)
-    head = HEADS[finding.standing]
+    name = sanitize(str(finding.address)) if len(group) == 1 else group_title(addresses)
+    head = HEADS[finding.status]
     if len(group) > 1:
         head = head.replace("has ", "have ", 1).replace("is ", "are ", 1)
-    yield f"  {paint(name, 'bold')} {paint(head, _FINDING_TONES[finding.standing])}"
+    yield f"  {paint(name, 'bold')} {paint(head, _FINDING_TONES[finding.status])}"
     changes = finding.changes
     if len(group) > 1:
         changes = own_id_hidden(changes, finding.address)
         more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
-        yield f"      {paint(harmless(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+        yield f"      {paint(sanitize(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
     elif finding.explanation:
-        yield f"      {paint(harmless(finding.explanation), 'dim')}"
+        yield f"      {paint(sanitize(finding.explanation), 'dim')}"
     if finding.arn and len(group) == 1:
-        yield f"      {paint(harmless(finding.arn), 'dim')}"
+        yield f"      {paint(sanitize(finding.arn), 'dim')}"
     for line in blame_words(finding):
-        yield f"      {harmless(line)}"
-    if finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn:
+        yield f"      {sanitize(line)}"
+    if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn:
         shown = [change for change in changes if not is_own_record(change)]
-        width = max((len(harmless(path_words(change.path))) for change in shown), default=0)
+        width = max((len(sanitize(path_words(change.path))) for change in shown), default=0)
         for change in shown:
-            yield _finding_change(change, width, drifted=finding.standing is Standing.DRIFT, paint=paint)
+            yield _finding_change(change, width, drifted=finding.status is DriftStatus.DRIFT, paint=paint)
 
 
 def _finding_change(change: FieldChange, width: int, *, drifted: bool, paint: Paint) -> str:
     """Return one changed field: expected and actual for drift, before and after for a pending change."""
-    name = harmless(path_words(change.path)).ljust(width)
+    name = sanitize(path_words(change.path)).ljust(width)
     live = "(absent)" if change.absent_before else show_value(change.before)
     spec = "(absent)" if change.absent_after else show_value(change.after)
     sets = members(change)
@@ -320,7 +321,7 @@ def _unmanaged(report: DriftReport, paint: Paint) -> list[str]:
     for resource in report.unmanaged[:_LIST_LIMIT]:
         owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
         name = f" {show_text(resource.name)}" if resource.name else ""
-        lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(harmless(resource.arn), 'dim')}")
+        lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(sanitize(resource.arn), 'dim')}")
     return lines + _more(len(report.unmanaged))
 
 
@@ -331,13 +332,13 @@ def _left_out(report: DriftReport, paint: Paint) -> list[str]:
         lines += [
             "",
             f"  {ignored_head(report)}:",
-            *(f"      {harmless(ignored_words(one))}" for one in report.ignored),
+            *(f"      {sanitize(ignored_words(one))}" for one in report.ignored),
         ]
     if report.default_fields:
         lines += [
             "",
             f"  {defaults_head(report)}:",
-            *(f"      {paint(harmless(defaults_words(one)), 'dim')}" for one in report.default_fields),
+            *(f"      {paint(sanitize(defaults_words(one)), 'dim')}" for one in report.default_fields),
         ]
     elif report.defaults:
         lines += ["", f"  {defaults_head(report)} (-v lists them)"]
@@ -346,8 +347,8 @@ def _left_out(report: DriftReport, paint: Paint) -> list[str]:
 
 def _last_line(report: DriftReport, paint: Paint) -> str:
     tone = "bad" if report.drifted else "change" if report.pending else "good"
-    name = harmless(report.name)
+    name = sanitize(report.name)
     if report.findings or report.ignored:
-        return f"{paint(headline(report), tone)} in {name}: {counted(report)}."
+        return f"{paint(headline(report), tone)} in {name}: {drift_counts(report)}."
     counts = resources_words(report.unchanged, unmanaged=len(report.unmanaged))
     return f"{paint('No drift.', tone)} {name} is in sync ({counts})."

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import AtDefault, Deed, DriftReport, Finding, Ignored, Standing
+from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.plan import Action, OnAir, Plan, ReplaceOrder, Step, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, LiveChannel, Plan, ReplaceOrder, Step, Summary, TargetPlan, Verb
 from reconciler.plan.steps import Expected
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 SYMBOLS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -67,20 +67,20 @@ def show_value(value: Value) -> str:
         case None:
             return "(none)"
         case Ref():
-            return f"(known after apply: {harmless(str(value.address))})"
+            return f"(known after apply: {sanitize(str(value.address))})"
         case str():
             return show_text(value)
         case tuple():
             return "[" + ", ".join(show_value(item) for item in value) + "]"
         case Mapping():
-            return "{" + ", ".join(f"{harmless(key)}: {show_value(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{sanitize(key)}: {show_value(item)}" for key, item in value.items()) + "}"
         case _:
             return json.dumps(thaw(value))
 
 
 def show_text(text: str) -> str:
     """Return a string in quotes, with unprintable characters escaped."""
-    return harmless(json.dumps(text, ensure_ascii=False))
+    return sanitize(json.dumps(text, ensure_ascii=False))
 
 
 def path_words(path: str) -> str:
@@ -176,18 +176,18 @@ def until_words(step: Step) -> str:
     return f" until {until.member} is {until.equals}"
 
 
-def on_air_words(channels: Sequence[OnAir]) -> str:
+def live_channels_words(channels: Sequence[LiveChannel]) -> str:
     """Return how many channels are live and how many people watch: ``2 live channels, 1,204 viewers``."""
     known = sum(max(0, channel.viewers) for channel in channels)
     least = "at least " if any(channel.viewers < 0 for channel in channels) else ""
     return f"{plural(len(channels), 'live channel')}, {least}{plural(known, 'viewer')}"
 
 
-def broadcast_words(channel: OnAir) -> str:
+def broadcast_words(channel: LiveChannel) -> str:
     """Return since when a channel is live, and how many people watch it."""
     health = f", {channel.health.lower()}" if channel.health not in ("HEALTHY", "UNKNOWN") else ""
     viewers = "viewers not counted" if channel.viewers < 0 else plural(channel.viewers, "viewer")
-    return f"live since {harmless(channel.since)}, {viewers}{harmless(health)}"
+    return f"live since {sanitize(channel.since)}, {viewers}{sanitize(health)}"
 
 
 def duration_words(seconds: float) -> str:
@@ -206,27 +206,27 @@ def expected_words(expected: Expected) -> str:
     return f"about {duration_words(expected.seconds)} at the published rates ({calls} at {expected.pace:.3g}/s)"
 
 
-def joined(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """Return words as a list in a sentence."""
     items = list(words)
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
 
 
-TITLES: Mapping[Standing, str] = {
-    Standing.DRIFT: "Drifted",
-    Standing.MISSING: "Missing",
-    Standing.DUPLICATE: "Duplicate",
-    Standing.PENDING: "Pending",
-    Standing.ORPHAN: "Orphaned",
+TITLES: Mapping[DriftStatus, str] = {
+    DriftStatus.DRIFT: "Drifted",
+    DriftStatus.MISSING: "Missing",
+    DriftStatus.DUPLICATE: "Duplicate",
+    DriftStatus.PENDING: "Pending",
+    DriftStatus.ORPHAN: "Orphaned",
 }
 """Headings, most severe first."""
 
-HEADS: Mapping[Standing, str] = {
-    Standing.DRIFT: "has drifted",
-    Standing.MISSING: "is missing",
-    Standing.PENDING: "has pending changes",
-    Standing.DUPLICATE: "has a duplicate",
-    Standing.ORPHAN: "is orphaned",
+HEADS: Mapping[DriftStatus, str] = {
+    DriftStatus.DRIFT: "has drifted",
+    DriftStatus.MISSING: "is missing",
+    DriftStatus.PENDING: "has pending changes",
+    DriftStatus.DUPLICATE: "has a duplicate",
+    DriftStatus.ORPHAN: "is orphaned",
 }
 """The rest of a sentence that begins with the address."""
 
@@ -238,14 +238,14 @@ def headline(report: DriftReport) -> str:
     return "No drift, changes pending" if report.pending else "No drift"
 
 
-def counted(report: DriftReport) -> str:
+def drift_counts(report: DriftReport) -> str:
     """Return the counts of a drift report that are not zero."""
     counts = {
-        "drifted": len(report.of(Standing.DRIFT)),
-        "missing": len(report.of(Standing.MISSING)),
-        "duplicate": len(report.of(Standing.DUPLICATE)),
-        "pending": len(report.of(Standing.PENDING)),
-        "orphaned": len(report.of(Standing.ORPHAN)),
+        "drifted": len(report.of(DriftStatus.DRIFT)),
+        "missing": len(report.of(DriftStatus.MISSING)),
+        "duplicate": len(report.of(DriftStatus.DUPLICATE)),
+        "pending": len(report.of(DriftStatus.PENDING)),
+        "orphaned": len(report.of(DriftStatus.ORPHAN)),
         "in sync": report.unchanged,
         "unmanaged": len(report.unmanaged),
         "ignored": report.ignored_differences,
@@ -260,7 +260,7 @@ def ignored_head(report: DriftReport) -> str:
 
 def ignored_words(one: Ignored) -> str:
     """Return one resource's ignored fields and the status they would have had."""
-    return f"{one.address}: {', '.join(path_words(change.path) for change in one.changes)} ({one.standing.value})"
+    return f"{one.address}: {', '.join(path_words(change.path) for change in one.changes)} ({one.status.value})"
 
 
 def defaults_head(report: DriftReport) -> str:
@@ -273,7 +273,7 @@ def defaults_words(one: AtDefault) -> str:
     return f"{one.address}: {', '.join(f'{name} {show_value(value)}' for name, value in one.fields.items())}"
 
 
-def deed_words(deed: Deed) -> str:
+def deed_words(deed: AttributedCall) -> str:
     """Return who did something, when, and by which call."""
     return f"{deed.who} at {deed.at}: {deed.call} with {deed.source}, event {deed.event}"
 
@@ -288,12 +288,12 @@ def blame_words(finding: Finding) -> tuple[str, ...]:
 
 def shows_changes(finding: Finding) -> bool:
     """Whether a finding has two sides to show: a live resource that differs from the spec."""
-    return finding.standing in (Standing.DRIFT, Standing.PENDING) and finding.arn is not None
+    return finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn is not None
 
 
 def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
     """Return the changes in the order in which they happened: from spec to account for drift, the reverse for pending changes."""
-    if finding.standing is not Standing.DRIFT:
+    if finding.status is not DriftStatus.DRIFT:
         return finding.changes
     return tuple(
         replace(
@@ -346,7 +346,7 @@ def notice_of(action: Action) -> Notice | None:
     return Notice.KEYS if action.kind in KEY_KINDS else None
 
 
-def notables(target: TargetPlan) -> tuple[Notable, ...]:
+def notable_changes(target: TargetPlan) -> tuple[Notable, ...]:
     """Return the groups that are not empty, most severe first."""
     by_notice: dict[Notice, list[Action]] = {notice: [] for notice in Notice}
     also = 0
@@ -361,7 +361,7 @@ def notables(target: TargetPlan) -> tuple[Notable, ...]:
     return tuple(group for group in groups if group.actions or group.also)
 
 
-def tally(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]:
+def count_by_kind(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]:
     """Return, for each kind that has actions, how many of each verb, and under ``None`` how many are blocked; kinds in the order of creation."""
     counts: dict[KindName, Counter[Verb | None]] = {kind: Counter() for kind in KINDS}
     for action in target.actions:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
-from reconciler.terminal import harmless
+from reconciler.terminal import sanitize
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -48,7 +48,7 @@ class Problems:
         """Note a problem in the file ``name``; ``mark`` is line and column, both from 1, or ``None`` for the file as a whole."""
         line, column = mark or (0, 0)
         # Whoever sends a change names the files of it.
-        where = f"{harmless(name)}:{line}:{column}" if mark else harmless(name)
+        where = f"{sanitize(name)}:{line}:{column}" if mark else sanitize(name)
         self._found[name, line, column, address, what] = Problem(where, address, what, hint)
 
     def __len__(self) -> int:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler import logs
-from reconciler.aws.lock import S3Door
+from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError
 from reconciler.file_lock import locked
-from reconciler.model.lock import Holder, from_json, moment, to_json
+from reconciler.model.lock import LockHolder, format_time, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 
 LEASE_SECONDS = 120.0
@@ -46,13 +46,13 @@ class LockBackend(Protocol):
 
     where: str
 
-    def read(self) -> tuple[Holder | None, str]:
+    def read(self) -> tuple[LockHolder | None, str]:
         """Return the current or last holder, and the token of this state."""
 
-    def write(self, holder: Holder, token: str) -> str | None:
+    def write(self, holder: LockHolder, token: str) -> str | None:
         """Write if the state is still that of the token; return the new token, or ``None`` otherwise."""
 
-    def force(self, holder: Holder) -> None:
+    def force(self, holder: LockHolder) -> None:
         """Write whatever the state is."""
 
 
@@ -99,17 +99,17 @@ def lock_backend(target: Target, *, sleep: Callable[[float], None] = time.sleep)
         case FileLock(path):
             return FileLockBackend(path)
         case S3Lock():
-            return S3Door(target.lock, target, sleep=sleep)
+            return S3LockBackend(target.lock, target, sleep=sleep)
 
 
-def new_holder(command: str, now: float, environment: Mapping[str, str] = os.environ) -> Holder:
+def new_holder(command: str, now: float, environment: Mapping[str, str] = os.environ) -> LockHolder:
     """Return the holder that this process is, from what the machine and its CI tell."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = f"user {os.getuid()}"
     pid = os.getpid()
-    return Holder(
+    return LockHolder(
         uuid.uuid4().hex[:12],
         environment.get("GITHUB_ACTOR") or environment.get("GITLAB_USER_LOGIN") or user,
         socket.gethostname(),
@@ -122,7 +122,7 @@ def new_holder(command: str, now: float, environment: Mapping[str, str] = os.env
     )
 
 
-def is_gone(holder: Holder) -> bool:
+def is_gone(holder: LockHolder) -> bool:
     """Whether the holder was a process of this machine that has ended. Where that is unknown, a lock is valid until it expires."""
     return process_state(holder.host, holder.pid, holder.mark) is ProcessState.GONE
 
@@ -149,7 +149,7 @@ class _Lease:
 
     name: str
     backend: LockBackend
-    holder: Holder
+    holder: LockHolder
     token: str
     notify: Callable[[str], None]
     clock: LockClock
@@ -196,7 +196,7 @@ class _Lease:
         try:
             self.backend.write(replace(self.holder, released=True), self.token)
         except (AwsError, UsageError) as error:
-            expiry = moment(self.holder.expires)
+            expiry = format_time(self.holder.expires)
             self.notify(f"{self.name}: {self.backend.where} could not be released ({error}); it expires at {expiry}")
 
     def _give_up(self, why: str) -> bool:
@@ -208,7 +208,7 @@ class _Lease:
 def _acquire(
     name: str,
     backend: LockBackend,
-    holder: Holder,
+    holder: LockHolder,
     timeout: float,
     notify: Callable[[str], None],
     clock: LockClock,
@@ -225,12 +225,12 @@ def _acquire(
             if written is None:
                 continue  # another run was faster
             if other is not None and not other.released:
-                end = "the process has ended" if other.held_at(now) else f"it expired at {moment(other.expires)}"
+                end = "the process has ended" if other.held_at(now) else f"it expired at {format_time(other.expires)}"
                 notify(f"{name}: took {backend.where} from {other}: {end}")
             return _Lease(name, backend, fresh, written, notify, clock)
         if now >= until:
             raise LockHeld(
-                f"{name}: {backend.where} is held by {other} and expires at {moment(other.expires)} unless renewed; "
+                f"{name}: {backend.where} is held by {other} and expires at {format_time(other.expires)} unless renewed; "
                 f"wait with --lock-timeout 10m or, if that run has ended, release it: ivs-reconciler unlock --target {name}"
             )
         if not reported:
@@ -257,7 +257,7 @@ class FileLockBackend:
         self._path = Path(path)
         self._timeout = timeout
 
-    def read(self) -> tuple[Holder | None, str]:
+    def read(self) -> tuple[LockHolder | None, str]:
         """Return the current or last holder, and the token of this state. Raises ``UsageError``."""
         with self._open() as handle:
             data = os.pread(handle, _MAX_SIZE, 0)
@@ -270,19 +270,19 @@ class FileLockBackend:
                 f"{self.where} is not a lock; choose another file, or release it with unlock --force"
             ) from None
 
-    def write(self, holder: Holder, token: str) -> str | None:
+    def write(self, holder: LockHolder, token: str) -> str | None:
         """Write if the state is still that of the token; return the new token, or ``None`` otherwise. Raises ``UsageError``."""
         with self._open() as handle:
             if self._token(os.pread(handle, _MAX_SIZE, 0)) != token:
                 return None
             return self._write(handle, holder)
 
-    def force(self, holder: Holder) -> None:
+    def force(self, holder: LockHolder) -> None:
         """Write whatever the state is, a lock or not. Raises ``UsageError``."""
         with self._open() as handle:
             self._write(handle, holder)
 
-    def _write(self, handle: int, holder: Holder) -> str:
+    def _write(self, handle: int, holder: LockHolder) -> str:
         data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
         os.pwrite(handle, data, 0)
         os.ftruncate(handle, len(data))

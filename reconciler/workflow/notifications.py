@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
 from reconciler import logs
-from reconciler.drift.changes import NOTHING, Known, News, failure_news, news
+from reconciler.drift.changes import NOTHING, KnownFindings, Notification, failure_news, news
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError
 from reconciler.file_lock import locked
@@ -59,10 +59,10 @@ def reading_of(target: Target, report: DriftReport) -> TargetReading:
 class NotificationStore(Protocol):
     """What each receiver was last notified of, by target. Only one run at a time may use it."""
 
-    def known(self, receiver: str, target: str, /) -> Known:
+    def known(self, receiver: str, target: str, /) -> KnownFindings:
         """Return what the receiver was last notified of, ``NOTHING`` if it never was."""
 
-    def keep(self, receiver: str, target: str, known: Known, /) -> None:
+    def keep(self, receiver: str, target: str, known: KnownFindings, /) -> None:
         """Record what the receiver was notified of. Raises ``OSError``."""
 
 
@@ -107,7 +107,7 @@ def notify(
     return tuple(deliveries)
 
 
-def _notification(stack: str, reading: TargetReading, known: Known, receiver: Channel) -> News | None:
+def _notification(stack: str, reading: TargetReading, known: KnownFindings, receiver: Channel) -> Notification | None:
     if isinstance(reading, DriftReport):
         return news(stack, reading, known, receiver.topics)
     target = reading.target
@@ -116,7 +116,7 @@ def _notification(stack: str, reading: TargetReading, known: Known, receiver: Ch
 
 def _deliver(
     receiver: Channel,
-    found: News,
+    found: Notification,
     created: Message,
     store: NotificationStore,
     environment: Mapping[str, str],
@@ -192,11 +192,11 @@ class NotificationFile:
         self._stack = stack
         self._states = self._read()
 
-    def known(self, receiver: str, target: str, /) -> Known:
+    def known(self, receiver: str, target: str, /) -> KnownFindings:
         """Return what the receiver was last notified of."""
         return self._states.get((receiver, target), NOTHING)
 
-    def keep(self, receiver: str, target: str, known: Known, /) -> None:
+    def keep(self, receiver: str, target: str, known: KnownFindings, /) -> None:
         """Record what the receiver was notified of, on disk before this returns. Raises ``OSError``."""
         self._states[receiver, target] = known
         states = [
@@ -215,14 +215,14 @@ class NotificationFile:
             Path(name).unlink(missing_ok=True)
             raise
 
-    def _read(self) -> dict[tuple[str, str], Known]:
+    def _read(self) -> dict[tuple[str, str], KnownFindings]:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             if content["formatVersion"] != _FORMAT or content["stack"] != self._stack:
                 raise UsageError(
                     f"{self._path}: is the notification state of another stack or a newer version; choose another file with --state"
                 )
-            return {(one["receiver"], one["target"]): Known.from_json(one) for one in content["receivers"]}
+            return {(one["receiver"], one["target"]): KnownFindings.from_json(one) for one in content["receivers"]}
         except FileNotFoundError:
             return {}
         except OSError as error:

@@ -17,7 +17,7 @@ from reconciler.plan.decide import complete
 from reconciler.plan.live_channels import LiveRules
 from reconciler.plan.plan import Plan, TargetPlan
 from reconciler.plan.replacement import counted_anew
-from reconciler.plan.stale import moved
+from reconciler.plan.stale import changes_since_plan
 from reconciler.workflow.survey import Survey, read_broadcasts
 
 
@@ -119,7 +119,7 @@ def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
                 f"{target.name}: the credentials are for account {survey.live.account_id}, the plan is for {target.account_id}"
             )
             continue
-        lines += [f"{target.name}: {line}" for line in moved(target, survey.desired, survey.live)]
+        lines += [f"{target.name}: {line}" for line in changes_since_plan(target, survey.desired, survey.live)]
     return lines
 
 

@@ -33,7 +33,7 @@ from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import must_ask
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
-from reconciler.plan.selection import kinds_to_read, misspelt
+from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import live_addresses, recorded_kinds
 from reconciler.workflow.journal import last_run
@@ -284,7 +284,7 @@ def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surve
         return
     known = {address for state in desired.values() for address in state.resources}
     known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
-    unmatched = misspelt(options.only, options.exclude, known)
+    unmatched = unmatched_globs(options.only, options.exclude, known)
     if unmatched:
         raise UsageError("\n".join(unmatched))
 

@@ -18,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from reconciler.aws.client import Answer, IvsGateway
-from reconciler.aws.secret_stores import Courier, to_stand_in
+from reconciler.aws.secret_stores import SecretPublisher, to_stand_in
 from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError
 from reconciler.model.target import Sink, Store, Target
@@ -55,9 +55,9 @@ class One:
         return Answer({})
 
 
-def courier(sandbox: Path | None = None) -> Courier:
+def courier(sandbox: Path | None = None) -> SecretPublisher:
     session = open_session(HERE, None)
-    return Courier(
+    return SecretPublisher(
         One(),
         lambda service: open_client(session, service, HERE, None, 1),
         sandbox=sandbox,
@@ -200,7 +200,7 @@ def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets
     prefix = f"arn:aws:secretsmanager:{HERE.region}:123456789012:secret:"
     stores = Stores(allowed=lambda _action, resource: resource.startswith(f"{prefix}acme/"))
     there, other = Sink(Store.SECRETS_MANAGER, "acme/one"), Sink(Store.SECRETS_MANAGER, "other/one")
-    bearer = Courier(One(), stores.client, sleep=lambda _seconds: None)
+    bearer = SecretPublisher(One(), stores.client, sleep=lambda _seconds: None)
     bearer.deliver("arn", there)
     assert stores.value_of(there) == VALUE
     bearer.deliver("arn", there)
@@ -219,7 +219,7 @@ def test_a_new_secret_whose_answer_is_lost_is_written_to_and_not_made_twice() ->
     stores = Stores(allowed=lambda _action, resource: resource.startswith(prefix))
     stores.add_fault("reset", operation="CreateSecret", when="after")
     sink = Sink(Store.SECRETS_MANAGER, "acme/one")
-    Courier(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", sink)
+    SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", sink)
     assert stores.calls == ["PutSecretValue", "CreateSecret", "CreateSecret", "PutSecretValue"]
     assert stores.value_of(sink) == VALUE
 
@@ -234,7 +234,7 @@ def test_a_refusal_without_words_names_the_service_and_a_busy_parameter_is_waite
     stores = Stores()
     stores.add_fault("error", operation="PutParameter", code=code, message="")
     sink = Sink(Store.PARAMETER_STORE, "/ivs/one")
-    bearer = Courier(One(), stores.client, sleep=lambda _seconds: None)
+    bearer = SecretPublisher(One(), stores.client, sleep=lambda _seconds: None)
     if said is None:
         bearer.deliver("arn", sink)
         assert stores.value_of(sink) == VALUE

@@ -7,7 +7,7 @@ from botocore import exceptions as boto
 
 from reconciler.aws.errors import masked, to_aws_error
 from reconciler.aws.limiter import is_throttle
-from reconciler.aws.session import CredentialsUnavailable, Wanted
+from reconciler.aws.session import CredentialRequest, CredentialsUnavailable
 
 
 def refused(code: str, status: int, message: str = "", operation: str = "GetChannel", **more: Any) -> boto.ClientError:
@@ -75,7 +75,7 @@ def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
 def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() -> None:
     cause = refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole")
     translated = to_aws_error(
-        CredentialsUnavailable(cause, Wanted(role="arn:aws:iam::111122223333:role/deployer")),
+        CredentialsUnavailable(cause, CredentialRequest(role="arn:aws:iam::111122223333:role/deployer")),
         "CreateChannel",
         writes=True,
     )
@@ -98,7 +98,7 @@ def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() ->
     ],
 )
 def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_later(cause: Exception) -> None:
-    translated = to_aws_error(CredentialsUnavailable(cause, Wanted()), "CreateChannel", writes=True)
+    translated = to_aws_error(CredentialsUnavailable(cause, CredentialRequest()), "CreateChannel", writes=True)
     assert (translated.ambiguous, translated.retryable) == (False, True)
     assert not is_throttle(translated)
 

@@ -51,7 +51,7 @@ def user(name: str) -> str:
 def found(folder: Path, *words: str) -> dict[tuple[str, str], Any]:
     shown = run(folder, "drift", "--blame", "--format", "json", *words, env=KEYS)
     (target,) = shown.json["targets"]
-    return {(one["standing"], one["address"]): one.get("blame") for one in target["findings"]}
+    return {(one["status"], one["address"]): one.get("blame") for one in target["findings"]}
 
 
 def who(blame: Any) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def test_each_is_named_for_what_they_did_and_nobody_for_more(
     assert who(blames["missing", "stream-key/side"]) == [("carol", "DeleteChannel")]
     assert who(blames["drift", "playback-restriction-policy/eu"]) == [("dave", "UpdatePlaybackRestrictionPolicy")]
     assert who(blames["missing", "channel/fourth"]) == [("carol", "UntagResource")]
-    assert [who(blame) for (standing, _), blame in blames.items() if standing == "duplicate"] == [
+    assert [who(blame) for (status, _), blame in blames.items() if status == "duplicate"] == [
         [("bob", "CreateChannel")]
     ]
     deed = blames["missing", "channel/side"]["by"][0]

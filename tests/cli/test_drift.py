@@ -53,7 +53,7 @@ def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path, repository
 
 def test_every_sort_is_told(folder: Path) -> None:
     (target,) = run(folder, "drift", "--format", "json").json["targets"]
-    found = {(one["standing"], one["address"]) for one in target["findings"]}
+    found = {(one["status"], one["address"]) for one in target["findings"]}
     assert {
         ("drift", "channel/main"),
         ("missing", "channel/side"),

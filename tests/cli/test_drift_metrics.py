@@ -74,12 +74,12 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
     from reconciler.controller.controller import Snapshot
     from reconciler.controller.metrics import Metrics
     from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
-    from reconciler.drift.report import Standing
+    from reconciler.drift.report import DriftStatus
     from reconciler.report.metrics import Sample, counts_of, is_in_sync
     from tests.drift.test_news import LATENCY, finding, report
 
-    found = report(finding(Standing.DRIFT, "main", LATENCY), finding(Standing.MISSING, "side"))
-    counts = {standing: len(found.of(standing)) for standing in Standing}
+    found = report(finding(DriftStatus.DRIFT, "main", LATENCY), finding(DriftStatus.MISSING, "side"))
+    counts = {status: len(found.of(status)) for status in DriftStatus}
     last = Run(
         "prod",
         Mode.OBSERVE,

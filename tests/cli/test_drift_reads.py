@@ -42,7 +42,7 @@ def gone(ivs: Any, sandbox: Sandbox) -> None:
     ivs.delete_stream_key(arn=ivs.list_stream_keys(channelArn=arn_of(ivs, "main"))["streamKeys"][0]["arn"])
 
 
-def on_air(ivs: Any, sandbox: Sandbox) -> None:
+def live_channels(ivs: Any, sandbox: Sandbox) -> None:
     main = arn_of(ivs, "main")
     changed(ivs, sandbox)
     sandbox.control.go_live(main)
@@ -62,7 +62,7 @@ SITUATIONS = {
     "calm": None,
     "changed": changed,
     "gone": gone,
-    "on air": on_air,
+    "on air": live_channels,
     "denied": denied,
     "throttled": throttled,
 }

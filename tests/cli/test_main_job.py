@@ -194,7 +194,7 @@ def test_the_events_of_an_apply_are_json_lines_that_begin_with_a_version(tmp_pat
 def test_drift_can_be_read_in_every_view(applied: Path) -> None:
     with outside(applied) as (ivs, _):
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="NORMAL")
-    for view, expected in (("json", '"standing": "drift"'), ("markdown", "latencyMode"), ("html", "<!doctype html>")):
+    for view, expected in (("json", '"status": "drift"'), ("markdown", "latencyMode"), ("html", "<!doctype html>")):
         shown = run(applied, "drift", "--format", view)
         assert shown.code == 2
         assert expected.lower() in shown.out.lower()

@@ -73,7 +73,7 @@ def test_the_plan_says_what_is_on_air_in_every_view(stage: Stage) -> None:
     for view in ("text", "markdown", "html"):
         assert "1 live channel, 1,204 viewers" in stage.run("plan", "--format", view).out, view
     (target,) = stage.run("plan", "--format", "json").json["targets"]
-    (channel,) = target["onAir"]
+    (channel,) = target["liveChannels"]
     assert (channel["address"], channel["viewers"], channel["arn"]) == ("channel/main", 1204, stage.main)
 
 
@@ -209,9 +209,9 @@ def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage:
     seen = stage.run("plan", "--prune", "--allow-deletes", "2")
     assert seen.out.count(f"{stage.main} is kept for this address, because it was on air") == 2
     assert stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2").code == 0
-    standing = {channel["arn"] for channel in stage.ivs.list_channels()["channels"]}
-    assert stage.main in standing
-    assert standing.isdisjoint(twins)
+    status = {channel["arn"] for channel in stage.ivs.list_channels()["channels"]}
+    assert stage.main in status
+    assert status.isdisjoint(twins)
 
 
 def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> None:

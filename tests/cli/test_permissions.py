@@ -46,7 +46,7 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
         assert applied.code == 4
         assert f"ivs:{operation}" in applied.out
         sandbox.control.clear_faults()
-        standing = (
+        status = (
             len(ivs.list_channels()["channels"]),
             len(ivs.list_recording_configurations()["recordingConfigurations"]),
         )
@@ -54,7 +54,7 @@ def test_what_may_not_be_read_is_left_alone_and_the_rest_is_done(tmp_path: Path,
             ivs.get_channel(arn=side)["channel"]["latencyMode"],
             ivs.get_playback_restriction_policy(arn=policy)["playbackRestrictionPolicy"]["allowedCountries"],
         )
-        assert standing == (2, 1), "something was doubled or lost"
+        assert status == (2, 1), "something was doubled or lost"
         assert mended[0] == ("NORMAL" if operation == "BatchGetChannel" else "LOW")
         assert mended[1] == (["FR"] if operation == "ListPlaybackRestrictionPolicies" else ["DE"])
         assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0

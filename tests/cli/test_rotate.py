@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.apply import Event, StepFinished
-from reconciler.aws.secret_stores import Courier
+from reconciler.aws.secret_stores import SecretPublisher
 from reconciler.model.address import DELIVERED, Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Sink, Store
@@ -230,7 +230,7 @@ def keys(rotation: str = "", sink: Sink | None = None) -> DesiredState:
 def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Survey:
     """Survey with somebody who carries values, into a file that plays the stores."""
     found = world.survey(spec)
-    courier = Courier(
+    courier = SecretPublisher(
         found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep
     )
     connection = replace(found.connection, deliver=courier.deliver)

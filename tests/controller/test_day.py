@@ -192,7 +192,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         for name in world.names:
             assert [body["number"] for body in told.of(name)] == list(range(1, len(told.of(name)) + 1))
         watched = [body["state"] for body in told.of("watched")]
-        assert watched.count("standing") >= 3
+        assert watched.count("status") >= 3
         assert {told.of(name)[-1]["state"] for name in world.names if told.of(name)} == {"clear"}
         assert all(telling.failure for telling in world.deliveries if telling.id not in told.identities)
 
@@ -219,7 +219,7 @@ def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, mo
         world.pass_time(2000)
         (body,) = told.bodies
         assert (body["state"], body["link"], body["new"][0]["address"]) == (
-            "standing",
+            "status",
             "https://status.example.com/targets/dev",
             "channel/main-stage",
         )
@@ -230,4 +230,4 @@ def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, mo
         world.sandboxes["dev"].control.clear_faults()
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="LOW")
         world.pass_time(4000)
-        assert [body["state"] for body in told.bodies] == ["standing", "unreadable", "clear"]
+        assert [body["state"] for body in told.bodies] == ["status", "unreadable", "clear"]

@@ -229,7 +229,7 @@ def exported() -> dict[str, names.Metric]:
 def test_alerts_and_dashboard_ask_for_labels_and_values_that_there_are(title: str) -> None:
     expression = expressions()[title]
     values: dict[str, set[str]] = {
-        "status": set(names.STANDINGS),
+        "status": set(names.STATUSES),
         "trouble": set(Trouble),
         "outcome": {"sent", "failed", names.OK, names.THROTTLED, names.FAILED},
     }

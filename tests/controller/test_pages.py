@@ -19,11 +19,11 @@ from reconciler.controller.pages import Point, plot
 from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
 from reconciler.diff import FieldChange
-from reconciler.drift.report import Finding, Standing
+from reconciler.drift.report import DriftStatus, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.model.address import Address, KindName
-from reconciler.plan.plan import OnAir
+from reconciler.plan.plan import LiveChannel
 from tests.controller.process import running, until
 from tests.controller.repos import Repo
 from tests.report.makers import a_plan, results, the_small_target
@@ -95,7 +95,7 @@ def a_run(
         at,
         status,
         1.2,
-        counts={Standing.DRIFT: drift, Standing.PENDING: pending},
+        counts={DriftStatus.DRIFT: drift, DriftStatus.PENDING: pending},
         managed=40,
         unchanged=40 - drift,
         unmanaged=2,
@@ -106,7 +106,7 @@ def a_run(
 def a_finding(name: str) -> Finding:
     return Finding(
         Address(KindName.CHANNEL, name),
-        Standing.DRIFT,
+        DriftStatus.DRIFT,
         "modified outside",
         "arn:aws:ivs:x",
         (FieldChange("/latencyMode", "NORMAL", "LOW"),),
@@ -143,10 +143,12 @@ def a_world(store: Store, count: int) -> Snapshot:
         drift = 3 if status is RunStatus.DRIFTED else 0
         failed = status in (RunStatus.FAILED, RunStatus.BAD_SPEC)
         live_channels = (
-            OnAir(
+            LiveChannel(
                 Address(KindName.CHANNEL, "main-stage"), "arn:aws:ivs:main", "2025-12-31T20:00:00Z", 48_211, "HEALTHY"
             ),
-            OnAir(Address(KindName.CHANNEL, "side-stage"), "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"),
+            LiveChannel(
+                Address(KindName.CHANNEL, "side-stage"), "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"
+            ),
         )
         plan = a_plan(replace(the_small_target(), name=name))
         known = a_run(name, NOW - 700, RunStatus.DRIFTED if drift else RunStatus.IN_SYNC, drift=drift, findings=tuple(a_finding(f"stage-{each}") for each in range(drift)),
@@ -246,7 +248,7 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
             RunStatus.FAILED,
             message=clean,
             findings=(a_finding("x"),),
-            live_channels=(OnAir(Address(KindName.CHANNEL, clean), clean, clean, 3, clean),),
+            live_channels=(LiveChannel(Address(KindName.CHANNEL, clean), clean, clean, 3, clean),),
         )
         store.add_run(TargetState("dev", last_run=run), run)
         repository = replace(

@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from reconciler.controller.state import Mode, Run, RunStatus, TargetState, read_result, result_json
 from reconciler.controller.store import DAY, Store
 from reconciler.diff import FieldChange
-from reconciler.drift.report import Finding, Standing
+from reconciler.drift.report import DriftStatus, Finding
 from reconciler.errors import UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.plan.plan import ApplyResult, OnAir
+from reconciler.plan.plan import ApplyResult, LiveChannel
 from tests.report.makers import a_plan, a_target, results
 
 NOW = 1_767_225_600.0
 FINDING = Finding(
     Address(KindName.CHANNEL, "x"),
-    Standing.DRIFT,
+    DriftStatus.DRIFT,
     "changed",
     "arn:x",
     (FieldChange("/name", "a", None, absent_after=True),),
@@ -31,7 +31,8 @@ FINDING = Finding(
 def a_run(
     at: float = NOW, *, target: str = "dev", status: RunStatus = RunStatus.DRIFTED, drift: int = 1, **more: object
 ) -> Run:
-    return Run(target, Mode.PLAN, "c" * 40, at, status, 1.5, "said", counts={Standing.DRIFT: drift}, managed=7, **more)  # type: ignore[arg-type]
+    counts = {DriftStatus.DRIFT: drift}
+    return Run(target, Mode.PLAN, "c" * 40, at, status, 1.5, "said", counts=counts, managed=7, **more)  # type: ignore[arg-type]
 
 
 def add(store: Store, run: Run) -> int:
@@ -52,7 +53,7 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     store = Store(path)
     run = a_run(
         findings=(FINDING,),
-        live_channels=(OnAir(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
+        live_channels=(LiveChannel(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
         account_id="123456789012",
         region="us-west-2",
     )

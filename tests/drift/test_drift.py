@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.drift.classify import classify
-from reconciler.drift.report import DriftReport, Standing
+from reconciler.drift.report import DriftReport, DriftStatus
 from reconciler.model.address import ID, SPEC, STACK
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.plan.decide import build_plan
@@ -19,8 +19,8 @@ def drift(spec: DesiredState, now: LiveState, *, prune: bool = False) -> DriftRe
     return classify(build_plan(spec, now, PlanOptions(prune=prune), target_name="prod"), spec, now)
 
 
-def standings(report: DriftReport) -> dict[str, Standing]:
-    return {str(finding.address): finding.standing for finding in report.findings}
+def statuses(report: DriftReport) -> dict[str, DriftStatus]:
+    return {str(finding.address): finding.status for finding in report.findings}
 
 
 def test_nothing_differs_is_neither_drift_nor_pending() -> None:
@@ -37,7 +37,7 @@ def test_nothing_differs_is_neither_drift_nor_pending() -> None:
 def test_a_difference_under_the_recorded_spec_is_drift_and_names_the_field() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, changed={"authorized": False}, tags={"stray": "1"})))
     assert (report.drifted, report.pending) == (True, False)
-    (finding,) = report.of(Standing.DRIFT)
+    (finding,) = report.of(DriftStatus.DRIFT)
     assert [change.path for change in finding.changes] == ["/authorized", "/tags/stray"]
 
 
@@ -48,13 +48,16 @@ def test_a_spec_that_changed_since_is_pending() -> None:
 
 def test_drift_and_pending_are_told_apart_between_resources() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE, tags={"stray": "1"}), of(MAIN, tags={SPEC: "before"})))
-    assert standings(report) == {"recording-configuration/archive": Standing.DRIFT, "channel/main": Standing.PENDING}
+    assert statuses(report) == {
+        "recording-configuration/archive": DriftStatus.DRIFT,
+        "channel/main": DriftStatus.PENDING,
+    }
     assert (report.drifted, report.pending) == (True, True)
 
 
 def test_a_deleted_channel_never_looks_calm() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE)))
-    assert standings(report) == {"channel/main": Standing.MISSING}
+    assert statuses(report) == {"channel/main": DriftStatus.MISSING}
     assert (report.drifted, report.pending) == (True, False)
 
 
@@ -67,29 +70,32 @@ def test_a_stack_that_was_never_applied_is_pending() -> None:
 def test_an_orphan_is_listed_and_is_no_drift() -> None:
     gone = wanted("channel/gone")
     report = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN), of(gone)))
-    assert standings(report) == {"channel/gone": Standing.ORPHAN}
+    assert statuses(report) == {"channel/gone": DriftStatus.ORPHAN}
     assert (report.drifted, report.pending) == (False, False)
 
 
 def test_an_orphan_that_prune_would_delete_is_pending() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN), of(wanted("channel/gone"))), prune=True)
-    assert standings(report) == {"channel/gone": Standing.ORPHAN}
+    assert statuses(report) == {"channel/gone": DriftStatus.ORPHAN}
     assert (report.drifted, report.pending) == (False, True)
 
 
 def test_channels_that_follow_a_pending_replacement_wait_with_it() -> None:
     before = of(ARCHIVE, changed={"recordingReconnectWindowSeconds": 60}, tags={SPEC: "before"})
     report = drift(SPEC_STATE, live(before, of(MAIN)))
-    assert standings(report) == {"recording-configuration/archive": Standing.PENDING, "channel/main": Standing.PENDING}
+    assert statuses(report) == {
+        "recording-configuration/archive": DriftStatus.PENDING,
+        "channel/main": DriftStatus.PENDING,
+    }
     assert (report.drifted, report.pending) == (False, True)
 
 
 def test_channels_of_an_interrupted_replacement_are_pending_not_drift() -> None:
     before = of(ARCHIVE, suffix="-before", changed={"recordingReconnectWindowSeconds": 60}, tags={SPEC: "before"})
     report = drift(SPEC_STATE, live(of(ARCHIVE), before, of(MAIN, changed={"recordingConfigurationArn": before.arn})))
-    assert standings(report) == {
-        "channel/main": Standing.PENDING,
-        "recording-configuration/archive": Standing.DUPLICATE,
+    assert statuses(report) == {
+        "channel/main": DriftStatus.PENDING,
+        "recording-configuration/archive": DriftStatus.DUPLICATE,
     }
     assert (report.drifted, report.pending) == (False, True)
 
@@ -97,7 +103,7 @@ def test_channels_of_an_interrupted_replacement_are_pending_not_drift() -> None:
 def test_a_channel_that_follows_and_differs_otherwise_has_drifted_in_the_other_field() -> None:
     before = of(ARCHIVE, changed={"recordingReconnectWindowSeconds": 60}, tags={SPEC: "before"})
     report = drift(SPEC_STATE, live(before, of(MAIN, changed={"authorized": False})))
-    (finding,) = report.of(Standing.DRIFT)
+    (finding,) = report.of(DriftStatus.DRIFT)
     assert [change.path for change in finding.changes] == ["/authorized"]
 
 
@@ -108,24 +114,24 @@ def test_a_recording_configuration_that_failed_is_drift() -> None:
 
 def test_tags_of_ours_that_were_taken_off_show_as_what_they_make() -> None:
     without_stack = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, tags={STACK: None})))
-    assert standings(without_stack) == {"channel/main": Standing.MISSING}
+    assert statuses(without_stack) == {"channel/main": DriftStatus.MISSING}
     assert [unmanaged.arn for unmanaged in without_stack.unmanaged] == [arn("channel/main")]
     without_id = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, tags={ID: None})))
-    assert standings(without_id) == {"channel/main": Standing.MISSING}
+    assert statuses(without_id) == {"channel/main": DriftStatus.MISSING}
     assert "no id tag" in without_id.notes[0]
     without_spec = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN, tags={SPEC: None})))
-    assert standings(without_spec) == {"channel/main": Standing.DRIFT}
+    assert statuses(without_spec) == {"channel/main": DriftStatus.DRIFT}
 
 
 def test_a_key_that_is_not_taken_over_is_missing() -> None:
     key = wanted("stream-key/main")
     report = drift(desired(ARCHIVE, MAIN, key), live(of(ARCHIVE), of(MAIN), unowned("stream-key/main")))
-    assert standings(report) == {"stream-key/main": Standing.MISSING}
+    assert statuses(report) == {"stream-key/main": DriftStatus.MISSING}
 
 
 def test_a_duplicate_that_stays_is_listed() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE), of(MAIN), of(MAIN, suffix="-2")))
-    assert standings(report) == {"channel/main": Standing.DUPLICATE}
+    assert statuses(report) == {"channel/main": DriftStatus.DUPLICATE}
     assert (report.drifted, report.pending) == (True, False)
 
 

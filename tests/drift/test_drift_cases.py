@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reconciler.drift.classify import classify
-from reconciler.drift.report import DriftReport, Ignore, Standing, without
+from reconciler.drift.report import DriftReport, DriftStatus, Ignore, without
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredState, LiveState
@@ -81,9 +81,9 @@ def path_of(path: str) -> str:
 def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
     report, met = without(case.classified(), case.ignores)
     expected = case.expect
-    found = [f"{finding.standing} {finding.address}" for finding in report.findings]
+    found = [f"{finding.status} {finding.address}" for finding in report.findings]
     wanted = expected.get("findings", [])
-    assert found == [f"{standing} {one[standing]}" for one in wanted for standing in one if standing in set(Standing)]
+    assert found == [f"{status} {one[status]}" for one in wanted for status in one if status in set(DriftStatus)]
     for finding, one in zip(report.findings, wanted, strict=True):
         if "paths" in one:
             assert [path_of(change.path) for change in finding.changes] == one["paths"]
@@ -91,7 +91,7 @@ def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
     assert (2 if report.drifted else 5 if report.pending else 0) == expected["exit"]
     assert [short(unmanaged.arn) for unmanaged in report.unmanaged] == expected.get("unmanaged", [])
     assert [
-        f"{each.standing} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes
+        f"{each.status} {each.address} {path_of(change.path)}" for each in report.ignored for change in each.changes
     ] == expected.get("ignored", [])
     assert [str(ignore) for ignore in case.ignores if ignore not in met] == expected.get("unmet", [])
     assert all(any(text in note for note in report.notes) for text in expected.get("notes", [])), report.notes

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.changes import NOTHING, Known, failure_news, news
-from reconciler.drift.report import DriftReport, Finding, Standing, UnmanagedResource
+from reconciler.drift.changes import NOTHING, KnownFindings, failure_news, news
+from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
 from reconciler.model.target import DEFAULT_TOPICS, Topic
@@ -17,9 +17,9 @@ DENIED = AwsError("no (request 1)", code="AccessDenied")
 
 
 def finding(
-    standing: Standing = Standing.DRIFT, identifier: str = "main", *changes: FieldChange, explanation: str = ""
+    status: DriftStatus = DriftStatus.DRIFT, identifier: str = "main", *changes: FieldChange, explanation: str = ""
 ) -> Finding:
-    return Finding(Address(KindName.CHANNEL, identifier), standing, explanation, f"arn:{identifier}", changes)
+    return Finding(Address(KindName.CHANNEL, identifier), status, explanation, f"arn:{identifier}", changes)
 
 
 def report(*found: Finding, unmanaged: tuple[UnmanagedResource, ...] = ()) -> DriftReport:
@@ -34,34 +34,34 @@ def test_a_first_look_that_finds_nothing_is_no_news() -> None:
 
 
 def test_what_is_new_is_told_once_and_told_when_it_is_resolved() -> None:
-    first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
+    first = news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
     assert [(item.address, item.topic, item.paths) for item in first.new] == [
         ("channel/main", Topic.DRIFT, ("/latencyMode",))
     ]
-    assert (first.resolved, first.standing, first.number) == ((), {Topic.DRIFT: 1}, 1)
-    assert news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), first.known) is None
+    assert (first.resolved, first.open, first.number) == ((), {Topic.DRIFT: 1}, 1)
+    assert news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), first.known) is None
     last = news(STACK, report(), first.known)
     assert last is not None
-    assert (last.new, last.resolved, last.standing, last.number) == ((), ("drift channel/main",), {}, 2)
+    assert (last.new, last.resolved, last.open, last.number) == ((), ("drift channel/main",), {}, 2)
     assert news(STACK, report(), last.known) is None
 
 
 def test_what_still_stands_is_counted_and_not_told_again() -> None:
     first = news(STACK, report(finding()), NOTHING)
     assert first is not None
-    second = news(STACK, report(finding(), finding(Standing.MISSING, "side")), first.known)
+    second = news(STACK, report(finding(), finding(DriftStatus.MISSING, "side")), first.known)
     assert second is not None
     assert [item.address for item in second.new] == ["channel/side"]
-    assert second.standing == {Topic.DRIFT: 1, Topic.MISSING: 1}
+    assert second.open == {Topic.DRIFT: 1, Topic.MISSING: 1}
 
 
 def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> None:
-    first = news(STACK, report(finding(Standing.DRIFT, "main", LATENCY)), NOTHING)
+    first = news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
     second = news(
         STACK,
-        report(finding(Standing.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))),
+        report(finding(DriftStatus.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))),
         first.known,
     )
     assert second is not None
@@ -69,12 +69,14 @@ def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> Non
 
 
 def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> None:
-    first = news(STACK, report(finding(Standing.MISSING, explanation="it was applied and no longer exists")), NOTHING)
+    first = news(
+        STACK, report(finding(DriftStatus.MISSING, explanation="it was applied and no longer exists")), NOTHING
+    )
     assert first is not None
     assert (
         news(
             STACK,
-            report(finding(Standing.MISSING, explanation="deleted outside ivs-reconciler, or never applied")),
+            report(finding(DriftStatus.MISSING, explanation="deleted outside ivs-reconciler, or never applied")),
             first.known,
         )
         is None
@@ -82,7 +84,10 @@ def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> No
 
 
 def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
-    pending, unmanaged = finding(Standing.PENDING), (UnmanagedResource(KindName.CHANNEL, "arn:theirs", "x", "other"),)
+    pending, unmanaged = (
+        finding(DriftStatus.PENDING),
+        (UnmanagedResource(KindName.CHANNEL, "arn:theirs", "x", "other"),),
+    )
     assert news(STACK, report(pending, unmanaged=unmanaged), NOTHING) is None
     told = news(STACK, report(pending, unmanaged=unmanaged), NOTHING, frozenset({Topic.PENDING, Topic.UNMANAGED}))
     assert told is not None
@@ -90,9 +95,9 @@ def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
 
 
 def test_a_topic_that_nobody_wants_to_hear_of_any_more_was_not_resolved() -> None:
-    told = news(STACK, report(finding(Standing.PENDING)), NOTHING, frozenset({Topic.PENDING}))
+    told = news(STACK, report(finding(DriftStatus.PENDING)), NOTHING, frozenset({Topic.PENDING}))
     assert told is not None
-    assert news(STACK, report(finding(Standing.PENDING)), told.known) is None
+    assert news(STACK, report(finding(DriftStatus.PENDING)), told.known) is None
 
 
 def test_a_target_that_cannot_be_read_is_told_once_and_its_findings_stand_until_it_can() -> None:
@@ -100,7 +105,7 @@ def test_a_target_that_cannot_be_read_is_told_once_and_its_findings_stand_until_
     assert first is not None
     dark = failure_news(STACK, "prod", "us-west-2", DENIED, first.known)
     assert dark is not None
-    assert (dark.new, dark.resolved, dark.standing, dark.failure) == ((), (), {Topic.DRIFT: 1}, "no (request 1)")
+    assert (dark.new, dark.resolved, dark.open, dark.failure) == ((), (), {Topic.DRIFT: 1}, "no (request 1)")
     assert failure_news(STACK, "prod", "us-west-2", AwsError("no (request 2)", code="AccessDenied"), dark.known) is None
     assert failure_news(STACK, "prod", "us-west-2", AwsError("slow", code="ReadTimeout"), dark.known) is not None
     light = news(STACK, report(finding()), dark.known)
@@ -124,7 +129,7 @@ def test_ids_differ_between_channels_and_messages_and_stay_for_the_same() -> Non
 
 FINDINGS = st.builds(
     finding,
-    st.sampled_from([Standing.DRIFT, Standing.MISSING, Standing.DUPLICATE, Standing.PENDING]),
+    st.sampled_from([DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.DUPLICATE, DriftStatus.PENDING]),
     st.sampled_from("abc"),
     st.sampled_from([LATENCY]),
 )
@@ -153,12 +158,12 @@ def test_whoever_reads_every_message_knows_what_stands_and_reads_nothing_twice(
                 del heard[name]
             dark = found.failure
             assert (heard, dark) != before or found.new, "a message says something"
-            known = Known.from_json(found.known.to_json())
+            known = KnownFindings.from_json(found.known.to_json())
         if isinstance(look, DriftReport):
             assert set(heard) == {
-                f"{one.standing} {one.address}" + (f" {one.arn}" if one.standing is Standing.DUPLICATE else "")
+                f"{one.status} {one.address}" + (f" {one.arn}" if one.status is DriftStatus.DUPLICATE else "")
                 for one in look.findings
-                if Topic(one.standing.value) in DEFAULT_TOPICS
+                if Topic(one.status.value) in DEFAULT_TOPICS
             }
             assert news(STACK, look, known) is None
         else:

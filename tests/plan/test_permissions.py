@@ -15,7 +15,7 @@ from reconciler.model.address import ID, STACK, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, Sink, Store, Target
-from reconciler.plan.iam import MOST_CHARACTERS, Place, Policy, Wishes, apply_policy, plan_policy
+from reconciler.plan.iam import MOST_CHARACTERS, Policy, PolicyOptions, PolicyTarget, apply_policy, plan_policy
 from reconciler.plan.plan import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.aws.stores import Stores
@@ -175,7 +175,7 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
         ),
         everything(latency="NORMAL", window=60, key="two"),
     ):
-        used |= apply_under(world, step, apply_policy([Place(TARGET, step)], Wishes())).used
+        used |= apply_under(world, step, apply_policy([PolicyTarget(TARGET, step)], PolicyOptions())).used
     for key in world.client.list_stream_keys(
         channelArn=next(
             found["arn"] for found in world.everything() if found["tags"].get(ID) == "c" and ":channel/" in found["arn"]
@@ -183,10 +183,13 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
     )["streamKeys"]:
         world.client.delete_stream_key(arn=key["arn"])
     used |= apply_under(
-        world, everything(window=60, key="two"), apply_policy([Place(TARGET, everything())], Wishes())
+        world, everything(window=60, key="two"), apply_policy([PolicyTarget(TARGET, everything())], PolicyOptions())
     ).used
     used |= apply_under(
-        world, desired(), apply_policy([Place(TARGET, desired())], Wishes(prune=True)), PlanOptions(prune=True)
+        world,
+        desired(),
+        apply_policy([PolicyTarget(TARGET, desired())], PolicyOptions(prune=True)),
+        PlanOptions(prune=True),
     ).used
     writes = {
         operation
@@ -204,7 +207,7 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
 )
 @pytest.mark.parametrize("owner", [{STACK: "other", ID: "c"}, {}])
 def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner: dict[str, str]) -> None:
-    policy = apply_policy([Place(TARGET, everything())], Wishes(prune=True, stop_live=True))
+    policy = apply_policy([PolicyTarget(TARGET, everything())], PolicyOptions(prune=True, stop_live=True))
     kind = "recording-configuration" if "Recording" in operation else "channel"
     resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:{kind}/x"
     theirs = {f"aws:ResourceTag/{key}": value for key, value in owner.items()}
@@ -219,7 +222,7 @@ def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner
 
 
 def test_a_create_without_our_tag_is_not_allowed() -> None:
-    policy = apply_policy([Place(TARGET, everything())], Wishes())
+    policy = apply_policy([PolicyTarget(TARGET, everything())], PolicyOptions())
     resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/new"
     assert allowed(policy, "ivs:CreateChannel", resource, {f"aws:RequestTag/{STACK}": THIS_STACK})
     assert not allowed(policy, "ivs:CreateChannel", resource, {f"aws:RequestTag/{STACK}": "other"})
@@ -227,7 +230,7 @@ def test_a_create_without_our_tag_is_not_allowed() -> None:
 
 
 def test_planning_may_only_look(world: World) -> None:
-    policy = plan_policy([Place(TARGET, everything())], Wishes(blame=True))
+    policy = plan_policy([PolicyTarget(TARGET, everything())], PolicyOptions(blame=True))
     actions = [action for statement in _statements(policy) for action in statement["Action"]]
     assert all(action.partition(":")[2].startswith(("List", "Get", "BatchGet", "Lookup")) for action in actions)
     assert not any(action in actions for action in ("ivs:GetStreamKey", "ivs:BatchGetStreamKey"))
@@ -242,7 +245,7 @@ def test_only_what_the_spec_has_may_be_made() -> None:
     small = desired(wanted("channel/c"))
     actions = {
         action
-        for statement in _statements(apply_policy([Place(TARGET, small)], Wishes()))
+        for statement in _statements(apply_policy([PolicyTarget(TARGET, small)], PolicyOptions()))
         for action in statement["Action"]
     }
     assert {action for action in actions if action.startswith(("ivs:Create", "ivs:Import"))} == {"ivs:CreateChannel"}
@@ -251,7 +254,7 @@ def test_only_what_the_spec_has_may_be_made() -> None:
     assert "ivs:StopStream" not in actions
     stopping = {
         action
-        for statement in _statements(apply_policy([Place(TARGET, small)], Wishes(stop_live=True)))
+        for statement in _statements(apply_policy([PolicyTarget(TARGET, small)], PolicyOptions(stop_live=True)))
         for action in statement["Action"]
     }
     assert {"ivs:StopStream", "ivs:DeleteStreamKey", "ivs:CreateStreamKey"} <= stopping
@@ -259,7 +262,7 @@ def test_only_what_the_spec_has_may_be_made() -> None:
 
 def test_a_lock_and_a_recording_bucket_are_named_alone() -> None:
     target = Target("prod", REGION, account_id=ACCOUNT, lock=S3Lock("locks", "prod.json"))
-    policy = apply_policy([Place(target, everything())], Wishes())
+    policy = apply_policy([PolicyTarget(target, everything())], PolicyOptions())
     assert allowed(policy, "s3:PutObject", "arn:aws:s3:::locks/prod.json", {})
     assert not allowed(policy, "s3:PutObject", "arn:aws:s3:::locks/other.json", {})
     assert allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::vod", {})
@@ -274,7 +277,7 @@ def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None
         wanted("stream-key/a", sink=secret),
         wanted("stream-key/b", sink=parameter),
     )
-    policy = apply_policy([Place(TARGET, spec)], Wishes())
+    policy = apply_policy([PolicyTarget(TARGET, spec)], PolicyOptions())
     for action in ("secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"):
         assert allowed(policy, action, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:acme/one-a1B2c3", {})
         assert not allowed(policy, action, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:acme/two-a1B2c3", {})
@@ -284,7 +287,7 @@ def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None
     assert allowed(policy, "ivs:GetStreamKey", f"arn:aws:ivs:{REGION}:{ACCOUNT}:stream-key/x", {})
     everywhere = {
         action
-        for statement in _statements(apply_policy([Place(TARGET, everything())], Wishes()))
+        for statement in _statements(apply_policy([PolicyTarget(TARGET, everything())], PolicyOptions()))
         for action in statement["Action"]
     }
     assert not any(
@@ -307,7 +310,7 @@ def with_sinks(rotation: str, *, secret: Sink | None = None, latency: str = "LOW
 def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
     used: set[str] = set()
     for spec in (with_sinks("1"), with_sinks("2")):
-        used |= apply_under(world, spec, apply_policy([Place(TARGET, spec)], Wishes())).used
+        used |= apply_under(world, spec, apply_policy([PolicyTarget(TARGET, spec)], PolicyOptions())).used
         every_value_arrived(world, spec)
     assert {
         "GetStreamKey",
@@ -323,7 +326,7 @@ def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
         Store.SECRETS_MANAGER, world.stores.client("secretsmanager").describe_secret(SecretId="acme/one")["ARN"]
     )
     spec = with_sinks("3", secret=secret)
-    policy = apply_policy([Place(TARGET, spec)], Wishes())
+    policy = apply_policy([PolicyTarget(TARGET, spec)], PolicyOptions())
     assert "CreateSecret" not in apply_under(world, spec, policy).used
     assert not any("secretsmanager:CreateSecret" in statement["Action"] for statement in _statements(policy))
     every_value_arrived(world, spec)
@@ -336,7 +339,7 @@ def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
 def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(world: World, missing: str) -> None:
     """The policy holds nothing that is not used: without any one of them, something cannot be carried out, and the next apply can."""
     specs = (with_sinks("1"), with_sinks("2"))
-    policy = apply_policy([Place(TARGET, specs[0])], Wishes())
+    policy = apply_policy([PolicyTarget(TARGET, specs[0])], PolicyOptions())
     assert world.stores is not None
     world.stores.allowed = lambda action, resource: action != missing and allowed(policy, action, resource, {})
     failed = [
@@ -356,12 +359,12 @@ def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(
 
 def test_every_call_that_ends_a_broadcast_is_allowed_and_nothing_more(world: World) -> None:
     before, after = with_sinks("1"), with_sinks("1", latency="NORMAL")
-    apply_under(world, before, apply_policy([Place(TARGET, before)], Wishes()))
+    apply_under(world, before, apply_policy([PolicyTarget(TARGET, before)], PolicyOptions()))
     (channel,) = [
         found["arn"] for found in world.everything() if found["tags"].get(ID) == "a" and found["kind"] == "channel"
     ]
     world.control.go_live(channel)
-    policy = apply_policy([Place(TARGET, after)], Wishes(stop_live=True))
+    policy = apply_policy([PolicyTarget(TARGET, after)], PolicyOptions(stop_live=True))
     used = apply_under(world, after, policy, PlanOptions(stop_live=("channel/a",))).used
     every_value_arrived(world, after)
     stopping = next(statement for statement in _statements(policy) if statement["Sid"] == "StopBroadcasts")
@@ -373,26 +376,31 @@ def test_thousands_of_parameters_are_allowed_by_what_they_begin_with() -> None:
         wanted(f"stream-key/k{number}", sink=Sink(Store.PARAMETER_STORE, f"/ivs/acme/k{number}"))
         for number in range(2_000)
     ]
-    policy = apply_policy([Place(TARGET, desired(*keys))], Wishes())
+    policy = apply_policy([PolicyTarget(TARGET, desired(*keys))], PolicyOptions())
     assert allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/acme/k7", {})
     assert not allowed(policy, "ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/ivs/other", {})
 
 
 def test_all_regions_fit_and_what_does_not_is_refused() -> None:
     places = [
-        Place(Target(f"t{number}", region, account_id=ACCOUNT), everything())
+        PolicyTarget(Target(f"t{number}", region, account_id=ACCOUNT), everything())
         for number, region in enumerate(("us-west-2", "eu-west-1"))
     ]
-    text = json.dumps(apply_policy(places, Wishes(prune=True, stop_live=True, blame=True)), separators=(",", ":"))
+    text = json.dumps(
+        apply_policy(places, PolicyOptions(prune=True, stop_live=True, blame=True)), separators=(",", ":")
+    )
     assert len(text) <= MOST_CHARACTERS
-    both = apply_policy(places, Wishes())
+    both = apply_policy(places, PolicyOptions())
     ours = {f"aws:ResourceTag/{STACK}": THIS_STACK}
     for region, may in (("us-west-2", True), ("eu-west-1", True), ("us-east-1", False)):
         arn = f"arn:aws:ivs:{region}:{ACCOUNT}:channel/x"
         assert allowed(both, "ivs:DeleteChannel", arn, {**ours, "aws:RequestedRegion": region}) == may
-    many = [Place(Target(f"t{number}", "us-west-2", account_id=f"{number:012}"), everything()) for number in range(60)]
+    many = [
+        PolicyTarget(Target(f"t{number}", "us-west-2", account_id=f"{number:012}"), everything())
+        for number in range(60)
+    ]
     with pytest.raises(UsageError, match=r"6,144.*--target"):
-        apply_policy(many, Wishes())
+        apply_policy(many, PolicyOptions())
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:

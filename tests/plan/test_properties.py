@@ -23,7 +23,7 @@ from reconciler.plan.guardrails import quota_refusals, quota_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules
 from reconciler.plan.order import in_order
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
-from reconciler.plan.stale import moved
+from reconciler.plan.stale import changes_since_plan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 from tests.plan.service import Service, any_order
 
@@ -315,11 +315,11 @@ def test_a_plan_survives_json_and_holds_no_private_key(situation: tuple[DesiredS
 def test_a_plan_is_fresh_until_it_is_applied_and_stale_after(situation: tuple[DesiredState, LiveState]) -> None:
     spec, now = situation
     plan = plan_of(spec, now)
-    assert moved(plan, spec, now) == ()
+    assert changes_since_plan(plan, spec, now) == ()
     if any("is used up" in warning for action in plan.actions for warning in action.warnings):
         return
     after = Service(now).run(plan)
-    assert bool(moved(plan, spec, after)) == any(action.steps for action in plan.actions)
+    assert bool(changes_since_plan(plan, spec, after)) == any(action.steps for action in plan.actions)
 
 
 @TRIED
@@ -363,8 +363,8 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
 ) -> None:
     spec, now = situation
     channels = now.of(KindName.CHANNEL)
-    on_air = [channel for channel in channels if data.draw(st.booleans())]
-    streams = {channel.arn: Stream(channel.arn, "2026-11-20T08:00:00Z", 3) for channel in on_air}
+    live_channels = [channel for channel in channels if data.draw(st.booleans())]
+    streams = {channel.arn: Stream(channel.arn, "2026-11-20T08:00:00Z", 3) for channel in live_channels}
     named = frozenset(f"channel/{identifier}" for identifier in IDS if data.draw(st.booleans()))
     keys: dict[str, tuple[LiveResource, ...]] = {}
     for key in now.of(KindName.STREAM_KEY):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import LISTED
 from reconciler.plan.plan import PlanOptions
-from reconciler.plan.selection import kinds_to_read, misspelt
+from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from tests.builders import arn, desired, wanted
 
 KNOWN = frozenset(
@@ -34,23 +34,23 @@ KNOWN = frozenset(
     ],
 )
 def test_only_has_to_match_something(glob: str, meant: str) -> None:
-    (said,) = misspelt([glob], [], KNOWN)
+    (said,) = unmatched_globs([glob], [], KNOWN)
     assert said.startswith(f"--only {glob}: ")
     assert meant in said
 
 
 @pytest.mark.parametrize("glob", ["channel/mian-stage", "main-stage", "chanel/*", "chanel/x"])
 def test_what_is_to_be_left_out_has_to_be_there(glob: str) -> None:
-    (said,) = misspelt([], [glob], KNOWN)
+    (said,) = unmatched_globs([], [glob], KNOWN)
     assert said.startswith(f"--exclude {glob}: ")
 
 
 def test_a_pattern_of_what_is_to_be_left_out_may_match_nothing() -> None:
-    assert misspelt([], ["channel/event-*", "*/nobody", "failover-slate-configuration/*"], KNOWN) == ()
+    assert unmatched_globs([], ["channel/event-*", "*/nobody", "failover-slate-configuration/*"], KNOWN) == ()
 
 
 def test_every_wrong_one_is_named() -> None:
-    assert len(misspelt(["channel/a", "channel/side"], ["channel/b", "x/y"], KNOWN)) == 3
+    assert len(unmatched_globs(["channel/a", "channel/side"], ["channel/b", "x/y"], KNOWN)) == 3
 
 
 @given(st.sampled_from(sorted(KNOWN)), st.integers(0, 30))
@@ -62,7 +62,7 @@ def test_what_matches_is_never_refused(address: Address, place: int) -> None:
         "*" + text[place:],
         text[:place] + "?" + text[place + 1 :] if place < len(text) else text,
     ):
-        assert misspelt([glob], [glob], KNOWN) == ()
+        assert unmatched_globs([glob], [glob], KNOWN) == ()
 
 
 ALL = frozenset(LISTED)

@@ -192,12 +192,14 @@ def _stops() -> Iterator[Row]:
         ("new key", "CreateStreamKey"),
     )
     for step, operation in (*steps, ("read the value", "GetStreamKey")):
-        yield Row(KindName.CHANNEL, f"live: {step}", operation, channel("LOW"), channel("NORMAL"), _on_air, options)
+        yield Row(
+            KindName.CHANNEL, f"live: {step}", operation, channel("LOW"), channel("NORMAL"), _live_channel, options
+        )
     old, new = (
         (wanted("channel/a"), wanted("stream-key/a", rotation=rotation, sink=SECRET)) for rotation in ("1", "2")
     )
     for step, operation in steps[1:3]:
-        yield Row(KindName.STREAM_KEY, f"rotation while live: {step}", operation, old, new, _on_air, options)
+        yield Row(KindName.STREAM_KEY, f"rotation while live: {step}", operation, old, new, _live_channel, options)
 
 
 def _half_made() -> Iterator[Row]:
@@ -228,7 +230,7 @@ def _our_channel(world: World) -> str:
     return str(arn)
 
 
-def _on_air(world: World) -> None:
+def _live_channel(world: World) -> None:
     world.control.go_live(_our_channel(world), viewers=7)
 
 
@@ -328,7 +330,7 @@ def _nothing_doubled(
 ) -> set[str]:
     """After the troubled apply: one of each, or, of a replacement that did not come to its end, the old one beside the new.
 
-    Returns the ARNs that have to be there at the end too: what the troubled apply made or left standing of the spec, and does not replace.
+    Returns the ARNs that have to be there at the end too: what the troubled apply made or left status of the spec, and does not replace.
     ``made_anew`` are kinds that are replaced on the way of another's change.
     """
     halfway = {
@@ -336,7 +338,7 @@ def _nothing_doubled(
         for outcome in result.outcomes
         if outcome.result is not Result.DONE and outcome.verb.value == "replace"
     }
-    for address, count in world.standing().items():
+    for address, count in world.status().items():
         assert count <= (2 if address in halfway else 1), f"{count} of {address}"
     staying = {
         address.id
@@ -392,7 +394,7 @@ def _converges(world: World, spec: DesiredState, row: Row) -> None:
     again = world.apply(spec, row.options)
     assert again is None or _complete(again), again
     assert world.survey(spec, row.options).plan.actions == (), "the plan after the next apply is not empty"
-    assert world.standing() == dict.fromkeys(spec.resources, 1)
+    assert world.status() == dict.fromkeys(spec.resources, 1)
 
 
 def _complete(result: ApplyResult | None) -> bool:

@@ -45,7 +45,7 @@ def served() -> Iterator[str]:
             process.terminate()
 
 
-def standing(url: str) -> Counter[str]:
+def status(url: str) -> Counter[str]:
     """Count what carries our tags, by address, once nothing moves any more."""
     while True:
         found, again = _inventory(url), _inventory(url)
@@ -82,7 +82,7 @@ class Killed:
             assert self.kills < 400, "it gets nowhere"
 
     def _once(self, steps: int) -> bool:
-        there = standing(self.url)
+        there = status(self.url)
         command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--prune", "--format", "json"]
         environment = {**os.environ, **CREDENTIALS}
         with subprocess.Popen(
@@ -124,7 +124,7 @@ def _sandbox_name(address: str) -> str:
 
 def in_the_end(killed: Killed, expected: set[str], unmanaged: Mapping[str, Any]) -> None:
     """One of everything stands, the next plan is empty, and what is not ours is as it was."""
-    assert standing(killed.url) == dict.fromkeys(expected, 1)
+    assert status(killed.url) == dict.fromkeys(expected, 1)
     assert run(killed.folder, "plan", "--prune", "--detailed-exitcode", env=CREDENTIALS).code == 0
     assert client(killed.url).get_channel(arn=unmanaged["arn"])["channel"]["tags"] == unmanaged["tags"]
 

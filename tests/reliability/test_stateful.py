@@ -107,7 +107,7 @@ class Account(RuleBasedStateMachine):
             person.draw = random.Random(person.root.name).random
         self.spec = desired()
         self.unmanaged: dict[str, Any] = {}
-        self.on_air: dict[str, Any] = {}
+        self.live_channels: dict[str, Any] = {}
         self.keys: dict[str, set[str]] = {}
         self.kept: dict[str, Any] = {}
         self.trouble = False
@@ -119,11 +119,11 @@ class Account(RuleBasedStateMachine):
 
     # What is there, as the sandbox has it.
 
-    def standing(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         return {found["arn"]: found for found in self.people[0].everything()}
 
     def ours(self) -> dict[str, Any]:
-        return {arn: found for arn, found in self.standing().items() if found["tags"].get(STACK) == THIS_STACK}
+        return {arn: found for arn, found in self.status().items() if found["tags"].get(STACK) == THIS_STACK}
 
     def one_of_the_channels(self, which: int) -> str | None:
         """Return a channel of ours by a number that was drawn before anybody knew how many there are, so that a run can be repeated."""
@@ -138,7 +138,7 @@ class Account(RuleBasedStateMachine):
         CLIENT.create_channel(name="a")
         CLIENT.create_channel(name="b", tags={STACK: "other", "ivs-reconciler:id": "b"})
         CLIENT.create_playback_restriction_policy(name="theirs")
-        self.unmanaged = self.standing()
+        self.unmanaged = self.status()
 
     @rule(label=st.sampled_from(LABELS))
     def keys_are_due_for_rotation(self, label: str) -> None:
@@ -171,7 +171,7 @@ class Account(RuleBasedStateMachine):
     )
     def a_colleague_changes_something(self, which: int, what: str) -> None:
         arn = self.one_of_the_channels(which)
-        if arn is None or arn in self.on_air or (what == "delete" and arn in self.kept):
+        if arn is None or arn in self.live_channels or (what == "delete" and arn in self.kept):
             return
         self.calm_down()
         if what == "latency":
@@ -197,17 +197,17 @@ class Account(RuleBasedStateMachine):
         self.calm_down()
         arn = self.one_of_the_channels(which)
         keys = {key["arn"] for key in CLIENT.list_stream_keys(channelArn=arn)["streamKeys"]} if arn else set()
-        if arn is None or arn in self.on_air or not keys:
+        if arn is None or arn in self.live_channels or not keys:
             return
         self.sandbox.control.go_live(arn, viewers=7)
         self.keys[arn] = keys
-        self.on_air[arn] = self.needed_on_air(arn)
+        self.live_channels[arn] = self.needed_on_air(arn)
 
     @rule()
     def broadcasts_end(self) -> None:
-        for arn in self.on_air:
+        for arn in self.live_channels:
             self.sandbox.control.go_offline(arn)
-        self.on_air.clear()
+        self.live_channels.clear()
         self.clock.advance(3)
 
     @rule(who=st.integers(0, 1), prune=st.booleans(), spec=CHANGE)
@@ -226,7 +226,7 @@ class Account(RuleBasedStateMachine):
             together.wait()
             return self.applied(who, PlanOptions(prune=prune))
 
-        before = self.standing().keys()
+        before = self.status().keys()
         with ThreadPoolExecutor(2) as pool:
             results = [done.result() for done in [pool.submit(apply, who) for who in (0, 1)]]
         # Lost answers or not: who says that all was done, has not made it twice. An old one may stay beside its replacement while something uses it.
@@ -259,14 +259,14 @@ class Account(RuleBasedStateMachine):
         # What cannot go because it is protected stays in every plan, and so does what it uses.
         assert all(action.blocked for action in left), left
         assert {action.address for action in left if action.address not in replaced} <= blocked
-        stays = {address for address, count in self.people[0].standing().items() if address not in self.spec.resources}
+        stays = {address for address, count in self.people[0].status().items() if address not in self.spec.resources}
         assert stays == {
             action.address
             for action in left
             if action.address not in self.spec.resources and action.address.kind.value != "stream-key"
         } | {address for address in stays if address.kind.value == "stream-key"}
         for address in self.spec.resources.keys() - {action.address for action in left}:
-            assert self.people[0].standing()[address] == 1, address
+            assert self.people[0].status()[address] == 1, address
 
     # Helpers.
 
@@ -285,7 +285,7 @@ class Account(RuleBasedStateMachine):
 
     def needed_on_air(self, channel: str) -> Any:
         """Return what a broadcast needs: the channel as it is, and its stream key."""
-        there = self.standing()
+        there = self.status()
         return there[channel]["digest"], self.keys[channel] & there.keys()
 
     def note_protected(self) -> None:
@@ -300,16 +300,16 @@ class Account(RuleBasedStateMachine):
 
     @invariant()
     def nobody_else_is_touched(self) -> None:
-        standing = self.standing()
-        assert {arn: standing.get(arn) for arn in self.unmanaged} == self.unmanaged
+        status = self.status()
+        assert {arn: status.get(arn) for arn in self.unmanaged} == self.unmanaged
 
     @invariant()
     def what_is_protected_stays(self) -> None:
-        assert self.kept.keys() <= self.standing().keys()
+        assert self.kept.keys() <= self.status().keys()
 
     @invariant()
     def what_is_on_air_is_left_alone(self) -> None:
-        for arn, needed in self.on_air.items():
+        for arn, needed in self.live_channels.items():
             assert self.needed_on_air(arn) == needed
 
 

@@ -49,7 +49,7 @@ class Stage:
         self.front.sandbox.control.go_live(self.arn, viewers=5)
 
     @property
-    def on_air(self) -> bool:
+    def live_channels(self) -> bool:
         return bool(self.front.ivs.list_streams()["streams"])
 
     def keys(self) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ class Stage:
 
     def in_the_end(self) -> None:
         assert self.front.ivs.get_channel(arn=self.arn)["channel"]["latencyMode"] == self.mode
-        assert not self.on_air
+        assert not self.live_channels
         self.the_key_arrived()
         assert self.front.run(self.folder, "plan", "--detailed-exitcode").code == 0
         said = "\n".join(self.front.said)
@@ -99,7 +99,7 @@ def test_killed_at_each_call_an_apply_that_may_not_stop_anything_says_what_is_le
         stage.the_key_arrived()
         if call == "DeleteStreamKey":
             # The broadcast goes on without its key; the channel gets one, and keeps its setting until the broadcast is over.
-            assert (ran.code, stage.on_air) == (4, True)
+            assert (ran.code, stage.live_channels) == (4, True)
             assert "stream-key/main will be created" in ran.out
             assert "its value is published to the parameter /live/main" in ran.out
             assert "blocked  update channel/main: on air since" in ran.out

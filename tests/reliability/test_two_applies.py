@@ -87,7 +87,7 @@ def _surveyed(world: World, before: Callable[[str, Mapping[str, object]], None])
 
 def check(world: World, results: list[ApplyResult | None]) -> None:
     said = [(str(outcome.address), outcome.message) for result in results if result for outcome in result.outcomes]
-    assert world.standing() == dict.fromkeys(SPEC.resources, 1), said
+    assert world.status() == dict.fromkeys(SPEC.resources, 1), said
     plan = world.survey(SPEC, PlanOptions(prune=True)).plan
     assert plan.actions == (), (plan.actions, said)
     # On a busy machine the clock of the two can run far ahead of one of them, who then gives up waiting and says so: honest, though incomplete.
@@ -111,12 +111,12 @@ def test_one_of_everything_stands_when_answers_are_lost_too(seed: int, tmp_path:
     lag = 6 if seed % 3 == 2 else 0
     world, results = race(seed, tmp_path, create_lag=lag, delete_lag=lag, lossy=0.15 if seed % 2 else 0.08)
     said = [(str(outcome.address), outcome.message) for result in results if result for outcome in result.outcomes]
-    standing = world.standing()
-    assert set(standing) <= set(SPEC.resources), said
-    assert all(count == 1 for count in standing.values()), said
+    status = world.status()
+    assert set(status) <= set(SPEC.resources), said
+    assert all(count == 1 for count in status.values()), said
     # Who lost too many answers may have given up on one; the next apply makes what is missing, and nothing else.
     world.apply(SPEC)
-    assert world.standing() == dict.fromkeys(SPEC.resources, 1), said
+    assert world.status() == dict.fromkeys(SPEC.resources, 1), said
     assert world.survey(SPEC, PlanOptions(prune=True)).plan.actions == (), said
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler.apply import Event
 from reconciler.aws.client import Answer, IvsGateway
 from reconciler.aws.connection import Connection
-from reconciler.aws.secret_stores import Courier
+from reconciler.aws.secret_stores import SecretPublisher
 from reconciler.aws.session import open_client, open_session
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, Service
@@ -107,7 +107,7 @@ class World:
         )
         deliver = None
         if self.stores is not None:
-            deliver = Courier(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
+            deliver = SecretPublisher(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.monotonic()
         recorded = recorded_kinds(Path(self.project.root), HERE.name)
@@ -149,7 +149,7 @@ class World:
             Guardrails(None, None),
         )
 
-    def standing(self) -> Counter[Address]:
+    def status(self) -> Counter[Address]:
         """Count what carries our tags, by address, without asking our own code. A stream key that is tagged counts by its id."""
         found: Counter[Address] = Counter()
         for resource in self.everything():

@@ -16,8 +16,8 @@ from reconciler.plan.plan import (
     ApplyResult,
     Blocked,
     Duplicate,
+    LiveChannel,
     Observed,
-    OnAir,
     Orphan,
     Outcome,
     Plan,
@@ -86,7 +86,7 @@ def a_target(
     orphans: tuple[Orphan, ...] = (),
     duplicates: tuple[Duplicate, ...] = (),
     notes: tuple[str, ...] = (),
-    on_air: tuple[OnAir, ...] = (),
+    live_channels: tuple[LiveChannel, ...] = (),
 ) -> TargetPlan:
     verbs = Counter(action.verb for action in actions if not action.blocked)
     summary = Summary(
@@ -114,7 +114,7 @@ def a_target(
         orphans,
         duplicates,
         notes,
-        on_air,
+        live_channels,
     )
 
 
@@ -272,14 +272,14 @@ def the_small_target() -> TargetPlan:
             ),
         ),
         notes=("ad configurations could not be listed (AccessDeniedException); no spec needs them",),
-        on_air=(
-            OnAir(
+        live_channels=(
+            LiveChannel(
                 Address(KindName.CHANNEL, "main-stage"),
                 an_arn(KindName.CHANNEL, "MainStage001"),
                 "2026-05-04T09:30:00Z",
                 4,
             ),
-            OnAir(
+            LiveChannel(
                 Address(KindName.CHANNEL, "on-air"),
                 an_arn(KindName.CHANNEL, "OnAir0000001"),
                 "2026-05-04T09:00:00Z",
@@ -411,15 +411,20 @@ actions = st.builds(
     warnings=st.lists(texts, max_size=2).map(tuple),
 )
 targets = st.builds(
-    lambda name, some, orphans, duplicates, notes, on_air: a_target(
-        *some, name=name, orphans=tuple(orphans), duplicates=tuple(duplicates), notes=tuple(notes), on_air=tuple(on_air)
+    lambda name, some, orphans, duplicates, notes, live_channels: a_target(
+        *some,
+        name=name,
+        orphans=tuple(orphans),
+        duplicates=tuple(duplicates),
+        notes=tuple(notes),
+        live_channels=tuple(live_channels),
     ),
     texts,
     st.lists(actions, max_size=6),
     st.lists(st.builds(Orphan, addresses, texts, st.booleans()), max_size=2),
     st.lists(st.builds(Duplicate, addresses, texts, st.lists(texts, max_size=2).map(tuple)), max_size=2),
     st.lists(texts, max_size=2),
-    st.lists(st.builds(OnAir, addresses, texts, texts, st.integers(-1, 5000), texts), max_size=2),
+    st.lists(st.builds(LiveChannel, addresses, texts, texts, st.integers(-1, 5000), texts), max_size=2),
 )
 plans = st.builds(
     lambda stack, commit, some: Plan(stack, "", commit, "", PlanOptions(), tuple(some)),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, Finding, Standing
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.address import Address, KindName
 from reconciler.report.ci import render_drift
 
@@ -69,8 +69,8 @@ def test_the_small_report() -> None:
 def test_drift_and_pending_of_one_resource_are_one_failure_with_both_texts() -> None:
     at = Address(KindName.CHANNEL, "main")
     both = (
-        Finding(at, Standing.DRIFT, "outside", "arn:x", (FieldChange("/type", "BASIC", "STANDARD"),)),
-        Finding(at, Standing.PENDING, "the spec changed", "arn:x", (FieldChange("/latencyMode", "LOW", "NORMAL"),)),
+        Finding(at, DriftStatus.DRIFT, "outside", "arn:x", (FieldChange("/type", "BASIC", "STANDARD"),)),
+        Finding(at, DriftStatus.PENDING, "the spec changed", "arn:x", (FieldChange("/latencyMode", "LOW", "NORMAL"),)),
     )
     (suite,) = held_against_the_schema(render_drift((a_report(*both),), stack="acme", at=AT))
     (failure,) = suite.iter("failure")
@@ -82,7 +82,7 @@ def test_drift_and_pending_of_one_resource_are_one_failure_with_both_texts() -> 
 def test_characters_that_xml_has_no_place_for_are_escaped(char: str) -> None:
     found = Finding(
         Address(KindName.CHANNEL, "main"),
-        Standing.DRIFT,
+        DriftStatus.DRIFT,
         f"a{char}b",
         f"arn{char}",
         (FieldChange("/name", f"x{char}", "y"),),

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
 from reconciler.drift.codec import drift_json, read_drift
-from reconciler.drift.report import AtDefault, Blame, Deed, DriftReport, Finding, Ignored, Standing, UnmanagedResource
+from reconciler.drift.report import (
+    AtDefault,
+    AttributedCall,
+    Blame,
+    DriftReport,
+    DriftStatus,
+    Finding,
+    Ignored,
+    UnmanagedResource,
+)
 from reconciler.model.address import Address, KindName
 from reconciler.report import html, markdown
 from reconciler.report import text as drift_text
@@ -22,11 +31,13 @@ QUICK = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
-blames = st.builds(Blame, st.lists(st.builds(Deed, texts, texts, texts, texts, texts), max_size=2).map(tuple), texts)
+blames = st.builds(
+    Blame, st.lists(st.builds(AttributedCall, texts, texts, texts, texts, texts), max_size=2).map(tuple), texts
+)
 findings = st.builds(
     Finding,
     addresses,
-    st.sampled_from(Standing),
+    st.sampled_from(DriftStatus),
     texts,
     arn=st.one_of(st.none(), texts),
     changes=st.lists(changes, max_size=3).map(tuple),
@@ -36,7 +47,7 @@ findings = st.builds(
 ignored = st.builds(
     Ignored,
     addresses,
-    st.sampled_from([Standing.DRIFT, Standing.PENDING]),
+    st.sampled_from([DriftStatus.DRIFT, DriftStatus.PENDING]),
     texts,
     st.lists(changes, min_size=1, max_size=2).map(tuple),
 )
@@ -66,7 +77,7 @@ def a_report(*found: Finding, name: str = "prod") -> DriftReport:
         UnmanagedResource(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Theirs000001"), "lobby", "other-team"),
         UnmanagedResource(KindName.CHANNEL, an_arn(KindName.CHANNEL, "Nobodys00001"), "", ""),
     )
-    drifted = any(one.standing in (Standing.DRIFT, Standing.MISSING) for one in found)
+    drifted = any(one.status in (DriftStatus.DRIFT, DriftStatus.MISSING) for one in found)
     return DriftReport(
         name,
         "123456789012",
@@ -76,7 +87,7 @@ def a_report(*found: Finding, name: str = "prod") -> DriftReport:
         12,
         8,
         drifted,
-        any(one.standing is Standing.PENDING for one in found),
+        any(one.status is DriftStatus.PENDING for one in found),
     )
 
 
@@ -84,7 +95,7 @@ def the_small_report() -> DriftReport:
     return a_report(
         Finding(
             Address(KindName.CHANNEL, "main-stage"),
-            Standing.DRIFT,
+            DriftStatus.DRIFT,
             "modified outside ivs-reconciler since the last apply",
             an_arn(KindName.CHANNEL, "MainStage001"),
             (
@@ -95,21 +106,21 @@ def the_small_report() -> DriftReport:
         ),
         Finding(
             Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only"),
-            Standing.PENDING,
+            DriftStatus.PENDING,
             "the spec changed since the last apply",
             an_arn(KindName.PLAYBACK_RESTRICTION_POLICY, "EuOnly000001"),
             (FieldChange("/allowedCountries", ("DE", "FR"), ("DE", "IT")),),
         ),
-        Finding(Address(KindName.CHANNEL, "side-stage"), Standing.MISSING, "it was applied and no longer exists"),
+        Finding(Address(KindName.CHANNEL, "side-stage"), DriftStatus.MISSING, "it was applied and no longer exists"),
         Finding(
             Address(KindName.CHANNEL, "gone"),
-            Standing.ORPHAN,
+            DriftStatus.ORPHAN,
             "removed from the spec (prune disabled)",
             an_arn(KindName.CHANNEL, "Gone00000001"),
         ),
         Finding(
             Address(KindName.CHANNEL, "twin"),
-            Standing.DUPLICATE,
+            DriftStatus.DUPLICATE,
             "has the same address as another",
             an_arn(KindName.CHANNEL, "Twin00000002"),
         ),
@@ -136,7 +147,7 @@ def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> 
 def test_the_page_of_a_drifted_list_names_members_that_are_unexpected_and_missing() -> None:
     change = FieldChange("/allowedCountries", ("DE", "IT"), ("DE", "FR"))
     policy = Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only")
-    text = html.render_drift((a_report(Finding(policy, Standing.DRIFT, "", "arn", (change,))),), stack="acme-live")
+    text = html.render_drift((a_report(Finding(policy, DriftStatus.DRIFT, "", "arn", (change,))),), stack="acme-live")
     assert '<table class="diff drift">' in text
     assert '<span class="gain">unexpected &#34;IT&#34;</span>' in text
     assert '<span class="loss">missing &#34;FR&#34;</span>' in text
@@ -182,7 +193,7 @@ def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
     found = [
         Finding(
             Address(KindName.CHANNEL, f"stage-{number:04}"),
-            Standing.DRIFT,
+            DriftStatus.DRIFT,
             "changed",
             "arn",
             (FieldChange("/name", "x", "y"),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.drift.report import Standing
+from reconciler.drift.report import DriftStatus
 from reconciler.report import metrics
 from reconciler.report.metrics import Sample, counts_of, is_in_sync, last_successes, render
 from tests.drift.test_news import finding, report
@@ -57,8 +57,8 @@ def test_the_last_success_is_carried_on() -> None:
 
 
 def test_every_standing_is_counted_and_named_once() -> None:
-    assert set(counts_of(report(finding(Standing.MISSING)))) == set(metrics.STANDINGS)
-    assert counts_of(report(finding(Standing.MISSING)))["missing"] == 1
+    assert set(counts_of(report(finding(DriftStatus.MISSING)))) == set(metrics.STATUSES)
+    assert counts_of(report(finding(DriftStatus.MISSING)))["missing"] == 1
     assert is_in_sync(report())
     assert not is_in_sync(report(finding()))
 

@@ -44,7 +44,7 @@ class Channels(RuleBasedStateMachine):
         self.names: dict[str, str] = {}
         self.attached: dict[str, str] = {}
         self.existing_policies: set[str] = set()
-        self.on_air: set[str] = set()
+        self.live_channels: set[str] = set()
 
     def teardown(self) -> None:
         if hasattr(self, "sandbox"):
@@ -110,12 +110,12 @@ class Channels(RuleBasedStateMachine):
         if arn not in self.names:
             with pytest.raises(ControlError):
                 self.sandbox.control.go_live(arn)
-        elif arn in self.on_air:
+        elif arn in self.live_channels:
             assert send(self.sandbox, "StopStream", channelArn=arn)[0] == 200
-            self.on_air.discard(arn)
+            self.live_channels.discard(arn)
         else:
             self.sandbox.control.go_live(arn)
-            self.on_air.add(arn)
+            self.live_channels.add(arn)
 
     @invariant()
     def lists_tell_the_truth(self) -> None:
@@ -125,13 +125,13 @@ class Channels(RuleBasedStateMachine):
         assert [(row["arn"], row["name"], row["playbackRestrictionPolicyArn"]) for row in rows] == [
             (arn, name, self.attached[arn]) for arn, name in self.names.items()
         ]
-        assert {row["channelArn"] for row in send(self.sandbox, "ListStreams")[1]["streams"]} == self.on_air
+        assert {row["channelArn"] for row in send(self.sandbox, "ListStreams")[1]["streams"]} == self.live_channels
         assert self.sandbox.control.resources().get("channel", 0) == len(self.names)
 
     def _expected(self, arn: str) -> int:
         if arn not in self.names:
             return 404
-        return 409 if arn in self.on_air else 200
+        return 409 if arn in self.live_channels else 200
 
 
 TestChannels = Channels.TestCase

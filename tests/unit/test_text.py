@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.aws.parser import PlainParserFactory
-from reconciler.terminal import harmless, harmless_json, harmless_lines, whole
+from reconciler.terminal import sanitize, sanitize_json, sanitize_lines, without_surrogates
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=20)
 VALUES = st.recursive(
@@ -20,16 +20,16 @@ VALUES = st.recursive(
 
 @given(ANY)
 def test_harmless_text_is_one_line_of_what_can_be_seen(text: str) -> None:
-    shown = harmless(text)
+    shown = sanitize(text)
     shown.encode()
     assert shown.splitlines() in ([shown], [])
-    assert harmless(shown) == shown
-    assert len(harmless_lines(text).split("\n")) == text.count("\n") + 1
+    assert sanitize(shown) == shown
+    assert len(sanitize_lines(text).split("\n")) == text.count("\n") + 1
 
 
 @given(VALUES)
 def test_harmless_json_says_the_same_with_nothing_in_it_that_a_terminal_obeys(value: object) -> None:
-    text = harmless_json(json.dumps(value, ensure_ascii=False))
+    text = sanitize_json(json.dumps(value, ensure_ascii=False))
     assert json.loads(text) == value
     text.encode()
     assert not {char for char in text if "\x7f" <= char < "\xa0" or char in "\u202e\u2066\u2028\ufeff"}
@@ -37,9 +37,9 @@ def test_harmless_json_says_the_same_with_nothing_in_it_that_a_terminal_obeys(va
 
 @given(VALUES)
 def test_a_whole_value_can_be_written_and_is_otherwise_the_same(value: object) -> None:
-    made = whole(value)
+    made = without_surrogates(value)
     json.dumps(made, ensure_ascii=False).encode()
-    assert whole(made) == made
+    assert without_surrogates(made) == made
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

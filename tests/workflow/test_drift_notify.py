@@ -86,7 +86,7 @@ def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_i
         assert run(folder, "drift", "--notify", env={**env, **keys}).code == 1
     texts = [json.loads(got.body) for got in audit.got]
     assert [(text["target"], text["state"], text["resolved"]) for text in texts] == [
-        ("two", "standing", []),
+        ("two", "open", []),
         ("two", "unreadable", []),
     ]
 

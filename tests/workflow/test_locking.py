@@ -22,9 +22,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from reconciler.apply import ActionFinished, Event
-from reconciler.aws.lock import S3Door
+from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError
-from reconciler.model.lock import Holder, from_json, to_json
+from reconciler.model.lock import LockHolder, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 from reconciler.plan.plan import Result, TargetPlan
 from reconciler.sandbox import Sandbox, VirtualClock
@@ -43,7 +43,7 @@ from tests.cli.support import ACCOUNT, outside, run, stack
 from tests.reliability.world import Screen, World, worlds_client
 
 START = 1_800_000_000.0
-OTHER = Holder("f00", "alice", "build-7", 4711, "apply", START - 60, START + 60, "https://ci.example.com/run/9")
+OTHER = LockHolder("f00", "alice", "build-7", 4711, "apply", START - 60, START + 60, "https://ci.example.com/run/9")
 
 
 @dataclass
@@ -111,11 +111,11 @@ def door(target: Target) -> LockBackend:
         case FileLock(path):
             return FileLockBackend(path)
         case S3Lock():
-            return S3Door(target.lock, target, sleep=lambda _seconds: None)
+            return S3LockBackend(target.lock, target, sleep=lambda _seconds: None)
     raise AssertionError
 
 
-def held_by(target: Target) -> Holder:
+def held_by(target: Target) -> LockHolder:
     holder, _ = door(target).read()
     assert holder is not None
     return holder
@@ -349,7 +349,7 @@ def project(folder: Path, lock: dict[str, object]) -> Path:
     return stack(folder, {"channels": {"a": {}}}, target={"lock": lock})
 
 
-def later(holder: Holder) -> Holder:
+def later(holder: LockHolder) -> LockHolder:
     return replace(holder, since=time.time(), expires=time.time() + 600)
 
 

@@ -15,8 +15,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from reconciler.drift.changes import NOTHING, Known
-from reconciler.drift.report import Standing
+from reconciler.drift.changes import NOTHING, KnownFindings
+from reconciler.drift.report import DriftStatus
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.target import Channel, Target, Topic, Way
 from reconciler.workflow.notifications import (
@@ -32,19 +32,19 @@ from tests.workflow.hook import hook
 
 OPS = Channel("ops", Way.SLACK, url_env="OPS_URL")
 AUDIT = Channel("audit", Way.WEBHOOK, url_env="AUDIT_URL", secret_env="AUDIT_KEY")
-DRIFTED = report(finding(Standing.DRIFT, "main", LATENCY))
+DRIFTED = report(finding(DriftStatus.DRIFT, "main", LATENCY))
 
 
 class Kept:
     """A memory in memory."""
 
     def __init__(self) -> None:
-        self.told: dict[tuple[str, str], Known] = {}
+        self.told: dict[tuple[str, str], KnownFindings] = {}
 
-    def known(self, channel: str, target: str, /) -> Known:
+    def known(self, channel: str, target: str, /) -> KnownFindings:
         return self.told.get((channel, target), NOTHING)
 
-    def keep(self, channel: str, target: str, known: Known, /) -> None:
+    def keep(self, channel: str, target: str, known: KnownFindings, /) -> None:
         self.told[channel, target] = known
 
 
@@ -78,7 +78,7 @@ def test_every_channel_is_told_once() -> None:
     assert last == "acme / prod: all resolved\nResolved: 1\n• drift channel/main"
     body, after = (json.loads(got.body) for got in audit.got)
     assert (body["state"], body["number"], body["at"], body["link"]) == (
-        "standing",
+        "open",
         1,
         "2026-11-20T10:00:00Z",
         "https://ci.example/1",
@@ -89,7 +89,7 @@ def test_every_channel_is_told_once() -> None:
     assert (after["state"], after["resolved"], after["counts"]) == (
         "clear",
         ["drift channel/main"],
-        {"new": 0, "resolved": 1, "standing": {}},
+        {"new": 0, "resolved": 1, "open": {}},
     )
 
 
@@ -100,7 +100,7 @@ def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_other
         ops.answers = [404]
         failed, sent = told((OPS, AUDIT), (DRIFTED,), memory, **urls)
         assert (failed.failure, sent.failure) == ("HTTP 404, Not Found", "")
-        later = told((OPS, AUDIT), (report(finding(), finding(Standing.DRIFT, "side")),), memory, **urls)
+        later = told((OPS, AUDIT), (report(finding(), finding(DriftStatus.DRIFT, "side")),), memory, **urls)
         assert [telling.receiver for telling in later] == ["ops", "audit"]
     assert json.loads(ops.got[-1].body)["text"].startswith("acme / prod: 2 drifted\nNew: 2")
     assert [item["address"] for item in json.loads(audit.got[-1].body)["new"]] == [
@@ -131,7 +131,7 @@ def test_user_text_cannot_mention_anybody_in_slack() -> None:
 
 
 def test_a_long_message_is_cut_and_says_so() -> None:
-    many = report(*(finding(Standing.DRIFT, f"c{number:03}", LATENCY) for number in range(500)))
+    many = report(*(finding(DriftStatus.DRIFT, f"c{number:03}", LATENCY) for number in range(500)))
     with hook() as ops, hook() as audit:
         told((OPS, AUDIT), (many,), Kept(), OPS_URL=ops.url, AUDIT_URL=audit.url, AUDIT_KEY="k")
     assert "… and 480 more" in json.loads(ops.got[0].body)["text"]
@@ -141,7 +141,7 @@ def test_a_long_message_is_cut_and_says_so() -> None:
 
 def test_a_memory_that_cannot_be_written_is_said() -> None:
     class Full(Kept):
-        def keep(self, channel: str, target: str, known: Known, /) -> None:
+        def keep(self, channel: str, target: str, known: KnownFindings, /) -> None:
             raise OSError(28, "No space left on device")
 
     with hook() as ops:
@@ -287,7 +287,7 @@ def test_an_event_says_what_the_webhook_says(monkeypatch: pytest.MonkeyPatch) ->
         bus,
     )
     detail = json.loads(entry["Detail"])
-    assert (detail["id"], detail["target"], detail["state"]) == (telling.id, "prod", "standing")
+    assert (detail["id"], detail["target"], detail["state"]) == (telling.id, "prod", "open")
 
 
 def test_a_topic_that_is_not_there_fails_with_what_aws_says(clients: dict[str, Any]) -> None:

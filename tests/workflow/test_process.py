@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import LockHeld
-from reconciler.model.lock import Holder, from_json, to_json
+from reconciler.model.lock import LockHolder, from_json, to_json
 from reconciler.model.target import FileLock, Target
 from reconciler.workflow.journal import Journal, last_run
 from reconciler.workflow.locks import (
@@ -91,7 +91,7 @@ def held(folder: Path, pid: int, mark: str) -> Path:
     now = time.time()
     path = folder / "lock.json"
     door = FileLockBackend(str(path))
-    door.write(Holder("f00", "alice", HERE, pid, "apply", now - 60, now + 3600, mark=mark), "")
+    door.write(LockHolder("f00", "alice", HERE, pid, "apply", now - 60, now + 3600, mark=mark), "")
     return path
 
 
