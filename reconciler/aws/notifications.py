@@ -1,6 +1,6 @@
-"""Messages to SNS topics and EventBridge buses, with whose credentials the channel says.
+"""Messages to SNS topics and EventBridge buses, with the credentials the receiver names.
 
-Comes in: a channel and a message, as plain values. Goes out: nothing, or ``AwsError``.
+Comes in: a receiver and a message, as plain values. Goes out: nothing, or ``AwsError``.
 Both calls would tell twice when sent twice, so they are repeated only where AWS said that it did nothing (``retries``).
 A FIFO topic drops a second message with the same id by itself for five minutes (SNS developer guide).
 """
@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from reconciler.errors import AwsError
-from reconciler.model.target import Channel, Target
+from reconciler.model.target import Receiver, Target
 
 if TYPE_CHECKING:
     from reconciler.aws.client import Answer
@@ -26,32 +26,38 @@ _LONGEST = 256 * 1024 - 4096
 
 
 def publish(
-    channel: Channel, *, subject: str, text: str, identity: str, group: str, sleep: Callable[[float], None] = time.sleep
+    receiver: Receiver,
+    *,
+    subject: str,
+    text: str,
+    identity: str,
+    group: str,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Publish a text to the channel's topic. ``group`` keeps the messages of one target in order where the topic has an order. Raises ``AwsError``."""
+    """Publish a text to the receiver's topic. ``group`` keeps the messages of one target in order where the topic has an order. Raises ``AwsError``."""
     parameters: dict[str, object] = {
-        "TopicArn": channel.arn,
+        "TopicArn": receiver.arn,
         "Subject": subject,
         "Message": text.encode()[:_LONGEST].decode("utf-8", "ignore"),
         "MessageAttributes": {"id": {"DataType": "String", "StringValue": identity}},
     }
-    if channel.arn.endswith(".fifo"):
+    if receiver.arn.endswith(".fifo"):
         parameters |= {"MessageGroupId": group, "MessageDeduplicationId": identity}
-    _call(channel, "sns", "Publish", parameters, sleep)
+    _call(receiver, "sns", "Publish", parameters, sleep)
 
 
 def put_event(
-    channel: Channel, *, detail: str, resources: tuple[str, ...], sleep: Callable[[float], None] = time.sleep
+    receiver: Receiver, *, detail: str, resources: tuple[str, ...], sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Put one event on the channel's bus. Raises ``AwsError``, also where AWS took the call and refused the event."""
+    """Put one event on the receiver's bus. Raises ``AwsError``, also where AWS took the call and refused the event."""
     entry = {
         "Source": SOURCE,
         "DetailType": DETAIL_TYPE,
         "Detail": detail,
-        "EventBusName": channel.arn,
+        "EventBusName": receiver.arn,
         "Resources": list(resources),
     }
-    answer = _call(channel, "events", "PutEvents", {"Entries": [entry]}, sleep)
+    answer = _call(receiver, "events", "PutEvents", {"Entries": [entry]}, sleep)
     entries = answer.data.get("Entries")
     refused = entries[0] if answer.data.get("FailedEntryCount") and isinstance(entries, list) and entries else None
     if isinstance(refused, Mapping):
@@ -65,7 +71,7 @@ def put_event(
 
 
 def _call(
-    channel: Channel, service: str, operation: str, parameters: Mapping[str, object], sleep: Callable[[float], None]
+    receiver: Receiver, service: str, operation: str, parameters: Mapping[str, object], sleep: Callable[[float], None]
 ) -> Answer:
     from reconciler.aws.client import IvsGateway
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
@@ -73,7 +79,7 @@ def _call(
 
     # The ARN says the region; nothing else of a target plays a part.
     place = Target(
-        name=channel.name, region=channel.arn.split(":")[3], profile=channel.profile, role_arn=channel.role_arn
+        name=receiver.name, region=receiver.arn.split(":")[3], profile=receiver.profile, role_arn=receiver.role_arn
     )
     try:
         client = open_client(open_session(place, None), service, place, None, 1)

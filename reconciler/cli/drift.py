@@ -172,7 +172,7 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
     from reconciler.workflow.history import FOLDER, ensure_folder
     from reconciler.workflow.notifications import NotificationFile
 
-    if not project.notifications:
+    if not project.receivers:
         raise UsageError(f"{project.path}: no receivers are configured; add one under receivers")
     if args.state:
         path: Path = context.directory / args.state
@@ -220,7 +220,7 @@ def _notify(
     ]
     try:
         with open_notification_file(state, project.stack) as memory:
-            tellings = notify(project.notifications, project.stack, looks, memory, environment=os.environ, link=link)
+            tellings = notify(project.receivers, project.stack, looks, memory, environment=os.environ, link=link)
     except UsageError as error:
         sys.stderr.write(f"no notifications were sent: {sanitize_lines(str(error))}\n")
         return

@@ -309,7 +309,7 @@ class Notifier:
         """Notify of what changed for one target. A receiver that fails is notified the next time."""
         name = reading.name if isinstance(reading, DriftReport) else reading.target.name
         deliveries = notify(
-            project.notifications,
+            project.receivers,
             project.stack,
             (reading,),
             _StoredNotifications(self._store, project.stack),

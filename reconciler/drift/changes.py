@@ -72,7 +72,7 @@ class Item:
 class Notification:
     """A message: what is new, what was resolved (the names of findings), and how many still stand of each topic, the new ones included.
 
-    ``known`` is the state to keep once it was told. ``number`` counts the messages of this channel about this target.
+    ``known`` is the state to keep once it was told. ``number`` counts the messages to this receiver about this target.
     ``failure`` says why the target cannot be read; ``readable_again`` that it could not when it was told last.
     """
 
@@ -92,9 +92,9 @@ class Notification:
         """The number of the message."""
         return self.known.told
 
-    def id_for(self, channel: str) -> str:
+    def id_for(self, receiver: str) -> str:
         """Return the id of the message, which stays the same however often it is sent, so that a receiver can drop a second one."""
-        text = json.dumps([self.stack, self.target, channel, self.known.to_json()], sort_keys=True)
+        text = json.dumps([self.stack, self.target, receiver, self.known.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,8 +1,7 @@
-"""Where a stack is applied, and the limits it is applied under. Values only; ``spec`` reads them from the project file.
+"""The targets of a stack, their guardrails, receivers of notifications, and sinks of stream keys, as values.
 
-Who is to be told about what. Values only; ``spec`` reads them from the project file. Addresses that are secrets are names of environment variables here.
-
-Where the value of a stream key is handed over to: a name and nothing of the value, so it may stand in plans, tags and reports.
+``spec`` reads them from the project file. What is secret (a webhook's URL, a signing key) is the name of an environment
+variable here, and a sink is a name without the value it receives.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TypeAlias
 
 
 class Topic(StrEnum):
-    """What a channel may want to hear of."""
+    """What a receiver can be notified of."""
 
     DRIFT = "drift"
     MISSING = "missing"
@@ -27,11 +26,11 @@ class Topic(StrEnum):
 
 
 DEFAULT_TOPICS = frozenset({Topic.DRIFT, Topic.MISSING, Topic.DUPLICATE, Topic.UNREADABLE})
-"""What changed outside, and that nobody can tell; not what was merged and waits, which whoever merged it knows."""
+"""What was modified outside, or cannot be read. Pending changes are left out: the person who merged them knows."""
 
 
-class Way(StrEnum):
-    """How a channel is reached."""
+class ReceiverType(StrEnum):
+    """How a receiver is reached."""
 
     SLACK = "slack"
     WEBHOOK = "webhook"
@@ -40,8 +39,8 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """One place where somebody is told.
+class Receiver:
+    """One receiver of notifications.
 
     ``url_env`` and ``secret_env`` name the environment variables that hold a webhook's URL and its key for signatures.
     ``arn`` is an SNS topic's or an event bus's; ``profile`` and ``role_arn`` say with whose credentials it is reached.
@@ -49,7 +48,7 @@ class Channel:
     """
 
     name: str
-    way: Way
+    type: ReceiverType
     url_env: str = ""
     secret_env: str = ""
     arn: str = ""
@@ -177,7 +176,7 @@ class Project:
     ignore_tags: tuple[str, ...]
     targets: Mapping[str, Target]
     guardrails: Guardrails
-    notifications: tuple[Channel, ...] = ()
+    receivers: tuple[Receiver, ...] = ()
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
     prefix: str = ""
 

@@ -40,8 +40,8 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     ),
     project_models.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
     project_models.ROLE_PATTERN: ("is not the ARN of a role", "write arn:aws:iam::<account>:role/<name>"),
-    project_models.CHANNEL_PATTERN: (
-        "is not a channel name",
+    project_models.RECEIVER_PATTERN: (
+        "is not a receiver name",
         'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit',
     ),
     project_models.VARIABLE_PATTERN: (

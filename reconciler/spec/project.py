@@ -17,16 +17,16 @@ from reconciler.errors import Problem, SpecError
 from reconciler.model.target import (
     DEFAULT_TOPICS,
     HOME_REGIONS,
-    Channel,
     FileLock,
     Guardrails,
     Lock,
     OnLive,
     Project,
+    Receiver,
+    ReceiverType,
     S3Lock,
     Target,
     Topic,
-    Way,
     seconds_of,
 )
 from reconciler.spec.model_errors import faults_of
@@ -37,26 +37,24 @@ from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
 
-def notification_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield what is wrong with channels whose fields have the right shape each."""
-    for name, channel in raw.items():
-        if not isinstance(channel, Mapping):
+def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what is wrong with receivers whose fields are valid one by one."""
+    for name, receiver in raw.items():
+        if not isinstance(receiver, Mapping):
             continue
-        path = ("notifications", name)
-        ways = [way.value for way in Way if channel.get(way.value) is not None]
-        if len(ways) != 1:
-            what = f"has {' and '.join(ways)}" if ways else "does not say how it is reached"
-            yield Fault(
-                path, f"{dotted(path)} {what}", f"write one of {', '.join(way.value for way in Way)}", at_key=True
-            )
-        for index, target in enumerate(channel.get("targets") or ()):
+        path = ("receivers", name)
+        types = [one.value for one in ReceiverType if receiver.get(one.value) is not None]
+        if len(types) != 1:
+            what = f"has {' and '.join(types)}" if types else "has no type"
+            yield Fault(path, f"{dotted(path)} {what}", f"write one of {', '.join(ReceiverType)}", at_key=True)
+        for index, target in enumerate(receiver.get("targets") or ()):
             if target not in targets:
                 yield Fault(
                     (*path, "targets", index),
                     f"{dotted(path)}: there is no target {shown(target)}",
                     f"the targets are {', '.join(map(str, targets))}",
                 )
-        for index, topic in enumerate(channel.get("about") or ()):
+        for index, topic in enumerate(receiver.get("about") or ()):
             if topic not in set(Topic):
                 yield Fault(
                     (*path, "about", index),
@@ -65,18 +63,18 @@ def notification_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> I
                 )
 
 
-def channels_of(raw: Mapping[str, Any]) -> tuple[Channel, ...]:
-    """Return the channels of a ``notifications`` block without faults, in the order in which they are written."""
-    return tuple(_channel(name, channel) for name, channel in raw.items())
+def receivers_of(raw: Mapping[str, Any]) -> tuple[Receiver, ...]:
+    """Return the receivers of a valid ``receivers`` block, in the order they are written."""
+    return tuple(_receiver(name, receiver) for name, receiver in raw.items())
 
 
-def _channel(name: str, raw: Mapping[str, Any]) -> Channel:
-    (way,) = (way for way in Way if raw.get(way.value) is not None)
-    how = raw[way.value]
+def _receiver(name: str, raw: Mapping[str, Any]) -> Receiver:
+    (kind,) = (one for one in ReceiverType if raw.get(one.value) is not None)
+    how = raw[kind.value]
     about = raw.get("about")
-    return Channel(
+    return Receiver(
         name=name,
-        way=way,
+        type=kind,
         url_env=how.get("urlEnv") or "",
         secret_env=how.get("secretEnv") or "",
         arn=how.get("topicArn") or how.get("busArn") or "",
@@ -153,9 +151,9 @@ def _faults(raw: object) -> Iterator[Fault]:
             yield from _target_faults(
                 ("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty}
             )
-    bad = {path[1] for path in faulty if path[:1] == ("notifications",) and len(path) > 1}
-    channels = {name: channel for name, channel in _mapping(given, "notifications").items() if name not in bad}
-    yield from notification_faults(channels, _mapping(given, "targets"))
+    bad = {path[1] for path in faulty if path[:1] == ("receivers",) and len(path) > 1}
+    receivers = {name: receiver for name, receiver in _mapping(given, "receivers").items() if name not in bad}
+    yield from receiver_faults(receivers, _mapping(given, "targets"))
     guardrails = _mapping(given, "guardrails")
     yield from _live_faults(guardrails)
     if not any(path[:1] == ("defaults",) for path in faulty):
@@ -265,7 +263,7 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
         default_stream_key={
             key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None
         },
-        notifications=channels_of(raw.get("notifications") or {}),
+        receivers=receivers_of(raw.get("receivers") or {}),
         prefix=prefix,
     )
 

@@ -17,7 +17,7 @@ TARGET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
 ROLE_PATTERN = r"^arn:aws:iam::[0-9]{12}:role/[\x21-\x7e]{1,512}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
-CHANNEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+RECEIVER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 TOPIC_ARN_PATTERN = r"^arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"
 BUS_ARN_PATTERN = r"^arn:aws:events:[a-z0-9-]+:[0-9]{12}:event-bus/[A-Za-z0-9._/-]{1,256}$"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -151,15 +151,15 @@ class BusSettings(Strict):
     )
 
 
-class ChannelSettings(Strict):
-    """One place where somebody is told of changes of state. One of `slack`, `webhook`, `sns` and `eventBridge` says how."""
+class ReceiverSettings(Strict):
+    """A receiver of notifications: exactly one of `slack`, `webhook`, `sns` or `eventBridge`."""
 
     slack: HookSettings | None = Field(None, description="A webhook that takes what Slack's incoming webhooks take.")
     webhook: SignedHookSettings | None = Field(None, description="A webhook that takes JSON.")
     sns: TopicSettings | None = Field(None, description="An SNS topic.")
     eventBridge: BusSettings | None = Field(None, description="An EventBridge event bus.")
     about: Annotated[list[Annotated[str, _enum(*Topic)]], Field(min_length=1)] | None = Field(
-        None, description="What to tell. Default: [drift, missing, duplicate, unreadable]."
+        None, description="Topics to notify of. Default: [drift, missing, duplicate, unreadable]."
     )
     targets: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="Only these targets. Default: all."
@@ -198,8 +198,9 @@ class ProjectFile(Strict):
         None,
         description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed.",
     )
-    notifications: dict[Annotated[str, Field(pattern=CHANNEL_PATTERN)], ChannelSettings] | None = Field(
-        None, description="Who is told of changes of state, by name: `drift --notify` and the controller do."
+    receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(
+        None,
+        description="Receivers of notifications, by name. `drift --notify` and the controller notify them of new and resolved drift.",
     )
 
 

@@ -25,7 +25,7 @@ from reconciler.drift.changes import NOTHING, KnownFindings, Notification, failu
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError
 from reconciler.file_lock import locked
-from reconciler.model.target import Channel, Target, Way
+from reconciler.model.target import Receiver, ReceiverType, Target
 from reconciler.report.messages import Message, message
 
 _FORMAT = "1.0"
@@ -80,7 +80,7 @@ class Delivery:
 
 
 def notify(
-    receivers: Iterable[Channel],
+    receivers: Iterable[Receiver],
     stack: str,
     readings: Iterable[TargetReading],
     store: NotificationStore,
@@ -107,7 +107,7 @@ def notify(
     return tuple(deliveries)
 
 
-def _notification(stack: str, reading: TargetReading, known: KnownFindings, receiver: Channel) -> Notification | None:
+def _notification(stack: str, reading: TargetReading, known: KnownFindings, receiver: Receiver) -> Notification | None:
     if isinstance(reading, DriftReport):
         return news(stack, reading, known, receiver.topics)
     target = reading.target
@@ -115,7 +115,7 @@ def _notification(stack: str, reading: TargetReading, known: KnownFindings, rece
 
 
 def _deliver(
-    receiver: Channel,
+    receiver: Receiver,
     found: Notification,
     created: Message,
     store: NotificationStore,
@@ -147,30 +147,30 @@ def _deliver(
 
 
 def send(
-    receiver: Channel, created: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]
+    receiver: Receiver, created: Message, *, group: str, environment: Mapping[str, str], sleep: Callable[[float], None]
 ) -> None:
     """Send one message to one receiver. Raises ``PublishError`` or ``AwsError``; neither contains a URL."""
-    match receiver.way:
-        case Way.SLACK:
+    match receiver.type:
+        case ReceiverType.SLACK:
             from reconciler.forge.webhook import post  # noqa: PLC0415 - most runs send nothing
 
             post(_variable(environment, receiver.url_env), created.slack(), identity=created.id, sleep=sleep)
-        case Way.WEBHOOK:
+        case ReceiverType.WEBHOOK:
             from reconciler.forge.webhook import post  # noqa: PLC0415
 
             secret = _variable(environment, receiver.secret_env) if receiver.secret_env else ""
             url = _variable(environment, receiver.url_env)
             post(url, created.json(), identity=created.id, secret=secret, sleep=sleep)
-        case Way.SNS:
+        case ReceiverType.SNS:
             from reconciler.aws.notifications import publish  # noqa: PLC0415
 
             publish(receiver, subject=created.subject, text=created.text, identity=created.id, group=group, sleep=sleep)
-        case Way.EVENT_BRIDGE:
+        case ReceiverType.EVENT_BRIDGE:
             from reconciler.aws.notifications import put_event  # noqa: PLC0415
 
             put_event(receiver, detail=created.json().decode(), resources=(), sleep=sleep)
         case _:
-            assert_never(receiver.way)
+            assert_never(receiver.type)
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:

@@ -90,7 +90,7 @@ def state_of(ivs: Any) -> list[Any]:
 def test_drift_reads_and_does_nothing_else(
     tmp_path: Path, sandbox: Sandbox, situation: str, spec: dict[str, Any]
 ) -> None:
-    project = {"notifications": {"ops": {"slack": {"urlEnv": "OPS_URL"}}}}
+    project = {"receivers": {"ops": {"slack": {"urlEnv": "OPS_URL"}}}}
     folder = stack(
         tmp_path / "repo", SPEC, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url, "prune": True}, **project
     )

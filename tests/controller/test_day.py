@@ -151,7 +151,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
     spec: dict[str, Any] = {"channels": {f"stage-{number}": {} for number in range(8)}}
     with receiver() as told, World(tmp_path, "prod", "stage", "watched", schedule=PACE, spec=spec) as world:
         world.environment["HOOK"] = told.url
-        project = world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})
+        project = world.project(receivers={"ops": {"webhook": {"urlEnv": "HOOK"}}})
         for target in project["targets"].values():  # type: ignore[attr-defined]
             target["prune"] = True
         # The target that is only observed has its own spec, which nobody changes.
@@ -202,9 +202,7 @@ def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, mo
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     with receiver() as told, World(tmp_path, schedule=PACE) as world, world.ivs() as ivs:
         world.environment["HOOK"] = told.url
-        world.repo.commit(
-            {"ivs-reconciler.yaml": world.project(notifications={"ops": {"webhook": {"urlEnv": "HOOK"}}})}
-        )
+        world.repo.commit({"ivs-reconciler.yaml": world.project(receivers={"ops": {"webhook": {"urlEnv": "HOOK"}}})})
         world.settle()
         world.schedule = Schedule(interval=900)
         world.restart()

@@ -11,12 +11,12 @@ import pytest
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 from tests.workflow.hook import SECRET_PATH, Hook, hook
 
-CHANNELS = {"ops": {"slack": {"urlEnv": "OPS_URL"}}, "audit": {"webhook": {"urlEnv": "AUDIT_URL"}}}
+RECEIVERS = {"ops": {"slack": {"urlEnv": "OPS_URL"}}, "audit": {"webhook": {"urlEnv": "AUDIT_URL"}}}
 SPEC: dict[str, Any] = {"channels": {"main": {}, "side": {}}}
 
 
 def project(folder: Path) -> Path:
-    made = stack(folder, SPEC, notifications=CHANNELS)
+    made = stack(folder, SPEC, receivers=RECEIVERS)
     assert run(made, "apply", "--auto-approve").code == 0
     return made
 
@@ -69,7 +69,7 @@ def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_chann
 
 
 def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_is_told(tmp_path: Path) -> None:
-    folder = stack(tmp_path / "repo", SPEC, notifications=CHANNELS)
+    folder = stack(tmp_path / "repo", SPEC, receivers=RECEIVERS)
     content = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
     two = content.replace("targets:\n", "targets:\n  two: {region: us-west-2, sandbox: .sandbox/two.db}\n")
     (folder / "ivs-reconciler.yaml").write_text(two, encoding="utf-8")
@@ -100,7 +100,7 @@ def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_i
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    folder = stack(tmp_path / "repo", SPEC, notifications=CHANNELS)
+    folder = stack(tmp_path / "repo", SPEC, receivers=RECEIVERS)
     shown = run(folder, "drift", *words)
     assert (shown.code, shown.out) == (1, "")
     assert said in shown.err

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftStatus
 from reconciler.errors import AwsError, UsageError
-from reconciler.model.target import Channel, Target, Topic, Way
+from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.workflow.notifications import (
     Delivery,
     NotificationFile,
@@ -30,8 +30,8 @@ from reconciler.workflow.notifications import (
 from tests.drift.test_news import LATENCY, finding, report
 from tests.workflow.hook import hook
 
-OPS = Channel("ops", Way.SLACK, url_env="OPS_URL")
-AUDIT = Channel("audit", Way.WEBHOOK, url_env="AUDIT_URL", secret_env="AUDIT_KEY")
+OPS = Receiver("ops", ReceiverType.SLACK, url_env="OPS_URL")
+AUDIT = Receiver("audit", ReceiverType.WEBHOOK, url_env="AUDIT_URL", secret_env="AUDIT_KEY")
 DRIFTED = report(finding(DriftStatus.DRIFT, "main", LATENCY))
 
 
@@ -49,7 +49,7 @@ class Kept:
 
 
 def told(
-    channels: tuple[Channel, ...], looks: tuple[TargetReading, ...], memory: Any, link: str = "", **environment: str
+    channels: tuple[Receiver, ...], looks: tuple[TargetReading, ...], memory: Any, link: str = "", **environment: str
 ) -> tuple[Delivery, ...]:
     return notify(
         channels,
@@ -117,8 +117,8 @@ def test_a_variable_that_is_not_set_fails_its_channel_alone() -> None:
 
 
 def test_a_channel_hears_of_its_targets_and_topics_alone() -> None:
-    deaf = Channel("deaf", Way.SLACK, url_env="OPS_URL", targets=frozenset({"dev"}))
-    picky = Channel("picky", Way.SLACK, url_env="OPS_URL", topics=frozenset({Topic.UNMANAGED}))
+    deaf = Receiver("deaf", ReceiverType.SLACK, url_env="OPS_URL", targets=frozenset({"dev"}))
+    picky = Receiver("picky", ReceiverType.SLACK, url_env="OPS_URL", topics=frozenset({Topic.UNMANAGED}))
     assert told((deaf, picky), (DRIFTED,), Kept()) == ()
 
 
@@ -239,7 +239,7 @@ def test_a_topic_is_told(clients: dict[str, Any], suffix: str) -> None:
     url, arn = queue(clients, f"q{suffix}")
     clients["sns"].subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     memory = Kept()
-    channel = Channel("topic", Way.SNS, arn=topic)
+    channel = Receiver("topic", ReceiverType.SNS, arn=topic)
     (telling,) = told((channel,), (DRIFTED,), memory)
     assert telling.failure == ""
     assert told((channel,), (DRIFTED,), memory) == ()
@@ -252,10 +252,10 @@ def test_a_topic_is_told(clients: dict[str, Any], suffix: str) -> None:
 def test_a_bus_takes_an_event(clients: dict[str, Any]) -> None:
     bus = clients["events"].create_event_bus(Name="ops")["EventBusArn"]
     memory = Kept()
-    (telling,) = told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), memory)
+    (telling,) = told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), memory)
     assert telling.failure == ""
-    assert told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), memory) == ()
-    (gone,) = told((Channel("gone", Way.EVENT_BRIDGE, arn=f"{bus}-gone"),), (DRIFTED,), memory)
+    assert told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), memory) == ()
+    (gone,) = told((Receiver("gone", ReceiverType.EVENT_BRIDGE, arn=f"{bus}-gone"),), (DRIFTED,), memory)
     assert "ResourceNotFoundException" in gone.failure
 
 
@@ -276,9 +276,9 @@ def test_an_event_says_what_the_webhook_says(monkeypatch: pytest.MonkeyPatch) ->
                 '{"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "try later"}]}',
             )
         )
-        (telling,) = told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
+        (telling,) = told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
         assert telling.failure == ""
-        (refused,) = told((Channel("bus", Way.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
+        (refused,) = told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
         assert refused.failure == "the event was refused: try later (InternalFailure)"
     (entry,) = json.loads(events.got[0].body)["Entries"]
     assert (entry["Source"], entry["DetailType"], entry["EventBusName"]) == (
@@ -292,12 +292,14 @@ def test_an_event_says_what_the_webhook_says(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_topic_that_is_not_there_fails_with_what_aws_says(clients: dict[str, Any]) -> None:
     memory = Kept()
-    channel = Channel("topic", Way.SNS, arn="arn:aws:sns:us-west-2:123456789012:gone")
+    channel = Receiver("topic", ReceiverType.SNS, arn="arn:aws:sns:us-west-2:123456789012:gone")
     (telling,) = told((channel,), (DRIFTED,), memory)
     assert "NotFound" in telling.failure
     assert memory.told == {}
 
 
 def test_without_credentials_the_channel_fails_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    (telling,) = told((Channel("topic", Way.SNS, arn="arn:aws:sns:us-west-2:123456789012:t"),), (DRIFTED,), Kept())
+    (telling,) = told(
+        (Receiver("topic", ReceiverType.SNS, arn="arn:aws:sns:us-west-2:123456789012:t"),), (DRIFTED,), Kept()
+    )
     assert "no AWS credentials found" in telling.failure
