@@ -16,7 +16,7 @@ from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
 from reconciler.model.target import seconds_of
-from reconciler.spec.problems import KeyPath, Problems, dotted, shown, suggestion
+from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
 from reconciler.spec.yaml import load
 
 _MAX_INTERVAL_DAYS = 366
@@ -213,7 +213,7 @@ class _Reader:
         try:
             self.found[name] = read(value)
         except ValueError as error:
-            self._add_problem(path, f"{shown(value)} {error}", "")
+            self._add_problem(path, f"{quote(value)} {error}", "")
 
     def _unknown(self, path: KeyPath, known: list[str]) -> None:
         self._add_problem(
@@ -225,4 +225,4 @@ class _Reader:
 
     def _add_problem(self, path: KeyPath, what: str, hint: str, *, at_key: bool = False) -> None:
         full_path = ("controller", *path)
-        self._problems.add(self._name, self._mark(full_path, at_key=at_key), f"{dotted(full_path)}: {what}", hint)
+        self._problems.add(self._name, self._mark(full_path, at_key=at_key), f"{format_path(full_path)}: {what}", hint)

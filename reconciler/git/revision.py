@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.errors import UsageError
 from reconciler.git.clone import commit_of, git_output, read_only_environment, top_of
-from reconciler.spec.files import LARGEST
+from reconciler.spec.files import MAX_FILE_SIZE
 
 MAX_TREE_BYTES = 256 << 20
 MAX_FILES = 50_000
@@ -124,7 +124,7 @@ def _blobs_of(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
                 f"{revision.name}: the tree contains {path!r}, a name that git does not check out; the revision is not read"
             )
         blob = _Blob(mode, identity, int(size) if size.isdigit() else 0, path)
-        total += blob.size if blob.size <= LARGEST else 0
+        total += blob.size if blob.size <= MAX_FILE_SIZE else 0
         if count >= MAX_FILES or total > MAX_TREE_BYTES:
             raise UsageError(
                 f"{revision.name}: more than {MAX_FILES:,} files or {MAX_TREE_BYTES >> 20} MiB beside the project file; move it to a directory of its own"
@@ -143,7 +143,7 @@ def _write_files(folder: Path, blobs: Iterable[_Blob], root: Path, revision: Rev
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as stream:
-                if blob.size > LARGEST:
+                if blob.size > MAX_FILE_SIZE:
                     stream.truncate(blob.size)  # a sparse file: reading it as a spec reports its size
                 else:
                     stream.write(read(blob, revision))

@@ -26,25 +26,31 @@ from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.spec.files import project_source, read_specs
 from reconciler.spec.problems import Fault, Problems
-from reconciler.spec.resources import Entry, gather
+from reconciler.spec.resources import Entry, read_entries
 from reconciler.spec.rules import (
-    OURS,
+    NOT_PROPERTIES,
     REFERENCES,
     SIBLINGS,
     WITH_DEFAULTS,
     Place,
     arn_faults,
-    both_forms,
+    check_across_resources,
     check_references,
-    check_whole,
+    conflicting_references,
     count_fault,
     faults_in,
-    ignored,
+    parse_ignored_fields,
     reference_fault,
     tag_faults,
     warnings_of,
 )
-from reconciler.spec.stream_key_options import care_of, check_sinks, names_of, overlap_of, with_care
+from reconciler.spec.stream_key_options import (
+    check_sinks,
+    overlap_of,
+    placeholder_values,
+    read_stream_key_options,
+    with_options,
+)
 from reconciler.spec.yaml import Source
 
 
@@ -112,7 +118,7 @@ class Defaults:
         problems.add(source.name, mark, fault.what, fault.hint)
 
 
-_OF_ITS_OWN = frozenset({"name", "tags", "streamKey"})
+_JUDGED_PER_CHANNEL = frozenset({"name", "tags", "streamKey"})
 """Fields that are judged for each channel by itself."""
 
 
@@ -120,13 +126,13 @@ def load_desired(project: Project, target: Target) -> DesiredState:
     """Read, judge and build the desired state of one target. Raises ``SpecError`` with every problem of all its files."""
     problems = Problems()
     sources, complete = read_specs(project, target, problems)
-    entries = gather(sources, problems)
+    entries = read_entries(sources, problems)
     defaults = Defaults(project)
     place = Place(target.region, target.account_id)
     defaults.check(entries, place, problems, complete=complete)
     if complete:
         check_references(entries, problems)
-    make = _maker(project, place, defaults, problems)
+    make = _resource_builder(project, place, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=_order):
@@ -136,7 +142,7 @@ def load_desired(project: Project, target: Target) -> DesiredState:
         if "streamKey" in entry.body:
             keys.append(_stream_key(project, target, entry, resource, defaults, problems))
     resources.update((key.address, key) for key in keys)
-    check_whole(entries, resources, problems)
+    check_across_resources(entries, resources, problems)
     check_sinks(entries, keys, problems)
     problems.raise_any()
     return DesiredState(
@@ -153,7 +159,7 @@ def _order(address: Address) -> tuple[int, str, str]:
     return KINDS[address.kind].rank, address.kind.value, address.id
 
 
-class _Settled(NamedTuple):
+class _Resolved(NamedTuple):
     """What the fields of a resource come to, without its name and tags. ``properties`` are canonical."""
 
     properties: dict[str, Value]
@@ -162,22 +168,22 @@ class _Settled(NamedTuple):
     public_key: str | None
 
 
-def _maker(
+def _resource_builder(
     project: Project, place: Place, defaults: Defaults, problems: Problems
 ) -> Callable[[Entry], DesiredResource]:
     """Return the function that builds one resource; what is wrong with it goes into ``problems``.
 
     Most channels of a large spec differ in name and tags alone. Fields that were judged once and found good are not judged again: half of the time of 5,000 channels.
     """
-    known: dict[Hashable, _Settled] = {}
+    known: dict[Hashable, _Resolved] = {}
 
     def make(entry: Entry) -> DesiredResource:
         kind = entry.address.kind
-        likeness = _likeness(entry)
+        likeness = _cache_key(entry)
         settled = known.get(likeness) if likeness is not None else None
         if settled is None:
             before = len(problems)
-            settled = _settle(project, entry, place, defaults, problems)
+            settled = _resolve(project, entry, place, defaults, problems)
             if likeness is not None and len(problems) == before:
                 known[likeness] = settled
         name = entry.body.get("name", entry.address.id)
@@ -200,14 +206,14 @@ def _maker(
     return make
 
 
-def _likeness(entry: Entry) -> Hashable:
+def _cache_key(entry: Entry) -> Hashable:
     """Return what is equal for channels whose fields are judged alike, or ``None`` where each is a case of its own.
 
     The shape of the fields was judged before, so that equal values are of equal types.
     """
     if entry.address.kind is not WITH_DEFAULTS or entry.broken:
         return None
-    likeness = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _OF_ITS_OWN])
+    likeness = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _JUDGED_PER_CHANNEL])
     try:
         hash(likeness)
     except TypeError:
@@ -215,22 +221,22 @@ def _likeness(entry: Entry) -> Hashable:
     return likeness
 
 
-def _settle(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Settled:
+def _resolve(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Resolved:
     kind = entry.address.kind
     fields: Mapping[str, Any] = entry.body
     if kind is WITH_DEFAULTS:
-        for fault in both_forms(fields):
+        for fault in conflicting_references(fields):
             entry.note(problems, fault)
         fields = defaults.under(entry)
     for fault in faults_in(kind, fields, place, entry.broken):
         defaults.note(entry, fault, problems)
     ignore: frozenset[str] = frozenset()
     if names := fields.get("ignoreChanges"):
-        ignore, faults = ignored(kind, names)
+        ignore, faults = parse_ignored_fields(kind, names)
         for fault in faults:
             defaults.note(entry, fault, problems)
     properties, public_key = _properties(project, entry, fields, problems)
-    return _Settled(canonical(kind, properties), ignore, bool(fields.get("protect")), public_key)
+    return _Resolved(canonical(kind, properties), ignore, bool(fields.get("protect")), public_key)
 
 
 def _properties(
@@ -240,16 +246,16 @@ def _properties(
     properties: dict[str, Any] = {}
     public_key = None
     for name in sorted(fields):
-        if name in OURS or name == "name":
+        if name in NOT_PROPERTIES or name == "name":
             continue
         value = fields[name]
         if name in REFERENCES:
             field, kind = REFERENCES[name]
             properties[field] = Ref(Address(kind, value))
         elif name == "publicKeyMaterial":
-            from reconciler.spec.keys import key_pair  # noqa: PLC0415 - few specs have keys
+            from reconciler.spec.keys import read_key_pair  # noqa: PLC0415 - few specs have keys
 
-            if key := key_pair(project.root, entry, problems):
+            if key := read_key_pair(project.root, entry, problems):
                 properties["fingerprint"], public_key = key.fingerprint, key.pem
         else:
             properties[name] = value
@@ -273,8 +279,10 @@ def _stream_key(
         protect=channel.protect,
         public_key=None,
     )
-    label, sink = care_of(entry, project.default_stream_key, names_of(project.stack, target, address.id), problems)
-    return with_care(key, label, sink, entry, len(tags), problems) if label or sink else key
+    label, sink = read_stream_key_options(
+        entry, project.default_stream_key, placeholder_values(project.stack, target, address.id), problems
+    )
+    return with_options(key, label, sink, entry, len(tags), problems) if label or sink else key
 
 
 def _user_tags(

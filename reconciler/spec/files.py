@@ -18,7 +18,7 @@ from reconciler.model.target import Project, Target
 from reconciler.spec.problems import Problems
 from reconciler.spec.yaml import Cache, Source, load
 
-LARGEST = 16 << 20
+MAX_FILE_SIZE = 16 << 20
 """Bytes that a spec file may have: some hundred times the largest that is meant."""
 
 _WILD = re.compile(r"[*?\[]")
@@ -50,10 +50,10 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
     cache = Cache()
     trusted: set[str] = set()
     sources = []
-    names, complete = _names(project, target, problems)
+    names, complete = _matching_files(project, target, problems)
     for name in names:
         try:
-            data = read_inside(project.root, name, most=LARGEST, trusted=trusted)
+            data = read_inside(project.root, name, most=MAX_FILE_SIZE, trusted=trusted)
         except Unreadable as error:
             problems.add(project.prefix + name, None, error.what, error.hint)
             complete = False
@@ -79,16 +79,16 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            _must_be_inside(root, path)
+            _check_inside(root, path)
             handle = os.open(path, _OPEN)
         try:
             status = os.fstat(handle)
-            _must_be_file(status, most)
+            _check_regular_file(status, most)
             if trusted is None or folder not in trusted:
-                _must_be_inside(root, path)
+                _check_inside(root, path)
                 if trusted is not None:
                     trusted.add(folder)
-            return _all_of(handle, status.st_size)
+            return _read_all(handle, status.st_size)
         finally:
             os.close(handle)
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
         raise Unreadable(f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the file") from None
 
 
-def _must_be_file(status: os.stat_result, most: int | None) -> None:
+def _check_regular_file(status: os.stat_result, most: int | None) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a folder", "name a file in it")
     if not stat.S_ISREG(status.st_mode):
@@ -112,7 +112,7 @@ def _must_be_file(status: os.stat_result, most: int | None) -> None:
         raise Unreadable(f"has {status.st_size:,} bytes, more than {most:,}", "name the right file")
 
 
-def _all_of(handle: int, size: int) -> bytes:
+def _read_all(handle: int, size: int) -> bytes:
     """Read to the end; the size is a guess, because a file may grow."""
     content = os.read(handle, size + 1)
     if len(content) == size:
@@ -123,13 +123,13 @@ def _all_of(handle: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _must_be_inside(root: str, path: str) -> None:
+def _check_inside(root: str, path: str) -> None:
     real, top = os.path.realpath(path), os.path.realpath(root)
     if os.path.commonpath([real, top]) != top:
         raise Unreadable("is a symbolic link that leads out of the project", "keep the file itself in the project")
 
 
-def _names(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
+def _matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
     """Return the files that the patterns name, and whether every pattern could be followed."""
     own = target.specs is not None
     found: dict[str, None] = {}
@@ -143,7 +143,7 @@ def _names(project: Project, target: Target, problems: Problems) -> tuple[list[s
                 if name != itself:
                     found[name] = None
             if not matched:
-                raise Unreadable(*_nothing(project.root, pattern))
+                raise Unreadable(*_why_no_match(project.root, pattern))
         except Unreadable as error:
             complete = False
             source = project_source(project)
@@ -158,7 +158,7 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("leads out of the project", "write a path below the folder of the project file")
     if not _WILD.search(pattern):
-        yield _named(root, "/".join(parts))
+        yield _check_named_file(root, "/".join(parts))
         return
     *above, last = [*parts, "*"] if parts[-1] == "**" else parts
     folders = [""]
@@ -168,7 +168,7 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
         yield from _files(root, folder, last)
 
 
-def _named(root: str, name: str) -> str:
+def _check_named_file(root: str, name: str) -> str:
     """Return the name of a file that can be read."""
     if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
         raise Unreadable("is a folder", f'name its files, such as "{name}/**/*.yaml"')
@@ -224,7 +224,7 @@ def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
     return sorted(found)
 
 
-def _nothing(root: str, pattern: str) -> tuple[str, str]:
+def _why_no_match(root: str, pattern: str) -> tuple[str, str]:
     """Say why a pattern matched nothing: a folder is missing, or no file fits."""
     folder = ""
     for part in pattern.split("/")[:-1]:

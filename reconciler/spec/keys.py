@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 
 from reconciler.spec.files import Unreadable, read_inside
-from reconciler.spec.problems import Fault, KeyPath, Problems, shown
+from reconciler.spec.problems import Fault, KeyPath, Problems, quote
 from reconciler.spec.resources import Entry
 
 _HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
@@ -40,8 +40,8 @@ _OTHER_KEYS = (
     (bytes.fromhex("2b6570"), "an Ed25519 key"),
 )
 
-_MAKE = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
-_EXTRACT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
+_CREATE_HINT = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
+_EXTRACT_HINT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class BadKey(Exception):
 def read_public_key(text: str) -> PublicKey:
     """Read one PEM block. Spaces, blank lines and CRLF do not matter. Raises ``BadKey``."""
     if "PRIVATE KEY" in text:
-        raise BadKey("this is a private key", _EXTRACT)
+        raise BadKey("this is a private key", _EXTRACT_HINT)
     blocks = _BLOCK.findall(text)
     if len(blocks) != 1:
         raise _not_one_block(text, len(blocks))
@@ -75,7 +75,7 @@ def read_public_key(text: str) -> PublicKey:
     except binascii.Error:
         raise BadKey("the text between the BEGIN and END lines is not base64", "copy the whole file again") from None
     _check(der)
-    return PublicKey(_armour(der), _fingerprint(der))
+    return PublicKey(_to_pem(der), _fingerprint(der))
 
 
 def _check(der: bytes) -> None:
@@ -92,8 +92,8 @@ def _check(der: bytes) -> None:
             )
         for identifier, name in _OTHER_KEYS:
             if identifier in der[:40]:
-                raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _MAKE)
-        raise BadKey("this is not an ECDSA P-384 public key", _MAKE)
+                raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _CREATE_HINT)
+        raise BadKey("this is not an ECDSA P-384 public key", _CREATE_HINT)
     point = der[len(_HEADER) :]
     if len(point) != 2 * _SIZE:
         raise BadKey("this P-384 public key is cut short or has something behind it", "copy the whole file again")
@@ -106,12 +106,12 @@ def _not_one_block(text: str, count: int) -> BadKey:
     if count > 1:
         return BadKey(f"there are {count} PEM blocks", "keep the one that begins with -----BEGIN PUBLIC KEY-----")
     if re.match(r"\s*(ssh-|ecdsa-sha2-)", text) or "SSH2" in text:
-        return BadKey("this is a key in SSH format", _MAKE)
+        return BadKey("this is a key in SSH format", _CREATE_HINT)
     if "-----BEGIN" in text:
         return BadKey(
             "the PEM text is cut short: its END line is missing or does not match", "copy the whole file again"
         )
-    return BadKey("this is not PEM text", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")
+    return BadKey("this is not PEM text", f"it begins with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}")
 
 
 def _wrong_label(label: str) -> BadKey:
@@ -120,11 +120,11 @@ def _wrong_label(label: str) -> BadKey:
             "this is a certificate", "take its public key out: openssl x509 -in certificate.pem -pubkey -noout"
         )
     if label == "RSA PUBLIC KEY":
-        return BadKey("this is an RSA key; IVS takes ECDSA P-384 alone", _MAKE)
-    return BadKey("this PEM block is not a public key", f"it begins with -----BEGIN PUBLIC KEY-----; {_MAKE}")
+        return BadKey("this is an RSA key; IVS takes ECDSA P-384 alone", _CREATE_HINT)
+    return BadKey("this PEM block is not a public key", f"it begins with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}")
 
 
-def _armour(der: bytes) -> str:
+def _to_pem(der: bytes) -> str:
     body = base64.b64encode(der).decode()
     lines = [body[start : start + 64] for start in range(0, len(body), 64)]
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
@@ -141,7 +141,7 @@ _LARGEST = 65_536
 """Bytes; the PEM of a P-384 key has 215."""
 
 
-def key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
+def read_key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
     """Return the key of a key pair; what is wrong with it goes into ``problems``."""
     material = entry.body.get(_FIELD)
     if material is None:
@@ -151,8 +151,8 @@ def key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
     try:
         if isinstance(material, dict):
             name = material["file"]
-            path, of = (_FIELD, "file"), f"{_FIELD}.file {shown(name)}"
-            return read_public_key(_text(root, name))
+            path, of = (_FIELD, "file"), f"{_FIELD}.file {quote(name)}"
+            return read_public_key(_read_text(root, name))
         return read_public_key(material)
     except BadKey as error:
         fault = error.fault
@@ -162,7 +162,7 @@ def key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
     return None
 
 
-def _text(root: str, name: str) -> str:
+def _read_text(root: str, name: str) -> str:
     if name.startswith(("/", "~")) or ".." in name.split("/"):
         raise Unreadable("leads out of the project", "write a path below the folder of the project file")
     try:

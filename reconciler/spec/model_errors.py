@@ -1,7 +1,7 @@
 """pydantic's errors -> our own words.
 
 In come a model, the value that was judged and pydantic's error; out go ``Fault``s that name the field as the user wrote it and say what to write instead.
-pydantic's ``input`` is never used: a value is quoted only through ``shown``, which keeps secrets back.
+pydantic's ``input`` is never used: a value is quoted only through ``quote``, which keeps secrets back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from reconciler.spec import models, project_models
-from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, dotted, nearest, shown, sort_of, suggestion
+from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, format_path, nearest, quote, suggestion, type_name
 
 _ARN = re.compile(r"arn:aws:([a-z-]+):.*:([a-z-]+)/\[")
 
@@ -68,15 +68,15 @@ def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
         model.model_validate(raw)
     except ValidationError as error:
         return [
-            _WORDS.get(found["type"], _other)(
-                _Found(model, *_walk(raw, found["loc"]), found.get("ctx", {}), found["msg"])
+            _HANDLERS.get(found["type"], _other)(
+                _PydanticError(model, *_locate(raw, found["loc"]), found.get("ctx", {}), found["msg"])
             )
             for found in error.errors(include_url=False, include_input=False)
         ]
     return []
 
 
-class _Found(NamedTuple):
+class _PydanticError(NamedTuple):
     """One error of pydantic's: what it says, and what is in the user's file."""
 
     model: type[BaseModel]
@@ -88,17 +88,17 @@ class _Found(NamedTuple):
 
     @property
     def name(self) -> str:
-        return dotted(self.path)
+        return format_path(self.path)
 
     @property
     def subject(self) -> str:
-        return f"a key of {dotted(self.path[:-1])}" if self.at_key else self.name
+        return f"a key of {format_path(self.path[:-1])}" if self.at_key else self.name
 
     def fault(self, what: str, hint: str) -> Fault:
         return Fault(self.path, what, hint, self.at_key)
 
 
-def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, bool]:
+def _locate(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, bool]:
     """Return the path within ``raw``, what stands there, and whether a key is meant; the tags of unions are left out."""
     path: list[int | str] = []
     here: object = raw
@@ -118,14 +118,14 @@ def _walk(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, boo
     return tuple(path), here, False
 
 
-def _missing(found: _Found) -> Fault:
+def _missing(found: _PydanticError) -> Fault:
     return Fault(found.path[:-1], f"{found.name} is missing", "add it")
 
 
-def _unknown_field(found: _Found) -> Fault:
+def _unknown_field(found: _PydanticError) -> Fault:
     path, last = found.path, str(found.path[-1])
     known = _fields(found.model, path[:-1])
-    named = f'"{found.name}"' if shown(last).startswith('"') else shown(last)
+    named = f'"{found.name}"' if quote(last).startswith('"') else quote(last)
     if path[-2:-1] == ("streamKey",) and not nearest(last, known):
         hint = _NO_SECRETS
     elif path[:-1] == ("defaults", "channel") and last in models.Channel.model_fields:
@@ -135,7 +135,7 @@ def _unknown_field(found: _Found) -> Fault:
     return Fault(path, f"unknown field {named}", hint, at_key=True)
 
 
-def _not_one_of(found: _Found) -> Fault:
+def _not_one_of(found: _PydanticError) -> Fault:
     choices = _choices(found.model, found.path)
     near = nearest(found.value, choices) if isinstance(found.value, str) else ""
     return found.fault(
@@ -144,7 +144,7 @@ def _not_one_of(found: _Found) -> Fault:
     )
 
 
-def _not_text(found: _Found) -> Fault:
+def _not_text(found: _PydanticError) -> Fault:
     match found.value:
         case bool() | int() | float():
             hint = "write it in quotes"
@@ -152,78 +152,78 @@ def _not_text(found: _Found) -> Fault:
             hint = 'write text, or "" for none'
         case _:
             hint = "write text"
-    return found.fault(f"{found.name} is {sort_of(found.value)} where text is needed", hint)
+    return found.fault(f"{found.name} is {type_name(found.value)} where text is needed", hint)
 
 
-def _not_bool(found: _Found) -> Fault:
+def _not_bool(found: _PydanticError) -> Fault:
     what = f"{found.name} is {_quoted(found.value)} where true or false is needed"
     return found.fault(what, "write true or false, without quotes")
 
 
-def _not_whole(found: _Found) -> Fault:
+def _not_integer(found: _PydanticError) -> Fault:
     what = f"{found.name} is {_quoted(found.value)} where a whole number is needed"
     return found.fault(what, _range_hint(found.model, found.path))
 
 
-def _out_of_range(found: _Found) -> Fault:
-    return found.fault(f"{found.name} is {shown(found.value)}", _range_hint(found.model, found.path))
+def _out_of_range(found: _PydanticError) -> Fault:
+    return found.fault(f"{found.name} is {quote(found.value)}", _range_hint(found.model, found.path))
 
 
-def _pattern_mismatch(found: _Found) -> Fault:
+def _pattern_mismatch(found: _PydanticError) -> Fault:
     pattern = found.context["pattern"]
-    what, hint = _pattern_words(pattern, found.path, found.value)
+    what, hint = _pattern_message(pattern, found.path, found.value)
     # What stands where a variable's name belongs is likely to be what the variable should hold.
-    quoted = "(not shown here)" if pattern == project_models.VARIABLE_PATTERN else shown(found.value)
+    quoted = "(not shown here)" if pattern == project_models.VARIABLE_PATTERN else quote(found.value)
     return found.fault(f"{quoted} {what}" if found.at_key else f"{found.name} {quoted} {what}", hint)
 
 
-def _too_long_text(found: _Found) -> Fault:
+def _too_long_text(found: _PydanticError) -> Fault:
     limit = found.context["max_length"]
     what = f"{found.subject} has {len(str(found.value))} characters; AWS allows {limit}"
     return found.fault(what, f"shorten it to {limit} characters")
 
 
-def _too_short_text(found: _Found) -> Fault:
+def _too_short_text(found: _PydanticError) -> Fault:
     if not found.value:
         return found.fault(f"{found.subject} is empty", "write something")
     return found.fault(f"{found.subject} is too short", f"write at least {found.context['min_length']} characters")
 
 
-def _too_many(found: _Found) -> Fault:
+def _too_many(found: _PydanticError) -> Fault:
     count, limit = found.context["actual_length"], found.context["max_length"]
     return found.fault(f"{found.name} has {count} entries; AWS allows {limit}", f"remove {count - limit}")
 
 
-def _too_few(found: _Found) -> Fault:
+def _too_few(found: _PydanticError) -> Fault:
     return found.fault(f"{found.name} is empty", "write at least one")
 
 
-def _not_list(found: _Found) -> Fault:
-    what = f"{found.name} is {sort_of(found.value)} where a list is needed"
+def _not_list(found: _PydanticError) -> Fault:
+    what = f"{found.name} is {type_name(found.value)} where a list is needed"
     return found.fault(what, "write [...], or one entry a line, each after a dash")
 
 
-def _not_mapping(found: _Found) -> Fault:
+def _not_mapping(found: _PydanticError) -> Fault:
     is_secret = found.path[-1:] == ("streamKey",) and isinstance(found.value, str)
-    what = f"{found.name} is {sort_of(found.value)}" if found.name else f"{sort_of(found.value)} stands"
+    what = f"{found.name} is {type_name(found.value)}" if found.name else f"{type_name(found.value)} stands"
     return found.fault(f"{what} where a mapping is needed", _NO_SECRETS if is_secret else "write fields below it")
 
 
-def _neither_pem_nor_file(found: _Found) -> Fault:
-    return found.fault(f"{found.name} is {sort_of(found.value)}", "write the PEM text, or {file: path}")
+def _neither_pem_nor_file(found: _PydanticError) -> Fault:
+    return found.fault(f"{found.name} is {type_name(found.value)}", "write the PEM text, or {file: path}")
 
 
-def _other(found: _Found) -> Fault:
+def _other(found: _PydanticError) -> Fault:
     return found.fault(f"{found.name}: {found.message[:1].lower()}{found.message[1:]}", "")
 
 
-_WORDS: Mapping[str, Callable[[_Found], Fault]] = {
+_HANDLERS: Mapping[str, Callable[[_PydanticError], Fault]] = {
     "missing": _missing,
     "extra_forbidden": _unknown_field,
     "literal_error": _not_one_of,
     "string_type": _not_text,
     "bool_type": _not_bool,
-    "int_type": _not_whole,
+    "int_type": _not_integer,
     "greater_than_equal": _out_of_range,
     "less_than_equal": _out_of_range,
     "string_pattern_mismatch": _pattern_mismatch,
@@ -243,14 +243,14 @@ _WORDS: Mapping[str, Callable[[_Found], Fault]] = {
 def id_fault(identifier: str) -> Fault:
     """Return the fault of an id that is none."""
     what, hint = _PATTERNS[ID_PATTERN]
-    return Fault((), f"{shown(identifier)} {what}", hint, at_key=True)
+    return Fault((), f"{quote(identifier)} {what}", hint, at_key=True)
 
 
 def _quoted(value: object) -> str:
-    return sort_of(value) if isinstance(value, dict | list) or value is None else shown(value)
+    return type_name(value) if isinstance(value, dict | list) or value is None else quote(value)
 
 
-def _pattern_words(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:
+def _pattern_message(pattern: str, path: KeyPath, value: object) -> tuple[str, str]:
     if pattern in _PATTERNS:
         what, hint = _PATTERNS[pattern]
         if pattern == ID_PATTERN and isinstance(value, str):
@@ -282,7 +282,7 @@ def _origin_hint(value: str) -> str:
     if "/" in rest or "?" in rest:
         return (
             f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"'
-            if shown(value).startswith('"')
+            if quote(value).startswith('"')
             else "leave the path out"
         )
     return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'

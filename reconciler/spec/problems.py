@@ -63,7 +63,7 @@ class Problems:
             raise SpecError(tuple(self._found[key] for key in sorted(self._found)))
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value of the user's as a message may quote it."""
     if value is None:
         return "nothing"
@@ -83,7 +83,7 @@ def shown(value: object) -> str:
     return f'"{text}"'
 
 
-def dotted(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """Return a path as messages name it: ``thumbnailConfiguration.storage[0]``."""
     text = ""
     for part in path:
@@ -91,12 +91,12 @@ def dotted(path: KeyPath) -> str:
             text += f"[{part}]"
         else:
             text += ("." if text else "") + (
-                part if _WORD.fullmatch(part) and not _SECRET.search(part) else shown(part)
+                part if _WORD.fullmatch(part) and not _SECRET.search(part) else quote(part)
             )
     return text
 
 
-def sort_of(value: object) -> str:
+def type_name(value: object) -> str:
     """Return what kind of YAML value this is, in words."""
     match value:
         case None:

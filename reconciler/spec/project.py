@@ -30,9 +30,9 @@ from reconciler.model.target import (
     seconds_of,
 )
 from reconciler.spec.model_errors import faults_of
-from reconciler.spec.problems import Fault, KeyPath, Problems, dotted, nearest, shown
+from reconciler.spec.problems import Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
-from reconciler.spec.rules import WITH_DEFAULTS, both_forms, count_fault, ignored, tag_faults
+from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
 from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
@@ -46,19 +46,19 @@ def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Itera
         types = [one.value for one in ReceiverType if receiver.get(one.value) is not None]
         if len(types) != 1:
             what = f"has {' and '.join(types)}" if types else "has no type"
-            yield Fault(path, f"{dotted(path)} {what}", f"write one of {', '.join(ReceiverType)}", at_key=True)
+            yield Fault(path, f"{format_path(path)} {what}", f"write one of {', '.join(ReceiverType)}", at_key=True)
         for index, target in enumerate(receiver.get("targets") or ()):
             if target not in targets:
                 yield Fault(
                     (*path, "targets", index),
-                    f"{dotted(path)}: there is no target {shown(target)}",
+                    f"{format_path(path)}: there is no target {quote(target)}",
                     f"the targets are {', '.join(map(str, targets))}",
                 )
         for index, topic in enumerate(receiver.get("about") or ()):
             if topic not in set(Topic):
                 yield Fault(
                     (*path, "about", index),
-                    f"{dotted(path)}: {shown(topic)} is no topic",
+                    f"{format_path(path)}: {quote(topic)} is no topic",
                     f"the topics are {', '.join(Topic)}",
                 )
 
@@ -165,14 +165,14 @@ def _live_faults(guardrails: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(on_live, str) and on_live not in set(OnLive):
         yield Fault(
             ("guardrails", "onLive"),
-            f"guardrails.onLive {shown(on_live)} is not one of {', '.join(OnLive)}",
+            f"guardrails.onLive {quote(on_live)} is not one of {', '.join(OnLive)}",
             "write one of them",
         )
     if isinstance(deadline, str):
         try:
             seconds_of(deadline)
         except ValueError as error:
-            yield Fault(("guardrails", "liveDeadline"), f"guardrails.liveDeadline {shown(deadline)} {error}")
+            yield Fault(("guardrails", "liveDeadline"), f"guardrails.liveDeadline {quote(deadline)} {error}")
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -190,21 +190,21 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
             else f"write one of {', '.join(HOME_REGIONS)}"
         )
         yield Fault(
-            (*path, "region"), f"{dotted((*path, 'region'))}: IVS has no control plane in {shown(region)}", hint
+            (*path, "region"), f"{format_path((*path, 'region'))}: IVS has no control plane in {quote(region)}", hint
         )
     if raw.get("sandbox") is not None:
         for name in _AWS_ONLY:
             if raw.get(name) is not None:
                 yield Fault(
                     (*path, name),
-                    f"{dotted((*path, name))} stands beside sandbox",
+                    f"{format_path((*path, name))} stands beside sandbox",
                     "the embedded server needs none; remove one of the two",
                     at_key=True,
                 )
     if raw.get("externalId") is not None and raw.get("roleArn") is None and raw.get("sandbox") is None:
         yield Fault(
             (*path, "externalId"),
-            f"{dotted((*path, 'externalId'))} goes with roleArn, which is missing",
+            f"{format_path((*path, 'externalId'))} goes with roleArn, which is missing",
             "add roleArn, or remove externalId",
             at_key=True,
         )
@@ -212,17 +212,17 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
     if role is not None and account is not None and role.split(":")[4] != account:
         yield Fault(
             (*path, "roleArn"),
-            f"{dotted((*path, 'roleArn'))} is in account {role.split(':')[4]}, and accountId is {account}",
+            f"{format_path((*path, 'roleArn'))} is in account {role.split(':')[4]}, and accountId is {account}",
             "name a role of the same account",
         )
     lock = raw.get("lock")
     if isinstance(lock, dict) and sum(lock.get(name) is not None for name in ("s3", "file")) != 1:
-        yield Fault((*path, "lock"), f"{dotted((*path, 'lock'))} names not one place", "write one of s3 and file")
+        yield Fault((*path, "lock"), f"{format_path((*path, 'lock'))} names not one place", "write one of s3 and file")
     limits = raw.get("rateLimits")
     if limits is not None and limits not in ("aws", "off"):
         yield Fault(
             (*path, "rateLimits"),
-            f"{dotted((*path, 'rateLimits'))} {shown(limits)} is not one of aws, off",
+            f"{format_path((*path, 'rateLimits'))} {quote(limits)} is not one of aws, off",
             "write one of them",
         )
 
@@ -234,9 +234,10 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     found += [(("defaults", "channel", "tags"), fault) for fault in tag_faults(channel_tags)]
     if too_many := count_fault(len({**tags, **channel_tags})):
         found.append((("defaults",), too_many))
-    found += [(("defaults", "channel"), fault) for fault in both_forms(channel)]
+    found += [(("defaults", "channel"), fault) for fault in conflicting_references(channel)]
     found += [
-        (("defaults", "channel"), fault) for fault in ignored(WITH_DEFAULTS, channel.get("ignoreChanges") or ())[1]
+        (("defaults", "channel"), fault)
+        for fault in parse_ignored_fields(WITH_DEFAULTS, channel.get("ignoreChanges") or ())[1]
     ]
     sink = (raw.get("streamKey") or {}).get("sink")
     if sink is not None:

@@ -14,7 +14,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
-from reconciler.spec.problems import ID_PATTERN, Fault, Problems, dotted, nearest, shown, sort_of, suggestion
+from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, nearest, quote, suggestion, type_name
 from reconciler.spec.yaml import Mark, Source
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
@@ -45,7 +45,7 @@ class Entry:
     @property
     def label(self) -> str:
         """The address as messages name it."""
-        return f"{self.address.kind}/{dotted((self.address.id,))}"
+        return f"{self.address.kind}/{format_path((self.address.id,))}"
 
     def note(self, problems: Problems, fault: Fault) -> None:
         """Note a problem at a path of this resource."""
@@ -54,7 +54,7 @@ class Entry:
         problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
 
 
-def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
+def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
     """Return every resource of these files; what is wrong with the shape of one is noted, and the field left out."""
     entries: dict[Address, Entry] = {}
     for source in sources:
@@ -65,7 +65,7 @@ def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry
                 problems.add(
                     source.name,
                     source.mark((), document=number),
-                    f"a spec file is a mapping of sections, and this is {sort_of(document)}",
+                    f"a spec file is a mapping of sections, and this is {type_name(document)}",
                     f"begin with one of {', '.join(SECTIONS)}",
                 )
                 continue
@@ -75,23 +75,23 @@ def gather(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry
                     problems.add(
                         source.name,
                         source.mark((section,), document=number, at_key=True),
-                        f"unknown section {shown(section)}",
+                        f"unknown section {quote(section)}",
                         _section_hint(section),
                     )
                 elif isinstance(bodies, dict):
-                    _gather_section(entries, kind, bodies, source, number, problems)
+                    _read_section(entries, kind, bodies, source, number, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
                     problems.add(
                         source.name,
                         mark,
-                        f"{section} is {sort_of(bodies)} where a mapping is needed",
+                        f"{section} is {type_name(bodies)} where a mapping is needed",
                         "write <id>: and the fields of the resource below it",
                     )
     return entries
 
 
-def _gather_section(
+def _read_section(
     entries: dict[Address, Entry],
     kind: KindName,
     bodies: Mapping[str, Any],
@@ -131,10 +131,10 @@ def _gather_section(
         if faults := faults_of(model, body):
             for fault in faults:
                 entry.note(problems, fault)
-            _leave_out(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+            _remove_broken(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
 
 
-def _leave_out(entry: Entry, broken: frozenset[str]) -> None:
+def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
     body = entry.body if isinstance(entry.body, dict) else {}
     entry.broken = broken
     entry.body = {name: value for name, value in body.items() if name not in broken}

@@ -28,12 +28,12 @@ from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.quotas import QUOTAS
 from reconciler.model.resource import DesiredResource
 from reconciler.spec.models import COUNTRIES, RENAMED
-from reconciler.spec.problems import Fault, KeyPath, Problems, shown, suggestion
+from reconciler.spec.problems import Fault, KeyPath, Problems, quote, suggestion
 from reconciler.spec.resources import Entry
 
 Fields = Mapping[str, Any]
 
-OURS = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
+NOT_PROPERTIES = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
 """Fields of a resource's body that are not properties of its kind."""
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {
@@ -84,7 +84,7 @@ def faults_in(kind: KindName, fields: Fields, place: Place, broken: frozenset[st
             assert_never(kind)
 
 
-def both_forms(body: Fields) -> Iterator[Fault]:
+def conflicting_references(body: Fields) -> Iterator[Fault]:
     """Yield a fault for each reference that is written both by id and by ARN."""
     for by_id, (by_arn, _) in REFERENCES.items():
         if body.get(by_id) is not None and body.get(by_arn) is not None:
@@ -112,7 +112,7 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
             )
 
 
-def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
+def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
     """Return the API names that ``ignoreChanges`` means, and what is wrong with it."""
     known = _names_of(kind)
     found: set[str] = set()
@@ -127,7 +127,7 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
                 faults.append(
                     Fault(
                         path,
-                        f"{shown(name)} is one of the tags that ownership is written in",
+                        f"{quote(name)} is one of the tags that ownership is written in",
                         "remove it; those are always compared",
                     )
                 )
@@ -136,7 +136,7 @@ def ignored(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[
             faults.append(
                 Fault(
                     path,
-                    f"ignoreChanges names {shown(name)}, which is no field of a {KINDS[kind].title}",
+                    f"ignoreChanges names {quote(name)}, which is no field of a {KINDS[kind].title}",
                     suggestion(name, [*known, "tags"], otherwise=f"the fields are {', '.join(choices)}, tags/<key>"),
                 )
             )
@@ -232,7 +232,7 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
     if ".." in bucket:
         yield Fault(
             ("destinationConfiguration", "s3", "bucketName"),
-            f"bucketName {shown(bucket)} has two dots in a row",
+            f"bucketName {quote(bucket)} has two dots in a row",
             "S3 has no such bucket; correct the name",
         )
 
@@ -249,7 +249,7 @@ def _restriction_policy(fields: Fields) -> Iterator[Fault]:
             hint = f"did you mean {RENAMED[upper]}?"
         else:
             hint = "write an assigned ISO 3166-1 alpha-2 code, such as DE"
-        yield Fault(("allowedCountries", index), f"allowedCountries: {shown(code)} is not a country code", hint)
+        yield Fault(("allowedCountries", index), f"allowedCountries: {quote(code)} is not a country code", hint)
     yield from _repeated(("allowedCountries",), countries)
     yield from _repeated(("allowedOrigins",), fields.get("allowedOrigins"))
 
@@ -268,7 +268,7 @@ def _repeated(path: KeyPath, values: Sequence[str] | None) -> Iterator[Fault]:
     seen: set[str] = set()
     for index, value in enumerate(values or ()):
         if value in seen:
-            yield Fault((*path, index), f"{path[-1]}: {shown(value)} stands twice", "remove one")
+            yield Fault((*path, index), f"{path[-1]}: {quote(value)} stands twice", "remove one")
         seen.add(value)
 
 
@@ -280,10 +280,10 @@ def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
     """Yield what is wrong with the keys and values of one ``tags`` mapping."""
     for key, value in tags.items():
         yield from _key_faults(key)
-        if wrong := _foreign_character(value):
+        if wrong := _disallowed_character(value):
             yield Fault(
                 (key,),
-                f"the value of tag {shown(key)} holds {wrong}",
+                f"the value of tag {quote(key)} holds {wrong}",
                 "use letters, digits, spaces and _ . : / = + - @",
             )
 
@@ -308,7 +308,7 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {shown(key)} begins with aws:, which is reserved for AWS",
+                f"the tag key {quote(key)} begins with aws:, which is reserved for AWS",
                 "choose another key",
                 at_key=True,
             )
@@ -317,16 +317,16 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {shown(key)} begins with {PREFIX}, where ownership is written",
+                f"the tag key {quote(key)} begins with {PREFIX}, where ownership is written",
                 "choose another key",
                 at_key=True,
             )
         )
-    if wrong := _foreign_character(key):
+    if wrong := _disallowed_character(key):
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {shown(key)} holds {wrong}",
+                f"the tag key {quote(key)} holds {wrong}",
                 "use letters, digits, spaces and _ . : / = + - @",
                 at_key=True,
             )
@@ -335,7 +335,7 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _foreign_character(text: str) -> str:
+def _disallowed_character(text: str) -> str:
     if _COMMON.fullmatch(text):
         return ""
     for character in text:
@@ -351,7 +351,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
         return None
     section = KINDS[kind].section
     known = [address.id for address in entries if address.kind is kind]
-    what = f"{name} refers to {shown(identifier)}, which is not among the {section} of this spec"
+    what = f"{name} refers to {quote(identifier)}, which is not among the {section} of this spec"
     return Fault(
         (name,),
         what,
@@ -368,7 +368,7 @@ def check_references(entries: Mapping[Address, Entry], problems: Problems) -> No
                 entry.note(problems, fault)
 
 
-def check_whole(
+def check_across_resources(
     entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems
 ) -> None:
     """Note key pairs that share a key, and more resources than fit into an account."""
@@ -402,12 +402,12 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
     ]
     if authorized and not any(True for _ in _of(resources, KindName.PLAYBACK_KEY_PAIR)):
         lines.append(
-            f"{_where(entries, authorized)} authorized is true and the spec has no playback key pair{_others(authorized)}; viewers need a token signed with a key that the account holds"
+            f"{_where(entries, authorized)} authorized is true and the spec has no playback key pair{_and_others(authorized)}; viewers need a token signed with a key that the account holds"
         )
     doubly = [address for address in authorized if resources[address].properties.get("playbackRestrictionPolicyArn")]
     if doubly:
         lines.append(
-            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_others(doubly)}; put the restrictions into the tokens"
+            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_and_others(doubly)}; put the restrictions into the tokens"
         )
     for kind, quota in QUOTAS.items():
         addresses, most = list(_of(resources, kind)), quota.default
@@ -426,7 +426,7 @@ def _where(entries: Mapping[Address, Entry], addresses: list[Address]) -> str:
     return f"{entries[addresses[0]].where}: {addresses[0]}:"
 
 
-def _others(addresses: list[Address]) -> str:
+def _and_others(addresses: list[Address]) -> str:
     match len(addresses) - 1:
         case 0:
             return ""

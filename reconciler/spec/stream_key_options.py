@@ -15,7 +15,7 @@ from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATIO
 from reconciler.model.kinds import parent_of
 from reconciler.model.resource import DesiredResource, digest_of
 from reconciler.model.target import Sink, Store, Target, seconds_of
-from reconciler.spec.problems import Fault, Problems, shown
+from reconciler.spec.problems import Fault, Problems, quote
 from reconciler.spec.resources import Entry
 from reconciler.spec.rules import count_fault
 
@@ -32,7 +32,7 @@ _PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+")
 _SECRET_ARN = re.compile(r"arn:aws:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+")
 
 
-def names_of(stack: str, target: Target, identifier: str) -> Mapping[str, str]:
+def placeholder_values(stack: str, target: Target, identifier: str) -> Mapping[str, str]:
     """Return what the placeholders of a name stand for."""
     return {"stack": stack, "target": target.name, "region": target.region, "id": identifier}
 
@@ -53,10 +53,10 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
         fault.below((store.value, field))
         for fault in _name_faults(store, str(body[field]), names, is_arn=arn is not None)
     ]
-    return Sink(store, filled(str(body[field]), names), str(body.get("kmsKeyId") or "")), faults
+    return Sink(store, fill_placeholders(str(body[field]), names), str(body.get("kmsKeyId") or "")), faults
 
 
-def filled(text: str, names: Mapping[str, str]) -> str:
+def fill_placeholders(text: str, names: Mapping[str, str]) -> str:
     """Return the text with its placeholders filled in; one that is not known stays."""
     return _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), text)
 
@@ -66,39 +66,39 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in names)
         yield Fault(
-            (), f"{shown(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}"
+            (), f"{quote(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}"
         )
         return
-    name = filled(text, names)
+    name = fill_placeholders(text, names)
     if len(name) > _LONGEST:
-        yield Fault((), f"{shown(name)} has {len(name)} characters, and {_LONGEST} are allowed", "shorten it")
+        yield Fault((), f"{quote(name)} has {len(name)} characters, and {_LONGEST} are allowed", "shorten it")
     elif is_arn:
         found = _SECRET_ARN.fullmatch(name)
         if found is None:
             yield Fault(
                 (),
-                f"{shown(name)} is not the ARN of a secret",
+                f"{quote(name)} is not the ARN of a secret",
                 "write arn:aws:secretsmanager:<region>:<account>:secret:<name>",
             )
         elif found[1] != names["region"] and names is not SAMPLE:
             yield Fault(
                 (),
-                f"{shown(name)} is in {found[1]}, and the target in {names['region']}",
+                f"{quote(name)} is in {found[1]}, and the target in {names['region']}",
                 "name a secret in the same region",
             )
     elif store is Store.SECRETS_MANAGER and not _SECRET.fullmatch(name):
-        yield Fault((), f"{shown(name)} is not the name of a secret", "use letters, digits and / _ + = . @ -")
+        yield Fault((), f"{quote(name)} is not the name of a secret", "use letters, digits and / _ + = . @ -")
     elif store is Store.PARAMETER_STORE and (
         not _PARAMETER.fullmatch(name) or name.lower().lstrip("/").startswith(("aws", "ssm"))
     ):
         yield Fault(
             (),
-            f"{shown(name)} is not the name of a parameter",
+            f"{quote(name)} is not the name of a parameter",
             "use letters, digits and _ . -, in parts that each begin with /, and do not begin with aws or ssm",
         )
 
 
-def care_of(
+def read_stream_key_options(
     entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str], problems: Problems
 ) -> tuple[str, Sink | None]:
     """Return the label that a channel's stream key is to be made for, and where its value goes; ``null`` means without the default."""
@@ -119,7 +119,7 @@ def overlap_of(entry: Entry) -> int:
     return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
 
 
-def with_care(
+def with_options(
     key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems
 ) -> DesiredResource:
     """Return a stream key with its label and sink as tags, and in its digest: what is compared with what the live key carries."""

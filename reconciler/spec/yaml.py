@@ -35,7 +35,7 @@ from yaml.events import (
 )
 from yaml.reader import ReaderError
 
-from reconciler.spec.problems import KeyPath, Problems, shown
+from reconciler.spec.problems import KeyPath, Problems, quote
 
 Mark = tuple[int, int]
 """Line and column, both from 1."""
@@ -44,7 +44,7 @@ _CHECK = "check the indentation, the colons and the quotes of this line and the 
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class YamlProblem:
     """What is wrong with the YAML itself; ``mark`` is ``None`` where it is the file as a whole."""
 
     mark: Mark | None
@@ -57,32 +57,32 @@ def mark_of(mark: Any) -> Mark:
     return mark.line + 1, mark.column + 1
 
 
-def not_utf8(data: bytes, error: UnicodeDecodeError) -> Flaw:
+def encoding_problem(data: bytes, error: UnicodeDecodeError) -> YamlProblem:
     """Return the flaw of bytes that are not UTF-8."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Flaw(None, "is UTF-16", "save it as UTF-8")
+        return YamlProblem(None, "is UTF-16", "save it as UTF-8")
     line = data.count(b"\n", 0, error.start) + 1
-    return Flaw(
+    return YamlProblem(
         None,
         f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, in line {line}, does not fit",
         "save it as UTF-8",
     )
 
 
-def bad_syntax(data: bytes, error: yaml.YAMLError) -> Flaw:
+def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
     """Return the flaw that made the parser stop."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         line, column = mark_of(error.problem_mark)
         if _is_tab(data, line, column):
-            return Flaw((line, column), "a tab stands where YAML wants spaces", "indent with spaces")
+            return YamlProblem((line, column), "a tab stands where YAML wants spaces", "indent with spaces")
         what = f"{error.problem}, {error.context}" if error.context else str(error.problem)
-        return Flaw((line, column), f"not valid YAML: {what}", _CHECK)
+        return YamlProblem((line, column), f"not valid YAML: {what}", _CHECK)
     if isinstance(error, ReaderError):
         code = error.character if isinstance(error.character, int) else ord(error.character)
         before, found, _ = data.decode().partition(chr(code))
         mark = (before.count("\n") + 1, len(before) - before.rfind("\n")) if found else None
-        return Flaw(mark, f"the character U+{code:04X} is not allowed in YAML", "remove it")
-    return Flaw(None, "is not valid YAML", _CHECK)
+        return YamlProblem(mark, f"the character U+{code:04X} is not allowed in YAML", "remove it")
+    return YamlProblem(None, "is not valid YAML", _CHECK)
 
 
 def _is_tab(data: bytes, line: int, column: int) -> bool:
@@ -92,7 +92,7 @@ def _is_tab(data: bytes, line: int, column: int) -> bool:
     return text[column - 1 : column] == "\t" or "\t" in text[: len(text) - len(text.lstrip())]
 
 
-_WORDS: dict[str, bool | None] = {
+_KEYWORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -103,10 +103,10 @@ _FLOAT = re.compile(
 )
 
 
-def resolve(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
     """Read a plain scalar by the core schema of YAML 1.2."""
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in _KEYWORDS:
+        return _KEYWORDS[text]
     if text[0] not in "+-.0123456789":
         return text
     if _INTEGER.fullmatch(text):
@@ -159,7 +159,7 @@ class _RefusedError(Exception):
     """Reading cannot go on."""
 
     def __init__(self, event: Any, what: str, hint: str) -> None:
-        self.flaw = Flaw(mark_of(event.start_mark), what, hint)
+        self.flaw = YamlProblem(mark_of(event.start_mark), what, hint)
         super().__init__(what)
 
 
@@ -170,10 +170,10 @@ def read_events(source: Source, cache: Cache, parser: Any = Parser) -> None:
     except _RefusedError as refused:
         source.break_off(refused.flaw)
     except yaml.YAMLError as error:
-        source.break_off(bad_syntax(source.data, error))
+        source.break_off(syntax_problem(source.data, error))
 
 
-def marks_of(data: bytes, parser: Any = Parser) -> list[Mark]:
+def read_marks(data: bytes, parser: Any = Parser) -> list[Mark]:
     """Return the mark of every event of a file, as far as it is YAML."""
     marks = []
     events = parser(data)
@@ -222,7 +222,7 @@ class _Reader:
             if event.implicit[0]:
                 value = plain.get(text, _UNKNOWN)
                 if value is _UNKNOWN:
-                    value = plain[text] = resolve(text)
+                    value = plain[text] = parse_scalar(text)
             elif event.tag is None:
                 value = quoted.setdefault(text, text)
             else:
@@ -324,7 +324,7 @@ class _Reader:
         # Kept under a key that no file can have: after a third occurrence the second is no longer known.
         first = self._numbers.setdefault((key,), self._numbers[key])
         line, column = self._source.mark_of(first)
-        what = f"the key {shown(written)} stands here again; it stood first in line {line}, column {column}"
+        what = f"the key {quote(written)} stands here again; it stood first in line {line}, column {column}"
         self._flaw(event, what, "keep one of the two")
 
     def _begin_document(self, event: Any, number: int) -> None:
@@ -361,9 +361,9 @@ class _Reader:
             return text
         if allowed == (str,):
             return text
-        value = resolve(text)
+        value = parse_scalar(text)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            what = f"{shown(text)} is not what its tag !!{short} says"
+            what = f"{quote(text)} is not what its tag !!{short} says"
             self._flaw(event, what, "leave the tag out")
         return float(value) if short == "float" and isinstance(value, int) else value
 
@@ -374,12 +374,12 @@ class _Reader:
         written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
         self._flaw(
             event,
-            f"the tag {shown(written)} is not allowed",
+            f"the tag {quote(written)} is not allowed",
             "write plain text, numbers, lists and mappings; nothing is built from tags",
         )
 
     def _flaw(self, event: Any, what: str, hint: str) -> None:
-        self._source.flaws.append(Flaw(mark_of(event.start_mark), what, hint))
+        self._source.flaws.append(YamlProblem(mark_of(event.start_mark), what, hint))
 
 
 @dataclass
@@ -398,7 +398,7 @@ class Source:
     """The place of an alias -> the place of what it repeats."""
     marks: dict[int, Mark] = field(default_factory=dict)
     """By place, the marks of keys of the second level: every resource names the line of its id."""
-    flaws: list[Flaw] = field(default_factory=list)
+    flaws: list[YamlProblem] = field(default_factory=list)
     whole: bool = True
     """Whether the file could be read to its end."""
 
@@ -431,10 +431,10 @@ class Source:
     def mark_of(self, number: int) -> Mark:
         """Return line and column of a place."""
         if number not in self.marks:
-            self.marks = dict(enumerate(marks_of(self.data)))
+            self.marks = dict(enumerate(read_marks(self.data)))
         return self.marks[number]
 
-    def break_off(self, flaw: Flaw) -> None:
+    def break_off(self, flaw: YamlProblem) -> None:
         """Note what kept the file from being read to its end."""
         self.flaws.append(flaw)
         self.whole = False
@@ -451,7 +451,7 @@ def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        source.break_off(not_utf8(data, error))
+        source.break_off(encoding_problem(data, error))
     else:
         read_events(source, cache or Cache())
     return source

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.spec.yaml import MAX_DEPTH, Cache, Source, load, marks_of, read_events
+from reconciler.spec.yaml import MAX_DEPTH, Cache, Source, load, read_events, read_marks
 
 
 def read(text: str | bytes) -> Any:
@@ -298,7 +298,7 @@ def test_the_parser_of_pyyaml_itself_gives_the_same_values_and_marks() -> None:
     read_events(quick, Cache())
     read_events(slow, Cache(), yaml.BaseLoader)
     assert slow.documents == quick.documents == [{"channels": {"a": (a := {"b": [1, 2], "c": "d"}), "e": a}}]
-    assert marks_of(text, yaml.BaseLoader) == marks_of(text)
+    assert read_marks(text, yaml.BaseLoader) == read_marks(text)
 
 
 @pytest.mark.parametrize(

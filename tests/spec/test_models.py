@@ -16,7 +16,7 @@ from reconciler.spec.model_errors import _annotations
 from reconciler.spec.models import MODELS, Strict
 from reconciler.spec.project_models import schemas
 from reconciler.spec.resources import SECTIONS
-from reconciler.spec.rules import OURS, REFERENCES
+from reconciler.spec.rules import NOT_PROPERTIES, REFERENCES
 from tests.spec.support import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ _ALONE = {KindName.CHANNEL: {"streamKey"}, KindName.PLAYBACK_KEY_PAIR: {"rotatio
 def test_a_model_has_every_field_of_the_service_and_no_other(kind: KindName) -> None:
     by_id = set(REFERENCES) if kind is KindName.CHANNEL else set()
     assert set(MODELS[kind].model_fields) == set(inputs(kind)) | by_id | (
-        OURS - {"streamKey", "rotation"}
+        NOT_PROPERTIES - {"streamKey", "rotation"}
     ) | _ALONE.get(kind, set())
 
 
