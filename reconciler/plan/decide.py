@@ -1,12 +1,11 @@
-"""Desired and live state in, the plan of one target out.
+"""Desired and live state in, the plan of one target out. Pure: the same states give the same plan, byte for byte.
 
-Each resource of the spec gets a decision or none, then what left the spec. Everything else is found out about the decisions as a whole,
-as values beside them: what stays in use, how replacements are carried out, which calls that takes, what waits for what, what was selected.
-An action is put together from all of it, once; what is read only where a plan needs it (live channels, quotas) is joined by ``complete``.
-Nothing is read and nothing is run here; the same two states give the same plan, to the byte, whatever order they came in.
+Each resource of the spec gets a decision or none, then the resources removed from the spec. What concerns all decisions together is computed
+as separate values: what stays in use, how replacements are carried out, the calls, the order, what is selected.
+Each action is built once from all of it; ``complete`` joins what is read only if a plan needs it (live channels, quotas).
 
-Kinds are decided in the order of creation, so that every reference is to something already decided: it stays and its ARN is known,
-it will be created and its ARN is bound later, or it is not going to be there and what needs it is blocked.
+Kinds are decided in the order of creation, so that every reference is to something already decided: it exists and its ARN is known,
+it will be created and its ARN is bound later, or it will not exist and the resource that needs it is blocked.
 """
 
 from __future__ import annotations
@@ -65,11 +64,11 @@ def build_plan(
     rotate: Rotate = NOTHING,
     now: datetime = BEGINNING,
 ) -> TargetPlan:
-    """Return what to do so that live state becomes desired state.
+    """Return the plan that makes live state equal to desired state.
 
-    ``limits`` are the quotas that apply, ``rotate`` the stream keys that this run was asked to rotate, ``now`` when this is.
-    ``adopt`` gives explicit consents: the ARN of the unowned resource to adopt for an address.
-    Raises ``UsageError`` for a consent that names nothing it could apply to.
+    ``limits`` are the applied quotas, ``rotate`` the stream keys that this run was asked to rotate, ``now`` the current time.
+    ``adopt`` has explicit consents: the ARN of the unowned resource to adopt for an address.
+    Raises ``UsageError`` for a consent that cannot apply to anything.
     """
     owned = classify(desired, live, options, adopt)
     kept, choices = settle(desired, owned, live.last_streams)
@@ -83,7 +82,7 @@ def build_plan(
     )
     orphans = [orphan for orphan in removed.orphans if wanted(options, orphan.address)]
     duplicates = [duplicate for duplicate in removed.duplicates if wanted(options, duplicate.address)]
-    # Where a part is selected, the update of a key pair that gave way counts for its address as well.
+    # With a selection, the update of a replaced key pair counts for its address as well.
     due = candidates if options.only or options.exclude else decisions
     changed = {one.address for one in due if one.verb is not Verb.DELETE}
     return TargetPlan(
@@ -114,10 +113,10 @@ def complete(
     broadcasts: Broadcasts | None,
     applied: Applied | None = None,
 ) -> TargetPlan:
-    """Return a plan with what was read for its sake: live channels where it needs them off air, and quotas.
+    """Return a plan with the results of conditional reads: live channels and quotas.
 
-    ``broadcasts`` is ``None`` where the plan touches no channel that may be live.
-    ``applied`` is ``None`` for a saved plan: its quotas are those that it knows, counted from what is there now.
+    ``broadcasts`` is ``None`` if the plan changes no channel that may be live.
+    ``applied`` is ``None`` for a saved plan: its recorded quotas are used, counted from live state.
     """
     actions, live_channels = plan.actions, plan.live_channels
     notes = [*plan.notes, *(note for note in stop_live_notes(plan, rules) if note not in plan.notes)]
@@ -143,7 +142,7 @@ def complete(
 
 
 def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
-    """Return a decision for each resource of the spec that is not as it should be, in the order of kinds and ids."""
+    """Return a decision for each resource of the spec that is out of sync, in the order of kinds and ids."""
     by_kind: dict[KindName, list[DesiredResource]] = {kind: [] for kind in KINDS}
     for address, resource in inputs.desired.resources.items():
         by_kind[address.kind].append(resource)
@@ -184,7 +183,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
     fields = compare(kind.name, live.properties, wanted)
     tags = tag_changes(live, resource, inputs.desired.ignore_tags)
     if untold:
-        # Our record of the applied spec would say more than is known.
+        # The tag of the applied spec would claim more than is known.
         tags = tuple(change for change in tags if change.path not in RECORDS)
     if has_failed(live):
         return _replace(
@@ -313,7 +312,7 @@ def _replace(
 
 
 def _binding(decision: Decision) -> str | Ref | None:
-    """Return the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
+    """Return the ARN that references to a resource resolve to: known, bound by this plan, or ``None`` if the resource will not exist."""
     match decision.verb:
         case Verb.CREATE:
             return None if decision.blocked else Ref(decision.address)
@@ -328,7 +327,7 @@ def _binding(decision: Decision) -> str | Ref | None:
 
 
 def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[str, Value]:
-    """Put the ARN in the place of each reference to something that stays."""
+    """Replace each reference to something that stays by its ARN."""
     known = {
         name: resolved
         for name, value in properties.items()
@@ -340,7 +339,7 @@ def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[st
 def _untold(
     inputs: PlanInputs, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
 ) -> dict[str, Value]:
-    """Return the references, as they are, of which nobody can tell whether they are as the spec says, because what they should name could not be read."""
+    """Return the live values of references that cannot be compared, because the resource they refer to could not be read."""
     return {
         field.name: live.properties[field.name]
         for field in REFERENCES[live.kind]
@@ -353,7 +352,7 @@ def _untold(
 
 
 def _missing(kind: KindName, wanted: Mapping[str, Value], bindings: Bindings) -> Blocked | None:
-    """Return a block when the resource needs something that is not going to be there."""
+    """Return a block if the resource depends on something that will not exist."""
     lacking = [
         str(ref.address)
         for ref in references_in(kind, wanted)
@@ -365,7 +364,7 @@ def _missing(kind: KindName, wanted: Mapping[str, Value], bindings: Bindings) ->
 
 
 def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Removals) -> list[Action]:
-    """Return the actions that decisions come to, in order, before a part of them is selected."""
+    """Return the actions of the decisions, in order, before ``--only`` and ``--exclude``."""
     free = {kind: limit - len(inputs.live.of(kind)) for kind, limit in inputs.limits.items()}
     treated = treatments(inputs, decisions, removed.in_use, free)
     unsettled = {
@@ -397,7 +396,7 @@ def _selected(candidates: list[Action], inputs: PlanInputs, removed: Removals) -
 
 
 def _defaults(inputs: PlanInputs) -> int:
-    """Count the fields that neither the spec nor the live resource names: the service's default holds."""
+    """Count the fields that neither the spec nor the live resource sets, so that the AWS default applies."""
     widths = {kind: len(fields) for kind, fields in FIELDS.items()}
     desired = inputs.desired.resources
     return sum(

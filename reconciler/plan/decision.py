@@ -1,11 +1,11 @@
-"""What is decided about one resource, what a decision is made from, and the words and parts that decisions share.
+"""What is decided about one resource, what a decision is made from, and the helpers that decisions share.
 
 ``PlanInputs`` is everything that a decision may depend on. A ``Decision`` says what is due and why; a ``Treatment`` is what the rest of
-the plan means for it. From both ``steps`` makes calls, and ``decide`` the action.
+the plan means for it. ``steps`` makes the calls from both, and ``decide`` the action.
 
-A rotated stream key says in its create call which label it was made for, and that its value is not published yet.
-Where the value was published is written last, so that after an interruption the next plan continues there: it reads the value again and creates
-no other key. The value itself is in no plan: a step names where it goes, and the executor publishes it there and nowhere else.
+A rotated stream key has tags in its create call for its rotation label, and for its value not being published yet.
+The tag for the published value is written last, so after an interruption the next plan continues there: it reads the value again and creates
+no other key. No plan contains the value: a step names its sink, and only the executor publishes it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from reconciler.plan.pairing import Choice, Ownership
 from reconciler.plan.plan import Blocked, PlanOptions, Reason, ReplaceOrder, Step, Verb
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time of a plan that knows none: nothing is over yet."""
+"""The time of a plan without a clock: no retention period is over yet."""
 
 RECORDS = frozenset({"/tags/" + escape(SPEC)})
-"""Our own record of the spec that was last applied, as a path."""
+"""The tag for the digest of the last applied spec, as a path."""
 
 Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
-"""By address, the ARN that others reach a resource by: known, bound by this plan, or none because it is not going to be there."""
+"""By address, the ARN that references resolve to: known, bound by this plan, or ``None`` if the resource will not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """What one run was asked for beside what the spec says: keys to rotate, a file for the value, and whether also while the channel is live."""
+    """What one run was asked for in addition to the spec: keys to rotate, a file for the value, and whether also while the channel is live."""
 
     addresses: frozenset[Address] = frozenset()
     file: Sink | None = None
@@ -49,10 +49,10 @@ NOTHING = Rotate()
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """Both states, who owns what, and what this run may do.
+    """Both states, the ownership, and what this run may do.
 
-    ``limits`` are the quotas that apply. ``rotate`` is what this run was asked to rotate, ``now`` when the plan is made.
-    ``kept`` is the one live resource of ours that is meant by an address; ``choices`` says for the addresses that several claimed what was chosen.
+    ``limits`` are the applied quotas, ``rotate`` is what this run was asked to rotate, ``now`` when the plan is made.
+    ``kept`` is the one managed resource of an address; ``choices`` has the choice for each address that several resources claim.
     """
 
     desired: DesiredState
@@ -70,9 +70,9 @@ class PlanInputs:
 class Decision:
     """What is due for one resource, and why.
 
-    ``live`` is what is there, ``desired`` what the spec says.
-    ``wanted`` are the properties it shall have: ignored fields as they are, references resolved where the ARN is known.
-    ``deliver`` is where the value of a stream key goes once it is there.
+    ``live`` is the live resource, ``desired`` the one of the spec.
+    ``wanted`` are the target properties: live values for ignored fields, references resolved if the ARN is known.
+    ``deliver`` are the sinks for the value of a stream key.
     """
 
     address: Address
@@ -90,7 +90,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Which channels use a resource, and why they go on doing so. ``by_others`` says that one of them is not this stack's."""
+    """Which channels keep using a resource, and why. ``by_others`` is true if one of them is not this stack's."""
 
     said: str
     by_others: bool
@@ -98,10 +98,10 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What the rest of the plan means for a decision: how a replacement is carried out, and why something has to stay.
+    """What the rest of the plan means for a decision: how a replacement is carried out, and why it is blocked.
 
-    ``lets_go`` is false for a replacement whose delete half has to stay undone.
-    ``retires`` is until when a key pair that is replaced stays; empty when it goes at once.
+    ``lets_go`` is false for a replacement that must not delete yet.
+    ``retires`` is when a replaced key pair may be deleted; empty if it is deleted at once.
     """
 
     blocked: Blocked | None = None
@@ -115,13 +115,13 @@ AS_DECIDED = Treatment()
 
 
 def channel_of(key: DesiredResource) -> Address:
-    """Return the address of the channel that a stream key of the spec belongs to."""
+    """Return the address of a stream key's channel."""
     channel = key.properties.get("channelArn")
     return channel.address if isinstance(channel, Ref) else parent_of(key.address)
 
 
 def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
-    """Return why the users of a resource of this kind are unknown, or nothing if all that may refer to it could be read."""
+    """Return why the users of a resource of this kind are unknown, or an empty string if all kinds that may refer to it were read."""
     return "; ".join(
         f"{user.titles} could not be read ({inputs.live.unreadable[user.name]}), so it is unknown which of them use it"
         for user in USERS[kind]
@@ -130,7 +130,7 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
 
 
 def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its sentence."""
+    """Return the reason of an update in place, and its explanation."""
     if fields:
         return (
             Reason.PROPERTIES_DIFFER,
@@ -150,23 +150,23 @@ def tag_changes(live: LiveResource, resource: DesiredResource, ignored: tuple[st
 
 
 def is_protected(live: LiveResource) -> bool:
-    """Whether the live resource itself says that it is protected, whatever any file says."""
+    """Return whether the live resource has the protect tag, whatever the spec says."""
     return live.tags.get(PROTECT) == "true"
 
 
 def names_of(changes: tuple[FieldChange, ...]) -> str:
-    """Return the names of the fields that changes speak of, each once."""
+    """Return the names of the changed fields, each once."""
     return ", ".join(dict.fromkeys(change.field for change in changes))
 
 
 def sinks_of(resource: DesiredResource, asked: Rotate) -> tuple[Sink, ...]:
-    """Return where the value of a key goes."""
+    """Return the sinks for the value of a key."""
     file = asked.file if resource.address in asked.addresses else None
     return tuple(sink for sink in (resource.sink, file) if sink is not None)
 
 
 def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
-    """Return why a key is to be made anew because of its label, or nothing."""
+    """Return why the label of a key requires a rotation, or an empty string."""
     label, made_for = resource.tags.get(ROTATION), live.tags.get(ROTATION)
     if label is None or label == made_for:
         return ""
@@ -175,29 +175,29 @@ def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
 
 
 def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:
-    """Whether the value still has to be handed over."""
+    """Return whether the value must still be published."""
     return any(live.tags.get(DELIVERED) != sink.mark for sink in deliver)
 
 
 def waits(live: LiveResource) -> bool:
-    """Whether the key was made by a rotation that did not come to its end."""
+    """Return whether the key was created by an interrupted rotation."""
     return live.tags.get(DELIVERED) == WAITING
 
 
 def at_birth(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
-    """Return the tags that a key is created with, when the finished one has these."""
+    """Return the tags for the create call of a key that is to have these tags in the end."""
     born = {key: value for key, value in tags.items() if key != DELIVERED}
     return {**born, DELIVERED: WAITING} if waiting else born
 
 
 def handing_over(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
-    """Yield the steps that hand a key's value over."""
+    """Yield the steps that publish a key's value."""
     for sink in deliver:
         yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
 
 
 def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
-    """Yield the step that writes down that a key's value is where it belongs. A file is not remembered: it is whoever asked for it that keeps it."""
+    """Yield the step that records where a key's value was published. A file is not recorded: only the caller keeps it."""
     lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
     if lasting:
         yield Step("", TAG, {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
@@ -206,7 +206,7 @@ def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
 
 
 def where_to(deliver: tuple[Sink, ...]) -> str:
-    """Say what becomes of the value."""
+    """Return where the value goes, as a phrase."""
     if deliver:
         return f"its value is published to {' and to '.join(map(str, deliver))}"
     return "no sink is configured: read its value with aws ivs get-stream-key"

@@ -1,10 +1,10 @@
-"""Limits on what one run may do, and the exact words that lift them; and whether a plan fits into the account's quotas at every moment of it.
+"""Limits on what one run may do, and the options that lift them; and whether a plan stays within the account's quotas at every moment.
 
-A limit is counted for each kind, over what would really be carried out: blocked actions do not count.
-Deletes are resources that leave; a replacement puts another in its place and is not one, nor is the end of an interrupted replacement.
-Updates are changes of properties, and stream keys that are rotated; an edit of tags alone is not one.
+Limits are counted for each kind, over the actions that would be run: blocked actions do not count.
+Deletes are resources that are removed; a replacement is not one, nor is the end of an interrupted replacement.
+Updates are changes of properties, and rotations of stream keys; a change of tags alone is not one.
 
-Steps run beside one another, so the peak of a quota is that of the worst order the plan allows: everything is created as early as it can be, and deleted as late.
+Steps run concurrently, so the peak of a quota is that of the worst order the plan allows: creates as early as possible, deletes as late.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from reconciler.model.target import Guardrails
 from reconciler.plan.plan import Action, Reason, Step, TargetPlan, Verb
 
 _FEW = 2
-"""Of a kind with a single resource, one that is gone is an ordinary loss, and a plan of one create is easily read."""
+"""Below this number of recorded resources of a kind, a missing one is plausible, and the plan is short enough to be read."""
 
 _MANY = 10
-"""From how many resources of a kind on it is not believed that most of them went at once."""
+"""From this number of recorded resources of a kind, a list that lacks most of them is not trusted."""
 
 _MAKES: Mapping[str, KindName] = {KINDS[kind].create: kind for kind in QUOTAS}
 _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
@@ -33,7 +33,7 @@ _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
 
 @dataclass(frozen=True, slots=True)
 class Allowances:
-    """What the caller of one run acknowledged: up to so many deletes and updates of any one kind, a spec without resources, a list without ours."""
+    """What the caller of one run allowed: that many deletes and updates of any one kind, a spec without resources, a list without our resources."""
 
     deletes: int | None = None
     updates: int | None = None
@@ -44,9 +44,9 @@ class Allowances:
 def check(
     plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected: Collection[Address] = ()
 ) -> tuple[str, ...]:
-    """Return why the plan must not be carried out as it is, one sentence for each limit; nothing when it may.
+    """Return why the plan must not be run, one sentence for each limit; empty if it may.
 
-    ``expected`` are the addresses that are remembered to stand here.
+    ``expected`` are the addresses recorded at the last apply.
     """
     refusals = (
         []
@@ -80,10 +80,10 @@ def check(
 
 
 def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
-    """Say of which kinds the list shows none, or few, of those that are remembered to stand here and are in the spec still.
+    """Return a sentence for each kind of which AWS lists none, or few, of the resources recorded at the last apply and still in the spec.
 
-    A list can be empty and yet succeed, when a permission was narrowed; what it does not show would be made a second time.
-    Stream keys are listed for each channel, and a channel without a key is nothing unusual.
+    A list can be empty and succeed after a permission was narrowed; resources missing from it would be created a second time.
+    Stream keys are not checked: they are listed for each channel, and a channel without a key is nothing unusual.
     """
     said = []
     missing = {
@@ -104,14 +104,14 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
 
 
 def must_ask(actions: Iterable[Action]) -> bool:
-    """Whether the quotas that apply have to be read: something is created of which AWS may grant more, or less, than it documents."""
+    """Return whether the applied quotas have to be read: something is created whose quota AWS may have changed."""
     return any(QUOTAS[kind].adjustable for kind in _kinds_made(actions))
 
 
 def quota_uses(
     actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState, applied: Applied
 ) -> tuple[QuotaUse, ...]:
-    """Return what actions make of the quotas of the kinds that they create. A kind that could not be listed is not judged."""
+    """Return the quotas of the kinds that actions create, with their use. A kind that could not be listed is left out."""
     made = _kinds_made(actions)
     known = [
         QuotaUse(kind, 0, 0, 0, 0, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
@@ -124,7 +124,7 @@ def quota_uses(
 def recounted_uses(
     uses: Iterable[QuotaUse], actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState
 ) -> tuple[QuotaUse, ...]:
-    """Return uses of quotas counted from what is live, and what actions make of it. A kind that cannot be listed keeps its counts."""
+    """Return the uses of quotas counted from live state and actions. A kind that could not be listed keeps its counts."""
     uses = tuple(uses)
     counts = {use.kind: len(live.of(use.kind)) for use in uses if use.kind not in live.unreadable}
     peaks = _peaks(actions, counts) if counts else {}
@@ -143,7 +143,7 @@ def recounted_uses(
 
 
 def quota_refusals(uses: Iterable[QuotaUse]) -> tuple[str, ...]:
-    """Return why a plan cannot fit, a sentence for each quota it would go beyond."""
+    """Return why a plan does not fit, a sentence for each exceeded quota."""
     return tuple(_quota_refusal(use) for use in uses if use.peak > use.limit)
 
 
@@ -173,7 +173,7 @@ def _over(
 def _limits(
     count: int, managed: Mapping[KindName, int], kind: KindName, limit: int | None, percent: int | None
 ) -> list[str]:
-    """Return the limits that a count of one kind is over."""
+    """Return the limits that a count of one kind exceeds."""
     over = []
     if limit is not None and count > limit:
         over.append(f"the limit is {limit:,}")
@@ -197,7 +197,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
-    """Return the kinds with a quota of which something is created."""
+    """Return the kinds with a quota that actions create."""
     return frozenset(_MAKES[step.operation] for action in actions for step in action.steps if step.operation in _MAKES)
 
 
@@ -216,7 +216,7 @@ def _quota_refusal(use: QuotaUse) -> str:
 
 
 def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[KindName, tuple[int, int]]:
-    """Return for each kind the most there is at any moment, and what there is at the end."""
+    """Return for each kind the highest count at any moment, and the count at the end."""
     present = dict(counts)
     peak = dict(counts)
     for step in _worst_order([step for action in actions for step in action.steps]):
@@ -230,7 +230,7 @@ def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[Ki
 
 
 def _worst_order(steps: list[Step]) -> Iterable[Step]:
-    """Yield the steps so that each comes after what it waits for, deletes only when nothing else can go on."""
+    """Yield the steps in a valid order, deletes only if nothing else can be done."""
     place = {step.id: index for index, step in enumerate(steps)}
     waiting = [sum(needed in place for needed in step.after) for step in steps]
     followers: dict[str, list[int]] = {}

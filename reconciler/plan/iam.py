@@ -1,16 +1,13 @@
-"""The least that somebody who plans or applies a spec has to be allowed, as an IAM policy.
+"""The least-privilege IAM policy for planning or applying a spec.
 
 Facts, from AWS's service authorization reference and the IVS user guide (security):
-actions are the operations' names; creates with tags also need ``ivs:TagResource``; ``aws:RequestTag``, ``aws:ResourceTag`` and ``aws:TagKeys`` may be tested;
+actions are the operations' names; creates with tags also need ``ivs:TagResource``; ``aws:RequestTag``, ``aws:ResourceTag`` and ``aws:TagKeys`` are supported;
 ``CreateChannel``, ``DeleteChannel`` and ``ListStreamKeys`` are checked against channels and stream keys; ``ListAdConfigurations``, ``ListPlaybackRestrictionPolicies``
-and ``UpdateAdConfiguration`` name no resource; recording needs a service-linked role and looks at the bucket.
+and ``UpdateAdConfiguration`` have no resource; recording needs a service-linked role and reads the bucket.
 Assumed, because that reference does not list them yet: the operations of failover slates behave like those of ad configurations.
-S3 says that an object is not there only to those who may list the bucket (API reference, ``GetObject``).
-
-What writing to secrets and parameters takes, as statements of an IAM policy.
-
-Facts, from AWS's service authorization reference and the guides of both services: the ARN of a secret ends with six characters that AWS chooses;
-a secret or parameter that is encrypted with a key of one's own takes permissions on that key too.
+S3 reports a missing object as missing only to callers who may list the bucket (API reference, ``GetObject``).
+The ARN of a secret ends with six characters that AWS chooses; a secret or parameter that is encrypted with a customer managed key
+needs permissions on that key too (service authorization reference, guides of both services).
 """
 
 from __future__ import annotations
@@ -30,14 +27,14 @@ from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
 
 _MOST_NAMES = 8
-"""Names that are listed one by one; more are allowed by what they begin with, since a policy is short."""
+"""How many names are listed one by one; more are allowed by their common prefix, since a policy has a size limit."""
 
 At = tuple[str, str, Sink]
 """A region, an account and a sink there."""
 
 
 def handing_over_to(found: Sequence[At]) -> Iterator[dict[str, object]]:
-    """Yield what these sinks take."""
+    """Yield the statements that writing to these sinks needs."""
     secrets = [at for at in found if at[2].store is Store.SECRETS_MANAGER]
     if secrets:
         named = _by_name((place, name) for place, name in map(_secret, secrets))
@@ -71,7 +68,7 @@ def _parameter(at: At) -> tuple[str, str]:
 
 
 def _key(at: At) -> str:
-    """Return the ARN of the key that a sink names; a key that is named by an alias cannot be told by its ARN."""
+    """Return the ARN of a sink's key; an alias does not tell the ARN, so it allows all keys."""
     region, account, sink = at
     if not sink.kms_key or sink.kms_key.startswith("arn:"):
         return sink.kms_key
@@ -91,7 +88,7 @@ def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _beginning(names: set[str]) -> str:
-    """Return what all of these begin with."""
+    """Return the common prefix."""
     first, last = min(names), max(names)
     same = next(
         (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
@@ -105,7 +102,7 @@ def _permissions_of_sinks_allow(sid: str, actions: list[str], resources: list[st
 
 
 MOST_CHARACTERS = 6_144
-"""Characters, white space left out, of a managed policy (IAM quotas)."""
+"""Maximum size of a managed policy in characters without white space (IAM quotas)."""
 
 Statement: TypeAlias = dict[str, object]
 Policy: TypeAlias = dict[str, object]
@@ -117,7 +114,7 @@ _OWNING = f"aws:RequestTag/{STACK}"
 
 @dataclass(frozen=True, slots=True)
 class PolicyOptions:
-    """What the policy is to allow beyond the least. ``prune``: deleting kinds that the spec has none of; ``stop_live``: ending broadcasts; ``blame``: asking CloudTrail."""
+    """What the policy allows in addition. ``prune``: deleting kinds that the spec does not use; ``stop_live``: ending streams; ``blame``: reading CloudTrail."""
 
     prune: bool = False
     stop_live: bool = False
@@ -126,19 +123,19 @@ class PolicyOptions:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTarget:
-    """A target and what is wanted there."""
+    """A target and its desired state."""
 
     target: Target
     desired: DesiredState
 
 
 def plan_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
-    """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM takes."""
+    """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM allows."""
     return _policy(_looking(places, wishes))
 
 
 def apply_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
-    """Return what ``apply`` needs, what ``plan`` needs included. Raises ``UsageError`` for a policy larger than IAM takes."""
+    """Return what ``apply`` needs, including what ``plan`` needs. Raises ``UsageError`` for a policy larger than IAM allows."""
     changing = _changing(places, wishes)
     regions = sorted({place.target.region for place in places})
     return _policy((*_looking(places, wishes), *(_only_in(regions, statement) for statement in changing)))
@@ -155,7 +152,7 @@ def _policy(statements: Iterable[Statement]) -> Policy:
 
 
 def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
-    """Return the statement held to several regions, where its resources are those of a kind and do not say so themselves."""
+    """Return the statement limited to several regions, if its resources do not have the region in their ARNs."""
     actions = statement["Action"]
     if len(regions) == 1 or not isinstance(actions, list) or not actions[0].startswith(_PREFIXES):
         return statement
@@ -185,11 +182,11 @@ def _looking(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[
 
 
 def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
-    """Yield what each kind of change takes; a row without operations is left out."""
+    """Yield the statements for each kind of change; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
     going = list(KINDS.values()) if wishes.prune or any(place.target.prune for place in places) else kinds
     touched = [kind for kind in KINDS.values() if kind in going]
-    # A channel is made together with its key, whether or not the spec speaks of it.
+    # IVS creates a channel together with its key, whether or not the spec has the key.
     made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
     named = [kind for kind in kinds if kind.update_is_scoped]
     unnamed = [kind for kind in kinds if not kind.update_is_scoped]
@@ -204,13 +201,13 @@ def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator
     owning = {"StringEquals": {_OWNING: sorted({place.desired.stack for place in places})}}
     rows: list[tuple[str, Sequence[str], Sequence[Kind] | None, Mapping[str, object] | None]] = [
         ("Create", _actions(kinds, lambda kind: (kind.create,)), made, owning),
-        # A new resource, and the key born with a channel, carry no owner yet; what another stack owns cannot be taken over.
+        # A new resource, and the key created with a channel, have no owner tag yet; one of another stack cannot be adopted.
         ("TagWhatIsNew", _actions(kinds, lambda _: (TAG,)), made, {**owning, "Null": {_OWNED: "true"}}),
         ("Update", _actions(named, lambda kind: (kind.update,)), named, owned),
         ("UpdateWhatNamesNoResource", _actions(unnamed, lambda kind: (kind.update,)), None, regions),
         ("Tag", _actions(touched, lambda _: (TAG, UNTAG)), touched, owned),
         ("Delete", _actions(deleted, lambda kind: (kind.delete,)), deleted, owned),
-        # A channel's key goes with it, whether or not it was ever tagged.
+        # Deleting a channel deletes its key, tagged or not.
         (
             "DeleteTheKeyOfAChannel",
             _actions([CHANNEL] if CHANNEL in going else [], lambda kind: (kind.delete,)),
@@ -250,7 +247,7 @@ def _recording(places: Sequence[PolicyTarget], kinds: Sequence[object]) -> Itera
 
 
 def _handing_over(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
-    """Yield what handing values of stream keys over takes. A key born with its channel carries no tag until its value is where it belongs."""
+    """Yield the statements for publishing values of stream keys. A key created with its channel has no tag until its value is published."""
     sinks = [
         (place.target.region, place.target.account_id or "*", resource.sink)
         for place in places
@@ -290,7 +287,7 @@ def _allow(
 
 
 def _arns(places: Sequence[PolicyTarget], kind: KindName) -> list[str]:
-    """Name a kind in every account. Several regions are told apart by a condition, which is shorter than naming each."""
+    """Return the ARN patterns of a kind in every account. Several regions are limited by a condition, which is shorter."""
     regions = {place.target.region for place in places}
     region = regions.pop() if len(regions) == 1 else "*"
     prefix, arn_type = KINDS[kind].service.prefix, KINDS[kind].arn_type

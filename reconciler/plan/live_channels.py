@@ -1,9 +1,9 @@
-"""Live channels: what a plan would do to a running broadcast is blocked, waits for its end, or ends it, as the rules say.
+"""Live channels: an action that would disturb a stream is blocked, waits for its end, or ends it, as the rules say.
 
-Service facts: a live channel can be neither updated nor deleted, and nobody can reconnect with a stream key that was deleted;
-an encoder reconnects by itself after a broadcast was stopped, unless its stream key is gone; a deleted key ends no broadcast;
-a channel has one stream key at most, and a new one has a new value (service model, user guide). Tags may be edited at any time.
-So to end a broadcast: delete the key, stop the stream, wait until the channel is off air, change it, create a key.
+Service facts: a live channel can be neither updated nor deleted, and an encoder cannot reconnect with a deleted stream key;
+an encoder reconnects by itself after a stream was stopped, unless its stream key is gone; deleting a key ends no stream;
+a channel has at most one stream key, and a new one has a new value (service model, user guide). Tags may be edited at any time.
+So ending a stream takes these steps: delete the key, stop the stream, wait until the channel is not live, change it, create a key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reas
 STOP = "StopStream"
 IS_LIVE = "ListStreams"
 STOP_SECONDS = 60
-"""How long a stopped broadcast is waited for; the service takes a few seconds."""
+"""How long to wait for a stopped stream to end; the service takes a few seconds."""
 
 _TOUCHING = frozenset({CHANNEL.update, CHANNEL.delete, STREAM_KEY.delete})
 _TAGS = "/tags/"
@@ -37,8 +37,8 @@ _TAGS = "/tags/"
 class LiveRules:
     """What may be done about live channels.
 
-    ``stop`` names the channels whose broadcast may be ended; ``in_spec`` are the addresses of the spec, ``sinks`` where the values of its stream keys go.
-    ``even_live`` lets stream keys be rotated while their channel is live: the broadcast goes on, and only another one needs the new key.
+    ``stop`` names the channels whose stream may be ended; ``in_spec`` are the addresses of the spec, ``sinks`` those for the values of its stream keys.
+    ``even_live`` lets stream keys be rotated while their channel is live: the stream continues, and only the next one needs the new key.
     """
 
     on_live: OnLive = OnLive.BLOCK
@@ -57,7 +57,7 @@ class LiveRules:
         *,
         even_live: bool = False,
     ) -> LiveRules:
-        """Return the rules of one run: what the caller said, and else the project's. No project alone ends a broadcast."""
+        """Return the rules of one run: the caller's options, else the project's. The project file alone never ends a stream."""
         on_live = guardrails.on_live if options.wait_live is None else OnLive.WAIT
         deadline = guardrails.live_deadline if options.wait_live is None else options.wait_live
         sinks = {address: resource.sink for address, resource in in_spec.items() if resource.sink is not None}
@@ -65,15 +65,15 @@ class LiveRules:
 
     @property
     def wait_seconds(self) -> int:
-        """How many seconds an apply waits for a broadcast to end."""
+        """How many seconds an apply waits for a stream to end."""
         return self.deadline if self.on_live is OnLive.WAIT else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcasts:
-    """The running broadcasts by the ARN of their channel, and the stream keys of the channels whose broadcast may be ended.
+    """The active streams by the ARN of their channel, and the stream keys of the channels whose stream may be ended.
 
-    ``hidden`` gives, for a channel whose stream keys the caller may not see, AWS's reason; ``unseen`` is its reason where no broadcast may be seen.
+    ``hidden`` has AWS's reason for each channel whose stream keys could not be read; ``unseen`` is its reason if streams could not be listed.
     """
 
     streams: Mapping[str, Stream] = field(default_factory=dict)
@@ -83,25 +83,25 @@ class Broadcasts:
 
 
 class _Change(NamedTuple):
-    """The steps that an action gets for the sake of a broadcast, and what to warn of."""
+    """The steps that an action gets because its channel is live, and a warning."""
 
     steps: tuple[Step, ...]
     warning: str = ""
 
 
 def needs_streams(actions: Sequence[Action]) -> bool:
-    """Whether a channel is touched that may be live, so that the running broadcasts have to be read."""
+    """Return whether an action changes a channel that may be live, so that the active streams have to be read."""
     return any(_channel(action) for action in actions)
 
 
 def stop_live_notes(plan: TargetPlan, rules: LiveRules) -> Iterator[str]:
-    """Yield a note for each channel that the caller named and that neither the spec nor the plan knows."""
+    """Yield a note for each channel of ``--stop-live`` that neither the spec nor the plan has."""
     known = {str(address) for address in (*rules.in_spec, *(action.address for action in plan.actions))}
     yield from (f"no channel matches --stop-live {address}" for address in sorted(rules.stop - known))
 
 
 def to_stop(actions: Sequence[Action], streams: Mapping[str, Stream], rules: LiveRules) -> tuple[str, ...]:
-    """Return the ARNs of the channels whose broadcast is to be ended: their stream keys have to be known for that."""
+    """Return the ARNs of the channels whose stream is to be ended: their stream keys have to be read for that."""
     return tuple(
         dict.fromkeys(
             _channel(action)
@@ -112,15 +112,15 @@ def to_stop(actions: Sequence[Action], streams: Mapping[str, Stream], rules: Liv
 
 
 def touched_live_channels(actions: Sequence[Action], streams: Mapping[str, Stream]) -> tuple[LiveChannel, ...]:
-    """Return the live channels that actions touch, by address."""
+    """Return the live channels that actions change, by address."""
     found = {arn: _seen(_address(action), streams[arn]) for action in actions if (arn := _channel(action)) in streams}
     return tuple(sorted(found.values(), key=lambda channel: (channel.address, channel.arn)))
 
 
 def live_verdicts(actions: Sequence[Action], broadcasts: Broadcasts, rules: LiveRules) -> dict[int, Verdict]:
-    """Return what the rules say about the actions that would disturb a running broadcast, and about those that wait for them, by place.
+    """Return verdicts by index for the actions that would disturb an active stream, and for their dependents.
 
-    Where no broadcast may be seen, what might disturb one is blocked, and the rest goes on.
+    If streams could not be listed, what might disturb one is blocked, and the rest continues.
     """
     streams = broadcasts.streams
     steps = [action.steps for action in actions]
@@ -168,7 +168,7 @@ def _address(action: Action) -> Address:
 
 
 def _channel(action: Action) -> str:
-    """Return the ARN of the channel that an action touches and that may be on air, or nothing."""
+    """Return the ARN of the channel that an action concerns and that may be live, or an empty string."""
     match action.kind:
         case KindName.CHANNEL:
             return action.arn or ""
@@ -182,19 +182,19 @@ def _channel(action: Action) -> str:
 
 
 def _disturbs(action: Action, streams: Mapping[str, Stream]) -> bool:
-    """Whether an action would disturb a running broadcast and nothing is planned about that yet."""
+    """Return whether an action would disturb an active stream and does not handle it yet."""
     return _channel(action) in streams and _touches(action)
 
 
 def _touches(action: Action) -> bool:
-    """Whether an action touches what a broadcast needs, and nothing is planned about the broadcast yet."""
+    """Return whether an action changes what a stream needs, without a step that waits for the stream or ends it."""
     if not any(step.operation in _TOUCHING for step in action.steps):
         return False
     return not any(step.operation == STOP or (step.operation == IS_LIVE and step.until) for step in action.steps)
 
 
 def _blocked(action: Action, stream: Stream, broadcasts: Broadcasts, rules: LiveRules) -> Blocked | None:
-    """Return why an action is not carried out while its channel is live: the rules block it, or the broadcast cannot be ended."""
+    """Return why an action is blocked while its channel is live: by the rules, or because the stream cannot be ended."""
     address = _address(action)
     if str(address) not in rules.stop:
         return None if rules.on_live is OnLive.WAIT else Blocked("live", f"{stream}; {_advice(address, rules)}")
@@ -203,7 +203,7 @@ def _blocked(action: Action, stream: Stream, broadcasts: Broadcasts, rules: Live
 
 
 def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
-    """Return why the broadcast is not ended although the caller asked for it."""
+    """Return why the stream is not ended although the caller asked for it."""
     if action.observed is not None and action.observed.tags.get(PROTECT) == "true":
         return Blocked(
             "protected",
@@ -224,7 +224,7 @@ def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
 
 
 def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked | None:
-    """Return why the broadcast is not ended although the caller asked for it: its stream key cannot be seen, or is another stack's."""
+    """Return why the stream is not ended although the caller asked for it: its stream key cannot be read, or is owned by another stack."""
     if arn in broadcasts.hidden:
         return Blocked(
             "unreadable", f"its stream key is needed to end it, and could not be read ({broadcasts.hidden[arn]})"
@@ -249,7 +249,7 @@ def _advice(address: Address, rules: LiveRules) -> str:
 def _waiting(
     actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], index: int, stream: Stream, seconds: int
 ) -> _Change:
-    """Let an action begin to touch its channel once the broadcast has ended, for which it waits so long."""
+    """Let an action wait for the end of the stream, up to a limit, before it changes its channel."""
     own = steps[index]
     place = next(at for at, step in enumerate(own) if step.operation in _TOUCHING)
     touch = own[place]
@@ -268,10 +268,10 @@ def _ending(
     keys: Sequence[LiveResource],
     sinks: Mapping[Address, Sink],
 ) -> dict[int, _Change]:
-    """Return what ends the broadcast of one channel before it is touched, and sees to it that it has a stream key in the end, by place.
+    """Return changes by index that end the stream of one channel before it is changed, and give it a stream key in the end.
 
-    ``steps`` are those of each action as they are by now, ``keys`` the channel's stream keys as they are; ``sinks`` says where the values of new ones go.
-    An action on the key that deletes or creates one takes part with those steps.
+    ``steps`` are the current steps of each action, ``keys`` the channel's live stream keys; ``sinks`` are those for new values.
+    An action on the key contributes its delete or create.
     """
     channel, key = _on_channel(actions, steps, stream.channel_arn), _on_key(actions, steps, stream.channel_arn, keys)
     if channel is None:
@@ -301,7 +301,7 @@ def _ending(
     if deletes:
         none = "; its stream key is deleted as planned, and no broadcast is possible until it has a new one"
         return {channel: _Change(own, lost + none)}
-    # Its tags were to be edited; the new key is made with them as they shall be.
+    # Its tags were to be edited; the new key is created with the final tags.
     tags, address = _tags_after(actions[key], keys), actions[key].address
     restored = _restored(_numbers(actions, steps, address), address, arn, tags, last, sinks)
     warning = "replaced by a new stream key with a new value, because the broadcast is ended"
@@ -309,7 +309,7 @@ def _ending(
 
 
 def _on_channel(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], arn: str) -> int | None:
-    """Return the place of the action that touches a channel."""
+    """Return the index of the action that changes a channel."""
     return next(
         (
             index
@@ -325,7 +325,7 @@ def _on_channel(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], ar
 def _on_key(
     actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], channel: str, keys: Sequence[LiveResource]
 ) -> int | None:
-    """Return the place of the action on the stream key of a channel that has calls to make."""
+    """Return the index of the action on a channel's stream key, if it has steps."""
     arns = {key.arn for key in keys}
     return next(
         (
@@ -340,7 +340,7 @@ def _on_key(
 
 
 def _ending_alone(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], index: int, stream: Stream) -> _Change:
-    """End a broadcast right after the key of its channel is deleted, where the channel is not touched otherwise."""
+    """End a stream right after the delete of its key, if the channel itself is not changed."""
     own = steps[index]
     place = next(at for at, step in enumerate(own) if step.operation == STREAM_KEY.delete)
     delete = own[place]
@@ -367,7 +367,7 @@ def _restored(
     needed: str,
     sinks: Mapping[Address, Sink],
 ) -> tuple[Step, ...]:
-    """Return the steps that give a channel a stream key again, and hand its value over."""
+    """Return the steps that give a channel a stream key again, and publish its value."""
     deliver = (sinks[address],) if address in sinks else ()
     parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(at_birth(tags, waiting=bool(deliver)))}
     create = Step("", STREAM_KEY.create, parameters, binds={str(address): STREAM_KEY.arn_path})
@@ -378,7 +378,7 @@ def _restored(
 
 
 def _tags_after(action: Action, keys: Sequence[LiveResource]) -> dict[str, str]:
-    """Return the tags that a key has once an action has edited them."""
+    """Return the tags of a key after an action has edited them."""
     tags = dict(next((key.tags for key in keys if key.arn == action.arn), {}))
     for change in action.changes:
         if change.path.startswith(_TAGS):
@@ -391,7 +391,7 @@ def _tags_after(action: Action, keys: Sequence[LiveResource]) -> dict[str, str]:
 
 
 def _numbers(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], address: Address) -> Iterator[str]:
-    """Yield ids for new steps of an address, after those that it has."""
+    """Yield unused step ids of an address."""
     taken = [
         int(step.id.rpartition("#")[2])
         for action, own in zip(actions, steps, strict=True)

@@ -1,8 +1,8 @@
-"""From decisions to actions in one total order: what waits for what, and what follows when an action is not carried out.
+"""From decisions to actions in one total order: what depends on what, and what follows if an action is not carried out.
 
-Steps wait for what binds or readies the ARN they name; a delete waits for every channel that uses what it deletes;
-an import waits for the delete that frees its public key or its place.
-The order of actions is (phase, rank, address): makers by rising rank, then deletes by falling rank.
+Steps wait for the step that creates or readies the resource they refer to; a delete waits for every channel that uses the resource;
+an import waits for the delete that frees its public key or its quota.
+Actions are ordered by (phase, rank, address): creates by rising rank, then deletes by falling rank.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from reconciler.plan.decision import Decision, Treatment
 from reconciler.plan.plan import Action, Blocked, Observed, ReplaceOrder, Step, Verb
 
 Edges: TypeAlias = dict[str, set[str]]
-"""By step, the steps it waits for beside the one before it in its own action."""
+"""By step, the steps of other actions that it waits for."""
 
 
 class Planned(NamedTuple):
-    """A decision, what the rest of the plan means for it, and the calls it takes."""
+    """A decision, what the rest of the plan means for it, and its calls."""
 
     decision: Decision
     treatment: Treatment
@@ -33,7 +33,7 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found out about an action after it was planned: the steps that are left of it, why it is blocked, and what to warn of."""
+    """What was found out about an action after it was planned: its remaining steps, why it is blocked, and warnings."""
 
     steps: tuple[Step, ...]
     blocked: Blocked | None = None
@@ -47,11 +47,11 @@ def actions_of(
     held: Mapping[str, str],
     limits: Mapping[KindName, int],
 ) -> list[Action]:
-    """Return the actions that decisions come to, in order, each step with the steps of other actions that must be done before it.
+    """Return the actions of the decisions, in order, each step with the steps of other actions that must be done before it.
 
-    ``users`` are the resources by the ARN they refer to, ``free`` the places left in the quotas ``limits``,
-    ``held`` the key pair that holds each public key now.
-    A create that finds no place in a quota, or has to wait for one, gets a warning.
+    ``users`` are the resources by the ARN they refer to, ``free`` the unused part of the quotas ``limits``,
+    ``held`` the key pair that has each public key now.
+    A create that exceeds a quota, or has to wait for a delete, gets a warning.
     """
     edges: Edges = {}
     _after_bindings(planned, edges)
@@ -75,11 +75,11 @@ def blocked_verdicts(
     dropped: Mapping[int, str],
     steps: Sequence[tuple[Step, ...]] | None = None,
 ) -> dict[int, Verdict]:
-    """Return what becomes of actions that are blocked, and of those that wait for one that is blocked or left out, by place.
+    """Return verdicts by index for blocked actions, and for those that depend on a blocked or skipped one.
 
-    ``dropped`` gives for each action left out the reason that its dependants are told. ``steps`` are those of each action, where they are not its own.
-    A blocked action has no steps, so that nobody can run it by mistake; nothing else waits for a step that is gone.
-    A replacement whose delete half waits for one keeps its create half: what it replaces stays until a later plan can delete it.
+    ``dropped`` has the reason for the dependents of each skipped action. ``steps`` replaces the actions' own steps.
+    A blocked action has no steps, so it cannot be run by mistake; no step waits for a removed one.
+    A replacement whose delete depends on one keeps its create: a later plan deletes the replaced resource.
     """
     steps = steps or [action.steps for action in actions]
     followers = _followers(steps)
@@ -104,7 +104,7 @@ def blocked_verdicts(
 def with_verdicts(
     actions: Sequence[Action], verdicts: Mapping[int, Verdict], dropped: Container[int] = ()
 ) -> tuple[Action, ...]:
-    """Return the actions with what was found out about them, by place, and without those that are left out."""
+    """Return the actions with the verdicts applied, by index, without the dropped ones."""
     return tuple(
         replace(
             action,
@@ -120,21 +120,21 @@ def with_verdicts(
 
 
 def names_replaced(action: Action, step: Step) -> bool:
-    """Whether a step of a replacement is about the resource that is replaced, not about the one that takes its place."""
+    """Return whether a step of a replacement is about the replaced resource, not about the new one."""
     return step.parameters.get(KINDS[action.kind].identifier) == action.arn
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:
-    """Return what actions are sorted by: a total order that depends on nothing but their content."""
+    """Return the sort key of an action: a total order that depends only on its content."""
     address, last = action.address, action.verb is Verb.DELETE
     rank = KINDS[address.kind].rank
     return (int(last), -rank if last else rank, address.kind.value, address.id, action.arn or "")
 
 
 def in_order(actions: Iterable[Action]) -> tuple[Step, ...]:
-    """Return the steps of all actions so that each comes after what it waits for; among equals, in the order of actions.
+    """Return the steps of all actions so that each comes after its dependencies; otherwise in the order of actions.
 
-    Raises ``ValueError`` when steps wait for one another in a circle, or for a step that is not there.
+    Raises ``ValueError`` for a cycle, or a dependency on an unknown step.
     """
     steps = [step for action in actions for step in action.steps]
     place = {step.id: index for index, step in enumerate(steps)}
@@ -175,7 +175,7 @@ def references(value: Value) -> Iterable[Ref]:
 
 
 def _action(planned: Planned, edges: Edges, warnings: Mapping[str, str]) -> Action:
-    """Join a decision with everything that was found out about it."""
+    """Build an action from a decision and everything that was found out about it."""
     decision, treatment, steps = planned
     live = decision.live
     crowded = next(((warnings[step.id],) for step in steps if step.id in warnings), ())
@@ -198,7 +198,7 @@ def _action(planned: Planned, edges: Edges, warnings: Mapping[str, str]) -> Acti
 
 
 def _followers(steps: Sequence[tuple[Step, ...]]) -> dict[str, list[int]]:
-    """Return the places of the actions that wait for each step of another."""
+    """Return, by step, the indices of the other actions that depend on it."""
     owner = {step.id: index for index, own in enumerate(steps) for step in own}
     followers: dict[str, list[int]] = {}
     for index, own in enumerate(steps):
@@ -210,7 +210,7 @@ def _followers(steps: Sequence[tuple[Step, ...]]) -> dict[str, list[int]]:
 
 
 def _without(action: Action, left: tuple[Step, ...], lost: str, why: str, before: tuple[str, ...]) -> Verdict:
-    """Return what is left of an action when a step that some of its own wait for is gone."""
+    """Return the verdict on an action if a step that some of its own depend on is removed."""
     if (
         action.verb is Verb.REPLACE
         and action.order is ReplaceOrder.CREATE_FIRST
@@ -265,9 +265,9 @@ def _after_material(planned: Sequence[Planned], held: Mapping[str, str], edges: 
 
 
 def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges: Edges) -> dict[str, str]:
-    """Let creates of a kind that find no place wait for the deletes that make one, where that closes no circle.
+    """Let creates of a kind that exceed its quota wait for deletes that free it, unless that would close a cycle.
 
-    Return those that do, each with the delete, and those that find none at all, with nothing.
+    Return their step ids, each with the id of the delete, or with an empty string if there is none.
     """
     makers, in_turn, deletes = _claims([item for item in planned if item.decision.address.kind is kind])
     places = max(places, 0)
@@ -276,7 +276,7 @@ def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges
         return {}
     circles = _Circles(edges, planned)
     freed = {step.id: circles.wait_for_one(step, deletes) for step in makers[places:]}
-    # Several replacements share the places that are free: each begins when an earlier one has ended.
+    # Several replacements share the free quota: each begins when an earlier one has ended.
     ends = [steps[-1] for steps in in_turn[:room]]
     for first, *_, last in in_turn[room:]:
         both = [*ends, *deletes]
@@ -287,7 +287,7 @@ def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges
 
 
 def _claims(planned: Sequence[Planned]) -> tuple[list[Step], list[tuple[Step, ...]], list[Step]]:
-    """Return what takes a place and keeps it, the replacements that give one back, and the deletes that free one."""
+    """Return the steps that use a place of the quota and keep it, the replacements that give one back, and the deletes that free one."""
     makers: list[Step] = []
     keeping: list[Step] = []
     in_turn: list[tuple[Step, ...]] = []
@@ -298,21 +298,21 @@ def _claims(planned: Sequence[Planned]) -> tuple[list[Step], list[tuple[Step, ..
             if treatment.lets_go:
                 in_turn.append(steps)
             else:
-                # What a replacement does not let go of keeps its place beside the new one.
+                # A replacement that does not delete yet keeps the old place and uses a new one.
                 keeping += [step for step in steps if step.binds]
     deletes = [step for decision, step in _deletes(planned) if decision.verb is Verb.DELETE]
     return makers + keeping, in_turn, deletes
 
 
 class _Circles:
-    """Keeps steps from waiting, by however many others, for one another."""
+    """Keeps dependencies free of cycles."""
 
     def __init__(self, edges: Edges, planned: Sequence[Planned]) -> None:
         self._edges = edges
         self._direct = {step.id: step.after for item in planned for step in item.steps}
 
     def wait_for_one(self, step: Step, ends: list[Step]) -> str:
-        """Let a step wait for the first of several that does not wait for it, take that one out, and return its id; nothing where there is none."""
+        """Let a step wait for the first of several that does not depend on it, remove that one, and return its id, or an empty string."""
         freed = next((end for end in ends if not self._reaches(end.id, step.id)), None)
         if freed is None:
             return ""

@@ -1,15 +1,13 @@
-"""Whose is a live resource? Settled before anything is compared.
+"""Matches live resources to addresses: who owns each one, and which one an address means. Runs before anything is compared.
 
-Managed: it carries our stack's tag; its address is its kind and its id tag.
-UnmanagedResource: it carries another stack's tag, or none; it is counted and never touched.
-Adoptable: it carries no stack tag, and somebody consented to taking it over, by name or by ARN.
-A stream key is the exception: the service ties it to one channel, so its channel says which address it has.
-Nothing here decides what is done about a resource.
+Managed: has this stack's tag; its address is its kind and its id tag.
+Unmanaged: has another stack's tag, or none; it is counted and never changed.
+Adoptable: has no stack tag, and the user consented to adopting it, by name or by ARN.
+A stream key is the exception: the service ties it to one channel, so its address follows from the channel.
 
-Several live resources claim one address: which one is meant, and what becomes of the others.
-
-A create whose answer was lost, or a replacement that was interrupted, leaves such a group behind; copied tags do too.
-The choice depends on nothing but what is there, so that every run makes the same one.
+Several live resources may claim one address: after a create whose answer was lost, an interrupted replacement, or a copy of tags.
+Which one is kept depends on live state only, so that every run makes the same choice.
+This module decides nothing about what is done to a resource.
 """
 
 from __future__ import annotations
@@ -33,10 +31,10 @@ _VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 class Ownership:
     """Every live resource, sorted by owner.
 
-    ``claims`` gives the managed resources that claim an address, in ARN order; more than one is a duplicate to be settled. Stream keys are not among them.
-    ``keys`` gives all stream keys by the ARN of their channel.
-    ``users`` gives the resources, whoever owns them, that refer to an ARN.
-    ``consents`` gives the unowned resource that may be adopted for an address.
+    ``claims`` maps an address to the managed resources that claim it, in ARN order; more than one is a duplicate. Stream keys are not included.
+    ``keys`` maps the ARN of a channel to its stream keys.
+    ``users`` maps an ARN to the resources that refer to it, managed or not.
+    ``consents`` maps an address to the unowned resource that may be adopted for it.
     """
 
     claims: Mapping[Address, tuple[LiveResource, ...]]
@@ -49,7 +47,7 @@ class Ownership:
 
 
 def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
-    """Sort the live resources by owner. Raises ``UsageError`` for a consent that names nothing it could apply to."""
+    """Sort the live resources by owner. Raises ``UsageError`` for a consent that cannot apply to anything."""
     claims: dict[Address, list[LiveResource]] = {}
     unmanaged: list[LiveResource] = []
     notes: list[str] = []
@@ -84,7 +82,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
 def to_read(
     desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]
 ) -> tuple[LiveResource, ...]:
-    """Return the resources known from their list summary alone that a consent speaks of: the caller reads them in full before it plans."""
+    """Return the resources to adopt that are known only from a list summary; they must be read in full before planning."""
     return tuple(
         resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete
     )
@@ -134,7 +132,7 @@ def _consents(
         if len(group) * len(addresses) == 1:
             consents[addresses[0]] = group[0]
         elif group:
-            # A name that two could mean, on either side, means neither.
+            # Ambiguous: several resources or several addresses have this name.
             candidates = ", ".join(sorted(resource.arn for resource in group))
             notes.append(
                 f"{', '.join(map(str, sorted(addresses)))}: not adopted, because several resources have the name {name!r}: {candidates}"
@@ -186,7 +184,7 @@ def _arn(resource: LiveResource) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The resource that is kept, and each other with the reason why it may go. ``why`` says what of its use spoke for the one kept."""
+    """The resource that is kept, and the others, each with the reason why it may be deleted. ``why`` says what decided, if it was the last stream."""
 
     kept: LiveResource
     others: tuple[tuple[LiveResource, Reason], ...] = ()
@@ -196,10 +194,10 @@ class Choice:
 def settle(
     desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]
 ) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
-    """Return the one live resource meant by each managed address, and the choice made where there were several."""
+    """Return the live resource of each managed address, and the choice made where several claimed it."""
     kept: dict[Address, LiveResource] = {}
     choices: dict[Address, Choice] = {}
-    # Claims come in the order of kinds: what a channel refers to is settled before the channel.
+    # Claims come in the order of kinds, so what a channel refers to is settled before the channel.
     for address, group in owned.claims.items():
         if len(group) == 1:
             kept[address] = group[0]
@@ -219,9 +217,9 @@ def _choose(
 ) -> Choice:
     """Choose one of the resources that claim an address.
 
-    A kind that can be updated keeps the one in use, since a difference can be mended; the others keep one that already matches.
-    What is in use is what most channels refer to, and of channels the one that was on air last; then the one whose stream key we tagged, which was done with.
-    The service tells nobody how old a resource is.
+    A kind that can be updated keeps the one in use, since differences can be updated; other kinds keep one that already matches.
+    In use means: referred to by most channels; for channels, live most recently, then having a stream key with our tag, because its creation was finished.
+    The API has no creation time to compare.
     """
     in_order = sorted({last_streams[one.arn] for one in group if one.arn in last_streams}, reverse=True)
     can_update = KINDS[address.kind].update is not None
@@ -266,12 +264,12 @@ def _known(value: Value, settled: Mapping[Address, LiveResource]) -> Value:
 
 
 def has_failed(resource: LiveResource) -> bool:
-    """Whether the service gave up making this resource; nothing but deletion helps then (service model, ``CREATE_FAILED``)."""
+    """Return whether creation failed for good; such a resource can only be deleted (service model, ``CREATE_FAILED``)."""
     return resource.state is not None and resource.state == KINDS[resource.kind].failed
 
 
 def is_unsettled(resource: LiveResource) -> bool:
-    """Whether the service is still making or changing this resource."""
+    """Return whether the service is still creating or changing this resource."""
     return resource.state is not None and resource.state not in (
         KINDS[resource.kind].ready,
         KINDS[resource.kind].failed,

@@ -1,4 +1,4 @@
-"""The plan as data, and the outcome of carrying it out. Frozen values; JSON both ways is in ``codec``."""
+"""The plan as data, and the outcome of an apply. Frozen values; JSON in both directions is in ``codec``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Verb(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an action is there. The sentence for people is in ``Action.explanation``."""
+    """Why an action is there. ``Action.explanation`` has the sentence for people."""
 
     NOT_IN_ACCOUNT = "not-in-account"
     PROPERTIES_DIFFER = "properties-differ"
@@ -37,15 +37,15 @@ class Reason(StrEnum):
     CREATE_FAILED = "create-failed"
     LEFT_SPEC = "left-spec"
     SUPERSEDED = "superseded"
-    """What a replacement, interrupted before its end, left behind."""
+    """Left behind by an interrupted replacement."""
     DUPLICATE = "duplicate"
     CONSENTED = "consented"
     BORN_WITH_CHANNEL = "born-with-channel"
     ROTATION_DUE = "rotation-due"
     DELIVERY_DUE = "delivery-due"
-    """A stream key is there whose value has not been handed over yet."""
+    """A stream key exists whose value is not published yet."""
     RETIRING = "retiring"
-    """A key pair was replaced, and is kept for a while beside the new one."""
+    """A key pair was replaced, and is kept for a while together with the new one."""
     RETIRED = "retired"
 
 
@@ -58,9 +58,9 @@ class ReplaceOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """A step that repeats a read until ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait in failure.
+    """When a step that repeats a read ends: ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait as failed.
 
-    With ``absent`` it is the other way round: until nothing in the answer's list has that value there, which is how a broadcast ends.
+    With ``absent``, when no item of the answer's list has that value, which is how the end of a stream is seen.
     ``seconds`` is how long to wait; ``None`` leaves that to the executor.
     """
 
@@ -78,7 +78,7 @@ class Step:
     ``id`` is unique in the target's plan: the action's address, ``#``, and a number. ``after`` names steps that must be done before.
     ``parameters`` may hold ``Ref``s, which are resolved from what earlier steps bound.
     ``binds`` maps an address to the path in the answer that holds its ARN, such as ``streamKey.arn``.
-    ``deliver`` says where the secret in the answer goes; it goes there and nowhere else.
+    ``deliver`` is the sink for the secret in the answer; it goes nowhere else.
     """
 
     id: str
@@ -92,7 +92,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What planning saw of the live resource an action touches; an apply compares it with what is there by then."""
+    """The live resource of an action as it was when the plan was made; an apply compares it with live state."""
 
     properties: Mapping[str, Value]
     tags: Mapping[str, str]
@@ -101,7 +101,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why an action will not be carried out although it is due. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable`` or ``depends``."""
+    """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable`` or ``depends``."""
 
     code: str
     message: str
@@ -109,7 +109,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is to happen to one resource, as a person reviews it."""
+    """What will be done to one resource; people review this."""
 
     address: Address
     verb: Verb
@@ -131,7 +131,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A managed resource that left the spec and that nothing will be done about, because prune was not granted."""
+    """A managed resource that was removed from the spec and is kept, because prune is disabled."""
 
     address: Address
     arn: str
@@ -140,7 +140,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Live resources that claim one address. ``kept`` is the one that is worked with; ``others`` the rest, with why."""
+    """Live resources that claim one address. ``kept`` is the ARN of the managed one, ``others`` are those of the rest."""
 
     address: Address
     kept: str
@@ -149,7 +149,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class LiveChannel:
-    """A channel that was live when it was looked for: by a plan that touches it, or by the controller. ``viewers`` is ``-1`` where the service could not count in time."""
+    """A channel that was live when streams were listed. ``viewers`` is ``-1`` if the service could not count them in time."""
 
     address: Address
     arn: str
@@ -178,7 +178,7 @@ class Summary:
     orphaned: int = 0
     blocked: int = 0
     defaults: int = 0
-    """Fields whose live value is the service's default and that the spec does not name."""
+    """Fields that the spec does not set and whose live value is the AWS default."""
 
     def counting(self, actions: Iterable[Action]) -> Summary:
         """Return a summary with the counts of these actions; the other counts stay."""
@@ -188,10 +188,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """The permissions and the scope a plan was made with; they travel with it.
+    """The permissions and the scope that a plan was made with; saved with it.
 
-    ``stop_live`` names the channels whose broadcast may be ended; ``wait_live`` is how many seconds to wait for broadcasts to end,
-    ``None`` where the project's rule holds.
+    ``stop_live`` names the channels whose stream may be ended; ``wait_live`` is how many seconds to wait for streams to end,
+    ``None`` for the project's setting.
     """
 
     prune: bool = False
@@ -204,11 +204,11 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class TargetPlan:
-    """What to do in one account and region. ``actions`` are in a total order that depends on nothing but their content.
+    """What to do in one account and region. ``actions`` are in a total order that depends only on their content.
 
-    ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages are of that.
+    ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages refer to it.
     ``not_read`` are the kinds that the plan did not need to read; it says nothing about them.
-    ``wait_live`` is how many seconds an apply waits for a channel that goes on air meanwhile.
+    ``wait_live`` is how many seconds an apply waits for a channel that goes live after the plan was made.
     """
 
     name: str
@@ -235,7 +235,7 @@ class TargetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a plan's commit is to be merged into, or compared with: a name as it was given, such as ``origin/main``, and the commit it stood for."""
+    """What a plan's commit will be merged into, or is compared with: a name as it was given, such as ``origin/main``, and its commit."""
 
     name: str
     commit: str
@@ -245,8 +245,8 @@ class Base:
 class Plan:
     """What ``plan`` shows and ``apply`` runs.
 
-    ``git_tree`` identifies the content of ``git_commit``, which a merge may carry on under another commit.
-    ``of_revisions`` says that the spec of ``base`` stood in the place of live state: such a plan is looked at and never applied.
+    ``git_tree`` identifies the content of ``git_commit``, which is the same for a merge commit without other changes.
+    ``of_revisions`` means that the spec of ``base`` was used as live state: such a plan is shown and never applied.
     """
 
     stack: str
@@ -261,7 +261,7 @@ class Plan:
 
 
 class Result(StrEnum):
-    """What became of an action."""
+    """The result of an action."""
 
     DONE = "done"
     FAILED = "failed"
@@ -271,7 +271,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step. ``calls`` counts the requests sent, repetitions included; ``seconds`` is wall time."""
+    """The outcome of one step. ``calls`` counts the requests sent, retries included; ``seconds`` is wall time."""
 
     step: str
     operation: str
@@ -285,7 +285,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one action; ``message`` is AWS's own where AWS refused, or says which failure it waited for."""
+    """The outcome of one action; ``message`` is AWS's own if AWS refused, or names the failed dependency."""
 
     address: Address
     verb: Verb
@@ -298,7 +298,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """The end of an apply of one target. ``interrupted`` says that somebody stopped it."""
+    """The result of an apply of one target. ``interrupted`` means that it was stopped by a signal."""
 
     name: str
     outcomes: tuple[Outcome, ...]
@@ -308,5 +308,5 @@ class ApplyResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every action is done."""
+        """Return whether every action is done."""
         return all(outcome.result is Result.DONE for outcome in self.outcomes)

@@ -1,8 +1,8 @@
-"""What is due for managed resources that the spec does not ask for, and who has to let go of a resource before it can go.
+"""What is due for managed resources that are not in the spec, and which channels must stop using a resource before it can be deleted.
 
-Without prune, what left the spec is an orphan: shown, and left alone.
-What an interrupted replacement left behind goes without prune, because the replacement was consented to when it was applied.
-A recording configuration, policy, ad or slate configuration goes after every channel let go of it; while one does not, it stays.
+Without prune, a resource removed from the spec is an orphan: reported, and kept.
+What an interrupted replacement left behind is deleted without prune, because the replacement was approved when it was applied.
+A recording configuration, policy, ad or slate configuration is deleted after every channel stopped using it; while one still does, it is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler.plan.replacement import is_leftover, leftover
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """What is to be deleted, what would be if it were allowed, and, by ARN, what cannot be deleted because it stays in use."""
+    """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use."""
 
     deletes: tuple[Decision, ...]
     in_use: Mapping[str, InUse]
@@ -33,7 +33,7 @@ class Removals:
 
 
 def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
-    """Return the deletes that are due beside what is due for the spec, and the orphans and duplicates that stay."""
+    """Return the deletes that are due besides the decisions about the spec, and the orphans and duplicates that stay."""
     replaced = {
         decision.address for decision in decisions if decision.verb is Verb.REPLACE and decision.blocked is None
     }
@@ -45,7 +45,7 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
             _left_spec(inputs, address, group, deletes, orphans)
         elif address in inputs.choices:
             for other, reason in inputs.choices[address].others:
-                # None of several was like the spec, and the one kept gives way to one that is: the others are leftovers from then on.
+                # The kept duplicate is replaced, because none matched the spec, so the others are leftovers of a replacement.
                 decision, note = _other(inputs, address, other, Reason.SUPERSEDED if address in replaced else reason)
                 deletes += [decision] if decision else []
                 notes += [note] if note else []
@@ -61,13 +61,13 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
 
 
 def _accidents(choice: Choice, due: Iterable[Decision]) -> tuple[str, ...]:
-    """Return the others that claim an address, without the key pairs that gave way to the one kept."""
+    """Return the others that claim an address, without key pairs that the kept one replaced."""
     retiring = {decision.live.arn for decision in due if decision.live and decision.reason is Reason.RETIRING}
     return tuple(other.arn for other, _ in choice.others if not is_leftover(other) and other.arn not in retiring)
 
 
 def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUse]:
-    """Return, by ARN, what is to be deleted or replaced and what channels go on using."""
+    """Return, by ARN, what is to be deleted or replaced but stays in use."""
     leaving = [
         live
         for decision in decisions
@@ -118,7 +118,7 @@ def _refers_after(user: LiveResource, decision: Decision | None) -> frozenset[st
 
 
 def _holding(inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None) -> str:
-    """Say who holds on, and why."""
+    """Return who uses a resource, and why it keeps using it."""
     if address is not None and address not in inputs.desired.resources:
         return f"{address} is orphaned and uses it"
     if decision is not None and decision.blocked:
@@ -202,7 +202,7 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
 
 
 def _keys_without_spec(inputs: PlanInputs) -> list[tuple[Address, LiveResource]]:
-    """Return our stream keys whose channel stays in the spec, without a stream key in it. A key whose channel goes needs no call of its own."""
+    """Return our stream keys whose channel stays in the spec without a stream key. A key whose channel is deleted needs no call of its own."""
     found = []
     for address, channel in inputs.kept.items():
         key_address = inner_of(address)

@@ -1,11 +1,11 @@
-"""Which half of a replacement comes first, what that means for viewers, and how long a replaced key pair stays.
+"""Which half of a replacement comes first, what that means for viewers, and how long a replaced key pair is kept.
 
-Create first wherever the service allows it, so that nothing is ever without what it needs.
-Three things forbid it for key pairs: a public key cannot be imported twice (observed, not documented), a region holds three key pairs (service quotas),
-and the new material may still be held by another pair.
+Create first wherever the service allows it, so that nothing is ever missing.
+For key pairs three things prevent it: a public key cannot be imported twice (observed, not documented), a region holds three key pairs (service quotas),
+and another pair may still have the new public key.
 
-A key pair that was replaced may stay for a while, so that tokens signed with the old key count until they have expired.
-A tag on the old pair says until when. Nothing here reads a clock: the plan is given the time.
+A replaced key pair may be kept for a while, so that tokens signed with the old key stay valid until they expire.
+A tag on the old pair says until when. This module reads no clock: the time is an input.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PATH = "/tags/" + escape(RETIRES)
 def treatments(
     inputs: PlanInputs, decisions: Sequence[Decision], in_use: Mapping[str, InUse], free: Mapping[KindName, int]
 ) -> dict[int, Treatment]:
-    """Return how each replacement is carried out, and what has to stay or to wait, by place among the decisions.
+    """Return by decision index how each replacement is carried out, and what is blocked.
 
-    ``in_use`` tells by ARN what channels go on using, ``free`` how many more of each kind the quotas allow.
+    ``in_use`` has, by ARN, what channels keep using, ``free`` how many more of each kind the quotas allow.
     """
     found = {index: Treatment(why) for index, why in _without_material(inputs, decisions).items()}
     created = Counter(
@@ -48,7 +48,7 @@ def treatments(
             stuck = found[index].blocked if index in found else None
             found[index] = _replacing(inputs, decision, stuck, use, room.get(kind, 1))
             if found[index].retires:
-                room[kind] -= 1  # the place that it takes is not freed soon
+                room[kind] -= 1  # the place it uses is not freed soon
         elif decision.verb is Verb.DELETE and use is not None:
             code = "unmanaged" if use.by_others else "depends"
             found[index] = Treatment(Blocked(code, f"{decision.live.arn} is still in use: {use.said}"))
@@ -56,7 +56,7 @@ def treatments(
 
 
 def held_material(live: LiveState) -> dict[str, str]:
-    """Return the ARN of the key pair that holds each public key, by fingerprint."""
+    """Return the ARN of the key pair that has each public key, by fingerprint."""
     return {
         value: pair.arn
         for kind in KINDS.values()
@@ -69,10 +69,10 @@ def held_material(live: LiveState) -> dict[str, str]:
 def _replacing(
     inputs: PlanInputs, decision: Decision, stuck: Blocked | None, use: InUse | None, room: int
 ) -> Treatment:
-    """Return how one replacement is carried out. ``stuck`` is why it is not going to be, ``room`` how many more of its kind fit."""
+    """Return how one replacement is carried out. ``stuck`` is why it is blocked, ``room`` how many more of its kind fit."""
     live, kind = decision.live, decision.address.kind
     if live is None or kind in INNER:
-        return Treatment(stuck, ReplaceOrder.DELETE_FIRST)  # a channel has one key at most
+        return Treatment(stuck, ReplaceOrder.DELETE_FIRST)  # a channel has at most one key
     if KINDS[kind].unique:
         return _replacing_key_pair(inputs, decision, stuck, room)
     unused = live.arn not in inputs.owned.users and not unseen_users(inputs, kind)
@@ -130,7 +130,7 @@ def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Tre
 
 
 def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[int, Blocked]:
-    """Return the imports whose public key is held by a pair that stays, by place among the decisions."""
+    """Return by decision index the imports whose public key belongs to a pair that stays."""
     held = held_material(inputs.live)
     imports = {
         index: (decision, held[material])
@@ -150,14 +150,14 @@ def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict
         for index, (decision, holder) in stuck.items():
             message = f"its public key is used by {holder}, which is kept, and a public key cannot be imported twice; delete that pair first"
             blocked[index] = Blocked("depends", message)
-            # A blocked replacement keeps its material, which may block the next.
+            # A blocked replacement keeps its public key, which may block the next.
             if decision.live:
                 leaving.discard(decision.live.arn)
     return blocked
 
 
 def until_of(pair: LiveResource) -> datetime | None:
-    """Return until when a pair is kept beside the one that replaced it, or ``None`` where its tags say nothing that can be read."""
+    """Return until when a replaced pair is kept, or ``None`` if its tag is missing or invalid."""
     try:
         until = datetime.fromisoformat(pair.tags[RETIRES])
     except (KeyError, ValueError):
@@ -171,12 +171,12 @@ def _stamp(now: datetime, overlap: int) -> str:
 
 
 def length(seconds: int) -> str:
-    """Return a length of time as the spec writes it."""
+    """Return a duration as the spec writes it."""
     return f"{seconds // 86_400}d" if seconds % 86_400 == 0 else f"{seconds // 3_600}h"
 
 
 def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[Decision | None, str] | None:
-    """Return what is due for a pair that another one took the place of, and what is to be noted; ``None`` where it is no matter of time."""
+    """Return the decision and the note for a pair that was replaced; ``None`` if its retention does not matter."""
     if not KINDS[pair.kind].unique:
         return None
     until, kept = until_of(pair), inputs.kept[address]
@@ -199,12 +199,12 @@ def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[
 
 
 def is_leftover(pair: LiveResource) -> bool:
-    """Whether the pair's own tags say that it gave way to another."""
+    """Return whether the pair's tags say that it was replaced."""
     return bool(KINDS[pair.kind].unique) and until_of(pair) is not None
 
 
 def counted_anew(plan: TargetPlan, later: timedelta) -> TargetPlan:
-    """Return a plan that is applied so much later than it was made: pairs are kept from then on."""
+    """Return a plan for a later apply: the retention of replaced pairs starts then."""
     return replace(
         plan,
         actions=tuple(

@@ -1,11 +1,11 @@
-"""``--only`` and ``--exclude``: a part of a plan that can be carried out by itself, and whether they name anything.
+"""``--only`` and ``--exclude``: the part of a plan that is carried out, and whether the globs match anything.
 
-A glob is matched against whole addresses, ``kind/id``, with case.
-What a selected create or update needs is taken along and named; a delete is never taken along.
-What waits for something left out is blocked and says for what.
+A glob is matched against whole addresses, ``kind/id``, case-sensitively.
+What a selected create or update needs is included and named; a delete is never included.
+An action that depends on something skipped is blocked and says so.
 
-``--only`` has to match something, and ``--exclude`` where it is one address: a misspelt one must neither look like nothing to do nor
-let through what was to be left out. A pattern of ``--exclude`` may match nothing, because "all of these that there are" is a sensible request.
+``--only`` has to match something, and so does ``--exclude`` if it is one address: a misspelt one must neither look like "no changes" nor
+let through what was to be excluded. A pattern of ``--exclude`` may match nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.plan.plan import Action, PlanOptions, Verb
 
 _NEAR = 3
 _LIKE = 0.75
-"""How like an address has to be; the kind in front makes all of them somewhat alike."""
+"""Minimum similarity for a suggestion; the kind in front makes all addresses somewhat alike."""
 
 _NONE = "no address in the spec or managed by this stack"
 
@@ -30,11 +30,11 @@ _NONE = "no address in the spec or managed by this stack"
 def kinds_to_read(
     desired: DesiredState, options: PlanOptions, recorded: frozenset[KindName] = frozenset()
 ) -> frozenset[KindName]:
-    """Return the kinds that a plan has to read: not every kind of the table, and so not every permission.
+    """Return the kinds that a plan has to read. Others need no permission.
 
-    These are the kinds of the spec, those whose ARNs it names, those that the last apply ``recorded``, those that ``--only`` and ``--exclude``
-    name, and the kinds that refer to one of these: what is in use must not be deleted, and of duplicates the one in use is kept.
-    With prune it is every kind, because orphans are found by their tags alone; and for an empty spec, which is more likely a wrong path.
+    These are the kinds of the spec, those whose ARNs it names, those ``recorded`` at the last apply, those named by ``--only`` and ``--exclude``,
+    and the kinds that refer to one of these: what is in use must not be deleted, and of duplicates the one in use is kept.
+    It is every kind with prune, because orphans are found only by their tags, and for an empty spec, which is probably a wrong path.
     """
     globs = [glob.partition("/") for glob in (*options.only, *options.exclude)]
     if options.prune or not desired.resources or any(kind not in KINDS for kind, _, _ in globs):
@@ -49,7 +49,7 @@ def kinds_to_read(
 
 
 def _names_arn(desired: DesiredState, kind: KindName, field: Field) -> bool:
-    """Whether a resource of the spec names in a field the ARN of something that the spec does not manage."""
+    """Return whether a resource of the spec refers in a field to the ARN of something outside the spec."""
     return any(
         isinstance(reference, str)
         for address, resource in desired.resources.items()
@@ -59,29 +59,29 @@ def _names_arn(desired: DesiredState, kind: KindName, field: Field) -> bool:
 
 
 class Selection(NamedTuple):
-    """The actions that are left out, by place, each with what its dependants are told, and what to note."""
+    """The skipped actions, by index, each with the reason for its dependents, and the notes."""
 
     dropped: dict[int, str]
     notes: tuple[str, ...]
 
 
 def included(options: PlanOptions, address: Address) -> bool:
-    """Whether ``--only`` lets an address in."""
+    """Return whether ``--only`` includes an address."""
     return not options.only or any(fnmatchcase(str(address), glob) for glob in options.only)
 
 
 def excluded(options: PlanOptions, address: Address) -> bool:
-    """Whether ``--exclude`` leaves an address out."""
+    """Return whether ``--exclude`` excludes an address."""
     return any(fnmatchcase(str(address), glob) for glob in options.exclude)
 
 
 def wanted(options: PlanOptions, address: Address) -> bool:
-    """Whether both let an address in."""
+    """Return whether both options let an address through."""
     return included(options, address) and not excluded(options, address)
 
 
 def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Address]) -> Selection:
-    """Return which actions the options leave out; ``others`` are addresses that are known beside those of the actions."""
+    """Return which actions the options skip; ``others`` are known addresses without an action."""
     chosen = {index for index, action in enumerate(actions) if wanted(options, action.address)}
     notes: list[str] = []
     if options.only:
@@ -108,7 +108,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
 def unmatched_globs(
     only: Iterable[str], exclude: Iterable[str], known: Collection[Address], none: str = _NONE
 ) -> tuple[str, ...]:
-    """Return what is wrong with globs that match none of the known addresses, a line each, with what may be meant; ``none`` says of what there is none."""
+    """Return an error line for each glob that matches no known address, with suggestions; ``none`` is the subject of the line."""
     addresses = sorted(map(str, known))
     return (*_lines("only", only, addresses, none), *_lines("exclude", exclude, addresses, none))
 
@@ -120,14 +120,14 @@ def _matching_nothing(word: str, globs: Iterable[str], known: Iterable[Address])
 
 
 def _needs(actions: Sequence[Action], chosen: Collection[int]) -> dict[int, Address]:
-    """Return the actions that the chosen ones need and that are not chosen, each with the first that needs it."""
+    """Return the actions that the chosen ones need, each with the first that needs it."""
     owner = {step.id: index for index, action in enumerate(actions) for step in action.steps}
     needed: dict[int, Address] = {}
     open_ends = sorted(chosen, reverse=True)
     while open_ends:
         action = actions[open_ends.pop()]
         for step in action.steps:
-            # What a delete waits for is not fetched for its sake: the delete waits for a plan that has it.
+            # A delete does not pull in what it waits for: it waits for a plan that has it.
             if action.verb is Verb.DELETE or (action.verb is Verb.REPLACE and names_replaced(action, step)):
                 continue
             for index in sorted({owner[other] for other in step.after}):
@@ -153,7 +153,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    """Return what may be meant, the nearest first; empty where nothing is near."""
+    """Return suggestions, the nearest first; an empty string if there are none."""
     from difflib import get_close_matches  # noqa: PLC0415 - 6 ms, and only a mistake needs it
 
     same_id = [one for one in known if one.partition("/")[2] == word]

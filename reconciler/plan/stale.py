@@ -1,14 +1,11 @@
-"""What moved since a plan was saved: the spec, or a live resource that the plan touches or relies on.
+"""What changed since a plan was saved: the spec, or a live resource that the plan changes or depends on.
 
-A plan whose ground moved is refused whole and made again; nothing is merged into it.
-Only what the plan speaks of is compared, so that life elsewhere in the account does not make a plan stale.
+A stale plan is refused as a whole; nothing is merged into it.
+Only resources of the plan are compared, so that other changes in the account do not make it stale.
 
-What a resource was last applied as, where somebody remembers it; with that, two changes that met on one resource can be told apart.
-
-The spec tag of a live resource names the spec it was last applied from, by digest.
-When the spec has changed since, a field that differs may have been changed by the spec, outside, or both; the digest alone does not say.
-A record of the spec with that very digest does: what differs from the record was changed outside, the rest waits to be applied.
-A record with another digest says nothing about the resource and is not used.
+Also tells changes made outside from changes of the spec, if both happened to one resource, by the record of the last apply.
+The spec tag of a live resource is the digest of the spec it was last applied from. A record with that digest has the applied values:
+what differs from it was modified outside, the rest is pending. A record with another digest is not used.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
 
 
 def changes_since_plan(saved: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[str, ...]:
-    """Return what moved since the plan was made, a line for each resource and field; nothing when the plan still holds."""
+    """Return what changed since the plan was made, one line for each resource and field; empty if the plan still holds."""
     by_arn = {resource.arn: resource for kind in KINDS for resource in live.of(kind)}
     by_address = dict(live.claims(desired.stack))
     lines = list(_spec(saved, desired, by_address))
@@ -63,7 +60,7 @@ def _left(action: Action) -> bool:
 
 
 def _recorded(action: Action) -> str | None:
-    """Return the digest of the spec that a planned action was made from: what it writes, or what is written already."""
+    """Return the digest of the spec that a planned action was made from: the one it writes, or the one written already."""
     for step in action.steps:
         tags = step.parameters.get("tags")
         if isinstance(tags, Mapping) and SPEC in tags:
@@ -82,7 +79,7 @@ def _action(
     live: LiveState,
 ) -> Iterator[str]:
     if action.kind in INNER and action.arn is None:
-        # A key is made for one channel; one that is born with its channel is as new as the channel.
+        # A key belongs to one channel, and a key created with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
             yield from (
                 f"{action.address}: to be created, and exists now ({key.arn})"
@@ -93,7 +90,7 @@ def _action(
         if action.address in by_address:
             yield f"{action.address}: to be created, and exists now ({by_address[action.address].arn})"
     elif parent_of(action.address).kind in live.not_read:
-        pass  # the spec has none of its kind any more, which is said already
+        pass  # the spec has no resource of its kind any more, which is reported already
     elif action.arn not in by_arn:
         yield f"{action.address}: {action.arn} no longer exists"
     else:
@@ -102,7 +99,7 @@ def _action(
         for name, value in step.parameters.items():
             if name in (KINDS[action.kind].identifier, "resourceArn") or not isinstance(value, str) or value in by_arn:
                 continue
-            # Only where its kind was read does the absence of an ARN mean something.
+            # An ARN is known to be absent only if its kind was read.
             if (kind := kind_of(value)) and kind.name not in live.not_read:
                 yield f"{action.address}: {value}, which it refers to, no longer exists"
 
@@ -124,7 +121,7 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
 
 
 def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
-    """Say which resources began to use something that the plan deletes."""
+    """Yield a line for each resource that has begun to use something that the plan deletes."""
     planned = {action.arn for action in saved.actions if REFERENCES.get(action.kind)}
     deleted = [
         (action, step.parameters[KINDS[action.kind].identifier])
@@ -148,9 +145,9 @@ def _say(value: Value) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The spec of one resource as it was last applied. ``arn`` is empty where it was not known; properties may hold ``Ref``s.
+    """The spec of one resource as it was last applied. ``arn`` is empty if it was unknown; properties may hold ``Ref``s.
 
-    ``ignore`` is what was not looked at then, so that nothing is known of it.
+    ``ignore`` are the fields that were ignored then, so that their applied values are unknown.
     """
 
     digest: str
@@ -163,9 +160,9 @@ class Applied:
 def changed_outside(
     action: Action, spec: DesiredResource, applied: Applied | None, arns: Mapping[Address, str]
 ) -> tuple[FieldChange, ...] | None:
-    """Return which of an action's changes were made outside since the last apply, or ``None`` where nobody can tell.
+    """Return which of an action's changes were made outside since the last apply, or ``None`` if that is unknown.
 
-    ``arns`` gives the live resource of each address, which is what a recorded reference meant.
+    ``arns`` has the live resource of each address, for recorded references.
     """
     live = action.observed
     if applied is None or live is None or live.tags.get(SPEC) != applied.digest:
@@ -184,5 +181,5 @@ def changed_outside(
 
 
 def _meet(path: str, other: str) -> bool:
-    """Whether one path is the other or lies inside it."""
+    """Return whether the paths are equal, or one is inside the other."""
     return path == other or path.startswith(other + "/") or other.startswith(path + "/")

@@ -1,11 +1,9 @@
-"""One decision in, its AWS calls out: which operations, with which parameters, one after another.
+"""One decision in, its AWS calls out: operations with parameters, in sequence; and how long calls take.
 
-What waits for steps of other actions is added by ``order``. Parameters hold a ``Ref`` where an ARN is not known yet.
-A call names what changes and what the service judges together with it; a default is said out loud, because a field left out stays as it is.
+Dependencies on steps of other actions are added by ``order``. Parameters hold a ``Ref`` if an ARN is not known yet.
+A call has what changes, and what the service validates together with it; a default is sent explicitly, because a field left out stays as it is.
 
-How long calls take at a given pace: what is said before the question, and shown while work runs.
-
-Operations have rates of their own and run beside one another, so the slowest of them, the narrow one, decides.
+Operations have separate rates and run concurrently, so the slowest operation determines the duration.
 """
 
 from __future__ import annotations
@@ -36,10 +34,10 @@ def steps_for(
     born: Address | None = None,
     unsettled: Mapping[str, LiveResource] | None = None,
 ) -> tuple[Step, ...]:
-    """Return the calls of one decision, each after the one before it; none when it is blocked.
+    """Return the calls of one decision, each after the one before it; empty if it is blocked.
 
-    ``first`` numbers the first step. ``born`` is the stream key that comes with a channel and that the spec speaks of.
-    ``unsettled`` are live resources, by ARN, that the service is still making: a call that names one waits for it.
+    ``first`` numbers the first step. ``born`` is the stream key of the spec that IVS creates together with a channel.
+    ``unsettled`` are live resources, by ARN, that the service is still creating: a call that refers to one waits for it.
     """
     if decision.blocked or treatment.blocked:
         return ()
@@ -120,7 +118,7 @@ def _tagging(decision: Decision, arn: Value) -> Iterator[Step]:
         and len(decision.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
         and any(change.absent_before for _, change in changed)
     ):
-        removed += (ATTEMPT,)  # gives its place to another; to remove what is not there is no error
+        removed += (ATTEMPT,)  # to be replaced by another; removing a tag that does not exist is no error
     if removed:
         yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": removed})
     if written:
@@ -155,7 +153,7 @@ def _create_parameters(decision: Decision) -> dict[str, Value]:
     if decision.desired is not None:
         if kind.unique:
             parameters[FIELDS[kind.name][kind.unique].spec_name] = decision.desired.public_key
-        # A rotated key waits to be handed over also where only this run knows a place for it.
+        # The tag for an unpublished value is also set if only this run has a sink.
         parameters["tags"] = (
             at_birth(decision.desired.tags, waiting=bool(decision.deliver))
             if kind.value_member
@@ -165,7 +163,7 @@ def _create_parameters(decision: Decision) -> dict[str, Value]:
 
 
 def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...]) -> dict[str, Value]:
-    """Return the fields that an update call has to send, each with its explicit value; nothing when only tags change."""
+    """Return the fields that an update call has to send, each with its explicit value; empty if only tags change."""
     changed = {change.field for change in changes if not change.path.startswith(_TAGS)}
     names = changed.union(*(FIELDS[kind.name][name].together for name in changed))
     names |= {other for name in names for other in FIELDS[kind.name][name].together_if_set if other in wanted}
@@ -177,7 +175,7 @@ def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[Fi
 
 
 def _whole(field: Field, value: Value) -> Value:
-    """Spell out an object whose canonical form leaves out members that the service may ask for once the object is given."""
+    """Return an object with the members that its canonical form leaves out and the service requires once the object is given."""
     if field.whole and isinstance(value, Mapping) and isinstance(field.default, Mapping) and value != field.off:
         return {**field.default, **value}
     return value
@@ -185,7 +183,7 @@ def _whole(field: Field, value: Value) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The narrow operation, how many of its calls are left, how many are made a second, and how long that takes."""
+    """The operation that determines the duration, how many of its calls are left, its rate per second, and how long that takes."""
 
     operation: str
     calls: int
@@ -216,12 +214,12 @@ def calls_of(plan: TargetPlan) -> Counter[Call]:
 
 
 def call_of(address: Address, operation: str) -> Call:
-    """Return an operation of the service that a resource belongs to."""
+    """Return an operation of a resource's service."""
     return KINDS[address.kind].service.client, operation
 
 
 def reads_of(desired: DesiredState) -> Counter[Call]:
-    """Return about how often each operation is called to read what the spec contains; what else is in the account comes on top."""
+    """Return about how often each operation is called to read the resources of the spec; others in the account come on top."""
     found: Counter[Call] = Counter()
     for name, count in Counter(address.kind for address in desired.resources).items():
         kind = KINDS[name]

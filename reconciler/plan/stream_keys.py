@@ -1,9 +1,9 @@
-"""What is due for a stream key of the spec, and which calls that takes.
+"""What is due for a stream key of the spec.
 
-Service facts: creating a channel creates a stream key with it, untagged; a channel has one key at most;
+Service facts: creating a channel creates a stream key with it, untagged; a channel has at most one key;
 deleting the channel deletes its key (service model, user guide).
-So a key is taken over rather than made, and its channel says which key is meant.
-A key that is this stack's and was made for another label than the spec's is made anew; one that is taken over is not, because its label counts from then on.
+So a key is adopted rather than created, and its channel identifies it.
+A key of this stack with another rotation label than the spec's is rotated; a key that is being adopted is not: its label counts from then on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DELIVERED = "/tags/" + escape(DELIVERED)
 
 
 def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -> Decision | None:
-    """Return a decision where the stream key differs from the spec."""
+    """Return a decision if the stream key differs from the spec."""
     channel = channel_of(resource)
     arn = bindings.get(channel)
     if isinstance(arn, str) and KindName.STREAM_KEY not in inputs.live.unreadable:
@@ -115,7 +115,7 @@ def _rotated(
     why: str,
     deliver: tuple[Sink, ...],
 ) -> Decision:
-    """Return the replacement of a key. A running broadcast goes on without its key; only a new one needs the new value."""
+    """Return the replacement of a key. An active stream continues without its key; only the next one needs the new value."""
     warning = f"new broadcasts need the new key; {where_to(deliver)}"
     return Decision(
         resource.address,
@@ -165,7 +165,7 @@ def _updated(
 
 
 def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
-    """Return the tags that differ. That a value waits is remembered until somebody names a place for it, or the key is made anew."""
+    """Return the tags that differ. The tag of an unpublished value stays until a sink is configured, or the key is rotated."""
     kept = resource.sink is None and waits(live) and resource.address not in inputs.rotate.addresses
     return tuple(
         change
@@ -179,7 +179,7 @@ def _and_handed_over(deliver: tuple[Sink, ...]) -> str:
 
 
 def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
-    """Name the keys whose value waits and which nobody has named a place for: an apply has nothing to do about them."""
+    """Yield a note for each key with an unpublished value and no sink: an apply cannot publish it."""
     for keys in inputs.owned.keys.values():
         for key in keys:
             if not waits(key) or key.tags.get(STACK) != inputs.desired.stack:
@@ -194,10 +194,10 @@ def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
 
 
 def meant(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
-    """Return the key of a channel and the stack it belongs to: ours before nobody's before another stack's.
+    """Return the key of a channel and the stack that owns it: ours first, then one without an owner, then another stack's.
 
-    A channel has one key at most, so that of several one is the key and the others were deleted a moment ago and are still shown:
-    the one with the spec's label was made after those with another, and one whose value waits after those whose value does not.
+    A channel has at most one key, so the others were deleted a moment ago and are still listed:
+    a key with the spec's label is newer than those with another, and one with an unpublished value is newer than those without.
     """
     stack, label = inputs.desired.stack, resource.tags.get(ROTATION)
 
