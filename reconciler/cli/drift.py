@@ -88,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
     ignores = tuple(map(Ignore.parse, args.ignore))
     days = _blame_days(args)
     scope = PlanOptions(only=tuple(args.only), exclude=tuple(args.exclude))
-    _must_be_whole(args)
+    _refuse_partial(args)
     project, targets = project_of(context)
     state = _state(args, context, project)
-    tally = RunMetrics()
+    metrics = RunMetrics()
     try:
         desired = load_desired_states(project, targets)
     except SpecError:
-        _measure(args, context, project, targets, (), tally)
+        _write_metrics(args, context, project, targets, (), metrics)
         raise
     missed: dict[str, AwsError] = {}
     failures: list[AwsError] = []
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             failures=failures,
             missed=missed,
-            open_target=tally.connect,
+            open_target=metrics.connect,
             every_kind=True,
         ) as surveys,
     ):
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
     if state is not None:
         _notify(project, targets, reports, missed, state, args.link or "")
-    _measure(args, context, project, targets, reports, tally)
+    _write_metrics(args, context, project, targets, reports, metrics)
     failures += [AwsError(f"{report.name}: {line}") for report in reports for line in report.unread]
     if failures:
         raise failures[0] if len(failures) == 1 else AwsError("\n".join(map(str, failures)))
@@ -138,12 +138,12 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
 
 
-def _must_be_whole(args: argparse.Namespace) -> None:
+def _refuse_partial(args: argparse.Namespace) -> None:
     """Refuse ``--only`` and ``--exclude`` with ``--notify`` or ``--prometheus``: what they leave out would be reported as resolved and in sync."""
-    whole = [flag for flag, given in (("--notify", args.notify), ("--prometheus", args.prometheus)) if given]
-    if whole and (args.only or args.exclude):
+    flags = [flag for flag, given in (("--notify", args.notify), ("--prometheus", args.prometheus)) if given]
+    if flags and (args.only or args.exclude):
         raise UsageError(
-            f"{' and '.join(whole)} cannot be combined with --only and --exclude: they report whole targets. Run drift twice"
+            f"{' and '.join(flags)} cannot be combined with --only and --exclude: they report whole targets. Run drift twice"
         )
 
 
@@ -212,29 +212,29 @@ def _notify(
     from reconciler.workflow.notifications import UnreadableTarget, notify, open_notification_file, reading_of
 
     found = {report.name: report for report in reports}
-    looks = [
+    readings = [
         reading_of(target, found[target.name])
         if target.name in found
         else UnreadableTarget(target, missed[target.name])
         for target in targets
     ]
     try:
-        with open_notification_file(state, project.stack) as memory:
-            tellings = notify(project.receivers, project.stack, looks, memory, environment=os.environ, link=link)
+        with open_notification_file(state, project.stack) as store:
+            deliveries = notify(project.receivers, project.stack, readings, store, environment=os.environ, link=link)
     except UsageError as error:
         sys.stderr.write(f"no notifications were sent: {sanitize_lines(str(error))}\n")
         return
-    for telling in tellings:
-        sys.stderr.write(f"{sanitize_lines(str(telling))}\n")
+    for delivery in deliveries:
+        sys.stderr.write(f"{sanitize_lines(str(delivery))}\n")
 
 
-def _measure(
+def _write_metrics(
     args: argparse.Namespace,
     context: Context,
     project: Project,
     targets: Sequence[Target],
     reports: Sequence[DriftReport],
-    tally: RunMetrics,
+    metrics: RunMetrics,
 ) -> None:
     """Write the metrics file; a target without a report has failed."""
     if not args.prometheus:
@@ -244,7 +244,7 @@ def _measure(
     found = {report.name: report for report in reports}
     write_metrics(
         context.directory / args.prometheus,
-        [tally.sample(project.stack, target.name, found.get(target.name)) for target in targets],
+        [metrics.sample(project.stack, target.name, found.get(target.name)) for target in targets],
     )
 
 

@@ -1,8 +1,8 @@
-"""Who did it: the findings of a drift report, held against what CloudTrail has of the calls that change resources. Pure.
+"""Attributes drift to calls that CloudTrail has recorded. Pure.
 
-What this program did itself is nobody's doing, and what it wrote afterwards covers what others wrote before.
-Of several calls on one field the last one counts: it made what is there now.
-A resource that is gone is known by the ARN that it had, where somebody remembers it or the call that made it is in the trail.
+Calls of ivs-reconciler are not blamed, and its last write of a field covers earlier calls of others.
+Of several calls on one field the last one counts: it made the present value.
+A deleted resource is found by its former ARN: from the record of the last apply, or from its create call in CloudTrail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST = 5
 
 
 def operations_for(report: DriftReport) -> tuple[str, ...]:
-    """Return the operations that can have made what was found, and that tell which resource is meant."""
+    """Return the operations that can have caused the findings or that identify a resource."""
     found: dict[str, None] = {}
     for finding in report.findings:
         if finding.is_drift:
@@ -30,10 +30,11 @@ def operations_for(report: DriftReport) -> tuple[str, ...]:
 
 
 def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> DriftReport:
-    """Return the report with a word on who did it for each finding that is drift. ``former`` are the ARNs that addresses had, where that is remembered."""
-    scene = _Scene(trail, stack, former, days)
+    """Return the report with the callers of each finding that is drift. ``former`` has the recorded ARNs of addresses."""
+    attribution = _Attribution(trail, stack, former, days)
     findings = tuple(
-        replace(finding, blame=scene.blame(finding)) if finding.is_drift else finding for finding in report.findings
+        replace(finding, blame=attribution.blame(finding)) if finding.is_drift else finding
+        for finding in report.findings
     )
     return replace(report, findings=findings)
 
@@ -59,8 +60,8 @@ def _operations(finding: Finding) -> Iterable[str]:
             yield TAG
 
 
-class _Scene:
-    """The trail of one target, by resource."""
+class _Attribution:
+    """The CloudTrail events of one target, by resource."""
 
     def __init__(self, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> None:
         self._trail = trail
@@ -76,13 +77,13 @@ class _Scene:
                         self._arns.setdefault(Address(kind.name, event.owner[1]), set()).add(arn)
 
     def blame(self, finding: Finding) -> Blame:
-        """Return who did one finding."""
+        """Return who caused one finding."""
         match finding.status:
             case DriftStatus.DRIFT:
                 events = self._about.get(finding.arn or "", [])
                 deeds, own = _changes(finding, events)
             case DriftStatus.MISSING:
-                arns = self._had(finding.address)
+                arns = self._former_arns(finding.address)
                 if not arns:
                     return self._unknown(finding)
                 deeds, own = _last(
@@ -95,12 +96,12 @@ class _Scene:
                 )
         return Blame(tuple(map(_deed, deeds)), self._remark(bool(deeds), own))
 
-    def _had(self, address: Address) -> set[str]:
-        # A channel that is deleted takes its key with it.
+    def _former_arns(self, address: Address) -> set[str]:
+        # Deleting a channel deletes its key.
         return self._arns.get(address, set()) | self._arns.get(parent_of(address), set())
 
     def _ends(self, event: Event, address: Address) -> bool:
-        """Whether a call takes a resource out of sight: it deletes it, or takes the tags by which it is known."""
+        """Return whether a call makes a resource disappear: it deletes it, or removes the tags that identify it."""
         if event.operation in (KINDS[address.kind].delete, KINDS[parent_of(address).kind].delete):
             return True
         return event.operation in _TAGGING and event.owner is None and bool((event.fields or frozenset()) & _OWN_TAGS)
@@ -126,7 +127,7 @@ class _Scene:
         )
 
     def _with_gaps(self, remark: str) -> str:
-        """Add what was not looked at."""
+        """Add what is missing from the events that were read."""
         parts = [remark] if remark else []
         if self._trail.why_not:
             parts.append(f"attribution is incomplete: {self._trail.why_not}")

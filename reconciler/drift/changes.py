@@ -1,9 +1,9 @@
-"""What somebody is to be told about a target: decided from what they were told last and what was found now. Pure.
+"""What to notify a receiver of: decided from its last notification and from what was found now. Pure.
 
-A state is what a reader knows: the findings that stand, each with a digest of what it says, and whether the target could be read.
-The same state is never told twice; a finding that changed is new, one that is gone was resolved.
-While a target cannot be read, nothing is concluded about its findings: they stand until somebody could look again.
-A first look that finds nothing wrong is no news.
+A state is what a receiver knows: the current findings, each with a digest of its content, and whether the target could be read.
+The same state is never sent twice; a finding that changed is new, one that is gone is resolved.
+While a target cannot be read, its findings stay as they are.
+A first reading without findings sends nothing.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _FORMAT = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class KnownFindings:
-    """What a reader was told last. ``told`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
+    """What a receiver was last notified of. ``told`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
 
     findings: Mapping[str, str] = field(default_factory=dict)
     unreadable: str = ""
     told: int = 0
 
     def to_json(self) -> dict[str, object]:
-        """Return the state to keep."""
+        """Return the state as JSON."""
         return {
             "formatVersion": _FORMAT,
             "told": self.told,
@@ -41,7 +41,7 @@ class KnownFindings:
 
     @classmethod
     def from_json(cls, content: object) -> KnownFindings:
-        """Read a kept state. Raises ``ValueError`` for what is none."""
+        """Read a state from JSON. Raises ``ValueError`` for anything else."""
         match content:
             case {
                 "formatVersion": str(version),
@@ -58,7 +58,7 @@ NOTHING = KnownFindings()
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One finding, short: ``name`` is unique in a target, ``topic`` its status, ``paths`` the fields that differ."""
+    """One finding in short: ``name`` is unique in a target, ``topic`` its status, ``paths`` the fields that differ."""
 
     name: str
     topic: Topic
@@ -70,10 +70,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A message: what is new, what was resolved (the names of findings), and how many still stand of each topic, the new ones included.
+    """A notification: what is new, what was resolved (the names of findings), and how many findings of each topic there are, the new ones included.
 
-    ``known`` is the state to keep once it was told. ``number`` counts the messages to this receiver about this target.
-    ``failure`` says why the target cannot be read; ``readable_again`` that it could not when it was told last.
+    ``known`` is the state to record once it was sent. ``number`` counts the messages to this receiver about this target.
+    ``failure`` says why the target cannot be read; ``readable_again`` that it could not at the last notification.
     """
 
     stack: str
@@ -93,7 +93,7 @@ class Notification:
         return self.known.told
 
     def id_for(self, receiver: str) -> str:
-        """Return the id of the message, which stays the same however often it is sent, so that a receiver can drop a second one."""
+        """Return the id of the message: the same at every attempt, so that a receiver can drop duplicates."""
         text = json.dumps([self.stack, self.target, receiver, self.known.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -101,7 +101,7 @@ class Notification:
 def news(
     stack: str, report: DriftReport, known: KnownFindings, topics: frozenset[Topic] = DEFAULT_TOPICS
 ) -> Notification | None:
-    """Return what to tell about a target that was read, or ``None`` where its state is the one that was told last."""
+    """Return the notification about a target that was read, or ``None`` if nothing changed since the last one."""
     items = {item.name: (item, digest) for item, digest in _items(report) if item.topic in topics}
     findings = {name: digest for name, (_, digest) in items.items()}
     before = _about(known, topics)
@@ -128,7 +128,7 @@ def failure_news(
     known: KnownFindings,
     topics: frozenset[Topic] = DEFAULT_TOPICS,
 ) -> Notification | None:
-    """Return what to tell about a target that could not be read, or ``None`` where that was told. AWS's code is what counts: its texts hold request ids."""
+    """Return the notification about a target that could not be read, or ``None`` if it was sent already. Errors are compared by AWS's code, since their texts contain request ids."""
     code = failure.code or type(failure).__name__
     if Topic.UNREADABLE not in topics or known.unreadable == code:
         return None
@@ -140,7 +140,7 @@ def failure_news(
 
 
 def _about(known: KnownFindings, topics: frozenset[Topic]) -> dict[str, str]:
-    """Return what is known of these topics: one that nobody wants to hear of any more was not resolved."""
+    """Return the recorded findings of these topics. A topic that is no longer configured is not reported as resolved."""
     return {name: digest for name, digest in known.findings.items() if _topic(name) in topics}
 
 
@@ -179,7 +179,7 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
 
 
 def _digest(finding: Finding) -> str:
-    """Return a digest of what a finding says. Of a missing resource only that it is: its explanation depends on what the reader remembers."""
+    """Return a digest of a finding's content. A missing resource has a constant one: its explanation depends on the records at hand."""
     if finding.status is DriftStatus.MISSING:
         return finding.status.value
     content = [finding.status.value, finding.arn, [_change(change) for change in finding.changes]]

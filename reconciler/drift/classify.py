@@ -1,11 +1,11 @@
-"""What changed behind our back, and what merely waits to be applied.
+"""Tells drift from pending changes.
 
-The spec tag of a live resource records the spec it was last applied from.
-While it equals the digest of the spec at hand, a difference was made outside: that is drift.
-When it does not, the spec has changed since, and whatever differs is pending, unless somebody remembers what was applied and so can tell the two apart (``applied``).
-A resource that is not there at all left no record of its own.
-Where somebody remembers what was applied, that settles it: what was there is missing, what never was is pending.
-Otherwise it counts as drift unless the stack has nothing in the target yet, because a deleted channel must never look calm.
+The spec tag of a live resource is the digest of the spec it was last applied from.
+While it equals the digest of the present spec, a difference was made outside: that is drift.
+Otherwise the spec has changed since, and differences are pending, unless a record of the last apply tells the two apart.
+A resource that does not exist has no tag.
+With a record of the last apply, it is missing if it is in the record, and pending if not.
+Without one it is missing, so that a deleted channel is never hidden, unless the stack has nothing in the target yet.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def classify(
     applied: frozenset[Address] | None = None,
     records: Mapping[Address, Applied] = _UNKNOWN,
 ) -> DriftReport:
-    """Sort what a plan found into drift and pending changes. Blocked actions count: whether a difference may be mended is another question.
+    """Sort the actions of a plan into drift and pending changes. Blocked actions count: whether a difference may be corrected is another question.
 
-    ``applied`` are the addresses that stood after the last apply, where that is remembered, and ``records`` what they were applied as.
+    ``applied`` are the addresses recorded at the last apply, if there is a record, and ``records`` their applied specs.
     """
-    scene = _Scene(plan, desired, live, applied, records)
+    state = _Classification(plan, desired, live, applied, records)
     findings: list[Finding] = []
     for action in filter(None, (_known(action, live) for action in plan.actions)):
-        found = _findings(action, scene)
+        found = _findings(action, state)
         findings += found
-        scene.note(action, found[-1].status)
+        state.note(action, found[-1].status)
     findings += [
         Finding(
             orphan.address,
@@ -54,12 +54,12 @@ def classify(
         )
         for orphan in plan.orphans
     ]
-    known = {finding.arn for finding in findings if finding.status is DriftStatus.DUPLICATE}
+    reported = {finding.arn for finding in findings if finding.status is DriftStatus.DUPLICATE}
     findings += [
         Finding(duplicate.address, DriftStatus.DUPLICATE, f"has the same address as {duplicate.kept}", arn)
         for duplicate in plan.duplicates
         for arn in duplicate.others
-        if arn not in known and duplicate.address in desired.resources
+        if arn not in reported and duplicate.address in desired.resources
     ]
     unread = tuple(unread_of(desired.resources, live))
     report = DriftReport(
@@ -67,7 +67,7 @@ def classify(
         account_id=plan.account_id,
         region=plan.region,
         findings=(),
-        unmanaged=tuple(foreign_in(live, desired.stack)),
+        unmanaged=tuple(unmanaged_in(live, desired.stack)),
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
         drifted=False,
@@ -83,7 +83,7 @@ def classify(
 
 
 def _known(action: Action, live: LiveState) -> Action | None:
-    """Return the action without what is only there because something could not be read, or ``None`` where nothing else is left of it."""
+    """Return the action without changes that are only due to unreadable resources, or ``None`` if nothing is left."""
     if not live.unreadable:
         return action
     if action.verb is Verb.CREATE and (
@@ -99,15 +99,15 @@ def _known(action: Action, live: LiveState) -> Action | None:
 
 
 def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
-    """Say of which kinds some addresses of the spec could not be read, a line a kind."""
+    """Yield a line for each kind of these addresses that could not be read."""
     counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
             yield f"no result for {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} in the spec, which could not be read: {why}"
 
 
-def foreign_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
-    """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys go with their channels and are not listed."""
+def unmanaged_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
+    """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys belong to their channels and are not listed."""
     for kind in LISTED:
         for resource in sorted(live.of(kind), key=_arn):
             owner = resource.tags.get(STACK, "")
@@ -115,10 +115,10 @@ def foreign_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
                 yield UnmanagedResource(kind, resource.arn, resource.name, owner)
 
 
-class _Scene:
-    """What one classification knows, and what it has found so far of the resources that others refer to.
+class _Classification:
+    """The inputs of one classification, and what it has found so far about resources that others refer to.
 
-    ``made`` gives the addresses that will have another ARN than now, each with the one that it has or had, where that is known.
+    ``made`` has the addresses that will get another ARN, each with the present or former one if it is known.
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class _Scene:
         self.new: set[Address] = set()
 
     def is_new(self, action: Action) -> bool:
-        """Whether the resource was never applied."""
+        """Return whether the resource was never applied."""
         return self.fresh if self.applied is None else action.address not in self.applied
 
     def note(self, action: Action, status: DriftStatus) -> None:
-        """Remember what an action does to those who refer to its resource."""
+        """Record what an action means for resources that refer to this one."""
         if action.verb is Verb.REPLACE:
             self.made[action.address] = action.arn or ""
         elif action.verb is Verb.CREATE and status is DriftStatus.PENDING:
@@ -157,7 +157,7 @@ class _Scene:
             self.made[action.address] = self.records[action.address].arn if action.address in self.records else ""
 
     def follows(self, change: FieldChange) -> bool:
-        """Whether a reference differs only because what it refers to is made, or made anew."""
+        """Return whether a reference differs only because the resource it refers to is created or recreated."""
         if not isinstance(change.before, str):
             return isinstance(change.after, Ref) and change.after.address in self.new
         if not isinstance(change.after, Ref):
@@ -167,14 +167,14 @@ class _Scene:
             return True
         if address not in self.made:
             return False
-        # Where the former ARN is not known, one that is nobody's here is taken for it.
+        # If the former ARN is unknown, any ARN that is not ours here is accepted.
         return change.before == self.made[address] if self.made[address] else change.before not in self.owned
 
 
-def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
-    """Return what an action says; two findings where one resource was changed outside and by the spec, what is pending last."""
+def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
+    """Return the findings of an action: two if one resource was changed outside and in the spec, the pending one last."""
     match action.verb:
-        case Verb.CREATE | Verb.ADOPT if scene.is_new(action) and (
+        case Verb.CREATE | Verb.ADOPT if state.is_new(action) and (
             action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL
         ):
             return (
@@ -188,7 +188,7 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
             )
         case Verb.CREATE:
             gone = "deleted outside ivs-reconciler since the last apply"
-            explanation = gone if scene.applied is not None else "deleted outside ivs-reconciler, or never applied"
+            explanation = gone if state.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
             return (Finding(action.address, DriftStatus.MISSING, explanation, None, action.changes),)
@@ -209,17 +209,17 @@ def _findings(action: Action, scene: _Scene) -> tuple[Finding, ...]:
         case Verb.UPDATE if action.reason in (Reason.DELIVERY_DUE, Reason.RETIRING):
             return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
         case Verb.UPDATE | Verb.REPLACE:
-            return _difference(action, scene)
+            return _difference(action, state)
 
 
-def _difference(action: Action, scene: _Scene) -> tuple[Finding, ...]:
-    spec = scene.desired.resources[action.address]
+def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
+    spec = state.desired.resources[action.address]
     recorded = action.observed.tags.get(SPEC) if action.observed else None
-    # What follows a replacement is not changed by anybody: it waits with what it follows.
-    following = [change for change in action.changes if scene.follows(change)]
+    # What follows a replacement was changed by nobody: it is pending with the replacement.
+    following = [change for change in action.changes if state.follows(change)]
     own = [change for change in action.changes if change not in following]
     if recorded is not None and recorded != spec.digest:
-        outside = changed_outside(action, spec, scene.records.get(action.address), scene.arns)
+        outside = changed_outside(action, spec, state.records.get(action.address), state.arns)
         if outside is None:
             explanation = "the spec changed since the last apply; unknown whether it was also modified outside"
             return (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, action.changes),)

@@ -1,10 +1,7 @@
-"""What a comparison of live state with the spec found: values only. ``drift`` finds them, views show them.
+"""The result of comparing live state with the spec: values only. ``classify`` makes them, views show them. Pure.
 
-The fields that are at the service's default and that the spec does not name: what a report folds into a count, one by one. Pure.
-
-Differences that whoever runs ``drift`` asks not to be told of, for this run alone. They are taken out of the findings and counted.
-
-What shall never be looked at belongs into the spec (``ignoreChanges``) or the project file (``ignoreTags``), where plans and applies heed it too.
+Also the fields with AWS defaults that a report folds into a count, and ``--ignore``, which removes differences from one run's report and counts
+them. To ignore a difference in plans and applies too, use ``ignoreChanges`` in the spec or ``ignoreTags`` in the project file.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from reconciler.plan.plan import TargetPlan
 
 
 class DriftStatus(StrEnum):
-    """How a resource stands to the spec."""
+    """How a resource differs from the spec or the last apply."""
 
     DRIFT = "drift"
     PENDING = "pending"
@@ -36,9 +33,9 @@ class DriftStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttributedCall:
-    """One call that changed a resource, as CloudTrail has it. Values of its parameters are not kept: they may hold secrets.
+    """One call that changed a resource, from CloudTrail. Parameter values are not kept: they may contain secrets.
 
-    ``who`` is the principal, ``at`` an instant in ISO 8601, ``source`` what the call was made with, ``call`` the operation, ``event`` CloudTrail's id of it.
+    ``who`` is the principal, ``at`` the time in ISO 8601, ``source`` the client, ``call`` the operation, ``event`` the id of the CloudTrail event.
     """
 
     who: str
@@ -50,7 +47,7 @@ class AttributedCall:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Who did it, newest first. ``remark`` says why nobody is named, or what else is to be known."""
+    """The calls that caused a finding, newest first. ``remark`` says why there are none, or what is incomplete."""
 
     deeds: tuple[AttributedCall, ...] = ()
     remark: str = ""
@@ -58,10 +55,10 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One resource that is not as the spec says; ``changes`` go from what is live to what the spec says.
+    """One resource that is out of sync; ``changes`` go from the live value to the one of the spec.
 
-    ``wanted`` says that nobody did it: a replacement left it behind on its way.
-    ``blame`` is there where somebody asked who did it.
+    ``wanted`` means that it is expected: an interrupted replacement left it behind.
+    ``blame`` is set with ``--blame``.
     """
 
     address: Address
@@ -74,7 +71,7 @@ class Finding:
 
     @property
     def is_drift(self) -> bool:
-        """Whether somebody did it who should not have; a duplicate that a replacement left behind on its way is nobody's doing."""
+        """Return whether it is drift; a duplicate left behind by a replacement is not."""
         return self.status in (DriftStatus.DRIFT, DriftStatus.MISSING) or (
             self.status is DriftStatus.DUPLICATE and not self.wanted
         )
@@ -82,7 +79,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Differences of one resource that the caller asked to ignore, and what they would have counted as."""
+    """Differences of one resource that the caller asked to ignore, and their standing."""
 
     address: Address
     status: DriftStatus
@@ -92,7 +89,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class AtDefault:
-    """The fields of one resource that are at the service's default and that the spec does not name."""
+    """The fields of one resource that the spec does not set and that have the AWS default."""
 
     address: Address
     fields: Mapping[str, Value]
@@ -100,7 +97,7 @@ class AtDefault:
 
 @dataclass(frozen=True, slots=True)
 class UnmanagedResource:
-    """A live resource that is not this stack's; ``owner`` is the stack that its tag names, or empty."""
+    """A live resource that is not this stack's; ``owner`` is the stack in its tag, or empty."""
 
     kind: KindName
     arn: str
@@ -110,13 +107,12 @@ class UnmanagedResource:
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """What a comparison found in one target.
+    """The findings of one target.
 
-    ``drifted`` says that something changed outside, ``pending`` that merged changes wait to be applied; both may hold.
-    ``unread`` says, a line a kind, what the spec has and the caller may not read: nothing is said about such resources.
-    ``addresses`` are all that the spec has; ``defaults`` counts the fields that are at the service's default and that the spec does not name;
-    ``default_fields`` names them where somebody asked.
-    ``only`` and ``exclude`` are globs of addresses that the caller looked at, or left out: nothing is said about the rest.
+    ``drifted`` means that there is drift, ``pending`` that there are pending changes; both may be true.
+    ``unread`` has a line for each kind of the spec that could not be read: the report says nothing about such resources.
+    ``addresses`` are all of the spec; ``defaults`` counts the unset fields with AWS defaults; ``default_fields`` lists them if requested.
+    ``only`` and ``exclude`` are the globs that limit the report.
     """
 
     name: str
@@ -140,7 +136,7 @@ class DriftReport:
 
     @property
     def is_partial(self) -> bool:
-        """Whether something was not looked at, because it could not be read or was not asked for."""
+        """Return whether the report is incomplete, because something could not be read or was not selected."""
         return bool(self.unread or self.only or self.exclude)
 
     @property
@@ -149,7 +145,7 @@ class DriftReport:
         return sum(len(one.changes) for one in self.ignored)
 
     def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
-        """Return the report with other findings, and what was ignored for them. Deletes that are due stay due."""
+        """Return the report with other findings, and the ignored ones. Due deletes stay pending."""
         return replace(
             self,
             findings=findings,
@@ -167,7 +163,7 @@ class DriftReport:
 
 
 def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[AtDefault, ...]:
-    """Return the resources that have such fields, by address; as many fields as the plan counted."""
+    """Return the resources with unset fields, by address; as many fields as the plan counted."""
     others = {arn for duplicate in plan.duplicates for arn in duplicate.others}
     found = []
     for kind, group in live.resources.items():
@@ -195,7 +191,7 @@ _RECORD = f"/tags/{SPEC}"
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """One wish: the addresses like ``glob``, and the field at ``path`` or inside it."""
+    """One rule of ``--ignore``: the addresses that match ``glob``, and the field at ``path`` or inside it."""
 
     glob: str
     path: str
@@ -213,8 +209,8 @@ class Ignore:
             )
         return cls(glob, path)
 
-    def takes(self, address: Address, change: FieldChange) -> bool:
-        """Whether this wish is about a difference. Our own tags are meant only by their full path."""
+    def matches(self, address: Address, change: FieldChange) -> bool:
+        """Return whether the rule matches a difference. Our own tags match only by their full path."""
         if not fnmatchcase(str(address), self.glob):
             return False
         return change.path == self.path or (
@@ -223,28 +219,28 @@ class Ignore:
 
 
 def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftReport, frozenset[Ignore]]:
-    """Return the report without what is to be ignored, and the wishes that met a difference."""
+    """Return the report without ignored differences, and the rules that matched one."""
     if not ignores:
         return report, frozenset()
     kept: list[Finding] = []
     ignored: list[Ignored] = []
-    met: set[Ignore] = set()
+    matched: set[Ignore] = set()
     for finding in report.findings:
         if finding.status not in (DriftStatus.DRIFT, DriftStatus.PENDING) or finding.arn is None:
             kept.append(finding)
             continue
-        takers = {
-            change.path: [ignore for ignore in ignores if ignore.takes(finding.address, change)]
+        rules = {
+            change.path: [ignore for ignore in ignores if ignore.matches(finding.address, change)]
             for change in finding.changes
         }
-        out = tuple(change for change in finding.changes if takers[change.path])
+        out = tuple(change for change in finding.changes if rules[change.path])
         if not out:
             kept.append(finding)
             continue
-        met.update(ignore for found in takers.values() for ignore in found)
+        matched.update(ignore for found in rules.values() for ignore in found)
         ignored.append(Ignored(finding.address, finding.status, finding.arn, out))
-        rest = tuple(change for change in finding.changes if not takers[change.path])
-        # The record of the spec differs because the field does; by itself it is nothing to be told of.
+        rest = tuple(change for change in finding.changes if not rules[change.path])
+        # The digest tag differs because the field does, and is no finding by itself.
         if any(change.path != _RECORD for change in rest):
             kept.append(replace(finding, changes=rest))
-    return report.with_findings(tuple(kept), tuple(ignored)), frozenset(met)
+    return report.with_findings(tuple(kept), tuple(ignored)), frozenset(matched)

@@ -1,6 +1,6 @@
-"""A part of a drift report: what ``--only`` and ``--exclude`` let in. Pure.
+"""``--only`` and ``--exclude`` for a drift report. Pure.
 
-The comparison is of the whole target, because what one resource waits for may be outside of the part; only what is told of it is narrowed.
+The whole target is compared, because a selected resource may depend on others; only the report is limited.
 Unmanaged resources have no address, so ``--only`` leaves them out.
 """
 
@@ -16,7 +16,7 @@ from reconciler.plan.selection import wanted
 
 
 def narrowed(report: DriftReport, plan: TargetPlan, live: LiveState, stack: str, scope: PlanOptions) -> DriftReport:
-    """Return the part of a report that the scope lets in; ``report`` has its default fields, which the count of the part is made from."""
+    """Return the selected part of a report, which must have ``default_fields``: their number is counted from them."""
     findings = tuple(finding for finding in report.findings if wanted(scope, finding.address))
     addresses = tuple(address for address in report.addresses if wanted(scope, address))
     fields = tuple(one for one in report.default_fields if wanted(scope, one.address))

@@ -50,7 +50,7 @@ from reconciler.plan.replacement import held_material, treatments
 from reconciler.plan.selection import Selection, select, wanted
 from reconciler.plan.steps import steps_for
 
-_NOBODY: Mapping[Address, str] = MappingProxyType({})
+_NO_CONSENTS: Mapping[Address, str] = MappingProxyType({})
 
 
 def build_plan(
@@ -59,7 +59,7 @@ def build_plan(
     options: PlanOptions,
     *,
     target_name: str,
-    adopt: Mapping[Address, str] = _NOBODY,
+    adopt: Mapping[Address, str] = _NO_CONSENTS,
     limits: Mapping[KindName, int] = DEFAULTS,
     rotate: Rotate = NOTHING,
     now: datetime = BEGINNING,
@@ -174,15 +174,15 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         )
     if resource.ignore:
         wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
-    untold = _untold(inputs, live, wanted, bindings) if inputs.live.unreadable else {}
-    if untold:
-        wanted = {**wanted, **untold}
+    unknown = _not_comparable(inputs, live, wanted, bindings) if inputs.live.unreadable else {}
+    if unknown:
+        wanted = {**wanted, **unknown}
     if wanted == live.properties and live.tags == resource.tags and not has_failed(live):
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
     tags = tag_changes(live, resource, inputs.desired.ignore_tags)
-    if untold:
+    if unknown:
         # The tag of the applied spec would claim more than is known.
         tags = tuple(change for change in tags if change.path not in RECORDS)
     if has_failed(live):
@@ -212,9 +212,9 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         changes=(*fields, *tags),
         blocked=_missing(resource.address.kind, wanted, bindings),
         warnings=(
-            f"{', '.join(untold)} cannot be compared: the resource it refers to could not be read; it is not changed",
+            f"{', '.join(unknown)} cannot be compared: the resource it refers to could not be read; it is not changed",
         )
-        if untold
+        if unknown
         else (),
     )
 
@@ -336,7 +336,7 @@ def _resolved(properties: Mapping[str, Value], bindings: Bindings) -> Mapping[st
     return {**properties, **known} if known else properties
 
 
-def _untold(
+def _not_comparable(
     inputs: PlanInputs, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
 ) -> dict[str, Value]:
     """Return the live values of references that cannot be compared, because the resource they refer to could not be read."""

@@ -184,19 +184,19 @@ def waits(live: LiveResource) -> bool:
     return live.tags.get(DELIVERED) == WAITING
 
 
-def at_birth(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
+def tags_at_creation(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
     """Return the tags for the create call of a key that is to have these tags in the end."""
     born = {key: value for key, value in tags.items() if key != DELIVERED}
     return {**born, DELIVERED: WAITING} if waiting else born
 
 
-def handing_over(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+def publishing_steps(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the steps that publish a key's value."""
     for sink in deliver:
         yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
 
 
-def noted(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+def recording_steps(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the step that records where a key's value was published. A file is not recorded: only the caller keeps it."""
     lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
     if lasting:

@@ -51,7 +51,10 @@ def check(
     refusals = (
         []
         if allow.allow_missing
-        else [f"{found}. Check the caller's permissions, or pass --allow-missing" for found in gone(plan, expected)]
+        else [
+            f"{found}. Check the caller's permissions, or pass --allow-missing"
+            for found in missing_from_lists(plan, expected)
+        ]
     )
     total = sum(plan.managed.values())
     if plan.desired_count == 0 and total and not allow.empty:
@@ -79,7 +82,7 @@ def check(
     return (*refusals, *quota_refusals(plan.quotas))
 
 
-def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
+def missing_from_lists(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     """Return a sentence for each kind of which AWS lists none, or few, of the resources recorded at the last apply and still in the spec.
 
     A list can be empty and succeed after a permission was narrowed; resources missing from it would be created a second time.
@@ -91,19 +94,19 @@ def gone(plan: TargetPlan, expected: Collection[Address]) -> list[str]:
     } & set(expected)
     for kind in LISTED.values():
         absent = sum(address.kind is kind.name for address in missing)
-        stood = sum(address.kind is kind.name for address in expected)
-        if not absent or stood < _FEW:
+        recorded = sum(address.kind is kind.name for address in expected)
+        if not absent or recorded < _FEW:
             continue
-        if not plan.managed.get(kind.name) or (stood >= _MANY and absent * 2 > stood):
+        if not plan.managed.get(kind.name) or (recorded >= _MANY and absent * 2 > recorded):
             listed = plan.managed.get(kind.name, 0)
-            known = _count(stood, kind.title, kind.titles)
+            known = _count(recorded, kind.title, kind.titles)
             said.append(
                 f"AWS lists {listed:,} of the {known} recorded at the last apply, so {absent:,} would be recreated"
             )
     return said
 
 
-def must_ask(actions: Iterable[Action]) -> bool:
+def needs_applied_quotas(actions: Iterable[Action]) -> bool:
     """Return whether the applied quotas have to be read: something is created whose quota AWS may have changed."""
     return any(QUOTAS[kind].adjustable for kind in _kinds_made(actions))
 
@@ -224,8 +227,8 @@ def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[Ki
         if kind in present:
             present[kind] += 1
             peak[kind] = max(peak[kind], present[kind])
-        elif (gone := _TAKES.get(step.operation)) in present:
-            present[gone] -= 1
+        elif (freed := _TAKES.get(step.operation)) in present:
+            present[freed] -= 1
     return {kind: (peak[kind], present[kind]) for kind in counts}
 
 

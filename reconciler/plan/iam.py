@@ -33,25 +33,21 @@ At = tuple[str, str, Sink]
 """A region, an account and a sink there."""
 
 
-def handing_over_to(found: Sequence[At]) -> Iterator[dict[str, object]]:
+def sink_statements(found: Sequence[At]) -> Iterator[dict[str, object]]:
     """Yield the statements that writing to these sinks needs."""
     secrets = [at for at in found if at[2].store is Store.SECRETS_MANAGER]
     if secrets:
         named = _by_name((place, name) for place, name in map(_secret, secrets))
-        yield _permissions_of_sinks_allow("WriteSecrets", ["secretsmanager:PutSecretValue"], named)
+        yield _allow("WriteSecrets", ["secretsmanager:PutSecretValue"], named)
         made = [at for at in secrets if not at[2].name.startswith("arn:")]
         if made:
-            yield _permissions_of_sinks_allow(
-                "MakeSecrets", ["secretsmanager:CreateSecret"], _by_name(map(_secret, made))
-            )
+            yield _allow("CreateSecrets", ["secretsmanager:CreateSecret"], _by_name(map(_secret, made)))
     parameters = [at for at in found if at[2].store is Store.PARAMETER_STORE]
     if parameters:
-        yield _permissions_of_sinks_allow(
-            "WriteParameters", ["ssm:PutParameter"], _by_name(map(_parameter, parameters))
-        )
+        yield _allow("WriteParameters", ["ssm:PutParameter"], _by_name(map(_parameter, parameters)))
     keys = sorted({arn for at in found if (arn := _key(at))})
     if keys:
-        yield _permissions_of_sinks_allow("EncryptValues", ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], keys)
+        yield _allow("EncryptValues", ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], keys)
 
 
 def _secret(at: At) -> tuple[str, str]:
@@ -83,11 +79,11 @@ def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
     return sorted(
         place + name
         for place, names in places.items()
-        for name in (names if len(names) <= _MOST_NAMES else [_beginning(names) + "*"])
+        for name in (names if len(names) <= _MOST_NAMES else [_common_prefix(names) + "*"])
     )
 
 
-def _beginning(names: set[str]) -> str:
+def _common_prefix(names: set[str]) -> str:
     """Return the common prefix."""
     first, last = min(names), max(names)
     same = next(
@@ -95,10 +91,6 @@ def _beginning(names: set[str]) -> str:
         min(len(first), len(last)),
     )
     return first[:same]
-
-
-def _permissions_of_sinks_allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, object]:
-    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
 
 
 MOST_CHARACTERS = 6_144
@@ -131,14 +123,14 @@ class PolicyTarget:
 
 def plan_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
     """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM allows."""
-    return _policy(_looking(places, wishes))
+    return _policy(_reading(places, wishes))
 
 
 def apply_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
     """Return what ``apply`` needs, including what ``plan`` needs. Raises ``UsageError`` for a policy larger than IAM allows."""
     changing = _changing(places, wishes)
     regions = sorted({place.target.region for place in places})
-    return _policy((*_looking(places, wishes), *(_only_in(regions, statement) for statement in changing)))
+    return _policy((*_reading(places, wishes), *(_only_in(regions, statement) for statement in changing)))
 
 
 def _policy(statements: Iterable[Statement]) -> Policy:
@@ -167,7 +159,7 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
     }
 
 
-def _looking(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
+def _reading(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
     needed = [kinds_to_read(place.desired, PlanOptions(prune=wishes.prune or place.target.prune)) for place in places]
     kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
@@ -176,9 +168,9 @@ def _looking(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[
         reads += [f"{IVS.prefix}:{operation}" for operation in ("ListStreams", "ListStreamSessions")]
     if _has(places, STREAM_KEY.name):
         reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
-    yield _allow("Look", reads, "*", regions)
+    yield _allow("Read", reads, "*", regions)
     others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if wishes.blame else [])]
-    yield {"Sid": "LookAround", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
+    yield {"Sid": "ReadAccount", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
 
 def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
@@ -202,28 +194,28 @@ def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator
     rows: list[tuple[str, Sequence[str], Sequence[Kind] | None, Mapping[str, object] | None]] = [
         ("Create", _actions(kinds, lambda kind: (kind.create,)), made, owning),
         # A new resource, and the key created with a channel, have no owner tag yet; one of another stack cannot be adopted.
-        ("TagWhatIsNew", _actions(kinds, lambda _: (TAG,)), made, {**owning, "Null": {_OWNED: "true"}}),
+        ("TagOnCreate", _actions(kinds, lambda _: (TAG,)), made, {**owning, "Null": {_OWNED: "true"}}),
         ("Update", _actions(named, lambda kind: (kind.update,)), named, owned),
-        ("UpdateWhatNamesNoResource", _actions(unnamed, lambda kind: (kind.update,)), None, regions),
+        ("UpdateWithoutResource", _actions(unnamed, lambda kind: (kind.update,)), None, regions),
         ("Tag", _actions(touched, lambda _: (TAG, UNTAG)), touched, owned),
         ("Delete", _actions(deleted, lambda kind: (kind.delete,)), deleted, owned),
         # Deleting a channel deletes its key, tagged or not.
         (
-            "DeleteTheKeyOfAChannel",
+            "DeleteStreamKeysOfChannels",
             _actions([CHANNEL] if CHANNEL in going else [], lambda kind: (kind.delete,)),
             [STREAM_KEY],
             None,
         ),
-        ("Wait", _actions(awaited, lambda kind: (kind.get,)), awaited, None),
-        ("ReplaceKeys", _actions(replaced, lambda kind: (kind.delete,)), [STREAM_KEY], None),
-        ("StopBroadcasts", ending if stopped else [], stopped, None),
+        ("WaitForState", _actions(awaited, lambda kind: (kind.get,)), awaited, None),
+        ("RotateStreamKeys", _actions(replaced, lambda kind: (kind.delete,)), [STREAM_KEY], None),
+        ("StopStreams", ending if stopped else [], stopped, None),
     ]
     for sid, operations, resources, condition in rows:
         if operations:
             arns = "*" if resources is None else [arn for kind in resources for arn in _arns(places, kind.name)]
             yield _allow(sid, operations, arns, condition)
     yield from _recording(places, kinds)
-    yield from _handing_over(places)
+    yield from _publishing(places)
     yield from _locks(places)
 
 
@@ -246,7 +238,7 @@ def _recording(places: Sequence[PolicyTarget], kinds: Sequence[object]) -> Itera
     }
 
 
-def _handing_over(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
+def _publishing(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     """Yield the statements for publishing values of stream keys. A key created with its channel has no tag until its value is published."""
     sinks = [
         (place.target.region, place.target.account_id or "*", resource.sink)
@@ -256,8 +248,8 @@ def _handing_over(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     found = [(region, account, sink) for region, account, sink in sinks if sink is not None]
     if found:
         reads = _actions([STREAM_KEY], lambda kind: (kind.get,))
-        yield _allow("ReadValuesToHandThemOver", reads, _arns(places, STREAM_KEY.name))
-        yield from handing_over_to(found)
+        yield _allow("ReadStreamKeyValues", reads, _arns(places, STREAM_KEY.name))
+        yield from sink_statements(found)
 
 
 def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
@@ -267,7 +259,7 @@ def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     objects = sorted({f"arn:aws:s3:::{lock.bucket}/{lock.key}" for lock in locks})
     yield {"Sid": "Lock", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": objects}
     yield {
-        "Sid": "SeeThatALockIsNotThere",
+        "Sid": "ListLockBuckets",
         "Effect": "Allow",
         "Action": ["s3:ListBucket"],
         "Resource": sorted({f"arn:aws:s3:::{lock.bucket}" for lock in locks}),

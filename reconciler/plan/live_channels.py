@@ -20,7 +20,7 @@ from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import at_birth, handing_over, noted
+from reconciler.plan.decision import publishing_steps, recording_steps, tags_at_creation
 from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
 
@@ -198,7 +198,7 @@ def _blocked(action: Action, stream: Stream, broadcasts: Broadcasts, rules: Live
     address = _address(action)
     if str(address) not in rules.stop:
         return None if rules.on_live is OnLive.WAIT else Blocked("live", f"{stream}; {_advice(address, rules)}")
-    obstacle = _obstacle(action, rules) or _keys_in_the_way(action, stream.channel_arn, broadcasts)
+    obstacle = _obstacle(action, rules) or _key_obstacle(action, stream.channel_arn, broadcasts)
     return Blocked(obstacle.code, f"{stream}; {obstacle.message}") if obstacle else None
 
 
@@ -223,7 +223,7 @@ def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
     return None
 
 
-def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked | None:
+def _key_obstacle(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked | None:
     """Return why the stream is not ended although the caller asked for it: its stream key cannot be read, or is owned by another stack."""
     if arn in broadcasts.hidden:
         return Blocked(
@@ -231,12 +231,12 @@ def _keys_in_the_way(action: Action, arn: str, broadcasts: Broadcasts) -> Blocke
         )
     keys = broadcasts.keys.get(arn, ())
     ours = action.observed.tags.get(STACK) if action.observed else None
-    strange = next((key for key in keys if key.tags.get(STACK, ours) != ours), None)
-    if strange is None:
+    others_key = next((key for key in keys if key.tags.get(STACK, ours) != ours), None)
+    if others_key is None:
         return None
     return Blocked(
         "unmanaged",
-        f"its stream key {strange.arn} is owned by stack {strange.tags[STACK]} and is not deleted to end a broadcast",
+        f"its stream key {others_key.arn} is owned by stack {others_key.tags[STACK]} and is not deleted to end a broadcast",
     )
 
 
@@ -369,10 +369,10 @@ def _restored(
 ) -> tuple[Step, ...]:
     """Return the steps that give a channel a stream key again, and publish its value."""
     deliver = (sinks[address],) if address in sinks else ()
-    parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(at_birth(tags, waiting=bool(deliver)))}
+    parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(tags_at_creation(tags, waiting=bool(deliver)))}
     create = Step("", STREAM_KEY.create, parameters, binds={str(address): STREAM_KEY.arn_path})
     steps: list[Step] = []
-    for step in (create, *handing_over(STREAM_KEY, deliver, Ref(address)), *noted(deliver, Ref(address))):
+    for step in (create, *publishing_steps(STREAM_KEY, deliver, Ref(address)), *recording_steps(deliver, Ref(address))):
         steps.append(replace(step, id=next(numbers), after=(steps[-1].id if steps else needed,)))
     return tuple(steps)
 

@@ -274,13 +274,13 @@ def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges
     room = max(places - len(makers), 0)
     if len(makers) <= places and len(in_turn) <= room:
         return {}
-    circles = _Circles(edges, planned)
-    freed = {step.id: circles.wait_for_one(step, deletes) for step in makers[places:]}
+    cycles = _Cycles(edges, planned)
+    freed = {step.id: cycles.wait_for_one(step, deletes) for step in makers[places:]}
     # Several replacements share the free quota: each begins when an earlier one has ended.
     ends = [steps[-1] for steps in in_turn[:room]]
     for first, *_, last in in_turn[room:]:
         both = [*ends, *deletes]
-        freed[first.id] = circles.wait_for_one(first, both)
+        freed[first.id] = cycles.wait_for_one(first, both)
         ends = [*(step for step in ends if step in both), last]
         deletes = [step for step in deletes if step in both]
     return freed
@@ -304,7 +304,7 @@ def _claims(planned: Sequence[Planned]) -> tuple[list[Step], list[tuple[Step, ..
     return makers + keeping, in_turn, deletes
 
 
-class _Circles:
+class _Cycles:
     """Keeps dependencies free of cycles."""
 
     def __init__(self, edges: Edges, planned: Sequence[Planned]) -> None:

@@ -42,7 +42,7 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
     notes: list[str] = []
     for address, group in inputs.owned.claims.items():
         if address not in inputs.desired.resources:
-            _left_spec(inputs, address, group, deletes, orphans)
+            _removed_from_spec(inputs, address, group, deletes, orphans)
         elif address in inputs.choices:
             for other, reason in inputs.choices[address].others:
                 # The kept duplicate is replaced, because none matched the spec, so the others are leftovers of a replacement.
@@ -50,17 +50,17 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
                 deletes += [decision] if decision else []
                 notes += [note] if note else []
     for address, key in _keys_without_spec(inputs):
-        _left_spec(inputs, address, (key,), deletes, orphans)
+        _removed_from_spec(inputs, address, (key,), deletes, orphans)
     duplicates = tuple(
         Duplicate(address, choice.kept.arn, others)
         for address, choice in inputs.choices.items()
-        if (others := _accidents(choice, deletes))
+        if (others := _unexplained(choice, deletes))
     )
     in_use = _in_use(inputs, (*decisions, *deletes))
     return Removals(tuple(deletes), in_use, tuple(orphans), duplicates, tuple(notes))
 
 
-def _accidents(choice: Choice, due: Iterable[Decision]) -> tuple[str, ...]:
+def _unexplained(choice: Choice, due: Iterable[Decision]) -> tuple[str, ...]:
     """Return the others that claim an address, without key pairs that the kept one replaced."""
     retiring = {decision.live.arn for decision in due if decision.live and decision.reason is Reason.RETIRING}
     return tuple(other.arn for other, _ in choice.others if not is_leftover(other) and other.arn not in retiring)
@@ -101,7 +101,7 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
             for user in inputs.owned.users.get(live.arn, ())
             if user.arn not in gone and live.arn in _refers_after(user, of_user.get(user.arn))
         ]
-        said = [_holding(inputs, user, names.get(user.arn), of_user.get(user.arn)) for user in holding]
+        said = [_usage(inputs, user, names.get(user.arn), of_user.get(user.arn)) for user in holding]
         said = said or [f"{user} names its ARN" for user in will_use.get(live.arn, ())]
         if said:
             others = any(user.tags.get(STACK) != inputs.desired.stack for user in holding)
@@ -117,7 +117,7 @@ def _refers_after(user: LiveResource, decision: Decision | None) -> frozenset[st
     return _arns_in(user.kind, user.properties if decision is None or decision.blocked else decision.wanted)
 
 
-def _holding(inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None) -> str:
+def _usage(inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None) -> str:
     """Return who uses a resource, and why it keeps using it."""
     if address is not None and address not in inputs.desired.resources:
         return f"{address} is orphaned and uses it"
@@ -136,7 +136,7 @@ def _holding(inputs: PlanInputs, user: LiveResource, address: Address | None, de
     return f"{KINDS[user.kind].title} {user.name or '(without a name)'} ({user.arn}) is {whose}"
 
 
-def _left_spec(
+def _removed_from_spec(
     inputs: PlanInputs,
     address: Address,
     group: tuple[LiveResource, ...],

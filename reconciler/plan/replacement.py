@@ -45,8 +45,8 @@ def treatments(
             continue
         kind, use = decision.address.kind, in_use.get(decision.live.arn)
         if decision.verb is Verb.REPLACE:
-            stuck = found[index].blocked if index in found else None
-            found[index] = _replacing(inputs, decision, stuck, use, room.get(kind, 1))
+            blocked_by = found[index].blocked if index in found else None
+            found[index] = _replacing(inputs, decision, blocked_by, use, room.get(kind, 1))
             if found[index].retires:
                 room[kind] -= 1  # the place it uses is not freed soon
         elif decision.verb is Verb.DELETE and use is not None:
@@ -67,14 +67,14 @@ def held_material(live: LiveState) -> dict[str, str]:
 
 
 def _replacing(
-    inputs: PlanInputs, decision: Decision, stuck: Blocked | None, use: InUse | None, room: int
+    inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, use: InUse | None, room: int
 ) -> Treatment:
-    """Return how one replacement is carried out. ``stuck`` is why it is blocked, ``room`` how many more of its kind fit."""
+    """Return how one replacement is carried out. ``blocked_by`` is why it is blocked, ``room`` how many more of its kind fit."""
     live, kind = decision.live, decision.address.kind
     if live is None or kind in INNER:
-        return Treatment(stuck, ReplaceOrder.DELETE_FIRST)  # a channel has at most one key
+        return Treatment(blocked_by, ReplaceOrder.DELETE_FIRST)  # a channel has at most one key
     if KINDS[kind].unique:
-        return _replacing_key_pair(inputs, decision, stuck, room)
+        return _replacing_key_pair(inputs, decision, blocked_by, room)
     unused = live.arn not in inputs.owned.users and not unseen_users(inputs, kind)
     order, warnings = ReplaceOrder.CREATE_FIRST, []
     if use is not None:
@@ -86,10 +86,10 @@ def _replacing(
         warnings.append(
             f"all {inputs.limits[kind]:,} {KINDS[kind].titles} of the region's quota are used, so it is deleted before it is recreated; no channel uses it"
         )
-    return Treatment(stuck, order, use is None, warnings=tuple(warnings))
+    return Treatment(blocked_by, order, use is None, warnings=tuple(warnings))
 
 
-def _replacing_key_pair(inputs: PlanInputs, decision: Decision, stuck: Blocked | None, room: int) -> Treatment:
+def _replacing_key_pair(inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, room: int) -> Treatment:
     held = decision.live.properties.get(KINDS[decision.address.kind].unique) if decision.live else None
     limit = inputs.limits[decision.address.kind]
     material = decision.wanted.get(KINDS[decision.address.kind].unique)
@@ -99,18 +99,18 @@ def _replacing_key_pair(inputs: PlanInputs, decision: Decision, stuck: Blocked |
         why = "a public key cannot be imported twice, so the pair is deleted before the import under its new name"
     elif holder is not None:
         why = f"its new public key is still used by {holder}, and a public key cannot be imported twice"
-    elif overlap and not (decision.blocked or stuck):
+    elif overlap and not (decision.blocked or blocked_by):
         return _overlapping(inputs, overlap, limit, room)
     elif room < 1:
         why = f"all {limit} key pairs of the region's quota are used, so the new one cannot exist beside the old one"
     else:
         warning = "tokens signed with the old private key are rejected once the old pair is deleted; sign with the new key before you apply"
-        return Treatment(stuck, ReplaceOrder.CREATE_FIRST, warnings=(warning,))
+        return Treatment(blocked_by, ReplaceOrder.CREATE_FIRST, warnings=(warning,))
     until = "until the import that follows is done"
     if material != held:
         until = "until viewers have tokens signed with the new private key, valid from the import that follows"
     warning = f"viewers are locked out temporarily: {why}; from the delete on, tokens signed with the old key are rejected, {until}"
-    return Treatment(stuck, ReplaceOrder.DELETE_FIRST, warnings=(warning,))
+    return Treatment(blocked_by, ReplaceOrder.DELETE_FIRST, warnings=(warning,))
 
 
 def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Treatment:
@@ -146,8 +146,8 @@ def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict
         if decision.live and not decision.blocked and decision.verb in (Verb.REPLACE, Verb.DELETE)
     }
     blocked: dict[int, Blocked] = {}
-    while stuck := {index: item for index, item in imports.items() if index not in blocked and item[1] not in leaving}:
-        for index, (decision, holder) in stuck.items():
+    while stays := {index: item for index, item in imports.items() if index not in blocked and item[1] not in leaving}:
+        for index, (decision, holder) in stays.items():
             message = f"its public key is used by {holder}, which is kept, and a public key cannot be imported twice; delete that pair first"
             blocked[index] = Blocked("depends", message)
             # A blocked replacement keeps its public key, which may block the next.
@@ -203,17 +203,18 @@ def is_leftover(pair: LiveResource) -> bool:
     return bool(KINDS[pair.kind].unique) and until_of(pair) is not None
 
 
-def counted_anew(plan: TargetPlan, later: timedelta) -> TargetPlan:
+def with_later_retention(plan: TargetPlan, later: timedelta) -> TargetPlan:
     """Return a plan for a later apply: the retention of replaced pairs starts then."""
     return replace(
         plan,
         actions=tuple(
-            replace(action, steps=tuple(_moved(step, later) for step in action.steps)) for action in plan.actions
+            replace(action, steps=tuple(_with_later_retention(step, later) for step in action.steps))
+            for action in plan.actions
         ),
     )
 
 
-def _moved(step: Step, later: timedelta) -> Step:
+def _with_later_retention(step: Step, later: timedelta) -> Step:
     tags = step.parameters.get("tags")
     if not isinstance(tags, Mapping) or RETIRES not in tags:
         return step

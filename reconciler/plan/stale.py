@@ -112,8 +112,8 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
         observed.tags, resource.tags
     )
     for change in changes:
-        before = "absent" if change.absent_before else _say(change.before)
-        after = "absent" if change.absent_after else _say(change.after)
+        before = "absent" if change.absent_before else _value_words(change.before)
+        after = "absent" if change.absent_after else _value_words(change.after)
         yield f"{action.address}: {change.path} was {before} and is now {after}"
     failed = KINDS[action.kind].failed
     if observed.state != resource.state and failed in (observed.state, resource.state):
@@ -139,7 +139,7 @@ def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
                 yield f"{action.address}: {title} {user.name or '(without a name)'} ({user.arn}) now uses {arn}"
 
 
-def _say(value: Value) -> str:
+def _value_words(value: Value) -> str:
     return json.dumps(thaw(value), ensure_ascii=False)
 
 
@@ -177,9 +177,9 @@ def changed_outside(
         *compare_tags(live.tags, applied.tags, ignore),
     )
     paths = [change.path for change in moved]
-    return tuple(change for change in action.changes if any(_meet(change.path, path) for path in paths))
+    return tuple(change for change in action.changes if any(_overlap(change.path, path) for path in paths))
 
 
-def _meet(path: str, other: str) -> bool:
+def _overlap(path: str, other: str) -> bool:
     """Return whether the paths are equal, or one is inside the other."""
     return path == other or path.startswith(other + "/") or other.startswith(path + "/")

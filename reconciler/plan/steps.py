@@ -19,7 +19,14 @@ from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, TAG, UNTAG, Field,
 from reconciler.model.normalise import default_of
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import AS_DECIDED, Decision, Treatment, at_birth, handing_over, noted
+from reconciler.plan.decision import (
+    AS_DECIDED,
+    Decision,
+    Treatment,
+    publishing_steps,
+    recording_steps,
+    tags_at_creation,
+)
 from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
@@ -53,7 +60,7 @@ def _calls(
     kind = KINDS[decision.address.kind]
     match decision.verb:
         case Verb.CREATE if decision.reason is Reason.BORN_WITH_CHANNEL:
-            yield from handing_over(kind, decision.deliver, Ref(decision.address))
+            yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
             yield from _tagging(decision, Ref(decision.address))
         case Verb.CREATE:
             yield from _creating(decision, kind, born, unsettled)
@@ -85,8 +92,8 @@ def _creating(
         binds[str(born)] = KINDS[born.kind].arn_path
     yield Step("", kind.create, parameters, binds=binds)
     if decision.deliver:
-        yield from handing_over(kind, decision.deliver, Ref(decision.address))
-        yield from noted(decision.deliver, Ref(decision.address))
+        yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
+        yield from recording_steps(decision.deliver, Ref(decision.address))
     if kind.ready is not None:
         yield _wait(kind, Ref(decision.address))
 
@@ -100,7 +107,7 @@ def _updating(decision: Decision, kind: Kind, unsettled: Mapping[str, LiveResour
             yield _wait(kind, decision.live.arn)
         yield from _settling(parameters, unsettled)
         yield Step("", kind.update, {kind.identifier: decision.live.arn, **parameters})
-    yield from handing_over(kind, decision.deliver, decision.live.arn)
+    yield from publishing_steps(kind, decision.deliver, decision.live.arn)
     yield from _tagging(decision, decision.live.arn)
 
 
@@ -155,7 +162,7 @@ def _create_parameters(decision: Decision) -> dict[str, Value]:
             parameters[FIELDS[kind.name][kind.unique].spec_name] = decision.desired.public_key
         # The tag for an unpublished value is also set if only this run has a sink.
         parameters["tags"] = (
-            at_birth(decision.desired.tags, waiting=bool(decision.deliver))
+            tags_at_creation(decision.desired.tags, waiting=bool(decision.deliver))
             if kind.value_member
             else dict(decision.desired.tags)
         )

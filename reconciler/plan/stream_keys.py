@@ -51,7 +51,7 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if born else Reason.NOT_IN_ACCOUNT,
-        f"created by IVS together with {channel}; will be adopted and tagged{_and_handed_over(deliver)}"
+        f"created by IVS together with {channel}; will be adopted and tagged{_and_published(deliver)}"
         if born
         else "unknown whether it exists",
         desired=resource,
@@ -65,7 +65,7 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
 def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> Decision | None:
     wanted = {"channelArn": channel_arn}
     deliver = sinks_of(resource, inputs.rotate)
-    live, owner = meant(inputs, resource, channel_arn)
+    live, owner = key_of_channel(inputs, resource, channel_arn)
     if live is None:
         return Decision(
             resource.address,
@@ -97,7 +97,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
         Reason.BORN_WITH_CHANNEL,
         "the channel is managed, its stream key is not"
         if owner
-        else f"the channel is managed and its stream key has no owner; will be adopted and tagged{_and_handed_over(deliver)}",
+        else f"the channel is managed and its stream key has no owner; will be adopted and tagged{_and_published(deliver)}",
         live=live,
         desired=resource,
         wanted=wanted,
@@ -174,7 +174,7 @@ def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResour
     )
 
 
-def _and_handed_over(deliver: tuple[Sink, ...]) -> str:
+def _and_published(deliver: tuple[Sink, ...]) -> str:
     return f", and {where_to(deliver)}" if deliver else ""
 
 
@@ -193,7 +193,7 @@ def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
                 )
 
 
-def meant(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
+def key_of_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> tuple[LiveResource | None, str]:
     """Return the key of a channel and the stack that owns it: ours first, then one without an owner, then another stack's.
 
     A channel has at most one key, so the others were deleted a moment ago and are still listed:

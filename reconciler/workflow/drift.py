@@ -15,7 +15,7 @@ from reconciler.drift.report import DriftReport, at_default
 from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import INNER, KINDS, inner_of, parent_of
 from reconciler.model.target import Project
-from reconciler.plan.guardrails import gone
+from reconciler.plan.guardrails import missing_from_lists
 from reconciler.plan.plan import PlanOptions, Verb
 from reconciler.workflow.history import applied_specs, complete_addresses, recorded_addresses
 from reconciler.workflow.journal import last_run
@@ -102,7 +102,7 @@ def drift_report(
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
     doubts = (
         f"{found}: deleted outside, or no longer visible to the caller"
-        for found in gone(survey.plan, expected_addresses(project, survey))
+        for found in missing_from_lists(survey.plan, expected_addresses(project, survey))
     )
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
     report = replace(report, default_fields=fields)

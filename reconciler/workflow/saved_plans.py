@@ -16,7 +16,7 @@ from reconciler.plan.codec import fingerprint, from_json
 from reconciler.plan.decide import complete
 from reconciler.plan.live_channels import LiveRules
 from reconciler.plan.plan import Plan, TargetPlan
-from reconciler.plan.replacement import counted_anew
+from reconciler.plan.replacement import with_later_retention
 from reconciler.plan.stale import changes_since_plan
 from reconciler.workflow.survey import Survey, read_broadcasts
 
@@ -126,7 +126,7 @@ def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
 def with_retention_from(plan: Plan, now: datetime) -> Plan:
     """Return a saved plan whose retention times, which start at its apply, start at ``now``."""
     later = now - datetime.fromisoformat(plan.created_at)
-    return replace(plan, targets=tuple(counted_anew(target, later) for target in plan.targets))
+    return replace(plan, targets=tuple(with_later_retention(target, later) for target in plan.targets))
 
 
 def recheck_live_channels(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:

@@ -30,7 +30,7 @@ from reconciler.model.resource import DesiredState, LiveResource, LiveState, dig
 from reconciler.model.target import Project, Target
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.guardrails import must_ask
+from reconciler.plan.guardrails import needs_applied_quotas
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
@@ -216,7 +216,7 @@ def plan_target(
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     applied = Applied()
-    if must_ask(plan.actions):
+    if needs_applied_quotas(plan.actions):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
             plan = build_plan(

@@ -367,7 +367,7 @@ def test_every_call_that_ends_a_broadcast_is_allowed_and_nothing_more(world: Wor
     policy = apply_policy([PolicyTarget(TARGET, after)], PolicyOptions(stop_live=True))
     used = apply_under(world, after, policy, PlanOptions(stop_live=("channel/a",))).used
     every_value_arrived(world, after)
-    stopping = next(statement for statement in _statements(policy) if statement["Sid"] == "StopBroadcasts")
+    stopping = next(statement for statement in _statements(policy) if statement["Sid"] == "StopStreams")
     assert set(stopping["Action"]) <= {f"ivs:{operation}" for operation in used}
 
 
