@@ -87,7 +87,7 @@ def seconds_of(text: str, *, days: int = 1) -> int:
     seconds = int(found[1]) * _UNITS[found[2] or "s"] if found else 0
     if not 0 < seconds <= days * DAY:
         raise ValueError(
-            f"is not a length of time up to {'a day' if days == 1 else f'{days} days'}; write it like 90s, 30m or 2h"
+            f"is not a duration of at most {'1 day' if days == 1 else f'{days} days'}; write it like 90s, 30m or 2h"
         )
     return seconds
 

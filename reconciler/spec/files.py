@@ -93,23 +93,25 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
             os.close(handle)
     except FileNotFoundError:
         if os.path.islink(path):  # noqa: PTH114
-            raise Unreadable("is a symbolic link to a file that does not exist", "mend the link") from None
-        raise Unreadable("does not exist", "check the path, which starts from the folder of the project file") from None
+            raise Unreadable("is a symbolic link to a file that does not exist", "fix the link") from None
+        raise Unreadable("does not exist", "check the path; it is relative to the project file") from None
     except NotADirectoryError:
-        raise Unreadable("does not exist", "check the path, which starts from the folder of the project file") from None
+        raise Unreadable("does not exist", "check the path; it is relative to the project file") from None
     except PermissionError:
-        raise Unreadable("cannot be read: permission denied", "allow the file to be read") from None
+        raise Unreadable("cannot be read: permission denied", "check the permissions of the file") from None
     except OSError as error:
         raise Unreadable(f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the file") from None
 
 
 def _check_regular_file(status: os.stat_result, most: int | None) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise Unreadable("is a folder", "name a file in it")
+        raise Unreadable("is a directory", "name a file in it")
     if not stat.S_ISREG(status.st_mode):
-        raise Unreadable("is not a regular file", "name a file")
+        raise Unreadable("is not a regular file", "name a regular file")
     if most is not None and status.st_size > most:
-        raise Unreadable(f"has {status.st_size:,} bytes, more than {most:,}", "name the right file")
+        raise Unreadable(
+            f"has {status.st_size:,} bytes, more than the limit of {most:,}", "check that it is the right file"
+        )
 
 
 def _read_all(handle: int, size: int) -> bytes:
@@ -126,7 +128,7 @@ def _read_all(handle: int, size: int) -> bytes:
 def _check_inside(root: str, path: str) -> None:
     real, top = os.path.realpath(path), os.path.realpath(root)
     if os.path.commonpath([real, top]) != top:
-        raise Unreadable("is a symbolic link that leads out of the project", "keep the file itself in the project")
+        raise Unreadable("is a symbolic link to a file outside the project", "move the file into the project")
 
 
 def _matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
@@ -147,8 +149,9 @@ def _matching_files(project: Project, target: Target, problems: Problems) -> tup
         except Unreadable as error:
             complete = False
             source = project_source(project)
+            noun = "pattern" if _WILD.search(pattern) else "path"
             path = ("targets", target.name, "specs", index) if own else ("specs", index)
-            problems.add(source.name, source.mark(path), f'specs "{pattern}" {error.what}', error.hint)
+            problems.add(source.name, source.mark(path), f'{noun} "{pattern}" {error.what}', error.hint)
     return sorted(found), complete
 
 
@@ -156,7 +159,7 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
     """Yield the files that a pattern names, relative to ``root``."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith(("/", "~")) or ".." in parts:
-        raise Unreadable("leads out of the project", "write a path below the folder of the project file")
+        raise Unreadable("is outside the project", "use a path below the directory of the project file")
     if not _WILD.search(pattern):
         yield _check_named_file(root, "/".join(parts))
         return
@@ -171,7 +174,7 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
 def _check_named_file(root: str, name: str) -> str:
     """Return the name of a file that can be read."""
     if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
-        raise Unreadable("is a folder", f'name its files, such as "{name}/**/*.yaml"')
+        raise Unreadable("is a directory", f'write a pattern, such as "{name}/**/*.yaml"')
     read_inside(root, name)
     return name
 
@@ -219,7 +222,8 @@ def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
             ]
     except OSError as error:
         raise Unreadable(
-            f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}", "allow the folder to be read"
+            f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}",
+            "check the permissions of the directory",
         ) from None
     return sorted(found)
 
@@ -232,7 +236,7 @@ def _why_no_match(root: str, pattern: str) -> tuple[str, str]:
             break
         folder += part + "/"
         if not os.path.isdir(os.path.join(root, folder)):  # noqa: PTH112, PTH118
-            return f"matches nothing: there is no folder {folder.rstrip('/')}", "make it, or correct the pattern"
+            return f"matches no files: directory {folder} does not exist", "create it, or correct the pattern"
     other = (
         pattern[:-5] + ".yml"
         if pattern.endswith(".yaml")
@@ -245,5 +249,5 @@ def _why_no_match(root: str, pattern: str) -> tuple[str, str]:
     except Unreadable:
         near = ""
     if near:
-        return "matches no file", f'there is {near}; write "{other}"'
-    return "matches no file", f"put a spec file into {folder.rstrip('/') or 'this folder'}, or correct the pattern"
+        return "matches no files", f'did you mean "{other}"? It matches {near}'
+    return "matches no files", f"add a spec file to {folder or 'this directory'}, or correct the pattern"

@@ -40,8 +40,8 @@ _OTHER_KEYS = (
     (bytes.fromhex("2b6570"), "an Ed25519 key"),
 )
 
-_CREATE_HINT = "make one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
-_EXTRACT_HINT = "put the public half here (openssl ec -in private.pem -pubout), keep the private half out of the repository, and treat it as known if it was ever committed"
+_CREATE_HINT = "create one with: openssl ecparam -name secp384r1 -genkey -noout -out private.pem && openssl ec -in private.pem -pubout -out public.pem"
+_EXTRACT_HINT = "use the public key instead (openssl ec -in private.pem -pubout); if the private key was ever committed, treat it as compromised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,47 +81,49 @@ def read_public_key(text: str) -> PublicKey:
 def _check(der: bytes) -> None:
     if der.startswith(_COMPRESSED):
         raise BadKey(
-            "this P-384 key has a compressed point, which IVS does not take",
+            "this P-384 key has a compressed point, which IVS does not accept",
             "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed",
         )
     if not der.startswith(_HEADER):
         if _SPELLED_OUT in der[:40]:
             raise BadKey(
-                "this key spells its curve out instead of naming it",
+                "this key has explicit curve parameters instead of a named curve",
                 "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve",
             )
         for identifier, name in _OTHER_KEYS:
             if identifier in der[:40]:
-                raise BadKey(f"this is {name}; IVS takes ECDSA P-384 alone", _CREATE_HINT)
+                raise BadKey(f"this is {name}; IVS accepts only ECDSA P-384", _CREATE_HINT)
         raise BadKey("this is not an ECDSA P-384 public key", _CREATE_HINT)
     point = der[len(_HEADER) :]
     if len(point) != 2 * _SIZE:
-        raise BadKey("this P-384 public key is cut short or has something behind it", "copy the whole file again")
+        raise BadKey("this P-384 public key is truncated or has trailing data", "copy the whole file again")
     x, y = int.from_bytes(point[:_SIZE], "big"), int.from_bytes(point[_SIZE:], "big")
     if x >= _PRIME or y >= _PRIME or (y * y - (x * x * x - 3 * x + _CURVE_B)) % _PRIME:
-        raise BadKey("this P-384 public key is damaged: its point is not on the curve", "copy the whole file again")
+        raise BadKey("this P-384 public key is corrupt: its point is not on the curve", "copy the whole file again")
 
 
 def _not_one_block(text: str, count: int) -> BadKey:
     if count > 1:
-        return BadKey(f"there are {count} PEM blocks", "keep the one that begins with -----BEGIN PUBLIC KEY-----")
+        return BadKey(f"found {count} PEM blocks", "keep only the one that starts with -----BEGIN PUBLIC KEY-----")
     if re.match(r"\s*(ssh-|ecdsa-sha2-)", text) or "SSH2" in text:
         return BadKey("this is a key in SSH format", _CREATE_HINT)
     if "-----BEGIN" in text:
         return BadKey(
-            "the PEM text is cut short: its END line is missing or does not match", "copy the whole file again"
+            "the PEM text is truncated: its END line is missing or does not match", "copy the whole file again"
         )
-    return BadKey("this is not PEM text", f"it begins with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}")
+    return BadKey("this is not PEM text", f"it must start with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}")
 
 
 def _wrong_label(label: str) -> BadKey:
     if "CERTIFICATE" in label:
         return BadKey(
-            "this is a certificate", "take its public key out: openssl x509 -in certificate.pem -pubkey -noout"
+            "this is a certificate", "extract its public key: openssl x509 -in certificate.pem -pubkey -noout"
         )
     if label == "RSA PUBLIC KEY":
-        return BadKey("this is an RSA key; IVS takes ECDSA P-384 alone", _CREATE_HINT)
-    return BadKey("this PEM block is not a public key", f"it begins with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}")
+        return BadKey("this is an RSA key; IVS accepts only ECDSA P-384", _CREATE_HINT)
+    return BadKey(
+        "this PEM block is not a public key", f"it must start with -----BEGIN PUBLIC KEY-----; {_CREATE_HINT}"
+    )
 
 
 def _to_pem(der: bytes) -> str:
@@ -164,10 +166,10 @@ def read_key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | No
 
 def _read_text(root: str, name: str) -> str:
     if name.startswith(("/", "~")) or ".." in name.split("/"):
-        raise Unreadable("leads out of the project", "write a path below the folder of the project file")
+        raise Unreadable("is outside the project", "use a path below the directory of the project file")
     try:
         return read_inside(root, name, most=_LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unreadable(
-            "is not text", "convert it to PEM: openssl ec -pubin -inform DER -in key.der -pubout"
+            "is not a text file", "convert it to PEM: openssl ec -pubin -inform DER -in key.der -pubout"
         ) from None

@@ -21,45 +21,48 @@ from reconciler.spec.problems import ID_PATTERN, Fault, KeyPath, format_path, ne
 _ARN = re.compile(r"arn:aws:([a-z-]+):.*:([a-z-]+)/\[")
 
 _PATTERNS: Mapping[str, tuple[str, str]] = {
-    models.NAME_PATTERN: ("holds characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
-    ID_PATTERN: ("is not an id", 'ids are up to 128 letters, digits, "-" and "_", beginning with a letter or digit'),
+    models.NAME_PATTERN: ("contains characters that AWS does not allow", 'use letters, digits, "-" and "_"'),
+    ID_PATTERN: ("is not a valid id", 'use up to 128 letters, digits, "-" and "_", starting with a letter or digit'),
     models.MEDIATAILOR_PATTERN: (
-        "is not the ARN of a MediaTailor playback configuration",
+        "is not a MediaTailor playback configuration ARN",
         "write arn:aws:mediatailor:<region>:<account>:playbackConfiguration/<name>",
     ),
     models.BUCKET_PATTERN: (
-        "is not the name of an S3 bucket",
-        'use lower-case letters, digits, "-" and "."; begin and end with a letter or digit',
+        "is not a valid S3 bucket name",
+        'use lower-case letters, digits, "-" and "."; start and end with a letter or digit',
     ),
-    models.LABEL_PATTERN: ("is not a label", "use up to 128 letters, digits, spaces and _ . : / = + @ -"),
-    models.OVERLAP_PATTERN: ("is not a length of time", "write days or hours, such as 7d or 36h"),
-    project_models.STACK_PATTERN: ("is not a stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
+    models.LABEL_PATTERN: ("is not a valid label", "use up to 128 letters, digits, spaces and _ . : / = + @ -"),
+    models.OVERLAP_PATTERN: ("is not a duration", "write days or hours, such as 7d or 36h"),
+    project_models.STACK_PATTERN: ("is not a valid stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
     project_models.TARGET_PATTERN: (
-        "is not a target name",
-        'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit',
+        "is not a valid target name",
+        'use up to 64 letters, digits, ".", "_" and "-", starting with a letter or digit',
     ),
-    project_models.ACCOUNT_PATTERN: ("is not an account id", 'write the 12 digits in quotes, such as "123456789012"'),
-    project_models.ROLE_PATTERN: ("is not the ARN of a role", "write arn:aws:iam::<account>:role/<name>"),
+    project_models.ACCOUNT_PATTERN: (
+        "is not a valid account ID",
+        'write the 12 digits in quotes, such as "123456789012"',
+    ),
+    project_models.ROLE_PATTERN: ("is not a role ARN", "write arn:aws:iam::<account>:role/<name>"),
     project_models.RECEIVER_PATTERN: (
-        "is not a receiver name",
-        'use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit',
+        "is not a valid receiver name",
+        'use up to 64 letters, digits, ".", "_" and "-", starting with a letter or digit',
     ),
     project_models.VARIABLE_PATTERN: (
-        "is not the name of an environment variable",
-        "write a name, such as SLACK_URL, and keep what is secret out of the repository",
+        "is not a valid environment variable name",
+        "write a name, such as SLACK_URL, and keep the secret itself out of the repository",
     ),
-    project_models.TOPIC_ARN_PATTERN: ("is not the ARN of an SNS topic", "write arn:aws:sns:<region>:<account>:<name>"),
+    project_models.TOPIC_ARN_PATTERN: ("is not an SNS topic ARN", "write arn:aws:sns:<region>:<account>:<name>"),
     project_models.BUS_ARN_PATTERN: (
-        "is not the ARN of an event bus",
+        "is not an event bus ARN",
         "write arn:aws:events:<region>:<account>:event-bus/<name>",
     ),
     project_models.ENDPOINT_PATTERN: (
-        "is not the address of a server",
-        "write http://host:port or https://host, without path, user or password",
+        "is not a server URL",
+        "write http://host:port or https://host, without path or credentials",
     ),
 }
 
-_NO_SECRETS = "AWS makes the key and its value; a spec never holds it: write streamKey: {} and keep the value out of the repository"
+_NO_SECRETS = "AWS generates the value: write streamKey: {} and keep the value out of the repository"
 
 
 def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
@@ -129,7 +132,7 @@ def _unknown_field(found: _PydanticError) -> Fault:
     if path[-2:-1] == ("streamKey",) and not nearest(last, known):
         hint = _NO_SECRETS
     elif path[:-1] == ("defaults", "channel") and last in models.Channel.model_fields:
-        hint = "write it in each channel"
+        hint = "set it in each channel"
     else:
         hint = suggestion(last, known, otherwise=f"the fields are {', '.join(known)}")
     return Fault(path, f"unknown field {named}", hint, at_key=True)
@@ -149,24 +152,24 @@ def _not_text(found: _PydanticError) -> Fault:
         case bool() | int() | float():
             hint = "write it in quotes"
         case None:
-            hint = 'write text, or "" for none'
+            hint = 'write a string, or "" for none'
         case _:
-            hint = "write text"
-    return found.fault(f"{found.name} is {type_name(found.value)} where text is needed", hint)
+            hint = "write a string"
+    return found.fault(f"{found.name} must be a string, not {type_name(found.value)}", hint)
 
 
 def _not_bool(found: _PydanticError) -> Fault:
-    what = f"{found.name} is {_quoted(found.value)} where true or false is needed"
+    what = f"{found.name} must be a boolean, not {_quoted(found.value)}"
     return found.fault(what, "write true or false, without quotes")
 
 
 def _not_integer(found: _PydanticError) -> Fault:
-    what = f"{found.name} is {_quoted(found.value)} where a whole number is needed"
+    what = f"{found.name} must be an integer, not {_quoted(found.value)}"
     return found.fault(what, _range_hint(found.model, found.path))
 
 
 def _out_of_range(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name} is {quote(found.value)}", _range_hint(found.model, found.path))
+    return found.fault(f"{found.name} {quote(found.value)} is out of range", _range_hint(found.model, found.path))
 
 
 def _pattern_mismatch(found: _PydanticError) -> Fault:
@@ -179,38 +182,41 @@ def _pattern_mismatch(found: _PydanticError) -> Fault:
 
 def _too_long_text(found: _PydanticError) -> Fault:
     limit = found.context["max_length"]
-    what = f"{found.subject} has {len(str(found.value))} characters; AWS allows {limit}"
+    what = f"{found.subject} has {len(str(found.value))} characters, more than the limit of {limit}"
     return found.fault(what, f"shorten it to {limit} characters")
 
 
 def _too_short_text(found: _PydanticError) -> Fault:
     if not found.value:
-        return found.fault(f"{found.subject} is empty", "write something")
+        return found.fault(f"{found.subject} is empty", "write at least one character")
     return found.fault(f"{found.subject} is too short", f"write at least {found.context['min_length']} characters")
 
 
 def _too_many(found: _PydanticError) -> Fault:
     count, limit = found.context["actual_length"], found.context["max_length"]
-    return found.fault(f"{found.name} has {count} entries; AWS allows {limit}", f"remove {count - limit}")
+    return found.fault(f"{found.name} has {count} entries, more than the limit of {limit}", f"remove {count - limit}")
 
 
 def _too_few(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name} is empty", "write at least one")
+    return found.fault(f"{found.name} is empty", "add at least one entry")
 
 
 def _not_list(found: _PydanticError) -> Fault:
-    what = f"{found.name} is {type_name(found.value)} where a list is needed"
-    return found.fault(what, "write [...], or one entry a line, each after a dash")
+    what = f"{found.name} must be a list, not {type_name(found.value)}"
+    return found.fault(what, 'write [a, b], or one "- entry" per line')
 
 
 def _not_mapping(found: _PydanticError) -> Fault:
     is_secret = found.path[-1:] == ("streamKey",) and isinstance(found.value, str)
-    what = f"{found.name} is {type_name(found.value)}" if found.name else f"{type_name(found.value)} stands"
-    return found.fault(f"{what} where a mapping is needed", _NO_SECRETS if is_secret else "write fields below it")
+    what = f"{found.name} must be a mapping, not {type_name(found.value)}".lstrip()
+    return found.fault(what, _NO_SECRETS if is_secret else "write its fields below it")
 
 
 def _neither_pem_nor_file(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name} is {type_name(found.value)}", "write the PEM text, or {file: path}")
+    return found.fault(
+        f"{found.name} must be a string or a mapping, not {type_name(found.value)}",
+        "write the PEM text, or {file: path}",
+    )
 
 
 def _other(found: _PydanticError) -> Fault:
@@ -257,7 +263,7 @@ def _pattern_message(pattern: str, path: KeyPath, value: object) -> tuple[str, s
             if value.startswith("arn:"):
                 return what, f"write an ARN under {path[-1]}Arn"
             if not value:
-                return what, "to have none, write null"
+                return what, "write null for none"
         return what, hint
     if pattern == models.ORIGIN_PATTERN:
         return "is not an origin", _origin_hint(str(value))
@@ -265,25 +271,25 @@ def _pattern_message(pattern: str, path: KeyPath, value: object) -> tuple[str, s
         service, kind = arn.groups()
         near = f"arn:aws:{service}:<region>:<account>:{kind}/<id>"
         by_id = str(path[-1]).removesuffix("Arn")
-        return f"is not the ARN of a {kind.replace('-', ' ')}", f"write {near}, or an id under {by_id}"
-    return "does not fit", f"it has to match {pattern}"
+        return f"is not a {kind.replace('-', ' ')} ARN", f"write {near}, or an id under {by_id}"
+    return "is invalid", f"it must match {pattern}"
 
 
 def _origin_hint(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if value in ("*", "https://*", "http://*"):
-        return "to allow every origin, leave the list out"
+        return "to allow every origin, omit the list"
     if not separator:
         return (
-            f'write the scheme too, such as "https://{value}"'
+            f'add the scheme, such as "https://{value}"'
             if re.fullmatch(r"[A-Za-z0-9.*-]+", value)
             else 'write scheme and host, such as "https://example.com"'
         )
     if "/" in rest or "?" in rest:
         return (
-            f'leave the path out: "{scheme}://{re.split("[/?]", rest)[0]}"'
+            f'remove the path: "{scheme}://{re.split("[/?]", rest)[0]}"'
             if quote(value).startswith('"')
-            else "leave the path out"
+            else "remove the path"
         )
     return 'write scheme and host, such as "https://example.com" or "https://*.example.com"'
 
@@ -296,8 +302,8 @@ def _range_hint(model: type[BaseModel], path: KeyPath) -> str:
         if isinstance(metadata, Le):
             highest = metadata.le
     if lowest is not None and highest is not None:
-        return f"write a whole number from {lowest} to {highest}"
-    return f"write a whole number, {lowest} or more" if lowest is not None else "write a whole number"
+        return f"write an integer from {lowest} to {highest}"
+    return f"write an integer, {lowest} or more" if lowest is not None else "write an integer"
 
 
 def _fields(model: type[BaseModel], path: KeyPath) -> tuple[str, ...]:

@@ -66,20 +66,20 @@ class Problems:
 def quote(value: object) -> str:
     """Return a value of the user's as a message may quote it."""
     if value is None:
-        return "nothing"
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(value) if not isinstance(value, int) or abs(value) < 10**20 else "(a very long number)"
+        return str(value) if not isinstance(value, int) or abs(value) < 10**20 else "(a very large number)"
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, dict):
         return "a mapping"
     text = str(value)
     if _SECRET.search(text):
-        return "(something that looks like a secret)"
+        return "(hidden: it looks like a secret)"
     if len(text) > _LONGEST_QUOTE or not text.isprintable():
-        return f"(a text of {len(text)} characters)"
+        return f"({len(text)} characters)"
     return f'"{text}"'
 
 
@@ -100,13 +100,13 @@ def type_name(value: object) -> str:
     """Return what kind of YAML value this is, in words."""
     match value:
         case None:
-            return "empty"
+            return "null"
         case bool():
-            return "true or false"
+            return "a boolean"
         case int() | float():
             return "a number"
         case str():
-            return "text"
+            return "a string"
         case list() | tuple():
             return "a list"
         case _:

@@ -45,20 +45,22 @@ def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Itera
         path = ("receivers", name)
         types = [one.value for one in ReceiverType if receiver.get(one.value) is not None]
         if len(types) != 1:
-            what = f"has {' and '.join(types)}" if types else "has no type"
-            yield Fault(path, f"{format_path(path)} {what}", f"write one of {', '.join(ReceiverType)}", at_key=True)
+            what = f"has more than one type ({', '.join(types)})" if types else "has no type"
+            yield Fault(
+                path, f"{format_path(path)} {what}", f"set exactly one of {', '.join(ReceiverType)}", at_key=True
+            )
         for index, target in enumerate(receiver.get("targets") or ()):
             if target not in targets:
                 yield Fault(
                     (*path, "targets", index),
-                    f"{format_path(path)}: there is no target {quote(target)}",
+                    f"{format_path(path)}: unknown target {quote(target)}",
                     f"the targets are {', '.join(map(str, targets))}",
                 )
         for index, topic in enumerate(receiver.get("about") or ()):
             if topic not in set(Topic):
                 yield Fault(
                     (*path, "about", index),
-                    f"{format_path(path)}: {quote(topic)} is no topic",
+                    f"{format_path(path)}: unknown topic {quote(topic)}",
                     f"the topics are {', '.join(Topic)}",
                 )
 
@@ -105,8 +107,8 @@ def load_project(directory: Path, config: str | None = None, *, prefix: str = ""
         problems.add(
             source.name,
             source.mark((), document=1),
-            "a project file is one document, and another one begins here",
-            "remove the --- line, or make it a project file of its own",
+            "a project file must be a single document, but a second one starts here",
+            "remove the --- line, or move the document to its own file",
         )
     raw = source.documents[0] if source.documents else {}
     for fault in _faults(raw if raw is not None else {}):
@@ -125,20 +127,18 @@ def _read(path: Path, prefix: str, *, named: bool) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        what = f"no such project file in {path.parent}"
-        hint = (
-            "check the path given with --config" if named else "make one, go to its folder, or name the folder with -C"
-        )
+        what = f"project file not found in {path.parent}"
+        hint = "check the path given with --config" if named else "create one with init, or pass its directory with -C"
     except IsADirectoryError:
-        what, hint = "is a folder", "name the project file in it"
+        what, hint = "is a directory", "pass a project file with --config"
     except OSError as error:
-        what, hint = f"cannot be read: {(error.strerror or 'unknown').lower()}", "allow the file to be read"
+        what, hint = f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the permissions of the file"
     raise SpecError((Problem(prefix + path.name, "", what, hint),))
 
 
 def _faults(raw: object) -> Iterator[Fault]:
     if not isinstance(raw, dict):
-        yield Fault((), "a project file is a mapping", "begin with stack: <name>")
+        yield Fault((), "a project file must be a mapping", "start with stack: <name>")
         return
     given = {key: value for key, value in raw.items() if value is not None}
     faulty: set[KeyPath] = set()
@@ -185,7 +185,7 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
     if isinstance(region, str) and region not in HOME_REGIONS:
         near = nearest(region, HOME_REGIONS)
         hint = (
-            f"IVS has its control plane in {', '.join(HOME_REGIONS)}; did you mean {near}?"
+            f"did you mean {near}? IVS regions: {', '.join(HOME_REGIONS)}"
             if near
             else f"write one of {', '.join(HOME_REGIONS)}"
         )
@@ -197,14 +197,14 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
             if raw.get(name) is not None:
                 yield Fault(
                     (*path, name),
-                    f"{format_path((*path, name))} stands beside sandbox",
-                    "the embedded server needs none; remove one of the two",
+                    f"{format_path((*path, name))} cannot be combined with sandbox",
+                    "remove one of the two",
                     at_key=True,
                 )
     if raw.get("externalId") is not None and raw.get("roleArn") is None and raw.get("sandbox") is None:
         yield Fault(
             (*path, "externalId"),
-            f"{format_path((*path, 'externalId'))} goes with roleArn, which is missing",
+            f"{format_path((*path, 'externalId'))} requires roleArn",
             "add roleArn, or remove externalId",
             at_key=True,
         )
@@ -212,12 +212,16 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
     if role is not None and account is not None and role.split(":")[4] != account:
         yield Fault(
             (*path, "roleArn"),
-            f"{format_path((*path, 'roleArn'))} is in account {role.split(':')[4]}, and accountId is {account}",
-            "name a role of the same account",
+            f"{format_path((*path, 'roleArn'))} is in account {role.split(':')[4]}, but accountId is {account}",
+            "use a role in the same account",
         )
     lock = raw.get("lock")
     if isinstance(lock, dict) and sum(lock.get(name) is not None for name in ("s3", "file")) != 1:
-        yield Fault((*path, "lock"), f"{format_path((*path, 'lock'))} names not one place", "write one of s3 and file")
+        yield Fault(
+            (*path, "lock"),
+            f"{format_path((*path, 'lock'))} must have exactly one of s3 and file",
+            "set one of the two",
+        )
     limits = raw.get("rateLimits")
     if limits is not None and limits not in ("aws", "off"):
         yield Fault(

@@ -65,8 +65,8 @@ def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address,
                 problems.add(
                     source.name,
                     source.mark((), document=number),
-                    f"a spec file is a mapping of sections, and this is {type_name(document)}",
-                    f"begin with one of {', '.join(SECTIONS)}",
+                    f"a spec file must be a mapping, not {type_name(document)}",
+                    f"start with one of {', '.join(SECTIONS)}",
                 )
                 continue
             for section, bodies in document.items():
@@ -85,8 +85,8 @@ def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address,
                     problems.add(
                         source.name,
                         mark,
-                        f"{section} is {type_name(bodies)} where a mapping is needed",
-                        "write <id>: and the fields of the resource below it",
+                        f"{section} must be a mapping, not {type_name(bodies)}",
+                        "write <id>: with the fields of the resource below it",
                     )
     return entries
 
@@ -124,8 +124,8 @@ def _read_section(
             problems.add(
                 source.name,
                 mark,
-                f"the id is taken: it stands first at {earlier.where}",
-                "give one of the two another id",
+                f"duplicate id (first defined at {earlier.where})",
+                "rename or remove one of the two",
                 address=entry.label,
             )
         if faults := faults_of(model, body):
@@ -145,5 +145,5 @@ def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
 def _section_hint(section: str) -> str:
     near = nearest(section, SECTIONS)
     if not near and "stream" in section.lower():
-        return "a stream key is written in its channel, as streamKey"
+        return "write a stream key in its channel, as streamKey"
     return suggestion(section, SECTIONS, otherwise=f"the sections are {', '.join(SECTIONS)}")

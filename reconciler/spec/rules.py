@@ -88,7 +88,7 @@ def conflicting_references(body: Fields) -> Iterator[Fault]:
     """Yield a fault for each reference that is written both by id and by ARN."""
     for by_id, (by_arn, _) in REFERENCES.items():
         if body.get(by_id) is not None and body.get(by_arn) is not None:
-            yield Fault((by_arn,), f"{by_id} and {by_arn} both stand", "keep one of the two", at_key=True)
+            yield Fault((by_arn,), f"{by_id} and {by_arn} cannot be combined", "remove one of the two", at_key=True)
 
 
 def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
@@ -101,14 +101,14 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
         if region != place.region:
             yield Fault(
                 (by_arn,),
-                f"{by_arn} is in {region}, and the target in {place.region}",
-                "refer to one in the same region",
+                f"{by_arn} is in {region}, but the target is in {place.region}",
+                "use one in the same region",
             )
         if place.account_id and account != place.account_id:
             yield Fault(
                 (by_arn,),
-                f"{by_arn} is in account {account}, and the target is {place.account_id}",
-                "refer to one in the same account",
+                f"{by_arn} is in account {account}, but the target is in account {place.account_id}",
+                "use one in the same account",
             )
 
 
@@ -127,8 +127,8 @@ def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozense
                 faults.append(
                     Fault(
                         path,
-                        f"{quote(name)} is one of the tags that ownership is written in",
-                        "remove it; those are always compared",
+                        f"{quote(name)} is an ownership tag, which is always compared",
+                        "remove it",
                     )
                 )
         else:
@@ -136,7 +136,7 @@ def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozense
             faults.append(
                 Fault(
                     path,
-                    f"ignoreChanges names {quote(name)}, which is no field of a {KINDS[kind].title}",
+                    f"ignoreChanges: {quote(name)} is not a {KINDS[kind].title} field",
                     suggestion(name, [*known, "tags"], otherwise=f"the fields are {', '.join(choices)}, tags/<key>"),
                 )
             )
@@ -162,7 +162,7 @@ def _combinations(fields: Fields) -> Iterator[Fault]:
         kind = fields.get("type", "STANDARD")
         yield Fault(
             ("preset",),
-            f"preset goes with an ADVANCED type, and the type is {kind}",
+            f"preset requires an ADVANCED type, but the type is {kind}",
             "remove preset, or write type: ADVANCED_SD or ADVANCED_HD",
         )
     multitrack = fields.get("multitrackInputConfiguration")
@@ -174,7 +174,7 @@ def _combinations(fields: Fields) -> Iterator[Fault]:
         by = "adConfiguration" if fields.get("adConfiguration") else "adConfigurationArn"
         yield Fault(
             (by,),
-            f"{by} needs containerFormat TS, and it is {fields['containerFormat']}",
+            f"{by} requires containerFormat TS, but it is {fields['containerFormat']}",
             f"remove {by}, or write containerFormat: TS",
         )
 
@@ -184,18 +184,18 @@ def _multitrack(fields: Fields, multitrack: Fields) -> Iterator[Fault]:
     if (kind := fields.get("type", "STANDARD")) != "STANDARD":
         yield Fault(
             path,
-            f"multitrack input needs type STANDARD, and the type is {kind}",
-            "turn it off, or write type: STANDARD",
+            f"multitrack input requires type STANDARD, but the type is {kind}",
+            "disable it, or write type: STANDARD",
         )
     if (container := fields.get("containerFormat", "TS")) != "FRAGMENTED_MP4":
         yield Fault(
             path,
-            f"multitrack input needs containerFormat FRAGMENTED_MP4, and it is {container}",
-            "turn it off, or write containerFormat: FRAGMENTED_MP4",
+            f"multitrack input requires containerFormat FRAGMENTED_MP4, but it is {container}",
+            "disable it, or write containerFormat: FRAGMENTED_MP4",
         )
     for member, choices in (("policy", "ALLOW or REQUIRE"), ("maximumResolution", "SD, HD or FULL_HD")):
         if multitrack.get(member) is None:
-            yield Fault(path, f"multitrack input needs {member}", f"write {member}: {choices}")
+            yield Fault(path, f"multitrack input requires {member}", f"write {member}: {choices}")
 
 
 def _recording_configuration(fields: Fields) -> Iterator[Fault]:
@@ -204,7 +204,7 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
         path = ("thumbnailConfiguration", "targetIntervalSeconds")
         yield Fault(
             path,
-            "targetIntervalSeconds stands beside recordingMode DISABLED",
+            "targetIntervalSeconds cannot be combined with recordingMode DISABLED",
             "remove it, or write recordingMode: INTERVAL",
             at_key=True,
         )
@@ -215,8 +215,8 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
     if selection == "CUSTOM" and not chosen:
         yield Fault(
             ("renditionConfiguration", "renditionSelection"),
-            "renditionSelection CUSTOM needs renditions",
-            "write renditions: [HD, SD], or another selection",
+            "renditionSelection CUSTOM requires renditions",
+            "write renditions: [HD, SD], or choose another selection",
         )
     if selection != "CUSTOM" and chosen:
         path = ("renditionConfiguration", "renditions")
@@ -232,8 +232,8 @@ def _recording_configuration(fields: Fields) -> Iterator[Fault]:
     if ".." in bucket:
         yield Fault(
             ("destinationConfiguration", "s3", "bucketName"),
-            f"bucketName {quote(bucket)} has two dots in a row",
-            "S3 has no such bucket; correct the name",
+            f"bucketName {quote(bucket)} contains two dots in a row",
+            "S3 does not allow that; correct the name",
         )
 
 
@@ -260,7 +260,7 @@ def _ad_configuration(fields: Fields) -> Iterator[Fault]:
     for index, entry in enumerate(fields.get(key) or ()):
         arn = entry.get("playbackConfigurationArn")
         if arn in seen:
-            yield Fault((key, index), f"{key} names the same playback configuration twice", "remove one")
+            yield Fault((key, index), f"{key}: duplicate playback configuration", "remove one")
         seen.add(arn)
 
 
@@ -268,7 +268,7 @@ def _repeated(path: KeyPath, values: Sequence[str] | None) -> Iterator[Fault]:
     seen: set[str] = set()
     for index, value in enumerate(values or ()):
         if value in seen:
-            yield Fault((*path, index), f"{path[-1]}: {quote(value)} stands twice", "remove one")
+            yield Fault((*path, index), f"{path[-1]}: duplicate {quote(value)}", "remove one")
         seen.add(value)
 
 
@@ -283,7 +283,7 @@ def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
         if wrong := _disallowed_character(value):
             yield Fault(
                 (key,),
-                f"the value of tag {quote(key)} holds {wrong}",
+                f"the value of tag {quote(key)} contains {wrong}",
                 "use letters, digits, spaces and _ . : / = + - @",
             )
 
@@ -294,7 +294,7 @@ def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | 
         return None
     return Fault(
         ("tags",),
-        f"{count} tags, default tags included; AWS allows {MAX_TAGS}, and {kept} are kept for ownership",
+        f"{count} tags, default tags included; the limit is {MAX_TAGS - kept} (AWS allows {MAX_TAGS}, {kept} are reserved for ownership)",
         f"remove {count - MAX_TAGS + kept}",
         at_key=True,
     )
@@ -308,7 +308,7 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {quote(key)} begins with aws:, which is reserved for AWS",
+                f"the tag key {quote(key)} starts with aws:, which is reserved for AWS",
                 "choose another key",
                 at_key=True,
             )
@@ -317,7 +317,7 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {quote(key)} begins with {PREFIX}, where ownership is written",
+                f"the tag key {quote(key)} starts with {PREFIX}, which is reserved for ownership",
                 "choose another key",
                 at_key=True,
             )
@@ -326,7 +326,7 @@ def _key_faults(key: str) -> tuple[Fault, ...]:
         faults.append(
             Fault(
                 (key,),
-                f"the tag key {quote(key)} holds {wrong}",
+                f"the tag key {quote(key)} contains {wrong}",
                 "use letters, digits, spaces and _ . : / = + - @",
                 at_key=True,
             )
@@ -351,7 +351,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
         return None
     section = KINDS[kind].section
     known = [address.id for address in entries if address.kind is kind]
-    what = f"{name} refers to {quote(identifier)}, which is not among the {section} of this spec"
+    what = f"{name} refers to {quote(identifier)}, which is not defined under {section}"
     return Fault(
         (name,),
         what,
@@ -383,14 +383,14 @@ def check_across_resources(
                 problems,
                 Fault(
                     ("publicKeyMaterial",),
-                    f"this is the public key of {other} too ({entries[other].where}); AWS takes a key once",
-                    "remove one of the two",
+                    f"duplicate public key (first used by {other} at {entries[other].where})",
+                    "remove one of the two; AWS accepts a key only once",
                 ),
             )
     for kind, quota in QUOTAS.items():
         addresses, most = sorted(_of(entries, kind)), quota.default
         if not quota.adjustable and len(addresses) > most:
-            what = f"{len(addresses)} {KINDS[kind].titles}, and an account has room for {most} in a region, which AWS does not raise"
+            what = f"{len(addresses)} {KINDS[kind].titles}, more than the fixed quota of {most} per account and region"
             entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
 
 
@@ -402,18 +402,18 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
     ]
     if authorized and not any(True for _ in _of(resources, KindName.PLAYBACK_KEY_PAIR)):
         lines.append(
-            f"{_where(entries, authorized)} authorized is true and the spec has no playback key pair{_and_others(authorized)}; viewers need a token signed with a key that the account holds"
+            f"{_where(entries, authorized)} authorized is true, but the spec has no playback key pair{_and_others(authorized)}; viewers need a token signed with a key that is imported into the account"
         )
     doubly = [address for address in authorized if resources[address].properties.get("playbackRestrictionPolicyArn")]
     if doubly:
         lines.append(
-            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_and_others(doubly)}; put the restrictions into the tokens"
+            f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_and_others(doubly)}; set the restrictions in the tokens"
         )
     for kind, quota in QUOTAS.items():
         addresses, most = list(_of(resources, kind)), quota.default
         if quota.adjustable and len(addresses) > most:
             lines.append(
-                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} are more than the default quota of {most:,}; ask AWS to raise it first"
+                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} exceed the default quota of {most:,}; request an increase first"
             )
     return tuple(lines)
 

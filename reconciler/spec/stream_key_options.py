@@ -41,13 +41,18 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
     """Return the sink that a ``sink`` block means, and what is wrong with it; paths start in the block."""
     given = [store for store in (Store.SECRETS_MANAGER, Store.PARAMETER_STORE) if raw.get(store.value) is not None]
     if len(given) != 1:
-        return None, [Fault((), "sink names not one place", "write one of secretsManager and parameterStore")]
+        return None, [
+            Fault((), "sink must have exactly one of secretsManager and parameterStore", "set one of the two")
+        ]
     store = given[0]
     body: Mapping[str, Any] = raw[store.value]
     name, arn = body.get("name"), body.get("arn")
     if (name is None) == (arn is None):
-        needed = "write one of name and arn" if store is Store.SECRETS_MANAGER else "write name"
-        return None, [Fault((store.value,), f"{store.value} names not one place", needed)]
+        if store is Store.PARAMETER_STORE:
+            return None, [Fault((store.value,), "parameterStore requires name", "set name")]
+        return None, [
+            Fault((store.value,), "secretsManager must have exactly one of name and arn", "set one of the two")
+        ]
     field = "name" if arn is None else "arn"
     faults = [
         fault.below((store.value, field))
@@ -66,35 +71,35 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in names)
         yield Fault(
-            (), f"{quote(text)} holds {{{unknown[0]}}}, which stands for nothing", f"the placeholders are {known}"
+            (), f"{quote(text)} contains the unknown placeholder {{{unknown[0]}}}", f"the placeholders are {known}"
         )
         return
     name = fill_placeholders(text, names)
     if len(name) > _LONGEST:
-        yield Fault((), f"{quote(name)} has {len(name)} characters, and {_LONGEST} are allowed", "shorten it")
+        yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {_LONGEST}", "shorten it")
     elif is_arn:
         found = _SECRET_ARN.fullmatch(name)
         if found is None:
             yield Fault(
                 (),
-                f"{quote(name)} is not the ARN of a secret",
+                f"{quote(name)} is not a secret ARN",
                 "write arn:aws:secretsmanager:<region>:<account>:secret:<name>",
             )
         elif found[1] != names["region"] and names is not SAMPLE:
             yield Fault(
                 (),
-                f"{quote(name)} is in {found[1]}, and the target in {names['region']}",
-                "name a secret in the same region",
+                f"{quote(name)} is in {found[1]}, but the target is in {names['region']}",
+                "use a secret in the same region",
             )
     elif store is Store.SECRETS_MANAGER and not _SECRET.fullmatch(name):
-        yield Fault((), f"{quote(name)} is not the name of a secret", "use letters, digits and / _ + = . @ -")
+        yield Fault((), f"{quote(name)} is not a valid secret name", "use letters, digits and / _ + = . @ -")
     elif store is Store.PARAMETER_STORE and (
         not _PARAMETER.fullmatch(name) or name.lower().lstrip("/").startswith(("aws", "ssm"))
     ):
         yield Fault(
             (),
-            f"{quote(name)} is not the name of a parameter",
-            "use letters, digits and _ . -, in parts that each begin with /, and do not begin with aws or ssm",
+            f"{quote(name)} is not a valid parameter name",
+            "use letters, digits, _ . and -, with / before each level; do not start with aws or ssm",
         )
 
 
@@ -138,8 +143,8 @@ def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource
             continue
         other = first.setdefault(key.sink.mark, key.address)
         if other != key.address:
-            what = f"{key.sink} takes the value of {other} too, and would be written over"
+            what = f"{key.sink} is also the sink of {other}"
             channel = parent_of(key.address)
             entries[channel].note(
-                problems, Fault(("streamKey",), what, "give each key a place of its own; {id} in the name does")
+                problems, Fault(("streamKey",), what, "use one sink per key, such as a name that contains {id}")
             )

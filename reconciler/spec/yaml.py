@@ -40,7 +40,7 @@ from reconciler.spec.problems import KeyPath, Problems, quote
 Mark = tuple[int, int]
 """Line and column, both from 1."""
 
-_CHECK = "check the indentation, the colons and the quotes of this line and the one before"
+_CHECK = "check indentation, colons and quotes on this line and the one before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def encoding_problem(data: bytes, error: UnicodeDecodeError) -> YamlProblem:
     line = data.count(b"\n", 0, error.start) + 1
     return YamlProblem(
         None,
-        f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, in line {line}, does not fit",
+        f"is not UTF-8: invalid byte 0x{data[error.start]:02x} at offset {error.start}, line {line}",
         "save it as UTF-8",
     )
 
@@ -74,7 +74,7 @@ def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         line, column = mark_of(error.problem_mark)
         if _is_tab(data, line, column):
-            return YamlProblem((line, column), "a tab stands where YAML wants spaces", "indent with spaces")
+            return YamlProblem((line, column), "tabs are not allowed here", "indent with spaces")
         what = f"{error.problem}, {error.context}" if error.context else str(error.problem)
         return YamlProblem((line, column), f"not valid YAML: {what}", _CHECK)
     if isinstance(error, ReaderError):
@@ -253,12 +253,12 @@ class _Reader:
 
     def _open(self, event: Any, number: int) -> None:
         if self._key is _NO_KEY:
-            raise _RefusedError(event, "a mapping or a list cannot be a key", "write a word before the colon")
+            raise _RefusedError(event, "a mapping or a list cannot be a key", "write a string before the colon")
         if len(self._around) >= MAX_DEPTH:
             raise _RefusedError(
                 event,
-                f"this is nested more than {MAX_DEPTH} levels deep",
-                "a spec needs about eight; check the brackets and the indentation",
+                f"nested more than {MAX_DEPTH} levels deep",
+                "check brackets and indentation",
             )
         is_mapping = event.__class__ is MappingStartEvent
         if event.tag is not None:
@@ -292,7 +292,7 @@ class _Reader:
         candidates = value if isinstance(value, list) else [value]
         if all(isinstance(candidate, dict) for candidate in candidates):
             return candidates
-        what = "the merge key << needs a mapping, or a list of mappings"
+        what = "the merge key << requires a mapping or a list of mappings"
         self._flaw(event, what, "give it an alias such as *common")
         return []
 
@@ -308,14 +308,14 @@ class _Reader:
             if event.__class__ is AliasEvent:
                 raise _RefusedError(
                     event,
-                    "an alias in the place of a key stands for something that is not text",
+                    "an alias used as a key must refer to a string",
                     "write the key out",
                 )
             key = event.value
             if key:
-                self._flaw(event, f"the key {key} is not text", f'write "{key}" in quotes')
+                self._flaw(event, f"key {key} is not a string", f'write "{key}" in quotes')
             else:
-                self._flaw(event, "a key is empty", "write a word before the colon")
+                self._flaw(event, "empty key", "write a string before the colon")
         if key in self._value:
             self._note_duplicate(key, key, event)
         return key
@@ -324,8 +324,8 @@ class _Reader:
         # Kept under a key that no file can have: after a third occurrence the second is no longer known.
         first = self._numbers.setdefault((key,), self._numbers[key])
         line, column = self._source.mark_of(first)
-        what = f"the key {quote(written)} stands here again; it stood first in line {line}, column {column}"
-        self._flaw(event, what, "keep one of the two")
+        what = f"duplicate key {quote(written)} (first defined on line {line}, column {column})"
+        self._flaw(event, what, "remove one of the two")
 
     def _begin_document(self, event: Any, number: int) -> None:
         del event, number
@@ -335,18 +335,18 @@ class _Reader:
         found = self._anchors.get(event.anchor)
         if found is None:
             raise _RefusedError(
-                event, f"no anchor &{event.anchor} stands before this alias", "define it above, in the same document"
+                event, f"undefined alias *{event.anchor}", f"define &{event.anchor} above it, in the same document"
             )
         value, origin, size = found
         if value is _UNKNOWN:
             raise _RefusedError(
-                event, f"the alias *{event.anchor} stands inside the very value it repeats", "write the value out"
+                event, f"alias *{event.anchor} refers to a value that contains it", "write the value out"
             )
         self._aliased += size
         if self._aliased > MAX_ALIASED:
             raise _RefusedError(
                 event,
-                f"the aliases of this file stand for more than {MAX_ALIASED:,} values",
+                f"the aliases of this file expand to more than {MAX_ALIASED:,} values",
                 "write the values out, or split the file",
             )
         self._source.aliases[number] = origin
@@ -363,8 +363,8 @@ class _Reader:
             return text
         value = parse_scalar(text)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            what = f"{quote(text)} is not what its tag !!{short} says"
-            self._flaw(event, what, "leave the tag out")
+            what = f"{quote(text)} is not a valid !!{short}"
+            self._flaw(event, what, "remove the tag")
         return float(value) if short == "float" and isinstance(value, int) else value
 
     def _check_tag(self, event: Any, allowed: str) -> None:
@@ -374,8 +374,8 @@ class _Reader:
         written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
         self._flaw(
             event,
-            f"the tag {quote(written)} is not allowed",
-            "write plain text, numbers, lists and mappings; nothing is built from tags",
+            f"tag {quote(written)} is not allowed",
+            "remove the tag",
         )
 
     def _flaw(self, event: Any, what: str, hint: str) -> None:

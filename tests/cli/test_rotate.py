@@ -168,23 +168,23 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
     ("channels", "defaults", "said"),
     [
         ({"a": {"streamKey": {"rotation": 7}}}, {}, "write it in quotes"),
-        ({"a": {"streamKey": {"rotation": "é"}}}, {}, "is not a label"),
+        ({"a": {"streamKey": {"rotation": "é"}}}, {}, "is not a valid label"),
         (
             {"a": {"streamKey": {"sink": {}}}},
             {},
-            "sink names not one place; write one of secretsManager and parameterStore",
+            "sink must have exactly one of secretsManager and parameterStore; set one of the two",
         ),
         (
             {"a": {"streamKey": {"sink": {"secretsManager": {"kmsKeyId": "x"}}}}},
             {},
-            "secretsManager names not one place; write one of name and arn",
+            "secretsManager must have exactly one of name and arn; set one of the two",
         ),
         (
             {"a": {"streamKey": {"sink": {"secretsManager": {"name": "{channel}"}}}}},
             {},
-            "holds {channel}, which stands for nothing",
+            "contains the unknown placeholder {channel}",
         ),
-        ({"a": {"streamKey": {"sink": {"parameterStore": {"name": "a b"}}}}}, {}, "is not the name of a parameter"),
+        ({"a": {"streamKey": {"sink": {"parameterStore": {"name": "a b"}}}}}, {}, "is not a valid parameter name"),
         (
             {
                 "a": {
@@ -194,12 +194,12 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
                 }
             },
             {},
-            "is in eu-west-1, and the target in us-west-2",
+            "is in eu-west-1, but the target is in us-west-2",
         ),
         (
             {c: {"streamKey": {}} for c in "ab"},
             {"sink": {"secretsManager": {"name": "one"}}},
-            "takes the value of stream-key/a too",
+            "is also the sink of stream-key/a",
         ),
         ({}, {"sink": {"parameterStore": {"name": "/aws/x"}}}, "ivs-reconciler.yaml:"),
         ({"a": {"streamKey": {"rotatoin": "7"}}}, {}, 'did you mean "rotation"'),

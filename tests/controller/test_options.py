@@ -108,7 +108,7 @@ def test_times(text: object, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "1.5h", "5 m", "soon", True, None, "1w", "367d", "١s"])
 def test_what_is_no_time(text: object) -> None:
-    with pytest.raises(ValueError, match="is not a length of time up to 366 days"):
+    with pytest.raises(ValueError, match="is not a duration of at most 366 days"):
         parse_duration(text)
 
 

@@ -333,7 +333,7 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str)
         ((), "no repository; use --repo"),
         (("--repo", "https://u:p@h/x"), "contains a user name or password"),
         (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, apply"),
-        (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a length of time"),
+        (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a duration"),
         (("--repo", ".", "--listen", "everywhere"), "is not HOST:PORT"),
         (("--repo", ".", "--config-file", "nowhere.yaml"), "use --config-file with a settings file"),
         (("--repo", ".", "--github-secret-file", "nowhere"), "cannot read the GitHub webhook secret from "),

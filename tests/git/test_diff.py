@@ -286,7 +286,7 @@ def test_links_of_a_revision_lead_nowhere_outside(repo: Path, tmp_path: Path) ->
     shown = diff(repo, "base..links")
     assert shown.code == 1
     for name in ("absolute.yaml", "upwards.yaml"):
-        assert f"links:specs/{name}: is a symbolic link that leads out of the project" in shown.err
+        assert f"links:specs/{name}: is a symbolic link to a file outside the project" in shown.err
     assert "stolen" not in shown.err + shown.out
     assert "folder" not in shown.err
 
@@ -314,7 +314,7 @@ def test_a_huge_file_is_refused_by_name_without_being_read(repo: Path) -> None:
     commit(repo, tag="huge")
     shown = diff(repo, "base..huge")
     assert shown.code == 1
-    assert "huge:specs/huge.yaml: has 17,825,792 bytes, more than 16,777,216" in shown.err
+    assert "huge:specs/huge.yaml: has 17,825,792 bytes, more than the limit of 16,777,216" in shown.err
     assert "film" not in shown.err
 
 

@@ -55,24 +55,24 @@ def test_patterns_name_files(patterns: list[str], expected: list[str], tmp_path:
     elif patterns == ["*.yaml"]:
         assert load(tmp_path).resources == {}  # the project file is none of its own specs
     else:
-        assert "leads out of the project" in problems_of(tmp_path)[0]
+        assert "is outside the project" in problems_of(tmp_path)[0]
 
 
 def test_an_empty_folder_is_a_problem_that_names_the_pattern(tmp_path: Path) -> None:
     write(tmp_path, {})
     assert problems_of(tmp_path) == [
-        'ivs-reconciler.yaml:1:1: specs "specs/**/*.yaml" matches nothing: there is no folder specs; make it, or correct the pattern'
+        'ivs-reconciler.yaml:1:1: pattern "specs/**/*.yaml" matches no files: directory specs/ does not exist; create it, or correct the pattern'
     ]
     (tmp_path / "specs").mkdir()
     assert problems_of(tmp_path) == [
-        'ivs-reconciler.yaml:1:1: specs "specs/**/*.yaml" matches no file; put a spec file into specs, or correct the pattern'
+        'ivs-reconciler.yaml:1:1: pattern "specs/**/*.yaml" matches no files; add a spec file to specs/, or correct the pattern'
     ]
 
 
 def test_the_problem_of_a_target_s_own_pattern_stands_at_that_pattern(tmp_path: Path) -> None:
     project = "stack: acme\ntargets:\n  dev:\n    region: us-west-2\n    sandbox: x.db\n    specs: [none/*.yaml]\n"
     assert problems_of(write(tmp_path, {}, project)) == [
-        'ivs-reconciler.yaml:6:13: specs "none/*.yaml" matches nothing: there is no folder none; make it, or correct the pattern'
+        'ivs-reconciler.yaml:6:13: pattern "none/*.yaml" matches no files: directory none/ does not exist; create it, or correct the pattern'
     ]
 
 
@@ -100,9 +100,9 @@ def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
     (folder / "specs" / "more").symlink_to("../../outside")
     (folder / "specs" / "gone.yaml").symlink_to("nowhere.yaml")
     assert problems_of(folder) == [
-        "specs/gone.yaml: is a symbolic link to a file that does not exist; mend the link",
-        "specs/more/y.yaml: is a symbolic link that leads out of the project; keep the file itself in the project",
-        "specs/x.yaml: is a symbolic link that leads out of the project; keep the file itself in the project",
+        "specs/gone.yaml: is a symbolic link to a file that does not exist; fix the link",
+        "specs/more/y.yaml: is a symbolic link to a file outside the project; move the file into the project",
+        "specs/x.yaml: is a symbolic link to a file outside the project; move the file into the project",
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_project_folder_that_is_a_link_itself_is_fine(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     write(tmp_path, {"specs/a.yaml": channel("a")})
     os.mkfifo(tmp_path / "specs" / "b.yaml")
-    assert problems_of(tmp_path) == ["specs/b.yaml: is not a regular file; name a file"]
+    assert problems_of(tmp_path) == ["specs/b.yaml: is not a regular file; name a regular file"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_utf_8_is_named_beside_the_others(tmp_path: Path) -> 
         {"specs/a.yaml": "channels: {Köln: }\n".encode("latin-1"), "specs/b.yaml": "channels: {b: {typ: BASIC}}\n"},
     )
     assert problems_of(tmp_path) == [
-        "specs/a.yaml: is not UTF-8: byte 0xf6 at offset 12, in line 1, does not fit; save it as UTF-8",
+        "specs/a.yaml: is not UTF-8: invalid byte 0xf6 at offset 12, line 1; save it as UTF-8",
         'specs/b.yaml:1:16: channel/b: unknown field "typ"; did you mean "type"?',
     ]
 
@@ -144,13 +144,13 @@ def test_a_file_that_is_not_utf_8_is_named_beside_the_others(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda path: None, "ivs-reconciler.yaml: no such project file in"),
-        (lambda path: path.mkdir(), "ivs-reconciler.yaml: is a folder; name the project file in it"),
+        (lambda path: None, "ivs-reconciler.yaml: project file not found in"),
+        (lambda path: path.mkdir(), "ivs-reconciler.yaml: is a directory; pass a project file with --config"),
         (lambda path: path.write_bytes(b"\xff"), "ivs-reconciler.yaml: is not UTF-8"),
         (lambda path: path.write_text("a: [\n"), "ivs-reconciler.yaml:2:1: not valid YAML"),
         (
             lambda path: path.write_text(PROJECT + "---\nx: y\n"),
-            "ivs-reconciler.yaml:5:1: a project file is one document",
+            "ivs-reconciler.yaml:5:1: a project file must be a single document",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_another_project_file_can_be_named(tmp_path: Path) -> None:
         str(tmp_path / "deploy" / "other.yaml"),
     )
     with pytest.raises(
-        SpecError, match=r"^none\.yaml: no such project file in .*; check the path given with --config$"
+        SpecError, match=r"^none\.yaml: project file not found in .*; check the path given with --config$"
     ):
         load_project(tmp_path, "none.yaml")
 
@@ -186,7 +186,7 @@ def test_a_key_file_is_limited_and_stays_inside(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", {"specs/a.yaml": spec, "big.pem": "x" * 70_000})
     (folder / "link.pem").symlink_to("../secret.pem")
     assert [problem.split(": ", 2)[2] for problem in problems_of(folder)] == [
-        'publicKeyMaterial.file "big.pem" has 70,000 bytes, more than 65,536; name the right file',
-        'publicKeyMaterial.file "link.pem" is a symbolic link that leads out of the project; keep the file itself in the project',
-        'publicKeyMaterial.file "/etc/passwd" leads out of the project; write a path below the folder of the project file',
+        'publicKeyMaterial.file "big.pem" has 70,000 bytes, more than the limit of 65,536; check that it is the right file',
+        'publicKeyMaterial.file "link.pem" is a symbolic link to a file outside the project; move the file into the project',
+        'publicKeyMaterial.file "/etc/passwd" is outside the project; use a path below the directory of the project file',
     ]

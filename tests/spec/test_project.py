@@ -140,7 +140,7 @@ def test_the_seven_home_regions_are_regions(region: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("stack", ["a" * 129, "a b", "a/b", '""', "ü", '"a\\n"'])
 def test_a_stack_name_fits_into_a_tag(stack: str, tmp_path: Path) -> None:
     (problem,) = problems_of(write(tmp_path, {}, PROJECT.replace("acme", stack)))
-    assert "is not a stack name" in problem
+    assert "is not a valid stack name" in problem
     assert problem.startswith("ivs-reconciler.yaml:1:8: ")
 
 

@@ -25,7 +25,7 @@ def test_every_reader_reads_the_same(tmp_path: Path, text: str, seconds: int) ->
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_none_is_refused_in_the_same_words(tmp_path: Path, text: str) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {}}}, guardrails={"liveDeadline": text})
-    said = "is not a length of time up to a day; write it like 90s, 30m or 2h"
+    said = "is not a duration of at most 1 day; write it like 90s, 30m or 2h"
     with pytest.raises(SpecError) as caught:
         load_project(folder)
     assert str(caught.value).endswith(said)
@@ -37,4 +37,4 @@ def test_the_command_line_names_the_option_and_the_text(tmp_path: Path) -> None:
     for option in ("--wait-live", "--lock-timeout"):
         ran = run(tmp_path, "apply", option, "25h")
         assert ran.code == 1
-        assert f"argument {option}: '25h' is not a length of time up to a day; write it like 90s, 30m or 2h" in ran.err
+        assert f"argument {option}: '25h' is not a duration of at most 1 day; write it like 90s, 30m or 2h" in ran.err

@@ -409,7 +409,10 @@ def test_unlock_without_any_lock_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "said"),
-    [({}, "names not one place"), ({"file": "x", "s3": {"bucket": "abc", "key": "k"}}, "names not one place")],
+    [
+        ({}, "must have exactly one of s3 and file"),
+        ({"file": "x", "s3": {"bucket": "abc", "key": "k"}}, "must have exactly one of s3 and file"),
+    ],
 )
 def test_a_lock_names_one_place(tmp_path: Path, lock: dict[str, object], said: str) -> None:
     folder = project(tmp_path / "repo", lock)
