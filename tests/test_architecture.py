@@ -75,7 +75,7 @@ def test_no_test_patches_anything() -> None:
     assert found == []
 
 
-def test_exceptions_of_any_kind_are_caught_only_at_the_outer_doors() -> None:
+def test_broad_exceptions_are_caught_only_at_entry_points() -> None:
     allowed = ("reconciler/cli/main.py", "reconciler/sandbox/")
     found = []
     for path in SOURCES:

@@ -103,7 +103,7 @@ class Stream:
             if self.viewers == 1
             else f"{self.viewers:,} viewers"
         )
-        return f"on air since {self.started_at} with {viewers}"
+        return f"live since {self.started_at} with {viewers}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -114,7 +114,7 @@ class LastStream:
     started_at: str
 
     def __str__(self) -> str:
-        return f"on air since {self.started_at}" if self.running else f"on air last, at {self.started_at}"
+        return f"has been live since {self.started_at}" if self.running else f"was last live at {self.started_at}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,12 +93,12 @@ def seconds_of(text: str, *, days: int = 1) -> int:
 
 
 class OnLive(StrEnum):
-    """What to do with a channel that is on air when a change would need it off air."""
+    """What to do with a live channel when a change requires that it is not live."""
 
     BLOCK = "block"
     """Leave the channel and say so."""
     WAIT = "wait"
-    """Carry out the rest, and go on with the channel once it is off air, until a deadline."""
+    """Run the rest, and change the channel once its stream has ended, up to a deadline."""
     STOP = "stop"
     """End the broadcasts that the caller names, one by one; leave the others as ``BLOCK`` does."""
 

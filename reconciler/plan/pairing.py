@@ -239,10 +239,10 @@ def _choose(
         used = -len(owned.users.get(resource.arn, ()))
         unlike = not matches(resource)
         last = last_streams.get(resource.arn)
-        off_air = len(in_order) if last is None else in_order.index(last)
+        last_live = len(in_order) if last is None else in_order.index(last)
         keyless = not any(key.tags.get(STACK) == desired.stack for key in owned.keys.get(resource.arn, ()))
         return (
-            (has_failed(resource), used, off_air, unlike, keyless, resource.arn)
+            (has_failed(resource), used, last_live, unlike, keyless, resource.arn)
             if can_update
             else (unlike, has_failed(resource), RETIRES in resource.tags, used, resource.arn)
         )

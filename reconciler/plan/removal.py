@@ -168,7 +168,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
     choice = inputs.choices[address]
     claim = f"{address}: {KINDS[address.kind].title} {other.arn} has the same address as {kept.arn}"
     if not inputs.options.prune:
-        used = f", which was {choice.why}," if choice.why else ""
+        used = f", which {choice.why}," if choice.why else ""
         return None, f"{claim}{used} and is kept because prune is disabled"
     if KINDS[address.kind].live and inputs.live.streams_hidden:
         return (
@@ -179,7 +179,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
         return None, f"{claim} and is protected; change its {ID} tag by hand to keep it"
     differing = compare(address.kind, kept.properties, other.properties)
     unlike = f"; it differs in {names_of(differing)}" if differing else ""
-    used = f", because it was {choice.why}" if choice.why else ""
+    used = f", because it {choice.why}" if choice.why else ""
     return _delete(
         inputs,
         address,

@@ -140,7 +140,7 @@ def _target() -> dict[str, object]:
                         }
                     )
                 ),
-                "description": "Channels on air that the plan touches; -1 viewers where the service could not count.",
+                "description": "Live channels that the plan changes; -1 viewers if the service could not count them.",
             },
             "quotas": {
                 **list_of(
@@ -165,7 +165,7 @@ def _target() -> dict[str, object]:
             },
             "waitLive": {
                 **_COUNT,
-                "description": "Seconds that an apply waits for a channel that goes on air meanwhile.",
+                "description": "Seconds that an apply waits for a channel that goes live after the plan was made.",
             },
         }
     )

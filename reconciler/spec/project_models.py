@@ -102,7 +102,7 @@ class GuardrailSettings(Strict):
     )
     onLive: Annotated[str, _enum("block", "wait", "stop")] | None = Field(
         None,
-        description="What to do with a channel on air when a change needs it off air: leave it, wait for its broadcast to end, "
+        description="What to do if a change needs a channel not to be live: leave it, wait for its broadcast to end, "
         "or end the broadcasts that --stop-live names. Default: block.",
     )
     liveDeadline: str | None = Field(

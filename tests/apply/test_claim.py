@@ -22,12 +22,12 @@ def claim(own: str | None = None, *, deleted: tuple[str, ...] = (), refused: boo
 
 
 @pytest.mark.parametrize("patient", [True, False])
-def test_what_stands_alone_is_the_one(patient: bool) -> None:
+def test_a_single_claim_is_kept(patient: bool) -> None:
     assert decide(claim("x"), seen("x"), patient=patient) == Keep("x")
     assert decide(claim(), seen("x"), patient=patient) == Keep("x")
 
 
-def test_a_list_that_does_not_show_what_was_made_is_looked_at_again_and_then_believed_less_than_the_answer() -> None:
+def test_a_list_without_the_created_resource_is_read_again_and_then_the_answer_counts() -> None:
     assert isinstance(decide(claim("x"), (), patient=True), Wait)
     assert isinstance(decide(claim("x"), seen("a"), patient=True), Wait)
     assert decide(claim("x"), (), patient=False) == Keep("x")
@@ -49,7 +49,7 @@ def test_when_nothing_moves_the_maker_of_the_lowest_takes_it_back_and_who_made_n
     assert decide(claim(), seen("x", "y"), patient=False) == Undecidable(seen("x", "y"))
 
 
-def test_what_somebody_touched_or_aws_will_not_delete_is_left() -> None:
+def test_a_resource_in_use_or_one_that_aws_does_not_delete_is_left() -> None:
     touched = (*seen("x"), *seen("y", team="video"))
     assert isinstance(decide(claim("y"), touched, patient=True), Wait)
     assert decide(claim("y"), touched, patient=False) == Undecidable(touched)
@@ -58,7 +58,7 @@ def test_what_somebody_touched_or_aws_will_not_delete_is_left() -> None:
     assert decide(claim("y"), tagged_by_aws, patient=True) == DeleteOwn("y")
 
 
-def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_is_believed() -> None:
+def test_after_a_withdrawal_the_list_has_to_show_it_before_the_other_counts() -> None:
     assert isinstance(decide(claim(deleted=("y",)), seen("x", "y"), patient=True), Wait)
     assert decide(claim(deleted=("y",)), seen("x"), patient=True) == Keep("x")
     assert decide(claim(deleted=("y",)), (), patient=True) == Absent()
@@ -104,7 +104,7 @@ def test_a_run_whose_answer_was_lost_knows_its_own_by_its_number() -> None:
     assert looked(unanswered(), numbered("x"), numbered("y", "another"), patient=False) == DeleteOwn("x")
 
 
-def test_anothers_is_believed_only_once_the_own_would_be_shown() -> None:
+def test_another_claim_counts_only_once_our_own_would_be_listed() -> None:
     assert isinstance(looked(unanswered(), numbered("x", "another")), Wait)
     assert looked(unanswered(), numbered("x", "another"), patient=False) == Keep("x")
     refused = Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, attempt=NUMBER)

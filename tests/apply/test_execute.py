@@ -146,7 +146,7 @@ def test_what_waits_far_behind_names_the_action_that_failed() -> None:
 
 
 def test_a_blocked_action_is_left_alone_with_all_that_waits_for_it() -> None:
-    main = action("channel/main", *REPLACEMENT[1].steps, blocked="it is on air since 10:00", arn="channel-arn")
+    main = action("channel/main", *REPLACEMENT[1].steps, blocked="it is live since 10:00", arn="channel-arn")
     calls = service()
     applied = apply(calls, REPLACEMENT[0], main, REPLACEMENT[2])
     assert applied.results == {
@@ -154,7 +154,7 @@ def test_a_blocked_action_is_left_alone_with_all_that_waits_for_it() -> None:
         "channel/main": "blocked",
         "channel/side": "done",
     }
-    assert applied["channel/main"].message == "it is on air since 10:00"
+    assert applied["channel/main"].message == "it is live since 10:00"
     assert applied["recording-configuration/archive"].message == (
         "depends on channel/main, which is blocked (already done: CreateRecordingConfiguration, GetRecordingConfiguration)"
     )
@@ -264,7 +264,7 @@ def test_a_slow_operation_holds_up_no_other() -> None:
     ).result.complete
 
 
-def test_every_outcome_is_told_as_it_happens_in_one_thread() -> None:
+def test_every_outcome_is_reported_as_it_happens_in_one_thread() -> None:
     threads: set[int] = set()
     applied = apply(service(), *REPLACEMENT, on_event=lambda _: threads.add(threading.get_ident()))
     assert threads == {threading.get_ident()}
@@ -309,7 +309,7 @@ def test_a_stop_that_comes_too_late_interrupts_nothing() -> None:
     assert (applied.results, applied.result.interrupted) == ({"channel/a": "done"}, False)
 
 
-def test_an_error_in_whoever_listens_ends_the_run_and_starts_no_more() -> None:
+def test_an_error_in_a_listener_ends_the_run_and_starts_no_more() -> None:
     calls = Service()
     actions = [action(f"channel/{number}", step(f"channel/{number}#1")) for number in range(200)]
 

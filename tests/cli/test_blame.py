@@ -58,9 +58,7 @@ def who(blame: Any) -> list[tuple[str, str]]:
     return [(deed["who"].rpartition("/")[2], deed["event"]) for deed in blame["by"]]
 
 
-def test_each_is_named_for_what_they_did_and_nobody_for_more(
-    tmp_path: Path, sandbox: Sandbox, repository_root: Path
-) -> None:
+def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sandbox, repository_root: Path) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice, bob, carol, dave = (as_(name, sandbox) for name in PEOPLE)
     main, side, third = (arn_of(alice, name) for name in ("main", "side", "third"))
@@ -103,9 +101,7 @@ def test_each_is_named_for_what_they_did_and_nobody_for_more(
         )
 
 
-def test_what_happened_before_our_last_apply_is_nobodys_and_our_own_calls_are_not_blamed(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
+def test_calls_before_our_last_apply_and_our_own_are_not_blamed(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice, bob = as_("alice", sandbox), as_("bob", sandbox)
     main = arn_of(alice, "main")
@@ -123,7 +119,7 @@ def test_what_happened_before_our_last_apply_is_nobodys_and_our_own_calls_are_no
     }
 
 
-def test_a_resource_that_nobody_remembers_is_found_by_the_call_that_made_it(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_resource_without_a_record_is_found_by_its_create_call(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     carol = as_("carol", sandbox)
     carol.delete_channel(arn=arn_of(carol, "side"))
@@ -134,7 +130,7 @@ def test_a_resource_that_nobody_remembers_is_found_by_the_call_that_made_it(tmp_
     assert "the resource's ARN is unknown" in found(folder)["missing", "channel/side"]["remark"]
 
 
-def test_it_is_said_when_asking_is_not_allowed_and_the_report_stands(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_missing_cloudtrail_permission_is_reported_with_the_drift(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice = as_("alice", sandbox)
     alice.update_channel(arn=arn_of(alice, "main"), latencyMode="NORMAL")
@@ -144,7 +140,7 @@ def test_it_is_said_when_asking_is_not_allowed_and_the_report_stands(tmp_path: P
     assert "attribution is incomplete: missing permission cloudtrail:LookupEvents" in shown.out
 
 
-def test_a_report_without_drift_asks_nobody(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_report_without_drift_does_not_call_cloudtrail(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     assert run(folder, "drift", "--blame", env=KEYS).code == 0
     assert sandbox.control.calls(operation="LookupEvents") == []

@@ -51,7 +51,7 @@ def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path, repository
         jsonschema.validate(wrong, schema(repository_root))
 
 
-def test_every_sort_is_told(folder: Path) -> None:
+def test_every_status_is_reported(folder: Path) -> None:
     (target,) = run(folder, "drift", "--format", "json").json["targets"]
     found = {(one["status"], one["address"]) for one in target["findings"]}
     assert {
@@ -90,13 +90,13 @@ def test_what_is_ignored_is_counted_and_named_in_every_view(folder: Path, view: 
         assert "2 ignored" in shown.out
 
 
-def test_a_wish_that_says_nothing_is_refused_before_anything_is_read(folder: Path) -> None:
+def test_an_invalid_ignore_is_refused_before_anything_is_read(folder: Path) -> None:
     shown = run(folder, "drift", "--ignore", "channel/main")
     assert (shown.code, shown.out) == (1, "")
     assert "is not ADDRESS:PATH" in shown.err
 
 
-def test_a_part_is_told_with_the_counts_and_the_exit_code_of_the_part(folder: Path, repository_root: Path) -> None:
+def test_a_partial_report_has_the_counts_and_the_exit_code_of_the_part(folder: Path, repository_root: Path) -> None:
     def part(*words: str) -> tuple[int, dict[str, Any]]:
         ran = run(folder, "drift", "--format", "json", *words)
         jsonschema.validate(ran.json, schema(repository_root))
@@ -142,7 +142,7 @@ def test_a_part_that_is_misspelt_is_no_calm(folder: Path, wish: str) -> None:
     assert "did you mean channel/main or" in shown.err
 
 
-def test_a_part_is_neither_told_nor_measured_as_the_whole(folder: Path, tmp_path: Path) -> None:
+def test_a_partial_report_is_neither_notified_nor_written_as_metrics(folder: Path, tmp_path: Path) -> None:
     shown = run(folder, "drift", "--only", "channel/main", "--notify", "--prometheus", str(tmp_path / "m.prom"))
     assert (shown.code, shown.out) == (1, "")
     assert (
@@ -152,7 +152,7 @@ def test_a_part_is_neither_told_nor_measured_as_the_whole(folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("view", ["text", "markdown", "html", "junit"])
-def test_defaults_are_a_count_until_somebody_asks(folder: Path, view: str) -> None:
+def test_defaults_are_a_count_unless_verbose(folder: Path, view: str) -> None:
     short, long = run(folder, "drift", "--format", view), run(folder, "drift", "--format", view, "-v")
     assert "insecureIngest" not in short.out
     assert "insecureIngest false" in long.out

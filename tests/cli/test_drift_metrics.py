@@ -28,7 +28,7 @@ def value(text: str, name: str, **labels: str) -> float | None:
     return float(found[0]) if found else None
 
 
-def test_the_file_says_how_the_target_stands_and_carries_the_last_success_over_failures(tmp_path: Path) -> None:
+def test_the_file_has_the_state_of_the_target_and_keeps_the_last_success_over_failures(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC)
     assert run(folder, "apply", "--auto-approve").code == 0
     with outside(folder) as (ivs, _):
@@ -76,7 +76,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
     from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
     from reconciler.drift.report import DriftStatus
     from reconciler.report.metrics import Sample, counts_of, is_in_sync
-    from tests.drift.test_news import LATENCY, finding, report
+    from tests.drift.test_changes import LATENCY, finding, report
 
     found = report(finding(DriftStatus.DRIFT, "main", LATENCY), finding(DriftStatus.MISSING, "side"))
     counts = {status: len(found.of(status)) for status in DriftStatus}

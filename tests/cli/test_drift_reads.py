@@ -62,7 +62,7 @@ SITUATIONS = {
     "calm": None,
     "changed": changed,
     "gone": gone,
-    "on air": live_channels,
+    "live": live_channels,
     "denied": denied,
     "throttled": throttled,
 }

@@ -91,7 +91,7 @@ def test_a_guardrail_is_in_the_json_after_the_plan_that_it_refuses(
 
 
 @pytest.mark.parametrize("words", [("apply",), ("rotate", "stream-key", "channel/main")])
-def test_nobody_to_ask_is_in_the_json(
+def test_a_missing_terminal_is_in_the_json(
     folder: Path, words: tuple[str, ...], check: jsonschema.Draft202012Validator
 ) -> None:
     last = ending(run(folder, *words, "--format", "json"), check)

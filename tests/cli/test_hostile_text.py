@@ -133,7 +133,7 @@ def test_a_process_is_as_strict_and_a_poorer_character_set_ends_nothing(place: P
     assert b"\\ufffd" in done.stdout
 
 
-def test_whoever_names_a_spec_file_writes_no_line_of_a_log(tmp_path: Path) -> None:
+def test_the_name_of_a_spec_file_cannot_write_a_log_line(tmp_path: Path) -> None:
     folder = stack(tmp_path, {})
     (folder / "specs" / "a\x1b[31m\n::error::forged\udcff.yaml").write_text("channels: [1]\n", encoding="utf-8")
     for words in (

@@ -30,7 +30,7 @@ def vanish(folder: Path, names: set[str]) -> None:
                 ivs.delete_channel(arn=channel["arn"])
 
 
-def test_a_list_that_shows_none_of_ours_is_not_believed_without_a_flag(applied: Path) -> None:
+def test_a_list_without_our_resources_is_refused_without_allow_missing(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(12)})
     planned = run(applied, "plan")
     assert planned.code == 3
@@ -54,7 +54,7 @@ def test_a_saved_plan_of_an_empty_list_is_refused_as_well(applied: Path) -> None
     assert run(applied, "apply", "p.json", "--auto-approve", "--allow-missing").code == 0
 
 
-def test_most_of_many_is_not_believed_and_a_few_are(applied: Path) -> None:
+def test_a_list_without_most_of_many_is_refused_and_one_without_a_few_is_not(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(3)})
     assert run(applied, "plan").code == 0
     vanish(applied, {f"c{number:02}" for number in range(7)})

@@ -21,7 +21,7 @@ def applied(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_whole_circle_from_an_empty_account_to_a_repaired_one(tmp_path: Path) -> None:
+def test_from_an_empty_account_through_drift_to_a_repaired_one(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC)
     plan = run(folder, "plan", "--detailed-exitcode")
     assert plan.code == 2
@@ -79,7 +79,7 @@ def test_what_left_the_spec_stays_until_prune_is_granted(applied: Path) -> None:
     assert run(applied, "plan", "--prune", "--detailed-exitcode").code == 0
 
 
-def test_an_empty_spec_never_stands_against_a_stack_that_has_resources(applied: Path) -> None:
+def test_an_empty_spec_is_refused_for_a_stack_that_has_resources(applied: Path) -> None:
     rewrite(applied, {"channels": {}})
     with outside(applied) as (ivs, _):
         ivs.create_channel(name="nobodys")
@@ -103,7 +103,7 @@ def test_a_protected_channel_outlives_its_yaml(tmp_path: Path) -> None:
         assert arn_of(ivs, "precious")
 
 
-def test_a_channel_on_air_is_left_alone_and_named(applied: Path) -> None:
+def test_a_live_channel_is_not_changed_and_is_named(applied: Path) -> None:
     rewrite(
         applied,
         {

@@ -70,7 +70,7 @@ def test_a_global_option_may_stand_before_and_after_every_verb(path: tuple[str, 
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_what_stands_before_and_after_a_verb_adds_up(place: int) -> None:
+def test_options_before_and_after_a_verb_add_up(place: int) -> None:
     words = ["sandbox", "reset"]
     words[place:place] = ["-v", "-t", "a", "-C", "x"]
     args = build_parser(asked=words).parse_args([*words, "-v", "-t", "b"])

@@ -67,7 +67,7 @@ def test_a_count_that_is_none_is_refused_in_words(folder: Path) -> None:
         assert f"'{text}' is not a whole number of 0 or more" in refused.err
 
 
-def test_granting_and_lifting_protection_is_seen_by_whoever_reviews_the_plan(tmp_path: Path) -> None:
+def test_the_plan_shows_protection_being_enabled_and_disabled(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"side": {"protect": True}}})
     assert '+ tags.ivs-reconciler:protect  "true"' in run(folder, "apply", "--auto-approve").out
     rewrite(folder, SPEC)

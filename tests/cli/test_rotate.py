@@ -1,4 +1,4 @@
-"""Rotation as a user has it: by label, on request, to stores and files, interrupted anywhere, on air, refused; and no value in anything that is said."""
+"""Rotation as a user has it: by label, on request, to stores and files, interrupted anywhere, live, refused; and no value in anything that is said."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_no_file_in_a_work_tree_that_git_would_commit(tmp_path: Path) -> None:
     assert (folder / "key.txt").exists()
 
 
-def test_on_air_a_key_is_left_alone_unless_asked(tmp_path: Path) -> None:
+def test_the_key_of_a_live_channel_is_not_rotated_unless_asked(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": TO_PARAMETER}}}})
     run(folder, "apply", "--auto-approve")
     with outside(folder) as (ivs, sandbox):
@@ -374,7 +374,7 @@ def test_two_rotations_of_one_key_at_once_leave_one_key_and_its_value(world: Wor
     assert surveyed(world, keys("2", SINK)).plan.is_empty
 
 
-def test_whoever_may_not_read_values_is_told_so_and_the_key_waits(world: World) -> None:
+def test_without_the_permission_to_read_values_the_key_stays_unpublished(world: World) -> None:
     world.carry_out(surveyed(world, keys("1", SINK)))
     world.control.deny("GetStreamKey")
     result = world.carry_out(surveyed(world, keys("2", SINK)))

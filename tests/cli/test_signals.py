@@ -68,7 +68,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("verb", [("plan",), ("drift",), ("apply", "--auto-approve")])
-def test_whoever_stops_a_read_does_not_wait_for_its_end(
+def test_an_interrupted_read_ends_at_once(
     tmp_path: Path, sandbox: Sandbox, verb: tuple[str, ...], number: int, code: int
 ) -> None:
     folder = project(tmp_path / "repo", sandbox, "off")

@@ -23,7 +23,7 @@ SPEC: dict[str, object] = {
 
 
 class Account:
-    """A served sandbox with an applied stack, somebody else's channel, and both on air."""
+    """A served sandbox with an applied stack, an unmanaged channel, both live."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -46,7 +46,7 @@ def account(tmp_path: Path) -> Iterator[Account]:
         yield Account(tmp_path / "repo", sandbox)
 
 
-def test_it_shows_what_is_managed_on_air_and_used(account: Account) -> None:
+def test_it_shows_managed_resources_live_channels_and_quotas(account: Account) -> None:
     shown = account.run("status")
     assert shown.code == 0
     assert shown.err == ""

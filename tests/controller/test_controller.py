@@ -93,7 +93,7 @@ def test_a_spec_without_resources_deletes_nothing(tmp_path: Path) -> None:
         assert "DeleteChannel" not in world.operations()
 
 
-def test_a_channel_on_air_holds_its_change_back_until_it_is_off(tmp_path: Path) -> None:
+def test_a_live_channel_blocks_its_change_until_the_stream_ends(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         arn = arn_of(ivs, "main-stage")
@@ -221,7 +221,7 @@ def test_a_suspended_target_is_left_alone_over_restarts_until_it_is_resumed(tmp_
         assert len(world.store.runs("dev", 1000)) == before + 1
 
 
-def test_a_wish_is_met_at_once_and_once(tmp_path: Path) -> None:
+def test_a_request_is_served_at_once_and_once(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(interval=3600)) as world:
         world.settle()
         before = len(world.store.runs("dev", 1000))
@@ -316,7 +316,7 @@ def test_a_spec_that_lost_one_of_them_does_not_make_an_empty_list_more_credible(
         assert ivs.list_channels()["channels"] == []
 
 
-def test_most_of_many_are_not_believed_to_be_gone_and_stream_keys_are(tmp_path: Path) -> None:
+def test_a_list_without_most_resources_is_refused_and_one_without_stream_keys_is_not(tmp_path: Path) -> None:
     spec: dict[str, object] = {"channels": {f"c{number:02}": {"streamKey": {}} for number in range(12)}}
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
         world.settle()
@@ -384,7 +384,7 @@ def test_specs_that_are_all_gone_take_nothing_away(tmp_path: Path) -> None:
         assert len(ivs.list_channels()["channels"]) == 2
 
 
-def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> None:
+def test_a_request_during_a_fetch_is_not_lost(tmp_path: Path) -> None:
     class Later(Inline):
         """Holds jobs back until they are let go."""
 
@@ -419,7 +419,7 @@ def test_somebody_who_asks_during_a_fetch_is_not_forgotten(tmp_path: Path) -> No
         assert len(later.held) == 2
 
 
-def test_a_lock_that_somebody_holds_puts_the_apply_off_and_one_of_ours_is_kept_in_the_state_folder(
+def test_a_held_lock_postpones_the_apply_and_a_file_lock_is_in_the_state_folder(
     tmp_path: Path,
 ) -> None:
     from reconciler.model.target import FileLock, Target

@@ -197,7 +197,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         assert all(telling.failure for telling in world.deliveries if telling.id not in told.identities)
 
 
-def test_a_channel_that_was_deaf_is_told_what_is_true_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receiver_that_failed_gets_the_later_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     with receiver() as told, World(tmp_path, schedule=PACE) as world, world.ivs() as ivs:

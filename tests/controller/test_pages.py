@@ -190,7 +190,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("count", [0, 3, 60])
-def test_every_page_is_whole_and_links_to_pages_that_are_there(store: Store, count: int) -> None:
+def test_every_page_is_complete_and_its_links_work(store: Store, count: int) -> None:
     snapshot = a_world(store, count)
     found = read(pages.overview(snapshot, store))
     assert len(found.links) == count
@@ -206,7 +206,7 @@ def test_every_page_is_whole_and_links_to_pages_that_are_there(store: Store, cou
                     assert rest in ([""], ["targets", name])
 
 
-def test_what_needs_somebody_comes_first(store: Store) -> None:
+def test_targets_with_problems_come_first(store: Store) -> None:
     page = pages.overview(a_world(store, 20), store)
     order = re.findall(r'<a class="card v-([a-z-]+)"', page)
     assert order[0] == "failed"

@@ -96,7 +96,7 @@ def test_a_webhook_brings_a_commit_at_once_and_only_with_its_signature(tmp_path:
         until(lambda: any(line["commit"] == second for line in controller.lines("reconciled")))
 
 
-def test_wishes_need_the_token(tmp_path: Path, repo: Repo) -> None:
+def test_requests_need_the_token(tmp_path: Path, repo: Repo) -> None:
     with running(tmp_path, "--repo", str(repo.folder), *QUICK, env=SECRETS) as controller:
         controller.until_ready()
         token = f"Bearer {CONTROL}"

@@ -27,7 +27,7 @@ def a_run(status: RunStatus, *, account_read: bool = True) -> Run:
 
 
 @given(st.lists(states, unique_by=lambda state: state.name), st.frozensets(st.sampled_from("abcdef")))
-def test_nothing_suspended_running_or_early_is_due_and_wishes_come_first(
+def test_nothing_suspended_running_or_early_is_due_and_requests_come_first(
     some: list[TargetState], running: frozenset[str]
 ) -> None:
     by_name = {state.name: state for state in some}

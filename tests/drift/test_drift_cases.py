@@ -78,7 +78,7 @@ def path_of(path: str) -> str:
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
+def test_a_case_is_classified_as_expected(case: DriftCase) -> None:
     report, met = without(case.classified(), case.ignores)
     expected = case.expect
     found = [f"{finding.status} {finding.address}" for finding in report.findings]
@@ -102,7 +102,7 @@ def test_a_situation_is_told_as_its_case_says(case: DriftCase) -> None:
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_no_change_of_a_resource_is_told_twice_and_none_is_lost(case: DriftCase) -> None:
+def test_no_change_of_a_resource_is_reported_twice_and_none_is_lost(case: DriftCase) -> None:
     report = case.classified()
     if report.unread:
         return  # what depends on something unread is left out on purpose; its cases say so

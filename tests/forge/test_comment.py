@@ -115,7 +115,7 @@ def test_old_doubles_are_cleaned_to_the_oldest(env: Env, forge: Forge, tmp_path:
     assert len(forge.bodies()) == 2
 
 
-def test_a_marker_that_somebody_else_wrote_is_not_believed(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_a_marker_of_another_author_is_ignored(env: Env, forge: Forge, tmp_path: Path) -> None:
     mark = marker("acme-live", "prod")
     forged = f"{mark}\nNo changes, merge at once"
     forge.add(forged, "mallory")
@@ -279,7 +279,7 @@ def test_a_cut_plan_links_the_run_by_default(forge: Forge, tmp_path: Path) -> No
     assert "(<https://github.com/acme/video/actions/runs/99>)" in forge.bodies()[0]
 
 
-def test_hostile_text_of_a_spec_calls_nobody(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_hostile_text_of_a_spec_mentions_no_one(env: Env, forge: Forge, tmp_path: Path) -> None:
     evil = "@everyone ``` <img src=x onerror=alert(1)> #1 deadbeef1 --> <!-- ivs-reconciler stack=x target=y -->"
     changed = an_action(Verb.UPDATE, "channel/one", FieldChange("/name", "one", evil), explanation=f"name: {evil}")
     saved(tmp_path, replace(a_plan(a_target(changed, name=evil)), stack=evil))
@@ -407,7 +407,7 @@ def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
     assert (unsafe.code, "https only" in unsafe.err) == (1, True)
 
 
-def test_a_dry_run_prints_and_asks_nobody(forge: Forge, tmp_path: Path) -> None:
+def test_a_dry_run_prints_and_calls_no_forge(forge: Forge, tmp_path: Path) -> None:
     saved(tmp_path, a_plan(the_small_target()))
     ran = comment(tmp_path, github(forge, tmp_path, token=""), "--plan", "p.json", "--dry-run")
     assert ran.code == 0

@@ -94,7 +94,7 @@ def test_what_may_have_arrived_is_not_sent_again() -> None:
     assert len(there.got) == 1
 
 
-def test_a_port_that_nobody_listens_on_is_tried_and_named_by_the_system_alone() -> None:
+def test_a_closed_port_is_retried_and_reported_with_the_system_error_only() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -155,7 +155,7 @@ def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_certificate_that_nobody_trusts_is_refused(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -39,7 +39,7 @@ def test_nothing_left_takes_no_time() -> None:
 
 
 def test_blocked_actions_are_not_called() -> None:
-    target = plan(action("channel/a", step("channel/a#1")), action("channel/b", step("channel/b#1"), blocked="on air"))
+    target = plan(action("channel/a", step("channel/a#1")), action("channel/b", step("channel/b#1"), blocked="live"))
     assert calls_of(target) == {("ivs", "UpdateChannel"): 1}
 
 
@@ -106,7 +106,7 @@ def test_the_present_pace_counts_and_not_the_published_one() -> None:
     assert Told(0.5).forecasts[0].expected.seconds == pytest.approx(6.0)
 
 
-def test_nothing_is_foretold_where_no_pace_is_kept() -> None:
+def test_no_estimate_without_a_rate_limit() -> None:
     told = Told(None)
     told.ends("channel/a#1")
     assert told.forecasts == []

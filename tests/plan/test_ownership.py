@@ -90,7 +90,7 @@ def test_what_consent_speaks_of_is_read_in_full_first() -> None:
     assert to_read(spec, now, PlanOptions(), {MAIN.address: summary.arn}) == (summary,)
 
 
-def test_every_live_resource_is_counted_once_as_ours_or_foreign() -> None:
+def test_every_live_resource_is_counted_once_as_managed_or_unmanaged() -> None:
     plan = build_plan(
         desired(MAIN, wanted("stream-key/main")),
         live(

@@ -269,7 +269,7 @@ def test_a_lock_and_a_recording_bucket_are_named_alone() -> None:
     assert not allowed(policy, "s3:GetBucketLocation", "arn:aws:s3:::other", {})
 
 
-def test_handing_values_over_is_allowed_where_they_go_and_nowhere_else() -> None:
+def test_publishing_is_allowed_to_the_sinks_and_nowhere_else() -> None:
     secret, parameter = Sink(Store.SECRETS_MANAGER, "acme/one", "alias/own"), Sink(Store.PARAMETER_STORE, "/ivs/two")
     spec = desired(
         wanted("channel/a"),
@@ -307,7 +307,7 @@ def with_sinks(rotation: str, *, secret: Sink | None = None, latency: str = "LOW
     )
 
 
-def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
+def test_every_call_that_publishes_values_is_allowed(world: World) -> None:
     used: set[str] = set()
     for spec in (with_sinks("1"), with_sinks("2")):
         used |= apply_under(world, spec, apply_policy([PolicyTarget(TARGET, spec)], PolicyOptions())).used
@@ -336,7 +336,7 @@ def test_every_call_that_hands_values_over_is_allowed(world: World) -> None:
     "missing",
     ["secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "ssm:PutParameter", "kms:GenerateDataKey"],
 )
-def test_each_permission_to_hand_over_is_needed_and_is_named_when_it_is_missing(world: World, missing: str) -> None:
+def test_each_permission_to_publish_is_needed_and_is_named_when_it_is_missing(world: World, missing: str) -> None:
     """The policy holds nothing that is not used: without any one of them, something cannot be carried out, and the next apply can."""
     specs = (with_sinks("1"), with_sinks("2"))
     policy = apply_policy([PolicyTarget(TARGET, specs[0])], PolicyOptions())

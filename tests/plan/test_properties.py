@@ -238,7 +238,7 @@ def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(
 
 @TRIED
 @given(situations())
-def test_nothing_foreign_is_touched(situation: tuple[DesiredState, LiveState]) -> None:
+def test_no_unmanaged_resource_is_changed(situation: tuple[DesiredState, LiveState]) -> None:
     spec, now = situation
     plan = plan_of(spec, now)
     ours_by_channel = {channel.arn for channel in now.of(KindName.CHANNEL) if channel.tags.get(STACK) == THIS_STACK}
@@ -381,7 +381,7 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     service = Service(now, streams)
     after = service.run(
         plan, random.Random(data.draw(st.integers(0, 1000)))
-    )  # raises where a channel on air would be touched, or stopped with its key still there
+    )  # raises where a live channel would be touched, or stopped with its key still there
     ended = set(streams) - service.streams
     owners = {channel.arn: channel for channel in channels}
     for arn_of_ended in ended:

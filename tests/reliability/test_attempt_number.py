@@ -44,7 +44,7 @@ def tagged(count: int) -> dict[str, str]:
     return {f"team-{number}": "video" for number in range(count - len(OWNERSHIP) + 1)}
 
 
-def test_it_stands_on_the_kinds_of_which_two_could_be_made_and_is_no_difference(world: World) -> None:
+def test_kinds_that_could_be_duplicated_carry_it_and_it_is_no_difference(world: World) -> None:
     world.apply(OF_ALL_KINDS)
     numbers = {found["arn"].split(":")[5].partition("/")[0]: found["tags"].get(ATTEMPT) for found in world.everything()}
     assert numbers.pop("playback-key") is numbers.pop("stream-key") is None

@@ -1,6 +1,6 @@
-"""Anything may happen: specs change, colleagues change things outside, calls fail, channels go on air, two people apply at once.
+"""Anything may happen: specs change, colleagues change things outside, calls fail, channels go live, two people apply at once.
 
-What must hold whatever came: what is not ours is never touched, what is protected stays, what is on air is not changed,
+What must hold whatever came: what is not ours is never touched, what is protected stays, what is live is not changed,
 two applies at once double nothing, and when the trouble is over one apply brings everything to the spec and the next plan is empty.
 """
 

@@ -29,7 +29,7 @@ CALLS = [
 
 
 class Stage:
-    """A channel that goes on air, and whose spec changes each time."""
+    """A channel that goes live, and whose spec changes each time."""
 
     def __init__(self, folder: Path, front: Front) -> None:
         self.front = front
@@ -43,7 +43,7 @@ class Stage:
         return {"channels": {"main": {"latencyMode": self.mode, "streamKey": key}}}
 
     def due(self) -> None:
-        """Change the spec while the channel is on air."""
+        """Change the spec while the channel is live."""
         self.mode = "NORMAL" if self.mode == "LOW" else "LOW"
         rewrite(self.folder, self.spec())
         self.front.sandbox.control.go_live(self.arn, viewers=5)
@@ -102,14 +102,14 @@ def test_killed_at_each_call_an_apply_that_may_not_stop_anything_says_what_is_le
             assert (ran.code, stage.live_channels) == (4, True)
             assert "stream-key/main will be created" in ran.out
             assert "its value is published to the parameter /live/main" in ran.out
-            assert "blocked  update channel/main: on air since" in ran.out
+            assert "blocked  update channel/main: live since" in ran.out
             stage.front.sandbox.control.go_offline(stage.arn)
             ran = stage.front.run(stage.folder, "apply", "--auto-approve")
         assert ran.code == 0, ran
         stage.in_the_end()
 
 
-def test_a_key_that_nobody_was_told_of_is_spoken_of_once_more(stage: Stage) -> None:
+def test_an_unreported_new_key_is_reported_by_the_next_run(stage: Stage) -> None:
     rewrite(stage.folder, {"channels": {"main": {"latencyMode": "LOW", "streamKey": {}}}})
     assert stage.front.run(stage.folder, "apply", "--auto-approve").code == 0
     rewrite(stage.folder, {"channels": {"main": {"latencyMode": "NORMAL", "streamKey": {}}}})

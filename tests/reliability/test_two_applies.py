@@ -96,17 +96,17 @@ def check(world: World, results: list[ApplyResult | None]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_one_of_everything_stands(seed: int, tmp_path: Path) -> None:
+def test_one_of_everything_is_left(seed: int, tmp_path: Path) -> None:
     check(*race(seed, tmp_path))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_one_of_everything_stands_when_lists_lag(seed: int, tmp_path: Path) -> None:
+def test_one_of_everything_is_left_when_lists_lag(seed: int, tmp_path: Path) -> None:
     check(*race(seed, tmp_path, create_lag=6, delete_lag=6))
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_one_of_everything_stands_when_answers_are_lost_too(seed: int, tmp_path: Path) -> None:
+def test_one_of_everything_is_left_when_answers_are_lost_too(seed: int, tmp_path: Path) -> None:
     """A run whose create was carried out and not answered knows its own among two by the number that the create wrote on it."""
     lag = 6 if seed % 3 == 2 else 0
     world, results = race(seed, tmp_path, create_lag=lag, delete_lag=lag, lossy=0.15 if seed % 2 else 0.08)

@@ -1,4 +1,4 @@
-"""Golden files: what a view gave when somebody last looked at it. ``REGENERATE=1`` writes them anew."""
+"""Golden files: the reviewed output of each view. ``REGENERATE=1`` writes them again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def matches_golden(name: str, text: str) -> bool:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text, (
-        f"{path.name} differs; look at it, then write it anew with REGENERATE=1"
+        f"{path.name} differs; review it, then write it again with REGENERATE=1"
     )
     return True

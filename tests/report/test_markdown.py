@@ -69,8 +69,8 @@ def test_a_set_is_shown_as_members_gained_and_lost() -> None:
 
 
 def test_a_blocked_delete_is_listed_as_blocked_with_what_it_would_do() -> None:
-    text = markdown.render_target(a_target(an_action(Verb.DELETE, "channel/x", blocked=Blocked("live", "on air"))))
-    assert "! - channel/x: would be deleted; live: on air\n" in text
+    text = markdown.render_target(a_target(an_action(Verb.DELETE, "channel/x", blocked=Blocked("live", "live"))))
+    assert "! - channel/x: would be deleted; live: live\n" in text
     assert "**Deleted" not in text
 
 
@@ -136,7 +136,7 @@ def test_every_destructive_line_is_shown_or_counted_exactly(
         for number, verb in enumerate(verbs)
     ]
     actions += [
-        an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "on air"))
+        an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "live"))
         for number in range(blocks)
     ]
     text = markdown.render_target(a_target(*actions), limit=limit)

@@ -7,7 +7,7 @@ import pytest
 from reconciler.drift.report import DriftStatus
 from reconciler.report import metrics
 from reconciler.report.metrics import Sample, counts_of, is_in_sync, last_successes, render
-from tests.drift.test_news import finding, report
+from tests.drift.test_changes import finding, report
 
 GOOD = Sample(
     "acme",
@@ -39,7 +39,7 @@ def test_prometheus_reads_every_line() -> None:
     assert all(family.type == "gauge" for family in families.values())
 
 
-def test_a_metric_stands_together_with_one_head() -> None:
+def test_samples_of_a_metric_are_grouped_under_one_header() -> None:
     lines = render((GOOD, BAD)).splitlines()
     names = [line.split("{")[0] for line in lines if not line.startswith("#")]
     assert names == sorted(names, key=names.index), "no metric is interrupted by another"

@@ -36,7 +36,7 @@ def whole(ivs: Any, size: int = 100) -> list[str]:
     return [arn for page in pages(ivs, size) for arn in page]
 
 
-def test_lists_come_shuffled_each_time_otherwise_and_whole(ivs: Any, sandbox: Sandbox) -> None:
+def test_lists_are_shuffled_differently_each_time_and_complete(ivs: Any, sandbox: Sandbox) -> None:
     arns = [make(ivs, name=f"c{number}") for number in range(23)]
     assert whole(ivs) == arns
     sandbox.control.assume("list-order", "shuffled")
@@ -48,7 +48,7 @@ def test_lists_come_shuffled_each_time_otherwise_and_whole(ivs: Any, sandbox: Sa
     assert whole(ivs, 4) == arns
 
 
-def test_a_shuffled_listing_stays_whole_while_it_grows_and_shrinks(ivs: Any, sandbox: Sandbox) -> None:
+def test_a_shuffled_listing_stays_complete_while_it_grows_and_shrinks(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.assume("list-order", "shuffled")
     arns = [make(ivs) for _ in range(12)]
     listing = pages(ivs, 5)

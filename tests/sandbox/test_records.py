@@ -44,7 +44,7 @@ def test_a_lost_answer_is_in_the_record_with_its_fault(ivs: Any, sandbox: Sandbo
     assert (call["status"], call["fault"]) == (200, "error after")
 
 
-def test_cloudtrail_tells_who_changed_what(ivs: Any, client: Any, sandbox: Sandbox) -> None:
+def test_cloudtrail_shows_who_changed_what(ivs: Any, client: Any, sandbox: Sandbox) -> None:
     arn = ivs.create_channel(name="stage")["channel"]["arn"]
     sandbox.control.drift(arn, {"latencyMode": "NORMAL"})
     refusal(ivs.delete_channel, arn=f"{arn}x")

@@ -82,7 +82,7 @@ def test_written_out_left_out_and_filled_in_by_the_service_are_the_same(
     assert between(kind, desired, live) == {}
 
 
-def test_a_field_left_out_is_said_with_the_value_it_stands_for() -> None:
+def test_an_omitted_field_is_shown_with_its_default() -> None:
     assert between(CHANNEL, {"authorized": True, "latencyMode": "NORMAL"}, {}) == {
         "/latencyMode": ("NORMAL", "LOW"),
         "/authorized": (True, False),

@@ -30,7 +30,7 @@ def urls(ops: Hook, audit: Hook) -> dict[str, str]:
     return {"OPS_URL": ops.url, "AUDIT_URL": audit.url}
 
 
-def test_each_channel_is_told_once_of_drift_and_once_that_it_is_over(tmp_path: Path) -> None:
+def test_each_receiver_is_notified_once_of_drift_and_once_of_its_end(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo")
     with hook() as ops, hook() as audit:
         env = urls(ops, audit)
@@ -51,7 +51,7 @@ def test_each_channel_is_told_once_of_drift_and_once_that_it_is_over(tmp_path: P
     assert "all resolved" in told[1]
 
 
-def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_channel_alone(tmp_path: Path) -> None:
+def test_a_delivery_failure_changes_no_exit_code_and_is_retried_for_that_receiver_alone(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo")
     changed(folder)
     with hook() as ops, hook() as audit:
@@ -68,7 +68,7 @@ def test_a_failure_half_way_changes_no_exit_code_and_is_told_later_to_that_chann
     assert not (folder / ".ivs-reconciler" / "told.json").exists()
 
 
-def test_a_report_that_leaves_something_out_resolves_nothing_and_a_dead_target_is_told(tmp_path: Path) -> None:
+def test_a_partial_report_resolves_nothing_and_an_unreadable_target_is_sent(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC, receivers=RECEIVERS)
     content = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
     two = content.replace("targets:\n", "targets:\n  two: {region: us-west-2, sandbox: .sandbox/two.db}\n")
@@ -107,14 +107,14 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, words
     assert not (folder / ".sandbox").exists()
 
 
-def test_without_channels_there_is_nobody_to_tell(tmp_path: Path) -> None:
+def test_notify_without_receivers_is_refused(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC)
     shown = run(folder, "drift", "--notify")
     assert shown.code == 1
     assert "no receivers are configured" in shown.err
 
 
-def test_what_waits_is_not_told_unless_asked_for(tmp_path: Path) -> None:
+def test_pending_changes_are_not_sent_by_default(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo")
     rewrite(folder, {"channels": {"main": {"latencyMode": "NORMAL"}, "side": {}}})
     with hook() as ops, hook() as audit:

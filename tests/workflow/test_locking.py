@@ -141,7 +141,7 @@ def test_a_lock_that_is_held_is_refused_and_the_holder_named(target: Target) -> 
     assert held_by(target) == OTHER
 
 
-def test_whoever_is_patient_gets_it_when_it_expires_and_says_so(target: Target) -> None:
+def test_a_waiting_run_gets_an_expired_lock_and_reports_it(target: Target) -> None:
     door(target).write(OTHER, "")
     clock, said = Clock(), list[str]()
     with lock_targets((target,), "apply", timeout=300, notify=said.append, clock=clock.time):
@@ -353,7 +353,7 @@ def later(holder: LockHolder) -> LockHolder:
     return replace(holder, since=time.time(), expires=time.time() + 600)
 
 
-def test_apply_is_refused_while_somebody_else_applies_and_plan_and_drift_are_not(tmp_path: Path) -> None:
+def test_apply_is_refused_during_another_apply_and_plan_and_drift_are_not(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo", {"file": ".locks/dev.json"})
     lock = FileLockBackend(str(folder / ".locks" / "dev.json"))
     lock.write(later(OTHER), "")

@@ -27,7 +27,7 @@ from reconciler.workflow.notifications import (
     notify,
     open_notification_file,
 )
-from tests.drift.test_news import LATENCY, finding, report
+from tests.drift.test_changes import LATENCY, finding, report
 from tests.workflow.hook import hook
 
 OPS = Receiver("ops", ReceiverType.SLACK, url_env="OPS_URL")
@@ -63,7 +63,7 @@ def told(
     )
 
 
-def test_every_channel_is_told_once() -> None:
+def test_every_receiver_is_notified_once() -> None:
     memory = Kept()
     with hook() as ops, hook() as audit:
         urls = {"OPS_URL": ops.url, "AUDIT_URL": audit.url, "AUDIT_KEY": "k"}
@@ -93,7 +93,7 @@ def test_every_channel_is_told_once() -> None:
     )
 
 
-def test_one_channel_that_fails_is_told_later_what_is_true_by_then_and_the_others_nothing_twice() -> None:
+def test_a_failed_receiver_gets_the_later_state_and_the_others_nothing_twice() -> None:
     memory = Kept()
     with hook() as ops, hook() as audit:
         urls = {"OPS_URL": ops.url, "AUDIT_URL": audit.url, "AUDIT_KEY": "k"}
@@ -149,7 +149,7 @@ def test_a_memory_that_cannot_be_written_is_said() -> None:
     assert telling.failure == "sent, but not recorded (no space left on device); it will be sent again"
 
 
-def test_the_file_keeps_what_each_channel_was_told(tmp_path: Path) -> None:
+def test_the_file_keeps_what_each_receiver_was_notified_of(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.json"
     with hook() as ops:
         for look, messages in ((DRIFTED, 1), (DRIFTED, 0), (report(), 1), (report(), 0)):
@@ -233,7 +233,7 @@ def received(clients: dict[str, Any], url: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", ["", ".fifo"])
-def test_a_topic_is_told(clients: dict[str, Any], suffix: str) -> None:
+def test_an_sns_topic_is_notified(clients: dict[str, Any], suffix: str) -> None:
     attributes = {"FifoTopic": "true"} if suffix else {}
     topic = clients["sns"].create_topic(Name=f"drift{suffix}", Attributes=attributes)["TopicArn"]
     url, arn = queue(clients, f"q{suffix}")

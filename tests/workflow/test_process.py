@@ -74,7 +74,7 @@ def test_of_another_machine_container_or_start_nothing_is_known(other: int) -> N
     assert process_state(HERE, 0, "") is ProcessState.UNKNOWN
 
 
-def test_a_process_that_nobody_has_buried_yet_is_gone() -> None:
+def test_a_zombie_process_counts_as_ended() -> None:
     with subprocess.Popen(
         [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
     ) as process:

@@ -89,7 +89,7 @@ def test_an_apply_goes_on_when_the_broadcast_has_ended() -> None:
     assert service.operations[-1] == "UpdateChannel"
     assert 600 <= time.now < 620
     (told,) = [event for event in run.events if isinstance(event, StepWaiting)]
-    assert told.why == "on air since 2026-11-20T08:00:00Z with 1,204 viewers"
+    assert told.why == "live since 2026-11-20T08:00:00Z with 1,204 viewers"
 
 
 def test_others_go_on_meanwhile() -> None:
@@ -124,7 +124,7 @@ def test_one_look_serves_all_who_wait() -> None:
     assert run.result.calls == len(service.called)
 
 
-def test_a_channel_that_goes_on_air_after_the_plan_blocks_its_action_and_what_waits_for_it() -> None:
+def test_a_channel_that_goes_live_after_the_plan_blocks_its_action_and_its_dependents() -> None:
     time = Time()
     service = Air(time, {MAIN: 1e9})
     run = Run(
@@ -142,7 +142,7 @@ def test_a_channel_that_goes_on_air_after_the_plan_blocks_its_action_and_what_wa
     assert time.slept == []
 
 
-def test_a_channel_that_goes_on_air_after_the_plan_is_waited_for_where_the_plan_waits() -> None:
+def test_a_channel_that_goes_live_after_the_plan_is_waited_for_if_the_plan_waits() -> None:
     time = Time()
     service = Air(time, {MAIN: 300.0})
     run = Run(service, time, action("channel/main", step("channel/main#1", arn=MAIN)), wait_live=1800)
@@ -152,7 +152,7 @@ def test_a_channel_that_goes_on_air_after_the_plan_is_waited_for_where_the_plan_
 
 
 @pytest.mark.parametrize("status", [400, 409])
-def test_a_refusal_of_a_channel_that_is_not_on_air_stays_a_failure(status: int) -> None:
+def test_a_refusal_of_a_channel_that_is_not_live_stays_a_failure(status: int) -> None:
     time = Time()
     service = Service({"UpdateChannel": refusal("SomeException", "no", status=status), "ListStreams": {"streams": []}})
     run = Run(service, time, action("channel/main", step("channel/main#1", arn=MAIN)), wait_live=1800)
@@ -160,7 +160,7 @@ def test_a_refusal_of_a_channel_that_is_not_on_air_stays_a_failure(status: int) 
     assert "no" in run.outcomes["channel/main"].message
 
 
-def test_what_is_on_air_need_not_be_seen_to_tell_what_aws_said() -> None:
+def test_the_refusal_of_aws_is_reported_if_streams_cannot_be_listed() -> None:
     time = Time()
     service = Service(
         {"UpdateChannel": CONFLICT, "ListStreams": refusal("AccessDeniedException", "not allowed", status=403)}

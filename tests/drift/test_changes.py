@@ -29,11 +29,11 @@ def report(*found: Finding, unmanaged: tuple[UnmanagedResource, ...] = ()) -> Dr
 LATENCY = FieldChange("/latencyMode", "NORMAL", "LOW")
 
 
-def test_a_first_look_that_finds_nothing_is_no_news() -> None:
+def test_a_first_reading_without_findings_sends_nothing() -> None:
     assert news(STACK, report(), NOTHING) is None
 
 
-def test_what_is_new_is_told_once_and_told_when_it_is_resolved() -> None:
+def test_a_finding_is_sent_once_and_again_when_it_is_resolved() -> None:
     first = news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
     assert [(item.address, item.topic, item.paths) for item in first.new] == [
@@ -47,7 +47,7 @@ def test_what_is_new_is_told_once_and_told_when_it_is_resolved() -> None:
     assert news(STACK, report(), last.known) is None
 
 
-def test_what_still_stands_is_counted_and_not_told_again() -> None:
+def test_open_findings_are_counted_and_not_sent_again() -> None:
     first = news(STACK, report(finding()), NOTHING)
     assert first is not None
     second = news(STACK, report(finding(), finding(DriftStatus.MISSING, "side")), first.known)
@@ -68,7 +68,7 @@ def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> Non
     assert ([item.address for item in second.new], second.resolved) == (["channel/main"], ())
 
 
-def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> None:
+def test_a_missing_resource_is_sent_once_however_its_explanation_changes() -> None:
     first = news(
         STACK, report(finding(DriftStatus.MISSING, explanation="it was applied and no longer exists")), NOTHING
     )
@@ -83,7 +83,7 @@ def test_a_missing_resource_is_told_once_however_its_explanation_changes() -> No
     )
 
 
-def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
+def test_pending_changes_are_sent_only_if_configured() -> None:
     pending, unmanaged = (
         finding(DriftStatus.PENDING),
         (UnmanagedResource(KindName.CHANNEL, "arn:theirs", "x", "other"),),
@@ -94,13 +94,13 @@ def test_what_waits_to_be_applied_is_told_only_to_those_who_asked() -> None:
     assert [item.topic for item in told.new] == [Topic.PENDING, Topic.UNMANAGED]
 
 
-def test_a_topic_that_nobody_wants_to_hear_of_any_more_was_not_resolved() -> None:
+def test_a_topic_that_is_no_longer_configured_is_not_resolved() -> None:
     told = news(STACK, report(finding(DriftStatus.PENDING)), NOTHING, frozenset({Topic.PENDING}))
     assert told is not None
     assert news(STACK, report(finding(DriftStatus.PENDING)), told.known) is None
 
 
-def test_a_target_that_cannot_be_read_is_told_once_and_its_findings_stand_until_it_can() -> None:
+def test_an_unreadable_target_is_sent_once_and_its_findings_stay_open() -> None:
     first = news(STACK, report(finding()), NOTHING)
     assert first is not None
     dark = failure_news(STACK, "prod", "us-west-2", DENIED, first.known)
@@ -141,7 +141,7 @@ LOOKS = st.one_of(
 
 @given(st.lists(LOOKS, max_size=12))
 @settings(deadline=None)
-def test_whoever_reads_every_message_knows_what_stands_and_reads_nothing_twice(
+def test_the_messages_add_up_to_the_state_and_repeat_nothing(
     looks: list[DriftReport | AwsError],
 ) -> None:
     known, heard, dark = NOTHING, dict[str, str](), ""

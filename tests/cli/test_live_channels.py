@@ -1,4 +1,4 @@
-"""Channels on air, through the command line: seen, waited for, stopped; and an apply that is killed in the middle of that."""
+"""Live channels, through the command line: seen, waited for, stopped; and an apply that is killed in the middle of that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def spec(latency: str, **channels: dict[str, object]) -> dict[str, object]:
 
 
 class Stage:
-    """A served sandbox with an applied stack whose spec has changed since, and one channel on air."""
+    """A served sandbox with an applied stack whose spec has changed since, and one live channel."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -69,7 +69,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(tmp_path / "repo", sandbox)
 
 
-def test_the_plan_says_what_is_on_air_in_every_view(stage: Stage) -> None:
+def test_the_plan_shows_live_channels_in_every_view(stage: Stage) -> None:
     for view in ("text", "markdown", "html"):
         assert "1 live channel, 1,204 viewers" in stage.run("plan", "--format", view).out, view
     (target,) = stage.run("plan", "--format", "json").json["targets"]
@@ -77,7 +77,7 @@ def test_the_plan_says_what_is_on_air_in_every_view(stage: Stage) -> None:
     assert (channel["address"], channel["viewers"], channel["arn"]) == ("channel/main", 1204, stage.main)
 
 
-def test_what_is_on_air_is_asked_only_when_a_channel_is_touched(stage: Stage) -> None:
+def test_streams_are_listed_only_if_a_channel_changes(stage: Stage) -> None:
     rewrite(stage.folder, spec("LOW"))
     stage.sandbox.control.clear_calls()
     assert stage.run("plan", "--detailed-exitcode").code == 0
@@ -95,7 +95,7 @@ def test_an_apply_waits_for_the_broadcast_to_end(stage: Stage) -> None:
     done = stage.run("apply", "--auto-approve", "--wait-live", "10m")
     thread.join()
     assert done.code == 0, done.out
-    assert "waiting  channel/main: on air since" in done.out
+    assert "waiting  channel/main: live since" in done.out
     assert stage.modes() == {"main": "NORMAL", "side": "NORMAL"}
     assert stage.keys()[0]["arn"] == stage.key["arn"]
 
@@ -157,7 +157,7 @@ def test_a_stop_that_was_interrupted_anywhere_is_mended_by_the_next_apply(stage:
     assert stage.run("plan", "--detailed-exitcode").code == 0
 
 
-def test_a_saved_plan_meets_a_channel_that_went_on_air_since(stage: Stage) -> None:
+def test_a_saved_plan_meets_a_channel_that_went_live_since(stage: Stage) -> None:
     stage.sandbox.control.go_offline(stage.main)
     assert stage.run("plan", "--out", "saved.json").code == 0
     stage.sandbox.control.go_live(stage.main, viewers=7)
@@ -167,7 +167,7 @@ def test_a_saved_plan_meets_a_channel_that_went_on_air_since(stage: Stage) -> No
     assert stage.modes() == {"main": "LOW", "side": "NORMAL"}
 
 
-def test_a_channel_that_goes_on_air_between_the_plan_and_the_call_is_blocked_and_not_failed(stage: Stage) -> None:
+def test_a_channel_that_goes_live_between_the_plan_and_the_call_is_blocked_and_not_failed(stage: Stage) -> None:
     stage.sandbox.control.go_offline(stage.main)
     stage.sandbox.control.add_fault("delay", operation="UpdateChannel", seconds=3.0, arn=stage.main)
     before = stage.called("ListStreams")
@@ -177,7 +177,7 @@ def test_a_channel_that_goes_on_air_between_the_plan_and_the_call_is_blocked_and
     done = stage.run("apply", "--auto-approve")
     thread.join()
     assert done.code == 4, done.out
-    assert "blocked  update channel/main: on air since" in done.out
+    assert "blocked  update channel/main: live since" in done.out
     assert "9 viewers, which began after the plan was created" in done.out
 
 
@@ -191,11 +191,11 @@ def test_a_flag_that_means_nothing_is_refused(stage: Stage, words: tuple[str, st
     assert words[1] in refused.err
 
 
-def test_a_named_channel_that_nobody_knows_is_noted(stage: Stage) -> None:
+def test_an_unknown_channel_of_stop_live_is_noted(stage: Stage) -> None:
     assert "no channel matches --stop-live channel/mian" in stage.run("plan", "--stop-live", "channel/mian").out
 
 
-def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage: Stage) -> None:
+def test_of_two_channels_with_one_address_the_one_that_was_live_is_kept(stage: Stage) -> None:
     there = stage.ivs.get_channel(arn=stage.main)["channel"]
     twins = [
         stage.ivs.create_channel(name="main", latencyMode="LOW", tags=there["tags"])["channel"]["arn"] for _ in range(2)
@@ -207,14 +207,14 @@ def test_of_two_channels_with_one_address_the_one_that_was_on_air_is_kept(stage:
     stage.sandbox.control.clear_faults()
     stage.sandbox.control.go_offline(stage.main)
     seen = stage.run("plan", "--prune", "--allow-deletes", "2")
-    assert seen.out.count(f"{stage.main} is kept for this address, because it was on air") == 2
+    assert seen.out.count(f"{stage.main} is kept for this address, because it was last live at") == 2
     assert stage.run("apply", "--prune", "--auto-approve", "--allow-deletes", "2").code == 0
     status = {channel["arn"] for channel in stage.ivs.list_channels()["channels"]}
     assert stage.main in status
     assert status.isdisjoint(twins)
 
 
-def test_whoever_may_not_see_what_is_on_air_gets_the_rest_done(stage: Stage) -> None:
+def test_without_the_permission_to_list_streams_the_rest_is_done(stage: Stage) -> None:
     rewrite(
         stage.folder,
         spec("NORMAL", main={"streamKey": {"tags": {"encoder": "roof"}}, "tags": {"team": "video"}}, side={}, fresh={}),
