@@ -21,7 +21,8 @@ from reconciler.model.address import SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref
-from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
+from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
+from reconciler.plan.selection import is_selected
 from reconciler.plan.stale import Applied, changed_outside
 
 _UNKNOWN: Mapping[Address, Applied] = MappingProxyType({})
@@ -267,3 +268,42 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
 
 def _arn(resource: LiveResource) -> str:
     return resource.arn
+
+
+def select_findings(
+    report: DriftReport, plan: TargetPlan, live: LiveState, stack: str, scope: PlanOptions
+) -> DriftReport:
+    """Return the part of a report that ``--only`` and ``--exclude`` select; ``report`` must have its ``default_fields``.
+
+    The whole target is compared, because a selected resource may depend on others; only the report is limited.
+    Unmanaged resources have no address, so ``--only`` leaves them out.
+    """
+    findings = tuple(finding for finding in report.findings if is_selected(scope, finding.address))
+    addresses = tuple(address for address in report.addresses if is_selected(scope, address))
+    fields = tuple(one for one in report.default_fields if is_selected(scope, one.address))
+    touched = {action.address for action in plan.actions if action.verb is not Verb.DELETE}
+    unread = tuple(unread_of(addresses, live))
+    part = replace(
+        report,
+        unmanaged=() if scope.only else report.unmanaged,
+        managed=sum(is_selected(scope, address) for address, _ in live.claims(stack)),
+        unchanged=sum(address not in touched for address in addresses),
+        notes=(
+            *(note for note in report.notes if note not in report.unread),
+            _partial_note(scope, len(report.findings) - len(findings)),
+            *unread,
+        ),
+        addresses=addresses,
+        defaults=sum(len(one.fields) for one in fields),
+        default_fields=fields,
+        deletes_due=any(action.verb is Verb.DELETE and is_selected(scope, action.address) for action in plan.actions),
+        unread=unread,
+        only=scope.only,
+        exclude=scope.exclude,
+    )
+    return part.with_findings(findings, ())
+
+
+def _partial_note(scope: PlanOptions, left: int) -> str:
+    globs = [f"--{word} {glob}" for word, found in (("only", scope.only), ("exclude", scope.exclude)) for glob in found]
+    return f"partial report ({' '.join(globs)}); {left:,} {'finding' if left == 1 else 'findings'} skipped"

@@ -47,7 +47,7 @@ from reconciler.plan.pairing import classify, has_failed, is_unsettled, settle
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import Removals, removals
 from reconciler.plan.replacement import held_material, treatments
-from reconciler.plan.selection import Selection, select, wanted
+from reconciler.plan.selection import Selection, is_selected, select
 from reconciler.plan.steps import steps_for
 
 _NO_CONSENTS: Mapping[Address, str] = MappingProxyType({})
@@ -80,8 +80,8 @@ def build_plan(
     actions = (
         with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
     )
-    orphans = [orphan for orphan in removed.orphans if wanted(options, orphan.address)]
-    duplicates = [duplicate for duplicate in removed.duplicates if wanted(options, duplicate.address)]
+    orphans = [orphan for orphan in removed.orphans if is_selected(options, orphan.address)]
+    duplicates = [duplicate for duplicate in removed.duplicates if is_selected(options, duplicate.address)]
     # With a selection, the update of a replaced key pair counts for its address as well.
     due = candidates if options.only or options.exclude else decisions
     changed = {one.address for one in due if one.verb is not Verb.DELETE}
@@ -92,7 +92,7 @@ def build_plan(
         spec_digest=desired.digest,
         actions=actions,
         summary=Summary(
-            unchanged=sum(address not in changed and wanted(options, address) for address in desired.resources),
+            unchanged=sum(address not in changed and is_selected(options, address) for address in desired.resources),
             unmanaged=len(owned.unmanaged),
             orphaned=len(orphans),
             defaults=_defaults(inputs),

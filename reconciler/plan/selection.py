@@ -75,14 +75,14 @@ def excluded(options: PlanOptions, address: Address) -> bool:
     return any(fnmatchcase(str(address), glob) for glob in options.exclude)
 
 
-def wanted(options: PlanOptions, address: Address) -> bool:
+def is_selected(options: PlanOptions, address: Address) -> bool:
     """Return whether both options let an address through."""
     return included(options, address) and not excluded(options, address)
 
 
 def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Address]) -> Selection:
     """Return which actions the options skip; ``others`` are known addresses without an action."""
-    chosen = {index for index, action in enumerate(actions) if wanted(options, action.address)}
+    chosen = {index for index, action in enumerate(actions) if is_selected(options, action.address)}
     notes: list[str] = []
     if options.only:
         for index, needed_by in _needs(actions, chosen).items():

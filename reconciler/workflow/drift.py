@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.drift.blame import blamed, operations_for
-from reconciler.drift.classify import classify
+from reconciler.drift.classify import classify, select_findings
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import INNER, KINDS, inner_of, parent_of
@@ -107,9 +107,7 @@ def drift_report(
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
     report = replace(report, default_fields=fields)
     if partial:
-        from reconciler.drift.selection import narrowed  # noqa: PLC0415 - rarely used
-
-        report = narrowed(report, survey.plan, survey.live, project.stack, scope)
+        report = select_findings(report, survey.plan, survey.live, project.stack, scope)
     return replace(
         report,
         notes=(*report.notes, *doubts, *unfinished_apply_notes(project, survey)),
