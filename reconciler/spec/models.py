@@ -1,10 +1,7 @@
-"""The shape of a spec file, as pydantic models: fields, types, enums, lengths and ranges.
+"""pydantic models of a spec file: fields, types, enums, lengths and ranges.
 
-Field names, limits and patterns are those of the service model (botocore, ``ivs`` 2020-07-14); descriptions go into the JSON Schema that editors show.
-The models only judge: validation is strict, so what passes is exactly what was written, and the plain mappings go on while the models are dropped.
-What one field alone cannot say (combinations, references, tags, keys) is in ``rules``.
-
-The officially assigned country codes of ISO 3166-1 alpha-2. Data only.
+Names, limits and patterns are those of the service model (botocore, ``ivs`` 2020-07-14). Descriptions go into the JSON Schema, which editors show.
+The models only validate; the plain mappings are used afterwards. Rules between fields are in ``rules``.
 """
 
 from __future__ import annotations
@@ -30,12 +27,13 @@ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 
 COUNTRIES = frozenset(_CODES.split())
+"""The officially assigned codes of ISO 3166-1 alpha-2."""
 
 RENAMED = {"UK": "GB", "EL": "GR", "AN": "BQ", "CS": "RS", "TP": "TL", "ZR": "CD", "YU": "RS"}
-"""Codes that people write and that are not, or no longer, assigned, with the one they may mean."""
+"""Unassigned or withdrawn codes that are in use, with the assigned one."""
 
 
-# A plugin of pydantic's that some other package brings would see what users wrote, private keys by mistake included.
+# A pydantic plugin of another package would see the spec, and a private key written into it by mistake.
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 NAME_PATTERN = r"^[a-zA-Z0-9_-]*$"
@@ -45,7 +43,7 @@ ORIGIN_PATTERN = r"^[a-z][a-z0-9+.-]*://(\*\.)?([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)
 
 
 def arn_pattern(kind: KindName) -> str:
-    """Return the service model's pattern of an ARN that may be empty."""
+    """Return the service model's pattern of an ARN of this kind; it also matches an empty string."""
     row = KINDS[kind]
     return rf"^$|^arn:aws:{row.service.prefix}:[a-z0-9-]+:[0-9]+:{row.arn_type}/[a-zA-Z0-9-]+$"
 
@@ -64,7 +62,7 @@ Origin = Annotated[str, Field(max_length=128, pattern=ORIGIN_PATTERN)]
 
 
 class Strict(BaseModel):
-    """No unknown fields, no conversion of types, and no input in messages."""
+    """Base model: no unknown fields, no type conversion, no input in messages."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True
@@ -72,78 +70,80 @@ class Strict(BaseModel):
 
 
 class Resource(Strict):
-    """What every kind has."""
+    """Fields that every kind has."""
 
-    name: Name | None = Field(
-        None, description="The resource's name in AWS, which AWS does not keep unique. Default: the id."
-    )
-    tags: Tags | None = Field(None, description="Tags of this resource, over the project's default tags.")
+    name: Name | None = Field(None, description="Name of the resource in AWS; it need not be unique. Default: the id.")
+    tags: Tags | None = Field(None, description="Tags of this resource, merged over the project's default tags.")
     protect: bool | None = Field(
-        None, description="Refuse to delete or replace this resource, even after it has left the spec. Default: false."
+        None,
+        description="Refuse to delete or replace this resource, even after it is removed from the spec. Default: false.",
     )
     ignoreChanges: list[str] | None = Field(
         None,
-        description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one.",
+        description="Fields to leave out of the comparison: field names, `tags` for all tags, or `tags/<key>` for one tag.",
     )
 
 
 class S3Destination(Strict):
-    """A bucket in the same account and region."""
+    """S3 bucket in the account and region of the target."""
 
     bucketName: Annotated[str, Field(min_length=3, max_length=63, pattern=BUCKET_PATTERN)] = Field(
-        description="Name of the S3 bucket that recordings are stored in."
+        description="Name of the S3 bucket."
     )
 
 
 class Destination(Strict):
-    """Where recordings are stored."""
+    """Destination of recordings."""
 
-    s3: S3Destination = Field(description="An S3 bucket.")
+    s3: S3Destination = Field(description="S3 bucket to store recordings in.")
 
 
 class Thumbnails(Strict):
-    """Thumbnails of a recording."""
+    """Thumbnail settings of a recording."""
 
     recordingMode: Literal["INTERVAL", "DISABLED"] | None = Field(
-        None, description="Take thumbnails at an interval, or not at all. Default: INTERVAL."
+        None, description="Record thumbnails at an interval, or disable them. Default: INTERVAL."
     )
     targetIntervalSeconds: Annotated[int, Field(ge=1, le=60)] | None = Field(
-        None, description="Seconds between thumbnails; only with INTERVAL. Default: 60."
+        None, description="Seconds between thumbnails, 1 to 60; only with INTERVAL. Default: 60."
     )
-    resolution: RESOLUTIONS | None = Field(None, description="Resolution of thumbnails. Default: that of the source.")
+    resolution: RESOLUTIONS | None = Field(
+        None, description="Resolution of thumbnails. Default: the resolution of the source."
+    )
     storage: list[Literal["SEQUENTIAL", "LATEST"]] | None = Field(
-        None, description="Keep every thumbnail, the latest one, or both. Default: [SEQUENTIAL]."
+        None, description="Store all thumbnails (SEQUENTIAL), the latest one (LATEST), or both. Default: [SEQUENTIAL]."
     )
 
 
 class Renditions(Strict):
-    """Which renditions of a stream are recorded."""
+    """Renditions to record."""
 
     renditionSelection: Literal["ALL", "NONE", "CUSTOM"] | None = Field(
-        None, description="Record all renditions, none, or those listed. Default: ALL."
+        None, description="Record all renditions, none, or those in `renditions`. Default: ALL."
     )
     renditions: list[RESOLUTIONS] | None = Field(
-        None, description="The renditions to record; only with CUSTOM, which needs it."
+        None, description="Renditions to record. Required with CUSTOM, not allowed otherwise."
     )
 
 
 class RecordingConfiguration(Resource):
-    """How streams are recorded. AWS cannot change one: a change is a replacement."""
+    """Recording configuration. IVS has no update operation for it, so a change replaces it."""
 
-    destinationConfiguration: Destination = Field(description="Where recordings go.")
+    destinationConfiguration: Destination = Field(description="Destination of recordings.")
     recordingReconnectWindowSeconds: Annotated[int, Field(ge=0, le=300)] | None = Field(
-        None, description="Streams that reconnect within so many seconds are recorded as one. Default: 0, off."
+        None,
+        description="Merge recordings of streams that reconnect within this many seconds, 0 to 300. Default: 0 (off).",
     )
-    thumbnailConfiguration: Thumbnails | None = Field(None, description="Thumbnails. Default: one every 60 seconds.")
-    renditionConfiguration: Renditions | None = Field(None, description="Which renditions are recorded. Default: all.")
+    thumbnailConfiguration: Thumbnails | None = Field(
+        None, description="Thumbnail settings. Default: one thumbnail every 60 seconds."
+    )
+    renditionConfiguration: Renditions | None = Field(None, description="Renditions to record. Default: all.")
 
 
 class KeyFile(Strict):
-    """A public key kept in a file of its own."""
+    """Public key in a file."""
 
-    file: Annotated[str, Field(min_length=1)] = Field(
-        description="Path of the PEM file, from the folder of the project file."
-    )
+    file: Annotated[str, Field(min_length=1)] = Field(description="Path of the PEM file, relative to the project file.")
 
 
 def _pem_or_file(value: Any) -> str | None:
@@ -154,215 +154,220 @@ KeyMaterial = Annotated[Annotated[str, Tag("pem")] | Annotated[KeyFile, Tag("fil
 
 
 class KeyPairRotation(Strict):
-    """How one public key gives way to another."""
+    """Rotation of a public key."""
 
     overlap: Annotated[str, Field(pattern=OVERLAP_PATTERN)] = Field(
-        description="For how long the old key pair stays beside the new one, such as `7d` or `36h`: as long as tokens signed with the old key are to count."
+        description="How long to keep the old key pair after a replacement, such as `7d` or `36h`. Tokens signed with the old key stay valid until then."
     )
 
 
 class PlaybackKeyPair(Resource):
-    """The public half of a key that playback tokens are signed with. AWS cannot change one: a change is a replacement."""
+    """Playback key pair: the public key that verifies playback tokens. IVS has no update operation for it, so a change replaces it."""
 
     publicKeyMaterial: KeyMaterial = Field(
-        description="An ECDSA P-384 public key: PEM text, or `{file: path}` from the folder of the project file. Never a private key."
+        description="ECDSA P-384 public key: PEM text, or `{file: path}` relative to the project file. Never a private key."
     )
     rotation: KeyPairRotation | None = Field(
-        None, description="What happens when publicKeyMaterial changes. Default: the old key pair goes at once."
+        None, description="Rotation when publicKeyMaterial changes. Default: delete the old key pair at once."
     )
 
 
 class PlaybackRestrictionPolicy(Resource):
-    """From which countries and web sites a channel may be watched."""
+    """Playback restriction policy: the countries and origins that may play a channel."""
 
     allowedCountries: Annotated[list[Country], Field(max_length=200)] | None = Field(
-        None, description="ISO 3166-1 alpha-2 codes. Default: [], every country."
+        None,
+        description="Countries that may play, as ISO 3166-1 alpha-2 codes; at most 200. Default: [] (every country).",
     )
     allowedOrigins: Annotated[list[Origin], Field(max_length=5)] | None = Field(
         None,
-        description="Values of the Origin header, such as https://example.com or https://*.example.com. Default: [], every origin.",
+        description="Origins that may play, such as https://example.com or https://*.example.com; at most 5. Default: [] (every origin).",
     )
     enableStrictOriginEnforcement: bool | None = Field(
-        None, description="Check the origin of every request, not only of the playlist. Default: false."
+        None, description="Check the origin of every request, not only of the multivariant playlist. Default: false."
     )
 
 
 class MediaTailorPlaybackConfiguration(Strict):
-    """One MediaTailor playback configuration."""
+    """MediaTailor playback configuration."""
 
     playbackConfigurationArn: Annotated[str, Field(max_length=128, pattern=MEDIATAILOR_PATTERN)] = Field(
-        description="ARN of a playback configuration in AWS Elemental MediaTailor."
+        description="ARN of the playback configuration in AWS Elemental MediaTailor."
     )
 
 
 class PostRoll(Strict):
-    """Ads after the end of a stream."""
+    """Post-roll ads, shown after the end of a stream."""
 
-    enabled: bool = Field(description="Whether ads are shown after a stream.")
-    durationSeconds: Annotated[int, Field(ge=1, le=300)] = Field(description="For how many seconds.")
+    enabled: bool = Field(description="Show ads after the end of a stream.")
+    durationSeconds: Annotated[int, Field(ge=1, le=300)] = Field(
+        description="Duration of the ads in seconds, 1 to 300."
+    )
 
 
 class AdConfiguration(Resource):
-    """Where ads come from."""
+    """Ad configuration: the MediaTailor configurations that ads come from."""
 
     mediaTailorPlaybackConfigurations: Annotated[
         list[MediaTailorPlaybackConfiguration], Field(min_length=1, max_length=3)
-    ] = Field(description="One to three; the first is the default one.")
-    postRollConfiguration: PostRoll | None = Field(None, description="Ads after the end of a stream. Default: off.")
+    ] = Field(description="One to three MediaTailor playback configurations; the first is the default.")
+    postRollConfiguration: PostRoll | None = Field(None, description="Post-roll ads. Default: off.")
 
 
 class FailoverSlateConfiguration(Resource):
-    """The slate that viewers see while the encoder is away."""
+    """Failover slate configuration: the slate to show while the encoder sends no input."""
 
     activationThresholdSeconds: Annotated[int, Field(ge=3, le=5)] | None = Field(
-        None, description="Seconds without input before the slate is shown. Default: 3."
+        None, description="Seconds without input before the slate is shown, 3 to 5. Default: 3."
     )
     minSlateDisplaySeconds: Annotated[int, Field(ge=3, le=10)] | None = Field(
-        None, description="Show the slate at least so many seconds. Default: 3."
+        None, description="Minimum seconds to show the slate, 3 to 10. Default: 3."
     )
     maxSlateDisplaySeconds: Annotated[int, Field(ge=60, le=180)] | None = Field(
-        None, description="Show the slate at most so many seconds. Default: 60."
+        None, description="Maximum seconds to show the slate, 60 to 180. Default: 60."
     )
 
 
 class MultitrackInput(Strict):
-    """Several renditions sent by the encoder itself."""
+    """Multitrack input: the encoder sends several renditions."""
 
     enabled: bool | None = Field(
         None,
-        description="Needs type STANDARD, containerFormat FRAGMENTED_MP4, policy and maximumResolution. Default: false.",
+        description="Enable multitrack input. Requires type STANDARD, containerFormat FRAGMENTED_MP4, policy and maximumResolution. Default: false.",
     )
     policy: Literal["ALLOW", "REQUIRE"] | None = Field(
-        None, description="Whether an encoder may or must send several tracks."
+        None, description="Allow or require multitrack input. Required if enabled."
     )
     maximumResolution: Literal["SD", "HD", "FULL_HD"] | None = Field(
-        None, description="The highest resolution that an encoder may send."
+        None, description="Maximum resolution that the encoder may send. Required if enabled."
     )
 
 
 class SecretSink(Strict):
-    """A secret of AWS Secrets Manager, by name or by ARN. One that is named and not there is made."""
+    """AWS Secrets Manager secret: exactly one of `name` and `arn`. A missing secret is created by name."""
 
     name: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="Its name; {stack}, {target}, {region} and {id} are filled in."
+        None, description="Name of the secret. Placeholders: {stack}, {target}, {region}, {id}."
     )
-    arn: Annotated[str, Field(min_length=1)] | None = Field(None, description="Its ARN, in the region of the target.")
+    arn: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="ARN of an existing secret in the region of the target."
+    )
     kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
-        None, description="The KMS key that a secret is made with. Default: the account's own."
+        None, description="KMS key of a secret that is created. Default: the account's AWS managed key."
     )
 
 
 class ParameterSink(Strict):
-    """A SecureString parameter of Systems Manager Parameter Store."""
+    """SecureString parameter in Systems Manager Parameter Store."""
 
     name: Annotated[str, Field(min_length=1)] = Field(
-        description="Its name; {stack}, {target}, {region} and {id} are filled in."
+        description="Name of the parameter. Placeholders: {stack}, {target}, {region}, {id}."
     )
     kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
-        None, description="The KMS key that the value is encrypted with. Default: the account's own."
+        None, description="KMS key that encrypts the value. Default: the account's AWS managed key."
     )
 
 
 class Sink(Strict):
-    """Where the value of a stream key is handed over to. One of the two."""
+    """Store that a stream key value is published to: exactly one of `secretsManager` and `parameterStore`."""
 
-    secretsManager: SecretSink | None = Field(None, description="A secret of AWS Secrets Manager.")
-    parameterStore: ParameterSink | None = Field(None, description="A SecureString parameter.")
+    secretsManager: SecretSink | None = Field(None, description="AWS Secrets Manager secret.")
+    parameterStore: ParameterSink | None = Field(None, description="Parameter Store parameter.")
 
 
 class StreamKeyDefaults(Strict):
-    """What stream keys take where they do not say otherwise."""
+    """Default fields of stream keys."""
 
     rotation: Annotated[str, Field(pattern=LABEL_PATTERN)] | None = Field(
-        None, description="A label of your own, such as `2026-11`. A key that was made for another label is made anew."
+        None, description="Label of your choice, such as `2026-11`. Changing it rotates the stream key."
     )
     sink: Sink | None = Field(
         None,
-        description="Where the value goes whenever the key is new. Default: nowhere; it can be read with GetStreamKey.",
+        description="Store to publish the value of each new key to. Default: none; read the value with GetStreamKey.",
     )
 
 
 class StreamKey(StreamKeyDefaults):
-    """The channel's stream key. AWS makes its value; the spec never holds it."""
+    """Stream key of a channel. AWS generates the value; never write it in the spec."""
 
-    tags: Tags | None = Field(None, description="Tags of the stream key, over the project's default tags.")
+    tags: Tags | None = Field(None, description="Tags of the stream key, merged over the project's default tags.")
 
 
 class ChannelDefaults(Strict):
-    """Fields that every channel of the project takes where it does not name them."""
+    """Default fields of channels."""
 
-    tags: Tags | None = Field(None, description="Tags of channels, over `defaults.tags`.")
+    tags: Tags | None = Field(None, description="Tags of the channel, merged over the project's default tags.")
     protect: bool | None = Field(
-        None, description="Refuse to delete or replace channels, even after they have left the spec. Default: false."
+        None,
+        description="Refuse to delete or replace the channel, even after it is removed from the spec. Default: false.",
     )
     ignoreChanges: list[str] | None = Field(
         None,
-        description="Fields whose difference is not looked at: field names, `tags` for all tags, or `tags/<key>` for one.",
+        description="Fields to leave out of the comparison: field names, `tags` for all tags, or `tags/<key>` for one tag.",
     )
-    latencyMode: Literal["NORMAL", "LOW"] | None = Field(None, description="Default: LOW.")
+    latencyMode: Literal["NORMAL", "LOW"] | None = Field(None, description="Latency of the channel. Default: LOW.")
     type: Literal["BASIC", "STANDARD", "ADVANCED_SD", "ADVANCED_HD"] | None = Field(
-        None, description="How streams are transcoded. Default: STANDARD."
+        None, description="Channel type, which sets how streams are transcoded. Default: STANDARD."
     )
     preset: Literal["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"] | None = Field(
-        None, description="Only with an ADVANCED type. Default there: HIGHER_BANDWIDTH_DELIVERY."
+        None, description="Transcode preset; only with an ADVANCED type. Default: HIGHER_BANDWIDTH_DELIVERY."
     )
     authorized: bool | None = Field(
-        None, description="Viewers need a token signed with the private half of a playback key pair. Default: false."
+        None,
+        description="Make the channel private: viewers need a token signed with the private key of a playback key pair. Default: false.",
     )
     insecureIngest: bool | None = Field(None, description="Allow RTMP, and SRT without a passphrase. Default: false.")
-    recordingConfiguration: Id | None = Field(None, description="Id of a recording configuration of this spec.")
+    recordingConfiguration: Id | None = Field(None, description="Id of a recording configuration in this spec.")
     recordingConfigurationArn: (
         Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.RECORDING_CONFIGURATION))] | None
-    ) = Field(None, description='ARN of a recording configuration kept elsewhere; "" for none.')
-    playbackRestrictionPolicy: Id | None = Field(None, description="Id of a playback restriction policy of this spec.")
+    ) = Field(None, description='ARN of a recording configuration outside this spec; "" for none.')
+    playbackRestrictionPolicy: Id | None = Field(None, description="Id of a playback restriction policy in this spec.")
     playbackRestrictionPolicyArn: (
         Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.PLAYBACK_RESTRICTION_POLICY))] | None
-    ) = Field(None, description='ARN of a playback restriction policy kept elsewhere; "" for none.')
+    ) = Field(None, description='ARN of a playback restriction policy outside this spec; "" for none.')
     adConfiguration: Id | None = Field(
-        None, description="Id of an ad configuration of this spec. Needs containerFormat TS."
+        None, description="Id of an ad configuration in this spec. Requires containerFormat TS."
     )
     adConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.AD_CONFIGURATION))] | None = (
-        Field(None, description='ARN of an ad configuration kept elsewhere; "" for none.')
+        Field(None, description='ARN of an ad configuration outside this spec; "" for none.')
     )
     failoverSlateConfiguration: Id | None = Field(
-        None, description="Id of a failover slate configuration of this spec."
+        None, description="Id of a failover slate configuration in this spec."
     )
     failoverSlateConfigurationArn: (
         Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.FAILOVER_SLATE_CONFIGURATION))] | None
-    ) = Field(None, description='ARN of a failover slate configuration kept elsewhere; "" for none.')
-    containerFormat: Literal["TS", "FRAGMENTED_MP4"] | None = Field(None, description="Default: TS.")
-    multitrackInputConfiguration: MultitrackInput | None = Field(
-        None, description="Several tracks from the encoder. Default: off."
+    ) = Field(None, description='ARN of a failover slate configuration outside this spec; "" for none.')
+    containerFormat: Literal["TS", "FRAGMENTED_MP4"] | None = Field(
+        None, description="Container format of the stream. Default: TS."
     )
+    multitrackInputConfiguration: MultitrackInput | None = Field(None, description="Multitrack input. Default: off.")
 
 
 class Channel(ChannelDefaults):
-    """A channel, and its stream key as a child."""
+    """Channel, and its stream key."""
 
-    name: Name | None = Field(
-        None, description="The channel's name in AWS, which AWS does not keep unique. Default: the id."
-    )
+    name: Name | None = Field(None, description="Name of the channel in AWS; it need not be unique. Default: the id.")
     streamKey: StreamKey | None = Field(
         None,
-        description="Manage the channel's stream key: `{}`, or with tags of its own. Left out, the key that AWS makes is let alone.",
+        description="Manage the stream key of the channel; `{}` for the defaults. Default: unmanaged.",
     )
 
 
 class Spec(Strict):
-    """One spec file. Sections may be split over any number of files."""
+    """Spec file. A section may be split over several files."""
 
     recordingConfigurations: dict[Id, RecordingConfiguration] | None = Field(
-        None, description="How streams are recorded, by id."
+        None, description="Recording configurations, by id."
     )
     playbackKeyPairs: dict[Id, PlaybackKeyPair] | None = Field(
-        None, description="Public keys for playback tokens, by id. An account has room for three per region."
+        None, description="Playback key pairs, by id; at most 3 per account and region."
     )
     playbackRestrictionPolicies: dict[Id, PlaybackRestrictionPolicy | None] | None = Field(
-        None, description="Where channels may be watched, by id. An account has room for three per region."
+        None, description="Playback restriction policies, by id; at most 3 per account and region."
     )
-    adConfigurations: dict[Id, AdConfiguration] | None = Field(None, description="Where ads come from, by id.")
+    adConfigurations: dict[Id, AdConfiguration] | None = Field(None, description="Ad configurations, by id.")
     failoverSlateConfigurations: dict[Id, FailoverSlateConfiguration | None] | None = Field(
-        None, description="Slates for encoder failures, by id."
+        None, description="Failover slate configurations, by id."
     )
     channels: dict[Id, Channel | None] | None = Field(None, description="Channels, by id.")
 
@@ -375,4 +380,4 @@ MODELS: Mapping[KindName, type[Strict]] = {
     KindName.AD_CONFIGURATION: AdConfiguration,
     KindName.CHANNEL: Channel,
 }
-"""The model of every kind that has a section of its own; stream keys stand in their channel."""
+"""By kind, the model; a stream key is part of its channel."""

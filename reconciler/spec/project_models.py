@@ -1,7 +1,4 @@
-"""The shape of the project file, as pydantic models. Combinations of fields are judged in ``project``.
-
-The JSON Schemas of the project file and of spec files, made from the models, for editors and other tools.
-"""
+"""pydantic models of the project file, and the JSON Schemas of project and spec files. Rules between fields are in ``project``."""
 
 from __future__ import annotations
 
@@ -30,173 +27,170 @@ Count = Annotated[int, Field(ge=0)]
 
 
 def _enum(*values: str) -> Any:
-    """Editors offer the values; the judgement, with a better message, is made in ``project``."""
+    """Return a field with an enum in the schema only; ``project`` validates it, with a better message."""
     return Field(json_schema_extra={"enum": list(values)})
 
 
 class S3LockSettings(Strict):
-    """An S3 object that says who applies now."""
+    """S3 object that holds the lock."""
 
-    bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="The bucket's name.")
+    bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="Name of the bucket.")
     key: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
-        description="The object's key; each target needs one of its own."
+        description="Key of the object; use a different one for each target."
     )
     region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(
-        None, description="The bucket's region. Default: the target's."
+        None, description="Region of the bucket. Default: the region of the target."
     )
 
 
 class LockSettings(Strict):
-    """Where it is written down who applies to the target now, so that nobody else does. One of `s3` and `file`."""
+    """Lock of a target: exactly one of `s3` and `file`."""
 
-    s3: S3LockSettings | None = Field(None, description="An S3 object, for everybody who can write to it.")
+    s3: S3LockSettings | None = Field(None, description="S3 object; locks between machines.")
     file: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="A file, for the processes of one machine; its path starts from the project file."
+        None, description="Path of a lock file, relative to the project file; locks between processes of one machine."
     )
 
 
 class TargetSettings(Strict):
-    """One account and region that the stack is applied to."""
+    """Account and region that the stack is applied to."""
 
-    region: Annotated[str, _enum(*HOME_REGIONS)] = Field(
-        description="One of the regions that have the IVS control plane."
-    )
+    region: Annotated[str, _enum(*HOME_REGIONS)] = Field(description="AWS region; one that has the IVS control plane.")
     accountId: Annotated[str, Field(pattern=ACCOUNT_PATTERN)] | None = Field(
-        None, description="The account's 12 digits, in quotes. Checked through STS before anything else is called."
+        None,
+        description="Account ID, 12 digits in quotes. Compared with the caller's account (STS) before any other call.",
     )
-    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="The role to assume.")
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="ARN of the role to assume.")
     externalId: Annotated[str, Field(min_length=2, max_length=1224)] | None = Field(
-        None, description="The external id that the role asks for."
+        None, description="External ID for assuming the role."
     )
     profile: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="The AWS profile to take credentials from."
+        None, description="AWS profile to take credentials from."
     )
     endpointUrl: Annotated[str, Field(pattern=ENDPOINT_PATTERN)] | None = Field(
-        None, description="Talk to this server instead of AWS."
+        None, description="URL of a server to use instead of AWS, such as http://localhost:8080."
     )
     sandbox: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="Apply to the embedded server instead of AWS; its state is kept in this file, whose path starts from the project file.",
+        description="Use the embedded server instead of AWS. Path of its state file, relative to the project file.",
     )
     rateLimits: Annotated[str, _enum("aws", "off")] | None = Field(
         None,
-        description="Keep to AWS's call rates, or not. Default: aws; off with `sandbox` and with an endpoint on this machine.",
+        description="Keep calls within the published AWS rates (aws), or do not limit them (off). Default: aws; off with `sandbox` or a loopback endpointUrl.",
     )
-    lock: LockSettings | None = Field(None, description="Let one apply at a time change this target. Default: no lock.")
-    prune: bool | None = Field(None, description="Delete managed resources that left the spec. Default: false.")
+    lock: LockSettings | None = Field(None, description="Lock that allows one apply at a time. Default: none.")
+    prune: bool | None = Field(
+        None, description="Delete managed resources that were removed from the spec. Default: false."
+    )
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
-        None, description="Spec files of this target, instead of the project's `specs`."
+        None, description="Spec files of this target. Default: the project's `specs`."
     )
 
 
 class GuardrailSettings(Strict):
-    """Limits of one run, for each kind. `null` turns a limit off."""
+    """Limits of one plan, counted per kind. `null` disables a limit."""
 
-    maxDeletes: Count | None = Field(None, description="Most deletions of one kind. Default: 20.")
+    maxDeletes: Count | None = Field(None, description="Maximum number of deletions. Default: 20.")
     maxDeletePercent: Percent | None = Field(
-        None, description="The same, as a percentage of what is managed. Default: 30."
+        None, description="Maximum deletions as a percentage of the managed resources. Default: 30."
     )
-    maxUpdates: Count | None = Field(None, description="Most updates of one kind. Default: no limit.")
+    maxUpdates: Count | None = Field(None, description="Maximum number of updates. Default: no limit.")
     maxUpdatePercent: Percent | None = Field(
-        None, description="The same, as a percentage of what is managed. Default: no limit."
+        None, description="Maximum updates as a percentage of the managed resources. Default: no limit."
     )
     onLive: Annotated[str, _enum("block", "wait", "stop")] | None = Field(
         None,
-        description="What to do if a change needs a channel not to be live: leave it, wait for its broadcast to end, "
-        "or end the broadcasts that --stop-live names. Default: block.",
+        description="What to do if a change requires a live channel to be offline: skip it (block), wait for its stream to end (wait), "
+        "or stop the streams given with --stop-live (stop). Default: block.",
     )
     liveDeadline: str | None = Field(
-        None, description="How long `onLive: wait` waits, such as 90s, 30m or 2h. Default: 30m."
+        None, description="Maximum time to wait with `onLive: wait`, such as 90s, 30m or 2h. Default: 30m."
     )
 
 
 class HookSettings(Strict):
-    """A webhook. Its URL is a secret, so the environment holds it."""
+    """Webhook whose URL is a secret, kept in an environment variable."""
 
     urlEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] = Field(
-        description="The environment variable that holds the URL."
+        description="Name of the environment variable that holds the URL."
     )
 
 
 class SignedHookSettings(HookSettings):
-    """A webhook that takes JSON."""
+    """Webhook that accepts JSON."""
 
     secretEnv: Annotated[str, Field(pattern=VARIABLE_PATTERN)] | None = Field(
         None,
-        description="The environment variable that holds the key to sign with: HMAC-SHA-256 of the body, in a header.",
+        description="Name of the environment variable that holds the signing key. The HMAC-SHA-256 of the body is sent in a header. Default: unsigned.",
     )
 
 
 class TopicSettings(Strict):
-    """An SNS topic."""
+    """Amazon SNS topic."""
 
-    topicArn: Annotated[str, Field(pattern=TOPIC_ARN_PATTERN)] = Field(
-        description="The topic's ARN, which also says its region."
-    )
-    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to publish with.")
+    topicArn: Annotated[str, Field(pattern=TOPIC_ARN_PATTERN)] = Field(description="ARN of the topic.")
+    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="AWS profile to publish with.")
     roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(
-        None, description="The role to assume for publishing."
+        None, description="ARN of the role to assume to publish."
     )
 
 
 class BusSettings(Strict):
-    """An EventBridge event bus."""
+    """Amazon EventBridge event bus."""
 
-    busArn: Annotated[str, Field(pattern=BUS_ARN_PATTERN)] = Field(
-        description="The bus's ARN, which also says its region."
-    )
-    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="The AWS profile to put events with.")
+    busArn: Annotated[str, Field(pattern=BUS_ARN_PATTERN)] = Field(description="ARN of the event bus.")
+    profile: Annotated[str, Field(min_length=1)] | None = Field(None, description="AWS profile to put events with.")
     roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(
-        None, description="The role to assume for putting events."
+        None, description="ARN of the role to assume to put events."
     )
 
 
 class ReceiverSettings(Strict):
     """A receiver of notifications: exactly one of `slack`, `webhook`, `sns` or `eventBridge`."""
 
-    slack: HookSettings | None = Field(None, description="A webhook that takes what Slack's incoming webhooks take.")
-    webhook: SignedHookSettings | None = Field(None, description="A webhook that takes JSON.")
-    sns: TopicSettings | None = Field(None, description="An SNS topic.")
-    eventBridge: BusSettings | None = Field(None, description="An EventBridge event bus.")
+    slack: HookSettings | None = Field(None, description="Slack incoming webhook, or one that is compatible with it.")
+    webhook: SignedHookSettings | None = Field(None, description="Webhook that accepts JSON.")
+    sns: TopicSettings | None = Field(None, description="Amazon SNS topic.")
+    eventBridge: BusSettings | None = Field(None, description="Amazon EventBridge event bus.")
     about: Annotated[list[Annotated[str, _enum(*Topic)]], Field(min_length=1)] | None = Field(
         None, description="Topics to notify of. Default: [drift, missing, duplicate, unreadable]."
     )
     targets: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="Only these targets. Default: all."
+        None, description="Targets to notify about. Default: all."
     )
 
 
 class Defaults(Strict):
-    """What resources take where they do not say otherwise."""
+    """Default fields of resources."""
 
-    tags: Tags | None = Field(None, description="Tags of every resource, stream keys included.")
+    tags: Tags | None = Field(None, description="Tags of every resource, including stream keys.")
     channel: ChannelDefaults | None = Field(
-        None, description="Fields of every channel. In a channel, `null` means without this default."
+        None, description="Default fields of channels. Write `null` in a channel to remove a default."
     )
     streamKey: StreamKeyDefaults | None = Field(
         None,
-        description="Rotation and sink of every stream key in the spec. In a channel's streamKey, `null` means without this default.",
+        description="Default rotation and sink of stream keys. Write `null` in a channel's streamKey to remove a default.",
     )
 
 
 class ProjectFile(Strict):
-    """`ivs-reconciler.yaml`: one stack, its targets and its rules."""
+    """Project file `ivs-reconciler.yaml`: a stack, its targets and its settings."""
 
     stack: Annotated[str, Field(pattern=STACK_PATTERN)] = Field(
-        description="The owner's name, written as a tag on everything that is managed."
+        description="Name of the stack, written as a tag on every managed resource."
     )
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
         None,
-        description="Spec files: paths from the folder of this file, with `*`, `?` and `**`. Default: [specs/**/*.yaml].",
+        description="Spec files: paths relative to this file, with the wildcards `*`, `?` and `**`. Default: [specs/**/*.yaml].",
     )
-    defaults: Defaults | None = Field(None, description="Default tags and channel fields.")
+    defaults: Defaults | None = Field(None, description="Default tags, channel fields and stream key fields.")
     targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = (
-        Field(description="Where the stack is applied, by name.")
+        Field(description="Targets that the stack is applied to, by name.")
     )
-    guardrails: GuardrailSettings | None = Field(None, description="Limits of one run.")
+    guardrails: GuardrailSettings | None = Field(None, description="Limits of one plan.")
     ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
         None,
-        description="Patterns of tag keys that are nobody's business here: left out of comparisons and never removed.",
+        description="Patterns of tag keys to leave out of comparisons; such tags are never removed.",
     )
     receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(
         None,
@@ -208,7 +202,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Return file name -> schema. What one field alone does not show (combinations, references, keys) only ``validate`` judges."""
+    """Return the schemas by file name. Rules between fields, references and keys are checked by ``validate`` only."""
     return {
         "project.schema.json": _schema("project.schema.json", "ivs-reconciler project file", ProjectFile),
         "spec.schema.json": _schema("spec.schema.json", "ivs-reconciler spec file", Spec),
@@ -222,7 +216,7 @@ def _schema(name: str, title: str, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _without_titles(node: Any, *, names: bool = False) -> Any:
-    """Drop the titles that pydantic makes up, and the nulls it gives as defaults; ``names`` says that the keys are field names, not keywords."""
+    """Return the schema without generated titles and null defaults; ``names`` says that the keys are field names, not keywords."""
     if isinstance(node, list):
         return [_without_titles(item) for item in node]
     if not isinstance(node, dict):
