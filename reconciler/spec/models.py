@@ -93,7 +93,7 @@ class S3Destination(Strict):
 
 
 class Destination(Strict):
-    """Destination of recordings."""
+    """Where to store recordings: an S3 bucket."""
 
     s3: S3Destination = Field(description="S3 bucket to store recordings in.")
 
