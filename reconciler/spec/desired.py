@@ -1,12 +1,8 @@
-"""The spec files of one target -> its desired state: defaults merged, rules checked, references resolved, tags complete, digests made.
+"""Builds the desired state of a target from its spec files: merges defaults, checks rules, resolves references, computes tags and digests.
 
-Everything is judged before anything is returned, and every problem is reported at once.
-The result depends on what the files say, not on how: order, file boundaries and defaults written out make no difference.
-
-The project's default block under every channel, and the default tags under everything.
-
-What a channel writes wins, whole objects at a time; ``null`` in a channel means "without this default"; either form of a reference replaces the other.
-A problem that comes from the defaults is reported once, in the project file, and not once for each channel.
+The order of entries, file boundaries and fields written with their default value do not change the result.
+A field of a channel replaces the default one, whole objects at a time; ``null`` removes a default, and one form of a reference replaces the other.
+A problem in the project's defaults is reported once, at its place in the project file.
 """
 
 from __future__ import annotations
@@ -55,7 +51,7 @@ from reconciler.spec.yaml import Source
 
 
 class Defaults:
-    """The defaults of one project, ready to be merged."""
+    """Merges the project's channel defaults into channels, and reports their problems in the project file."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -64,20 +60,14 @@ class Defaults:
         }
         self._references = tuple(name for name in self._block if name in SIBLINGS)
         channel_tags: Any = project.default_channel.get("tags") or {}
-        self.project_tags: Mapping[str, str] = project.default_tags
         self._channel_tags: Mapping[str, str] = channel_tags
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """The default tags of every kind but channels, whose own defaults ``tags_under`` has merged already."""
-        return self.project_tags
 
     @cached_property
     def _source(self) -> Source:
         return project_source(self._project)
 
-    def under(self, entry: Entry) -> Mapping[str, Any]:
-        """Return a channel's fields over the default ones; tags are left to ``tags_under``."""
+    def merge_fields(self, entry: Entry) -> Mapping[str, Any]:
+        """Return a channel's fields merged over the defaults, tags excluded."""
         body = entry.body
         if not self._block:
             return body
@@ -91,13 +81,13 @@ class Defaults:
                 merged.pop(name, None)
         return merged
 
-    def tags_under(self, entry: Entry) -> Mapping[str, str] | None:
-        """Return a channel's tags over the default ones of channels."""
+    def merge_tags(self, entry: Entry) -> Mapping[str, str] | None:
+        """Return a channel's tags merged over the default tags of channels."""
         own: Mapping[str, str] | None = entry.body.get("tags")
         return {**self._channel_tags, **(own or {})} if self._channel_tags and "tags" not in entry.nulls else own
 
     def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems, *, complete: bool) -> None:
-        """Judge what the default block refers to; ``complete`` says that ``entries`` are all there are."""
+        """Check the references in the defaults; by id only if ``entries`` are ``complete``."""
         for name in self._references:
             if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
                 self._note(fault, problems)
@@ -105,7 +95,7 @@ class Defaults:
             self._note(fault, problems)
 
     def note(self, entry: Entry, fault: Fault, problems: Problems) -> None:
-        """Note a problem of a channel where the field at fault is written: in the channel, or in the defaults."""
+        """Report a problem of a channel where the field is written: in the channel or in the defaults."""
         name = fault.path[0] if fault.path else ""
         if name in entry.body or name not in self._block:
             entry.note(problems, fault)
@@ -118,12 +108,12 @@ class Defaults:
         problems.add(source.name, mark, fault.what, fault.hint)
 
 
-_JUDGED_PER_CHANNEL = frozenset({"name", "tags", "streamKey"})
-"""Fields that are judged for each channel by itself."""
+_CHECKED_PER_CHANNEL = frozenset({"name", "tags", "streamKey"})
+"""Fields that are checked for every channel."""
 
 
 def load_desired(project: Project, target: Target) -> DesiredState:
-    """Read, judge and build the desired state of one target. Raises ``SpecError`` with every problem of all its files."""
+    """Return the desired state of a target. Raises ``SpecError`` with all problems of its files."""
     problems = Problems()
     sources, complete = read_specs(project, target, problems)
     entries = read_entries(sources, problems)
@@ -132,15 +122,15 @@ def load_desired(project: Project, target: Target) -> DesiredState:
     defaults.check(entries, place, problems, complete=complete)
     if complete:
         check_references(entries, problems)
-    make = _resource_builder(project, place, defaults, problems)
+    build = _resource_builder(project, place, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=_order):
         entry = entries[address]
-        resource = make(entry)
+        resource = build(entry)
         resources[address] = resource
         if "streamKey" in entry.body:
-            keys.append(_stream_key(project, target, entry, resource, defaults, problems))
+            keys.append(_stream_key(project, target, entry, resource, problems))
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems)
     check_sinks(entries, keys, problems)
@@ -155,12 +145,12 @@ def load_desired(project: Project, target: Target) -> DesiredState:
 
 
 def _order(address: Address) -> tuple[int, str, str]:
-    """Order as creation does, then as addresses do; plain text compares quicker than addresses."""
+    """Return a sort key: the order of creation, then the address."""
     return KINDS[address.kind].rank, address.kind.value, address.id
 
 
 class _Resolved(NamedTuple):
-    """What the fields of a resource come to, without its name and tags. ``properties`` are canonical."""
+    """The checked fields of a resource without its name and tags; ``properties`` are canonical."""
 
     properties: dict[str, Value]
     ignore: frozenset[str]
@@ -171,54 +161,54 @@ class _Resolved(NamedTuple):
 def _resource_builder(
     project: Project, place: Place, defaults: Defaults, problems: Problems
 ) -> Callable[[Entry], DesiredResource]:
-    """Return the function that builds one resource; what is wrong with it goes into ``problems``.
+    """Return a function that builds one resource and adds its problems to ``problems``.
 
-    Most channels of a large spec differ in name and tags alone. Fields that were judged once and found good are not judged again: half of the time of 5,000 channels.
+    Most channels of a large spec differ only in name and tags, so valid fields are cached: this halves the time for 5,000 channels.
     """
-    known: dict[Hashable, _Resolved] = {}
+    cache: dict[Hashable, _Resolved] = {}
 
-    def make(entry: Entry) -> DesiredResource:
+    def build(entry: Entry) -> DesiredResource:
         kind = entry.address.kind
-        likeness = _cache_key(entry)
-        settled = known.get(likeness) if likeness is not None else None
-        if settled is None:
+        key = _cache_key(entry)
+        resolved = cache.get(key) if key is not None else None
+        if resolved is None:
             before = len(problems)
-            settled = _resolve(project, entry, place, defaults, problems)
-            if likeness is not None and len(problems) == before:
-                known[likeness] = settled
+            resolved = _resolve(project, entry, place, defaults, problems)
+            if key is not None and len(problems) == before:
+                cache[key] = resolved
         name = entry.body.get("name", entry.address.id)
-        properties: dict[str, Value] = {"name": name, **settled.properties} if name else settled.properties
-        own = defaults.tags_under(entry) if kind is WITH_DEFAULTS else entry.body.get("tags")
-        user_tags = _user_tags(entry, ("tags",), defaults.tags, own, problems)
+        properties: dict[str, Value] = {"name": name, **resolved.properties} if name else resolved.properties
+        own = defaults.merge_tags(entry) if kind is WITH_DEFAULTS else entry.body.get("tags")
+        user_tags = _user_tags(entry, ("tags",), project.default_tags, own, problems)
         resource = _resource(
             project,
             entry,
             entry.address,
             properties,
             user_tags,
-            settled.ignore,
-            protect=settled.protect,
-            public_key=settled.public_key,
+            resolved.ignore,
+            protect=resolved.protect,
+            public_key=resolved.public_key,
         )
-        # For how long a pair stays is no property of it, and in no digest: to change it makes nothing due.
+        # The overlap is in no digest, so that changing it alone is not a pending change.
         return replace(resource, overlap=overlap_of(entry)) if "rotation" in entry.body else resource
 
-    return make
+    return build
 
 
 def _cache_key(entry: Entry) -> Hashable:
-    """Return what is equal for channels whose fields are judged alike, or ``None`` where each is a case of its own.
+    """Return a key that is equal for channels whose fields resolve to the same, or ``None`` for an entry that cannot be cached.
 
-    The shape of the fields was judged before, so that equal values are of equal types.
+    The models have validated the fields, so equal values have equal types.
     """
     if entry.address.kind is not WITH_DEFAULTS or entry.broken:
         return None
-    likeness = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _JUDGED_PER_CHANNEL])
+    key = (entry.nulls, *[item for item in entry.body.items() if item[0] not in _CHECKED_PER_CHANNEL])
     try:
-        hash(likeness)
+        hash(key)
     except TypeError:
         return None
-    return likeness
+    return key
 
 
 def _resolve(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Resolved:
@@ -227,7 +217,7 @@ def _resolve(project: Project, entry: Entry, place: Place, defaults: Defaults, p
     if kind is WITH_DEFAULTS:
         for fault in conflicting_references(fields):
             entry.note(problems, fault)
-        fields = defaults.under(entry)
+        fields = defaults.merge_fields(entry)
     for fault in faults_in(kind, fields, place, entry.broken):
         defaults.note(entry, fault, problems)
     ignore: frozenset[str] = frozenset()
@@ -242,7 +232,7 @@ def _resolve(project: Project, entry: Entry, place: Place, defaults: Defaults, p
 def _properties(
     project: Project, entry: Entry, fields: Mapping[str, Any], problems: Problems
 ) -> tuple[dict[str, Any], str | None]:
-    """Return the API's properties but the name, references resolved, and a key pair's PEM."""
+    """Return the API properties except the name, with references as ``Ref``, and the PEM of a key pair."""
     properties: dict[str, Any] = {}
     public_key = None
     for name in sorted(fields):
@@ -263,12 +253,12 @@ def _properties(
 
 
 def _stream_key(
-    project: Project, target: Target, entry: Entry, channel: DesiredResource, defaults: Defaults, problems: Problems
+    project: Project, target: Target, entry: Entry, channel: DesiredResource, problems: Problems
 ) -> DesiredResource:
-    """A stream key shares its channel's protection: without it nobody could start a stream."""
+    """Return the stream key of a channel. It is protected as its channel is, which cannot receive a stream without it."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
     own = entry.body["streamKey"].get("tags")
-    tags = _user_tags(entry, ("streamKey", "tags"), defaults.project_tags, own, problems)
+    tags = _user_tags(entry, ("streamKey", "tags"), project.default_tags, own, problems)
     key = _resource(
         project,
         entry,
@@ -324,7 +314,7 @@ def _digest(
     *,
     protect: bool,
 ) -> str:
-    """Digest what is compared with live state and nothing else, so that an ignored field can change without anything being pending."""
+    """Return the digest of what is compared with live state. Ignored fields and tags are left out, so changing one is not a pending change."""
     if ignore:
         properties = {name: value for name, value in properties.items() if name not in ignore}
         user_tags = (

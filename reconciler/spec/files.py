@@ -1,7 +1,7 @@
-"""Which files a target's specs are, and their bytes.
+"""Finds and reads the spec files of a target.
 
-Patterns start from the folder of the project file; ``*``, ``?`` and ``[]`` stay within a folder, ``**`` goes through all of them; hidden files take part only where a pattern names them.
-Nothing is passed over in silence: a folder that cannot be read, a pattern that matches nothing, a link that leads outside are problems, because a spec that is half read looks like a spec from which resources were removed.
+Patterns are relative to the project file; ``*``, ``?`` and ``[]`` match within a directory, ``**`` matches any depth, and hidden files need an explicit dot.
+An unreadable directory, a pattern without a match and a link to the outside are problems: a partly read spec looks as if resources had been removed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from reconciler.spec.problems import Problems
 from reconciler.spec.yaml import Cache, Source, load
 
 MAX_FILE_SIZE = 16 << 20
-"""Bytes that a spec file may have: some hundred times the largest that is meant."""
+"""Maximum size of a spec file in bytes; a spec of 10,000 channels is far smaller."""
 
 _WILD = re.compile(r"[*?\[]")
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Unreadable(Exception):
-    """A file or folder cannot be used. Holds what to say."""
+    """A file or directory cannot be read; ``what`` and ``hint`` are the texts of the problem."""
 
     def __init__(self, what: str, hint: str) -> None:
         self.what, self.hint = what, hint
@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 def project_source(project: Project) -> Source:
-    """Read the project file again, to find a place in it."""
+    """Read the project file again, to find the line of a problem; an unreadable file gives an empty source."""
     path = Path(project.path)
     try:
         return load(project.prefix + path.name, path.read_bytes())
@@ -43,9 +43,9 @@ def project_source(project: Project) -> Source:
 
 
 def read_specs(project: Project, target: Target, problems: Problems) -> tuple[list[Source], bool]:
-    """Read every spec file of a target, in the order of their names; what cannot be read is noted in ``problems``.
+    """Return the spec files of a target sorted by name, and whether all of them could be read; problems are added to ``problems``.
 
-    Return what was read, and whether that is all there is: where it is not, nothing may be concluded from an id that is missing.
+    If not, a missing id means nothing.
     """
     cache = Cache()
     trusted: set[str] = set()
@@ -66,14 +66,14 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
 
 
 def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[str] | None = None) -> bytes:
-    """Read a regular file below ``root``. Raises ``Unreadable``, also for a link that leads outside.
+    """Return the content of a regular file below ``root``. Raises ``Unreadable``, also for a link to the outside.
 
-    ``most`` is the size allowed, in bytes; ``trusted`` remembers folders known to be inside from one call to the next.
+    ``most`` is the maximum size in bytes; ``trusted`` caches directories that are known to be inside.
     """
     path = f"{root}/{name}"
     folder = name.rpartition("/")[0]
     try:
-        # A link is not followed before it was looked at, and a pipe is not waited for.
+        # O_NOFOLLOW: check a link before following it. O_NONBLOCK: do not wait for a pipe.
         try:
             handle = os.open(path, _OPEN | os.O_NOFOLLOW)
         except OSError as error:
@@ -115,7 +115,7 @@ def _check_regular_file(status: os.stat_result, most: int | None) -> None:
 
 
 def _read_all(handle: int, size: int) -> bytes:
-    """Read to the end; the size is a guess, because a file may grow."""
+    """Read to the end of the file, which may have grown since ``size`` was read."""
     content = os.read(handle, size + 1)
     if len(content) == size:
         return content
@@ -132,7 +132,7 @@ def _check_inside(root: str, path: str) -> None:
 
 
 def _matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
-    """Return the files that the patterns name, and whether every pattern could be followed."""
+    """Return the matching files sorted by name, and whether every pattern could be expanded."""
     own = target.specs is not None
     found: dict[str, None] = {}
     itself = Path(project.path).name
@@ -156,7 +156,7 @@ def _matching_files(project: Project, target: Target, problems: Problems) -> tup
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:
-    """Yield the files that a pattern names, relative to ``root``."""
+    """Yield the files that match a pattern, relative to ``root``."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("is outside the project", "use a path below the directory of the project file")
@@ -172,7 +172,7 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
 
 
 def _check_named_file(root: str, name: str) -> str:
-    """Return the name of a file that can be read."""
+    """Return the name if the file can be read. Raises ``Unreadable`` otherwise."""
     if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
         raise Unreadable("is a directory", f'write a pattern, such as "{name}/**/*.yaml"')
     read_inside(root, name)
@@ -180,7 +180,7 @@ def _check_named_file(root: str, name: str) -> str:
 
 
 def _folders(root: str, folder: str, part: str) -> Iterable[str]:
-    """Return the folders that one part of a pattern names in a folder; each ends in a slash."""
+    """Return the directories in ``folder`` that match a part of a pattern, each with a trailing slash."""
     if part == "**":
         return _tree(root, folder)
     if _WILD.search(part):
@@ -189,14 +189,14 @@ def _folders(root: str, folder: str, part: str) -> Iterable[str]:
 
 
 def _files(root: str, folder: str, part: str) -> list[str]:
-    """Return the files that the last part of a pattern names in a folder."""
+    """Return the files in ``folder`` that match the last part of a pattern."""
     if _WILD.search(part):
         return [folder + name for name, is_folder in _scan(root, folder, part) if not is_folder]
     return [folder + part] if os.path.lexists(os.path.join(root, folder, part)) else []  # noqa: PTH118
 
 
 def _tree(root: str, folder: str) -> Iterator[str]:
-    """Yield a folder and every folder below it, each once, whatever links there are."""
+    """Yield a directory and all directories below it, each once, also with link loops."""
     seen: set[str] = set()
     waiting = [folder]
     while waiting:
@@ -210,7 +210,7 @@ def _tree(root: str, folder: str) -> Iterator[str]:
 
 
 def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
-    """Return what matches in one folder, by name, each with whether it is a folder."""
+    """Return the matching names in a directory, sorted, each with whether it is a directory."""
     match = re.compile(translate(pattern)).match
     hidden = pattern.startswith(".")
     try:
@@ -229,7 +229,7 @@ def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
 
 
 def _why_no_match(root: str, pattern: str) -> tuple[str, str]:
-    """Say why a pattern matched nothing: a folder is missing, or no file fits."""
+    """Return why a pattern matches no files, and a hint."""
     folder = ""
     for part in pattern.split("/")[:-1]:
         if _WILD.search(part):

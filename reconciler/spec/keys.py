@@ -1,10 +1,8 @@
-"""The public key of a key pair: from the spec itself, or from the file it names. Public halves only; no text of a key goes into a message.
+"""Reads the public key of a playback key pair, from the spec or a file, and computes its fingerprint.
 
-PEM text -> a public key that IVS takes, and its fingerprint.
-
-IVS takes an ECDSA P-384 public key as PEM ``SubjectPublicKeyInfo`` (user guide, "Create or import a playback key").
-Anything else is refused here with the way to convert it. A private key is refused by name; no message ever holds any of the text.
-Standard library only: the DER of such a key is 120 bytes with a fixed beginning.
+IVS accepts an ECDSA P-384 public key as PEM ``SubjectPublicKeyInfo`` (user guide, "Create or import a playback key").
+Other keys are refused with a command that converts them; no message contains text of a key.
+The DER of such a key is 120 bytes with a fixed header, so the standard library is enough to parse it.
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ from reconciler.spec.problems import Fault, KeyPath, Problems, quote
 from reconciler.spec.resources import Entry
 
 _HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
-"""What comes before the two coordinates of an uncompressed P-384 point."""
+"""DER header before the two coordinates of an uncompressed P-384 point."""
 
 _COMPRESSED = bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200")
-_SPELLED_OUT = bytes.fromhex("2a8648ce3d0101")
-"""The identifier of a prime field, which only spelled-out curve parameters hold."""
+_PRIME_FIELD = bytes.fromhex("2a8648ce3d0101")
+"""Object identifier of a prime field, which occurs only in explicit curve parameters."""
 
 _SIZE = 48
 _PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
@@ -46,14 +44,14 @@ _EXTRACT_HINT = "use the public key instead (openssl ec -in private.pem -pubout)
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """``pem`` is the normalised text, ``fingerprint`` the MD5 of the DER, as IVS answers it: 16 octets in hex, joined by colons."""
+    """A public key: normalised ``pem``, and ``fingerprint`` in the form of IVS: MD5 of the DER, 16 hex octets joined by colons."""
 
     pem: str
     fingerprint: str
 
 
 class BadKey(Exception):
-    """The text is no key that IVS takes. Holds a ``Fault`` without any of the text."""
+    """The text is not a key that IVS accepts; ``fault`` says why, without text of the key."""
 
     def __init__(self, what: str, hint: str) -> None:
         self.fault = Fault((), what, hint)
@@ -61,7 +59,7 @@ class BadKey(Exception):
 
 
 def read_public_key(text: str) -> PublicKey:
-    """Read one PEM block. Spaces, blank lines and CRLF do not matter. Raises ``BadKey``."""
+    """Return the key in one PEM block, whatever its spaces, blank lines and line ends. Raises ``BadKey``."""
     if "PRIVATE KEY" in text:
         raise BadKey("this is a private key", _EXTRACT_HINT)
     blocks = _BLOCK.findall(text)
@@ -85,7 +83,7 @@ def _check(der: bytes) -> None:
             "convert it: openssl ec -pubin -in public.pem -pubout -conv_form uncompressed",
         )
     if not der.startswith(_HEADER):
-        if _SPELLED_OUT in der[:40]:
+        if _PRIME_FIELD in der[:40]:
             raise BadKey(
                 "this key has explicit curve parameters instead of a named curve",
                 "convert it: openssl ec -pubin -in public.pem -pubout -param_enc named_curve",
@@ -133,18 +131,18 @@ def _to_pem(der: bytes) -> str:
 
 
 def _fingerprint(der: bytes) -> str:
-    """MD5 is what the service identifies a key by; nothing secret rests on it."""
+    """Return the fingerprint that IVS shows for a key. It identifies the key and protects nothing, so MD5 is fine."""
     digest = hashlib.md5(der, usedforsecurity=False).hexdigest()
     return ":".join(digest[start : start + 2] for start in range(0, len(digest), 2))
 
 
 _FIELD = "publicKeyMaterial"
 _LARGEST = 65_536
-"""Bytes; the PEM of a P-384 key has 215."""
+"""Maximum size of a key file in bytes; the PEM of a P-384 key has 215."""
 
 
 def read_key_pair(root: str, entry: Entry, problems: Problems) -> PublicKey | None:
-    """Return the key of a key pair; what is wrong with it goes into ``problems``."""
+    """Return the public key of a key pair, or ``None``; problems are added to ``problems``."""
     material = entry.body.get(_FIELD)
     if material is None:
         return None

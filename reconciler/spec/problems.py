@@ -1,7 +1,6 @@
-"""Collecting what is wrong, so that the user sees all of it at once.
+"""Collects the problems of a spec, so that all are reported at once, and quotes its values in messages.
 
-Rules say *what* is wrong and at which path (a ``Fault``); the room that knows the file adds the line and column; this module keeps, sorts and raises.
-It also decides how a value of the user's may be quoted: briefly, and never when it looks like a secret.
+A rule yields a ``Fault`` with a path; the code that knows the file adds line and column. A value that looks like a secret is never quoted.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from reconciler.terminal import sanitize
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
-"""What an id is: it becomes the value of a tag and, by default, a name."""
+"""Pattern of an id, which is written as a tag value and, by default, as the name."""
 
 _SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-z0-9+/=]{40,}$")
-"""What a private key, a stream key, an address with a password and a bare secret access key look like."""
+"""Matches a private key, a stream key, a URL with a password and a secret access key."""
 
 _WORD = re.compile(r"[\w:./+@=-]{1,128}")
 _LONGEST_QUOTE = 80
 
 
 class Fault(NamedTuple):
-    """One thing wrong, at a path below the value that was looked at. ``at_key`` points at the key rather than at what it holds."""
+    """A problem at a path within the checked value. ``at_key`` marks the key instead of its value."""
 
     path: KeyPath
     what: str
@@ -34,20 +33,20 @@ class Fault(NamedTuple):
     at_key: bool = False
 
     def below(self, prefix: KeyPath) -> Fault:
-        """Return the same fault, seen from higher up."""
+        """Return the same fault with a prefix before its path."""
         return Fault((*prefix, *self.path), self.what, self.hint, self.at_key)
 
 
 class Problems:
-    """The problems of one load. Equal ones count once."""
+    """The problems of one load, without duplicates."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, int, str, str], Problem] = {}
 
     def add(self, name: str, mark: tuple[int, int] | None, what: str, hint: str = "", *, address: str = "") -> None:
-        """Note a problem in the file ``name``; ``mark`` is line and column, both from 1, or ``None`` for the file as a whole."""
+        """Add a problem in the file ``name``. ``mark`` is line and column, from 1; ``None`` means the whole file."""
         line, column = mark or (0, 0)
-        # Whoever sends a change names the files of it.
+        # File names come from the repository and may hold control characters.
         where = f"{sanitize(name)}:{line}:{column}" if mark else sanitize(name)
         self._found[name, line, column, address, what] = Problem(where, address, what, hint)
 
@@ -58,13 +57,13 @@ class Problems:
         return bool(self._found)
 
     def raise_any(self) -> None:
-        """Raise ``SpecError`` with every problem in the order of files and lines, if there is one."""
+        """Raise ``SpecError`` with the problems in the order of files and lines, if there are any."""
         if self._found:
             raise SpecError(tuple(self._found[key] for key in sorted(self._found)))
 
 
 def quote(value: object) -> str:
-    """Return a value of the user's as a message may quote it."""
+    """Return a value as messages quote it: short, and without secrets."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -84,7 +83,7 @@ def quote(value: object) -> str:
 
 
 def format_path(path: KeyPath) -> str:
-    """Return a path as messages name it: ``thumbnailConfiguration.storage[0]``."""
+    """Return a path as messages show it, such as ``thumbnailConfiguration.storage[0]``."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -97,7 +96,7 @@ def format_path(path: KeyPath) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return what kind of YAML value this is, in words."""
+    """Return the type of a YAML value, such as ``a list``."""
     match value:
         case None:
             return "null"
@@ -114,14 +113,14 @@ def type_name(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like this one, or ``""``. Case and dashes hardly count."""
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+    """Return the most similar known word, or ``""``. Ignores case, dashes and underscores."""
+    import difflib  # noqa: PLC0415 - needed for problems only
 
     candidates = list(known)
     folded = {_fold(candidate): candidate for candidate in candidates}
     short = _fold(word)[:_LONGEST_QUOTE]
     found = difflib.get_close_matches(short, folded, n=3, cutoff=0.6)
-    # Of words equally near, the one that begins alike.
+    # Of equally similar words, take the one with the longest common prefix.
     best = max(
         found,
         key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), _shared_start(short, near)),
@@ -138,7 +137,7 @@ def _shared_start(one: str, other: str) -> int:
 
 
 def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
-    """Return ``did you mean "x"?``, or ``otherwise`` when nothing is near."""
+    """Return ``did you mean "x"?``, or ``otherwise`` if no word is similar."""
     candidates = list(known)
     near = nearest(word, candidates)
     return f'did you mean "{near}"?' if near else otherwise

@@ -1,6 +1,6 @@
-"""Spec files -> entries: one for each resource the user wrote, its shape judged, nothing merged or resolved yet.
+"""Reads the entries of spec files: one per resource as written, validated by its model, without defaults or resolved references.
 
-Sections may be spread over files and documents; the same id twice is a problem that names both places.
+A section may be split over files and documents; a duplicate id is a problem that names both places.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, n
 from reconciler.spec.yaml import Mark, Source
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
-"""The section of every kind that has one of its own; stream keys stand in their channel."""
+"""By section, the kind; a stream key is part of its channel."""
 
 
 @dataclass(slots=True)
 class Entry:
     """One resource as written.
 
-    ``body`` has no empty fields; ``nulls`` names those that were written as null, which turns a default off.
-    ``broken`` names fields whose shape is wrong: they are out of ``body``, so that everything else can still be judged.
+    ``body`` has no null fields; ``nulls`` names them: a null removes a default.
+    ``broken`` names the invalid fields, which are removed from ``body`` so that the others can still be checked.
     """
 
     address: Address
@@ -44,18 +44,18 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The address as messages name it."""
+        """The address as messages show it; an id that looks like a secret is hidden."""
         return f"{self.address.kind}/{format_path((self.address.id,))}"
 
     def note(self, problems: Problems, fault: Fault) -> None:
-        """Note a problem at a path of this resource."""
+        """Add a problem at a path of this resource."""
         path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
         mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
         problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
 
 
 def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
-    """Return every resource of these files; what is wrong with the shape of one is noted, and the field left out."""
+    """Return the entries of these files by address. Invalid fields are added to ``problems`` and left out."""
     entries: dict[Address, Entry] = {}
     for source in sources:
         for number, document in enumerate(source.documents):
@@ -106,10 +106,10 @@ def _read_section(
         mark = source.key_mark(bodies, identifier)
         nulls: tuple[str, ...] = ()
         if body is None:
-            body = {}  # noqa: PLW2901 - nothing written is the same as an empty mapping
+            body = {}  # noqa: PLW2901 - no body is an empty mapping
         elif isinstance(body, dict) and None in body.values():
             nulls = tuple(key for key, value in body.items() if value is None)
-            # A stream key without anything of its own is still wanted.
+            # "streamKey:" without a value asks for a stream key with the defaults.
             body = {  # noqa: PLW2901
                 key: {} if key == "streamKey" else value
                 for key, value in body.items()

@@ -1,7 +1,7 @@
-"""The care of keys as the spec has it: the label that a stream key is made for, where its value goes, and for how long a key pair overlaps the next.
+"""Reads the rotation label and sink of stream keys, and the overlap of playback key pairs.
 
-A name may hold ``{stack}``, ``{target}``, ``{region}`` and ``{id}``, so that one line of defaults serves thousands of keys.
-What names may look like is Secrets Manager's and Parameter Store's own; AWS tags, where the name is written once the value is there, hold 256 characters.
+The name of a sink may contain ``{stack}``, ``{target}``, ``{region}`` and ``{id}``. Its pattern is that of Secrets Manager or Parameter Store;
+its length is limited because it is also written as a tag value of at most 256 characters.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from reconciler.spec.resources import Entry
 from reconciler.spec.rules import count_fault
 
 SAMPLE = {"stack": "stack", "target": "target", "region": "region", "id": "id"}
-"""What placeholders are filled with where a name is judged that is not any one key's."""
+"""Placeholder values to check the name in the project's defaults with."""
 
 _LONGEST = 240
 _LONGEST_OVERLAP_DAYS = 9_999
-"""What the pattern of an overlap lets through."""
+"""Maximum of the pattern of ``overlap``."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]+")
@@ -33,12 +33,12 @@ _SECRET_ARN = re.compile(r"arn:aws:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:
 
 
 def placeholder_values(stack: str, target: Target, identifier: str) -> Mapping[str, str]:
-    """Return what the placeholders of a name stand for."""
+    """Return the values of the placeholders in the name of a sink."""
     return {"stack": stack, "target": target.name, "region": target.region, "id": identifier}
 
 
 def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | None, list[Fault]]:
-    """Return the sink that a ``sink`` block means, and what is wrong with it; paths start in the block."""
+    """Return the sink of a ``sink`` block and its faults, with paths relative to the block."""
     given = [store for store in (Store.SECRETS_MANAGER, Store.PARAMETER_STORE) if raw.get(store.value) is not None]
     if len(given) != 1:
         return None, [
@@ -62,7 +62,7 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
 
 
 def fill_placeholders(text: str, names: Mapping[str, str]) -> str:
-    """Return the text with its placeholders filled in; one that is not known stays."""
+    """Return the text with known placeholders replaced by their values."""
     return _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), text)
 
 
@@ -106,7 +106,7 @@ def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: b
 def read_stream_key_options(
     entry: Entry, defaults: Mapping[str, Any], names: Mapping[str, str], problems: Problems
 ) -> tuple[str, Sink | None]:
-    """Return the label that a channel's stream key is to be made for, and where its value goes; ``null`` means without the default."""
+    """Return the rotation label and the sink of a channel's stream key, defaults merged; ``null`` removes a default."""
     own: Mapping[str, Any] = entry.body["streamKey"]
     merged = {**defaults, **own}
     raw = merged.get("sink")
@@ -119,7 +119,7 @@ def read_stream_key_options(
 
 
 def overlap_of(entry: Entry) -> int:
-    """Return for how many seconds a key pair stays beside the one that replaces it."""
+    """Return how many seconds a replaced key pair is kept; 0 without ``rotation``."""
     text = str((entry.body.get("rotation") or {}).get("overlap") or "")
     return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
 
@@ -127,16 +127,16 @@ def overlap_of(entry: Entry) -> int:
 def with_options(
     key: DesiredResource, label: str, sink: Sink | None, entry: Entry, user_tags: int, problems: Problems
 ) -> DesiredResource:
-    """Return a stream key with its label and sink as tags, and in its digest: what is compared with what the live key carries."""
-    care = {**({ROTATION: label} if label else {}), **({DELIVERED: sink.mark} if sink else {})}
-    if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(care)):
+    """Return a stream key with its label and sink as tags and in its digest, to be compared with the tags of the live key."""
+    options = {**({ROTATION: label} if label else {}), **({DELIVERED: sink.mark} if sink else {})}
+    if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(options)):
         entry.note(problems, too_many.below(("streamKey",)))
-    digest = digest_of({"digest": key.digest, **care})
-    return replace(key, tags={**key.tags, SPEC: digest, **care}, digest=digest, sink=sink)
+    digest = digest_of({"digest": key.digest, **options})
+    return replace(key, tags={**key.tags, SPEC: digest, **options}, digest=digest, sink=sink)
 
 
 def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource], problems: Problems) -> None:
-    """Note keys whose values would be written over one another."""
+    """Add a problem for each stream key that shares its sink with another one."""
     first: dict[str, Address] = {}
     for key in keys:
         if key.sink is None:
