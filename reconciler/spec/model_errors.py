@@ -1,7 +1,6 @@
-"""pydantic's errors -> our own words.
+"""Turns pydantic's validation errors into ``Fault``s that name the field as written and say what to write instead.
 
-In come a model, the value that was judged and pydantic's error; out go ``Fault``s that name the field as the user wrote it and say what to write instead.
-pydantic's ``input`` is never used: a value is quoted only through ``quote``, which keeps secrets back.
+pydantic's ``input`` is never used: values are quoted by ``quote``, which hides secrets.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ _NO_SECRETS = "AWS generates the value: write streamKey: {} and keep the value o
 
 
 def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
-    """Return what the model finds wrong with ``raw``."""
+    """Return the faults of ``raw`` by the model."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
@@ -80,7 +79,7 @@ def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
 
 
 class _PydanticError(NamedTuple):
-    """One error of pydantic's: what it says, and what is in the user's file."""
+    """One pydantic error, with the path and value in the file."""
 
     model: type[BaseModel]
     path: KeyPath
@@ -102,7 +101,7 @@ class _PydanticError(NamedTuple):
 
 
 def _locate(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, bool]:
-    """Return the path within ``raw``, what stands there, and whether a key is meant; the tags of unions are left out."""
+    """Return path and value of an error location within ``raw``, and whether it is a key. Union tags in ``loc`` are skipped."""
     path: list[int | str] = []
     here: object = raw
     for index, part in enumerate(loc):
@@ -175,7 +174,7 @@ def _out_of_range(found: _PydanticError) -> Fault:
 def _pattern_mismatch(found: _PydanticError) -> Fault:
     pattern = found.context["pattern"]
     what, hint = _pattern_message(pattern, found.path, found.value)
-    # What stands where a variable's name belongs is likely to be what the variable should hold.
+    # A wrong variable name is likely to be the secret itself.
     quoted = "(not shown here)" if pattern == project_models.VARIABLE_PATTERN else quote(found.value)
     return found.fault(f"{quoted} {what}" if found.at_key else f"{found.name} {quoted} {what}", hint)
 
@@ -243,11 +242,11 @@ _HANDLERS: Mapping[str, Callable[[_PydanticError], Fault]] = {
     "model_attributes_type": _not_mapping,
     "union_tag_not_found": _neither_pem_nor_file,
 }
-"""pydantic's type of an error -> what is said of it."""
+"""By pydantic error type, the function that returns the fault."""
 
 
 def id_fault(identifier: str) -> Fault:
-    """Return the fault of an id that is none."""
+    """Return the fault of an invalid id."""
     what, hint = _PATTERNS[ID_PATTERN]
     return Fault((), f"{quote(identifier)} {what}", hint, at_key=True)
 
@@ -325,7 +324,7 @@ def _metadata(model: type[BaseModel], path: KeyPath) -> list[Any]:
 
 
 def _annotations(model: type[BaseModel], path: KeyPath) -> list[tuple[Any, list[Any]]]:
-    """Return the types that may stand at a path, each with its constraints."""
+    """Return the possible types at a path of the model, each with its constraints."""
     here: list[tuple[Any, list[Any]]] = [(model, [])]
     for part in path:
         below: list[tuple[Any, list[Any]]] = []

@@ -1,9 +1,7 @@
-"""The project file -> a validated ``Project``.
+"""Loads the project file as a validated ``Project``.
 
-Shape and ranges come from ``settings``; judged here is what fields say together: where a target leads, which limits hold, and the default block of channels.
-Nothing is asked of AWS or of the file system beyond the one file.
-
-The project file's ``notifications``: what the fields of one channel say together, and the channels as values.
+``project_models`` checks single fields; this module checks rules between them: targets, receivers, guardrails and channel defaults.
+Reads only the project file.
 """
 
 from __future__ import annotations
@@ -36,9 +34,14 @@ from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_f
 from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
+DEFAULT_NAME = "ivs-reconciler.yaml"
+DEFAULT_SPECS = ("specs/**/*.yaml",)
+
+_AWS_ONLY = ("roleArn", "externalId", "profile", "endpointUrl")
+
 
 def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield what is wrong with receivers whose fields are valid one by one."""
+    """Yield the faults between fields of receivers."""
     for name, receiver in raw.items():
         if not isinstance(receiver, Mapping):
             continue
@@ -87,18 +90,12 @@ def _receiver(name: str, raw: Mapping[str, Any]) -> Receiver:
     )
 
 
-DEFAULT_NAME = "ivs-reconciler.yaml"
-DEFAULT_SPECS = ("specs/**/*.yaml",)
-
-_AWS_ONLY = ("roleArn", "externalId", "profile", "endpointUrl")
-
-
 def load_project(directory: Path, config: str | None = None, *, prefix: str = "") -> Project:
-    """Read the project file of a folder: ``config``, or ``ivs-reconciler.yaml``. ``prefix`` is what messages put before the names of its files.
+    """Return the project of a directory, read from ``config`` or ``ivs-reconciler.yaml``. Messages put ``prefix`` before file names.
 
     Raises ``SpecError`` with every problem of the file.
     """
-    path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links, and names would no longer be the user's
+    path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links and change the names in messages
     source = load(prefix + path.name, _read(path, prefix, named=config is not None))
     problems = Problems()
     source.report(problems)
@@ -118,7 +115,7 @@ def load_project(directory: Path, config: str | None = None, *, prefix: str = ""
 
 
 def prefix_of(directory: str | Path, config: str | None) -> str:
-    """Return the folder of the project file as it was given, for ``prefix``: empty where it is the current one."""
+    """Return the directory of the project file as given, for ``prefix``; empty for the current directory."""
     folder = (Path(directory) / (config or DEFAULT_NAME)).parent.as_posix()
     return "" if folder == "." else folder.rstrip("/") + "/"
 
@@ -147,32 +144,21 @@ def _faults(raw: object) -> Iterator[Fault]:
         yield fault
     for name, target in _mapping(given, "targets").items():
         if isinstance(target, dict):
-            # Fields whose shape is wrong are left out, so that the others can still be judged.
+            # Invalid fields are left out, so that the others can still be checked.
             yield from _target_faults(
                 ("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty}
             )
     bad = {path[1] for path in faulty if path[:1] == ("receivers",) and len(path) > 1}
     receivers = {name: receiver for name, receiver in _mapping(given, "receivers").items() if name not in bad}
     yield from receiver_faults(receivers, _mapping(given, "targets"))
-    guardrails = _mapping(given, "guardrails")
-    yield from _live_faults(guardrails)
-    if not any(path[:1] == ("defaults",) for path in faulty):
-        yield from _default_faults(_mapping(given, "defaults"))
-
-
-def _live_faults(guardrails: Mapping[str, Any]) -> Iterator[Fault]:
-    on_live, deadline = guardrails.get("onLive"), guardrails.get("liveDeadline")
-    if isinstance(on_live, str) and on_live not in set(OnLive):
-        yield Fault(
-            ("guardrails", "onLive"),
-            f"guardrails.onLive {quote(on_live)} is not one of {', '.join(OnLive)}",
-            "write one of them",
-        )
+    deadline = _mapping(given, "guardrails").get("liveDeadline")
     if isinstance(deadline, str):
         try:
             seconds_of(deadline)
         except ValueError as error:
             yield Fault(("guardrails", "liveDeadline"), f"guardrails.liveDeadline {quote(deadline)} {error}")
+    if not any(path[:1] == ("defaults",) for path in faulty):
+        yield from _default_faults(_mapping(given, "defaults"))
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -221,13 +207,6 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
             (*path, "lock"),
             f"{format_path((*path, 'lock'))} must have exactly one of s3 and file",
             "set one of the two",
-        )
-    limits = raw.get("rateLimits")
-    if limits is not None and limits not in ("aws", "off"):
-        yield Fault(
-            (*path, "rateLimits"),
-            f"{format_path((*path, 'rateLimits'))} {quote(limits)} is not one of aws, off",
-            "write one of them",
         )
 
 
@@ -308,7 +287,7 @@ def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:
 def _is_loopback(endpoint: str | None) -> bool:
     if endpoint is None:
         return False
-    import ipaddress  # noqa: PLC0415 - few targets have an endpoint of their own
+    import ipaddress  # noqa: PLC0415 - few targets have an endpoint
     from urllib.parse import urlsplit  # noqa: PLC0415
 
     host = urlsplit(endpoint).hostname or ""
@@ -320,7 +299,7 @@ def _is_loopback(endpoint: str | None) -> bool:
 
 def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
     standard = Guardrails()
-    # A limit written as null is off, which is not the same as one left out.
+    # null disables a limit; a missing one has its default.
     return Guardrails(
         max_deletes=raw.get("maxDeletes", standard.max_deletes),
         max_delete_percent=raw.get("maxDeletePercent", standard.max_delete_percent),

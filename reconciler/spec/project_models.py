@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -74,7 +74,7 @@ class TargetSettings(Strict):
         None,
         description="Use the embedded server instead of AWS. Path of its state file, relative to the project file.",
     )
-    rateLimits: Annotated[str, _enum("aws", "off")] | None = Field(
+    rateLimits: Literal["aws", "off"] | None = Field(
         None,
         description="Keep calls within the published AWS rates (aws), or do not limit them (off). Default: aws; off with `sandbox` or a loopback endpointUrl.",
     )
@@ -98,7 +98,7 @@ class GuardrailSettings(Strict):
     maxUpdatePercent: Percent | None = Field(
         None, description="Maximum updates as a percentage of the managed resources. Default: no limit."
     )
-    onLive: Annotated[str, _enum("block", "wait", "stop")] | None = Field(
+    onLive: Literal["block", "wait", "stop"] | None = Field(
         None,
         description="What to do if a change requires a live channel to be offline: skip it (block), wait for its stream to end (wait), "
         "or stop the streams given with --stop-live (stop). Default: block.",

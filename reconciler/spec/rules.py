@@ -1,16 +1,8 @@
-"""What AWS would refuse and one field alone does not show: combinations, references by ARN, lists.
+"""Rules between fields, tags and resources: what AWS would refuse although each field is valid by its model.
 
-In come the fields of one resource as they will be sent (defaults merged, empty ones gone); out come ``Fault``s with paths into those fields.
-Shapes, patterns and ranges were judged before (``documents``), so types can be trusted here.
-The rules are the service model's and the user guide's (channel, recording, multitrack and server-side ad insertion pages).
-
-What a tag may be called and hold.
-
-The service's rules (service model, Tag Editor guide): letters, spaces and digits of any script and ``_.:/=+-@``; ``aws:`` is the system's.
-``ivs-reconciler:`` is ours, because ownership is written there.
-Lengths were judged before, with the shape.
-
-What only the whole spec shows: references that lead nowhere, one key under two names, more resources than any account holds, and what is worth a warning.
+The functions for one resource take its fields after validation by ``models``, defaults merged, and yield ``Fault``s with paths into them.
+Sources: the service model and the user guide (pages on channels, recording, multitrack and server-side ad insertion).
+Tags (service model, Tag Editor guide): letters, spaces and digits of any script and ``_.:/=+-@``; keys that start with ``aws:`` are reserved.
 """
 
 from __future__ import annotations
@@ -34,7 +26,7 @@ from reconciler.spec.resources import Entry
 Fields = Mapping[str, Any]
 
 NOT_PROPERTIES = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
-"""Fields of a resource's body that are not properties of its kind."""
+"""Fields of an entry that are not properties of its kind."""
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {
     field.spec_name: (field.name, field.references)
@@ -42,32 +34,32 @@ REFERENCES: Mapping[str, tuple[str, KindName]] = {
     for field in fields
     if field.references is not None
 }
-"""How a kind refers to others: the name of the field by id -> the name of the field by ARN, and the kind."""
+"""By name of the field for an id, the name of the field for an ARN, and the kind referred to."""
 
 SIBLINGS: Mapping[str, str] = {by_id: by_arn for by_id, (by_arn, _) in REFERENCES.items()} | {
     by_arn: by_id for by_id, (by_arn, _) in REFERENCES.items()
 }
-"""Either form of a reference -> the other."""
+"""By form of a reference (id or ARN), the name of the other form."""
 
 
 WITH_DEFAULTS = KindName.CHANNEL
-"""The kind that the project file may hold defaults for."""
+"""The kind with defaults in the project file."""
 
 _COMBINED = frozenset({"type", "preset", "containerFormat", "multitrackInputConfiguration"})
-"""Fields of a channel that are judged together."""
+"""Fields of a channel that are checked together."""
 
 
 class Place(NamedTuple):
-    """Where the resources will live; ARNs have to agree with it."""
+    """Account and region of the target; ARNs have to match them."""
 
     region: str
     account_id: str | None = None
 
 
 def faults_in(kind: KindName, fields: Fields, place: Place, broken: frozenset[str] = frozenset()) -> Iterator[Fault]:
-    """Yield what is wrong with the fields of one resource of this kind.
+    """Yield the faults of the fields of one resource.
 
-    ``broken`` names fields that are left out because their shape is wrong; nothing is concluded from their absence.
+    ``broken`` names invalid fields, which are not in ``fields``; rules that need them are skipped.
     """
     match kind:
         case KindName.CHANNEL:
@@ -85,14 +77,14 @@ def faults_in(kind: KindName, fields: Fields, place: Place, broken: frozenset[st
 
 
 def conflicting_references(body: Fields) -> Iterator[Fault]:
-    """Yield a fault for each reference that is written both by id and by ARN."""
+    """Yield a fault for each reference given both by id and by ARN."""
     for by_id, (by_arn, _) in REFERENCES.items():
         if body.get(by_id) is not None and body.get(by_arn) is not None:
             yield Fault((by_arn,), f"{by_id} and {by_arn} cannot be combined", "remove one of the two", at_key=True)
 
 
 def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
-    """Yield a fault for each reference by ARN that leads to another region or account."""
+    """Yield a fault for each reference by ARN to another region or account."""
     for by_arn, _ in REFERENCES.values():
         arn = fields.get(by_arn)
         if not arn:
@@ -113,7 +105,7 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
 
 
 def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozenset[str], list[Fault]]:
-    """Return the API names that ``ignoreChanges`` means, and what is wrong with it."""
+    """Return the API field names in ``ignoreChanges``, and its faults."""
     known = _names_of(kind)
     found: set[str] = set()
     faults: list[Fault] = []
@@ -145,7 +137,7 @@ def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozense
 
 @lru_cache
 def _names_of(kind: KindName) -> Mapping[str, str]:
-    """Return every name that a field of the kind goes by -> the API's."""
+    """Return the API name of each field, by its API name and by its name in the spec."""
     return {field.spec_name or field.name: field.name for field in FIELDS[kind].values()} | {
         name: name for name in FIELDS[kind]
     }
@@ -277,7 +269,7 @@ _SIGNS = frozenset("_.:/=+-@")
 
 
 def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
-    """Yield what is wrong with the keys and values of one ``tags`` mapping."""
+    """Yield the faults of the keys and values of one ``tags`` mapping."""
     for key, value in tags.items():
         yield from _key_faults(key)
         if wrong := _disallowed_character(value):
@@ -289,7 +281,7 @@ def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
-    """Return the fault of a resource with this many tags, defaults included, if there is one; ``kept`` are those that we write."""
+    """Return a fault if a resource has too many tags. ``count`` includes default tags; ``kept`` is the number of ownership tags."""
     if count <= MAX_TAGS - kept:
         return None
     return Fault(
@@ -345,7 +337,7 @@ def _disallowed_character(text: str) -> str:
 
 
 def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]) -> Fault | None:
-    """Return the fault of a reference that leads nowhere."""
+    """Return a fault if a reference by id has no entry."""
     kind = REFERENCES[name][1]
     if Address(kind, identifier) in entries:
         return None
@@ -360,7 +352,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
 
 
 def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
-    """Note every reference by id that leads nowhere."""
+    """Add a problem for each reference by id that has no entry."""
     for address, entry in entries.items():
         body = entry.body if REFERRING[address.kind] else {}
         for name in REFERENCES:
@@ -371,7 +363,7 @@ def check_references(entries: Mapping[Address, Entry], problems: Problems) -> No
 def check_across_resources(
     entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems
 ) -> None:
-    """Note key pairs that share a key, and more resources than fit into an account."""
+    """Add problems for key pairs with the same public key, and for more resources than a fixed quota allows."""
     first: dict[object, Address] = {}
     for address in _of(resources, KindName.PLAYBACK_KEY_PAIR):
         fingerprint = resources[address].properties.get("fingerprint")
@@ -395,7 +387,7 @@ def check_across_resources(
 
 
 def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource]) -> tuple[str, ...]:
-    """Return what is allowed and probably not meant, a line each."""
+    """Return the warnings of a spec, one line each: what is allowed but probably a mistake."""
     lines: list[str] = []
     authorized = [
         address for address in _of(resources, KindName.CHANNEL) if resources[address].properties.get("authorized")

@@ -1,18 +1,9 @@
-"""YAML bytes -> plain dicts, lists and scalars, and the place of every one of them.
+"""Loads YAML files as dicts, lists and scalars, with line and column of every value.
 
-Scalars follow the YAML 1.2 core schema, so the country ``NO`` and the words ``yes`` and ``on`` stay text.
-Whatever is wrong with the file is noted in the result; nothing here raises for bad input.
-
-What is wrong with a file as YAML, in words: bytes that are not UTF-8, and what libyaml refuses.
-
-libyaml's own texts name no value of the user's, so they may be passed on.
-
-Plain scalars by the core schema of YAML 1.2 (null, booleans, numbers; everything else is text), and those met before.
-
-libyaml's parse events -> plain dicts, lists and scalars, with the place of each.
-
-Several times faster and smaller than any of PyYAML's loaders, and safe by construction: no tag ever makes an object.
-Refused: duplicate keys, keys that are not text, unknown tags, aliases that expand without bound or contain themselves, unbounded nesting.
+Built on libyaml's parse events: several times faster than PyYAML's loaders, and tags never construct objects.
+Scalars follow the YAML 1.2 core schema, so ``NO``, ``yes`` and ``on`` are strings.
+Refused are duplicate keys, keys that are not strings, unknown tags, recursive or unbounded aliases and deep nesting.
+Problems are collected in ``Source``; bad input raises nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +36,7 @@ _CHECK = "check indentation, colons and quotes on this line and the one before"
 
 @dataclass(frozen=True, slots=True)
 class YamlProblem:
-    """What is wrong with the YAML itself; ``mark`` is ``None`` where it is the file as a whole."""
+    """A problem of the YAML itself; ``mark`` is ``None`` for the whole file."""
 
     mark: Mark | None
     what: str
@@ -53,12 +44,12 @@ class YamlProblem:
 
 
 def mark_of(mark: Any) -> Mark:
-    """Return line and column of a mark of PyYAML's."""
+    """Return line and column of a PyYAML mark."""
     return mark.line + 1, mark.column + 1
 
 
 def encoding_problem(data: bytes, error: UnicodeDecodeError) -> YamlProblem:
-    """Return the flaw of bytes that are not UTF-8."""
+    """Return the problem of a file that is not UTF-8."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return YamlProblem(None, "is UTF-16", "save it as UTF-8")
     line = data.count(b"\n", 0, error.start) + 1
@@ -70,7 +61,7 @@ def encoding_problem(data: bytes, error: UnicodeDecodeError) -> YamlProblem:
 
 
 def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
-    """Return the flaw that made the parser stop."""
+    """Return the problem of a syntax error. libyaml's texts quote no values, so they cannot reveal a secret."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         line, column = mark_of(error.problem_mark)
         if _is_tab(data, line, column):
@@ -86,7 +77,7 @@ def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
 
 
 def _is_tab(data: bytes, line: int, column: int) -> bool:
-    """Whether the trouble is a tab: the character at fault itself, or one that indents it."""
+    """Whether the cause is a tab: the character at the mark, or one in the indentation of its line."""
     lines = data.decode().split("\n")
     text = lines[line - 1] if line <= len(lines) else ""
     return text[column - 1 : column] == "\t" or "\t" in text[: len(text) - len(text.lstrip())]
@@ -104,7 +95,7 @@ _FLOAT = re.compile(
 
 
 def parse_scalar(text: str) -> Any:
-    """Read a plain scalar by the core schema of YAML 1.2."""
+    """Return the value of a plain scalar by the core schema of YAML 1.2."""
     if text in _KEYWORDS:
         return _KEYWORDS[text]
     if text[0] not in "+-.0123456789":
@@ -122,7 +113,7 @@ def parse_scalar(text: str) -> Any:
 
 @dataclass(slots=True)
 class Cache:
-    """Scalars met so far. Shared by the files of one load, so that equal texts are one object."""
+    """Scalars read so far, shared by the files of one load, so that equal strings are one object."""
 
     plain: dict[str, Any] = field(default_factory=dict)
     quoted: dict[str, str] = field(default_factory=dict)
@@ -132,10 +123,10 @@ MAX_DEPTH = 64
 """Levels of nesting; a spec needs about eight."""
 
 MAX_ALIASED = 500_000
-"""Values that the aliases of one file may stand for together."""
+"""Maximum number of values that the aliases of one file expand to."""
 
 Parser: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""libyaml's parser, or PyYAML's own where the library is missing. Only its events are used: nothing is ever constructed."""
+"""libyaml's parser, or PyYAML's own without the library. Only its events are used; nothing is constructed."""
 
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS: dict[str, tuple[type, ...]] = {
@@ -147,7 +138,7 @@ _SCALAR_TAGS: dict[str, tuple[type, ...]] = {
 }
 _MERGE = "<<"
 _IDS = 2
-"""How deep ids are: below the document and the section."""
+"""The depth of ids: below the document and the section."""
 
 _IN_LIST: Any = object()
 _NO_KEY: Any = object()
@@ -156,37 +147,37 @@ _UNKNOWN: Any = object()
 
 
 class _RefusedError(Exception):
-    """Reading cannot go on."""
+    """The rest of the file cannot be read."""
 
     def __init__(self, event: Any, what: str, hint: str) -> None:
-        self.flaw = YamlProblem(mark_of(event.start_mark), what, hint)
+        self.problem = YamlProblem(mark_of(event.start_mark), what, hint)
         super().__init__(what)
 
 
 def read_events(source: Source, cache: Cache, parser: Any = Parser) -> None:
-    """Read every document of a file into ``source``; what is wrong with it is noted there."""
+    """Read all documents of a file into ``source``, problems included."""
     try:
         _Reader(source, cache).read(parser(source.data))
     except _RefusedError as refused:
-        source.break_off(refused.flaw)
+        source.stop(refused.problem)
     except yaml.YAMLError as error:
-        source.break_off(syntax_problem(source.data, error))
+        source.stop(syntax_problem(source.data, error))
 
 
 def read_marks(data: bytes, parser: Any = Parser) -> list[Mark]:
-    """Return the mark of every event of a file, as far as it is YAML."""
+    """Return the mark of every event of a file, up to the first syntax error."""
     marks = []
     events = parser(data)
-    with contextlib.suppress(yaml.YAMLError):  # it was noted when the values were read
+    with contextlib.suppress(yaml.YAMLError):  # reported when the values were read
         while (event := events.get_event()) is not None:
             marks.append(mark_of(event.start_mark))
     return marks
 
 
 class _Reader:
-    """The collection being read, those around it, and the anchors of the document.
+    """Builds values from events: the current collection, a stack of the outer ones, and the anchors of the document.
 
-    ``_key`` says what is to come: ``_NO_KEY`` a key, a key its value, ``_IN_LIST`` the next value of a list, ``_MERGE_KEY`` what is merged.
+    ``_key`` is what comes next: ``_NO_KEY`` a key, ``_IN_LIST`` a list item, ``_MERGE_KEY`` the mappings to merge, otherwise the value of that key.
     """
 
     def __init__(self, source: Source, cache: Cache) -> None:
@@ -232,7 +223,7 @@ class _Reader:
             add(value, event, number)
 
     def _add(self, value: Any, event: Any, number: int) -> None:
-        """Put a value where it belongs; ``number`` is its place."""
+        """Add a value to the current collection. ``number`` is the number of its event."""
         key = self._key
         if key is _NO_KEY:
             if value.__class__ is not str or value in self._value or value == _MERGE:
@@ -280,7 +271,7 @@ class _Reader:
         self._add(closed, event, start)
 
     def _merge(self, merges: list[dict[str, Any]]) -> None:
-        """Add what is merged: what is written out wins, then the earlier of several. Places stay those of the origin."""
+        """Add the merged keys. Explicit keys take precedence, then earlier mappings; positions stay those of the origin."""
         for merged in merges:
             origin = self._source.numbers[id(merged)]
             for key, value in merged.items():
@@ -293,11 +284,11 @@ class _Reader:
         if all(isinstance(candidate, dict) for candidate in candidates):
             return candidates
         what = "the merge key << requires a mapping or a list of mappings"
-        self._flaw(event, what, "give it an alias such as *common")
+        self._note(event, what, "give it an alias such as *common")
         return []
 
     def _unusual_key(self, key: Any, event: Any) -> Any:
-        """Return the key to use for one that is a merge key, a duplicate or not text."""
+        """Return the key to use for a merge key, a duplicate key or a key that is not a string."""
         if event.__class__ is ScalarEvent and key == _MERGE and event.implicit[0]:
             if self._merges is None:
                 self._merges = []
@@ -313,19 +304,19 @@ class _Reader:
                 )
             key = event.value
             if key:
-                self._flaw(event, f"key {key} is not a string", f'write "{key}" in quotes')
+                self._note(event, f"key {key} is not a string", f'write "{key}" in quotes')
             else:
-                self._flaw(event, "empty key", "write a string before the colon")
+                self._note(event, "empty key", "write a string before the colon")
         if key in self._value:
             self._note_duplicate(key, key, event)
         return key
 
     def _note_duplicate(self, key: Any, written: str, event: Any) -> None:
-        # Kept under a key that no file can have: after a third occurrence the second is no longer known.
+        # The first position is kept under a tuple, which no file can have as a key: the key itself gets the last position.
         first = self._numbers.setdefault((key,), self._numbers[key])
         line, column = self._source.mark_of(first)
         what = f"duplicate key {quote(written)} (first defined on line {line}, column {column})"
-        self._flaw(event, what, "remove one of the two")
+        self._note(event, what, "remove one of the two")
 
     def _begin_document(self, event: Any, number: int) -> None:
         del event, number
@@ -364,7 +355,7 @@ class _Reader:
         value = parse_scalar(text)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             what = f"{quote(text)} is not a valid !!{short}"
-            self._flaw(event, what, "remove the tag")
+            self._note(event, what, "remove the tag")
         return float(value) if short == "float" and isinstance(value, int) else value
 
     def _check_tag(self, event: Any, allowed: str) -> None:
@@ -372,40 +363,40 @@ class _Reader:
         if tag == _TAG + allowed:
             return
         written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
-        self._flaw(
+        self._note(
             event,
             f"tag {quote(written)} is not allowed",
             "remove the tag",
         )
 
-    def _flaw(self, event: Any, what: str, hint: str) -> None:
-        self._source.flaws.append(YamlProblem(mark_of(event.start_mark), what, hint))
+    def _note(self, event: Any, what: str, hint: str) -> None:
+        self._source.problems.append(YamlProblem(mark_of(event.start_mark), what, hint))
 
 
 @dataclass
 class Source:
-    """One file, read. ``name`` is its path as messages show it.
+    """A file that was read. ``name`` is its path as messages show it.
 
-    A place is the number of the parser's event that is written there, from 0; the marks of all events are read again only where something is wrong.
+    A position is the number of a parse event, from 0. The marks of all events are read again only if there is a problem to report.
     """
 
     name: str
     data: bytes
     documents: list[Any] = field(default_factory=list)
     numbers: dict[int, dict[Any, int]] = field(default_factory=dict)
-    """By the ``id`` of a collection, the place of each of its keys, or of each value of a list."""
+    """By ``id`` of a collection, the position of each key or list item."""
     aliases: dict[int, int] = field(default_factory=dict)
-    """The place of an alias -> the place of what it repeats."""
+    """By position of an alias, the position of its anchor."""
     marks: dict[int, Mark] = field(default_factory=dict)
-    """By place, the marks of keys of the second level: every resource names the line of its id."""
-    flaws: list[YamlProblem] = field(default_factory=list)
+    """By position, the marks of ids, which every resource needs."""
+    problems: list[YamlProblem] = field(default_factory=list)
     whole: bool = True
-    """Whether the file could be read to its end."""
+    """Whether the file was read to its end."""
 
     def mark(self, path: KeyPath, *, document: int = 0, at_key: bool = False) -> Mark:
-        """Return line and column of what is at ``path``, or of the nearest thing above it that is written.
+        """Return line and column of the value at ``path``, or of its nearest existing parent.
 
-        What an alias or a merge key repeats is found where it is written.
+        For an alias or a merged key, that is where the value is written.
         """
         here: Any = self.documents
         key = value = -1
@@ -420,7 +411,7 @@ class Source:
                 key = value = self.aliases.get(key, key)
             here = here[part]
         else:
-            # A collection often begins on the line below its key, which is not where people look.
+            # A collection often starts on the line below its key; the key is the better place.
             return self.mark_of(key if at_key or isinstance(here, dict | list) else value)
         return self.mark_of(key) if key >= 0 else (1, 1)
 
@@ -429,29 +420,29 @@ class Source:
         return self.mark_of(self.numbers[id(mapping)][key])
 
     def mark_of(self, number: int) -> Mark:
-        """Return line and column of a place."""
+        """Return line and column of a position."""
         if number not in self.marks:
             self.marks = dict(enumerate(read_marks(self.data)))
         return self.marks[number]
 
-    def break_off(self, flaw: YamlProblem) -> None:
-        """Note what kept the file from being read to its end."""
-        self.flaws.append(flaw)
+    def stop(self, problem: YamlProblem) -> None:
+        """Add the problem that ended the read."""
+        self.problems.append(problem)
         self.whole = False
 
     def report(self, problems: Problems) -> None:
-        """Hand the flaws on."""
-        for flaw in self.flaws:
-            problems.add(self.name, flaw.mark, flaw.what, flaw.hint)
+        """Add the problems of the file to ``problems``."""
+        for problem in self.problems:
+            problems.add(self.name, problem.mark, problem.what, problem.hint)
 
 
 def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
-    """Read every document of one file."""
+    """Return a file with all its documents."""
     source = Source(name, data)
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        source.break_off(encoding_problem(data, error))
+        source.stop(encoding_problem(data, error))
     else:
         read_events(source, cache or Cache())
     return source

@@ -15,14 +15,17 @@ from reconciler.spec.yaml import MAX_DEPTH, Cache, Source, load, read_events, re
 def read(text: str | bytes) -> Any:
     """Return the one document of a sound file."""
     source = load("x", text.encode() if isinstance(text, str) else text)
-    assert source.flaws == []
+    assert source.problems == []
     (document,) = source.documents
     return document
 
 
 def flaws(text: str | bytes) -> list[str]:
     source = load("x", text.encode() if isinstance(text, str) else text)
-    return [f"{flaw.mark[0]}:{flaw.mark[1]} {flaw.what}" if flaw.mark else flaw.what for flaw in source.flaws]
+    return [
+        f"{problem.mark[0]}:{problem.mark[1]} {problem.what}" if problem.mark else problem.what
+        for problem in source.problems
+    ]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_aliases_stand_for_values_and_keys_and_may_be_defined_anew() -> None:
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n", "\ufeff"])
 def test_a_file_of_nothing_has_no_document(text: str) -> None:
     source = load("x", text.encode())
-    assert (source.documents, source.flaws) == ([], [])
+    assert (source.documents, source.problems) == ([], [])
 
 
 def test_documents_are_kept_apart_and_so_are_their_anchors() -> None:
@@ -196,7 +199,7 @@ def test_what_one_file_said_means_the_same_in_the_next(first: str) -> None:
     for text in ("a: b\nb: a\n", "b:\n  a: b\n  c: {a: b}\n", "a: 1\na: b\n", "c: 1\nd: '1'\n"):
         second, alone = load("x", text.encode(), cache), load("x", text.encode())
         assert repr(second.documents) == repr(alone.documents)
-        assert second.flaws == alone.flaws
+        assert second.problems == alone.problems
 
 
 def test_equal_texts_of_several_files_are_one_object() -> None:
@@ -273,7 +276,7 @@ def test_aliases_that_explode_are_refused_at_once() -> None:
 def test_merges_that_explode_are_refused_too() -> None:
     lines = ["a0: &a0 {" + ", ".join(f"k{n}: v" for n in range(1000)) + "}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 30)]
-    assert [flaw.split(" ", 1)[1] for flaw in flaws("\n".join(lines))] == [
+    assert [problem.split(" ", 1)[1] for problem in flaws("\n".join(lines))] == [
         "the aliases of this file expand to more than 500,000 values"
     ]
 
@@ -287,8 +290,8 @@ def test_many_honest_aliases_are_fine() -> None:
 def test_nesting_without_end_is_refused(opening: str) -> None:
     text = "".join(" " * depth + "a:\n" for depth in range(500)) if opening == "a:\n" else opening * 100_000
     begun = time.process_time()
-    (flaw,) = flaws(text)
-    assert f"nested more than {MAX_DEPTH} levels deep" in flaw
+    (problem,) = flaws(text)
+    assert f"nested more than {MAX_DEPTH} levels deep" in problem
     assert time.process_time() - begun < 1
 
 

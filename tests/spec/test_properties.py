@@ -52,7 +52,7 @@ def as_pyyaml_reads(document: Any) -> Any:
 def test_what_pyyaml_writes_is_read_back(document: Any) -> None:
     document = as_pyyaml_reads(document)
     source = load_yaml("x", yaml.safe_dump(document, allow_unicode=True).encode())
-    assert source.flaws == []
+    assert source.problems == []
     assert source.documents == [document]
 
 
@@ -60,8 +60,8 @@ def test_what_pyyaml_writes_is_read_back(document: Any) -> None:
 @given(st.binary(max_size=60) | st.text("ab:-&*!#[]{}<>,|'\"%@\n \t~.1", max_size=40).map(str.encode))
 def test_no_bytes_break_the_loader(data: bytes) -> None:
     source = load_yaml("x", data)
-    if source.flaws:
-        assert all(flaw.what for flaw in source.flaws)
+    if source.problems:
+        assert all(problem.what for problem in source.problems)
     else:
         source.mark(("a", 0, "b"))
 
