@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from reconciler import logs
-from reconciler.aws.limiter import NOT_FOUND, Pacer, class_of, is_throttle, may_repeat, pause
+from reconciler.aws.limiter import NOT_FOUND, Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
 from reconciler.errors import AwsError
 from reconciler.model.kinds import OPERATIONS, SERVICES, Repeat, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
@@ -44,10 +44,10 @@ class ReadCalls(Protocol):
 Path = tuple[str, ...]
 
 
-def dropped_paths(
+def secret_paths(
     shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
 ) -> tuple[Path, ...]:  # a botocore shape
-    """Return the paths to drop from answers of this output shape. ``inside`` holds the shapes being walked, for recursive models."""
+    """Return the paths to remove from answers of this output shape. ``inside`` holds the shapes being walked, for recursive models."""
     if shape is None or shape.name in inside:
         return ()
     inside |= {shape.name}
@@ -59,27 +59,27 @@ def dropped_paths(
                 for path in (
                     [(*trail, name)]
                     if member.metadata.get("sensitive") or member.serialization.get("location") is not None
-                    else dropped_paths(member, (*trail, name), inside)
+                    else secret_paths(member, (*trail, name), inside)
                 )
             )
         case "list":
-            return dropped_paths(shape.member, (*trail, "*"), inside)
+            return secret_paths(shape.member, (*trail, "*"), inside)
         case _:
             return ()
 
 
-def drop(value: object, path: Path) -> None:
+def remove_member(value: object, path: Path) -> None:
     """Remove the members at a path from an answer."""
     head, rest = path[0], path[1:]
     if head == "*":
         if isinstance(value, list):
             for item in value:
-                drop(item, rest)
+                remove_member(item, rest)
     elif isinstance(value, dict):
         if not rest:
             value.pop(head, None)
         elif head in value:
-            drop(value[head], rest)
+            remove_member(value[head], rest)
 
 
 MAX_CONNECTIONS = 6
@@ -128,7 +128,7 @@ class IvsGateway:
             return other.call(operation, parameters)
         return self._call(operation, parameters)
 
-    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         """Read the value of one stream key and pass it to ``take``; the answer does not contain it. Raises ``AwsError``, and what ``take`` raises."""
         found: list[str] = []
         answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
@@ -143,7 +143,7 @@ class IvsGateway:
         return answer
 
     def _call(self, operation: str, parameters: Mapping[str, object], secrets: list[str] | None = None) -> Answer:
-        repeat = class_of(self._service, operation)
+        repeat = repeat_class(self._service, operation)
         calls = 0
         while True:
             if self._pacer is not None:
@@ -162,7 +162,7 @@ class IvsGateway:
                     error.calls = calls
                     raise
                 # The pacer has slowed all calls down already; a longer wait for each refusal would leave the rate unused.
-                seconds = pause(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
+                seconds = backoff_seconds(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
                 _LOG.info(
                     "request repeated",
                     operation=operation,
@@ -210,7 +210,7 @@ class IvsGateway:
         ):
             secrets.append(value)
         for path in self._paths(operation):
-            drop(data, path)
+            remove_member(data, path)
         return data, str(metadata.get("RequestId") or "")
 
     @property
@@ -231,5 +231,5 @@ class IvsGateway:
         paths = self._dropped.get(operation)
         if paths is None:
             shape = self._client.meta.service_model.operation_model(operation).output_shape
-            paths = self._dropped[operation] = dropped_paths(shape)
+            paths = self._dropped[operation] = secret_paths(shape)
         return paths

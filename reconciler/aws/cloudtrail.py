@@ -55,7 +55,7 @@ def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, unt
     cut: list[str] = []
     try:
         for operation in operations:
-            found, more = _looked_up(calls, operation, since, until)
+            found, more = _look_up(calls, operation, since, until)
             events += found
             cut += [operation] if more else []
     except AwsError as error:
@@ -63,7 +63,7 @@ def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, unt
     return Trail(_sorted(events), tuple(cut))
 
 
-def _looked_up(calls: ReadCalls, operation: str, since: datetime, until: datetime) -> tuple[list[Event], bool]:
+def _look_up(calls: ReadCalls, operation: str, since: datetime, until: datetime) -> tuple[list[Event], bool]:
     found: list[Event] = []
     token = ""
     for _ in range(PAGES):

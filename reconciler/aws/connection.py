@@ -61,7 +61,7 @@ def connect(
     """
     from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-    from reconciler.aws.limiter import OURS
+    from reconciler.aws.limiter import PROCESS_PACERS
     from reconciler.aws.overview import read_quotas
     from reconciler.aws.secret_stores import SecretPublisher
     from reconciler.aws.session import open_client, open_session
@@ -72,7 +72,7 @@ def connect(
         )
     with ExitStack() as stack:
         endpoint = (
-            target.endpoint_url if target.sandbox is None else stack.enter_context(_embedded(Path(target.sandbox)))
+            target.endpoint_url if target.sandbox is None else stack.enter_context(_run_sandbox(Path(target.sandbox)))
         )
         try:
             session = open_session(target, endpoint)
@@ -82,7 +82,7 @@ def connect(
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
             raise UsageError(f"target {target.name}: {error}; write an endpoint as https://host:port") from None
-        account_id, caller_arn = _caller(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
+        account_id, caller_arn = _caller_identity(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
         if target.account_id is not None and account_id != target.account_id:
             raise AwsError(
                 f"target {target.name} is for account {target.account_id}, but the credentials belong to account {account_id} ({caller_arn}); "
@@ -99,19 +99,23 @@ def connect(
                 if service not in gateways:
                     client = ivs
                     if service != IVS.client:
-                        asked = endpoint or _neighbour(ivs.meta.endpoint_url, service.upper().replace("-", "_"))
+                        asked = endpoint or _endpoint_beside_ivs(
+                            ivs.meta.endpoint_url, service.upper().replace("-", "_")
+                        )
                         client = stack.enter_context(
                             closing(open_client(session, service, target, asked, MAX_CONNECTIONS))
                         )
                     url = client.meta.endpoint_url
-                    pacer = (pacers or OURS).of(account_id, target.region, url, service) if target.paced else None
+                    pacer = (
+                        (pacers or PROCESS_PACERS).of(account_id, target.region, url, service) if target.paced else None
+                    )
                     gateways[service] = IvsGateway(
                         client, pacer=pacer, sleep=sleep, on_request=on_request, siblings=gateway_of
                     )
                 return gateways[service]
 
         def quotas() -> Applied:
-            asked = endpoint or _neighbour(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
+            asked = endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
             return read_quotas(
                 open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
             )
@@ -120,7 +124,7 @@ def connect(
             from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
 
             client = open_client(
-                session, SERVICE, target, endpoint or _neighbour(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
+                session, SERVICE, target, endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
             )
             with closing(client):
                 own = PACERS.of(account_id, target.region, client.meta.endpoint_url, SERVICE) if target.paced else None
@@ -140,21 +144,21 @@ def connect(
         yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail)
 
 
-def _caller(sts: IvsGateway) -> tuple[str, str]:
+def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
     """Return the caller's account and ARN."""
     from reconciler.aws.errors import CREDENTIAL_CODES
 
     try:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
-        if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _redirected():
+        if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _sts_is_redirected():
             hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
             error.args = (f"{error}; {hint}",)
         raise
     return str(identity["Account"]), str(identity["Arn"])
 
 
-def _neighbour(ivs_url: str, service: str) -> str | None:
+def _endpoint_beside_ivs(ivs_url: str, service: str) -> str | None:
     """Return where another service is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
     from reconciler.aws.limiter import is_aws
 
@@ -163,12 +167,12 @@ def _neighbour(ivs_url: str, service: str) -> str | None:
     return ivs_url
 
 
-def _redirected() -> bool:
+def _sts_is_redirected() -> bool:
     return bool(os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL"))
 
 
 @contextmanager
-def _embedded(path: Path) -> Iterator[str]:
+def _run_sandbox(path: Path) -> Iterator[str]:
     """Run the embedded server on this state file and yield its URL."""
     from reconciler.sandbox import Sandbox, StoreError
 

@@ -23,7 +23,7 @@ _UNKNOWN_CODES = frozenset(
 def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
     """Return why a kind cannot be read, or ``None`` if the failure ends the run. ``needed`` says that the spec has resources of the kind."""
     if error.code in DENIED_CODES:
-        return _explained(error)
+        return _explain(error)
     if needed:
         return None
     if error.code in _UNKNOWN_CODES or error.status == 501:
@@ -35,13 +35,13 @@ def denied(error: AwsError) -> str:
     """Return the missing permission. Raises the error again if it is not about a permission."""
     if error.code not in DENIED_CODES:
         raise error
-    return _explained(error)
+    return _explain(error)
 
 
 def join_errors(errors: Sequence[AwsError]) -> AwsError:
     """Return one error for several, naming every missing permission; the first keeps its code and request id."""
     first = errors[0]
-    texts = dict.fromkeys(_explained(error) for error in errors)
+    texts = dict.fromkeys(_explain(error) for error in errors)
     return AwsError(
         "; ".join(texts),
         operation=first.operation,
@@ -54,7 +54,7 @@ def join_errors(errors: Sequence[AwsError]) -> AwsError:
     )
 
 
-def _explained(error: AwsError) -> str:
+def _explain(error: AwsError) -> str:
     if error.code in DENIED_CODES:
         return f"missing permission {error.service}:{error.operation}: {error}"
     return str(error) if not error.operation or error.operation in str(error) else f"{error.operation}: {error}"

@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
-from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoCode
+from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoMfaCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.terminal import sanitize
@@ -68,7 +68,7 @@ def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str
         return _from_provider(error, operation)
     if isinstance(error, boto.ClientError):
         return _from_answer(error, operation, writes=writes, service=service)
-    return _from_below(error, operation, writes=writes, service=service)
+    return _from_transport(error, operation, writes=writes, service=service)
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
@@ -88,14 +88,14 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
             f"the session of the MFA device {error.wanted.mfa} has ended, and a code is asked for once a run; "
             "run again with a new code; duration_seconds in the profile makes a session longer, up to the role's maximum"
         )
-    elif isinstance(cause, NoCode):
+    elif isinstance(cause, NoMfaCode):
         message = (
             f"role {error.wanted.role} needs a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
             "run it on a terminal, or use a profile that needs no code, such as one with a credential_process"
         )
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
-        below = _from_below(cause, "the request for AWS credentials", writes=False)
-        message, code, retryable = masked(str(below)), below.code, below.retryable
+        below = _from_transport(cause, "the request for AWS credentials", writes=False)
+        message, code, retryable = mask_tokens(str(below)), below.code, below.retryable
     elif isinstance(cause, OSError):
         named = f"{cause.filename}: " if cause.filename else ""
         message = f"{_UNOBTAINED}: {named}{(cause.strerror or type(cause).__name__).lower()}; check credential_process, the token file and the profile"
@@ -180,8 +180,8 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
     )
 
 
-def _from_below(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
-    row = next((row for row in _ROWS if isinstance(error, row.types)), None)
+def _from_transport(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
+    row = next((row for row in _TRANSPORT_ERRORS if isinstance(error, row.types)), None)
     if row is None:
         return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
     return AwsError(
@@ -190,12 +190,12 @@ def _from_below(error: Exception, operation: str, *, writes: bool, service: str 
         ),
         operation=operation,
         code=row.code,
-        retryable=row.fate is not _Fate.HOPELESS,
-        ambiguous=writes and row.fate is _Fate.UNKNOWN,
+        retryable=row.fate is not _Sent.HOPELESS,
+        ambiguous=writes and row.fate is _Sent.UNKNOWN,
     )
 
 
-class _Fate(Enum):
+class _Sent(Enum):
     """Whether a request without an answer was sent."""
 
     HOPELESS = "not sent, a retry would fail alike"
@@ -203,29 +203,29 @@ class _Fate(Enum):
     UNKNOWN = "possibly carried out"
 
 
-class _Row(NamedTuple):
+class _TransportError(NamedTuple):
     """One way to fail below HTTP."""
 
     types: tuple[type[Exception], ...]
     code: str
     message: str
-    fate: _Fate = _Fate.HOPELESS
+    fate: _Sent = _Sent.HOPELESS
 
 
 # The first matching row counts, so special cases come before general ones.
-_ROWS = (
-    _Row((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
-    _Row(
+_TRANSPORT_ERRORS = (
+    _TransportError((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
+    _TransportError(
         (boto.PartialCredentialsError,),
         "PartialCredentials",
         "the AWS credentials are incomplete: {text}; a key has two parts, and a role_arn in a profile needs a source_profile or a credential_source",
     ),
-    _Row(
+    _TransportError(
         (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
         "Configuration",
         "the AWS configuration cannot be used: {text}; check profile, AWS_PROFILE and ~/.aws/config",
     ),
-    _Row(
+    _TransportError(
         (
             *_SIGN_ON_ERRORS,
             boto.LoginError,
@@ -237,45 +237,49 @@ _ROWS = (
         "Credentials",
         "cannot obtain AWS credentials: {text}; " + _SIGN_IN,
     ),
-    _Row((boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer within the time limit", _Fate.UNKNOWN),
-    _Row(
+    _TransportError(
+        (boto.ReadTimeoutError,), "ReadTimeout", "{operation}: no answer within the time limit", _Sent.UNKNOWN
+    ),
+    _TransportError(
         (boto.ConnectTimeoutError,),
         "ConnectTimeout",
         "{operation}: connecting to {endpoint} timed out; check the network and proxy settings",
-        _Fate.UNSENT,
+        _Sent.UNSENT,
     ),
-    _Row(
+    _TransportError(
         (boto.SSLError,),
         "SSLError",
         "{operation}: TLS failed: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
     ),
-    _Row(
+    _TransportError(
         (boto.ProxyConnectionError,),
         "ProxyConnectionError",
         "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY",
-        _Fate.UNSENT,
+        _Sent.UNSENT,
     ),
-    _Row(
+    _TransportError(
         (boto.EndpointConnectionError,),
         "EndpointConnectionError",
         "{operation}: cannot connect to {endpoint}; check the network, the region and the endpoint",
-        _Fate.UNSENT,
+        _Sent.UNSENT,
     ),
-    _Row((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Fate.UNKNOWN),
-    _Row(
+    _TransportError((boto.ConnectionError,), "ConnectionError", "{operation}: no connection: {text}", _Sent.UNKNOWN),
+    _TransportError(
         (boto.HTTPClientError,),
         "ConnectionClosed",
         "{operation}: the connection closed before the answer arrived",
-        _Fate.UNKNOWN,
+        _Sent.UNKNOWN,
     ),
-    _Row(
+    _TransportError(
         (ResponseParserError,),
         "UnreadableAnswer",
         "{operation}: {text}; is the endpoint really that of {service}?",
-        _Fate.UNKNOWN,
+        _Sent.UNKNOWN,
     ),
-    _Row((boto.ParamValidationError,), "ParamValidation", "{operation}: botocore rejects the parameters: {text}"),
-    _Row(
+    _TransportError(
+        (boto.ParamValidationError,), "ParamValidation", "{operation}: botocore rejects the parameters: {text}"
+    ),
+    _TransportError(
         (boto.DataNotFoundError,),
         "UnknownService",
         "the installed botocore has no model of IVS; install botocore 1.44.5 or newer",
@@ -288,7 +292,7 @@ def _is_skew(code: str, text: str) -> bool:
     return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
 
 
-def masked(text: str) -> str:
+def mask_tokens(text: str) -> str:
     """Mask what looks like a key or a token: a credential program may print them in its errors."""
     return _TOKEN.sub(
         lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0],

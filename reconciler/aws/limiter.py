@@ -29,16 +29,16 @@ from reconciler.model.kinds import OPERATIONS, Repeat
 from reconciler.model.kinds.ivs import IVS
 from reconciler.model.quotas import RATES, pace_of
 
-_GIVE_WAY = 0.97
+_SLOW_DOWN = 0.97
 """The share of the pace that is left after a step down."""
 
-_GIVE_WAY_MOST = 0.8
+_LARGEST_SLOW_DOWN = 0.8
 """The share that is left after the largest step."""
 
-_GIVE_WAY_SECONDS = 1.0
+_SLOW_DOWN_SECONDS = 1.0
 """Refusals within this time count as one."""
 
-_RECENT = 12
+_WINDOW = 12
 """How many calls the share of refused ones looks back on."""
 
 _JITTER = 0.1
@@ -47,10 +47,10 @@ _JITTER = 0.1
 _STEEPNESS = 1.5
 """How much larger a step gets with the share of throttled calls beyond that."""
 
-_CREEP = 0.005
+_RECOVERY = 0.005
 """The share of the full pace that is regained in a second."""
 
-_LEAST = 0.1
+_LOWEST_SHARE = 0.1
 """The smallest share of the full pace, so that recovery is not too slow."""
 
 _LONGEST_GAP = 1.0
@@ -58,13 +58,13 @@ _LONGEST_GAP = 1.0
 
 
 @dataclass(slots=True)
-class _Lane:
+class _OperationPace:
     """The pace of one operation."""
 
     ceiling: float
     rate: float
     free_at: float = float("-inf")
-    gave_way_at: float = float("-inf")
+    slowed_at: float = float("-inf")
     succeeded_at: float = float("inf")
     refused: float = 0.0
 
@@ -84,7 +84,7 @@ class Pacer:
         self._sleep = sleep
         self._service = service
         self._rates = rates
-        self._lanes: dict[str, _Lane] = {}
+        self._paces: dict[str, _OperationPace] = {}
         self._lock = threading.Lock()
 
     def wait(self, operation: str) -> None:
@@ -96,7 +96,7 @@ class Pacer:
     def reserve(self, operation: str) -> float:
         """Reserve the operation's next slot and return the seconds until then."""
         with self._lock:
-            lane = self._lane(operation)
+            lane = self._pace(operation)
             now = self._clock()
             moment = max(now, lane.free_at)
             lane.free_at = moment + 1.0 / lane.rate
@@ -105,35 +105,35 @@ class Pacer:
     def succeeded(self, operation: str) -> None:
         """Regain a little of the pace, at most our share of the published rate."""
         with self._lock:
-            lane = self._lane(operation)
+            lane = self._pace(operation)
             now = self._clock()
-            lane.refused -= lane.refused / _RECENT
+            lane.refused -= lane.refused / _WINDOW
             if lane.rate < lane.ceiling:
                 gap = max(0.0, min(_LONGEST_GAP, now - lane.succeeded_at))
-                lane.rate = min(lane.ceiling, lane.rate + _CREEP * lane.ceiling * gap)
+                lane.rate = min(lane.ceiling, lane.rate + _RECOVERY * lane.ceiling * gap)
             lane.succeeded_at = now
 
     def throttled(self, operation: str) -> None:
         """Slow down after a throttled call. Several within one second count once."""
         with self._lock:
-            lane = self._lane(operation)
+            lane = self._pace(operation)
             now = self._clock()
-            lane.refused += (1.0 - lane.refused) / _RECENT
-            if now - lane.gave_way_at >= _GIVE_WAY_SECONDS:
-                lane.gave_way_at = now
-                step = _GIVE_WAY - _STEEPNESS * max(0.0, lane.refused - _JITTER)
-                lane.rate = max(_LEAST * lane.ceiling, lane.rate * max(_GIVE_WAY_MOST, step))
+            lane.refused += (1.0 - lane.refused) / _WINDOW
+            if now - lane.slowed_at >= _SLOW_DOWN_SECONDS:
+                lane.slowed_at = now
+                step = _SLOW_DOWN - _STEEPNESS * max(0.0, lane.refused - _JITTER)
+                lane.rate = max(_LOWEST_SHARE * lane.ceiling, lane.rate * max(_LARGEST_SLOW_DOWN, step))
 
     def rate(self, operation: str) -> float:
         """Return the current pace of an operation, in calls a second."""
         with self._lock:
-            return self._lane(operation).rate
+            return self._pace(operation).rate
 
-    def _lane(self, operation: str) -> _Lane:
-        lane = self._lanes.get(operation)
+    def _pace(self, operation: str) -> _OperationPace:
+        lane = self._paces.get(operation)
         if lane is None:
             pace = pace_of(self._service, operation, self._rates)
-            lane = self._lanes[operation] = _Lane(ceiling=pace, rate=pace)
+            lane = self._paces[operation] = _OperationPace(ceiling=pace, rate=pace)
         return lane
 
 
@@ -167,7 +167,7 @@ def is_aws(endpoint_url: str) -> bool:
     return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
 
 
-OURS = Pacers()
+PROCESS_PACERS = Pacers()
 """The pacers of this process."""
 
 
@@ -201,7 +201,7 @@ _OTHER_READS = frozenset({("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), (
 """Operations of services that have no kinds, and that change nothing."""
 
 
-def class_of(service: str, operation: str) -> Repeat:
+def repeat_class(service: str, operation: str) -> Repeat:
     """Return the effect of repeating an operation; an unknown one is assumed to have its effect again."""
     if (known := OPERATIONS.get((service, operation))) is not None:
         return known.repeat
@@ -229,6 +229,6 @@ def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
     assert_never(repeat)
 
 
-def pause(calls: int, draw: float) -> float:
+def backoff_seconds(calls: int, draw: float) -> float:
     """Return the seconds to wait after this many requests; ``draw`` is a random number from 0 to 1 (full jitter)."""
     return draw * min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (calls - 1))

@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.denials import DENIED_CODES, join_errors, unreadable
-from reconciler.aws.reader import Item, read_streams, whole_list
+from reconciler.aws.reader import Item, list_all, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
@@ -54,7 +54,7 @@ def read_overview(
 def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
     """Return a kind's list, or why the caller may not have it, or what failed."""
     try:
-        return list(whole_list(calls, kind, {}))
+        return list(list_all(calls, kind, {}))
     except AwsError as error:
         if error.code in DENIED_CODES:
             return f"missing permission {kind.service.prefix}:{kind.list}"

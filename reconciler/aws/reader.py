@@ -55,7 +55,7 @@ def last_streams(
 ) -> tuple[Mapping[str, LastStream], str]:
     """Return the last broadcast of each channel that shares its address, and why they could not be seen where they could not. Raises ``AwsError``."""
     found: dict[str, LastStream] = {}
-    for channel in _sharing(channels, stack):
+    for channel in _channels_sharing_an_id(channels, stack):
         try:
             sessions = _sessions(calls.call(_OPERATION, {"channelArn": channel.arn, "maxResults": _PAGE}).data)
         except AwsError as error:
@@ -65,7 +65,7 @@ def last_streams(
     return found, ""
 
 
-def _sharing(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResource]:
+def _channels_sharing_an_id(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResource]:
     ours = [channel for channel in channels if channel.tags.get(STACK) == stack and ID in channel.tags]
     claims = Counter(channel.tags[ID] for channel in ours)
     return (channel for channel in ours if claims[channel.tags[ID]] > 1)
@@ -96,12 +96,12 @@ class Pages(NamedTuple):
         return cls(kind.list, kind.members, kind.page_size, kind.service)
 
 
-def items(
+def read_pages(
     calls: ReadCalls, pages: Pages, parameters: Mapping[str, object], stop: threading.Event
 ) -> Iterator[list[Item]]:
     """Yield the items of each page, each ARN once.
 
-    A token that AWS does not take any more starts the list over, once; items seen before are not repeated then.
+    A token that AWS does not take any more starts the list over, once; read_pages seen before are not repeated then.
     Raises ``AwsError``. Ends early when ``stop`` is set.
     """
     operation, members, size, service = pages
@@ -119,7 +119,7 @@ def items(
             restarted, token = True, ""
             used.clear()
             continue
-        yield _fresh(data, operation, members, seen)
+        yield _new_items(data, operation, members, seen)
         following = data.get("nextToken")
         if not following:
             return
@@ -133,13 +133,13 @@ def items(
         used.add(token)
 
 
-def whole_list(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
+def list_all(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
     """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
-    return (item for page in items(calls, Pages.of(kind), parameters, threading.Event()) for item in page)
+    return (item for page in read_pages(calls, Pages.of(kind), parameters, threading.Event()) for item in page)
 
 
-def _fresh(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
-    """Return the page's items that were on no page before: items move between pages while a list is read."""
+def _new_items(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
+    """Return the items of a page that were on no earlier page: items move between pages while a list is read."""
     page = data.get(members)
     if not isinstance(page, list):
         raise AwsError(
@@ -182,7 +182,7 @@ def is_managed(item: Item, request: ReadRequest) -> bool:
     return (item.get("tags") or {}).get(address.STACK) == request.stack
 
 
-def is_candidate(kind: KindName, item: Item, request: ReadRequest) -> bool:
+def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Whether the resource, though not ours, may be taken over."""
     if item["arn"] in request.full_arns:
         return True
@@ -190,18 +190,18 @@ def is_candidate(kind: KindName, item: Item, request: ReadRequest) -> bool:
     return names is not None and item.get("name", "") in names and address.STACK not in (item.get("tags") or {})
 
 
-def in_full(kind: KindName, item: Item, request: ReadRequest) -> bool:
+def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Whether more than the list summary has to be known of the resource."""
-    return request.everything or is_managed(item, request) or is_candidate(kind, item, request)
+    return request.everything or is_managed(item, request) or may_be_adopted(kind, item, request)
 
 
-def speaks_of_stream_key(kind: KindName, item: Item, request: ReadRequest) -> bool:
+def needs_stream_keys(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Whether the stream keys of this channel matter: the spec speaks of them, or will once the channel is adopted."""
     if not request.stream_key_channels:
         return False
     if is_managed(item, request):
         return item["tags"].get(address.ID) in request.stream_key_channels
-    return is_candidate(kind, item, request)
+    return may_be_adopted(kind, item, request)
 
 
 _FIELDS = {
@@ -214,7 +214,7 @@ _FIELDS = {
 """The fields of every kind but its name: those that are scalars or lists, and those that are objects."""
 
 
-class Shared:
+class CanonicalCache:
     """Makes canonical properties and comparable tags whose equal strings are the same string."""
 
     def __init__(self, ignore_tags: tuple[str, ...]) -> None:
@@ -229,12 +229,12 @@ class Shared:
         scalars, objects = _FIELDS[kind]
         name = item.get("name")
         try:
-            likeness = (kind, *map(item.get, scalars), *[_hashable(item.get(field)) for field in objects])
+            likeness = (kind, *map(item.get, scalars), *[_to_hashable(item.get(field)) for field in objects])
             known = self._known.get(likeness)
         except TypeError:  # lists, and objects within objects
-            return _interned(canonical(kind, item))
+            return _intern_values(canonical(kind, item))
         if known is None or not name or not isinstance(name, str):
-            properties = _interned(canonical(kind, item))
+            properties = _intern_values(canonical(kind, item))
             if "name" in properties:
                 self._known[likeness] = properties
             return properties
@@ -249,11 +249,11 @@ class Shared:
         return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
 
 
-def _hashable(value: object) -> object:
+def _to_hashable(value: object) -> object:
     return tuple(value.items()) if isinstance(value, dict) else value
 
 
-def _interned(properties: dict[str, Value]) -> dict[str, Value]:
+def _intern_values(properties: dict[str, Value]) -> dict[str, Value]:
     for name, value in properties.items():
         if isinstance(value, str):
             properties[name] = intern(value)
@@ -271,14 +271,14 @@ def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region
 
 def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
     """Return the running broadcasts of the region by channel ARN. Raises ``AwsError``."""
-    pages = items(calls, _STREAMS, {}, threading.Event())
-    return {stream.channel_arn: stream for stream in map(Stream.of, _flat(pages))}
+    pages = read_pages(calls, _STREAMS, {}, threading.Event())
+    return {stream.channel_arn: stream for stream in map(Stream.of, _flatten(pages))}
 
 
 def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
     """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
-    shared = Shared(())
-    pages = items(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, threading.Event())
+    shared = CanonicalCache(())
+    pages = read_pages(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, threading.Event())
     return tuple(
         LiveResource(
             STREAM_KEY.name,
@@ -286,7 +286,7 @@ def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, 
             shared.properties(STREAM_KEY.name, item),
             shared.tags(item.get("tags") or {}),
         )
-        for item in _flat(pages)
+        for item in _flatten(pages)
     )
 
 
@@ -297,7 +297,7 @@ class _Reading:
         self._calls = calls
         self._request = request
         self._stop = threading.Event()
-        self._shared = Shared(request.ignore_tags)
+        self._shared = CanonicalCache(request.ignore_tags)
         self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="read")
 
     def run(self, account_id: str, region: str) -> LiveState:
@@ -307,7 +307,7 @@ class _Reading:
             listings = {
                 kind.name: self._pool.submit(self._list, kind) for kind in sorted(asked, key=lambda kind: not kind.live)
             }
-            resources, closed = self._gather(listings)
+            resources, closed = self._collect(listings)
             live = [resource for kind in asked if kind.live for resource in resources[kind.name]]
             seen, hidden = last_streams(self._calls, live, self._request.stack)
             not_read = frozenset(LISTED) - self._request.kinds
@@ -316,7 +316,7 @@ class _Reading:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)
 
-    def _gather(
+    def _collect(
         self, listings: Mapping[KindName, Future[_Listing]]
     ) -> tuple[dict[KindName, tuple[LiveResource, ...]], dict[KindName, str]]:
         """Wait for everything and put it in order; no worker waits for another, so this cannot lock up."""
@@ -343,12 +343,14 @@ class _Reading:
                     self._stop.set()
         if failures or (denied and len(denied) == len(listings)):
             raise join_errors(failures or denied)
-        self._gather_stream_keys(channels, found[STREAM_KEY.name], closed)
+        self._collect_stream_keys(channels, found[STREAM_KEY.name], closed)
         return {
             kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
         }, closed
 
-    def _gather_stream_keys(self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]) -> None:
+    def _collect_stream_keys(
+        self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]
+    ) -> None:
         try:
             for keys in [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]:
                 found += keys.result()
@@ -363,15 +365,15 @@ class _Reading:
         """Read the list of one kind and start reading in full what matters, page by page."""
         listing = _Listing()
         waiting: list[str] = []
-        for page in items(self._calls, Pages.of(kind), {}, self._stop):
+        for page in read_pages(self._calls, Pages.of(kind), {}, self._stop):
             for item in page:
-                if kind.summary_complete or not in_full(kind.name, item, self._request):
+                if kind.summary_complete or not needs_full_read(kind.name, item, self._request):
                     listing.resources.append(self._resource(kind, item, complete=kind.summary_complete))
                 elif kind.batch:
                     waiting.append(str(item["arn"]))
                 else:
                     listing.details.append(self._pool.submit(self._get, kind, str(item["arn"])))
-                if born_in(kind.name) and speaks_of_stream_key(kind.name, item, self._request):
+                if born_in(kind.name) and needs_stream_keys(kind.name, item, self._request):
                     listing.with_stream_keys.append(item)
             while len(waiting) >= BATCH_SIZE:
                 listing.details.append(self._pool.submit(self._batch, kind, waiting[:BATCH_SIZE]))
@@ -423,9 +425,9 @@ class _Reading:
 
     def _stream_keys(self, channel_arn: str) -> list[LiveResource]:
         """List the stream keys of one channel; none when the channel vanished since it was listed."""
-        pages = items(self._calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, self._stop)
+        pages = read_pages(self._calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, self._stop)
         try:
-            return [self._resource(STREAM_KEY, item, complete=True) for item in _flat(pages)]
+            return [self._resource(STREAM_KEY, item, complete=True) for item in _flatten(pages)]
         except AwsError as error:
             if error.code == NOT_FOUND:
                 return []
@@ -454,7 +456,7 @@ class _Listing:
         self.with_stream_keys: list[Item] = []
 
 
-def _flat(pages: Iterable[list[Item]]) -> Iterator[Item]:
+def _flatten(pages: Iterable[list[Item]]) -> Iterator[Item]:
     return (item for page in pages for item in page)
 
 

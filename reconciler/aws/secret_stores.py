@@ -23,18 +23,18 @@ from typing import Any, Protocol
 
 from reconciler.aws.client import Answer
 from reconciler.aws.denials import DENIED_CODES
-from reconciler.aws.limiter import may_repeat, pause
+from reconciler.aws.limiter import backoff_seconds, may_repeat
 from reconciler.errors import AwsError
 from reconciler.file_lock import locked
 from reconciler.model.kinds import Repeat
 from reconciler.model.target import Sink, Store
 
 
-def to_file(path: Path, value: str) -> None:
+def write_value_file(path: Path, value: str) -> None:
     """Write a new file that only its owner can read. Raises ``AwsError``."""
     data = f"{value}\n".encode()
     try:
-        if _at_once(path, data):
+        if _link_new_file(path, data):
             return
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -54,7 +54,7 @@ def to_file(path: Path, value: str) -> None:
         raise _unwritable(path, error) from None
 
 
-def _at_once(path: Path, data: bytes) -> bool:
+def _link_new_file(path: Path, data: bytes) -> bool:
     """Write an unnamed file and link it once it is on disk; return ``False`` if the system cannot do that. Raises ``FileExistsError``."""
     if not hasattr(os, "O_TMPFILE"):
         return False
@@ -78,7 +78,7 @@ def _at_once(path: Path, data: bytes) -> bool:
     return True
 
 
-def to_stand_in(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -> None:
+def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float = 30.0) -> None:
     """Store a stream key value of the sandbox, which is not a secret, in a file beside its state file.
 
     Raises ``AwsError`` if the file cannot be written, or another process locks it for more than ``patience`` seconds.
@@ -130,7 +130,7 @@ _THERE_ALREADY = "ResourceExistsException"
 class Source(Protocol):
     """Where a value comes from."""
 
-    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
 
 
@@ -156,24 +156,24 @@ class SecretPublisher:
 
     def deliver(self, arn: str, sink: Sink) -> Answer:
         """Publish the value of a stream key to a sink. Raises ``AwsError``, whose message never contains the value."""
-        return self._source.hand_over(arn, self._opened(sink))
+        return self._source.read_stream_key_value(arn, self._writer_of(sink))
 
     def close(self) -> None:
         """Close the clients of the stores."""
         for client in self._clients.values():
             client.close()
 
-    def _opened(self, sink: Sink) -> Callable[[str], None]:
+    def _writer_of(self, sink: Sink) -> Callable[[str], None]:
         """Return a function that takes a value; nothing is read from IVS before the sink's client is open."""
         if sink.store is Store.FILE:
-            return lambda value: to_file(Path(sink.name), value)
+            return lambda value: write_value_file(Path(sink.name), value)
         if self._sandbox is not None and not (
             os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")
         ):
             stand_in = self._sandbox
-            return lambda value: to_stand_in(stand_in, sink, value)
+            return lambda value: write_sandbox_store(stand_in, sink, value)
         client = self._client(sink)
-        put = self._to_secret if sink.store is Store.SECRETS_MANAGER else self._to_parameter
+        put = self._put_secret if sink.store is Store.SECRETS_MANAGER else self._put_parameter
         return lambda value: put(client, sink, value)
 
     def _client(self, sink: Sink) -> Any:
@@ -195,7 +195,7 @@ class SecretPublisher:
                     ) from None
             return self._clients[service]
 
-    def _to_secret(self, client: Any, sink: Sink, value: str) -> None:
+    def _put_secret(self, client: Any, sink: Sink, value: str) -> None:
         """Put a new version of the secret; a secret given by name is created if missing.
 
         To a caller who may write to named secrets only, AWS says of one that is not there that it is not allowed (seen by others): its ARN is not known yet.
@@ -222,7 +222,7 @@ class SecretPublisher:
             except AwsError as error:
                 if denied and error.code in DENIED_CODES:
                     # Without permission to read, it is unknown whether it exists: name both permissions.
-                    first.args = (f"{first}; and if it does not exist: {_without(sink, error)}",)
+                    first.args = (f"{first}; and if it does not exist: {_without_prefix(sink, error)}",)
                     raise first from None
                 if error.code != _THERE_ALREADY:
                     raise
@@ -233,7 +233,7 @@ class SecretPublisher:
             code=_NOT_THERE,
         )
 
-    def _to_parameter(self, client: Any, sink: Sink, value: str) -> None:
+    def _put_parameter(self, client: Any, sink: Sink, value: str) -> None:
         key = {"KeyId": sink.kms_key} if sink.kms_key else {}
         self._send(
             sink,
@@ -257,10 +257,10 @@ class SecretPublisher:
                 return
             if not may_repeat(failure, Repeat.SAME, calls):
                 raise _refused(sink, operation, failure, value) from None
-            self._sleep(pause(calls, self._draw()))
+            self._sleep(backoff_seconds(calls, self._draw()))
 
 
-def _without(sink: Sink, error: AwsError) -> str:
+def _without_prefix(sink: Sink, error: AwsError) -> str:
     return str(error).removeprefix(f"{sink} refused it: ")
 
 

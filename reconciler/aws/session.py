@@ -72,7 +72,7 @@ class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botoc
         self.wanted = wanted
 
 
-class NoCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+class NoMfaCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
     """The code of an MFA device was asked for and not given."""
 
     fmt = "{why}"
@@ -99,12 +99,12 @@ def open_session(target: Target, endpoint_url: str | None) -> Session:
         session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
     else:
         session = _new_session(target, profile=target.profile)
-        chain = _guarded(lambda: session.get_component("credential_provider"), CredentialRequest())
+        chain = _guard(lambda: session.get_component("credential_provider"), CredentialRequest())
         session.register_component("credential_provider", _GuardedProviders(chain, session))
         if target.role_arn is not None:
-            credentials = _assumed(session, target, endpoint_url)
+            credentials = _assume_role(session, target, endpoint_url)
             session = _new_session(target, profile=target.profile)
-            session.register_component("credential_provider", _Given(credentials))
+            session.register_component("credential_provider", _FixedProvider(credentials))
     return session
 
 
@@ -149,18 +149,18 @@ def _new_session(target: Target, session_vars: dict[str, object] | None = None, 
     session = Session(session_vars=session_vars, profile=profile)
     # Some providers of credentials open clients, which are to be in the target's region.
     session.set_config_variable("region", target.region)
-    session.register_component("data_loader", _models())
+    session.register_component("data_loader", _model_loader())
     session.register_component("response_parser_factory", PlainParserFactory())
     return session
 
 
 @functools.cache
-def _models() -> Any:
+def _model_loader() -> Any:
     """Return botocore's loader of service models; it keeps what it read, which is the same for every session."""
     return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
-def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
+def _assume_role(source: Any, target: Target, endpoint_url: str | None) -> Any:
     """Return credentials of the target's role that renew themselves, got with the source session's."""
     source_credentials = source.get_credentials()
     if source_credentials is None:
@@ -179,7 +179,7 @@ def _assumed(source: Any, target: Target, endpoint_url: str | None) -> Any:
     )
 
 
-class _Given:
+class _FixedProvider:
     """A credential provider, as a botocore session asks for one, that has its credentials already."""
 
     def __init__(self, credentials: object) -> None:
@@ -205,11 +205,11 @@ class _Guarded(_CredentialWrapper):
 
     def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
-        self._wanted = wanted
+        self._credential_request = wanted
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials that are good now, renewed if need be; botocore signs with these."""
-        return _guarded(self._credentials.get_frozen_credentials, self._wanted)
+        return _guard(self._credentials.get_frozen_credentials, self._credential_request)
 
 
 class _GuardedProviders:
@@ -221,25 +221,25 @@ class _GuardedProviders:
 
     def load_credentials(self) -> Any:
         """Return the credentials of the first provider that has some, or ``None``."""
-        wanted = _wanted(self._session)
+        wanted = _credential_request(self._session)
         if wanted.mfa:
             # botocore has no other way to ask at a terminal that is there, while nothing else is drawn, and not for ever.
-            self._chain.get_provider("assume-role")._prompter = _code  # noqa: SLF001
-        credentials = _guarded(self._chain.load_credentials, wanted)
+            self._chain.get_provider("assume-role")._prompter = _ask_for_code  # noqa: SLF001
+        credentials = _guard(self._chain.load_credentials, wanted)
         if credentials is None:
             return None
         of_a_role = "assume-role" in str(credentials.method)
         found: Any = _Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
         if wanted.session and credentials.method in ("sso", "assume-role"):
-            found = _InTurn(found, wanted.session)
+            found = _SerialRenewal(found, wanted.session)
         if wanted.mfa and credentials.method == "assume-role":
             # They cannot be renewed without a person, so they are used to their end, not to ten minutes before it.
             credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001
-            found = _asked_once(found, str(self._session.profile), wanted)
+            found = _share_credentials(found, str(self._session.profile), wanted)
         return found
 
 
-def _wanted(session: Any) -> CredentialRequest:
+def _credential_request(session: Any) -> CredentialRequest:
     """Return what the profile asks for, its source profiles included; a profile that cannot be read is its provider's to complain of."""
     try:
         profiles: Mapping[str, Mapping[str, object]] = session.full_config.get("profiles", {})
@@ -259,7 +259,7 @@ def _wanted(session: Any) -> CredentialRequest:
     return CredentialRequest(role, mfa)
 
 
-def _guarded(get: Callable[[], Any], wanted: CredentialRequest) -> Any:
+def _guard(get: Callable[[], Any], wanted: CredentialRequest) -> Any:
     try:
         return get()
     except (CredentialsUnavailable, boto.NoCredentialsError):
@@ -268,28 +268,28 @@ def _guarded(get: Callable[[], Any], wanted: CredentialRequest) -> Any:
         raise CredentialsUnavailable(error, wanted) from None
 
 
-def _code(question: str) -> str:
+def _ask_for_code(question: str) -> str:
     try:
         return terminal.ask_for_digits("".join(char for char in question if char.isprintable()), _DIGITS)
     except terminal.NoAnswer as error:
-        raise NoCode(why=str(error)) from None
+        raise NoMfaCode(why=str(error)) from None
 
 
-def _asked_once(credentials: Any, profile: str, wanted: CredentialRequest) -> Any:
+def _share_credentials(credentials: Any, profile: str, wanted: CredentialRequest) -> Any:
     """Return the credentials that all sessions of a profile share: these, or those that an earlier session brought."""
     with _LOCK:
         found = _SHARED.get(profile)
         if found is None or found.is_spent():
-            found = _SHARED[profile] = _AskedOnce(credentials, wanted)
+            found = _SHARED[profile] = _SharedCredentials(credentials, wanted)
         return found
 
 
-class _AskedOnce(_CredentialWrapper):
+class _SharedCredentials(_CredentialWrapper):
     """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
 
     def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
-        self._wanted = wanted
+        self._credential_request = wanted
         self._turn = threading.Lock()
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -298,7 +298,7 @@ class _AskedOnce(_CredentialWrapper):
         """Return credentials that are good now."""
         with self._turn:
             if self._failure is not None:
-                raise CredentialsUnavailable(self._failure, self._wanted)
+                raise CredentialsUnavailable(self._failure, self._credential_request)
             try:
                 return self._credentials.get_frozen_credentials()
             except CredentialsUnavailable as error:
@@ -310,7 +310,7 @@ class _AskedOnce(_CredentialWrapper):
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
 
-class _InTurn(_CredentialWrapper):
+class _SerialRenewal(_CredentialWrapper):
     """Credentials of a sign-on: the first to renew goes alone."""
 
     def __init__(self, credentials: Any, session: str) -> None:
@@ -319,18 +319,18 @@ class _InTurn(_CredentialWrapper):
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials that are good now."""
-        if self._in_peace():
+        if self._may_renew_now():
             return self._credentials.get_frozen_credentials()
         with _LOCK:
             turn = _TURNS.setdefault(self._session, threading.Lock())
         with turn:
-            if not self._in_peace():
+            if not self._may_renew_now():
                 found = self._credentials.get_frozen_credentials()
                 _RENEWED[self._session] = time.monotonic()
                 return found
         return self._credentials.get_frozen_credentials()
 
-    def _in_peace(self) -> bool:
+    def _may_renew_now(self) -> bool:
         return (
             not self._credentials.refresh_needed()
             or time.monotonic() < _RENEWED.get(self._session, -_TRUST_SECONDS) + _TRUST_SECONDS
@@ -338,6 +338,6 @@ class _InTurn(_CredentialWrapper):
 
 
 _LOCK = threading.Lock()
-_SHARED: dict[str, _AskedOnce] = {}
+_SHARED: dict[str, _SharedCredentials] = {}
 _TURNS: dict[str, threading.Lock] = {}
 _RENEWED: dict[str, float] = {}

@@ -18,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from reconciler.aws.client import Answer, IvsGateway
-from reconciler.aws.secret_stores import SecretPublisher, to_stand_in
+from reconciler.aws.secret_stores import SecretPublisher, write_sandbox_store
 from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError
 from reconciler.model.target import Sink, Store, Target
@@ -50,7 +50,7 @@ def redirected(stores: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class One:
     """Hands over one value."""
 
-    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         take(VALUE)
         return Answer({})
 
@@ -152,7 +152,7 @@ def test_a_file_is_its_owners_alone_and_never_written_over(tmp_path: Path) -> No
 def _killed_in_the_middle_of_writing(path: Path) -> int:
     """Write a file in a process that the system kills once a part of the value is on the disk; return the signal."""
     script = (
-        "import resource, signal, sys; from pathlib import Path; from reconciler.aws.secret_stores import to_file; "
+        "import resource, signal, sys; from pathlib import Path; from reconciler.aws.secret_stores import write_value_file; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
         "to_file(Path(sys.argv[1]), sys.argv[2])"
     )
@@ -171,8 +171,8 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_value(tmp_
 def test_values_that_are_handed_over_at_once_do_not_write_one_another_away(tmp_path: Path) -> None:
     path = tmp_path / "dev.db.sinks.json"
     script = (
-        "import sys; from pathlib import Path; from reconciler.aws.secret_stores import to_stand_in; from reconciler.model.target import Sink, Store\n"
-        "for number in range(60): to_stand_in(Path(sys.argv[1]), Sink(Store.PARAMETER_STORE, f'/{sys.argv[2]}/{number}'), 'x')"
+        "import sys; from pathlib import Path; from reconciler.aws.secret_stores import write_sandbox_store; from reconciler.model.target import Sink, Store\n"
+        "for number in range(60): write_sandbox_store(Path(sys.argv[1]), Sink(Store.PARAMETER_STORE, f'/{sys.argv[2]}/{number}'), 'x')"
     )
     both = [subprocess.Popen([sys.executable, "-c", script, str(path), who]) for who in ("one", "two")]
     assert [process.wait(120) for process in both] == [0, 0]
@@ -188,10 +188,10 @@ def test_a_stand_in_that_another_process_keeps_locked_is_not_waited_for_for_ever
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(AwsError, match=r"locked by another process for more than 0\.2 seconds") as caught:
-            to_stand_in(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "CANARY", patience=0.2)
+            write_sandbox_store(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "CANARY", patience=0.2)
         other.kill()
     assert "CANARY" not in str(caught.value)
-    to_stand_in(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "value")
+    write_sandbox_store(path, Sink(Store.PARAMETER_STORE, "/ivs/main"), "value")
     assert "value" in path.read_text(encoding="utf-8")
 
 
@@ -267,7 +267,7 @@ def test_the_gateway_hands_a_value_over_and_keeps_nothing_of_it() -> None:
     with Sandbox() as sandbox:
         ivs = client("ivs", sandbox.endpoint_url)
         key = ivs.create_channel(name="a")["streamKey"]
-        answer = IvsGateway(ivs, pacer=None).hand_over(key["arn"], taken.append)
+        answer = IvsGateway(ivs, pacer=None).read_stream_key_value(key["arn"], taken.append)
     assert taken == [key["value"]]
     assert answer.request_id
     assert key["value"] not in repr(answer)
@@ -281,4 +281,4 @@ def test_what_a_sink_raises_comes_through_the_gateway() -> None:
         ivs = client("ivs", sandbox.endpoint_url)
         key = ivs.create_channel(name="a")["streamKey"]
         with pytest.raises(AwsError, match="full"):
-            IvsGateway(ivs, pacer=None).hand_over(key["arn"], refuse)
+            IvsGateway(ivs, pacer=None).read_stream_key_value(key["arn"], refuse)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from reconciler.aws.limiter import Pacer, Pacers, pause
+from reconciler.aws.limiter import Pacer, Pacers, backoff_seconds
 from reconciler.model.kinds import SERVICES
 from reconciler.model.quotas import RATES, SHARE, UNPUBLISHED
 from tests.aws.makers import Time
@@ -80,7 +80,7 @@ def simulate(
         else:
             refused[client] += 1
             pacers[client].throttled("ListChannels")
-            heapq.heappush(events, (now + 0.04 + pause(1, dice.random()), worker, client, "idle"))
+            heapq.heappush(events, (now + 0.04 + backoff_seconds(1, dice.random()), worker, client, "idle"))
     return Seen(
         [count / seconds for count in done], [bad / (bad + good) for good, bad in zip(done, refused, strict=True)]
     )

@@ -7,7 +7,7 @@ import botocore.session
 import pytest
 from botocore.parsers import ResponseParserError, ResponseParserFactory, create_parser
 
-from reconciler.aws.client import dropped_paths
+from reconciler.aws.client import secret_paths
 from reconciler.aws.parser import PlainParserFactory
 
 SERVICE = botocore.session.Session().get_service_model("ivs")
@@ -98,7 +98,7 @@ def test_other_protocols_are_botocores() -> None:
 
 def test_what_the_model_calls_sensitive_is_what_is_dropped() -> None:
     found = {
-        operation: dropped_paths(SERVICE.operation_model(operation).output_shape)
+        operation: secret_paths(SERVICE.operation_model(operation).output_shape)
         for operation in SERVICE.operation_names
     }
     secrets = {

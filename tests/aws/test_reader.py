@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.aws.client import IvsGateway, ReadCalls
-from reconciler.aws.limiter import class_of
+from reconciler.aws.limiter import repeat_class
 from reconciler.aws.reader import ReadRequest, read_live, read_streams
 from reconciler.errors import AwsError
 from reconciler.model import kinds
@@ -143,7 +143,7 @@ def test_no_read_ever_asks_for_a_key_value_or_changes_anything(gateway: IvsGatew
     a_recording(gateway, "archive", OURS)
     calls = Recorded(gateway)
     read(calls, stream_key_channels=frozenset({"main"}), everything=True)
-    assert {class_of("ivs", operation) for operation in calls.operations} == {Repeat.READ}
+    assert {repeat_class("ivs", operation) for operation in calls.operations} == {Repeat.READ}
     assert not {"GetStreamKey", "BatchGetStreamKey", "GetStream", "ListTagsForResource", "GetChannel"} & set(
         calls.operations
     )

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.aws.reader import Shared
+from reconciler.aws.reader import CanonicalCache
 from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, Shape
 from reconciler.model.normalise import canonical
@@ -47,14 +47,14 @@ def items(draw: st.DrawFn) -> tuple[KindName, dict[str, Any]]:
 
 @given(st.lists(items(), max_size=12))
 def test_properties_are_the_canonical_ones_whatever_came_before(met: list[tuple[KindName, dict[str, Any]]]) -> None:
-    shared = Shared(())
+    shared = CanonicalCache(())
     found = [(shared.properties(kind, item), canonical(kind, item)) for kind, item in met for _ in range(2)]
     for properties, expected in found:
         assert properties == expected
 
 
 def test_resources_that_are_alike_but_for_the_name_keep_their_names() -> None:
-    shared = Shared(())
+    shared = CanonicalCache(())
     found = [
         shared.properties(KindName.CHANNEL, {"arn": name, "name": name, "type": "BASIC"})
         for name in ("a", "b", "", "c")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from reconciler.aws.errors import masked, to_aws_error
+from reconciler.aws.errors import mask_tokens, to_aws_error
 from reconciler.aws.limiter import is_throttle
 from reconciler.aws.session import CredentialRequest, CredentialsUnavailable
 
@@ -114,7 +114,7 @@ def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_lat
     ],
 )
 def test_what_looks_like_a_key_is_masked_and_places_are_not(text: str, shown: str) -> None:
-    assert masked(text) == shown
+    assert mask_tokens(text) == shown
 
 
 def test_aws_text_is_kept_as_it_is() -> None:

@@ -69,9 +69,9 @@ class Gated(IvsGateway):
         self._before(operation, parameters)
         return super().call(operation, parameters, service)
 
-    def hand_over(self, arn: str, take: Callable[[str], None], /) -> Answer:
+    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         self._before(STREAM_KEY.get, {"arn": arn})
-        return super().hand_over(arn, take)
+        return super().read_stream_key_value(arn, take)
 
 
 class World:
