@@ -146,6 +146,10 @@ _MERGE_KEY: Any = object()
 _UNKNOWN: Any = object()
 
 
+class _PositionsRequiredError(Exception):
+    """A problem needs the position of a key that was not kept."""
+
+
 class _RefusedError(Exception):
     """The rest of the file cannot be read."""
 
@@ -154,10 +158,16 @@ class _RefusedError(Exception):
         super().__init__(what)
 
 
-def read_events(source: Source, cache: Cache, parser: Any = Parser) -> None:
-    """Read all documents of a file into ``source``, problems included."""
+def read_events(source: Source, cache: Cache, parser: Any = Parser, *, positions: bool = False) -> None:
+    """Read every document of a file into ``source``, its problems included.
+
+    Positions are kept of ids and what is above them, or of everything with ``positions``.
+    """
     try:
-        _Reader(source, cache).read(parser(source.data))
+        _Reader(source, cache, positions=positions).read(parser(source.data))
+    except _PositionsRequiredError:
+        source.forget()
+        read_events(source, cache, parser, positions=True)
     except _RefusedError as refused:
         source.stop(refused.problem)
     except yaml.YAMLError as error:
@@ -180,13 +190,14 @@ class _Reader:
     ``_key`` is what comes next: ``_NO_KEY`` a key, ``_IN_LIST`` a list item, ``_MERGE_KEY`` the mappings to merge, otherwise the value of that key.
     """
 
-    def __init__(self, source: Source, cache: Cache) -> None:
-        self._source, self._cache = source, cache
+    def __init__(self, source: Source, cache: Cache, *, positions: bool) -> None:
+        self._source, self._cache, self._positions = source, cache, positions
         self._value: Any = source.documents
         self._numbers: dict[Any, int] = {}
         source.numbers[id(source.documents)] = self._numbers
         self._key: Any = _IN_LIST
         self._merges: Any = None
+        self._unread: dict[Any, int] = {}
         self._around: list[tuple[Any, dict[Any, int], Any, Any, Any, int, int]] = []
         self._anchors: dict[str, tuple[Any, int, int]] = {}
         self._aliased = 0
@@ -258,7 +269,11 @@ class _Reader:
             self._anchors[event.anchor] = _UNKNOWN, number, 0
         self._around.append((self._value, self._numbers, self._key, self._merges, event, number, self._aliased))
         self._value, self._key = ({}, _NO_KEY) if is_mapping else ([], _IN_LIST)
-        self._numbers = self._source.numbers[id(self._value)] = {}
+        if self._positions or len(self._around) <= _IDS:
+            self._numbers = self._source.numbers[id(self._value)] = {}
+        else:
+            # One dict for all: written, never read. Positions of fields would take as much memory as the fields.
+            self._numbers = self._unread
         self._merges = None
 
     def _close(self, event: Any, number: int) -> None:
@@ -273,11 +288,14 @@ class _Reader:
     def _merge(self, merges: list[dict[str, Any]]) -> None:
         """Add the merged keys. Explicit keys take precedence, then earlier mappings; positions stay those of the origin."""
         for merged in merges:
-            origin = self._source.numbers[id(merged)]
+            origin = self._source.numbers.get(id(merged))
+            if origin is None and self._numbers is not self._unread:
+                raise _PositionsRequiredError
             for key, value in merged.items():
                 if key not in self._value:
                     self._value[key] = value
-                    self._numbers[key] = origin[key]
+                    if origin is not None:
+                        self._numbers[key] = origin[key]
 
     def _mergeable(self, value: Any, event: Any) -> list[dict[str, Any]]:
         candidates = value if isinstance(value, list) else [value]
@@ -313,6 +331,8 @@ class _Reader:
 
     def _note_duplicate(self, key: Any, written: str, event: Any) -> None:
         # The first position is kept under a tuple, which no file can have as a key: the key itself gets the last position.
+        if not self._positions:
+            raise _PositionsRequiredError
         first = self._numbers.setdefault((key,), self._numbers[key])
         line, column = self._source.mark_of(first)
         what = f"duplicate key {quote(written)} (first defined on line {line}, column {column})"
@@ -377,7 +397,8 @@ class _Reader:
 class Source:
     """A file that was read. ``name`` is its path as messages show it.
 
-    A position is the number of a parse event, from 0. The marks of all events are read again only if there is a problem to report.
+    A position is the number of a parse event, from 0. The positions of fields, and the marks of all events, are read again
+    only if there is a problem to report.
     """
 
     name: str
@@ -392,28 +413,38 @@ class Source:
     problems: list[YamlProblem] = field(default_factory=list)
     whole: bool = True
     """Whether the file was read to its end."""
+    _detailed: Source | None = None
+    """The same file with the positions of everything, once they are needed."""
 
     def mark(self, path: KeyPath, *, document: int = 0, at_key: bool = False) -> Mark:
         """Return line and column of the value at ``path``, or of its nearest existing parent.
 
         For an alias or a merged key, that is where the value is written.
         """
-        here: Any = self.documents
+        source = self._with_positions()
+        here: Any = source.documents
         key = value = -1
         for part in (document, *path):
-            numbers = self.numbers.get(id(here), {}) if isinstance(here, dict | list) else {}
+            numbers = source.numbers.get(id(here), {}) if isinstance(here, dict | list) else {}
             if part not in numbers:
                 break
             key = value = numbers[part]
             if isinstance(here, dict):
-                value = self.aliases.get(key + 1, key + 1)
+                value = source.aliases.get(key + 1, key + 1)
             else:
-                key = value = self.aliases.get(key, key)
+                key = value = source.aliases.get(key, key)
             here = here[part]
         else:
             # A collection often starts on the line below its key; the key is the better place.
             return self.mark_of(key if at_key or isinstance(here, dict | list) else value)
         return self.mark_of(key) if key >= 0 else (1, 1)
+
+    def _with_positions(self) -> Source:
+        if self._detailed is None:
+            self._detailed = Source(self.name, self.data)
+            if self.documents:
+                read_events(self._detailed, Cache(), positions=True)
+        return self._detailed
 
     def key_mark(self, mapping: Mapping[str, Any], key: str) -> Mark:
         """Return line and column of a key of one of this file's mappings."""
@@ -424,6 +455,12 @@ class Source:
         if number not in self.marks:
             self.marks = dict(enumerate(read_marks(self.data)))
         return self.marks[number]
+
+    def forget(self) -> None:
+        """Undo what was read, to read it again."""
+        self.documents.clear()
+        for kept in (self.numbers, self.aliases, self.marks, self.problems):
+            kept.clear()
 
     def stop(self, problem: YamlProblem) -> None:
         """Add the problem that ended the read."""
