@@ -1,10 +1,7 @@
-"""The gateway to the APIs of the services that have kinds: sends one call, paced and retried, and returns its answer without secrets.
+"""Sends API calls, paced and retried, and returns their answers without secrets.
 
-Every failure becomes an ``AwsError``. botocore's own retries are off: they would send a create twice when only its answer was lost,
-and would spend the rate that the pacer saves. Operations are names and parameters plain JSON.
-
-Dropped from answers: members that the service model marks sensitive (stream-key values, SRT passphrases),
-and headers that the model turns into members. A path names the members to walk; ``*`` is every item of a list.
+Every failure becomes an ``AwsError``. botocore's retries are off: they repeat a create whose answer was lost, and ignore the pace.
+Members that the service model marks sensitive (stream key values, SRT passphrases) or reads from headers are removed from answers.
 """
 
 from __future__ import annotations
@@ -23,10 +20,7 @@ from reconciler.model.kinds.ivs import STREAM_KEY
 
 
 class Answer(NamedTuple):
-    """The body of AWS's answer without secrets, and the request id.
-
-    ``calls`` counts the requests sent, retries included.
-    """
+    """The body of an answer without secrets, the request id, and the number of requests sent, retries included."""
 
     data: Mapping[str, object]
     request_id: str = ""
@@ -34,10 +28,10 @@ class Answer(NamedTuple):
 
 
 class ReadCalls(Protocol):
-    """Sends calls: an operation and its parameters in, an answer out. Raises ``AwsError``."""
+    """Sends API calls."""
 
     def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
-        """Send one call to a service; ``None`` is IVS."""
+        """Return the answer of a call to a service; ``None`` is IVS. Raises ``AwsError``."""
         ...
 
 
@@ -47,7 +41,10 @@ Path = tuple[str, ...]
 def secret_paths(
     shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
 ) -> tuple[Path, ...]:  # a botocore shape
-    """Return the paths to remove from answers of this output shape. ``inside`` holds the shapes being walked, for recursive models."""
+    """Return the paths to remove from answers of this output shape; ``*`` stands for every item of a list.
+
+    ``inside`` holds the enclosing shapes, because shapes can be recursive.
+    """
     if shape is None or shape.name in inside:
         return ()
     inside |= {shape.name}
@@ -69,7 +66,7 @@ def secret_paths(
 
 
 def remove_member(value: object, path: Path) -> None:
-    """Remove the members at a path from an answer."""
+    """Remove the members at a path from an answer, in place."""
     head, rest = path[0], path[1:]
     if head == "*":
         if isinstance(value, list):
@@ -83,10 +80,10 @@ def remove_member(value: object, path: Path) -> None:
 
 
 MAX_CONNECTIONS = 6
-"""Connections to one account and region: each costs a TLS handshake, and the published rates need few."""
+"""Maximum connections per account and region: each costs a TLS handshake, and the published rates need few."""
 
 OnRequest = Callable[[str, AwsError | None], None]
-"""Called with the operation and the error, if any, of every request sent. Called from several threads."""
+"""Called with operation and error of every request sent, from several threads."""
 
 _LOG = logs.get("gateway")
 
@@ -94,8 +91,8 @@ _LOG = logs.get("gateway")
 class IvsGateway:
     """Calls one account and region through one botocore client. Thread-safe.
 
-    ``pacer`` is ``None`` if no rate has to be kept. ``draw`` returns random numbers from 0 to 1 for the jitter of waits.
-    ``siblings`` returns the gateway of another service to the same account and region, by the name of its client.
+    ``pacer`` is ``None`` without rate limits. ``draw`` returns random numbers from 0 to 1 for jitter.
+    ``siblings`` returns the gateway of another service in the same account and region, by client name.
     """
 
     def __init__(
@@ -123,13 +120,13 @@ class IvsGateway:
         self._dropped: dict[str, tuple[Path, ...]] = {}
 
     def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
-        """Send a call, retry it where that is safe, and return its answer. Raises ``AwsError``, with the number of requests sent in ``calls``."""
+        """Return the answer of a call, retried if that is safe. Raises ``AwsError`` with the number of requests in ``calls``."""
         if service is not None and (other := self._other(service.client)):
             return other.call(operation, parameters)
         return self._call(operation, parameters)
 
     def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        """Read the value of one stream key and pass it to ``take``; the answer does not contain it. Raises ``AwsError``, and what ``take`` raises."""
+        """Pass the value of a stream key to ``take``, and return the answer without it. Raises ``AwsError`` and what ``take`` raises."""
         found: list[str] = []
         answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
         if not found:
@@ -161,7 +158,7 @@ class IvsGateway:
                 if not may_repeat(error, repeat, calls):
                     error.calls = calls
                     raise
-                # The pacer has slowed all calls down already; a longer wait for each refusal would leave the rate unused.
+                # The pacer has already slowed down; a longer wait per throttled call would leave the rate unused.
                 seconds = backoff_seconds(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
                 _LOG.info(
                     "request repeated",
@@ -180,7 +177,7 @@ class IvsGateway:
             self._sleep(seconds)
 
     def pace(self, service: str, operation: str) -> float | None:
-        """Return the current pace of an operation in calls a second, or ``None`` without a pacer. ``service`` is the name of its client."""
+        """Return the current pace of an operation in calls a second, or ``None`` without a pacer. ``service`` is a client name."""
         if other := self._other(service):
             return other.pace(service, operation)
         return None if self._pacer is None else self._pacer.rate(operation)
@@ -191,10 +188,7 @@ class IvsGateway:
     def _send(
         self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
     ) -> tuple[dict[str, object], str]:
-        from reconciler.aws.errors import (  # with botocore, which is loaded when there is a client
-            BOTO_ERRORS,
-            to_aws_error,
-        )
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error  # loads botocore, which a client has loaded already
 
         method = self._methods.get(operation)
         if method is None:
@@ -218,7 +212,7 @@ class IvsGateway:
         return SERVICES[self._service].prefix if self._service in SERVICES else self._service
 
     def _unknown(self, operation: str) -> AwsError:
-        """Return why there is no such operation: the installed botocore is too old, or the call was meant for another service."""
+        """Return the error of an unknown operation: botocore is too old, or the operation belongs to another service."""
         title = SERVICES[self._service].title if self._service in SERVICES else self._service
         owner = next((SERVICES[client] for client, name in OPERATIONS if name == operation), None)
         if owner is None or owner.client == self._service:

@@ -1,9 +1,9 @@
-"""Reads CloudTrail: who changed what, by ``LookupEvents``.
+"""Reads who changed what from CloudTrail (``LookupEvents``).
 
-Comes in: operations and how far to look back. Goes out: a ``Trail``; a failure is a part of it, because nothing but words depends on the answer.
-One attribute can be asked for at a time, two calls a second are allowed for an account and region, and a page holds 50 events (CloudTrail API reference).
-So each operation is asked for by name, which leaves out the reads that make up most of a trail, and the pages are bounded.
-Of an event only names are kept: values of parameters stay here.
+A failure is part of the returned ``Trail``, because only reports use it.
+``LookupEvents`` takes one attribute, allows two calls a second per account and region, and returns 50 events a page (CloudTrail API reference).
+So events are looked up by operation name, without the reads that make up most of a trail, in a limited number of pages.
+Only names of parameters are kept, not their values.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from reconciler.model.observed import Event, Trail
 SERVICE = "cloudtrail"
 LOOKUP = "LookupEvents"
 PACERS = Pacers(rates={(SERVICE, LOOKUP): 2.0})
-"""The pacers of this process for CloudTrail, which has a rate of its own."""
+"""The pacers of this process for CloudTrail."""
 
 PAGES = 20
-"""Most pages read of one operation."""
+"""Maximum pages read per operation."""
 
 _PAGE_SIZE = 50
 _SOURCES = frozenset(f"{service.prefix}.amazonaws.com" for service in SERVICES.values())
@@ -46,7 +46,7 @@ _CLIENTS = (
     ("aws-sdk-", "an AWS SDK"),
     ("mozilla/", "a browser"),
 )
-"""Part of a user agent, in lower case, and the tool it means. A caller can send any user agent."""
+"""Part of a user agent, in lower case, and the tool that sends it. A caller can send any user agent."""
 
 
 def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, until: datetime) -> Trail:
@@ -90,7 +90,7 @@ def _sorted(events: list[Event]) -> tuple[Event, ...]:
 
 
 def _event(row: Mapping[str, Any]) -> Event | None:
-    """Return one event, or ``None`` if it is another service's, failed, or cannot be parsed."""
+    """Return an event, or ``None`` for another service's, a failed or an invalid one."""
     try:
         detail = json.loads(row.get("CloudTrailEvent") or "")
     except ValueError:
@@ -146,7 +146,7 @@ def _source(detail: Mapping[str, Any], who: Mapping[str, Any]) -> str:
 
 
 def _is_ours(detail: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
-    """Whether this program made the call: by its user agent's end, or its role session name."""
+    """Whether ivs-reconciler made the call, by its user agent or role session name."""
     session = who.get("type") == "AssumedRole" and str(who.get("arn") or "").rpartition("/")[2] == SESSION_NAME
     return session or SESSION_NAME in str(detail.get("userAgent") or "").strip("[]").split()
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Connection:
     """An open connection to one account and region, and the caller's identity.
 
-    ``quotas`` reads the applied quotas, and ``trail`` who called operations since an instant; neither raises ``AwsError``.
-    ``deliver`` publishes the value of a stream key to a sink, and raises ``AwsError``.
+    ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time; neither raises ``AwsError``.
+    ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``.
     """
 
     gateway: IvsGateway
@@ -94,7 +94,7 @@ def connect(
         opening = threading.RLock()
 
         def gateway_of(service: str) -> IvsGateway:
-            """Return the gateway of a service that has kinds, opened when it is first needed."""
+            """Return the gateway of a service, opened on first use."""
             with opening:
                 if service not in gateways:
                     client = ivs
@@ -152,14 +152,14 @@ def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
         if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _sts_is_redirected():
-            hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS itself was asked who the caller is: set both, or endpointUrl in the target"
+            hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS was asked for the caller's identity: set both, or endpointUrl in the target"
             error.args = (f"{error}; {hint}",)
         raise
     return str(identity["Account"]), str(identity["Arn"])
 
 
 def _endpoint_beside_ivs(ivs_url: str, service: str) -> str | None:
-    """Return where another service is when IVS was sent elsewhere by the environment and it was not: at the same place, and never AWS itself."""
+    """Return the IVS endpoint for another service if the environment redirects only IVS, or ``None`` for botocore's choice."""
     from reconciler.aws.limiter import is_aws
 
     if is_aws(ivs_url) or os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL"):
@@ -181,11 +181,11 @@ def _run_sandbox(path: Path) -> Iterator[str]:
         sandbox = Sandbox(db=path)
     except OSError as error:
         raise UsageError(
-            f"the folder of the sandbox state {path} cannot be made: {error.strerror or error}; name another in the target"
+            f"the directory of the sandbox state {path} cannot be created: {error.strerror or error}; set another path in the target"
         ) from None
     except StoreError as error:
         raise UsageError(
-            f"the sandbox state {path} cannot be used: {error}; name another file in the target, or remove this one"
+            f"the sandbox state {path} cannot be used: {error}; set another path in the target, or remove the file"
         ) from None
     with sandbox as server:
         yield server.endpoint_url

@@ -1,8 +1,7 @@
-"""Denied reads: which failures a run can continue with, and how several become one message.
+"""Decides which failed reads a run can continue without, and combines several errors into one.
 
-A kind that the caller may not read is skipped, and so is what depends on it; the rest continues.
-The managed policy IVSReadOnlyAccess, for one, does not allow listing ad configurations (AWS managed policy reference, version 6).
-A caller who may read nothing has the wrong credentials, and the run ends. Imports no botocore: the reader is loaded before a connection is opened.
+A kind that the caller may not read is skipped, with what depends on it. IVSReadOnlyAccess, for example, does not allow
+listing ad configurations (AWS managed policy reference, version 6). Imports no botocore, which is loaded when a connection is opened.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 _UNKNOWN_CODES = frozenset(
     {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
 )
-"""Codes of botocore, a proxy or an older endpoint without the operation."""
+"""Error codes for an operation that botocore, a proxy or the endpoint does not know."""
 
 
 def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:

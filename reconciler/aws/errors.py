@@ -1,7 +1,6 @@
-"""Turns botocore's exceptions into ``AwsError``: where it failed, what AWS said, what to do.
+"""Turns botocore's exceptions into ``AwsError``: the failed operation, AWS's message, and what to do.
 
-AWS's own text, code and request id are kept.
-botocore's exceptions may hold the request that was sent, so only plain text leaves this module; callers raise the result ``from None``.
+botocore's exceptions may hold the request, so only text is kept, and callers raise the result ``from None``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from reconciler.model.kinds import SERVICES
 from reconciler.terminal import sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
-"""Everything that botocore raises for a call that failed."""
+"""Everything that botocore raises for a failed call."""
 
 CREDENTIAL_CODES = frozenset(
     {
@@ -60,7 +59,7 @@ _SIGN_IN = "sign in again (aws sso login, or renew the keys in the environment o
 
 
 def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str = "ivs") -> AwsError:
-    """Return botocore's error as an ``AwsError``; for a call that ``writes``, a lost answer leaves the result unknown.
+    """Return an ``AwsError`` for a botocore error. It is ``ambiguous`` if a call that ``writes`` may have been executed.
 
     ``service`` is the IAM prefix of the service called.
     """
@@ -72,9 +71,9 @@ def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
-    """Return the error of missing credentials; the operation was not sent.
+    """Return the error of unavailable credentials; the operation was not sent.
 
-    AWS's code is only part of the text: a denial for the role is not one of the operation, and a throttle not one of its rate.
+    AWS's code goes into the text only: a denied or throttled AssumeRole does not concern the operation.
     """
     cause, retryable, code = error.cause, False, "Credentials"
     if isinstance(cause, boto.ClientError):
@@ -102,7 +101,7 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
     elif isinstance(cause, RuntimeError):
         message = f"the renewed AWS credentials have already expired; correct this machine's clock, or {_sign_in(error.wanted)}"
     else:
-        # The error's text may quote a secret.
+        # The text of the error may quote a secret.
         message = (
             f"{_UNOBTAINED}: cannot parse the output of a credential_process or a token file ({type(cause).__name__}); "
             "see the AWS guide for its format; Expiration needs a time zone"
@@ -111,7 +110,7 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
 
 
 def _refused(said: AwsError, wanted: CredentialRequest) -> str:
-    """Return the message for a service that refused to issue credentials."""
+    """Return the message for a refused request for credentials."""
     quoted = _said(said.code, str(said))
     if said.operation == "AssumeRoleWithWebIdentity":
         return (
@@ -196,7 +195,7 @@ def _from_transport(error: Exception, operation: str, *, writes: bool, service: 
 
 
 class _Sent(Enum):
-    """Whether a request without an answer was sent."""
+    """Whether a request without an answer was executed."""
 
     HOPELESS = "not sent, a retry would fail alike"
     UNSENT = "not sent, a retry may succeed"
@@ -204,7 +203,7 @@ class _Sent(Enum):
 
 
 class _TransportError(NamedTuple):
-    """One way to fail below HTTP."""
+    """A failure below HTTP: botocore's exceptions, our code and message."""
 
     types: tuple[type[Exception], ...]
     code: str
@@ -212,7 +211,7 @@ class _TransportError(NamedTuple):
     fate: _Sent = _Sent.HOPELESS
 
 
-# The first matching row counts, so special cases come before general ones.
+# The first match counts, so special cases come first.
 _TRANSPORT_ERRORS = (
     _TransportError((boto.NoCredentialsError,), "NoCredentials", _NO_CREDENTIALS),
     _TransportError(
@@ -293,7 +292,7 @@ def _is_skew(code: str, text: str) -> bool:
 
 
 def mask_tokens(text: str) -> str:
-    """Mask what looks like a key or a token: a credential program may print them in its errors."""
+    """Return the text with possible keys and tokens masked: a credential program may print them in its errors."""
     return _TOKEN.sub(
         lambda found: "***" if all(re.search(kind, found[0]) for kind in ("[a-z]", "[A-Z]", "[0-9]")) else found[0],
         text,
@@ -310,7 +309,7 @@ def _text(error: Exception) -> str:
 
 
 def _line_of(error: boto.ConfigParseError) -> int:
-    """Return the line of a configuration file's syntax error, or 0; its text is not shown, since it may hold a key."""
+    """Return the line of a syntax error in a configuration file, or 0. The line's text is not shown, because it may hold a key."""
     cause = error.kwargs.get("error")
     found = getattr(cause, "errors", None)
     return _int(found[0][0] if found else getattr(cause, "lineno", 0))
@@ -322,7 +321,7 @@ def _shorten(text: str) -> str:
 
 
 def _endpoint(error: Exception) -> str:
-    # The scheme and host are enough, and a query could hold a presigned secret.
+    # Only scheme and host: a query may hold a presigned secret.
     url = str(getattr(error, "kwargs", {}).get("endpoint_url") or "the endpoint")
     return "/".join(url.split("/")[:3])
 

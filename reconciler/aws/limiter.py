@@ -1,19 +1,8 @@
-"""Keeps calls to the published rates, so that AWS never has to refuse one.
+"""Paces calls below the published rates, and decides which failed calls are retried and when.
 
-Each operation has its own bucket at AWS, so each has its own pace here.
-Calls of one operation are spaced evenly, a hair below the published rate, with no burst.
-AWS counts for each account and region, so one pacer serves every worker and every target that means the same; ``Pacers`` sees to that.
-
-When AWS refuses all the same, the pace gives way at once and creeps back with time.
-A rare refusal is jitter on the way, and a small step down is enough.
-When a good part of the calls is refused, somebody else spends the same rate, and the steps are larger, so that their calls get through too.
-Clock and sleep come from outside.
-
-Which calls may be sent a second time, and how long to wait before.
-
-No IVS operation takes an idempotency token (service model), so what may be repeated depends on what the call does.
-Reads, updates and tag calls give the same result however often they arrive; a repeated delete finds nothing, which is what it wanted.
-A repeated create makes a second resource: it is sent again only when AWS said that it did nothing, or when it never left.
+AWS limits each operation per account and region, so one ``Pacer`` serves all workers and targets of an account and region. Calls are spaced evenly.
+A throttled call slows its operation down at once; the pace recovers with time. The more calls are throttled, the larger the step:
+another client then uses the same rate. IVS operations have no idempotency token (service model), so a create is retried only if it was not executed.
 """
 
 from __future__ import annotations
@@ -30,31 +19,31 @@ from reconciler.model.kinds.ivs import IVS
 from reconciler.model.quotas import RATES, pace_of
 
 _SLOW_DOWN = 0.97
-"""The share of the pace that is left after a step down."""
+"""Factor of the smallest step down."""
 
 _LARGEST_SLOW_DOWN = 0.8
-"""The share that is left after the largest step."""
+"""Factor of the largest step down."""
 
 _SLOW_DOWN_SECONDS = 1.0
-"""Refusals within this time count as one."""
+"""Throttled calls within this time cause one step down."""
 
 _WINDOW = 12
-"""How many calls the share of refused ones looks back on."""
+"""Number of calls over which the share of throttled ones is averaged."""
 
 _JITTER = 0.1
-"""A share of throttled calls up to this is considered jitter."""
+"""Share of throttled calls that is attributed to network jitter."""
 
 _STEEPNESS = 1.5
-"""How much larger a step gets with the share of throttled calls beyond that."""
+"""Growth of the step with the share of throttled calls above that."""
 
 _RECOVERY = 0.005
-"""The share of the full pace that is regained in a second."""
+"""Share of the full pace that is regained per second."""
 
 _LOWEST_SHARE = 0.1
-"""The smallest share of the full pace, so that recovery is not too slow."""
+"""Lowest share of the full pace."""
 
 _LONGEST_GAP = 1.0
-"""Seconds between two successes that count as one second at most: nothing is learnt while nothing is sent."""
+"""Most seconds between two successes that count towards recovery: idle time says nothing about the rate."""
 
 
 @dataclass(slots=True)
@@ -66,7 +55,7 @@ class _OperationPace:
     free_at: float = float("-inf")
     slowed_at: float = float("-inf")
     succeeded_at: float = float("inf")
-    refused: float = 0.0
+    throttled_share: float = 0.0
 
 
 class Pacer:
@@ -88,7 +77,7 @@ class Pacer:
         self._lock = threading.Lock()
 
     def wait(self, operation: str) -> None:
-        """Return when the next call of this operation may be sent."""
+        """Sleep until the next call of this operation may be sent."""
         seconds = self.reserve(operation)
         if seconds > 0:
             self._sleep(seconds)
@@ -96,33 +85,33 @@ class Pacer:
     def reserve(self, operation: str) -> float:
         """Reserve the operation's next slot and return the seconds until then."""
         with self._lock:
-            lane = self._pace(operation)
+            pace = self._pace(operation)
             now = self._clock()
-            moment = max(now, lane.free_at)
-            lane.free_at = moment + 1.0 / lane.rate
-            return moment - now
+            slot = max(now, pace.free_at)
+            pace.free_at = slot + 1.0 / pace.rate
+            return slot - now
 
     def succeeded(self, operation: str) -> None:
-        """Regain a little of the pace, at most our share of the published rate."""
+        """Recover some of the pace after a successful call."""
         with self._lock:
-            lane = self._pace(operation)
+            pace = self._pace(operation)
             now = self._clock()
-            lane.refused -= lane.refused / _WINDOW
-            if lane.rate < lane.ceiling:
-                gap = max(0.0, min(_LONGEST_GAP, now - lane.succeeded_at))
-                lane.rate = min(lane.ceiling, lane.rate + _RECOVERY * lane.ceiling * gap)
-            lane.succeeded_at = now
+            pace.throttled_share -= pace.throttled_share / _WINDOW
+            if pace.rate < pace.ceiling:
+                gap = max(0.0, min(_LONGEST_GAP, now - pace.succeeded_at))
+                pace.rate = min(pace.ceiling, pace.rate + _RECOVERY * pace.ceiling * gap)
+            pace.succeeded_at = now
 
     def throttled(self, operation: str) -> None:
-        """Slow down after a throttled call. Several within one second count once."""
+        """Slow down after a throttled call; several within one second count once."""
         with self._lock:
-            lane = self._pace(operation)
+            pace = self._pace(operation)
             now = self._clock()
-            lane.refused += (1.0 - lane.refused) / _WINDOW
-            if now - lane.slowed_at >= _SLOW_DOWN_SECONDS:
-                lane.slowed_at = now
-                step = _SLOW_DOWN - _STEEPNESS * max(0.0, lane.refused - _JITTER)
-                lane.rate = max(_LOWEST_SHARE * lane.ceiling, lane.rate * max(_LARGEST_SLOW_DOWN, step))
+            pace.throttled_share += (1.0 - pace.throttled_share) / _WINDOW
+            if now - pace.slowed_at >= _SLOW_DOWN_SECONDS:
+                pace.slowed_at = now
+                step = _SLOW_DOWN - _STEEPNESS * max(0.0, pace.throttled_share - _JITTER)
+                pace.rate = max(_LOWEST_SHARE * pace.ceiling, pace.rate * max(_LARGEST_SLOW_DOWN, step))
 
     def rate(self, operation: str) -> float:
         """Return the current pace of an operation, in calls a second."""
@@ -130,15 +119,14 @@ class Pacer:
             return self._pace(operation).rate
 
     def _pace(self, operation: str) -> _OperationPace:
-        lane = self._paces.get(operation)
-        if lane is None:
-            pace = pace_of(self._service, operation, self._rates)
-            lane = self._paces[operation] = _OperationPace(ceiling=pace, rate=pace)
-        return lane
+        if operation not in self._paces:
+            ceiling = pace_of(self._service, operation, self._rates)
+            self._paces[operation] = _OperationPace(ceiling, ceiling)
+        return self._paces[operation]
 
 
 class Pacers:
-    """One pacer for each account, region and service of one address, where AWS counts calls. Thread-safe."""
+    """Holds one pacer per account, region, endpoint and service. Thread-safe."""
 
     def __init__(
         self,
@@ -154,7 +142,7 @@ class Pacers:
         self._lock = threading.Lock()
 
     def of(self, account_id: str, region: str, endpoint_url: str, service: str = IVS.client) -> Pacer:
-        """Return the pacer of a service in an account and region. All addresses of AWS share one, as AWS counts them together."""
+        """Return the pacer of a service in an account and region. All endpoints of AWS share one, because AWS counts their calls together."""
         key = (account_id, region, "aws" if is_aws(endpoint_url) else endpoint_url.rstrip("/"), service)
         with self._lock:
             if key not in self._pacers:
@@ -163,7 +151,7 @@ class Pacers:
 
 
 def is_aws(endpoint_url: str) -> bool:
-    """Whether an address belongs to AWS."""
+    """Whether an endpoint URL belongs to AWS."""
     return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
 
 
@@ -185,31 +173,31 @@ THROTTLES = frozenset(
         "TooManyUpdates",
     }
 )
-"""Error codes of throttled calls; IVS's own is the first, with status 429, the last is Parameter Store's."""
+"""Error codes of throttled calls: the first is that of IVS (status 429), the last that of Parameter Store."""
 
 MAX_THROTTLED = 12
-"""Most requests sent for one call that is throttled."""
+"""Maximum requests for one call that is throttled."""
 
 MAX_FAILED = 5
-"""Most requests sent for one call when AWS or the connection fails."""
+"""Maximum requests for one call if AWS or the connection fails."""
 
 _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
 
 
 _OTHER_READS = frozenset({("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), ("cloudtrail", "LookupEvents")})
-"""Operations of services that have no kinds, and that change nothing."""
+"""Read operations of services without kinds."""
 
 
 def repeat_class(service: str, operation: str) -> Repeat:
-    """Return the effect of repeating an operation; an unknown one is assumed to have its effect again."""
+    """Return the effect of sending an operation twice; ``Repeat.ONCE`` for an unknown one."""
     if (known := OPERATIONS.get((service, operation))) is not None:
         return known.repeat
     return Repeat.READ if (service, operation) in _OTHER_READS else Repeat.ONCE
 
 
 def is_throttle(error: AwsError) -> bool:
-    """Whether the call was throttled, so that nothing was done."""
+    """Whether the call was throttled, and so not executed."""
     return error.status == 429 or error.code in THROTTLES
 
 
@@ -230,5 +218,5 @@ def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
 
 
 def backoff_seconds(calls: int, draw: float) -> float:
-    """Return the seconds to wait after this many requests; ``draw`` is a random number from 0 to 1 (full jitter)."""
+    """Return the seconds to wait after ``calls`` requests: exponential, with full jitter. ``draw`` is a random number from 0 to 1."""
     return draw * min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (calls - 1))

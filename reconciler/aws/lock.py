@@ -1,7 +1,7 @@
-"""A lock in an S3 object, by conditional writes: one that must not exist yet, or must be the very one that was read.
+"""A lock in an S3 object, changed by conditional writes.
 
-S3 answers 412 where the condition does not hold and 409 where another write is under way (API reference, ``PutObject``, ``If-None-Match`` and ``If-Match``).
-The object is never deleted: a lock that was released is written as such, under the same condition.
+S3 answers 412 if the condition fails and 409 during another write (API reference, ``PutObject``, ``If-None-Match`` and ``If-Match``).
+The object is never deleted: a release is a conditional write too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class S3LockBackend:
                 answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
             except AwsError as error:
                 if error.code in _CHANGED or error.status == 412:
-                    # Possibly by this write itself, if its first answer was lost.
+                    # It may have been this write, if its first answer was lost.
                     return self._token_of(body)
                 if not error.retryable or not left:
                     raise

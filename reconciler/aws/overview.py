@@ -1,9 +1,7 @@
-"""AWS -> ``Overview``: every list once, what is on air, which quotas apply; nothing is read in full.
+"""Reads the ``Overview`` of an account and region: counts per kind, live channels, applied quotas.
 
-Stream keys are not counted: they can be listed for one channel at a time only.
-A list that the caller may not have leaves a gap that is named; any other failure ends the read.
-
-Which quotas apply, from Service Quotas. Nothing depends on an answer: without one, the documented defaults stand.
+Uses list operations only. Stream keys are not counted, because they can be listed for one channel at a time only.
+A list that the caller may not read is reported as unreadable; any other failure ends the read. Without Service Quotas, the documented defaults are used.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.denials import DENIED_CODES, join_errors, unreadable
-from reconciler.aws.reader import Item, list_all, read_streams
+from reconciler.aws.reader import Item, list_kind, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
@@ -30,14 +28,14 @@ _WORKERS = 4
 def read_overview(
     calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str
 ) -> Overview:
-    """Read what there is. Raises ``AwsError``; failures of several lists come as one."""
+    """Return the overview. Raises ``AwsError``; failures of several lists are combined into one."""
     kinds = sorted(LISTED.values(), key=lambda kind: not kind.live)  # the channels are the longest list
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="overview") as pool:
         lists = {kind.name: pool.submit(_listed, calls, kind) for kind in kinds}
-        looking = pool.submit(_streams, calls)
-        asking = pool.submit(quotas)
+        live = pool.submit(_streams, calls)
+        limits = pool.submit(quotas)
         found = {kind: future.result() for kind, future in lists.items()}
-        streams, applied = looking.result(), asking.result()
+        streams, applied = live.result(), limits.result()
     failures = [one for one in (*found.values(), streams) if isinstance(one, AwsError)]
     if failures:
         raise join_errors(failures)
@@ -52,9 +50,9 @@ def read_overview(
 
 
 def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
-    """Return a kind's list, or why the caller may not have it, or what failed."""
+    """Return the list of a kind, the missing permission, or the error."""
     try:
-        return list(list_all(calls, kind, {}))
+        return list(list_kind(calls, kind))
     except AwsError as error:
         if error.code in DENIED_CODES:
             return f"missing permission {kind.service.prefix}:{kind.list}"
@@ -106,11 +104,11 @@ def _quota(name: str, used: int, quota: Quota, applied: Applied) -> QuotaCount:
 
 
 _MOST = 2_000
-"""Most quotas read of one service."""
+"""Maximum quotas read per service."""
 
 
 def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run time
-    """Return the applied quotas, read once without retries: a plan does not depend on them."""
+    """Return the applied quotas, or why they are unknown. Reads once, without retries: the documented defaults are good enough."""
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
     found: dict[str, int] = {}

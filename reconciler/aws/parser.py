@@ -1,10 +1,8 @@
-"""A botocore response parser that turns an answer's bytes into a dict with one pass of the JSON module.
+"""A botocore response parser that reads REST-JSON answers with the JSON module alone.
 
-botocore walks every member of every answer along its service model, which is most of what a list page costs.
-IVS answers hold JSON whose members are named as in the model, so the walk changes but two things.
-Timestamps become datetimes (here they stay ISO 8601 text), and headers become members (here they stay out).
-Errors go through botocore's own parser, after their bodies were seen to be JSON objects; other protocols (STS) are botocore's altogether.
-A body that is not whole is an error: botocore would take a list cut in the middle for an empty one.
+botocore walks every answer along its service model, which is most of the cost of a list page. Members in the JSON have the names of the model,
+so only two things differ: timestamps stay ISO 8601 strings, and headers do not become members. Errors and other protocols use botocore's parser.
+A truncated body is an error: botocore would take it for an empty list.
 """
 
 from __future__ import annotations
@@ -33,10 +31,10 @@ class PlainParserFactory(ResponseParserFactory):  # type: ignore[misc]  # botoco
 
 
 class _Whole:
-    """Reads JSON without lone surrogates, in errors and in botocore's own protocols too."""
+    """Replaces botocore's JSON reader with one that removes lone surrogates."""
 
     def _parse_body_as_json(self, body: bytes) -> Any:
-        """Return the content of a body, as botocore's method of this name does; a body that is not JSON is a message."""
+        """Return the content of a body, as botocore's method does; a body that is not JSON becomes a message."""
         try:
             said = _read(body) if body else {}
         except ValueError:
@@ -76,7 +74,7 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
 def _read(body: bytes) -> Any:
     """Return the value of a JSON text, without lone surrogates. Raises ``ValueError``."""
     answer = json.loads(body)
-    # Lone surrogates are written as escapes, or as bytes that begin with 0xED, which few texts have. Searching for one byte costs almost nothing.
+    # Lone surrogates are escapes, or bytes that start with 0xED, which few texts contain; searching for them costs almost nothing.
     doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
     return without_surrogates(answer) if doubtful else answer
 

@@ -1,26 +1,9 @@
-"""AWS -> ``LiveState``, with as few calls as tell the truth.
+"""Reads the ``LiveState`` of an account and region with as few calls as possible.
 
-Lists show tags, so ownership is settled from them and an unmanaged resource is never read in full.
-Channels of ours are read in batches of fifty while the list is still coming in.
-Recording configurations and key pairs of ours are read one by one, because no batch exists.
-The other kinds are complete in their lists.
-Stream keys are listed only for channels whose spec speaks of one, and their values are never asked for.
-Only List, Get and BatchGet operations are called.
-A list that fails is never taken for an empty one: it ends the read, or, where a permission is missing or nobody needs the kind, marks the kind as unreadable.
-
-When channels that claim one address were last on air: the encoder's side of the question which of them is meant.
-
-It is asked only where two channels claim one address, which nobody intends, so it costs an account in order nothing.
-The service remembers sessions for 60 days (user guide, stream health); one that has no end is on air.
-
-Pages of one list operation, by hand: botocore has no paginator for every list, and none that keeps a pace.
-
-A page may be empty and still have a successor, so the token alone says when it ends; missing, null and ``""`` all mean the end.
-A missing list is an error: taking it for an empty one would plan to create everything anew.
-
-What a reader is asked to look at, and how it sorts what the lists show: ours, perhaps ours, somebody else's.
-
-Keeps one copy of what thousands of resources have in common: tag keys, tag values, equal property values.
+Lists show tags, so unmanaged resources are not read in full. Managed channels are read in batches of 50 while the list is still being read;
+recording configurations and key pairs one by one, because IVS has no batch for them. Stream keys are listed only for channels whose spec has one.
+A list that fails is never taken for an empty one: it ends the read, or marks the kind as unreadable if a permission is missing or no spec needs it.
+Pages are read here because botocore has no paginator for every list; a missing, null or empty token ends a list, an empty page does not.
 """
 
 from __future__ import annotations
@@ -45,19 +28,23 @@ from reconciler.model.normalise import canonical
 from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
 from reconciler.model.values import Value
 
-_OPERATION = "ListStreamSessions"
-_PAGE = 100
-"""Sessions looked at for each channel. Their order is documented nowhere; a channel with more of them is in use, whichever these are."""
+_SESSIONS_READ = 100
+"""Sessions read per channel. Their order is undocumented; a channel with more sessions is in use in any case."""
 
 
 def last_streams(
     calls: ReadCalls, channels: Iterable[LiveResource], stack: str
 ) -> tuple[Mapping[str, LastStream], str]:
-    """Return the last broadcast of each channel that shares its address, and why they could not be seen where they could not. Raises ``AwsError``."""
+    """Return the last stream, by ARN, of channels that share an address, and the missing permission if they cannot be read.
+
+    IVS keeps sessions for 60 days (user guide, stream health); a session without an end is live. Raises ``AwsError``.
+    """
     found: dict[str, LastStream] = {}
     for channel in _channels_sharing_an_id(channels, stack):
         try:
-            sessions = _sessions(calls.call(_OPERATION, {"channelArn": channel.arn, "maxResults": _PAGE}).data)
+            sessions = _sessions(
+                calls.call("ListStreamSessions", {"channelArn": channel.arn, "maxResults": _SESSIONS_READ}).data
+            )
         except AwsError as error:
             return {}, denied(error)
         if sessions:
@@ -78,12 +65,14 @@ def _sessions(data: Mapping[str, Any]) -> list[LastStream]:
     ]
 
 
+_NONE: Mapping[str, object] = {}
+
 Item = Mapping[str, Any]
-"""One resource as an answer holds it."""
+"""A resource in an answer."""
 
 
 class Pages(NamedTuple):
-    """A list operation: the key of the list in its answers, the page size, and the service; ``None`` is IVS."""
+    """A list operation: the key of the list in an answer, the page size, and the service; ``None`` is IVS."""
 
     operation: str
     members: str
@@ -97,19 +86,18 @@ class Pages(NamedTuple):
 
 
 def read_pages(
-    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object], stop: threading.Event
+    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object] = _NONE, stop: threading.Event | None = None
 ) -> Iterator[list[Item]]:
-    """Yield the items of each page, each ARN once.
+    """Yield the items of each page, each ARN once. Ends early when ``stop`` is set. Raises ``AwsError``.
 
-    A token that AWS does not take any more starts the list over, once; read_pages seen before are not repeated then.
-    Raises ``AwsError``. Ends early when ``stop`` is set.
+    If AWS refuses a page token, the list is read again from the start, once.
     """
     operation, members, size, service = pages
     seen: set[str] = set()
     used: set[str] = set()
     token = ""
     restarted = False
-    while not stop.is_set():
+    while stop is None or not stop.is_set():
         request = {**parameters, "maxResults": size, **({"nextToken": token} if token else {})}
         try:
             data = calls.call(operation, request, service).data
@@ -133,9 +121,16 @@ def read_pages(
         used.add(token)
 
 
-def list_all(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object]) -> Iterator[Item]:
-    """Yield every item of a kind's list, with these parameters beside the page size. Raises ``AwsError``."""
-    return (item for page in read_pages(calls, Pages.of(kind), parameters, threading.Event()) for item in page)
+def read_list(
+    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object] = _NONE, stop: threading.Event | None = None
+) -> Iterator[Item]:
+    """Yield the items of a whole list. Raises ``AwsError``."""
+    return (item for page in read_pages(calls, pages, parameters, stop) for item in page)
+
+
+def list_kind(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object] = _NONE) -> Iterator[Item]:
+    """Yield all resources in the list of a kind. Raises ``AwsError``."""
+    return read_list(calls, Pages.of(kind), parameters)
 
 
 def _new_items(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
@@ -158,13 +153,12 @@ def _new_items(data: Mapping[str, object], operation: str, members: str, seen: s
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What a plan needs to know about one account and region.
+    """What to read of one account and region.
 
-    ``stream_key_channels`` are ids of channels whose spec speaks of a stream key.
-    ``adopt_names`` are, for each kind, names under which an unowned resource may be adopted; ``full_arns`` are single resources to read whatever they are.
-    Both are read in full, like our own. ``everything`` reads every resource in full, for an export.
-    ``needed`` are the kinds that the spec has; of these, only one that the caller may not read may stay unreadable.
-    ``kinds`` are the kinds to read; nothing is said about the others. Stream keys are read with their channels.
+    ``stream_key_channels`` are ids of channels whose spec has a stream key.
+    Managed resources are read in full, and so are unowned ones with one of the ``adopt_names`` of their kind, the ``full_arns``, and with ``everything`` all.
+    ``needed`` are the kinds in the spec: a failure to read one ends the read unless a permission is missing.
+    ``kinds`` are the kinds to read. Stream keys are read with their channels.
     """
 
     stack: str
@@ -183,7 +177,7 @@ def is_managed(item: Item, request: ReadRequest) -> bool:
 
 
 def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether the resource, though not ours, may be taken over."""
+    """Whether the unmanaged resource may be adopted."""
     if item["arn"] in request.full_arns:
         return True
     names = request.adopt_names.get(kind)
@@ -191,12 +185,12 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
 
 
 def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether more than the list summary has to be known of the resource."""
+    """Whether the list summary of the resource is not enough."""
     return request.everything or is_managed(item, request) or may_be_adopted(kind, item, request)
 
 
 def needs_stream_keys(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether the stream keys of this channel matter: the spec speaks of them, or will once the channel is adopted."""
+    """Whether to read the stream keys of this channel: its spec has one, or the channel may be adopted."""
     if not request.stream_key_channels:
         return False
     if is_managed(item, request):
@@ -211,39 +205,39 @@ _FIELDS = {
     )
     for kind, fields in FIELDS.items()
 }
-"""The fields of every kind but its name: those that are scalars or lists, and those that are objects."""
+"""By kind, the names of its scalar and list fields except the name, and of its object fields."""
 
 
 class CanonicalCache:
-    """Makes canonical properties and comparable tags whose equal strings are the same string."""
+    """Makes canonical properties and comparable tags; equal strings are one object, which saves memory in large accounts."""
 
     def __init__(self, ignore_tags: tuple[str, ...]) -> None:
         self._ignore_tags = ignore_tags
         self._known: dict[Hashable, dict[str, Value]] = {}
 
     def properties(self, kind: KindName, item: Mapping[str, object]) -> dict[str, Value]:
-        """Return the canonical properties of an answer's item.
+        """Return the canonical properties of an item.
 
-        Most channels of a large account differ in name alone. What equal answers come to is copied, and made once: a third of the time.
+        Most channels of a large account differ only in name, so the result for equal items is copied: a third of the time.
         """
         scalars, objects = _FIELDS[kind]
         name = item.get("name")
         try:
-            likeness = (kind, *map(item.get, scalars), *[_to_hashable(item.get(field)) for field in objects])
-            known = self._known.get(likeness)
-        except TypeError:  # lists, and objects within objects
+            key = (kind, *map(item.get, scalars), *[_to_hashable(item.get(field)) for field in objects])
+            known = self._known.get(key)
+        except TypeError:  # a list, or an object within an object, cannot be hashed
             return _intern_values(canonical(kind, item))
         if known is None or not name or not isinstance(name, str):
             properties = _intern_values(canonical(kind, item))
             if "name" in properties:
-                self._known[likeness] = properties
+                self._known[key] = properties
             return properties
         properties = known.copy()
         properties["name"] = intern(name)
         return properties
 
     def tags(self, raw: Mapping[str, str]) -> dict[str, str]:
-        """Return the tags that are compared."""
+        """Return the tags that take part in comparisons."""
         if self._ignore_tags:
             raw = comparable(raw, self._ignore_tags)
         return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
@@ -265,20 +259,18 @@ _STREAMS = Pages("ListStreams", "streams", 100)
 
 
 def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region: str) -> LiveState:
-    """Read what the request asks for. Raises ``AwsError``; failures of several kinds come as one."""
+    """Return the requested live state. Raises ``AwsError``; failures of several kinds are combined into one."""
     return _Reading(calls, request).run(account_id, region)
 
 
 def read_streams(calls: ReadCalls) -> Mapping[str, Stream]:
     """Return the running broadcasts of the region by channel ARN. Raises ``AwsError``."""
-    pages = read_pages(calls, _STREAMS, {}, threading.Event())
-    return {stream.channel_arn: stream for stream in map(Stream.of, _flatten(pages))}
+    return {stream.channel_arn: stream for stream in map(Stream.of, read_list(calls, _STREAMS))}
 
 
 def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, ...]:
-    """Return the stream keys of one channel with every tag but AWS's own. Raises ``AwsError``."""
+    """Return the stream keys of one channel with all tags except ``aws:`` tags. Raises ``AwsError``."""
     shared = CanonicalCache(())
-    pages = read_pages(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, threading.Event())
     return tuple(
         LiveResource(
             STREAM_KEY.name,
@@ -286,12 +278,12 @@ def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, 
             shared.properties(STREAM_KEY.name, item),
             shared.tags(item.get("tags") or {}),
         )
-        for item in _flatten(pages)
+        for item in read_list(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn})
     )
 
 
 class _Reading:
-    """One read: a small pool of workers, and what they found so far."""
+    """One read with a small pool of workers."""
 
     def __init__(self, calls: ReadCalls, request: ReadRequest) -> None:
         self._calls = calls
@@ -302,16 +294,16 @@ class _Reading:
 
     def run(self, account_id: str, region: str) -> LiveState:
         try:
-            # The channels are the longest list, so they start first.
+            # Channels are the longest list, so they start first.
             asked = [kind for kind in LISTED.values() if kind.name in self._request.kinds]
             listings = {
                 kind.name: self._pool.submit(self._list, kind) for kind in sorted(asked, key=lambda kind: not kind.live)
             }
-            resources, closed = self._collect(listings)
+            resources, unread = self._collect(listings)
             live = [resource for kind in asked if kind.live for resource in resources[kind.name]]
             seen, hidden = last_streams(self._calls, live, self._request.stack)
             not_read = frozenset(LISTED) - self._request.kinds
-            return LiveState(account_id, region, resources, closed, seen, hidden, not_read)
+            return LiveState(account_id, region, resources, unread, seen, hidden, not_read)
         finally:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)
@@ -319,9 +311,9 @@ class _Reading:
     def _collect(
         self, listings: Mapping[KindName, Future[_Listing]]
     ) -> tuple[dict[KindName, tuple[LiveResource, ...]], dict[KindName, str]]:
-        """Wait for everything and put it in order; no worker waits for another, so this cannot lock up."""
+        """Wait for all results and sort them. No worker waits for another, so this cannot deadlock."""
         found: dict[KindName, list[LiveResource]] = {kind: [] for kind in KINDS}
-        closed: dict[KindName, str] = {}
+        unread: dict[KindName, str] = {}
         failures: list[AwsError] = []
         denied: list[AwsError] = []
         channels: list[Item] = []
@@ -335,21 +327,21 @@ class _Reading:
             except AwsError as error:
                 reason = unreadable(KINDS[name], error, needed=name in self._request.needed)
                 if reason is not None:
-                    closed[name] = reason
-                    found[name].clear()  # half of a kind would be taken for the whole
+                    unread[name] = reason
+                    found[name].clear()  # a part would be taken for all of them
                     denied.append(error)
                 else:
                     failures.append(error)
                     self._stop.set()
         if failures or (denied and len(denied) == len(listings)):
             raise join_errors(failures or denied)
-        self._collect_stream_keys(channels, found[STREAM_KEY.name], closed)
+        self._collect_stream_keys(channels, found[STREAM_KEY.name], unread)
         return {
             kind: tuple(sorted(resources, key=lambda resource: resource.arn)) for kind, resources in found.items()
-        }, closed
+        }, unread
 
     def _collect_stream_keys(
-        self, channels: list[Item], found: list[LiveResource], closed: dict[KindName, str]
+        self, channels: list[Item], found: list[LiveResource], unread: dict[KindName, str]
     ) -> None:
         try:
             for keys in [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]:
@@ -358,11 +350,11 @@ class _Reading:
             reason = unreadable(STREAM_KEY, error, needed=True)
             if reason is None:
                 raise join_errors([error]) from None
-            closed[STREAM_KEY.name] = reason
+            unread[STREAM_KEY.name] = reason
             found.clear()
 
     def _list(self, kind: Kind) -> _Listing:
-        """Read the list of one kind and start reading in full what matters, page by page."""
+        """Read the list of one kind, and start full reads page by page."""
         listing = _Listing()
         waiting: list[str] = []
         for page in read_pages(self._calls, Pages.of(kind), {}, self._stop):
@@ -383,7 +375,7 @@ class _Reading:
         return listing
 
     def _get(self, kind: Kind, arn: str) -> list[LiveResource]:
-        """Read one resource in full; nothing when it vanished since it was listed."""
+        """Return one resource, read in full; empty if it was deleted since it was listed."""
         try:
             data = self._calls.call(kind.get, {kind.identifier: arn}, kind.service).data
         except AwsError as error:
@@ -400,7 +392,7 @@ class _Reading:
         return [self._resource(kind, item, complete=True)]
 
     def _batch(self, kind: Kind, arns: list[str]) -> list[LiveResource]:
-        """Read up to ``BATCH_SIZE`` resources in full, without those that vanished since they were listed."""
+        """Return up to ``BATCH_SIZE`` resources, read in full, without those deleted since they were listed."""
         operation = str(kind.batch)
         data: Mapping[str, Any] = self._calls.call(operation, {"arns": arns}, kind.service).data
         resources = [self._resource(kind, item, complete=True) for item in data.get(kind.members) or []]
@@ -408,26 +400,26 @@ class _Reading:
         missing = (
             set(arns)
             - {resource.arn for resource in resources}
-            - {arn for arn, error in refused.items() if _vanished(error)}
+            - {arn for arn, error in refused.items() if _is_deleted(error)}
         )
         if missing:
-            # A resource that is there but could not be read must not look like one to be created.
+            # An existing resource that could not be read must not look missing.
             arn = min(missing)
             error = refused.get(arn, {})
             code = str(error.get("code") or "UnreadableAnswer")
-            said = str(error.get("message") or "no reason given")
+            message = str(error.get("message") or "no reason given")
             raise AwsError(
-                f"{operation}: {len(missing)} of {len(arns)} {kind.titles} could not be read; the first is {arn}: {code}: {said}",
+                f"{operation}: {len(missing)} of {len(arns)} {kind.titles} could not be read; the first is {arn}: {code}: {message}",
                 operation=operation,
                 code=code,
             )
         return resources
 
     def _stream_keys(self, channel_arn: str) -> list[LiveResource]:
-        """List the stream keys of one channel; none when the channel vanished since it was listed."""
-        pages = read_pages(self._calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, self._stop)
+        """Return the stream keys of one channel; empty if the channel was deleted since it was listed."""
+        keys = read_list(self._calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn}, self._stop)
         try:
-            return [self._resource(STREAM_KEY, item, complete=True) for item in _flatten(pages)]
+            return [self._resource(STREAM_KEY, item, complete=True) for item in keys]
         except AwsError as error:
             if error.code == NOT_FOUND:
                 return []
@@ -446,7 +438,7 @@ class _Reading:
 
 
 class _Listing:
-    """What one list brought: resources, futures of those read in full, and channels whose stream keys matter."""
+    """The result of one list: resources, futures of full reads, and channels whose stream keys are to be read."""
 
     __slots__ = ("details", "resources", "with_stream_keys")
 
@@ -456,10 +448,6 @@ class _Listing:
         self.with_stream_keys: list[Item] = []
 
 
-def _flatten(pages: Iterable[list[Item]]) -> Iterator[Item]:
-    return (item for page in pages for item in page)
-
-
-def _vanished(error: Mapping[str, object]) -> bool:
-    # The model does not say what a code looks like here; AWS's examples show an HTTP status as text.
+def _is_deleted(error: Mapping[str, object]) -> bool:
+    # The service model does not define this code; AWS's examples show an HTTP status as text.
     return str(error.get("code")) in ("404", NOT_FOUND)

@@ -1,12 +1,8 @@
-"""Takes the value of a stream key from IVS to where it belongs: a Secrets Manager secret, a parameter, or a file.
+"""Publishes the value of a stream key to a Secrets Manager secret, a parameter or a file.
 
-The value exists between two calls and nowhere else: it is in no answer, message or log line.
-Clients are made with the target's own session and region; botocore finds the endpoints, ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM`` included.
-The embedded server has no such services: for its targets a file beside its own plays them, unless the environment names an endpoint.
-
-Values of stream keys that go into files: one for the caller who asked for it, and one that plays the stores of an embedded server.
-
-A file is there whole or not at all, whatever ends this process: half a value looks like one.
+The value is passed from one call to the next; no answer, message or log line contains it. Files are written atomically.
+Clients use the session and region of the target; botocore finds the endpoints, including ``AWS_ENDPOINT_URL_SECRETS_MANAGER`` and ``AWS_ENDPOINT_URL_SSM``.
+For a sandbox target, a file beside its state file replaces the stores, unless the environment sets an endpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from reconciler.model.target import Sink, Store
 
 
 def write_value_file(path: Path, value: str) -> None:
-    """Write a new file that only its owner can read. Raises ``AwsError``."""
+    """Write a new file that only its owner can read. Raises ``AwsError``, also if the file exists."""
     data = f"{value}\n".encode()
     try:
         if _link_new_file(path, data):
@@ -49,7 +45,7 @@ def write_value_file(path: Path, value: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        # Half a value is useless, and would block the next try.
+        # A partial value is useless, and the file would block the next attempt.
         path.unlink(missing_ok=True)
         raise _unwritable(path, error) from None
 
@@ -72,7 +68,7 @@ def _link_new_file(path: Path, data: bytes) -> bool:
     except FileExistsError:
         raise
     except OSError:
-        return False  # the plain way works, or reports the error
+        return False  # the caller writes the file directly, or reports the error
     finally:
         os.close(folder)
     return True
@@ -85,7 +81,7 @@ def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float =
     """
     scratch = path.with_name(path.name + ".new")
     try:
-        # Threads and processes take turns: of two that read the same file, the second would write the first one's value away.
+        # Locked against other threads and processes, which would overwrite each other's values.
         with os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)) as turn:
             if not locked(turn.fileno(), patience):
                 raise AwsError(
@@ -94,13 +90,13 @@ def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float =
                     code="FileLocked",
                     calls=0,
                 )
-            held: dict[str, str] = {}
+            stored: dict[str, str] = {}
             with contextlib.suppress(OSError, ValueError):
-                held = json.loads(path.read_text(encoding="utf-8"))
-            held[sink.mark] = value
+                stored = json.loads(path.read_text(encoding="utf-8"))
+            stored[sink.mark] = value
             handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(held, stream, indent=1)
+                json.dump(stored, stream, indent=1)
             scratch.replace(path)
     except OSError as error:
         raise AwsError(
@@ -128,7 +124,7 @@ _THERE_ALREADY = "ResourceExistsException"
 
 
 class Source(Protocol):
-    """Where a value comes from."""
+    """Reads stream key values."""
 
     def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
@@ -196,12 +192,12 @@ class SecretPublisher:
             return self._clients[service]
 
     def _put_secret(self, client: Any, sink: Sink, value: str) -> None:
-        """Put a new version of the secret; a secret given by name is created if missing.
+        """Put a new version of the secret; create a missing secret that is given by name.
 
-        To a caller who may write to named secrets only, AWS says of one that is not there that it is not allowed (seen by others): its ARN is not known yet.
+        For a missing secret, AWS may answer AccessDenied to a caller whose permission is limited by ARN (observed), so that one is created too.
         """
         key = {"KmsKeyId": sink.kms_key} if sink.kms_key else {}
-        about = {"Name": sink.name, "Description": "Stream key, written by ivs-reconciler", **key}
+        attributes = {"Name": sink.name, "Description": "Stream key, written by ivs-reconciler", **key}
         for again in (False, True):
             try:
                 self._send(
@@ -218,7 +214,7 @@ class SecretPublisher:
             else:
                 return
             try:
-                self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **about))
+                self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **attributes))
             except AwsError as error:
                 if denied and error.code in DENIED_CODES:
                     # Without permission to read, it is unknown whether it exists: name both permissions.
@@ -243,7 +239,7 @@ class SecretPublisher:
         )
 
     def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
-        """Send, with retries: writing a value twice has the same result."""
+        """Send with retries: writing a value twice has the same result. Raises ``AwsError`` without the value."""
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         calls = 0

@@ -1,17 +1,9 @@
-"""Sessions and clients of AWS: whose credentials, which endpoint, which limits.
+"""Opens botocore sessions and clients: credentials, endpoints, timeouts.
 
-Each set of credentials has a session of its own; the service models are loaded once for all of them.
-
-botocore gets credentials while it signs, in the middle of any call, and its providers run programs, read files and ask other services.
-They raise far more than botocore's own errors, and a write that failed with one of those would look as if it might have been sent.
-So every session is guarded: whatever goes wrong there becomes ``CredentialsUnavailable``, which says that nothing was sent.
-
-Two kinds of credentials involve a person: a role that takes the code of an MFA device, and a sign-on (``aws sso login``).
-Many targets may share one profile, and are read at the same time.
-A code is valid once and typed by hand, so it is asked for once, and all sessions of the profile share what it opened.
-What renews a sign-on is valid once too, so one thread renews it, and the others find it renewed.
-
-This module imports botocore, which takes a fifth of a plan of 5,000 channels: import it only where a connection is opened.
+botocore gets credentials while it signs a call; its providers run programs, read files and call services, and raise more than botocore's errors.
+Each session turns such a failure into ``CredentialsUnavailable``, which tells that the call was not sent.
+Targets that share a profile are read at the same time: an MFA code, which is valid once, is asked for once per profile,
+and one thread renews an SSO session, whose token is valid once too. Imports botocore, which takes a fifth of a plan of 5,000 channels.
 """
 
 from __future__ import annotations
@@ -35,7 +27,7 @@ from reconciler.aws.parser import PlainParserFactory
 from reconciler.model.target import DEFAULT_ACCOUNT, Target
 
 SESSION_NAME = "ivs-reconciler"
-"""The role session name that CloudTrail shows."""
+"""The role session name, as CloudTrail shows it."""
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
@@ -44,10 +36,10 @@ _PROVIDERS_RAISE = (
     boto.BotoCoreError,
     boto.ClientError,
     ResponseParserError,
-    OSError,  # a program or a token file that is not there
-    RuntimeError,  # botocore's, for renewed credentials that have expired already
-    ValueError,  # what a program or a file holds is no JSON, no text, no date
-    TypeError,  # it is JSON of another form, or a date without its time zone
+    OSError,  # a missing program or token file
+    RuntimeError,  # botocore's, for renewed credentials that have already expired
+    ValueError,  # the output of a program or file is not JSON, text or a date
+    TypeError,  # it is JSON of another form, or a date without time zone
     AttributeError,
     LookupError,
 )
@@ -55,14 +47,14 @@ _PROVIDERS_RAISE = (
 _DIGITS = 6
 _LAST_SECONDS = 5
 _ASK_AGAIN_SECONDS = 30.0
-"""How long a refused code is everybody's: a device shows the next one after that. A controller that runs on asks then."""
+"""How long a failed MFA code fails all targets of the profile: after that the device shows the next code, and the controller asks again."""
 
 _TRUST_SECONDS = 300.0
-"""How long after a renewal others may renew at the same time: botocore renews a sign-on a quarter of an hour before its end."""
+"""How long after a renewal other threads need not wait their turn: botocore renews an SSO token 15 minutes before its end."""
 
 
 class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """Credentials could not be found or renewed, so the call that needed them was never sent. ``cause`` is what a provider raised, ``wanted`` what they were to be."""
+    """Credentials could not be found or renewed, so the call was not sent. ``cause`` is the provider's error, ``wanted`` the request."""
 
     fmt = "the credentials are unavailable"
 
@@ -73,7 +65,7 @@ class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botoc
 
 
 class NoMfaCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """The code of an MFA device was asked for and not given."""
+    """No MFA code was entered."""
 
     fmt = "{why}"
 
@@ -93,7 +85,7 @@ class CredentialRequest(NamedTuple):
 def open_session(target: Target, endpoint_url: str | None) -> Session:
     """Return the session that holds the target's credentials. Raises botocore's errors."""
     if target.sandbox is not None:
-        # The embedded server takes the account for the access key; the machine's AWS settings have no part in it, not even broken ones.
+        # The embedded server uses the access key as the account. The machine's AWS settings, which may be invalid, are not read.
         no_files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
         session = _new_session(target, {"profile": (None, None, None, None), **no_files})
         session.set_credentials(target.account_id or DEFAULT_ACCOUNT, "sandbox")
@@ -118,7 +110,7 @@ def open_client(
     read_seconds: float = READ_SECONDS,
     connect_seconds: float = CONNECT_SECONDS,
 ) -> Any:
-    """Return a client of the target's region. Without an endpoint botocore finds it, ``AWS_ENDPOINT_URL…`` included.
+    """Return a client in the target's region. Without an endpoint, botocore finds it, including ``AWS_ENDPOINT_URL…``.
 
     Raises botocore's errors, and ``ValueError`` for a bad URL.
     """
@@ -133,21 +125,21 @@ def open_client(
 def _config(
     target: Target, connections: int, read_seconds: float = READ_SECONDS, connect_seconds: float = CONNECT_SECONDS
 ) -> Config:
-    """Return the limits of every client: one attempt each (repeating is the gateway's), our timeouts, few connections."""
+    """Return the client settings: one attempt per call (the gateway retries), timeouts, few connections."""
     return Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=connect_seconds,
         read_timeout=read_seconds,
         max_pool_connections=connections,
         user_agent_extra=SESSION_NAME,
-        # A proxy would not find this machine's loopback; None leaves the choice to the environment.
+        # A proxy cannot reach the loopback of this machine; None leaves the choice to the environment.
         proxies={} if target.sandbox is not None else None,
     )
 
 
 def _new_session(target: Target, session_vars: dict[str, object] | None = None, profile: str | None = None) -> Session:
     session = Session(session_vars=session_vars, profile=profile)
-    # Some providers of credentials open clients, which are to be in the target's region.
+    # Some credential providers open clients, which use this region.
     session.set_config_variable("region", target.region)
     session.register_component("data_loader", _model_loader())
     session.register_component("response_parser_factory", PlainParserFactory())
@@ -156,12 +148,12 @@ def _new_session(target: Target, session_vars: dict[str, object] | None = None, 
 
 @functools.cache
 def _model_loader() -> Any:
-    """Return botocore's loader of service models; it keeps what it read, which is the same for every session."""
+    """Return botocore's loader of service models, shared by all sessions because it caches them."""
     return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 def _assume_role(source: Any, target: Target, endpoint_url: str | None) -> Any:
-    """Return credentials of the target's role that renew themselves, got with the source session's."""
+    """Return self-renewing credentials of the target's role, assumed with the source session."""
     source_credentials = source.get_credentials()
     if source_credentials is None:
         raise boto.NoCredentialsError
@@ -180,13 +172,13 @@ def _assume_role(source: Any, target: Target, endpoint_url: str | None) -> Any:
 
 
 class _FixedProvider:
-    """A credential provider, as a botocore session asks for one, that has its credentials already."""
+    """A botocore credential provider with fixed credentials."""
 
     def __init__(self, credentials: object) -> None:
         self._credentials = credentials
 
     def load_credentials(self) -> object:
-        """Return them."""
+        """Return the credentials."""
         return self._credentials
 
 
@@ -201,29 +193,29 @@ class _CredentialWrapper:
 
 
 class _Guarded(_CredentialWrapper):
-    """Credentials of botocore whose renewal raises ``CredentialsUnavailable`` alone."""
+    """Credentials whose renewal raises only ``CredentialsUnavailable``."""
 
     def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
         self._credential_request = wanted
 
     def get_frozen_credentials(self) -> Any:
-        """Return credentials that are good now, renewed if need be; botocore signs with these."""
+        """Return valid credentials, renewed if necessary; botocore signs with these."""
         return _guard(self._credentials.get_frozen_credentials, self._credential_request)
 
 
 class _GuardedProviders:
-    """botocore's chain of credential providers, as a botocore session asks for one, guarded."""
+    """botocore's chain of credential providers, with its errors turned into ``CredentialsUnavailable``."""
 
     def __init__(self, chain: Any, session: Any) -> None:
         self._chain = chain
         self._session = session
 
     def load_credentials(self) -> Any:
-        """Return the credentials of the first provider that has some, or ``None``."""
+        """Return the credentials of the first provider with any, or ``None``."""
         wanted = _credential_request(self._session)
         if wanted.mfa:
-            # botocore has no other way to ask at a terminal that is there, while nothing else is drawn, and not for ever.
+            # botocore has no public way to set a prompt; ours waits for the progress display and has a time limit.
             self._chain.get_provider("assume-role")._prompter = _ask_for_code  # noqa: SLF001
         credentials = _guard(self._chain.load_credentials, wanted)
         if credentials is None:
@@ -233,14 +225,14 @@ class _GuardedProviders:
         if wanted.session and credentials.method in ("sso", "assume-role"):
             found = _SerialRenewal(found, wanted.session)
         if wanted.mfa and credentials.method == "assume-role":
-            # They cannot be renewed without a person, so they are used to their end, not to ten minutes before it.
+            # Renewal needs a person, so use them until they expire instead of until ten minutes before.
             credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001
             found = _share_credentials(found, str(self._session.profile), wanted)
         return found
 
 
 def _credential_request(session: Any) -> CredentialRequest:
-    """Return what the profile asks for, its source profiles included; a profile that cannot be read is its provider's to complain of."""
+    """Return what the profile and its source profiles request; empty for an unreadable profile, which its provider reports."""
     try:
         profiles: Mapping[str, Mapping[str, object]] = session.full_config.get("profiles", {})
         name = str(session.profile or "default")
@@ -276,7 +268,7 @@ def _ask_for_code(question: str) -> str:
 
 
 def _share_credentials(credentials: Any, profile: str, wanted: CredentialRequest) -> Any:
-    """Return the credentials that all sessions of a profile share: these, or those that an earlier session brought."""
+    """Return the shared credentials of a profile: those of an earlier session, or these."""
     with _LOCK:
         found = _SHARED.get(profile)
         if found is None or found.is_spent():
@@ -285,7 +277,7 @@ def _share_credentials(credentials: Any, profile: str, wanted: CredentialRequest
 
 
 class _SharedCredentials(_CredentialWrapper):
-    """Credentials that ask a person. A failure is that of all who share them, those who come a moment later included: nobody is asked for each target."""
+    """Credentials that need an MFA code. A failure holds for all sessions that share them, so a code is not asked for per target."""
 
     def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
         super().__init__(credentials)
@@ -295,7 +287,7 @@ class _SharedCredentials(_CredentialWrapper):
         self._failed_at = 0.0
 
     def get_frozen_credentials(self) -> Any:
-        """Return credentials that are good now."""
+        """Return valid credentials."""
         with self._turn:
             if self._failure is not None:
                 raise CredentialsUnavailable(self._failure, self._credential_request)
@@ -306,19 +298,19 @@ class _SharedCredentials(_CredentialWrapper):
                 raise
 
     def is_spent(self) -> bool:
-        """Whether it failed long enough ago to ask anew."""
+        """Whether they failed long enough ago to ask again."""
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
 
 class _SerialRenewal(_CredentialWrapper):
-    """Credentials of a sign-on: the first to renew goes alone."""
+    """Credentials of an SSO session, renewed by one thread at a time."""
 
     def __init__(self, credentials: Any, session: str) -> None:
         super().__init__(credentials)
         self._session = session
 
     def get_frozen_credentials(self) -> Any:
-        """Return credentials that are good now."""
+        """Return valid credentials."""
         if self._may_renew_now():
             return self._credentials.get_frozen_credentials()
         with _LOCK:

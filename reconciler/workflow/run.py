@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from reconciler.apply import Event, NewResources, execute
-from reconciler.aws.reader import list_all
+from reconciler.aws.reader import list_kind
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult, TargetPlan
 from reconciler.workflow.history import record_apply
@@ -63,7 +63,7 @@ def apply_plans(
         gateway = survey.connection.gateway
         lists = CountedCalls(gateway)
         new_resources = NewResources(
-            partial(list_all, lists),
+            partial(list_kind, lists),
             project.stack,
             (resource.arn for resources in survey.live.resources.values() for resource in resources),
             read_at=survey.read_at,

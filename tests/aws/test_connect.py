@@ -69,7 +69,7 @@ def test_a_state_file_that_is_something_else_is_named(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in the way")
-    with pytest.raises(UsageError, match="the folder of the sandbox state"), connect(in_sandbox(tmp_path)):
+    with pytest.raises(UsageError, match="the directory of the sandbox state"), connect(in_sandbox(tmp_path)):
         pass
 
 
