@@ -29,12 +29,11 @@ from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.routing import Router
-from reconciler.sandbox.service import Call, Handler, Rule, is_write
+from reconciler.sandbox.service import Call, is_write
 from reconciler.sandbox.settings import Assumptions, Clock, Settings
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.supporting.calls import SupportingCall
-from reconciler.sandbox.validation import Projection, Validator
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
     FRONT_HEADERS,
@@ -48,62 +47,6 @@ from reconciler.sandbox.wire import (
     new_request_id,
 )
 from reconciler.sandbox.world import Lag, World
-
-_Headers = tuple[tuple[str, str], ...]
-_NOTHING: JsonDict = {"type": "structure", "members": {}}
-_NO_SHAPE = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """One operation, compiled at start: validator of its input, serialiser of its output, handler.
-
-    handler: None for operations that are only in the model.
-    mask_input, mask_output: replace secrets for the call log.
-    headers: those of every answer.
-    """
-
-    name: str
-    status: int
-    write: bool
-    handler: Handler | None
-    rule: Rule | None
-    validate: Validator
-    mask_input: Projection
-    serialise: Projection
-    mask_output: Projection
-    headers: _Headers
-
-
-def prepare(model: ServiceModel) -> dict[tuple[str, str], Prepared]:
-    """Return the operations of a service by service and name."""
-    service = SERVICES[model.service]
-    known = {**model.shapes, _NO_SHAPE: _NOTHING}
-    validators, serialisers, maskers = (
-        validation.validators(known),
-        validation.serialisers(known),
-        validation.maskers(known),
-    )
-    table = {}
-    for operation in model.operations.values():
-        takes, gives = operation.input or _NO_SHAPE, operation.output or _NO_SHAPE
-        # The batch operations: their answers have these headers as members.
-        fronted = any("location" in member for member in known[gives]["members"].values())
-        headers: _Headers = () if operation.status == 204 else (("Content-Type", JSON_TYPE),)
-        table[service.name, operation.name] = Prepared(
-            name=operation.name,
-            status=operation.status,
-            write=is_write(operation.name),
-            handler=service.handlers.get(operation.name),
-            rule=service.rules.get(operation.name),
-            validate=validators[takes],
-            mask_input=maskers[takes],
-            serialise=serialisers[gives],
-            mask_output=maskers[gives],
-            headers=(*headers, *FRONT_HEADERS) if fronted else headers,
-        )
-    return table
-
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -147,11 +90,10 @@ class Engine:
     """Maps requests to answers; independent of the transport."""
 
     def __init__(self, parts: Parts) -> None:
-        """Compile the models; errors in them show here and not in a request."""
+        """Take the parts and index the operations of their models."""
         self.parts = parts
         models = parts.models.values()
         self._router = Router(models)
-        self._prepared = {key: prepared for model in models for key, prepared in prepare(model).items()}
         self._identify = identifier(parts.keys)
         self._statuses = {
             **COMMON_ERRORS,
@@ -231,29 +173,32 @@ class Engine:
 
     def _process(self, attempt: _Attempt, operation: Operation) -> Response:
         """Validate the request, run the handler in one transaction and serialise its result."""
-        parts, caller, prepared = self.parts, attempt.caller, self._prepared[operation.service, operation.name]
-        if prepared.handler is None:
+        parts, caller, service = self.parts, attempt.caller, SERVICES[operation.service]
+        shapes, assume, write = parts.models[operation.service].shapes, parts.settings.assume, is_write(operation.name)
+        handler = service.handlers.get(operation.name)
+        if handler is None:
             raise ApiError(
                 "UnknownOperationException",
                 f"{operation.name} is in the installed service model, but not implemented by the sandbox",
             )
-        cleaned = _validated(prepared, self._router.input_of(operation, attempt.request), parts.settings.assume)
+        cleaned = _validated(operation, shapes, self._router.input_of(operation, attempt.request), assume)
         if operation.input is not None:
-            attempt.parameters = prepared.mask_input(cleaned)
-        with parts.store.transaction(write=prepared.write) as connection:
+            attempt.parameters = validation.project(shapes, operation.input, cleaned, masked=True)
+        with parts.store.transaction(write=write) as connection:
             world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
-            call = Call(SERVICES[operation.service], operation.name, caller, world, parts.settings, parts.rng)
-            result = prepared.handler(call, cleaned)
-            body = prepared.serialise(result)
-            if prepared.write:
-                logged = prepared.mask_output(body) if operation.output else None
-                parts.journal.write(connection, self._record(attempt, prepared.status, result=logged))
-        if not prepared.write:
-            parts.journal.defer(self._record(attempt, prepared.status))
-        if parts.settings.assume["unset-members"] == "absent":
-            body = validation.without_unset(body)
-        headers = (*prepared.headers, ("x-amzn-RequestId", attempt.request_id))
-        return Response(prepared.status, headers, b"" if prepared.status == 204 else json_bytes(body))
+            result = handler(Call(service, operation.name, caller, world, parts.settings, parts.rng), cleaned)
+            body = validation.project(shapes, operation.output, result) if operation.output else None
+            if write:
+                logged = validation.project(shapes, operation.output, body, masked=True) if operation.output else None
+                parts.journal.write(connection, self._record(attempt, operation.status, result=logged))
+        if not write:
+            parts.journal.defer(self._record(attempt, operation.status))
+        headers = (*(FRONT_HEADERS if operation.front_headers else ()), ("x-amzn-RequestId", attempt.request_id))
+        if operation.status == 204:
+            return Response(204, headers)
+        if assume["unset-members"] == "absent":
+            body = validation.without_unset(body or {})
+        return Response(operation.status, (("Content-Type", JSON_TYPE), *headers), json_bytes(body or {}))
 
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
         """Answer with an error and log the call."""
@@ -319,15 +264,20 @@ class Engine:
         )
 
 
-def _validated(prepared: Prepared, document: JsonDict, assume: Assumptions) -> JsonDict:
+def _validated(
+    operation: Operation, shapes: Mapping[str, JsonDict], document: JsonDict, assume: Assumptions
+) -> JsonDict:
     """Return the cleaned input of a call.
 
     Raises ApiError with all violations: of the shapes, and of the rules as far as the request alone decides them.
     """
+    if operation.input is None:
+        return {}
     problems: list[str] = []
-    cleaned: JsonDict = prepared.validate(document, "", problems)
+    cleaned: JsonDict = validation.check(shapes, operation.input, document, problems)
+    rule = SERVICES[operation.service].rules.get(operation.name)
     if problems:
-        problems += prepared.rule(assume, cleaned) if prepared.rule else []
+        problems += rule(assume, cleaned) if rule else []
         raise ApiError("ValidationException", validation.violation_text(problems))
     return cleaned
 

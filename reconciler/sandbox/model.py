@@ -30,7 +30,10 @@ class ModelNotFoundError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a service."""
+    """One operation of a service.
+
+    front_headers: its answer has header members (the batch operations).
+    """
 
     service: str
     name: str
@@ -40,6 +43,7 @@ class Operation:
     input: str | None
     output: str | None
     errors: tuple[str, ...]
+    front_headers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +83,25 @@ def load(service: str = "ivs") -> ServiceModel:
 def index(document: JsonDict, service: str = "ivs") -> ServiceModel:
     """Return the service model of a JSON document."""
     shapes = {name: _plain(service, name, shape) for name, shape in document["shapes"].items()}
-    operations = {
-        name: Operation(
-            service=service,
-            name=name,
-            method=raw["http"]["method"],
-            path=raw["http"]["requestUri"],
-            status=raw["http"].get("responseCode", 200),
-            input=raw.get("input", {}).get("shape"),
-            output=raw.get("output", {}).get("shape"),
-            errors=tuple(error["shape"] for error in raw.get("errors", ())),
-        )
-        for name, raw in document["operations"].items()
-    }
+    operations = {name: _operation(service, name, raw, shapes) for name, raw in document["operations"].items()}
     errors = {name: shape["error"]["httpStatusCode"] for name, shape in shapes.items() if shape.get("exception")}
     version = document.get("metadata", {}).get("apiVersion", "")
     return ServiceModel(service, version, operations, shapes, errors)
+
+
+def _operation(service: str, name: str, raw: JsonDict, shapes: Mapping[str, JsonDict]) -> Operation:
+    output = raw.get("output", {}).get("shape")
+    return Operation(
+        service=service,
+        name=name,
+        method=raw["http"]["method"],
+        path=raw["http"]["requestUri"],
+        status=raw["http"].get("responseCode", 200),
+        input=raw.get("input", {}).get("shape"),
+        output=output,
+        errors=tuple(error["shape"] for error in raw.get("errors", ())),
+        front_headers=output is not None and any("location" in each for each in shapes[output]["members"].values()),
+    )
 
 
 def _plain(service: str, name: str, shape: JsonDict) -> JsonDict:
