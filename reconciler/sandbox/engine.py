@@ -29,7 +29,7 @@ from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.routing import Router
-from reconciler.sandbox.service import Call, is_write
+from reconciler.sandbox.service import Call, is_write, refuse
 from reconciler.sandbox.settings import Assumptions, Clock, Settings
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.supporting import calls as supporting
@@ -275,10 +275,13 @@ def _validated(
         return {}
     problems: list[str] = []
     cleaned: JsonDict = validation.check(shapes, operation.input, document, problems)
+    malformed = bool(problems)
     rule = SERVICES[operation.service].rules.get(operation.name)
-    if problems:
-        problems += rule(assume, cleaned) if rule else []
+    if rule is not None:
+        problems += rule(assume, cleaned)
+    if malformed:
         raise ApiError("ValidationException", validation.violation_text(problems))
+    refuse(problems)
     return cleaned
 
 

@@ -20,11 +20,11 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.settings import Assumptions, ResourceQuota, Settings, applied_quota
 from reconciler.sandbox.validation import violation_text
 from reconciler.sandbox.wire import ApiError
-from reconciler.sandbox.world import BadTokenError, Page, Row, World, new_salt
+from reconciler.sandbox.world import Row, World, new_salt
 
-ALPHANUMERIC = string.ascii_letters + string.digits
+_ALPHANUMERIC = string.ascii_letters + string.digits
 # Maps each byte to a letter or digit: thirty times faster than choosing each, and ids need no even distribution.
-_LETTERS = bytes(ord(ALPHANUMERIC[byte % len(ALPHANUMERIC)]) for byte in range(256))
+_LETTERS = bytes(ord(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)]) for byte in range(256))
 _READ_PREFIXES = ("Get", "BatchGet", "List")
 _NEXT = "~next"
 
@@ -94,14 +94,20 @@ class Call:
         """Return the chosen option of an assumption; see `settings.ASSUMPTIONS`."""
         return self.settings.assume[name]
 
-    def identifier(self, length: int = 12) -> str:
-        """Return random letters and digits, the form of the service's ids."""
-        return self.rng.randbytes(length).translate(_LETTERS).decode()
-
     def new_arn(self, kind: Kind) -> str:
         """Return the ARN of a new resource."""
         world = self.world
-        return f"arn:aws:{self.service.name}:{world.region}:{world.account}:{kind.type}/{self.identifier()}"
+        return f"arn:aws:{self.service.name}:{world.region}:{world.account}:{kind.type}/{new_id(self.rng)}"
+
+    def create(self, kind: Kind, document: JsonDict) -> JsonDict:
+        """Store a new resource and return the answer.
+
+        Raises ApiError if the quota is used up.
+        """
+        self.refuse_over_quota(kind.quota, self.world.count(kind.type))
+        resource = {"tags": {}, **document, "arn": self.new_arn(kind)}
+        self.world.insert(kind.type, resource)
+        return {kind.member: resource}
 
     def visible(self, arn: str) -> Row:
         """Return a resource as reads show it.
@@ -145,6 +151,11 @@ class Call:
             )
 
 
+def new_id(rng: random.Random, length: int = 12) -> str:
+    """Return random letters and digits, the form of the service's ids."""
+    return rng.randbytes(length).translate(_LETTERS).decode()
+
+
 def is_write(operation: str) -> bool:
     """Return whether an operation may change state; reads take no write lock on the database."""
     return not operation.startswith(_READ_PREFIXES)
@@ -171,14 +182,9 @@ def not_found(arn: str) -> ApiError:
     return ApiError("ResourceNotFoundException", f"Resource: {arn} not found")
 
 
-def bad_token() -> ApiError:
-    """Return the error for a page token that does not belong to the listing."""
-    return validation("The provided nextToken is invalid")
-
-
-def in_transition(document: JsonDict, *, state: str, then: str, at: float) -> JsonDict:
-    """Return the document in a temporary state; `then` is its state from the instant `at` on."""
-    return {**document, "state": state, _NEXT: {"at": at, "state": then}}
+def in_transition(call: Call, document: JsonDict, *, state: str, then: str) -> JsonDict:
+    """Return the document in a temporary state; `then` is its state when the settings' time has passed."""
+    return {**document, "state": state, _NEXT: {"at": call.world.now + call.settings.settle_seconds, "state": then}}
 
 
 def settled(document: JsonDict, now: float) -> JsonDict:
@@ -240,32 +246,23 @@ def page_of(
     linked: str = "",
 ) -> JsonDict:
     """Return one page of a listing as an answer."""
-    try:
-        page: Page = call.world.page(
-            kind.type,
-            request.get("maxResults", kind.page),
-            request.get("nextToken", ""),
-            name=name,
-            prefix=call.assumes("name-filter") == "prefix",
-            parent=parent,
-            linked=linked,
-            salt=salt(call),
-            short=call.assumes("list-pages") == "short",
-        )
-    except BadTokenError:
-        raise bad_token() from None
-    now = call.world.now
-    answer: JsonDict = {kind.plural: [settled(row.document, now) for row in page.rows]}
-    if page.token:
-        answer["nextToken"] = page.token
-    return answer
+    page = call.world.page(
+        kind.type,
+        request.get("maxResults", kind.page),
+        request.get("nextToken", ""),
+        name=name,
+        prefix=call.assumes("name-filter") == "prefix",
+        parent=parent,
+        linked=linked,
+        salt=salt(call),
+        short=call.assumes("list-pages") == "short",
+    )
+    return {
+        kind.plural: [settled(row.document, call.world.now) for row in page.rows],
+        "nextToken": page.token or None,
+    }
 
 
 def salt(call: Call) -> int:
     """Return the salt that shuffles a new listing; 0 keeps the order of creation."""
     return new_salt(call.rng) if call.assumes("list-order") == "shuffled" else 0
-
-
-def new_tags(request: JsonDict) -> dict[str, str]:
-    """Return the tags of a create request."""
-    return dict(request.get("tags", {}))

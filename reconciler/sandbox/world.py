@@ -9,7 +9,6 @@ is set: a new resource is not shown yet, or a deleted one still is.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import random
@@ -18,17 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.wire import json_text
+from reconciler.sandbox.wire import ApiError, json_text
 
 _COLUMNS = "seq, arn, kind, parent, document"
 _FIND = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND gone_from IS NULL"
 _VISIBLE = f"SELECT {_COLUMNS} FROM resources WHERE arn = ? AND account = ? AND region = ? AND visible_from <= ? AND (gone_from IS NULL OR gone_from > ?)"
 _SPACE = 1 << 32
 _DIGITS = 18
-
-
-class BadTokenError(Exception):
-    """The page token does not belong to the listing."""
 
 
 @dataclass(slots=True)
@@ -71,7 +66,6 @@ class World:
     def insert(
         self,
         kind: str,
-        arn: str,
         document: JsonDict,
         *,
         parent: str | None = None,
@@ -84,7 +78,7 @@ class World:
                 self.account,
                 self.region,
                 kind,
-                arn,
+                document["arn"],
                 document.get("name", ""),
                 parent,
                 self.now + self.lag.create,
@@ -173,7 +167,8 @@ class World:
     ) -> Page:
         """Return a page in order of creation, or shuffled by a salt, by at most one of name, parent and link.
 
-        A `short` page has half the size, and the last one is empty. Raises BadTokenError.
+        A `short` page has half the size, and the last one is empty. Raises ApiError for a token of another
+        listing.
         """
         listing = f"{self.account}/{self.region}/{kind}/{name}/{parent}/{linked}"
         after, salt = decode_token(token, listing) if token else (0, salt)
@@ -243,17 +238,15 @@ def encode_token(after: int, listing: str, salt: int = 0) -> str:
 def decode_token(token: str, listing: str) -> tuple[int, int]:
     """Return the last position of the previous page, and the salt of the order.
 
-    Raises BadTokenError. An empty token is none: AWS's own examples send it for the first page.
+    Raises ApiError. An empty token is none: AWS's own examples send it for the first page.
     """
     try:
         after, salt, digest = base64.b64decode(token, b"-_", validate=True).decode().split(":")
-        if digest != _digest(listing):
-            raise BadTokenError
-        if max(len(after), len(salt)) > _DIGITS:
-            raise BadTokenError
-        return int(after), int(salt)
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise BadTokenError from error
+        if digest == _digest(listing) and max(len(after), len(salt)) <= _DIGITS:
+            return int(after), int(salt)
+    except ValueError:
+        pass
+    raise ApiError("ValidationException", "The provided nextToken is invalid")
 
 
 def _digest(listing: str) -> str:

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 from reconciler.sandbox.ivs.kinds import CHANNEL, STREAM_KEY
-from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel, tag_problems
+from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, merged_channel
 from reconciler.sandbox.ivs.sessions import live_session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import (
     Call,
+    Handler,
+    Kind,
     conflict,
-    new_tags,
+    new_id,
     not_found,
     page_of,
     refuse,
     settled,
     validation,
 )
+from reconciler.sandbox.wire import ApiError
 
 REFERENCES = (
     "recordingConfigurationArn",
@@ -39,24 +43,26 @@ FILTERS = {
 
 def create_channel(call: Call, request: JsonDict) -> JsonDict:
     """Create a channel and its stream key; the key has no tags even if the channel has."""
-    assume = call.settings.assume
-    body = merged_channel(assume, CHANNEL_DEFAULTS, request)
-    refuse([*tag_problems(assume, request), *channel_problems(assume, body, request)])
     _refuse_bad_references(call, request)
     call.refuse_over_quota(CHANNEL.quota, call.world.count(CHANNEL.type))
     arn = call.new_arn(CHANNEL)
-    channel = {"arn": arn, **body, **_endpoints(call, arn), "tags": new_tags(request)}
-    call.world.insert(CHANNEL.type, arn, channel, links=_references(channel))
+    body = merged_channel(call.settings.assume, CHANNEL_DEFAULTS, request)
+    channel = {"arn": arn, **body, **_endpoints(call, arn), "tags": request.get("tags", {})}
+    call.world.insert(CHANNEL.type, channel, links=_references(channel))
     return {"channel": channel, "streamKey": _insert_stream_key(call, arn, {})}
 
 
 def update_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Update a channel, which must not be live (service model: UpdateChannel); omitted members keep their values."""
-    row = call.find(request["arn"])
-    body = merged_channel(call.settings.assume, row.document, request)
-    refuse(channel_problems(call.settings.assume, body, request))
+    """Update a channel, which must not be live (service model: UpdateChannel); omitted members keep their values.
+
+    That the error of a live one is a conflict is assumed.
+    """
+    row, assume = call.find(request["arn"]), call.settings.assume
+    body = merged_channel(assume, row.document, request)
+    refuse(channel_problems(assume, body, request))
     _refuse_bad_references(call, request)
-    _refuse_live_update(call, row.arn)
+    if assume["live-update"] != "accepted":
+        _refuse_live(call, row.arn, "updated", conflict if assume["live-update"] == "conflict" else validation)
     call.world.replace(row, body, links=_references(body))
     return {"channel": body}
 
@@ -78,36 +84,35 @@ def list_channels(call: Call, request: JsonDict) -> JsonDict:
     return page_of(call, CHANNEL, request, name=name, linked=linked[0] if linked else "")
 
 
-def batch_get_channel(call: Call, request: JsonDict) -> JsonDict:
-    """Return the channels found, and an error for each that is not."""
-    found, errors = _batch(call, request["arns"])
-    return {"channels": found, "errors": errors}
+def batch_getter(kind: Kind) -> Handler:
+    """Return the handler of a kind's BatchGet operation.
 
+    It returns the resources in the order of the request, each ARN once, and an error for each that is not found.
+    """
 
-def _batch(call: Call, arns: list[str]) -> tuple[list[JsonDict], list[JsonDict]]:
-    """Return documents in the order of the request, each ARN once, and batch errors for the others."""
-    found: list[JsonDict] = []
-    errors: list[JsonDict] = []
-    for arn in dict.fromkeys(arns):
-        row = call.world.visible(arn)
-        if row is not None:
-            found.append(row.document)
-        elif arn.split(":")[4] != call.world.account:
-            errors.append({"arn": arn, "code": batch_code(call, "403"), "message": "not authorized"})
-        else:
-            errors.append({"arn": arn, "code": batch_code(call, "404"), "message": f"Resource: {arn} not found"})
-    if call.assumes("batch-order") == "shuffled":
-        call.rng.shuffle(found)
-    return found, errors
+    def batch_get(call: Call, request: JsonDict) -> JsonDict:
+        found: list[JsonDict] = []
+        errors: list[JsonDict] = []
+        for arn in dict.fromkeys(request["arns"]):
+            row = call.world.visible(arn)
+            if row is not None:
+                found.append(row.document)
+            elif arn.split(":")[4] != call.world.account:
+                errors.append({"arn": arn, "code": batch_code(call, "403"), "message": "not authorized"})
+            else:
+                errors.append({"arn": arn, "code": batch_code(call, "404"), "message": f"Resource: {arn} not found"})
+        if call.assumes("batch-order") == "shuffled":
+            call.rng.shuffle(found)
+        return {kind.plural: found, "errors": errors}
+
+    return batch_get
 
 
 def batch_code(call: Call, status: str) -> str:
     """Return the code of a batch error: an HTTP status, as in the only example that AWS prints (assumed)."""
-    return (
-        status
-        if call.assumes("batch-code") == "status"
-        else {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
-    )
+    if call.assumes("batch-code") == "status":
+        return status
+    return {"403": "AccessDeniedException", "404": "ResourceNotFoundException"}[status]
 
 
 def _refuse_bad_references(call: Call, request: JsonDict) -> None:
@@ -122,11 +127,9 @@ def _refuse_bad_references(call: Call, request: JsonDict) -> None:
         call.refuse_other_account(arn)
         row = call.world.find(arn)
         if row is None:
-            raise (
-                not_found(arn)
-                if call.assumes("unknown-reference") == "not-found"
-                else validation(f"{member}: {arn} does not exist")
-            )
+            if call.assumes("unknown-reference") == "not-found":
+                raise not_found(arn)
+            raise validation(f"{member}: {arn} does not exist")
         state = settled(row.document, call.world.now).get("state")
         if state == "CREATE_FAILED":
             raise validation(f"{member}: {arn} is in state CREATE_FAILED")
@@ -136,19 +139,10 @@ def _refuse_bad_references(call: Call, request: JsonDict) -> None:
             raise conflict(text) if answer == "conflict" else validation(text)
 
 
-def _refuse_live(call: Call, arn: str, verb: str) -> None:
+def _refuse_live(call: Call, arn: str, verb: str, error: Callable[[str], ApiError] = conflict) -> None:
     """Refuse to change a live channel."""
     if live_session(call.world, arn) is not None:
-        raise conflict(f"Channel: {arn} is live and cannot be {verb}; stop the stream first")
-
-
-def _refuse_live_update(call: Call, arn: str) -> None:
-    """Refuse to update a live channel (service model); that the error is a conflict is assumed."""
-    answer = call.assumes("live-update")
-    if answer == "conflict":
-        _refuse_live(call, arn, "updated")
-    elif answer == "validation" and live_session(call.world, arn) is not None:
-        raise validation(f"Channel: {arn} is live and cannot be updated")
+        raise error(f"Channel: {arn} is live and cannot be {verb}; stop the stream first")
 
 
 def _references(channel: JsonDict) -> tuple[str, ...]:
@@ -170,34 +164,27 @@ def _endpoints(call: Call, arn: str) -> JsonDict:
     return {
         "ingestEndpoint": f"{label}.global-contribute.live-video.net",
         "playbackUrl": f"https://{label}.{region}.playback.live-video.net/api/video/v1/{region}.{account}.channel.{channel_id}.m3u8",
-        "srt": {"endpoint": f"{label}.srt.live-video.net", "passphrase": call.identifier(69)},
+        "srt": {"endpoint": f"{label}.srt.live-video.net", "passphrase": new_id(call.rng, 69)},
     }
 
 
 def _insert_stream_key(call: Call, channel: str, tags: dict[str, str]) -> JsonDict:
     """Store and return a new stream key of a channel; only the prefix of its value is documented."""
     arn = call.new_arn(STREAM_KEY)
-    value = f"sk_{call.world.region}_{call.identifier(12)}_{call.identifier(30)}"
+    value = f"sk_{call.world.region}_{new_id(call.rng)}_{new_id(call.rng, 30)}"
     key = {"arn": arn, "value": value, "channelArn": channel, "tags": tags}
-    call.world.insert(STREAM_KEY.type, arn, key, parent=channel)
+    call.world.insert(STREAM_KEY.type, key, parent=channel)
     return key
 
 
 def create_stream_key(call: Call, request: JsonDict) -> JsonDict:
     """Create a stream key; 402 while the channel has one: the quota is one (user guide: service quotas)."""
-    refuse(tag_problems(call.settings.assume, request))
     channel = call.find(request["channelArn"])
     call.refuse_over_quota(STREAM_KEY.quota, len(call.world.children(channel.arn)))
-    return {"streamKey": _insert_stream_key(call, channel.arn, new_tags(request))}
+    return {"streamKey": _insert_stream_key(call, channel.arn, request.get("tags", {}))}
 
 
 def list_stream_keys(call: Call, request: JsonDict) -> JsonDict:
     """List the keys of a channel; an unknown channel is an error, not an empty list."""
     channel = call.visible(request["channelArn"])
     return page_of(call, STREAM_KEY, request, parent=channel.arn)
-
-
-def batch_get_stream_key(call: Call, request: JsonDict) -> JsonDict:
-    """Return stream keys with their values."""
-    found, errors = _batch(call, request["arns"])
-    return {"streamKeys": found, "errors": errors}

@@ -3,57 +3,39 @@
 from __future__ import annotations
 
 from reconciler.sandbox.ivs.kinds import AD, KEY_PAIR, POLICY, RECORDING, SLATE
-from reconciler.sandbox.ivs.rules import (
-    ad_problems,
-    fingerprint,
-    key_problems,
-    policy_problems,
-    recording_problems,
-    tag_problems,
-)
+from reconciler.sandbox.ivs.rules import fingerprint
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.service import Call, conflict, in_transition, new_tags, refuse, settled
+from reconciler.sandbox.service import Call, conflict, in_transition, settled, validation
+
+POLICY_DEFAULTS: JsonDict = {
+    "name": "",
+    "allowedCountries": [],
+    "allowedOrigins": [],
+    "enableStrictOriginEnforcement": False,
+}
 
 
 def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
     """Import a public key; importing it again is a conflict, even if the quota is used up."""
-    refuse(key_problems(call.settings.assume, request))
     imported = fingerprint(request["publicKeyMaterial"])
     present = call.world.all(KEY_PAIR.type)
     if call.assumes("duplicate-key") == "quota":
         call.refuse_over_quota(KEY_PAIR.quota, len(present))
     if any(row.document["fingerprint"] == imported for row in present):
         raise conflict(f"A playback key pair with fingerprint {imported} already exists")
-    call.refuse_over_quota(KEY_PAIR.quota, len(present))
-    pair: JsonDict = {"arn": call.new_arn(KEY_PAIR), "fingerprint": imported, "tags": new_tags(request)}
     # A key pair without a name is shown without that member (user guide: creating a key pair).
-    if "name" in request:
-        pair["name"] = request["name"]
-    call.world.insert(KEY_PAIR.type, pair["arn"], pair)
-    return {"keyPair": pair}
+    named: JsonDict = {member: request[member] for member in ("name", "tags") if member in request}
+    return call.create(KEY_PAIR, {"fingerprint": imported, **named})
 
 
 def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
     """Create a policy; empty lists allow everything."""
-    refuse(policy_problems(call.settings.assume, request))
-    call.refuse_over_quota(POLICY.quota, call.world.count(POLICY.type))
-    policy = {
-        "name": "",
-        "allowedCountries": [],
-        "allowedOrigins": [],
-        "enableStrictOriginEnforcement": False,
-        **_in_order(call, request),
-        "arn": call.new_arn(POLICY),
-        "tags": new_tags(request),
-    }
-    call.world.insert(POLICY.type, policy["arn"], policy)
-    return {"playbackRestrictionPolicy": policy}
+    return call.create(POLICY, {**POLICY_DEFAULTS, **_in_order(call, request)})
 
 
 def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
     """Update a policy; omitted members keep their values, and an empty list clears its member (assumed)."""
     row = call.find(request["arn"])
-    refuse(policy_problems(call.settings.assume, request))
     if call.assumes("empty-lists") == "ignored":
         request = {member: value for member, value in request.items() if value != []}
     policy = {**row.document, **_in_order(call, request)}
@@ -79,31 +61,23 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
 
     It fails in any region if the bucket's name contains "create-failed".
     """
-    problems = recording_problems(call.settings.assume, request)
     bucket = str(request["destinationConfiguration"].get("s3", {}).get("bucketName", ""))
     usable = _bucket_is_usable(call, bucket)
     if bucket and not usable and call.world.region != LENIENT_REGION:
-        problems.append(
+        raise validation(
             f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account"
         )
-    refuse(problems)
-    call.refuse_over_quota(RECORDING.quota, call.world.count(RECORDING.type))
     final = "ACTIVE" if usable and FAILING_BUCKET not in bucket else "CREATE_FAILED"
     configuration = {
+        "name": "",
+        "recordingReconnectWindowSeconds": 0,
         **request,
-        "arn": call.new_arn(RECORDING),
-        "name": request.get("name", ""),
-        "recordingReconnectWindowSeconds": request.get("recordingReconnectWindowSeconds", 0),
         "thumbnailConfiguration": _in_order(call, _thumbnail_configuration(request.get("thumbnailConfiguration", {}))),
         "renditionConfiguration": _in_order(
             call, {"renditionSelection": "ALL", **request.get("renditionConfiguration", {})}
         ),
-        "tags": new_tags(request),
     }
-    due = call.world.now + call.settings.settle_seconds
-    stored = in_transition(configuration, state="CREATING", then=final, at=due)
-    call.world.insert(RECORDING.type, configuration["arn"], stored)
-    return {"recordingConfiguration": stored}
+    return call.create(RECORDING, in_transition(call, configuration, state="CREATING", then=final))
 
 
 def _bucket_is_usable(call: Call, bucket: str) -> bool:
@@ -123,7 +97,7 @@ def _thumbnail_configuration(given: JsonDict) -> JsonDict:
     return filled
 
 
-POST_ROLL_DEFAULT: JsonDict = {"enabled": False, "durationSeconds": 15}
+AD_DEFAULTS: JsonDict = {"name": "", "postRollConfiguration": {"enabled": False, "durationSeconds": 15}}
 SLATE_DEFAULTS: JsonDict = {
     "name": "",
     "activationThresholdSeconds": 3,
@@ -134,23 +108,12 @@ SLATE_DEFAULTS: JsonDict = {
 
 def create_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Create an ad configuration; the order of its MediaTailor configurations matters and is kept."""
-    refuse(ad_problems(call.settings.assume, request))
-    call.refuse_over_quota(AD.quota, call.world.count(AD.type))
-    configuration = {
-        "name": "",
-        "postRollConfiguration": POST_ROLL_DEFAULT,
-        **request,
-        "arn": call.new_arn(AD),
-        "tags": new_tags(request),
-    }
-    call.world.insert(AD.type, configuration["arn"], configuration)
-    return {"adConfiguration": configuration}
+    return call.create(AD, {**AD_DEFAULTS, **request})
 
 
 def update_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Update an ad configuration; omitted members keep their values (API reference: UpdateAdConfiguration)."""
     row = call.find(request["arn"])
-    refuse(ad_problems(call.settings.assume, request))
     configuration = {**row.document, **request}
     call.world.replace(row, configuration)
     return {"adConfiguration": configuration}
@@ -158,13 +121,7 @@ def update_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
 
 def create_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Create a failover slate: CREATING, then CREATED (not ACTIVE: service model)."""
-    refuse(tag_problems(call.settings.assume, request))
-    call.refuse_over_quota(SLATE.quota, call.world.count(SLATE.type))
-    slate = {**SLATE_DEFAULTS, **request, "arn": call.new_arn(SLATE), "tags": new_tags(request)}
-    due = call.world.now + call.settings.settle_seconds
-    stored = in_transition(slate, state="CREATING", then="CREATED", at=due)
-    call.world.insert(SLATE.type, slate["arn"], stored)
-    return {"failoverSlateConfiguration": stored}
+    return call.create(SLATE, in_transition(call, {**SLATE_DEFAULTS, **request}, state="CREATING", then="CREATED"))
 
 
 def update_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDict:
@@ -173,7 +130,6 @@ def update_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDi
     state = settled(row.document, call.world.now)["state"]
     if state != "CREATED":
         raise conflict(f"Resource: {row.arn} is in state {state}")
-    due = call.world.now + call.settings.settle_seconds
-    stored = in_transition({**row.document, **request}, state="UPDATING", then="CREATED", at=due)
+    stored = in_transition(call, {**row.document, **request}, state="UPDATING", then="CREATED")
     call.world.replace(row, stored)
     return {"failoverSlateConfiguration": stored}

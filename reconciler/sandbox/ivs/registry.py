@@ -22,8 +22,8 @@ from reconciler.sandbox.ivs.rules import RULES
 from reconciler.sandbox.service import Handler, Service, deleter, getter, lister
 
 _HANDLERS: Mapping[str, Handler] = {
-    "BatchGetChannel": channels.batch_get_channel,
-    "BatchGetStreamKey": channels.batch_get_stream_key,
+    "BatchGetChannel": channels.batch_getter(CHANNEL),
+    "BatchGetStreamKey": channels.batch_getter(STREAM_KEY),
     "BatchStartViewerSessionRevocation": streams.batch_start_viewer_session_revocation,
     "CreateAdConfiguration": configurations.create_ad_configuration,
     "CreateChannel": channels.create_channel,

@@ -9,12 +9,11 @@ import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from reconciler.sandbox import events
 from reconciler.sandbox.ivs.kinds import CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.service import ALPHANUMERIC, settled
+from reconciler.sandbox.service import new_id, settled
 from reconciler.sandbox.settings import applied_quota
 from reconciler.sandbox.wire import is_number
 from reconciler.sandbox.world import Row, World, decode_token, encode_token, order_of, position_in
@@ -41,6 +40,10 @@ class Session:
     def is_live(self, now: float) -> bool:
         """Return whether the stream is live at an instant."""
         return self.ended is None or self.ended > now
+
+    def detail(self, event_name: str) -> JsonDict:
+        """Return the detail of an event of this session."""
+        return {"event_name": event_name, "channel_name": self.document["name"], "stream_id": self.stream_id}
 
 
 def live_session(world: World, channel: str) -> Session | None:
@@ -93,14 +96,6 @@ def page_of_channel(world: World, channel: str, size: int, token: str) -> tuple[
     return _page(found, size, listing)
 
 
-def _insert(world: World, channel: str, stream_id: str, document: JsonDict) -> None:
-    """Store a session that starts now."""
-    world.connection.execute(
-        "INSERT INTO sessions (stream_id, channel, account, region, started, document) VALUES (?, ?, ?, ?, ?, ?)",
-        (stream_id, channel, world.account, world.region, world.now, json.dumps(document)),
-    )
-
-
 def replace(world: World, session: Session, document: JsonDict) -> None:
     """Replace the stored document of a session."""
     world.connection.execute("UPDATE sessions SET document = ? WHERE seq = ?", (json.dumps(document), session.seq))
@@ -119,7 +114,6 @@ def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:
 
 
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
-_STREAM_ID_LENGTH = 26
 
 _INGEST: JsonDict = {
     "video": {
@@ -164,13 +158,13 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
     if _count_live(world) >= limit:
         _breach(world, channel.arn, name, "Concurrent Broadcasts", limit, 1)
         raise StreamError(f"the quota of {limit} concurrent streams is used up")
-    length = _STREAM_ID_LENGTH - len("st-")
-    stream_id = "st-" + "".join(rng.choices(ALPHANUMERIC, k=length))
+    stream_id = f"st-{new_id(rng, 23)}"
     document: JsonDict = {
         "health": health,
         "viewers": viewers,
         "name": name,
-        "channel": _snapshot(channel.document),
+        # Without SRT, which holds a secret, as in AWS's samples.
+        "channel": {key: value for key, value in channel.document.items() if key not in ("srt", "tags")},
         "ingestConfiguration": _INGEST,
         "ingestConfigurations": {"videoConfigurations": [_INGEST["video"]], "audioConfigurations": [_INGEST["audio"]]},
     }
@@ -183,26 +177,26 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
             document[member] = settled(row.document, world.now)
     if "recordingConfiguration" in document:
         document["recording"] = _recording(world, channel.arn, stream_id, rng, document)
-    _insert(world, channel.arn, stream_id, document)
+    cursor = world.connection.execute(
+        "INSERT INTO sessions (stream_id, channel, account, region, started, document) VALUES (?, ?, ?, ?, ?, ?)",
+        (stream_id, channel.arn, world.account, world.region, world.now, json.dumps(document)),
+    )
+    session = Session(cursor.lastrowid or 0, stream_id, channel.arn, world.now, None, document)
     for event in ("Session Created", "Stream Start"):
-        _state(world, channel.arn, name, stream_id, event)
-    if "recording" in document:
-        _record(world, channel.arn, document, "Recording Start")
+        events.append(world, channel.arn, events.STATE, session.detail(event))
+    _log_recording(world, session, "Recording Start")
     if health == "STARVING":
-        _health(world, channel.arn, name, stream_id, "Starvation Start")
-    _check_views(world, channel.arn, name, viewers)
+        events.append(world, channel.arn, events.HEALTH, session.detail("Starvation Start"))
+    _check_views(world, session, viewers)
     return {"channelArn": channel.arn, "streamId": stream_id, "health": health, "viewers": viewers}
 
 
 def end_stream(world: World, session: Session, *, at: float) -> None:
     """End a stream at an instant, which may be in the future."""
     world.connection.execute("UPDATE sessions SET ended = ? WHERE seq = ?", (at, session.seq))
-    name = session.document["name"]
     for event in ("Session Ended", "Stream End"):
-        _state(world, session.channel, name, session.stream_id, event, at)
-    if "recording" in session.document:
-        duration = max(0, int((at - session.started) * 1000))
-        _record(world, session.channel, session.document, "Recording End", at, duration)
+        events.append(world, session.channel, events.STATE, session.detail(event), at=at)
+    _log_recording(world, session, "Recording End", at=at, duration=max(0, int((at - session.started) * 1000)))
 
 
 def set_health(world: World, session: Session, health: str) -> None:
@@ -212,14 +206,14 @@ def set_health(world: World, session: Session, health: str) -> None:
     replace(world, session, {**session.document, "health": health})
     if (before == "STARVING") != (health == "STARVING"):
         event = "Starvation Start" if health == "STARVING" else "Starvation End"
-        _health(world, session.channel, session.document["name"], session.stream_id, event)
+        events.append(world, session.channel, events.HEALTH, session.detail(event))
 
 
 def set_viewers(world: World, session: Session, viewers: int) -> None:
     """Change the number of viewers; exceeding the quota of views is an event."""
     _check(viewers, "HEALTHY")
     replace(world, session, {**session.document, "viewers": viewers})
-    _check_views(world, session.channel, session.document["name"], viewers)
+    _check_views(world, session, viewers)
 
 
 def _check(viewers: int, health: str) -> None:
@@ -229,15 +223,10 @@ def _check(viewers: int, health: str) -> None:
         raise StreamError("viewers must be the number of viewers, or -1 for a count that timed out")
 
 
-def _snapshot(channel: JsonDict) -> JsonDict:
-    """Return the channel as a session shows it: without SRT, which holds a secret, as in AWS's samples."""
-    return {key: value for key, value in channel.items() if key not in ("srt", "tags")}
-
-
 def _recording(world: World, channel: str, stream_id: str, rng: random.Random, document: JsonDict) -> JsonDict:
     """Return where a recording is stored: ivs/v1/<account>/<channel>/<UTC time, unpadded>/<recording id>."""
     start = datetime.fromtimestamp(world.now, UTC)
-    recording_id = "".join(rng.choices(ALPHANUMERIC, k=12))
+    recording_id = new_id(rng)
     when = f"{start.year}/{start.month}/{start.day}/{start.hour}/{start.minute}"
     channel_id = channel.rpartition("/")[2]
     bucket = document["recordingConfiguration"]["destinationConfiguration"]["s3"]["bucketName"]
@@ -252,32 +241,16 @@ def _recording(world: World, channel: str, stream_id: str, rng: random.Random, d
     }
 
 
-def _state(world: World, channel: str, name: str, stream_id: str, event: str, at: float | None = None) -> None:
-    detail = {"event_name": event, "channel_name": name, "stream_id": stream_id}
-    events.append(world, channel, events.STATE, detail, at=at)
+def _log_recording(world: World, session: Session, status: str, *, at: float | None = None, duration: int = 0) -> None:
+    if "recording" in session.document:
+        detail = {**session.document["recording"], "recording_status": status, "recording_duration_ms": duration}
+        events.append(world, session.channel, events.RECORDING, detail, at=at)
 
 
-def _health(world: World, channel: str, name: str, stream_id: str, event: str) -> None:
-    detail = {"event_name": event, "channel_name": name, "stream_id": stream_id}
-    events.append(world, channel, events.HEALTH, detail)
-
-
-def _record(
-    world: World,
-    channel: str,
-    document: dict[str, Any],
-    status: str,
-    at: float | None = None,
-    duration: int = 0,
-) -> None:
-    detail = {**document["recording"], "recording_status": status, "recording_duration_ms": duration}
-    events.append(world, channel, events.RECORDING, detail, at=at)
-
-
-def _check_views(world: World, channel: str, name: str, viewers: int) -> None:
+def _check_views(world: World, session: Session, viewers: int) -> None:
     limit = applied_quota(world.connection, CONCURRENT_VIEWS, world.account, world.region)
     if viewers > limit:
-        _breach(world, channel, name, "Concurrent Viewers", limit, viewers - limit)
+        _breach(world, session.channel, session.document["name"], "Concurrent Viewers", limit, viewers - limit)
 
 
 def _breach(world: World, channel: str, name: str, limit_name: str, limit: int, exceeded_by: int) -> None:

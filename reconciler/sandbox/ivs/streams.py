@@ -5,12 +5,10 @@ from __future__ import annotations
 from reconciler.sandbox import events
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.channels import batch_code
-from reconciler.sandbox.ivs.rules import metadata_problems
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.service import Call, bad_token, conflict, not_found, refuse, salt, validation
+from reconciler.sandbox.service import Call, conflict, new_id, not_found, salt, validation
 from reconciler.sandbox.wire import ApiError
-from reconciler.sandbox.world import BadTokenError
 
 PAGE = 100
 METADATA_RATE = 5
@@ -27,14 +25,10 @@ def get_stream(call: Call, request: JsonDict) -> JsonDict:
 def list_streams(call: Call, request: JsonDict) -> JsonDict:
     """List the live streams of the account and region."""
     health = request.get("filterBy", {}).get("health", "")
-    try:
-        found, token = sessions.page_of_live(
-            call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call)
-        )
-    except BadTokenError:
-        raise bad_token() from None
-    answer: JsonDict = {"streams": [_summary(session) for session in found]}
-    return {**answer, "nextToken": token} if token else answer
+    found, token = sessions.page_of_live(
+        call.world, request.get("maxResults", PAGE), request.get("nextToken", ""), health, salt(call)
+    )
+    return {"streams": [_summary(session) for session in found], "nextToken": token or None}
 
 
 def stop_stream(call: Call, request: JsonDict) -> JsonDict:
@@ -49,7 +43,6 @@ def stop_stream(call: Call, request: JsonDict) -> JsonDict:
 def put_metadata(call: Call, request: JsonDict) -> JsonDict:
     """Insert metadata: at most 1 KB (of UTF-8, assumed) and 5 a second for each channel (user guide: quotas)."""
     channel = call.find(request["channelArn"])
-    refuse(metadata_problems(call.settings.assume, request))
     session = _live(call, channel.arn)
     bucket = session.document.get("~metadata", {"tokens": METADATA_RATE, "at": call.world.now})
     refill = max(0.0, call.world.now - bucket["at"]) * METADATA_RATE
@@ -71,28 +64,17 @@ def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
     session = sessions.session_of(call.world, channel.arn, stream_id)
     if session is None:
         raise not_found(f"{channel.arn}/{stream_id}" if stream_id else channel.arn)
-    answer: JsonDict = {
-        **session.document,
-        "streamId": session.stream_id,
-        "startTime": session.started,
-        "truncatedEvents": events.of_session(call.world, channel.arn, session.stream_id),
-    }
-    if not session.is_live(call.world.now):
-        answer["endTime"] = session.ended
-    return {"streamSession": answer}
+    happened = events.of_session(call.world, channel.arn, session.stream_id)
+    return {"streamSession": {**session.document, **_times(call, session), "truncatedEvents": happened}}
 
 
 def list_stream_sessions(call: Call, request: JsonDict) -> JsonDict:
     """List the sessions of a channel, newest first; a live one has no end."""
     channel = call.visible(request["channelArn"])
-    try:
-        found, token = sessions.page_of_channel(
-            call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", "")
-        )
-    except BadTokenError:
-        raise bad_token() from None
-    answer: JsonDict = {"streamSessions": [_session_summary(call, each) for each in found]}
-    return {**answer, "nextToken": token} if token else answer
+    found, token = sessions.page_of_channel(
+        call.world, channel.arn, request.get("maxResults", PAGE), request.get("nextToken", "")
+    )
+    return {"streamSessions": [_session_summary(call, each) for each in found], "nextToken": token or None}
 
 
 def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
@@ -104,13 +86,11 @@ def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
     if session.document.get("~adBreakUntil", 0) > call.world.now:
         raise conflict(f"Channel: {channel.arn} is in an ad break")
     start = request.get("targetStartAt", call.world.now)
-    break_id = request.get("adBreakId") or call.identifier()
+    break_id = request.get("adBreakId") or new_id(call.rng)
     until = max(start, call.world.now) + request["durationSeconds"]
     sessions.replace(call.world, session, {**session.document, "~adBreakUntil": until})
     detail = {
-        "event_name": "Ad Break Inserted",
-        "channel_name": session.document["name"],
-        "stream_id": session.stream_id,
+        **session.detail("Ad Break Inserted"),
         "ad_break_id": break_id,
         "duration_seconds": request["durationSeconds"],
     }
@@ -169,11 +149,14 @@ def _summary(session: Session) -> JsonDict:
 def _session_summary(call: Call, session: Session) -> JsonDict:
     """Return a session as lists show it."""
     happened = events.of_session(call.world, session.channel, session.stream_id)
-    entry: JsonDict = {
+    failed = any(event["name"] in events.ERROR_EVENTS for event in happened)
+    return {**_times(call, session), "hasErrorEvent": failed}
+
+
+def _times(call: Call, session: Session) -> JsonDict:
+    """Return the id, start and end of a session; a live one has no end."""
+    return {
         "streamId": session.stream_id,
         "startTime": session.started,
-        "hasErrorEvent": any(event["name"] in events.ERROR_EVENTS for event in happened),
+        "endTime": None if session.is_live(call.world.now) else session.ended,
     }
-    if not session.is_live(call.world.now):
-        entry["endTime"] = session.ended
-    return entry
