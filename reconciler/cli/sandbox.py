@@ -177,7 +177,7 @@ def _run_remote(args: argparse.Namespace, run: Run) -> int:
     """Run a control operation of the running sandbox and print its result as JSON."""
     import json
 
-    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox import ControlError
     from reconciler.sandbox.control_http import RemoteControl
 
     try:
@@ -191,7 +191,7 @@ def _run_remote(args: argparse.Namespace, run: Run) -> int:
 def _follow(args: argparse.Namespace) -> int:
     import json
 
-    from reconciler.sandbox.control import ControlError
+    from reconciler.sandbox import ControlError
     from reconciler.sandbox.control_http import RemoteControl
 
     try:

@@ -42,9 +42,9 @@ expire, skew, reset, hang, truncate, delay and html, `deny(operation, arn="")`, 
 from __future__ import annotations
 
 from reconciler.sandbox.auth import AccessKey
-from reconciler.sandbox.control import Control, ControlError
+from reconciler.sandbox.control import Control
 from reconciler.sandbox.embedded import Sandbox
-from reconciler.sandbox.settings import Clock, SystemClock, VirtualClock
+from reconciler.sandbox.settings import Clock, ControlError, SystemClock, VirtualClock
 from reconciler.sandbox.store import StoreError
 
 __all__ = [

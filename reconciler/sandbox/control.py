@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -17,14 +18,14 @@ from urllib.parse import quote
 
 from reconciler.sandbox import events, journal
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
-from reconciler.sandbox.engine import Engine, Parts
+from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
 from reconciler.sandbox.service import settled
-from reconciler.sandbox.settings import VirtualClock, applied_quota, set_quota
+from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
 from reconciler.sandbox.store import FORMAT
 from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.validation import unknown_members
@@ -32,10 +33,29 @@ from reconciler.sandbox.wire import Request, is_number, json_bytes
 from reconciler.sandbox.world import Lag, Row, World
 
 _MAX_LIMIT = 1000
+# Increased when an operation is removed or changes its meaning, not when one or an argument is added.
+_CONTROL_VERSION = 1
+_OPERATIONS = (*HANDLERS, *supporting.OPERATIONS)
 
 
-class ControlError(ValueError):
-    """The sandbox refuses a control operation."""
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "JsonDict": (dict,),
+    "bool": (bool,),
+}
+
+
+def check_types(function: Callable[..., object], arguments: JsonDict) -> None:
+    """Raise TypeError for unknown, missing or wrongly typed arguments, by the function's signature."""
+    signature = inspect.signature(function)
+    for name, value in signature.bind(**arguments).arguments.items():
+        annotation = signature.parameters[name].annotation
+        wanted = _TYPES.get(annotation)
+        if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
+            raise TypeError(f"{name} must be of type {'object' if dict in wanted else annotation}")
 
 
 def _capped(limit: int, most: int) -> int:
@@ -44,12 +64,15 @@ def _capped(limit: int, most: int) -> int:
     return min(limit, most)
 
 
-class StreamControl:
-    """The control operations on streams of any account and region."""
+class Control:
+    """The control operations of one sandbox."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Take the parts of the sandbox's engine."""
-        self._parts = parts
+    def __init__(self, engine: Engine, limits: Mapping[str, int]) -> None:
+        """Set the resource quotas of the start; `Sandbox` creates this as its `control`."""
+        self._engine = engine
+        self._parts = engine.parts
+        self._limits = limits
+        self._set_limits()
 
     def go_live(self, arn: str, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
         """Start a stream on a channel and return its stream id."""
@@ -118,34 +141,20 @@ class StreamControl:
                 raise ControlError(f"channel {arn} does not exist")
             try:
                 return work(world, channel)
-            except sessions.StreamError as error:
-                refusal = ControlError(str(error))
+            except ControlError as error:
+                # Raised after the commit: an exceeded quota is an event.
+                refusal = error
         raise refusal
 
     def _with_session(self, arn: str, work: Callable[[World, Session], None]) -> JsonDict:
         def with_live_session(world: World, channel: Row) -> JsonDict:
             session = sessions.live_session(world, channel.arn)
             if session is None:
-                raise sessions.StreamError(f"channel {arn} is not live")
+                raise ControlError(f"channel {arn} is not live")
             work(world, session)
             return {"channelArn": arn, "streamId": session.stream_id}
 
         return self._with_channel(arn, with_live_session)
-
-
-# Increased when an operation is removed or changes its meaning, not when one or an argument is added.
-_CONTROL_VERSION = 1
-_OPERATIONS = (*HANDLERS, *supporting.OPERATIONS)
-
-
-class Control(StreamControl):
-    """The control operations of one sandbox."""
-
-    def __init__(self, engine: Engine, limits: Mapping[str, int] | None = None) -> None:
-        """Take an engine and the quotas that it is started with; `Sandbox` creates this as its `control`."""
-        super().__init__(engine.parts)
-        self._engine = engine
-        self._limits = dict(limits or {})
 
     def drift(self, arn: str, changes: JsonDict) -> JsonDict:
         """Change a resource through the API as the user someone-else, so that it drifts.
@@ -199,8 +208,10 @@ class Control(StreamControl):
 
         By default deny, expire and skew hold until they are cleared, the other effects hit one call.
         """
+        rule = {"effect": effect, "times": None if effect in PERSISTENT else 1, **rule}
         try:
-            fault = Fault(effect=effect, **{"times": None if effect in PERSISTENT else 1, **rule})
+            check_types(Fault, rule)
+            fault = Fault(**rule)
         except (TypeError, ValueError) as error:
             raise ControlError(f"invalid fault: {error}") from None
         if not any(
@@ -240,10 +251,7 @@ class Control(StreamControl):
 
         `burst` is the number of calls allowed at once; with `windows` buckets are filled at each whole second only.
         """
-        try:
-            self._parts.limiter.set(rates, burst=burst, windows=windows)
-        except (TypeError, ValueError) as error:
-            raise ControlError(str(error)) from None
+        self._parts.limiter.set(rates, burst=burst, windows=windows)
         return {"rates": rates, "burst": burst, "windows": windows}
 
     def set_quota(self, name: str, value: int, account: str = "", region: str = "") -> JsonDict:
@@ -251,10 +259,7 @@ class Control(StreamControl):
         if name not in QUOTAS:
             raise ControlError(f"unknown quota {name!r}; known: {', '.join(QUOTAS)}")
         with self._writing() as connection:
-            try:
-                set_quota(connection, QUOTAS[name], value, account, region)
-            except ValueError as error:
-                raise ControlError(str(error)) from None
+            set_quota(connection, QUOTAS[name], value, account, region)
         return {"name": name, "value": value}
 
     def version(self) -> JsonDict:
@@ -277,17 +282,13 @@ class Control(StreamControl):
             "now": parts.clock.now(),
         }
 
-    def set_limits(self) -> None:
-        """Set the resource quotas of the start."""
+    def _set_limits(self) -> None:
         for name, value in self._limits.items():
             self.set_quota(name, value)
 
     def assume(self, name: str, option: str) -> list[JsonDict]:
         """Choose an option of an assumption and return all assumptions (see `reconciler.sandbox.settings`)."""
-        try:
-            self._parts.settings.assume.choose(name, option)
-        except ValueError as error:
-            raise ControlError(str(error)) from None
+        self._parts.settings.assume.choose(name, option)
         return self.assumptions()
 
     def assumptions(self) -> list[JsonDict]:
@@ -301,7 +302,7 @@ class Control(StreamControl):
 
     def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
         """Return logged calls, newest first, with secrets masked."""
-        self.flush()
+        self._parts.journal.flush(self._parts.store)
         with self._parts.store.transaction(write=False) as connection:
             return journal.query(
                 connection,
@@ -328,10 +329,7 @@ class Control(StreamControl):
         clock = self._parts.clock
         if not isinstance(clock, VirtualClock):
             raise ControlError("the sandbox uses the system clock, which cannot be advanced")
-        try:
-            clock.advance(seconds)
-        except ValueError as error:
-            raise ControlError(str(error)) from None
+        clock.advance(seconds)
         return {"now": clock.now()}
 
     def resources(self, account: str = DEFAULT_ACCOUNT, region: str = DEFAULT_REGION) -> JsonDict:
@@ -371,12 +369,7 @@ class Control(StreamControl):
         self._parts.lag = Lag()
         self._parts.limiter.restore()
         self._parts.settings.assume.restore()
-        self.set_limits()
-        return {}
-
-    def flush(self) -> JsonDict:
-        """Store the call log's records in memory."""
-        self._parts.journal.flush(self._parts.store)
+        self._set_limits()
         return {}
 
 

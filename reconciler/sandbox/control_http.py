@@ -6,13 +6,13 @@ content type.
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from reconciler.sandbox.control import Control, ControlError
+from reconciler.sandbox.control import Control, check_types
+from reconciler.sandbox.settings import ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, parse_position
 
 if TYPE_CHECKING:
@@ -20,103 +20,41 @@ if TYPE_CHECKING:
 
 PREFIX = "/_sandbox/"
 QUERIES = frozenset(
-    {
-        "faults",
-        "assumptions",
-        "conditions",
-        "version",
-        "inventory",
-        "quotas",
-        "calls",
-        "events",
-        "resources",
-        "worlds",
-        "live",
-    }
+    "faults assumptions conditions version inventory quotas calls events resources worlds live".split()  # noqa: SIM905
 )
-CHANGES = frozenset(
-    {
-        "go_live",
-        "go_offline",
-        "set_health",
-        "set_viewers",
-        "add_fault",
-        "deny",
-        "assume",
-        "clear_faults",
-        "set_lag",
-        "set_rates",
-        "set_quota",
-        "clear_calls",
-        "advance",
-        "drift",
-        "reset",
-    }
-)
+CHANGES = frozenset(name for name in vars(Control) if not name.startswith("_")) - QUERIES
 
 
 def answer(control: Control, request: Request) -> Response:
     """Return the answer to a request under /_sandbox/."""
     name = request.path.removeprefix(PREFIX).strip("/").replace("-", "_")
     if _has_other_origin(request):
-        return _refusal(403, "requests from other origins are refused")
+        return refusal(403, "requests from other origins are refused")
     if name in QUERIES and request.method == "GET":
-        arguments: Any = _typed(control, name, dict(parse_qsl(request.query)))
+        arguments: Any = dict(parse_qsl(request.query))
+        limit = parse_position(arguments.get("limit", ""))
+        if limit is not None:
+            arguments["limit"] = limit
     elif name in QUERIES | CHANGES and request.method == "POST":
         if not request.headers.get("content-type", "").startswith(JSON_TYPE):
-            return _refusal(415, f"content type must be {JSON_TYPE}")
+            return refusal(415, f"content type must be {JSON_TYPE}")
         try:
             arguments = json.loads(request.body or b"{}")
         except (ValueError, RecursionError):
-            return _refusal(400, "the body is not valid JSON")
+            return refusal(400, "the body is not valid JSON")
+        if not isinstance(arguments, dict):
+            return refusal(400, "the arguments must be a JSON object")
     else:
         known = ", ".join(sorted(QUERIES | CHANGES))
-        return _refusal(404, f"unknown control operation {request.method} {name!r}; known: {known}")
-    return _run(control, name, arguments)
-
-
-def _run(control: Control, name: str, arguments: Any) -> Response:
+        return refusal(404, f"unknown control operation {request.method} {name!r}; known: {known}")
     operation = getattr(control, name)
     try:
-        _check_types(operation, arguments)
-        return _ok(operation(**arguments))
+        check_types(operation, arguments)
+        return Response(200, (("Content-Type", JSON_TYPE),), json_bytes(operation(**arguments)) + b"\n")
     except TypeError as error:
-        return _refusal(400, f"{name}: {error}")
+        return refusal(400, f"{name}: {error}")
     except ControlError as error:
-        return _refusal(400, str(error))
-
-
-def _typed(control: Control, name: str, values: dict[str, str]) -> dict[str, Any]:
-    """Return query parameters, as numbers where the operation's signature has an int."""
-    parameters = inspect.signature(getattr(control, name)).parameters
-    numbers = {
-        key: parse_position(value)
-        for key, value in values.items()
-        if key in parameters and isinstance(parameters[key].default, int)
-    }
-    return {key: value if numbers.get(key) is None else numbers[key] for key, value in values.items()}
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "JsonDict": (dict,),
-    "bool": (bool,),
-}
-
-
-def _check_types(operation: Callable[..., object], arguments: Any) -> None:
-    """Raise TypeError for unknown, missing or wrongly typed arguments, by the operation's signature."""
-    if not isinstance(arguments, dict):
-        raise TypeError("the arguments must be a JSON object")
-    signature = inspect.signature(operation)
-    for name, value in signature.bind(**arguments).arguments.items():
-        wanted = _TYPES.get(signature.parameters[name].annotation)
-        if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
-            raise TypeError(
-                f"{name} must be of type {'object' if dict in wanted else signature.parameters[name].annotation}"
-            )
+        return refusal(400, str(error))
 
 
 def _has_other_origin(request: Request) -> bool:
@@ -124,11 +62,8 @@ def _has_other_origin(request: Request) -> bool:
     return bool(origin) and urlsplit(origin).netloc != request.headers.get("host", "")
 
 
-def _ok(result: object) -> Response:
-    return Response(200, (("Content-Type", JSON_TYPE),), json_bytes(result) + b"\n")
-
-
-def _refusal(status: int, text: str) -> Response:
+def refusal(status: int, text: str) -> Response:
+    """Return an error of the control API."""
     return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}) + b"\n")
 
 

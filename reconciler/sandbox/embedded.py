@@ -22,7 +22,7 @@ from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.server import SandboxHTTPServer, serve
 from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
 from reconciler.sandbox.store import Store
-from reconciler.sandbox.wire import JSON_TYPE, Request, Response, is_number, json_bytes
+from reconciler.sandbox.wire import Request, Response, is_number
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -91,16 +91,15 @@ class Sandbox:
             settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets, assumptions),
             keys=keys,
             faults=FaultRules(random.Random(seed)),  # noqa: S311
-            limiter=RateLimiter(time, quotas, store=self._store if self._store.path else None, assume=assumptions),
+            limiter=RateLimiter(self._store, time, assumptions, quotas),
             journal=Journal(),
             strict=auth == "strict",
         )
         self._engine = Engine(parts)
-        self.control = Control(self._engine, limits=dict(limits or {}))
         self._clock = time
         self._stopping = threading.Event()
         try:
-            self.control.set_limits()
+            self.control = Control(self._engine, dict(limits or {}))
             self._poster = event_delivery.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
@@ -141,7 +140,7 @@ class Sandbox:
         if self._poster is not None:
             self._poster.stop()
         try:
-            self.control.flush()
+            self._engine.parts.journal.flush(self._store)
         except sqlite3.Error as error:
             # Only records of reads and errors are lost, on a full disk.
             log.warning("cannot store the last records of the call log: %s", error)
@@ -160,15 +159,11 @@ class Sandbox:
             return self._handle(request, source_ip)
         except sqlite3.Error as error:
             log.error("database error: %s", error)  # noqa: TRY400 - the traceback does not help
-            return Response(500, (("Content-Type", JSON_TYPE),), json_bytes({"error": f"database error: {error}"}))
+            return control_http.refusal(500, f"database error: {error}")
         except Exception:
             # Errors of the page and the control API; the engine answers its own.
             log.exception("internal error")
-            return Response(
-                500,
-                (("Content-Type", JSON_TYPE),),
-                json_bytes({"error": "internal error; see the log of the sandbox"}),
-            )
+            return control_http.refusal(500, "internal error; see the log of the sandbox")
 
     def _handle(self, request: Request, source_ip: str) -> Response:
         if request.method in ("GET", "HEAD") and request.path == "/" and not request.headers.get("authorization"):

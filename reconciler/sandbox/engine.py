@@ -20,7 +20,7 @@ from reconciler.sandbox.faults import (
     Fault,
     FaultRules,
     Subject,
-    authentication_error,
+    error_of,
     injected_error,
     subject_of,
 )
@@ -160,7 +160,7 @@ class Engine:
             elif attempt.caller.access_key in parts.keys:
                 refuse_expired(parts.keys[attempt.caller.access_key], parts.clock.now())
         except ApiError as error:
-            raise authentication_error(attempt.service, error) from None
+            raise error_of(attempt.service, error.code, error.message) from None
 
     def _answer_supporting(self, attempt: _Attempt, call: SupportingCall) -> Response:
         parts = self.parts

@@ -98,23 +98,7 @@ class Fault:
     arn: str = ""
 
     def __post_init__(self) -> None:
-        """Raise TypeError or ValueError for a rule that cannot have an effect."""
-        texts = (
-            self.effect,
-            self.operation,
-            self.when,
-            self.code,
-            self.message,
-            self.account,
-            self.region,
-            self.access_key,
-            self.arn,
-        )
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("names, codes and texts must be strings")
-        counts = (self.times, self.skip, self.every, self.status)
-        if not all(count is None or type(count) is int for count in counts) or None in (self.skip, self.every):
-            raise TypeError("times, skip, every and status must be whole numbers")
+        """Raise ValueError for a rule that cannot have an effect."""
         if not _CODE.fullmatch(self.code):
             raise ValueError("code must be one word of ASCII letters, digits and signs")
         if not is_number(self.probability) or not 0 <= self.probability <= 1:
@@ -243,34 +227,22 @@ class FaultRules:
 
 _SKEW_SECONDS = 900.0
 
-# Code and status by effect in REST-JSON, the protocol of the emulated services.
-_CODES: Mapping[str, tuple[str, int]] = {
-    "throttle": ("ThrottlingException", 429),
-    "deny": ("AccessDeniedException", 403),
-    "expire": ("ExpiredTokenException", 403),
-    "skew": ("InvalidSignatureException", 403),
+# Code by effect in REST-JSON, the protocol of the emulated services.
+_CODES: Mapping[str, str] = {
+    "throttle": "ThrottlingException",
+    "deny": "AccessDeniedException",
+    "expire": "ExpiredTokenException",
+    "skew": "InvalidSignatureException",
 }
-# The same of the supporting services; those that speak JSON 1.1 answer with 400.
-_SUPPORTING_CODES: Mapping[tuple[str, str], tuple[str, int]] = {
-    ("sts", "throttle"): ("Throttling", 400),
-    ("sts", "expire"): ("ExpiredToken", 403),
-    ("sts", "skew"): ("SignatureDoesNotMatch", 403),
-    ("servicequotas", "throttle"): ("TooManyRequestsException", 400),
-    ("servicequotas", "deny"): ("AccessDeniedException", 400),
-    ("servicequotas", "expire"): ("ExpiredTokenException", 400),
-    ("servicequotas", "skew"): ("InvalidSignatureException", 400),
-    ("cloudtrail", "throttle"): ("ThrottlingException", 400),
-    ("cloudtrail", "deny"): ("AccessDeniedException", 400),
-    ("cloudtrail", "expire"): ("ExpiredTokenException", 400),
-    ("cloudtrail", "skew"): ("InvalidSignatureException", 400),
-}
-# The codes of authentication errors in STS.
-_STS_CODES: Mapping[str, str] = {
-    "ExpiredTokenException": "ExpiredToken",
-    "IncompleteSignatureException": "IncompleteSignature",
-    "InvalidSignatureException": "SignatureDoesNotMatch",
-    "MissingAuthenticationTokenException": "MissingAuthenticationToken",
-    "UnrecognizedClientException": "InvalidClientTokenId",
+# The codes of the supporting services that differ.
+_SUPPORTING_CODES: Mapping[tuple[str, str], str] = {
+    ("servicequotas", "ThrottlingException"): "TooManyRequestsException",
+    ("sts", "ExpiredTokenException"): "ExpiredToken",
+    ("sts", "IncompleteSignatureException"): "IncompleteSignature",
+    ("sts", "InvalidSignatureException"): "SignatureDoesNotMatch",
+    ("sts", "MissingAuthenticationTokenException"): "MissingAuthenticationToken",
+    ("sts", "ThrottlingException"): "Throttling",
+    ("sts", "UnrecognizedClientException"): "InvalidClientTokenId",
 }
 _ANYTHING = "*"
 # Tags in these calls require TagResource as well (Service Authorization Reference).
@@ -294,19 +266,20 @@ def subject_of(service: str, operation: str, caller: Caller, request: Request) -
     )
 
 
-def authentication_error(service: str, error: ApiError) -> ApiError:
-    """Return an authentication error with the code and status of the called service."""
-    if service == "sts":
-        return ApiError(_STS_CODES[error.code], error.message, status=403)
-    return error if service in SERVICES else ApiError(error.code, error.message, status=400)
+def error_of(service: str, code: str, message: str) -> ApiError:
+    """Return a common error with the code and status of the called service."""
+    if service in SERVICES:
+        return ApiError(code, message)
+    # Services that speak JSON 1.1 answer with 400.
+    status = 403 if service == "sts" and code != "ThrottlingException" else 400
+    return ApiError(_SUPPORTING_CODES.get((service, code), code), message, status=status)
 
 
 def injected_error(fault: Fault, subject: Subject, caller: Caller, request: Request, now: float) -> ApiError:
     """Return the error of a rule."""
     if fault.effect == "error":
         return ApiError(fault.code, fault.message, status=fault.status)
-    code, status = _SUPPORTING_CODES.get((subject.service, fault.effect)) or _CODES[fault.effect]
-    return ApiError(code, _text(fault, subject, caller, request, now), status=status)
+    return error_of(subject.service, _CODES[fault.effect], _text(fault, subject, caller, request, now))
 
 
 def _text(fault: Fault, subject: Subject, caller: Caller, request: Request, now: float) -> str:

@@ -7,56 +7,22 @@ are windows, which are filled at each whole second.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reconciler.sandbox.registry import HANDLERS, SERVICES
-from reconciler.sandbox.settings import Assumptions, Clock
+from reconciler.sandbox.settings import Assumptions, Clock, ControlError
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.wire import ApiError, is_number
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
-
-    def take(self, rate: float, capacity: float, now: float, *, windows: bool) -> bool:
-        """Refill by the time passed, take a token and return whether there was one.
-
-        No time has passed if the machine's clock was set back.
-        """
-        refill = (int(now) - int(self.at)) * capacity if windows else (now - self.at) * rate
-        self.tokens = min(capacity, self.tokens + max(0.0, refill))
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
 class RateLimiter:
-    """The buckets of a sandbox; safe to use from many threads.
-
-    With a store the buckets are in its file and use the wall clock, so that processes that serve one file share them.
-    Each process has its own rates.
-    """
+    """The rates of a sandbox. The buckets are in the store, so that processes that serve one file share them."""
 
     def __init__(
-        self,
-        clock: Clock,
-        rates: Mapping[str, float] | bool = False,
-        *,
-        store: Store | None = None,
-        assume: Assumptions | None = None,
+        self, store: Store, clock: Clock, assume: Assumptions, rates: Mapping[str, float] | bool = False
     ) -> None:
         """`rates`: False for no limit, True for the documented rates, or a mapping that replaces some of them."""
-        self._clock = clock
-        self._store = store
-        self._assume = assume or Assumptions()
-        self._lock = threading.Lock()
-        self._buckets: dict[tuple[str, str, str], _Bucket] = {}
+        self._store, self._clock, self._assume = store, clock, assume
         self._started = rates
         self._rates = _table(rates)
         self._burst: float | None = None
@@ -69,15 +35,11 @@ class RateLimiter:
         windows: fill buckets at each whole second only.
         """
         if burst is not None and not (is_number(burst) and burst >= 1):
-            raise ValueError("burst must be 1 or more")
-        table = _table(rates)
-        with self._lock:
-            self._buckets.clear()
-            self._burst, self._windows = burst, windows
-            self._rates = table
-        if self._store is not None:
-            with self._store.transaction(write=True) as connection:
-                connection.execute("DELETE FROM buckets")
+            raise ControlError("burst must be 1 or more")
+        self._rates = _table(rates)
+        self._burst, self._windows = burst, windows
+        with self._store.transaction(write=True) as connection:
+            connection.execute("DELETE FROM buckets")
 
     @property
     def rates(self) -> dict[str, float] | None:
@@ -89,7 +51,7 @@ class RateLimiter:
         self.set(self._started)
 
     def take(self, account: str, region: str, service: str, operation: str) -> None:
-        """Count a call.
+        """Refill the bucket of a call by the time passed, and take a token.
 
         Raises ApiError (429) if it exceeds the rate.
         """
@@ -100,46 +62,32 @@ class RateLimiter:
         capacity = self._burst or (max(1.0, rate) if self._assume["rate-burst"] == "rate" else 1.0)
         windows = self._windows or self._assume["rate-counting"] == "seconds"
         key = (account, region, f"{service}:{operation}")
-        passed = (
-            self._take_here(key, rate, capacity, windows)
-            if self._store is None
-            else self._take_stored(self._store, key, rate, capacity, windows)
-        )
-        if not passed:
-            raise ApiError("ThrottlingException", f"Operation: {service}:{operation} exceeded call rate: {rate:g}")
-
-    def _take_here(self, key: tuple[str, str, str], rate: float, capacity: float, windows: bool) -> bool:
-        now = self._clock.monotonic()
-        with self._lock:
-            return self._buckets.setdefault(key, _Bucket(capacity, now)).take(rate, capacity, now, windows=windows)
-
-    def _take_stored(
-        self, store: Store, key: tuple[str, str, str], rate: float, capacity: float, windows: bool
-    ) -> bool:
-        with store.transaction(write=True) as connection:
+        with self._store.transaction(write=True) as connection:
             now = self._clock.now()
             found = connection.execute(
                 "SELECT tokens, at FROM buckets WHERE account = ? AND region = ? AND operation = ?", key
             ).fetchone()
-            bucket = _Bucket(*found) if found else _Bucket(capacity, now)
-            passed = bucket.take(rate, capacity, now, windows=windows)
-            connection.execute(
-                "INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?, ?)", (*key, bucket.tokens, bucket.at)
-            )
-        return passed
+            tokens, at = found or (capacity, now)
+            refill = (int(now) - int(at)) * capacity if windows else (now - at) * rate
+            # No time has passed if the machine's clock was set back.
+            tokens = min(capacity, tokens + max(0.0, refill))
+            passed = tokens >= 1
+            connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?, ?)", (*key, tokens - passed, now))
+        if not passed:
+            raise ApiError("ThrottlingException", f"Operation: {service}:{operation} exceeded call rate: {rate:g}")
 
 
 def _table(rates: Mapping[str, float] | bool) -> dict[tuple[str, str], float] | None:
     """Return the rate of each operation of each service, None for no limit; "*" is the rate of undocumented ones."""
     if not isinstance(rates, bool | Mapping):
-        raise TypeError("rates must be true, false, or numbers by operation")
+        raise ControlError("rates must be true, false, or numbers by operation")
     given = {} if isinstance(rates, bool) else dict(rates)
     if not all(is_number(rate) and rate > 0 for rate in given.values()):
-        raise ValueError("a call rate must be more than 0 a second")
+        raise ControlError("a call rate must be more than 0 a second")
     known = {operation for _, operation in HANDLERS}
     unknown = [name for name in given if name not in known and name != "*"]
     if unknown:
-        raise ValueError(f"unknown operation {unknown[0]!r}")
+        raise ControlError(f"unknown operation {unknown[0]!r}")
     if rates is False:
         return None
     table = {}

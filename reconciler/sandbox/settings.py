@@ -18,6 +18,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
+class ControlError(ValueError):
+    """The sandbox refuses an option or a control operation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assumption:
     """What is assumed, and the options, the default first."""
@@ -75,13 +79,13 @@ class Assumptions:
     def choose(self, name: str, option: str) -> None:
         """Choose an option of an assumption.
 
-        Raises ValueError if either is unknown.
+        Raises ControlError if either is unknown.
         """
         assumption = ASSUMPTIONS.get(name)
         if assumption is None:
-            raise ValueError(f"unknown assumption {name!r}; known: {', '.join(ASSUMPTIONS)}")
+            raise ControlError(f"unknown assumption {name!r}; known: {', '.join(ASSUMPTIONS)}")
         if option not in assumption.options:
-            raise ValueError(f"{name} must be one of {', '.join(assumption.options)}, not {option!r}")
+            raise ControlError(f"{name} must be one of {', '.join(assumption.options)}, not {option!r}")
         self._chosen[name] = option
 
     def __getitem__(self, name: str) -> str:
@@ -142,12 +146,12 @@ def set_quota(
 ) -> None:
     """Set a quota for one account and region, or for all.
 
-    Raises ValueError for a value out of range, or an account without a region.
+    Raises ControlError for a value out of range, or an account without a region.
     """
     if not 0 <= value <= _MAX_QUOTA:
-        raise ValueError(f"a quota must be between 0 and {_MAX_QUOTA:,}")
+        raise ControlError(f"a quota must be between 0 and {_MAX_QUOTA:,}")
     if bool(account) != bool(region):
-        raise ValueError("a quota for one account needs its region as well: give both, or neither")
+        raise ControlError("a quota for one account needs its region as well: give both, or neither")
     connection.execute(
         "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (_key(quota, account, region), str(value)),
@@ -165,10 +169,6 @@ class Clock(Protocol):
         """Return seconds since the epoch; stored in the database, so comparable between processes."""
         ...
 
-    def monotonic(self) -> float:
-        """Return seconds that never decrease; for token buckets."""
-        ...
-
     def sleep(self, seconds: float) -> None:
         """Wait; a virtual clock advances instead."""
         ...
@@ -180,10 +180,6 @@ class SystemClock:
     def now(self) -> float:
         """Return wall-clock seconds since the epoch."""
         return time.time()
-
-    def monotonic(self) -> float:
-        """Return the machine's monotonic seconds."""
-        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Block the calling thread."""
@@ -202,17 +198,13 @@ class VirtualClock:
         """Return the current instant of this clock."""
         return self._now
 
-    def monotonic(self) -> float:
-        """Return the current instant of this clock, which never goes back."""
-        return self._now
-
     def sleep(self, seconds: float) -> None:
         """Advance instead of waiting."""
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Advance; a negative number of seconds raises ValueError, as what was due would be undone."""
+        """Advance; a negative number of seconds raises ControlError, as what was due would be undone."""
         if not 0 <= seconds < math.inf:
-            raise ValueError("seconds must be a number, 0 or more")
+            raise ControlError("seconds must be a number, 0 or more")
         with self._lock:
             self._now += seconds

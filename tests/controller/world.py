@@ -101,7 +101,7 @@ class World:
             connect=lambda target, on_request: connect(target, sleep=self.clock.sleep, on_request=on_request),
             now=self.clock.now,
             sleep=self.clock.sleep,
-            monotonic=self.clock.monotonic,
+            monotonic=self.clock.now,
             stop=self.stop,
             on_request=self._count_request,
             notify=Notifier(

@@ -53,7 +53,7 @@ class Turnstile:
 
     def sleep(self, who: str) -> Callable[[float], None]:
         """Return the sleep of an apply."""
-        return lambda seconds: self._stop(who, self._clock.monotonic() + seconds)
+        return lambda seconds: self._stop(who, self._clock.now() + seconds)
 
     def _stop(self, who: str, until: float | None) -> None:
         waiting = _Waiting(who, until)
@@ -71,12 +71,12 @@ class Turnstile:
                     continue
                 chosen = self._chosen()
                 self._waiting.remove(chosen)
-            if chosen.until is not None and chosen.until > self._clock.monotonic():
-                self._clock.advance(chosen.until - self._clock.monotonic())
+            if chosen.until is not None and chosen.until > self._clock.now():
+                self._clock.advance(chosen.until - self._clock.now())
             chosen.go.set()
 
     def _chosen(self) -> _Waiting:
-        now = self._clock.monotonic()
+        now = self._clock.now()
         ready = [waiting for waiting in self._waiting if waiting.until is None or waiting.until <= now]
         if not ready:
             return min(self._waiting, key=lambda waiting: waiting.until or 0.0)

@@ -109,7 +109,7 @@ class World:
         if self.stores is not None:
             deliver = SecretPublisher(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
-        began = self.clock.monotonic()
+        began = self.clock.now()
         recorded = recorded_kinds(Path(self.project.root), HERE.name)
         live = read_target(connection, spec, options, {}, kinds=kinds_to_read(spec, options, recorded))
         return Survey(
@@ -126,7 +126,7 @@ class World:
             screen or Screen(),
             stop=stop or threading.Event(),
             sleep=self.sleep,
-            clock=self.clock.monotonic,
+            clock=self.clock.now,
             draw=self.draw,
         )
         return results[0] if results else None

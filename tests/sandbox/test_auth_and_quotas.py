@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.sandbox import AccessKey, Sandbox, VirtualClock
-from reconciler.sandbox.control import ControlError
+from reconciler.sandbox import AccessKey, ControlError, Sandbox, VirtualClock
 from reconciler.sandbox.ivs.registry import IVS
 from reconciler.sandbox.wire import Request
 from tests.sandbox.helpers import PUBLIC_KEY, message, refusal
@@ -178,7 +177,7 @@ def test_a_burst_and_the_way_of_counting_can_be_set(session: Any) -> None:
         assert refusal(ivs.list_channels)[0] == 429
         clock.advance(0.2)
         ivs.list_channels()
-        clock.advance(100.5 - clock.monotonic() % 1)
+        clock.advance(100.5 - clock.now() % 1)
         limited.control.set_rates(True, windows=True)
         for _ in range(5):
             ivs.list_channels()

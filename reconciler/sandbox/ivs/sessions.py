@@ -14,7 +14,7 @@ from reconciler.sandbox import events
 from reconciler.sandbox.ivs.kinds import CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import new_id, settled
-from reconciler.sandbox.settings import applied_quota
+from reconciler.sandbox.settings import ControlError, applied_quota
 from reconciler.sandbox.wire import is_number
 from reconciler.sandbox.world import Row, World, decode_token, encode_token, order_of, position_in
 
@@ -139,25 +139,21 @@ _INGEST: JsonDict = {
 }
 
 
-class StreamError(Exception):
-    """The channel or its stream does not allow the operation."""
-
-
 def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
     """Start a stream on an idle channel that has a stream key, and return its summary.
 
-    Raises StreamError if that is not possible.
+    Raises ControlError if that is not possible.
     """
     _check(viewers, health)
     if live_session(world, channel.arn) is not None:
-        raise StreamError(f"channel {channel.arn} is already live")
+        raise ControlError(f"channel {channel.arn} is already live")
     if not world.children(channel.arn):
-        raise StreamError(f"channel {channel.arn} has no stream key to stream with")
+        raise ControlError(f"channel {channel.arn} has no stream key to stream with")
     name = channel.document.get("name", "")
     limit = applied_quota(world.connection, CONCURRENT_STREAMS, world.account, world.region)
     if _count_live(world) >= limit:
         _breach(world, channel.arn, name, "Concurrent Broadcasts", limit, 1)
-        raise StreamError(f"the quota of {limit} concurrent streams is used up")
+        raise ControlError(f"the quota of {limit} concurrent streams is used up")
     stream_id = f"st-{new_id(rng, 23)}"
     document: JsonDict = {
         "health": health,
@@ -218,9 +214,9 @@ def set_viewers(world: World, session: Session, viewers: int) -> None:
 
 def _check(viewers: int, health: str) -> None:
     if health not in HEALTHS:
-        raise StreamError(f"health must be one of {', '.join(HEALTHS)}, not {health!r}")
+        raise ControlError(f"health must be one of {', '.join(HEALTHS)}, not {health!r}")
     if not is_number(viewers) or viewers < -1:
-        raise StreamError("viewers must be the number of viewers, or -1 for a count that timed out")
+        raise ControlError("viewers must be the number of viewers, or -1 for a count that timed out")
 
 
 def _recording(world: World, channel: str, stream_id: str, rng: random.Random, document: JsonDict) -> JsonDict:
