@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from reconciler.model.address import OWN, KindName
 from reconciler.model.kinds import KINDS, Shape
-from reconciler.model.normalise import default_of, effective
+from reconciler.model.normalise import default_of, effective_properties
 from reconciler.model.values import REF, Ref, Value
 
 
@@ -50,7 +50,7 @@ def compare(
     """
     if live == desired:
         return ()
-    target = effective(kind, live, desired, ignore)
+    target = effective_properties(kind, live, desired, ignore)
     changes: list[FieldChange] = []
     for field in KINDS[kind].fields:
         name = field.name

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from reconciler.model.address import ATTEMPT, ID, STACK, Address, KindName, comparable
+from reconciler.model.address import ATTEMPT, ID, STACK, Address, KindName, comparable_tags
 from reconciler.model.kinds import Kind
 
 Listing: TypeAlias = Callable[[Kind, Mapping[str, object]], Iterable[Mapping[str, Any]]]
@@ -229,7 +229,9 @@ def decide(claim: Claim, resources: Sequence[ListedResource], *, patient: bool) 
 
 def _decide_among(claim: Claim, there: Sequence[ListedResource], *, patient: bool) -> Verdict:
     kept = min(there, key=_BY_ARN)
-    deletable = [resource for resource in there if claim.is_own(resource) and comparable(resource.tags) == claim.tags]
+    deletable = [
+        resource for resource in there if claim.is_own(resource) and comparable_tags(resource.tags) == claim.tags
+    ]
     if claim.delete_refused:
         deletable = []
     spare = max((resource for resource in deletable if resource is not kept), key=_BY_ARN, default=None)

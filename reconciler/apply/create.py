@@ -31,7 +31,7 @@ from reconciler.apply.claims import (
     decide,
 )
 from reconciler.errors import AwsError
-from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, comparable
+from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, comparable_tags
 from reconciler.model.kinds import KINDS, LISTED, TAG, USERS, Kind
 from reconciler.model.values import Value
 
@@ -370,7 +370,7 @@ def bind_existing(attempt: Attempt, new_resources: NewResources, arn: str) -> di
 
 def add_missing_tags(attempt: Attempt, resource: ListedResource, tags: Mapping[str, str]) -> None:
     """Write the tags that an existing resource lacks. Raises ``AwsError``."""
-    there = comparable(resource.tags)
+    there = comparable_tags(resource.tags)
     missing: dict[str, Value] = {key: value for key, value in tags.items() if there.get(key) != value}
     if missing:
         attempt.call(TAG, {"resourceArn": resource.arn, "tags": missing})
@@ -412,6 +412,6 @@ def without_calls(error: AwsError) -> AwsError:
 
 
 def _tag_difference(resource: ListedResource, claim: Claim) -> str:
-    tags = comparable(resource.tags)
+    tags = comparable_tags(resource.tags)
     differing = sorted(key for key in tags.keys() | claim.tags.keys() if tags.get(key) != claim.tags.get(key))
     return f", tags differ: {', '.join(differing)}" if differing else ""

@@ -20,7 +20,7 @@ from reconciler.aws.client import Answer
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.kinds.ivs import IVS
 from reconciler.model.observed import Trail
-from reconciler.model.quotas import Applied
+from reconciler.model.quotas import AppliedQuotas
 from reconciler.model.target import HOME_REGIONS, Sink, Target
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Connection:
     account_id: str
     region: str
     caller_arn: str
-    quotas: Callable[[], Applied] = Applied
+    quotas: Callable[[], AppliedQuotas] = AppliedQuotas
     deliver: Callable[[str, Sink], Answer] | None = None
     trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
 
@@ -114,7 +114,7 @@ def connect(
                     )
                 return gateways[service]
 
-        def quotas() -> Applied:
+        def quotas() -> AppliedQuotas:
             asked = endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
             return read_quotas(
                 open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)

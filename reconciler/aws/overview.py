@@ -19,14 +19,14 @@ from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
 from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
-from reconciler.model.quotas import QUOTAS, Applied
+from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import Stream
 
 _WORKERS = 4
 
 
 def read_overview(
-    calls: ReadCalls, quotas: Callable[[], Applied], stack: str, *, name: str, account_id: str, region: str
+    calls: ReadCalls, quotas: Callable[[], AppliedQuotas], stack: str, *, name: str, account_id: str, region: str
 ) -> Overview:
     """Return the overview. Raises ``AwsError``; failures of several lists are combined into one."""
     kinds = sorted(LISTED.values(), key=lambda kind: not kind.live)  # the channels are the longest list
@@ -39,9 +39,7 @@ def read_overview(
     failures = [one for one in (*found.values(), streams) if isinstance(one, AwsError)]
     if failures:
         raise join_errors(failures)
-    notes = (
-        [f"applied quotas are unknown ({applied.why_not}); documented defaults are shown"] if applied.why_not else []
-    )
+    notes = [f"applied quotas are unknown ({applied.error}); documented defaults are shown"] if applied.error else []
     if isinstance(streams, str):
         notes.insert(0, f"live channels are unknown: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
@@ -87,7 +85,7 @@ def _broadcast(stream: Stream, channel: Item, stack: str) -> Broadcast:
     return Broadcast(stream, Address(CHANNEL.name, str(tags[ID])) if ours else None, str(channel.get("name") or ""))
 
 
-def _used(counts: tuple[KindCount, ...], streams: object, applied: Applied) -> tuple[QuotaCount, ...]:
+def _used(counts: tuple[KindCount, ...], streams: object, applied: AppliedQuotas) -> tuple[QuotaCount, ...]:
     rows = [
         (KINDS[count.kind].titles, count.managed + count.others, QUOTAS[count.kind])
         for count in counts
@@ -99,7 +97,7 @@ def _used(counts: tuple[KindCount, ...], streams: object, applied: Applied) -> t
     return tuple(_quota(name, used, quota, applied) for name, used, quota in rows)
 
 
-def _quota(name: str, used: int, quota: Quota, applied: Applied) -> QuotaCount:
+def _quota(name: str, used: int, quota: Quota, applied: AppliedQuotas) -> QuotaCount:
     return QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
 
 
@@ -107,7 +105,7 @@ _MOST = 2_000
 """Maximum quotas read per service."""
 
 
-def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run time
+def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at run time
     """Return the applied quotas, or why they are unknown. Reads once, without retries: the documented defaults are good enough."""
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
@@ -123,8 +121,8 @@ def read_quotas(client: Any) -> Applied:  # botocore builds its clients at run t
                         if "QuotaCode" in row and row.get("Value") is not None
                     )
     except BOTO_ERRORS as error:
-        return Applied(why_not=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
-    return Applied(found) if found else Applied(why_not="Service Quotas names none for IVS")
+        return AppliedQuotas(error=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
+    return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas names none for IVS")
 
 
 def _why(error: AwsError) -> str:

@@ -21,7 +21,7 @@ from reconciler.aws.denials import denied, join_errors, unreadable
 from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
-from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable
+from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable_tags
 from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, born_in
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.normalise import canonical
@@ -239,7 +239,7 @@ class CanonicalCache:
     def tags(self, raw: Mapping[str, str]) -> dict[str, str]:
         """Return the tags that take part in comparisons."""
         if self._ignore_tags:
-            raw = comparable(raw, self._ignore_tags)
+            raw = comparable_tags(raw, self._ignore_tags)
         return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
 
 

@@ -110,7 +110,7 @@ class _Attribution:
         operation = KINDS[finding.address.kind].delete
         deletes = [event for event in self._trail.events if event.operation == operation and not event.ours]
         remark = "the resource's ARN is unknown, so no call can be attributed"
-        if deletes and not self._trail.why_not:
+        if deletes and not self._trail.error:
             who = ", ".join(dict.fromkeys(event.who for event in deletes[:_MOST]))
             remark += f"; {operation} was called {len(deletes):,} time{'' if len(deletes) == 1 else 's'} in the last {self._days} days, by {who}"
         return Blame((), self._with_gaps(remark))
@@ -120,7 +120,7 @@ class _Attribution:
             return self._with_gaps("")
         if own:
             return self._with_gaps(f"CloudTrail has only calls of ivs-reconciler for it in the last {self._days} days")
-        if self._trail.why_not:
+        if self._trail.error:
             return self._with_gaps("")
         return self._with_gaps(
             f"CloudTrail has no call for it in the last {self._days} days; calls appear there some minutes later"
@@ -129,10 +129,10 @@ class _Attribution:
     def _with_gaps(self, remark: str) -> str:
         """Add what is missing from the events that were read."""
         parts = [remark] if remark else []
-        if self._trail.why_not:
-            parts.append(f"attribution is incomplete: {self._trail.why_not}")
-        if self._trail.cut:
-            parts.append(f"only the newest events of {', '.join(self._trail.cut)} were read")
+        if self._trail.error:
+            parts.append(f"attribution is incomplete: {self._trail.error}")
+        if self._trail.truncated:
+            parts.append(f"only the newest events of {', '.join(self._trail.truncated)} were read")
         return "; ".join(parts)
 
 

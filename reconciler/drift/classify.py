@@ -23,9 +23,9 @@ from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref
 from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.selection import is_selected
-from reconciler.plan.stale import Applied, changed_outside
+from reconciler.plan.stale import AppliedSpec, changed_outside
 
-_UNKNOWN: Mapping[Address, Applied] = MappingProxyType({})
+_UNKNOWN: Mapping[Address, AppliedSpec] = MappingProxyType({})
 
 
 def classify(
@@ -34,7 +34,7 @@ def classify(
     live: LiveState,
     *,
     applied: frozenset[Address] | None = None,
-    records: Mapping[Address, Applied] = _UNKNOWN,
+    records: Mapping[Address, AppliedSpec] = _UNKNOWN,
 ) -> DriftReport:
     """Sort the actions of a plan into drift and pending changes. Blocked actions count: whether a difference may be corrected is another question.
 
@@ -128,7 +128,7 @@ class _Classification:
         desired: DesiredState,
         live: LiveState,
         applied: frozenset[Address] | None,
-        records: Mapping[Address, Applied],
+        records: Mapping[Address, AppliedSpec],
     ) -> None:
         self.desired = desired
         self.applied = applied

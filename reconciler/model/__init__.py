@@ -1,5 +1,5 @@
-"""The nouns that every package shares: addresses, resources, targets, quotas, and the table of resource kinds.
+"""The values that every package uses: addresses, resources, targets, quotas, and the table of resource kinds.
 
-Imports the standard library and ``errors`` only; pure values, no I/O.
+Imports only the standard library and ``errors``; no I/O.
 Read first: ``address`` (what identifies a resource), ``kinds`` (one row a kind), then ``resource`` (desired and live).
 """

@@ -1,8 +1,6 @@
-"""Stable logical identity: ``kind/id``, such as ``channel/main-stage``. The ARN is the remote identity.
+"""Addresses (``kind/id``, such as ``channel/main-stage``) and the tags that record ownership on managed resources.
 
-The tags by which ownership is written on every managed resource, and which tags are compared.
-
-Service facts: at most 50 user tags on a resource; keys beginning with ``aws:`` are the system's, do not count, and can be neither set nor removed (service model, Tag Editor guide).
+A resource has at most 50 user tags. Keys that start with ``aws:`` do not count, and cannot be set or removed (service model, Tag Editor guide).
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from typing import NamedTuple, Self
 
 
 class KindName(StrEnum):
-    """The kinds of resource that are kept, by the first half of their address."""
+    """The kinds of resources, as in the first half of an address."""
 
     RECORDING_CONFIGURATION = "recording-configuration"
     FAILOVER_SLATE_CONFIGURATION = "failover-slate-configuration"
@@ -24,13 +22,13 @@ class KindName(StrEnum):
     CHANNEL = "channel"
     STREAM_KEY = "stream-key"
 
-    __hash__ = str.__hash__  # an enum's own is written in Python, and addresses are looked up by the ten thousand
+    __hash__ = str.__hash__  # Enum's is written in Python, and addresses are looked up very often
 
 
 class Address(NamedTuple):
-    """Identity that can be sorted, printed and parsed.
+    """The identity of a resource: its kind and the id in the spec.
 
-    A tuple, because a plan of 5,000 channels looks addresses up 60,000 times: with the hash of a dataclass, written in Python, that was half of its time.
+    A tuple, because its hash is fast: a plan of 5,000 channels looks addresses up 60,000 times.
     """
 
     kind: KindName
@@ -41,7 +39,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``kind/id``. Raises ``ValueError`` naming what is wrong."""
+        """Return the address in ``kind/id``. Raises ``ValueError``."""
         kind, slash, identifier = text.partition("/")
         if not slash or not identifier:
             raise ValueError(f"{text!r} is not an address; write kind/id, such as channel/main-stage")
@@ -58,29 +56,29 @@ ID = PREFIX + "id"
 SPEC = PREFIX + "spec"
 PROTECT = PREFIX + "protect"
 ROTATION = PREFIX + "rotation"
-"""On a stream key: the label of the spec that it was made for."""
+"""On a stream key: the rotation label that it was created with."""
 DELIVERED = PREFIX + "delivered"
-"""On a stream key: the sink that has its value, written last; or ``WAITING``."""
+"""On a stream key: the sink its value was published to, or ``WAITING`` until then."""
 RETIRES = PREFIX + "retires"
-"""On a playback key pair that was replaced: until when it is kept."""
+"""On a replaced playback key pair: when it may be deleted."""
 ATTEMPT = PREFIX + "attempt"
-"""On what a create made: the number of the try that made it, by which a run knows its own where the answer was lost. It is no part of the spec and compared with nothing."""
+"""On a new resource: the number of the attempt that created it, by which an apply finds it if the answer is lost. Never compared."""
 WAITING = "waiting"
 OWNERSHIP = frozenset({STACK, ID, SPEC, PROTECT})
 OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
 
 MAX_TAGS = 50
-"""User tags that the service allows on one resource."""
+"""User tags that AWS allows on one resource."""
 
 MAX_TAGS_WITH_ATTEMPT = 40
-"""Tags that a resource may have and still carry ``ATTEMPT``, so that it never takes the place of one that somebody needs."""
+"""Most tags a resource may have to get ``ATTEMPT`` too, so that there is always room for tags of users."""
 
 MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
-"""User tags that a spec may give one resource: the service's limit less our own."""
+"""User tags that a spec may set on one resource: the limit minus the ownership tags."""
 
 
-def comparable(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
-    """Return the tags that take part in comparisons: no ``aws:`` tags, no number of a try, none that match an ignored pattern."""
+def comparable_tags(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
+    """Return the tags that are compared: without ``aws:`` tags, ``ATTEMPT``, and those that match an ``ignore`` pattern."""
     kept = {key: value for key, value in tags.items() if not key.startswith("aws:") and key != ATTEMPT}
     patterns = tuple(ignore)
     if not patterns:

@@ -1,4 +1,4 @@
-"""Who holds a lock: a value with its JSON form. Times are seconds since the epoch."""
+"""The holder of a lock, and its JSON form. Times are seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FORMAT = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """One run that holds a lock, or held it and ``released`` it.
+    """The run that holds a lock, or has ``released`` it.
 
-    ``who`` is a person or a role, ``url`` the page of the run; ``mark`` tells its process from a later one with the same number.
-    The lock is void after ``expires``, which the holder keeps extending.
+    ``who`` is a user or role, ``url`` the page of the CI run; ``mark`` distinguishes its process from a later one with the same ``pid``.
+    The lock is invalid after ``expires``, which the holder extends.
     """
 
     run: str
@@ -32,7 +32,7 @@ class LockHolder:
     mark: str = ""
 
     def held_at(self, now: float) -> bool:
-        """Whether the lock is in force."""
+        """Whether the lock is held at a time."""
         return not self.released and now < self.expires
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ def format_time(seconds: float) -> str:
 
 
 def to_json(holder: LockHolder) -> dict[str, object]:
-    """Return the JSON form."""
+    """Return the holder as JSON."""
     return {
         "formatVersion": _FORMAT,
         **asdict(holder),
@@ -56,9 +56,9 @@ def to_json(holder: LockHolder) -> dict[str, object]:
 
 
 def from_json(content: object) -> LockHolder:
-    """Read the JSON form. Raises ``ValueError`` for anything else."""
+    """Return the holder from its JSON. Raises ``ValueError``."""
     if not isinstance(content, Mapping) or not str(content.get("formatVersion", "")).startswith("1."):
-        raise ValueError("not a lock of this program")
+        raise ValueError("not a lock of ivs-reconciler")
     facts: Mapping[str, Any] = content
     try:
         return LockHolder(
@@ -74,4 +74,4 @@ def from_json(content: object) -> LockHolder:
             mark=str(facts.get("mark", "")),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError("not a lock of this program") from error
+        raise ValueError("not a lock of ivs-reconciler") from error

@@ -1,8 +1,7 @@
-"""One canonical form for both sides of every comparison.
+"""The canonical form of properties, for both sides of every comparison.
 
-The canonical form of a resource's properties is a dict that leaves out what equals the service's default, sorts what has no order, and drops what has no effect.
-So "written out", "left out" and "filled in by the service" are the same before anything is compared, and equal resources are equal dicts.
-``expanded`` goes the other way: every field with its value, for calls that must spell out a default.
+It leaves out fields with the service's default and fields without effect, and sorts lists without order.
+So a default that is written, left out or filled in by the service makes no difference, and equal resources are equal dicts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _DERIVED: Mapping[KindName, tuple[Field, ...]] = {
 
 
 def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Value]:
-    """Return the canonical form of API properties; members that are no field of the kind (``arn``, ``state``, secrets, …) are left out."""
+    """Return the canonical form of API properties, without members that are not fields of the kind (``arn``, ``state``, secrets)."""
     fields = FIELDS[kind]
     result: dict[str, Value] = {}
     for name, raw in properties.items():
@@ -38,7 +37,7 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
             if members:
                 result[name] = members
         elif isinstance(raw, Mapping) and raw.get("enabled") is False:
-            continue  # every object that can be switched off does nothing then: the common case, and cheap
+            continue  # a disabled object has no effect
         else:
             value = freeze(raw)
             if isinstance(value, Mapping):
@@ -48,26 +47,21 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
     return _without_derived(kind, result) if _DERIVED[kind] else result
 
 
-def expanded(kind: KindName, properties: Mapping[str, Value]) -> dict[str, Value]:
-    """Return every field of the kind with its value, service defaults included, in the table's order."""
-    return {field.name: properties.get(field.name, default_of(field, properties)) for field in KINDS[kind].fields}
-
-
 def default_of(field: Field, properties: Mapping[str, Value]) -> Value:
-    """Return what the service assumes for a field left out beside these other properties."""
+    """Return the service's default of a field beside these other properties."""
     return field.default if field.default_from is None else field.default_from(properties)
 
 
-def effective(
+def effective_properties(
     kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
 ) -> Mapping[str, Value]:
-    """Return what the resource shall be: the desired properties, with those that are ignored as they are live."""
+    """Return the desired properties, with the ignored fields as they are live."""
     if not ignore:
         return desired
     result = {name: value for name, value in desired.items() if name not in ignore}
     result.update((name, value) for name, value in live.items() if name in ignore)
     for field in _DERIVED[kind]:
-        # The properties that stay may not accept this field, or have the desired value as its default.
+        # Beside the ignored live values the field may not be allowed, or have the desired value as default.
         if (
             field.name in result
             and field.name not in ignore
@@ -78,7 +72,7 @@ def effective(
 
 
 def _without_derived(kind: KindName, properties: dict[str, Value]) -> dict[str, Value]:
-    """Leave out what equals a default that depends on the other properties."""
+    """Remove fields that equal a default that depends on other properties."""
     for field in _DERIVED[kind]:
         if field.name in properties and properties[field.name] == default_of(field, properties):
             del properties[field.name]

@@ -1,7 +1,4 @@
-"""What an account holds and what is on air in it, at one moment: counts, broadcasts, quotas. Values only.
-
-Calls that changed something, as CloudTrail has them: values, without the values of parameters, which may hold secrets.
-"""
+"""What ``status`` and drift attribution read: counts, live channels, quotas and CloudTrail events, as values."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from reconciler.model.resource import Stream
 
 @dataclass(frozen=True, slots=True)
 class KindCount:
-    """How many resources of a kind there are: this stack's, and others'. ``unreadable`` says why they could not be counted."""
+    """The number of resources of a kind: of this stack and others. ``unreadable`` says why they could not be counted."""
 
     kind: KindName
     managed: int = 0
@@ -23,7 +20,7 @@ class KindCount:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """A channel on air. ``address`` is ``None`` where the channel is not this stack's; ``name`` is what it calls itself."""
+    """A live channel. ``address`` is ``None`` for a channel of another owner; ``name`` is its name in AWS."""
 
     stream: Stream
     address: Address | None = None
@@ -32,7 +29,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class QuotaCount:
-    """How much of a quota is used. ``applied`` says that ``limit`` came from Service Quotas; else it is the documented default."""
+    """The use of a quota. ``applied`` says that ``limit`` is from Service Quotas instead of the documented default."""
 
     name: str
     used: int
@@ -49,7 +46,7 @@ class QuotaCount:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One account and region. ``live_channels`` is in the order of viewers, most first, and ``None`` where it could not be seen."""
+    """One account and region. ``live_channels`` is sorted by viewers, most first; ``None`` if unreadable."""
 
     name: str
     account_id: str
@@ -62,12 +59,12 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call that succeeded.
+    """A successful call, as CloudTrail recorded it, without parameter values, which may be secret.
 
-    ``at`` is an instant in ISO 8601, ``who`` the principal, ``source`` what the call was made with; ``ours`` says that this program made it.
-    ``arns`` are the resources it was about, ``made`` those that it made.
-    ``fields`` are the names of the parameters it gave, tags as ``tags/<key>``; ``None`` where CloudTrail left the parameters out.
-    ``owner`` is the stack and id that its tags give, where it gave any.
+    ``at`` is a time in ISO 8601, ``who`` the principal, ``source`` the client; ``ours`` says that ivs-reconciler made the call.
+    ``arns`` are the resources in its parameters, ``made`` those it created.
+    ``fields`` are the names of its parameters, tags as ``tags/<key>``; ``None`` if CloudTrail has none.
+    ``owner`` is the stack and id in its tags, if any.
     """
 
     id: str
@@ -84,8 +81,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What was found, newest first. ``cut`` names the operations of which there is more; ``why_not`` says why nothing could be asked, or not all of it."""
+    """The events found, newest first. ``truncated`` names operations with more events; ``error`` says why the read is incomplete."""
 
     events: tuple[Event, ...] = ()
-    cut: tuple[str, ...] = ()
-    why_not: str = ""
+    truncated: tuple[str, ...] = ()
+    error: str = ""

@@ -1,7 +1,7 @@
-"""The frozen nouns of both states: what the spec wants, what AWS reports, and the two as wholes.
+"""Resources of the desired state and of the live state.
 
 Properties are in the canonical form of ``normalise``; in desired state a reference is a ``Ref`` until planning resolves it.
-Mappings are read-only by agreement: nobody changes one after it was put here.
+Mappings are read-only by convention.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from reconciler.model.values import Ref, Value, thaw
 
 @dataclass(frozen=True, slots=True)
 class DesiredResource:
-    """One resource as the spec wants it.
+    """One resource of the spec.
 
     ``tags`` are complete: the spec's, the project's defaults, and our own.
-    ``ignore`` holds API field names, ``tags`` for all tags, or ``tags/<key>`` for one, whose difference is not looked at.
-    ``digest`` is the digest of what the spec says, independent of live state; it is also the value of the spec tag.
-    ``public_key`` is a key pair's PEM (it is public; the private half never comes here).
-    ``sink`` is where a stream key's value is handed over to. ``overlap`` is for how many seconds a key pair stays beside the one that replaces it.
+    ``ignore`` holds API field names, ``tags`` for all tags, or ``tags/<key>`` for one, that are not compared.
+    ``digest`` is the digest of the spec of the resource, also the value of its spec tag.
+    ``public_key`` is the PEM of a key pair.
+    ``sink`` is the store for the value of a stream key. ``overlap`` is how many seconds a replaced key pair is kept.
     """
 
     address: Address
@@ -44,7 +44,7 @@ class DesiredResource:
 class DesiredState:
     """The spec of one stack for one target, validated, defaults filled, references checked.
 
-    ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are nobody's business.
+    ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are not compared.
     """
 
     stack: str
@@ -71,14 +71,14 @@ class LiveResource:
 
     @property
     def name(self) -> str:
-        """The resource's own name, which the service does not keep unique."""
+        """The name in AWS, which need not be unique."""
         name = self.properties.get("name", "")
         return name if isinstance(name, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A channel's running broadcast. ``viewers`` is ``-1`` where the service could not count in time."""
+    """The active stream of a channel. ``viewers`` is -1 if the service timed out counting them (API reference, ``StreamSummary``)."""
 
     channel_arn: str
     started_at: str
@@ -87,7 +87,7 @@ class Stream:
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
-        """Read an item of ``ListStreams``."""
+        """Return the stream of a ``ListStreams`` item."""
         return cls(
             str(item["channelArn"]),
             str(item.get("startTime") or ""),
@@ -108,7 +108,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LastStream:
-    """A channel's latest broadcast. The greater of two is that of the channel in use: a running one, then the later one."""
+    """The last stream of a channel. Sorts by use: an active stream is greatest, then the latest."""
 
     running: bool
     started_at: str
@@ -121,9 +121,9 @@ class LastStream:
 class LiveState:
     """What AWS reports of one account and region.
 
-    ``unreadable`` gives, for a kind that could not be listed, AWS's reason; nothing may be concluded about such a kind.
-    ``not_read`` are the kinds that were not asked for, because neither the spec nor the last apply has any; nothing may be concluded about them either.
-    ``last_streams`` gives, by ARN, the last broadcast of channels that share an address; ``streams_hidden`` is AWS's reason where that could not be seen.
+    ``unreadable`` is AWS's reason by kind that could not be listed. ``not_read`` are kinds that neither the spec nor the last apply has.
+    Nothing is known about the resources of these kinds.
+    ``last_streams`` is the last stream, by ARN, of channels that share an address; ``streams_hidden`` says why it could not be read.
     """
 
     account_id: str
@@ -152,7 +152,7 @@ def digest_of(value: Mapping[str, Value]) -> str:
 
 
 def _plain(value: object) -> object:
-    # Nearly always a Ref, and asking whether something is a Mapping is slow.
+    # Usually a Ref, and the check for a Mapping is slow.
     return dict(value) if not isinstance(value, Ref) and isinstance(value, Mapping) else thaw(value)  # type: ignore[arg-type]  # a Ref, or it raises
 
 
@@ -160,9 +160,9 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def _text_of() -> Callable[[Mapping[str, Value]], str]:
-    """Return what encodes a value: the part of the encoder that is written in C, made once, where the encoder makes it anew for each value.
+    """Return an encoder that is created once, instead of once per value: 15 instead of 22 CPU milliseconds for 5,000 channels.
 
-    5,000 channels are digested in 15 CPU milliseconds instead of 22. An interpreter without that part encodes as usual.
+    Uses the C encoder of CPython; without it, the standard one.
     """
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:

@@ -79,9 +79,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
 def seconds_of(text: str, *, days: int = 1) -> int:
-    """Read a length of time such as ``90s``, ``30m``, ``2h`` or ``1d``, up to so many days; a number alone is seconds.
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``2h``, ``1d`` or ``90``, at most ``days`` days.
 
-    Raises ``ValueError`` with what follows the text in a message.
+    Raises ``ValueError`` with a text to put after the duration in a message.
     """
     found = _DURATION.fullmatch(text)
     seconds = int(found[1]) * _UNITS[found[2] or "s"] if found else 0
@@ -96,23 +96,23 @@ class OnLive(StrEnum):
     """What to do with a live channel when a change requires that it is not live."""
 
     BLOCK = "block"
-    """Leave the channel and say so."""
+    """Block the change of the channel."""
     WAIT = "wait"
     """Run the rest, and change the channel once its stream has ended, up to a deadline."""
     STOP = "stop"
-    """End the broadcasts that the caller names, one by one; leave the others as ``BLOCK`` does."""
+    """Stop the streams of the given channels; block the changes of others."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileLock:
-    """A lock in a file; ``path`` is absolute. It holds among the processes of one machine."""
+    """A lock in a file; ``path`` is absolute. It locks between processes of one machine."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class S3Lock:
-    """A lock in an S3 object, for everybody who can write to it. ``region`` is the bucket's; ``None`` means the target's."""
+    """A lock in an S3 object. ``region`` is that of the bucket; ``None`` means the target's."""
 
     bucket: str
     key: str
@@ -126,8 +126,8 @@ Lock: TypeAlias = FileLock | S3Lock
 class Target:
     """One account and region that a stack is applied to.
 
-    ``sandbox`` is the path of the embedded server's state file, made absolute; ``None`` means AWS itself or ``endpoint_url``.
-    ``paced`` says whether calls keep to the published call rates.
+    ``sandbox`` is the absolute path of the embedded server's state file; ``None`` means AWS or ``endpoint_url``.
+    ``paced`` says whether calls are kept within the published rates.
     """
 
     name: str
@@ -146,9 +146,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Guardrails:
-    """Limits of one run, counted for each kind. A limit of ``None`` is off.
+    """Limits of one plan, counted per kind. ``None`` disables a limit.
 
-    ``live_deadline`` is how many seconds ``OnLive.WAIT`` waits for broadcasts to end.
+    ``live_deadline`` is how many seconds ``OnLive.WAIT`` waits for streams to end.
     """
 
     max_deletes: int | None = 20
@@ -161,9 +161,9 @@ class Guardrails:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project file, validated.
+    """A validated project file.
 
-    ``root`` is the folder that relative paths start from, and ``prefix`` what messages put before such a path: that folder as whoever reads them sees it.
+    ``root`` is the directory that paths are relative to, ``prefix`` that directory as messages show it before a path.
     ``default_channel`` is the ``defaults.channel`` block as written (API field names).
     """
 
@@ -182,32 +182,32 @@ class Project:
 
 
 class Store(StrEnum):
-    """What takes a value."""
+    """Where a stream key value is published to."""
 
     SECRETS_MANAGER = "secretsManager"
     PARAMETER_STORE = "parameterStore"
     FILE = "file"
-    """Only on explicit request of one run, never in a spec."""
+    """Only by option of ``rotate``, never in a spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """One secret, parameter or file. ``name`` may be the ARN of a secret; ``kms_key`` is the key to encrypt with, empty for the account's own."""
+    """A secret, parameter or file. ``name`` may be the ARN of a secret; an empty ``kms_key`` means the AWS managed key."""
 
     store: Store
     name: str
     kms_key: str = ""
 
     def __str__(self) -> str:
-        return f"{_WORDS[self.store]} {self.name}"
+        return f"{_TITLES[self.store]} {self.name}"
 
     @property
     def mark(self) -> str:
-        """What the key's tag says once the value is there."""
+        """The tag value that records the publication."""
         return f"{self.store.value}:{self.name}"
 
 
-_WORDS: Mapping[Store, str] = {
+_TITLES: Mapping[Store, str] = {
     Store.SECRETS_MANAGER: "the Secrets Manager secret",
     Store.PARAMETER_STORE: "the parameter",
     Store.FILE: "the file",

@@ -1,6 +1,6 @@
-"""The values that properties and call parameters are made of: JSON, read-only by agreement, plus references not resolved yet.
+"""The values of properties and call parameters: read-only JSON, and references that are not resolved yet.
 
-Sequences are tuples, so that two values can be compared with ``==`` whatever they were read from.
+Sequences are tuples, so that values can be compared with ``==``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REF = "$ref"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """The ARN of the resource with this address, not known yet."""
+    """A reference to the ARN of the resource with this address."""
 
     address: Address
 
@@ -29,7 +29,7 @@ Value: TypeAlias = "bool | int | str | Ref | tuple[Value, ...] | Mapping[str, Va
 
 
 def freeze(value: object) -> Value:
-    """Turn plain JSON (lists, dicts, ``{"$ref": address}``) into a ``Value``. Raises ``TypeError`` for anything JSON has not."""
+    """Return plain JSON (lists, dicts, ``{"$ref": address}``) as a ``Value``. Raises ``TypeError`` for other types."""
     if value is None or isinstance(value, bool | int | str | Ref):
         return value
     if isinstance(value, Mapping):
@@ -40,11 +40,11 @@ def freeze(value: object) -> Value:
         return tuple(freeze(item) for item in value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    raise TypeError(f"{type(value).__name__} has no place in a property")
+    raise TypeError(f"{type(value).__name__} is not allowed in a property")
 
 
 def thaw(value: Value) -> object:
-    """Turn a ``Value`` into plain JSON; the inverse of ``freeze``."""
+    """Return a ``Value`` as plain JSON; the inverse of ``freeze``."""
     if isinstance(value, Ref):
         return {REF: str(value.address)}
     if isinstance(value, tuple):
@@ -55,7 +55,7 @@ def thaw(value: Value) -> object:
 
 
 def resolve(value: Value, arns: Mapping[Address, object]) -> Value:
-    """Return a value with the ARN in the place of each reference to an address whose ARN is known; the same value if there is none."""
+    """Return the value with each reference replaced by its ARN, if known; the same object if there is none."""
     if isinstance(value, Ref):
         arn = arns.get(value.address)
         return arn if isinstance(arn, str) else value
@@ -69,7 +69,7 @@ def resolve(value: Value, arns: Mapping[Address, object]) -> Value:
 
 
 def as_set(raw: object) -> tuple[str, ...]:
-    """Return the members of a list without order, sorted, each once."""
+    """Return the distinct members of a list, sorted."""
     if not isinstance(raw, list | tuple | set | frozenset):
         raise TypeError(f"{type(raw).__name__} is not a list")
     return tuple(sorted({str(member) for member in raw}))

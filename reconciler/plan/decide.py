@@ -19,8 +19,8 @@ from types import MappingProxyType
 from reconciler.diff import FieldChange, additions, compare
 from reconciler.model.address import STACK, Address, KindName
 from reconciler.model.kinds import FIELDS, INNER, KINDS, REFERENCES, references_in
-from reconciler.model.normalise import effective
-from reconciler.model.quotas import DEFAULTS, Applied
+from reconciler.model.normalise import effective_properties
+from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, resolve
 from reconciler.plan import stream_keys
@@ -43,7 +43,7 @@ from reconciler.plan.decision import (
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.order import Planned, actions_of, blocked_verdicts, with_verdicts
-from reconciler.plan.pairing import classify, has_failed, is_unsettled, settle
+from reconciler.plan.pairing import choose_resources, classify, has_failed, is_unsettled
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import Removals, removals
 from reconciler.plan.replacement import held_material, treatments
@@ -71,7 +71,7 @@ def build_plan(
     Raises ``UsageError`` for a consent that cannot apply to anything.
     """
     owned = classify(desired, live, options, adopt)
-    kept, choices = settle(desired, owned, live.last_streams)
+    kept, choices = choose_resources(desired, owned, live.last_streams)
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
     decisions = decide(inputs)
     removed = removals(inputs, decisions)
@@ -111,7 +111,7 @@ def complete(
     live: LiveState,
     rules: LiveRules,
     broadcasts: Broadcasts | None,
-    applied: Applied | None = None,
+    applied: AppliedQuotas | None = None,
 ) -> TargetPlan:
     """Return a plan with the results of conditional reads: live channels and quotas.
 
@@ -128,8 +128,8 @@ def complete(
         quotas = recounted_uses(plan.quotas, actions, plan.managed, live)
     else:
         quotas = quota_uses(actions, plan.managed, live, applied)
-        if applied.why_not and any(use.adjustable for use in quotas):
-            notes.append(f"applied quotas are unknown ({applied.why_not}); documented defaults are assumed")
+        if applied.error and any(use.adjustable for use in quotas):
+            notes.append(f"applied quotas are unknown ({applied.error}); documented defaults are assumed")
     return replace(
         plan,
         actions=actions,
@@ -173,7 +173,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
             else _adopt(inputs, resource, consent, wanted, bindings)
         )
     if resource.ignore:
-        wanted = effective(resource.address.kind, live.properties, wanted, resource.ignore)
+        wanted = effective_properties(resource.address.kind, live.properties, wanted, resource.ignore)
     unknown = _not_comparable(inputs, live, wanted, bindings) if inputs.live.unreadable else {}
     if unknown:
         wanted = {**wanted, **unknown}
@@ -245,7 +245,7 @@ def _adopt(
     inputs: PlanInputs, resource: DesiredResource, live: LiveResource, wanted: Mapping[str, Value], bindings: Bindings
 ) -> Decision:
     kind = KINDS[resource.address.kind]
-    wanted = effective(kind.name, live.properties, wanted, resource.ignore)
+    wanted = effective_properties(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(resource.address.kind, wanted, bindings)
     if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from reconciler.diff import FieldChange, compare_tags, escape, unescape
-from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName, comparable
+from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName, comparable_tags
 from reconciler.model.kinds import TAG, UNTAG, USERS, Kind, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -146,7 +146,7 @@ def tag_changes(live: LiveResource, resource: DesiredResource, ignored: tuple[st
     """Return the tags that differ, without those that match the project's ``ignored`` patterns."""
     if not ignored:
         return compare_tags(live.tags, resource.tags, resource.ignore)
-    return compare_tags(comparable(live.tags, ignored), comparable(resource.tags, ignored), resource.ignore)
+    return compare_tags(comparable_tags(live.tags, ignored), comparable_tags(resource.tags, ignored), resource.ignore)
 
 
 def is_protected(live: LiveResource) -> bool:

@@ -1,10 +1,8 @@
-"""Limits on what one run may do, and the options that lift them; and whether a plan stays within the account's quotas at every moment.
+"""Checks a plan against its limits, with the options that lift them, and against the account's quotas.
 
-Limits are counted for each kind, over the actions that would be run: blocked actions do not count.
-Deletes are resources that are removed; a replacement is not one, nor is the end of an interrupted replacement.
-Updates are changes of properties, and rotations of stream keys; a change of tags alone is not one.
-
-Steps run concurrently, so the peak of a quota is that of the worst order the plan allows: creates as early as possible, deletes as late.
+Limits are counted per kind over the actions that are not blocked. A delete removes a resource; replacements, also interrupted ones, do not count.
+An update changes properties or rotates a stream key; a change of tags alone does not count.
+Steps run concurrently, so the peak of a quota is counted in the worst possible order: creates first, deletes last.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
-from reconciler.model.quotas import QUOTAS, Applied, QuotaUse
+from reconciler.model.quotas import QUOTAS, AppliedQuotas, QuotaUse
 from reconciler.model.resource import LiveState
 from reconciler.model.target import Guardrails
 from reconciler.plan.plan import Action, Reason, Step, TargetPlan, Verb
@@ -112,7 +110,7 @@ def needs_applied_quotas(actions: Iterable[Action]) -> bool:
 
 
 def quota_uses(
-    actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState, applied: Applied
+    actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState, applied: AppliedQuotas
 ) -> tuple[QuotaUse, ...]:
     """Return the quotas of the kinds that actions create, with their use. A kind that could not be listed is left out."""
     made = _kinds_made(actions)

@@ -1,13 +1,9 @@
-"""The least-privilege IAM policy for planning or applying a spec.
+"""Writes the least-privilege IAM policy for planning or applying a spec.
 
-Facts, from AWS's service authorization reference and the IVS user guide (security):
-actions are the operations' names; creates with tags also need ``ivs:TagResource``; ``aws:RequestTag``, ``aws:ResourceTag`` and ``aws:TagKeys`` are supported;
-``CreateChannel``, ``DeleteChannel`` and ``ListStreamKeys`` are checked against channels and stream keys; ``ListAdConfigurations``, ``ListPlaybackRestrictionPolicies``
-and ``UpdateAdConfiguration`` have no resource; recording needs a service-linked role and reads the bucket.
-Assumed, because that reference does not list them yet: the operations of failover slates behave like those of ad configurations.
-S3 reports a missing object as missing only to callers who may list the bucket (API reference, ``GetObject``).
-The ARN of a secret ends with six characters that AWS chooses; a secret or parameter that is encrypted with a customer managed key
-needs permissions on that key too (service authorization reference, guides of both services).
+Source: service authorization reference, and the security page of the IVS user guide. Creates with tags need ``ivs:TagResource`` too.
+``CreateChannel``, ``DeleteChannel`` and ``ListStreamKeys`` are checked against channels and stream keys; some operations take no resource.
+The reference does not list failover slates yet; they are assumed to behave like ad configurations.
+A customer managed key needs permissions of its own; a secret's ARN ends with six characters chosen by AWS.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
-"""Matches live resources to addresses: who owns each one, and which one an address means. Runs before anything is compared.
+"""Matches live resources to addresses by their ownership tags, before anything is compared.
 
-Managed: has this stack's tag; its address is its kind and its id tag.
-Unmanaged: has another stack's tag, or none; it is counted and never changed.
-Adoptable: has no stack tag, and the user consented to adopting it, by name or by ARN.
-A stream key is the exception: the service ties it to one channel, so its address follows from the channel.
-
-Several live resources may claim one address: after a create whose answer was lost, an interrupted replacement, or a copy of tags.
-Which one is kept depends on live state only, so that every run makes the same choice.
-This module decides nothing about what is done to a resource.
+A managed resource has the tag of this stack; its address is its kind and id tag. Others are unmanaged and never changed.
+An unmanaged resource without an owner can be adopted with the user's consent, by name or ARN. A stream key belongs to the address of its channel.
+Several resources claim one address after a lost create, an interrupted replacement or copied tags: which is kept depends on live state only.
 """
 
 from __future__ import annotations
@@ -19,7 +14,7 @@ from dataclasses import dataclass
 from reconciler.errors import UsageError
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName
 from reconciler.model.kinds import INNER, KINDS, LISTED, REFERENCES, references_in
-from reconciler.model.normalise import effective
+from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import PlanOptions, Reason
@@ -29,7 +24,7 @@ _VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Every live resource, sorted by owner.
+    """The live resources by owner.
 
     ``claims`` maps an address to the managed resources that claim it, in ARN order; more than one is a duplicate. Stream keys are not included.
     ``keys`` maps the ARN of a channel to its stream keys.
@@ -47,7 +42,7 @@ class Ownership:
 
 
 def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
-    """Sort the live resources by owner. Raises ``UsageError`` for a consent that cannot apply to anything."""
+    """Return the live resources by owner. Raises ``UsageError`` for an adoption that is not possible."""
     claims: dict[Address, list[LiveResource]] = {}
     unmanaged: list[LiveResource] = []
     notes: list[str] = []
@@ -63,7 +58,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
             if _VALID_ID.fullmatch(identifier):
                 claims.setdefault(Address(kind, identifier), []).append(resource)
             else:
-                notes.append(_nameless(resource, identifier))
+                notes.append(_invalid_id_note(resource, identifier))
         managed[kind] = count
     keys = _by_channel(live)
     managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in INNER}
@@ -82,14 +77,14 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
 def to_read(
     desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]
 ) -> tuple[LiveResource, ...]:
-    """Return the resources to adopt that are known only from a list summary; they must be read in full before planning."""
+    """Return the resources to adopt that must be read in full before planning, because only their list summary is known."""
     return tuple(
         resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete
     )
 
 
 def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
-    """Return the resources that refer to each ARN, in ARN order."""
+    """Return by ARN the resources that refer to it, in ARN order."""
     users: dict[str, list[LiveResource]] = {}
     for kind, fields in REFERENCES.items():
         for resource in live.of(kind) if fields else ():
@@ -114,20 +109,22 @@ def _consents(
     claims: Mapping[Address, tuple[LiveResource, ...]],
     notes: list[str],
 ) -> dict[Address, LiveResource]:
-    consents = {address: _named_by_arn(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())}
+    consents = {
+        address: _resource_to_adopt(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())
+    }
     if not options.adopt:
         return consents
     taken = {resource.arn for resource in consents.values()}
     unowned: dict[tuple[KindName, str], list[LiveResource]] = {}
-    wanted: dict[tuple[KindName, str], list[Address]] = {}
+    missing: dict[tuple[KindName, str], list[Address]] = {}
     for kind in LISTED:
         for resource in live.of(kind):
             if STACK not in resource.tags and resource.name and resource.arn not in taken:
                 unowned.setdefault((kind, resource.name), []).append(resource)
-    for address, resource_wanted in desired.resources.items():
+    for address, spec in desired.resources.items():
         if address not in claims and address not in consents:
-            wanted.setdefault((address.kind, str(resource_wanted.properties.get("name", ""))), []).append(address)
-    for (kind, name), addresses in wanted.items():
+            missing.setdefault((address.kind, str(spec.properties.get("name", ""))), []).append(address)
+    for (kind, name), addresses in missing.items():
         group = unowned.get((kind, name), [])
         if len(group) * len(addresses) == 1:
             consents[addresses[0]] = group[0]
@@ -140,7 +137,7 @@ def _consents(
     return consents
 
 
-def _named_by_arn(
+def _resource_to_adopt(
     address: Address,
     arn: str,
     desired: DesiredState,
@@ -173,7 +170,7 @@ def _named_by_arn(
     )
 
 
-def _nameless(resource: LiveResource, identifier: str) -> str:
+def _invalid_id_note(resource: LiveResource, identifier: str) -> str:
     wrong = f"its id tag {identifier!r} is not a valid id" if identifier else "it has no id tag"
     return f"{KINDS[resource.kind].title} {resource.arn} is owned by this stack, but {wrong}; it is not changed: adopt it with an address of the spec, or remove the tag {STACK}"
 
@@ -184,20 +181,20 @@ def _arn(resource: LiveResource) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The resource that is kept, and the others, each with the reason why it may be deleted. ``why`` says what decided, if it was the last stream."""
+    """The resource to keep, and the others with the reason to delete them. ``why`` is the last stream, if that decided."""
 
     kept: LiveResource
     others: tuple[tuple[LiveResource, Reason], ...] = ()
     why: str = ""
 
 
-def settle(
+def choose_resources(
     desired: DesiredState, owned: Ownership, last_streams: Mapping[str, LastStream]
 ) -> tuple[dict[Address, LiveResource], dict[Address, Choice]]:
-    """Return the live resource of each managed address, and the choice made where several claimed it."""
+    """Return the live resource by managed address, and the choices where several claim one."""
     kept: dict[Address, LiveResource] = {}
     choices: dict[Address, Choice] = {}
-    # Claims come in the order of kinds, so what a channel refers to is settled before the channel.
+    # Claims are in the order of kinds, so the references of a channel are resolved before the channel.
     for address, group in owned.claims.items():
         if len(group) == 1:
             kept[address] = group[0]
@@ -215,7 +212,7 @@ def _choose(
     settled: Mapping[Address, LiveResource],
     last_streams: Mapping[str, LastStream],
 ) -> Choice:
-    """Choose one of the resources that claim an address.
+    """Return which of the resources that claim an address to keep.
 
     A kind that can be updated keeps the one in use, since differences can be updated; other kinds keep one that already matches.
     In use means: referred to by most channels; for channels, live most recently, then having a stream key with our tag, because its creation was finished.
@@ -232,7 +229,7 @@ def _choose(
         return (
             spec is not None
             and not has_failed(resource)
-            and effective(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
+            and effective_properties(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
         )
 
     def rank(resource: LiveResource) -> tuple[object, ...]:
@@ -264,7 +261,7 @@ def _known(value: Value, settled: Mapping[Address, LiveResource]) -> Value:
 
 
 def has_failed(resource: LiveResource) -> bool:
-    """Return whether creation failed for good; such a resource can only be deleted (service model, ``CREATE_FAILED``)."""
+    """Return whether the creation failed; such a resource can only be deleted (service model, ``CREATE_FAILED``)."""
     return resource.state is not None and resource.state == KINDS[resource.kind].failed
 
 

@@ -1,11 +1,7 @@
-"""``--only`` and ``--exclude``: the part of a plan that is carried out, and whether the globs match anything.
+"""Selects the actions of a plan by ``--only`` and ``--exclude``.
 
-A glob is matched against whole addresses, ``kind/id``, case-sensitively.
-What a selected create or update needs is included and named; a delete is never included.
-An action that depends on something skipped is blocked and says so.
-
-``--only`` has to match something, and so does ``--exclude`` if it is one address: a misspelt one must neither look like "no changes" nor
-let through what was to be excluded. A pattern of ``--exclude`` may match nothing.
+A glob matches whole addresses (``kind/id``), case-sensitively. What a selected create or update needs is included, deletes excepted.
+An action that depends on a skipped one is blocked. ``--only``, and an ``--exclude`` without wildcards, must match something, so that a typo is noticed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""What changed since a plan was saved: the spec, or a live resource that the plan changes or depends on.
+"""Finds what changed since a plan was saved, and tells changes made outside from pending ones.
 
-A stale plan is refused as a whole; nothing is merged into it.
-Only resources of the plan are compared, so that other changes in the account do not make it stale.
-
-Also tells changes made outside from changes of the spec, if both happened to one resource, by the record of the last apply.
-The spec tag of a live resource is the digest of the spec it was last applied from. A record with that digest has the applied values:
-what differs from it was modified outside, the rest is pending. A record with another digest is not used.
+A plan is stale if the spec changed, or a live resource that it changes or depends on; a stale plan is refused as a whole.
+The spec tag of a live resource is the digest of the spec it was last applied from. If the record of the last apply has that digest,
+what differs from its values was modified outside, and the rest is pending.
 """
 
 from __future__ import annotations
@@ -144,7 +141,7 @@ def _value_words(value: Value) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedSpec:
     """The spec of one resource as it was last applied. ``arn`` is empty if it was unknown; properties may hold ``Ref``s.
 
     ``ignore`` are the fields that were ignored then, so that their applied values are unknown.
@@ -158,7 +155,7 @@ class Applied:
 
 
 def changed_outside(
-    action: Action, spec: DesiredResource, applied: Applied | None, arns: Mapping[Address, str]
+    action: Action, spec: DesiredResource, applied: AppliedSpec | None, arns: Mapping[Address, str]
 ) -> tuple[FieldChange, ...] | None:
     """Return which of an action's changes were made outside since the last apply, or ``None`` if that is unknown.
 

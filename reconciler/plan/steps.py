@@ -1,9 +1,8 @@
-"""One decision in, its AWS calls out: operations with parameters, in sequence; and how long calls take.
+"""Turns a decision into AWS calls, and estimates how long calls take.
 
-Dependencies on steps of other actions are added by ``order``. Parameters hold a ``Ref`` if an ARN is not known yet.
-A call has what changes, and what the service validates together with it; a default is sent explicitly, because a field left out stays as it is.
-
-Operations have separate rates and run concurrently, so the slowest operation determines the duration.
+Dependencies on other actions are added by ``order``. Parameters hold a ``Ref`` for an ARN that is not known yet.
+An update sends the changed fields and those validated together with them; defaults are sent explicitly, because a missing field is left unchanged.
+Operations have separate rates and run concurrently, so the slowest one determines the duration.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
-from reconciler.plan.stale import Applied
+from reconciler.plan.stale import AppliedSpec
 
 FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
@@ -72,14 +72,14 @@ def complete_addresses(root: Path, stack: str, target: str, live: LiveState) -> 
     return found if found is not None and live_addresses(live, stack) <= found else None
 
 
-def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, Applied]:
+def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, AppliedSpec]:
     """Return what the resources of a target were last applied as, as far as it is recorded; valid only for resources with the same digest."""
-    found: dict[Address, Applied] = {}
+    found: dict[Address, AppliedSpec] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         for address, one in _read(root, target, stack, live)["applied"].items():
             properties = freeze(one["properties"])
             if isinstance(properties, Mapping):
-                found[Address.parse(address)] = Applied(
+                found[Address.parse(address)] = AppliedSpec(
                     one["spec"], properties, dict(one["tags"]), one["arn"], frozenset(one["ignore"])
                 )
     return found
@@ -134,13 +134,13 @@ def _applied(
         there = now.get(address)
         if address in done or (there is not None and there.tags.get(SPEC) == spec.digest):
             arn = done.get(address) or (there.arn if there else "")
-            found[str(address)] = _entry(Applied(spec.digest, spec.properties, spec.tags, arn, spec.ignore))
+            found[str(address)] = _entry(AppliedSpec(spec.digest, spec.properties, spec.tags, arn, spec.ignore))
         elif there is not None and address in before and before[address].digest == there.tags.get(SPEC):
             found[str(address)] = _entry(before[address])
     return found
 
 
-def _entry(applied: Applied) -> dict[str, object]:
+def _entry(applied: AppliedSpec) -> dict[str, object]:
     return {
         "spec": applied.digest,
         "arn": applied.arn,

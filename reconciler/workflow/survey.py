@@ -25,7 +25,7 @@ from reconciler.errors import AwsError, UsageError
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import INNER, LISTED, Service
 from reconciler.model.observed import Overview
-from reconciler.model.quotas import DEFAULTS, Applied
+from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.plan.decide import build_plan, complete
@@ -215,7 +215,7 @@ def plan_target(
     """
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
-    applied = Applied()
+    applied = AppliedQuotas()
     if needs_applied_quotas(plan.actions):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:

@@ -163,7 +163,7 @@ def test_pages_are_bounded_and_it_is_said() -> None:
         server.answers.extend([*(page(detail(eventID=f"e-{number}"), token="more") for number in range(PAGES)), page()])
         trail = read(server, "UpdateChannel", "DeleteChannel")
         asked = [json.loads(got.body) for got in server.got]
-    assert (len(trail.events), trail.cut) == (PAGES, ("UpdateChannel",))
+    assert (len(trail.events), trail.truncated) == (PAGES, ("UpdateChannel",))
     assert len(asked) == PAGES + 1
     assert [each.get("NextToken") for each in asked[:3]] == [None, "more", "more"]
     assert asked[-1]["LookupAttributes"] == [{"AttributeKey": "EventName", "AttributeValue": "DeleteChannel"}]
@@ -179,7 +179,7 @@ def test_a_failure_leaves_what_was_found_before_it() -> None:
         server.answers.extend([page(detail()), refused])
         trail = read(server, "UpdateChannel", "DeleteChannel")
     assert len(trail.events) == 1
-    assert trail.why_not == "cannot read CloudTrail (InvalidTimeRangeException: no)"
+    assert trail.error == "cannot read CloudTrail (InvalidTimeRangeException: no)"
 
 
 def test_calls_keep_to_two_a_second() -> None:

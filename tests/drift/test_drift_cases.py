@@ -14,7 +14,7 @@ from reconciler.drift.report import DriftReport, DriftStatus, Ignore, without
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredState, LiveState
-from reconciler.plan.stale import Applied
+from reconciler.plan.stale import AppliedSpec
 from tests.builders import THIS_STACK
 from tests.plan.case import Case, _arns, _values, short
 
@@ -34,7 +34,7 @@ class DriftCase(Case):
         }
         self.ignores = tuple(map(Ignore.parse, content.get("ignore", ())))
 
-    def _record(self, address: str, given: dict[str, Any]) -> Applied:
+    def _record(self, address: str, given: dict[str, Any]) -> AppliedSpec:
         parsed = Address.parse(address)
         own = {
             f"{PREFIX}stack": THIS_STACK,
@@ -42,7 +42,7 @@ class DriftCase(Case):
             f"{PREFIX}spec": given.get("spec", "digest-of-before"),
         }
         properties = canonical(parsed.kind, {"name": parsed.id, **_frozen(_values(given.get("properties", {})))})
-        return Applied(
+        return AppliedSpec(
             own[f"{PREFIX}spec"],
             properties,
             {**given.get("tags", {}), **own},

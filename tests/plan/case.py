@@ -17,7 +17,7 @@ import yaml
 
 from reconciler.model.address import ID, PREFIX, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.quotas import QUOTAS, Applied
+from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LastStream, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Ref, Value, thaw
@@ -55,7 +55,7 @@ class Case:
         }
         quotas = content.get("quotas", {})
         codes = {QUOTAS[KindName(kind)].code: value for kind, value in quotas.items() if kind != "unknown"}
-        self.applied = Applied(codes, quotas.get("unknown", ""))
+        self.applied = AppliedQuotas(codes, quotas.get("unknown", ""))
         limits = content.get("guardrails", {})
         self.guardrails = Guardrails(
             max_deletes=limits.get("maxDeletes", 20),

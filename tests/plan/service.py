@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
-from reconciler.model.normalise import canonical, expanded
+from reconciler.model.normalise import canonical
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.order import in_order
 from reconciler.plan.plan import Action, Step, TargetPlan
-from tests.builders import ACCOUNT, REGION
+from tests.builders import ACCOUNT, REGION, with_defaults
 
 _CALLS = {
     operation: (kind, what)
@@ -187,7 +187,7 @@ class Service:
     def _update(self, kind: Kind, arn: str, parameters: dict[str, Value]) -> None:
         assert parameters, "an update call that changes nothing"
         resource = self.resources[arn]
-        merged = {**expanded(kind.name, resource.properties), **parameters}
+        merged = {**with_defaults(kind.name, resource.properties), **parameters}
         if kind.name is KindName.CHANNEL:
             if merged["type"] not in ADVANCED_TYPES and "preset" not in parameters:
                 merged["preset"] = ""

@@ -126,7 +126,7 @@ def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None
         (_set("targets/0/actions/0/action", "explode"), "/targets/0/actions/0/action: 'explode' is not a valid Verb"),
         (_set("targets/0/actions/0/order", "sideways"), "/targets/0/actions/0/order"),
         (_set("targets/0/actions/0/steps/0/parameters", []), "parameters is not an object"),
-        (_set("targets/0/actions/0/steps/0/parameters/x", 1.5), "float has no place in a property"),
+        (_set("targets/0/actions/0/steps/0/parameters/x", 1.5), "float is not allowed in a property"),
         (_set("targets/0/actions/0/steps/0/parameters/x", {"$ref": "nowhere"}), "'nowhere' is not an address"),
         (_set("targets/0/actions/0/steps/0/after", "x"), "after is not a list of strings"),
         (_set("targets/0/actions/0/steps/0/binds", {"x": 1}), "binds is not an object of strings"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reconciler.drift.classify import classify
 from reconciler.model.address import PROTECT, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.quotas import QUOTAS, Applied
+from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
@@ -212,7 +212,7 @@ def test_a_plan_makes_live_what_is_desired_and_leaves_nothing_for_the_next(
 ) -> None:
     spec, now = situation
     plan = plan_of(spec, now, options)
-    if quota_refusals(quota_uses(plan.actions, plan.managed, now, Applied())):
+    if quota_refusals(quota_uses(plan.actions, plan.managed, now, AppliedQuotas())):
         return
     service = Service(now)
     after = service.run(plan)
@@ -338,7 +338,7 @@ def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
 ) -> None:
     spec, now = situation
     room = {KindName.CHANNEL: channels, KindName.RECORDING_CONFIGURATION: recordings}
-    applied = Applied({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
+    applied = AppliedQuotas({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
     plan = build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits)
     plan = complete(plan, now, LiveRules(), None, applied)
     if quota_refusals(plan.quotas):
@@ -372,7 +372,7 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     rules = LiveRules.of(
         Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources
     )
-    plan = complete(plan_of(spec, now), now, rules, Broadcasts(streams, keys), Applied())
+    plan = complete(plan_of(spec, now), now, rules, Broadcasts(streams, keys), AppliedQuotas())
     assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
     ids = [step.id for action in plan.actions for step in action.steps]
     assert len(set(ids)) == len(ids), "a step's id is not its own"
@@ -399,5 +399,5 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     keys_after: dict[str, tuple[LiveResource, ...]] = {}
     for key in after.of(KindName.STREAM_KEY):
         keys_after[str(key.properties["channelArn"])] = (key,)
-    following = complete(plan_of(spec, after), after, rules, Broadcasts(left, keys_after), Applied())
+    following = complete(plan_of(spec, after), after, rules, Broadcasts(left, keys_after), AppliedQuotas())
     assert [action for action in following.actions if action.blocked is None] == []

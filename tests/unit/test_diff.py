@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange, compare, compare_tags, escape, unescape
 from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
-from reconciler.model.normalise import canonical, effective
+from reconciler.model.normalise import canonical, effective_properties
 from reconciler.model.values import Ref, Value
 
 CHANNEL, RECORDING, POLICY, ADS = (
@@ -187,8 +187,8 @@ def test_an_object_in_the_place_of_a_value_is_reported_where_it_begins() -> None
 def test_effective_properties_keep_live_values_only_where_ignored() -> None:
     live: dict[str, Value] = {"name": "live", "latencyMode": "NORMAL"}
     desired: dict[str, Value] = {"name": "desired", "authorized": True}
-    assert effective(CHANNEL, live, desired, frozenset()) is desired
-    assert effective(CHANNEL, live, desired, frozenset({"latencyMode", "authorized"})) == {
+    assert effective_properties(CHANNEL, live, desired, frozenset()) is desired
+    assert effective_properties(CHANNEL, live, desired, frozenset({"latencyMode", "authorized"})) == {
         "name": "desired",
         "latencyMode": "NORMAL",
     }

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.address import MAX_SPEC_TAGS, STACK, Address, KindName, comparable
+from reconciler.model.address import MAX_SPEC_TAGS, STACK, Address, KindName, comparable_tags
 from reconciler.model.kinds import FIELDS, KINDS
-from reconciler.model.normalise import canonical, default_of, expanded
+from reconciler.model.normalise import canonical, default_of
 from reconciler.model.resource import LiveResource, LiveState, digest_of
 from reconciler.model.values import Ref, Value, as_set, freeze, thaw
+from tests.builders import with_defaults
 
 CHANNEL, RECORDING = KindName.CHANNEL, KindName.RECORDING_CONFIGURATION
 
@@ -53,8 +54,8 @@ def test_a_whole_float_is_an_integer_and_anything_else_has_no_place() -> None:
 
 def test_tags_of_the_system_and_ignored_tags_take_no_part() -> None:
     tags = {"aws:cloudformation:stack-name": "x", "cost-centre": "17", "team": "video", STACK: "acme"}
-    assert comparable(tags) == {"cost-centre": "17", "team": "video", STACK: "acme"}
-    assert comparable(tags, ["cost-*", "ivs-*"]) == {"team": "video", STACK: "acme"}
+    assert comparable_tags(tags) == {"cost-centre": "17", "team": "video", STACK: "acme"}
+    assert comparable_tags(tags, ["cost-*", "ivs-*"]) == {"team": "video", STACK: "acme"}
     assert MAX_SPEC_TAGS == 46
 
 
@@ -78,7 +79,7 @@ def test_every_default_written_out_is_left_out(kind: KindName) -> None:
 
 @pytest.mark.parametrize("kind", KindName)
 def test_expanding_names_every_field_and_changes_nothing(kind: KindName) -> None:
-    whole = expanded(kind, {})
+    whole = with_defaults(kind, {})
     assert list(whole) == [field.name for field in KINDS[kind].fields]
     assert canonical(kind, whole) == {}
 
