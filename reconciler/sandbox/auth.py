@@ -73,12 +73,6 @@ def access_keys(accounts: Mapping[str, str | AccessKey] | None) -> dict[str, Acc
     return {key: value if isinstance(value, AccessKey) else AccessKey(value) for key, value in (accounts or {}).items()}
 
 
-def _credential_scope(request: Request) -> tuple[str, ...]:
-    """Return access key, date, region, service and terminator of a request; empty if unsigned."""
-    credential = _credential(request)
-    return tuple(credential.split("/")) if credential else ()
-
-
 def identifier(keys: Mapping[str, AccessKey]) -> Callable[[Request], Caller]:
     """Return a function from a request to its caller, unverified; it caches callers."""
 
@@ -128,7 +122,7 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
     header = request.headers.get("authorization", "")
     if not header:
         raise ApiError("MissingAuthenticationTokenException", "Missing Authentication Token")
-    scope = _credential_scope(request)
+    scope = tuple(_credential(request).split("/"))
     signed, signature = _SIGNED.search(header), _SIGNATURE.search(header)
     if not header.startswith(_ALGORITHM) or len(scope) != 5 or not signed or not signature:
         raise ApiError(
@@ -140,9 +134,10 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
             "InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
         )
     key = keys.get(scope[0])
-    if key is None or not key.secret:
-        raise _unrecognized()
-    _check_token(request, key, now)
+    token = request.headers.get("x-amz-security-token", "")
+    if key is None or not key.secret or not hmac.compare_digest(token.encode(), key.session_token.encode()):
+        raise ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
+    refuse_expired(key, now)
     _check_time(request, scope, service, now)
     expected = _signature(request, key.secret, scope, signed.group(1))
     if not hmac.compare_digest(expected, signature.group(1)):
@@ -167,17 +162,6 @@ def _early_text(stamp: str, now: float) -> str:
 
 def _stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _unrecognized() -> ApiError:
-    return ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
-
-
-def _check_token(request: Request, key: AccessKey, now: float) -> None:
-    token = request.headers.get("x-amz-security-token", "")
-    if not hmac.compare_digest(token.encode(), key.session_token.encode()):
-        raise _unrecognized()
-    refuse_expired(key, now)
 
 
 def refuse_expired(key: AccessKey, now: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from reconciler.sandbox import control_http, event_delivery, inproc, model, page
+from reconciler.sandbox import control_http, events, inproc, model, page
 from reconciler.sandbox.auth import AccessKey, access_keys
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
@@ -100,7 +100,7 @@ class Sandbox:
         self._stopping = threading.Event()
         try:
             self.control = Control(self._engine, dict(limits or {}))
-            self._poster = event_delivery.Poster(self._store, time, post_events_to) if post_events_to else None
+            self._poster = events.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
             raise
@@ -170,8 +170,8 @@ class Sandbox:
             return page.answer(self.control, request, str(self._store.path or "memory"))
         if request.method in ("GET", "HEAD") and request.path == "/favicon.ico":
             return Response(204)
-        if request.path == event_delivery.STREAM_PATH:
-            return event_delivery.follow(self._store, self._clock, request, self._stopping)
+        if request.path == events.STREAM_PATH:
+            return events.follow(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):
             return control_http.answer(self.control, request)
         return self._engine.handle(request, source_ip)

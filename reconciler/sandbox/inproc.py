@@ -6,6 +6,7 @@ the exception that a client gets from a real one, without delay. Only this modul
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +20,10 @@ CLIENTS = (*SERVICES, "sts", "service-quotas", "cloudtrail")
 Handle = Callable[[Request], Response]
 
 
-class _Body:
+class _Body(io.BytesIO):
     """The body of an answer as botocore reads it."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def read(self, *_: Any, **__: Any) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+    def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()
 
 
@@ -57,15 +51,20 @@ class Transport:
     def __call__(self, request: Any, **_: Any) -> Any:
         """Return the answer to a request, or raise the exception of a broken connection."""
         from botocore.awsrequest import AWSResponse
+        from botocore.compat import HTTPHeaders
+        from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
         answer = self._handle(_to_request(request))
         body = answer.body
-        if answer.disruption is Disruption.TRUNCATE:
-            # Over HTTP botocore parses half an answer without an error.
-            body = body[: len(body) // 2]
-        elif answer.disruption is not None:
-            raise _connection_error(answer.disruption, request.url)
-        return AWSResponse(request.url, answer.status, _headers(answer), _Body(body))
+        match answer.disruption:
+            case Disruption.TRUNCATE:
+                # Over HTTP botocore parses half an answer without an error.
+                body = body[: len(body) // 2]
+            case Disruption.HANG:
+                raise ReadTimeoutError(endpoint_url=request.url)
+            case Disruption.RESET:
+                raise ConnectionClosedError(endpoint_url=request.url)
+        return AWSResponse(request.url, answer.status, HTTPHeaders.from_pairs(answer.headers), _Body(body))
 
 
 def _to_request(prepared: Any) -> Request:
@@ -88,20 +87,3 @@ def _to_bytes(body: Any) -> bytes:
     if isinstance(body, bytes | bytearray):
         return bytes(body)
     return bytes(body.read())
-
-
-def _connection_error(disruption: Disruption, url: str) -> Exception:
-    """Return the exception that botocore raises for a broken connection."""
-    from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-
-    kind: type[Exception] = ReadTimeoutError if disruption is Disruption.HANG else ConnectionClosedError
-    return kind(endpoint_url=url)  # type: ignore[call-arg]  # botocore's errors are untyped
-
-
-def _headers(answer: Response) -> Any:
-    from botocore.compat import HTTPHeaders
-
-    headers = HTTPHeaders()
-    for name, value in answer.headers:
-        headers[name] = value
-    return headers

@@ -14,7 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.store import Store
 
@@ -24,13 +23,16 @@ _TRIM_EVERY = 500
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """One call; `status` is None if the caller got no answer."""
+    """One call; `status` is None if the caller got no answer, `user` is the IAM principal."""
 
     time: float
     request_id: str
     service: str
     operation: str
-    caller: Caller
+    account: str
+    region: str
+    user: str
+    access_key: str
     source_ip: str
     user_agent: str
     read_only: bool
@@ -42,28 +44,8 @@ class CallRecord:
     result: JsonDict | None = None
 
     def to_json(self) -> str:
-        """Return the record as JSON; written out, as `asdict` would copy the documents."""
-        return json.dumps(
-            {
-                "time": self.time,
-                "request_id": self.request_id,
-                "service": self.service,
-                "operation": self.operation,
-                "account": self.caller.account,
-                "region": self.caller.region,
-                "user": self.caller.arn,
-                "access_key": self.caller.access_key,
-                "source_ip": self.source_ip,
-                "user_agent": self.user_agent,
-                "read_only": self.read_only,
-                "status": self.status,
-                "error_code": self.error_code,
-                "error_message": self.error_message,
-                "fault": self.fault,
-                "parameters": self.parameters,
-                "result": self.result,
-            }
-        )
+        """Return the record as JSON; `asdict` would copy the documents."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 class Journal:
@@ -89,7 +71,7 @@ class Journal:
             records.append(record)
         connection.executemany(
             "INSERT INTO calls (time, account, region, operation, document) VALUES (?, ?, ?, ?, ?)",
-            [(each.time, each.caller.account, each.caller.region, each.operation, each.to_json()) for each in records],
+            [(each.time, each.account, each.region, each.operation, each.to_json()) for each in records],
         )
         self._written += len(records)
         if self._written >= _TRIM_EVERY:

@@ -173,26 +173,21 @@ class World:
         listing = f"{self.account}/{self.region}/{kind}/{name}/{parent}/{linked}"
         after, salt = decode_token(token, listing) if token else (0, salt)
         size = (size + 1) // 2 if short else size
-        source, where = "resources", "kind = ?"
-        values: list[str | int] = [kind]
+        source, where = "resources", "account = ? AND region = ? AND kind = ?"
+        values: list[str | int] = [self.account, self.region, kind]
         if parent:
             where, values = "parent = ? AND kind = ?", [parent, kind]
         elif linked:
             # CROSS makes SQLite start from the few links instead of the many resources.
             source = "links CROSS JOIN resources USING (seq)"
-            where, values = (
-                "target = ? AND +account = ? AND +region = ? AND +kind = ?",
-                [linked, self.account, self.region, kind],
-            )
+            where = "target = ? AND +account = ? AND +region = ? AND +kind = ?"
+            values = [linked, *values]
         elif name and prefix:
-            where = "account = ? AND region = ? AND kind = ? AND substr(name, 1, ?) = ?"
-            values = [self.account, self.region, kind, len(name), name]
+            where += " AND substr(name, 1, ?) = ?"
+            values += [len(name), name]
         elif name:
-            where = "account = ? AND region = ? AND kind = ? AND name = ?"
-            values = [self.account, self.region, kind, name]
-        else:
-            where = "account = ? AND region = ? AND kind = ?"
-            values = [self.account, self.region, kind]
+            where += " AND name = ?"
+            values += [name]
         found = self.connection.execute(
             f"SELECT {_COLUMNS} FROM {source} WHERE {where} AND {order_of(salt)} > ? AND visible_from <= ?"
             f" AND (gone_from IS NULL OR gone_from > ?) ORDER BY {order_of(salt)} LIMIT ?",

@@ -6,7 +6,7 @@ STS has one operation, GetCallerIdentity, in the XML of the query protocol; the 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qs
@@ -20,13 +20,11 @@ from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes
 _JSON_11 = "application/x-amz-json-1.1"
 _STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
-_Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
-
-_HANDLERS: Mapping[tuple[str, str], _Handler] = {
-    ("servicequotas", "ListServiceQuotas"): quotas.list_service_quotas,
-    ("servicequotas", "ListAWSDefaultServiceQuotas"): quotas.list_default_quotas,
-    ("servicequotas", "GetServiceQuota"): quotas.get_service_quota,
-    ("servicequotas", "GetAWSDefaultServiceQuota"): quotas.get_default_quota,
+_HANDLERS: Mapping[tuple[str, str], quotas.Handler] = {
+    ("servicequotas", "ListServiceQuotas"): quotas.lister(applied=True),
+    ("servicequotas", "ListAWSDefaultServiceQuotas"): quotas.lister(applied=False),
+    ("servicequotas", "GetServiceQuota"): quotas.getter(applied=True),
+    ("servicequotas", "GetAWSDefaultServiceQuota"): quotas.getter(applied=False),
     ("servicequotas", "ListServices"): quotas.list_services,
     ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
 }

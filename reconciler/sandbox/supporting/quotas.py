@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import sqlite3
+from collections.abc import Callable
 
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
@@ -13,6 +12,9 @@ from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.service import Service
 from reconciler.sandbox.settings import ResourceQuota, applied_quota
 from reconciler.sandbox.wire import ApiError
+from reconciler.sandbox.world import decode_token, encode_token
+
+Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
 
 _MAX_RESULTS = 100
 
@@ -23,38 +25,33 @@ def list_services(connection: sqlite3.Connection, caller: Caller, request: JsonD
     return _page("services", "Services", services, request)
 
 
-def list_service_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
-    """List the quotas applied to the caller's account and region."""
-    service = _service(request)
-    code = request.get("QuotaCode")
-    entries = [
-        _entry(caller, service, quota, applied_quota(connection, quota, caller.account, caller.region))
-        for quota in service.quotas
-        if code in (None, code_of(quota))
-    ]
-    return _page("applied", "Quotas", entries, request)
+def lister(*, applied: bool) -> Handler:
+    """Return the handler that lists the quotas applied to the caller's account and region, or the defaults."""
+
+    def list_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
+        service = _service(request)
+        code = request.get("QuotaCode") if applied else None
+        entries = [
+            _entry(connection, caller, service, quota, applied=applied)
+            for quota in service.quotas
+            if code in (None, code_of(quota))
+        ]
+        return _page("applied" if applied else "default", "Quotas", entries, request)
+
+    return list_quotas
 
 
-def list_default_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001
-    """List the default quotas."""
-    service = _service(request)
-    entries = [_entry(caller, service, quota, quota.default) for quota in service.quotas]
-    return _page("default", "Quotas", entries, request)
+def getter(*, applied: bool) -> Handler:
+    """Return the handler that answers one applied or default quota by its code."""
 
+    def get_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
+        service = _service(request)
+        for quota in service.quotas:
+            if code_of(quota) == request.get("QuotaCode"):
+                return {"Quota": _entry(connection, caller, service, quota, applied=applied)}
+        raise _no_such_resource()
 
-def get_service_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
-    """Return one applied quota by its code."""
-    service = _service(request)
-    quota = _quota(service, request)
-    value = applied_quota(connection, quota, caller.account, caller.region)
-    return {"Quota": _entry(caller, service, quota, value)}
-
-
-def get_default_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001
-    """Return one default quota by its code."""
-    service = _service(request)
-    quota = _quota(service, request)
-    return {"Quota": _entry(caller, service, quota, quota.default)}
+    return get_quota
 
 
 def code_of(quota: ResourceQuota) -> str:
@@ -71,13 +68,6 @@ def _service(request: JsonDict) -> Service:
     return SERVICES[code]
 
 
-def _quota(service: Service, request: JsonDict) -> ResourceQuota:
-    for quota in service.quotas:
-        if code_of(quota) == request.get("QuotaCode"):
-            return quota
-    raise _no_such_resource()
-
-
 def _no_such_resource() -> ApiError:
     return ApiError(
         "NoSuchResourceException", "The request failed because the specified service or quota does not exist."
@@ -89,26 +79,21 @@ def _page(listing: str, member: str, entries: list[JsonDict], request: JsonDict)
     size = request.get("MaxResults", _MAX_RESULTS)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
         raise ApiError("IllegalArgumentException", f"MaxResults is between 1 and {_MAX_RESULTS}.")
-    start = _start(request.get("NextToken"), listing)
+    token = request.get("NextToken")
+    try:
+        start = 0 if token is None else decode_token(str(token), listing)[0]
+    except ApiError:
+        raise ApiError("InvalidPaginationTokenException", "The pagination token is invalid.") from None
     answer: JsonDict = {member: entries[start : start + size]}
     if start + size < len(entries):
-        answer["NextToken"] = base64.b64encode(f"{listing}:{start + size}".encode()).decode()
+        answer["NextToken"] = encode_token(start + size, listing)
     return answer
 
 
-def _start(token: object, listing: str) -> int:
-    if token is None:
-        return 0
-    try:
-        name, _, start = base64.b64decode(str(token), validate=True).decode().partition(":")
-        if name == listing and start.isdecimal():
-            return int(start)
-    except (binascii.Error, ValueError):
-        pass
-    raise ApiError("InvalidPaginationTokenException", "The pagination token is invalid.")
-
-
-def _entry(caller: Caller, service: Service, quota: ResourceQuota, value: int) -> JsonDict:
+def _entry(
+    connection: sqlite3.Connection, caller: Caller, service: Service, quota: ResourceQuota, *, applied: bool
+) -> JsonDict:
+    value = applied_quota(connection, quota, caller.account, caller.region) if applied else quota.default
     code = code_of(quota)
     return {
         "ServiceCode": service.name,
