@@ -60,7 +60,7 @@ def test_a_list_without_most_of_many_is_refused_and_one_without_a_few_is_not(app
     vanish(applied, {f"c{number:02}" for number in range(7)})
     planned = run(applied, "plan")
     assert planned.code == 3
-    assert "the list now shows only 5, and 7 would be recreated" in planned.err
+    assert "AWS lists 5 of the 12 channels recorded at the last apply, so 7 would be recreated" in planned.err
 
 
 def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -> None:
