@@ -54,7 +54,8 @@ def test_targets_that_share_a_profile_ask_once_and_others_do_not_draw_over_the_q
         with at_terminal(bench.folder, "plan", env=bench.env) as screen:
             screen.until(QUESTION)
             until = time.monotonic() + 120
-            while not bench.sandbox.control.calls("ListPlaybackRestrictionPolicies") and time.monotonic() < until:
+            while not bench.sandbox.control.calls("ListChannels"):
+                assert time.monotonic() < until, "the target with another profile goes on meanwhile"
                 time.sleep(0.05)
             screen.type("808182\r")
             assert screen.end() == 0, screen.text

@@ -117,7 +117,7 @@ def test_a_reader_that_leaves_in_the_middle_ends_no_apply(folder: Path, sandbox:
         assert screen.end() == (4 if denied else 1), screen.text
     assert made(sandbox) == (6 if denied else COUNT)
     done = "6 done, 6 failed" if denied else "12 done"
-    assert f"the apply went on to its end ({done}), but its report could not be written: broken pipe" in screen.text
+    assert f"apply ended ({done}), but its report could not be written: broken pipe" in screen.text
 
 
 def test_a_reader_that_left_before_the_plan_was_shown_gets_nothing_changed(folder: Path, sandbox: Sandbox) -> None:

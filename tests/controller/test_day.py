@@ -192,7 +192,7 @@ def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed
         for name in world.names:
             assert [body["number"] for body in told.of(name)] == list(range(1, len(told.of(name)) + 1))
         watched = [body["state"] for body in told.of("watched")]
-        assert watched.count("status") >= 3
+        assert watched.count("open") >= 3
         assert {told.of(name)[-1]["state"] for name in world.names if told.of(name)} == {"clear"}
         assert all(telling.failure for telling in world.deliveries if telling.id not in told.identities)
 
@@ -217,7 +217,7 @@ def test_a_receiver_that_failed_gets_the_later_state(tmp_path: Path, monkeypatch
         world.pass_time(2000)
         (body,) = told.bodies
         assert (body["state"], body["link"], body["new"][0]["address"]) == (
-            "status",
+            "open",
             "https://status.example.com/targets/dev",
             "channel/main-stage",
         )
@@ -228,4 +228,4 @@ def test_a_receiver_that_failed_gets_the_later_state(tmp_path: Path, monkeypatch
         world.sandboxes["dev"].control.clear_faults()
         ivs.update_channel(arn=arn_of(ivs, "main-stage"), latencyMode="LOW")
         world.pass_time(4000)
-        assert [body["state"] for body in told.bodies] == ["status", "unreadable", "clear"]
+        assert [body["state"] for body in told.bodies] == ["open", "unreadable", "clear"]
