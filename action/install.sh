@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the program that stands beside this file, with pinned and hashed dependencies, into an environment of its own; once a job.
+# Installs the program of this repository with pinned, hashed dependencies into a virtual environment; once per job.
 set -euo pipefail
 source="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 home="${RUNNER_TEMP:?}/ivs-reconciler"

@@ -124,7 +124,7 @@ class ForgeRefused(ForgeError):
 
 
 class PlanRefused(ReconcilerError):
-    """A person decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
+    """Refused until someone decides: a guardrail, a protected resource, a live channel. Nothing was changed."""
 
     exit_code = ExitCode.REFUSED
     word = "refused"

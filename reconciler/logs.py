@@ -1,7 +1,7 @@
 """Logs for operators, by structlog, on stderr; the report on stdout is the product and never goes through here.
 
-Console lines on a terminal, JSON elsewhere. Values under secret-looking keys are masked as a last net; nothing should come that far.
-No handler is attached to the standard logging tree, so what botocore and urllib3 log about wire data reaches nothing of ours.
+Console lines on a terminal, JSON elsewhere. Values under secret-looking keys are masked as a last resort.
+No handler is attached to the standard logging tree, so wire data that botocore and urllib3 log is not written.
 
 Importing structlog takes 80 CPU milliseconds, a tenth of a plan of 5,000 channels, and most runs log nothing.
 So it is imported at the first line that is written.
@@ -124,5 +124,5 @@ def _mask(key: str, value: object) -> object:
 
 
 def _on_one_line(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep what others wrote from moving a terminal's cursor, or beginning a line of its own."""
+    """Escape text from elsewhere, so that it can neither move the cursor nor begin a line."""
     return {key: sanitize(value) if isinstance(value, str) else value for key, value in line.items()}

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 PATIENCE_SECONDS = 300.0
-"""How long to wait for an answer: a build server may provide a terminal without a person."""
+"""How long to wait for an answer: a build server may provide a terminal that no one watches."""
 
 _WIDTH = 78
 _SCREEN = threading.Lock()
@@ -47,7 +47,7 @@ def screen() -> Iterator[bool]:
 
 
 def ask_for_digits(question: str, count: int, *, patience: float = PATIENCE_SECONDS) -> str:
-    """Ask until ``count`` digits are typed and return them, without blanks between them. Thread-safe. Raises ``NobodyAnswers``.
+    """Ask until ``count`` digits are typed and return them, without blanks between them. Thread-safe. Raises ``NoAnswer``.
 
     Ctrl-C interrupts the main thread as usual, and ends the question.
     """

@@ -1,6 +1,6 @@
 """Creates a resource exactly once.
 
-A create that AWS refused has created nothing. One whose answer was lost may have: the list tells, after the time that it may lag behind.
+A create that AWS refused has created nothing. One whose answer was lost may have: the list shows it, once it can no longer lag behind.
 The create is sent again only when the list shows that nothing was created; a resource that is there is used instead.
 """
 

@@ -68,7 +68,7 @@ class StreamCheck:
 class WaitingStep:
     """A step that waits until a channel is not live.
 
-    ``again`` means that it is a call to send again then; otherwise waiting is all that the step does.
+    ``again`` means that its call is sent again then; otherwise the step only waits.
     ``ending`` means that the plan itself ends the stream.
     """
 

@@ -10,7 +10,7 @@ from reconciler.cli.options import (
     add_allowances,
     add_format,
     add_live,
-    add_patience,
+    add_lock_timeout,
     add_scope,
     context_of,
     plan_options_of,
@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="the current base, for --require-commit (default: the name given to plan --base)",
     )
     parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
-    add_patience(parser)
+    add_lock_timeout(parser)
     add_format(parser, "text", "json")
     add_scope(parser)
     add_live(parser)
@@ -146,8 +146,8 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     if args.require_commit:
         require_current(plan, Path(project.root), args.base)
     check_can_prompt(args)
-    wanted = {target.name for target in plan.targets}
-    targets = tuple(target for target in targets if target.name in wanted)
+    planned = {target.name for target in plan.targets}
+    targets = tuple(target for target in targets if target.name in planned)
     desired = load_desired_states(project, targets)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.options import Context, tolerate_output_errors
-from reconciler.cli.plan import refusals, show_duration, show_plan, tell
+from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import watcher
 from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
 from reconciler.model.target import Project, Target
@@ -51,7 +51,7 @@ def json_output(args: argparse.Namespace) -> Iterator[None]:
 
 
 def _ended(sort: str, word: str, message: str, code: ExitCode) -> None:
-    with suppress(OSError):  # a reader that has gone does not change how the run ended
+    with suppress(OSError):  # a closed pipe does not change how the run ended
         _line({"type": sort, "code": word, "message": message, "exitCode": int(code)})
 
 
@@ -91,7 +91,7 @@ def approve_and_run(
         show_plan(plan, "text", context)
         show_duration(plan, project)
         sys.stdout.flush()
-    tell(note for _, survey in work for note in unfinished_apply_notes(project, survey))
+    print_notes(note for _, survey in work for note in unfinished_apply_notes(project, survey))
     refused = refusals(
         plan, project.guardrails, args, {survey.target.name: expected_addresses(project, survey) for _, survey in work}
     )
@@ -113,7 +113,7 @@ def approve_and_run(
         before_first_call()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
-            results = apply_plans(work, project, watch, stop=stop, lost=lost, note=lambda text: tell([text]))
+            results = apply_plans(work, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text]))
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
     complete = all(result.complete for result in results)

@@ -166,11 +166,11 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
     made = make_plan(args, context)
     if made.failures:
         raise made.failures[0]
-    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context, made.remembered)
+    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context, made.recorded)
 
 
 def _refusals(
-    plan: Plan, args: argparse.Namespace, context: Context, remembered: Mapping[str, frozenset[Address]]
+    plan: Plan, args: argparse.Namespace, context: Context, recorded: Mapping[str, frozenset[Address]]
 ) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file, since a saved plan may be posted elsewhere."""
     from reconciler.cli.plan import refusals_of
@@ -181,6 +181,6 @@ def _refusals(
     except SpecError:
         return {}
     return {
-        target.name: refusals_of(target, project.guardrails, args, remembered.get(target.name, frozenset()))
+        target.name: refusals_of(target, project.guardrails, args, recorded.get(target.name, frozenset()))
         for target in plan.targets
     }

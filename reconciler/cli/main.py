@@ -55,7 +55,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
     subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     subparsers.asked = asked
-    for room in (
+    for verb in (
         validate,
         plan,
         apply,
@@ -71,7 +71,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         schema,
         sandbox,
     ):
-        room.add_parser(subparsers, common)
+        verb.add_parser(subparsers, common)
     return parser
 
 
@@ -80,7 +80,7 @@ def entry() -> NoReturn:
 
     Ends without the interpreter's clean-up: freeing a large plan object by object takes a sixth of a quick run.
     """
-    code = main(started=_heed_sigterm)
+    code = main(started=_handle_sigterm)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -89,7 +89,7 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-def _heed_sigterm() -> None:
+def _handle_sigterm() -> None:
     """Make SIGTERM end a run as Ctrl-C does; its default action would leave locks held and files half written."""
     import signal
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     except OSError as error:
         # A verb handles the errors of its own files; what is left is the output, such as a redirection to a full disk.
         _silence_stdout()
-        _say(
+        _write_stderr(
             f"{error.filename or 'output'}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n"
         )
         return code or int(ExitCode.ERROR)
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         if asking := sys.modules.get("reconciler.terminal"):
             asking.leave()
         exit_code, why = stopped_by(stop)
-        _say(f"{why}\n")
+        _write_stderr(f"{why}\n")
         return int(exit_code)
     return code
 
@@ -157,10 +157,10 @@ def _complain(error: ReconcilerError, *, colored: bool) -> None:
     from reconciler.terminal import sanitize_lines
 
     text = sanitize_lines(str(error))
-    _say(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
+    _write_stderr(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 
-def _say(text: str) -> None:
+def _write_stderr(text: str) -> None:
     """Write to stderr; if that fails, only the exit code remains."""
     try:
         sys.stderr.write(text)

@@ -85,7 +85,7 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
     """The words of the call; ``None`` builds every verb."""
 
     def add_parser(self, name: str, **options: Any) -> Any:
-        """Add a verb and return its parser, or what takes its place."""
+        """Add a verb and return its parser, or a placeholder."""
         if self.asked is None or name in self.asked:
             return super().add_parser(name, **options)
         self._choices_actions.append(self._ChoicesPseudoAction(name, (), options.get("help")))
@@ -255,7 +255,7 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_patience(parser: argparse.ArgumentParser) -> None:
+def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
     """Add ``--lock-timeout``."""
     parser.add_argument(
         "--lock-timeout",
@@ -313,7 +313,7 @@ def _columns() -> int:
     return columns if columns > 0 else 80
 
 
-class _Lasting:
+class _TolerantStream:
     """A stream that records its first failure and discards all text from then on."""
 
     def __init__(self, stream: TextIO, failures: list[OSError]) -> None:
@@ -353,7 +353,7 @@ def tolerate_output_errors() -> Iterator[list[OSError]]:
     """Keep failures of stdout and stderr from raising; yields the failures."""
     failures: list[OSError] = []
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast("TextIO", _Lasting(stream, failures)) for stream in before)
+    sys.stdout, sys.stderr = (cast("TextIO", _TolerantStream(stream, failures)) for stream in before)
     try:
         yield failures
     finally:

@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "text":
         show_duration(plan, made.project)
     warn(made.warnings)
-    tell(made.notes)
+    print_notes(made.notes)
     failures = [*failures, *_unread(plan)]
     if failures:
         raise failures[0]
-    refused = refusals(plan, made.project.guardrails, args, made.remembered)
+    refused = refusals(plan, made.project.guardrails, args, made.recorded)
     for message in refused:
         sys.stderr.write(f"{sanitize_lines(message)}\n")
     if refused:
@@ -94,21 +94,21 @@ def _unread(plan: Plan) -> list[AwsError]:
     return [AwsError("\n".join(said), code="AccessDeniedException")] if said else []
 
 
-class Made(NamedTuple):
+class PlannedProject(NamedTuple):
     """A plan with its project, the warnings about the spec, and the errors of targets that could not be read.
 
-    ``remembered`` has, by target, the addresses recorded at the last apply; ``notes`` describe an apply that did not finish.
+    ``recorded`` has, by target, the addresses recorded at the last apply; ``notes`` describe an apply that did not finish.
     """
 
     plan: Plan
     project: Project
     warnings: tuple[str, ...]
     failures: list[AwsError]
-    remembered: Mapping[str, frozenset[Address]]
+    recorded: Mapping[str, frozenset[Address]]
     notes: tuple[str, ...]
 
 
-def make_plan(args: argparse.Namespace, context: Context) -> Made:
+def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     """Read and plan every target. Raises ``AwsError`` if none could be read."""
     from pathlib import Path
 
@@ -130,17 +130,17 @@ def make_plan(args: argparse.Namespace, context: Context) -> Made:
     ):
         check_globs(options, desired, surveys)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
-        remembered = {survey.target.name: expected_addresses(project, survey) for survey in surveys}
+        recorded = {survey.target.name: expected_addresses(project, survey) for survey in surveys}
         notes = tuple(note for survey in surveys for note in unfinished_apply_notes(project, survey))
     if failures and not plan.targets:
         raise failures[0]
     plan = with_origin(plan, Path(project.root), args.base)
-    return Made(
+    return PlannedProject(
         plan,
         project,
         tuple(warning for state in desired.values() for warning in state.warnings),
         failures,
-        remembered,
+        recorded,
         notes,
     )
 
@@ -180,21 +180,21 @@ def show_duration(plan: Plan, project: Project) -> None:
 
 
 def refusals(
-    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, remembered: Mapping[str, frozenset[Address]]
+    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, recorded: Mapping[str, frozenset[Address]]
 ) -> list[str]:
     """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
 
-    ``remembered`` has, by target, the addresses recorded at the last apply.
+    ``recorded`` has, by target, the addresses recorded at the last apply.
     """
     return [
         f"plan refused: {target.name}: {message}"
         for target in plan.targets
-        for message in refusals_of(target, guardrails, args, remembered.get(target.name, frozenset()))
+        for message in refusals_of(target, guardrails, args, recorded.get(target.name, frozenset()))
     ]
 
 
 def refusals_of(
-    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, remembered: frozenset[Address]
+    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, recorded: frozenset[Address]
 ) -> tuple[str, ...]:
     """Return the guardrails' refusals of one target."""
     from reconciler.plan.guardrails import Allowances, check
@@ -202,7 +202,7 @@ def refusals_of(
     allow = Allowances(
         deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, allow_missing=args.allow_missing
     )
-    return check(target, guardrails, allow, remembered)
+    return check(target, guardrails, allow, recorded)
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -213,7 +213,7 @@ def warn(warnings: Iterable[str]) -> None:
         sys.stderr.write(f"warning: {sanitize(warning)}\n")
 
 
-def tell(notes: Iterable[str]) -> None:
+def print_notes(notes: Iterable[str]) -> None:
     """Write notes about the last apply to stderr."""
     from reconciler.terminal import sanitize
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reconciler.plan.steps import Expected
 
 _WIDTH = 78
-_WORTH_SAYING_SECONDS = 5.0
+_MIN_REMAINING_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -42,28 +42,28 @@ class Meter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._said: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
     def __call__(self, target: str, calls: int, left: Expected | None) -> None:
         """Show a target's number of calls, and the remaining time if it is known and long enough."""
         from reconciler.terminal import screen  # most runs show no progress
 
         with self._lock, screen() as free:
-            self._said[target] = f"{target}: {calls:,} calls" + (
+            self._texts[target] = f"{target}: {calls:,} calls" + (
                 f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
-                if left is not None and left.seconds >= _WORTH_SAYING_SECONDS
+                if left is not None and left.seconds >= _MIN_REMAINING_SECONDS
                 else ""
             )
             if not free:
                 return
-            words = ", ".join(self._said.values())
+            words = ", ".join(self._texts.values())
             self._stream.write(f"\r{('reading ' + words)[:_WIDTH]:<{_WIDTH}}")
             self._stream.flush()
 
     def clear(self) -> None:
         """Erase the line."""
         with self._lock:
-            if self._said:
+            if self._texts:
                 self._stream.write("\r" + " " * _WIDTH + "\r")
                 self._stream.flush()
 
@@ -76,10 +76,10 @@ _MARKS = {
 }
 
 
-_SAY_AGAIN_SECONDS = 60.0
+_FORECAST_INTERVAL_SECONDS = 60.0
 """How often a log gets a line about what is left; a bar shows it all the time."""
 
-_WATCHING_WORTH_SAYING_SECONDS = 10.0
+_MIN_FORECAST_SECONDS = 10.0
 
 _LONG_WAIT_SECONDS = 5.0
 """How long a step waits before a line says why."""
@@ -142,12 +142,12 @@ def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> I
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[narrow]}"),
+        TextColumn("{task.fields[forecast]}"),
     )
     with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
         yield Bar(
             progress,
-            progress.add_task(plan.name, total=len(plan.actions), narrow=""),
+            progress.add_task(plan.name, total=len(plan.actions), forecast=""),
             Lines(stdout, paint),
             same_terminal=stdout.isatty(),
         )
@@ -161,7 +161,7 @@ class Lines:
         self._paint = paint
         self._now = now
         self._waits = Waits()
-        self._said_at = -_SAY_AGAIN_SECONDS
+        self._forecast_at = -_FORECAST_INTERVAL_SECONDS
 
     def event(self, event: Event) -> None:
         """Handle one event."""
@@ -173,10 +173,10 @@ class Lines:
             self._stdout.flush()
         elif (
             isinstance(event, Forecast)
-            and event.elapsed - self._said_at >= _SAY_AGAIN_SECONDS
-            and event.expected.seconds >= _WATCHING_WORTH_SAYING_SECONDS
+            and event.elapsed - self._forecast_at >= _FORECAST_INTERVAL_SECONDS
+            and event.expected.seconds >= _MIN_FORECAST_SECONDS
         ):
-            self._said_at = event.elapsed
+            self._forecast_at = event.elapsed
             self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
             self._stdout.flush()
 
@@ -184,8 +184,8 @@ class Lines:
     def line(outcome: Outcome, paint: Paint) -> str:
         """Return the line of one outcome."""
         word, tone = _MARKS[outcome.result]
-        said = f": {outcome.message}" if outcome.message else ""
-        return f"  {paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{said}')}"
+        message = f": {outcome.message}" if outcome.message else ""
+        return f"  {paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{message}')}"
 
 
 class Bar:
@@ -201,7 +201,7 @@ class Bar:
     def event(self, event: Event) -> None:
         """Handle one event."""
         if isinstance(event, Forecast):
-            self._progress.update(self._task, narrow=forecast_words(event, local_now()))
+            self._progress.update(self._task, forecast=forecast_words(event, local_now()))
             return
         if self._same_terminal and (words := self._waits.words(event)) is not None:
             self._progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, add_patience, context_of, no_allowances, project_of
+from reconciler.cli.options import Subparsers, add_format, add_lock_timeout, context_of, no_allowances, project_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="rotate even if the channel is live: the broadcast continues, but cannot reconnect with the old key",
     )
     parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
-    add_patience(parser)
+    add_lock_timeout(parser)
     add_format(parser, "text", "json")
     parser.set_defaults(run=run)
 
@@ -92,7 +92,7 @@ def _rotate(args: argparse.Namespace) -> int:
             surveys = stack.enter_context(
                 survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
             )
-        surveys = tuple(replace(survey, plan=_alone(survey.plan, rotate.addresses)) for survey in surveys)
+        surveys = tuple(replace(survey, plan=_rotations_only(survey.plan, rotate.addresses)) for survey in surveys)
         plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
         return approval.approve_and_run(
             plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
@@ -134,13 +134,13 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
     return f"no target has all of {', '.join(map(str, addresses))}; give the keys of one target, and the target with -t"
 
 
-def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
+def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     """Return the part of a plan that rotates these keys, without other actions that are due. Raises ``UsageError``."""
     from dataclasses import replace
 
     from reconciler.errors import UsageError
 
-    actions = tuple(_advised(action) for action in plan.actions if action.address in addresses)
+    actions = tuple(_with_hint(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
     for action in actions:
         if any(needed not in own for step in action.steps for needed in step.after):
@@ -152,7 +152,7 @@ def _alone(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     )
 
 
-def _advised(action: Action) -> Action:
+def _with_hint(action: Action) -> Action:
     """Return an action blocked by a broadcast with a hint to ``--even-live``."""
     from dataclasses import replace
 

@@ -157,7 +157,7 @@ class App:
     def _alive(self, _request: Request) -> Response:
         snapshot = self._controls.snapshot()
         is_alive = snapshot.now - snapshot.last_step < STUCK_AFTER
-        return _text(200, "alive") if is_alive else _text(503, "the controller's loop is stuck")
+        return _text(200, "alive") if is_alive else _text(503, "the controller's loop has stalled")
 
     def _ready(self, _request: Request) -> Response:
         is_ready = self._controls.snapshot().ready

@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 def _found(run: Run) -> list[tuple[str, str, int]]:
-    """Return class, words and count of each status; of those that nobody needs to see at zero, only what is there."""
+    """Return class, words and count of each status; rare statuses only if the count is not zero."""
     always = (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.PENDING)
     counts = [(status, title.lower(), run.counts.get(status, 0)) for status, title in TITLES.items()]
     return [(status.value, word, count) for status, word, count in counts if count or status in always]

@@ -81,20 +81,20 @@ class _Attribution:
         match finding.status:
             case DriftStatus.DRIFT:
                 events = self._about.get(finding.arn or "", [])
-                deeds, own = _changes(finding, events)
+                calls, own = _changes(finding, events)
             case DriftStatus.MISSING:
                 arns = self._former_arns(finding.address)
                 if not arns:
                     return self._unknown(finding)
-                deeds, own = _last(
+                calls, own = _last(
                     event for arn in arns for event in self._about.get(arn, ()) if self._ends(event, finding.address)
                 )
             case _:
                 about = self._about.get(finding.arn or "", [])
-                deeds, own = _last(
+                calls, own = _last(
                     event for event in about if finding.arn in event.made or (event.fields or frozenset()) & _OWN_TAGS
                 )
-        return Blame(tuple(map(_deed, deeds)), self._remark(bool(deeds), own))
+        return Blame(tuple(map(_call, calls)), self._remark(bool(calls), own))
 
     def _former_arns(self, address: Address) -> set[str]:
         # Deleting a channel deletes its key.
@@ -169,5 +169,5 @@ def _last(events: Iterable[Event]) -> tuple[list[Event], bool]:
     return ([], True) if newest.ours else ([newest], False)
 
 
-def _deed(event: Event) -> AttributedCall:
+def _call(event: Event) -> AttributedCall:
     return AttributedCall(event.who, event.at, event.source, event.operation, event.id)

@@ -24,17 +24,17 @@ _FORMAT = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class KnownFindings:
-    """What a receiver was last notified of. ``told`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
+    """What a receiver was last notified of. ``sent`` counts the messages; ``findings`` maps a finding's name to its digest; ``unreadable`` is AWS's code, or empty."""
 
     findings: Mapping[str, str] = field(default_factory=dict)
     unreadable: str = ""
-    told: int = 0
+    sent: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Return the state as JSON."""
         return {
             "formatVersion": _FORMAT,
-            "told": self.told,
+            "sent": self.sent,
             "unreadable": self.unreadable,
             "findings": dict(sorted(self.findings.items())),
         }
@@ -45,11 +45,11 @@ class KnownFindings:
         match content:
             case {
                 "formatVersion": str(version),
-                "told": int(told),
+                "sent": int(sent),
                 "unreadable": str(unreadable),
                 "findings": dict(findings),
             } if version == _FORMAT:
-                return cls({str(name): str(digest) for name, digest in findings.items()}, unreadable, told)
+                return cls({str(name): str(digest) for name, digest in findings.items()}, unreadable, sent)
         raise ValueError("not a state of notifications")
 
 
@@ -90,7 +90,7 @@ class Notification:
     @property
     def number(self) -> int:
         """The number of the message."""
-        return self.known.told
+        return self.known.sent
 
     def id_for(self, receiver: str) -> str:
         """Return the id of the message: the same at every attempt, so that a receiver can drop duplicates."""
@@ -98,7 +98,7 @@ class Notification:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def news(
+def changes_to_notify(
     stack: str, report: DriftReport, known: KnownFindings, topics: frozenset[Topic] = DEFAULT_TOPICS
 ) -> Notification | None:
     """Return the notification about a target that was read, or ``None`` if nothing changed since the last one."""
@@ -115,12 +115,12 @@ def news(
         new=tuple(item for name, (item, digest) in items.items() if before.get(name) != digest),
         resolved=tuple(sorted(before.keys() - findings.keys())),
         open=Counter(item.topic for item, _ in items.values()),
-        known=KnownFindings(findings, told=known.told + 1),
+        known=KnownFindings(findings, sent=known.sent + 1),
         readable_again=bool(known.unreadable),
     )
 
 
-def failure_news(
+def failure_to_notify(
     stack: str,
     target: str,
     region: str,
@@ -135,7 +135,7 @@ def failure_news(
     before = _about(known, topics)
     still_open = Counter(topic for name in before if (topic := _topic(name)) is not None)
     return Notification(
-        stack, target, "", region, (), (), still_open, KnownFindings(before, code, known.told + 1), failure=str(failure)
+        stack, target, "", region, (), (), still_open, KnownFindings(before, code, known.sent + 1), failure=str(failure)
     )
 
 
@@ -161,7 +161,7 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
             if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING)
             else ()
         )
-        who = tuple(dict.fromkeys(deed.who for deed in finding.blame.deeds)) if finding.blame else ()
+        who = tuple(dict.fromkeys(call.who for call in finding.blame.calls)) if finding.blame else ()
         found.append((Item(name, topic, str(finding.address), finding.explanation, paths, who), _digest(finding)))
     found += [
         (

@@ -117,11 +117,11 @@ def _finding(node: Node) -> Finding:
 
 
 def _blame(node: Node) -> Blame:
-    deeds = (
+    calls = (
         AttributedCall(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId"))
         for one in node.nodes("by")
     )
-    return Blame(tuple(deeds), node.optional_text("remark") or "")
+    return Blame(tuple(calls), node.optional_text("remark") or "")
 
 
 def _ignored(node: Node) -> Ignored:
@@ -238,8 +238,8 @@ def _target(report: DriftReport) -> dict[str, object]:
 def _drift_json_blame(blame: Blame) -> dict[str, object]:
     return {
         "by": [
-            {"who": deed.who, "at": deed.at, "source": deed.source, "event": deed.call, "eventId": deed.event}
-            for deed in blame.deeds
+            {"who": call.who, "at": call.at, "source": call.source, "event": call.operation, "eventId": call.event}
+            for call in blame.calls
         ],
         "remark": blame.remark or None,
     }

@@ -35,13 +35,13 @@ class DriftStatus(StrEnum):
 class AttributedCall:
     """One call that changed a resource, from CloudTrail. Parameter values are not kept: they may contain secrets.
 
-    ``who`` is the principal, ``at`` the time in ISO 8601, ``source`` the client, ``call`` the operation, ``event`` the id of the CloudTrail event.
+    ``who`` is the principal, ``at`` the time in ISO 8601, ``source`` the client, ``operation`` its name, ``event`` the id of the CloudTrail event.
     """
 
     who: str
     at: str
     source: str
-    call: str
+    operation: str
     event: str
 
 
@@ -49,7 +49,7 @@ class AttributedCall:
 class Blame:
     """The calls that caused a finding, newest first. ``remark`` says why there are none, or what is incomplete."""
 
-    deeds: tuple[AttributedCall, ...] = ()
+    calls: tuple[AttributedCall, ...] = ()
     remark: str = ""
 
 

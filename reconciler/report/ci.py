@@ -17,14 +17,14 @@ from reconciler.model.address import Address
 from reconciler.report.markdown_layout import diff_lines
 from reconciler.report.words import (
     HEADS,
-    as_it_happened,
     blame_words,
-    defaults_head,
+    defaults_heading,
     defaults_words,
     drift_counts,
     headline,
-    ignored_head,
+    ignored_heading,
     ignored_words,
+    in_time_order,
     shows_changes,
 )
 from reconciler.terminal import sanitize
@@ -59,16 +59,16 @@ def _report(report: DriftReport, stack: str, at: str) -> str:
 def _summary_lines(report: DriftReport) -> Iterable[str]:
     yield f"{headline(report)}: {drift_counts(report)}."
     if report.ignored:
-        yield f"{ignored_head(report)}:"
+        yield f"{ignored_heading(report)}:"
         yield from (f"  {ignored_words(one)}" for one in report.ignored)
     if report.defaults:
-        yield f"{defaults_head(report)}."
+        yield f"{defaults_heading(report)}."
     yield from (f"  {defaults_words(one)}" for one in report.default_fields)
     yield from (f"note: {note}" for note in report.notes)
 
 
 def _outcome(findings: Sequence[Finding]) -> str:
-    """Return the result of one resource: a failure if one of its findings is drift, skipped for other findings, else nothing."""
+    """Return the result of one resource: a failure if one of its findings is drift, skipped for other findings, else passed."""
     if not findings:
         return ""
     failures = [finding for finding in findings if finding.is_drift]
@@ -81,7 +81,7 @@ def _outcome(findings: Sequence[Finding]) -> str:
 
 
 def _fields(finding: Finding) -> str:
-    lines = diff_lines(as_it_happened(finding)) if shows_changes(finding) else []
+    lines = diff_lines(in_time_order(finding)) if shows_changes(finding) else []
     return f" ({'; '.join(line.strip() for line in lines)})" if lines else ""
 
 
@@ -89,7 +89,7 @@ def _lines(finding: Finding) -> Iterable[str]:
     yield f"{finding.address} {HEADS[finding.status]}: {finding.explanation}"
     if finding.arn:
         yield finding.arn
-    if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
+    if shows_changes(finding) and (lines := diff_lines(in_time_order(finding))):
         yield "- expected, + actual:" if finding.is_drift else "- before, + after:"
         yield from lines
     yield from blame_words(finding)

@@ -22,7 +22,7 @@ FOLD_FROM = 4
 """The smallest number of identical resources that are folded into one block."""
 
 OWN_ID = "(the id)"
-"""Stands for a resource's own id in the block of a group."""
+"""Placeholder for a resource's own id in the block of a group."""
 
 _FOLDED_VERBS = frozenset({Verb.CREATE, Verb.UPDATE, Verb.ADOPT, Verb.FORGET})
 _Item = TypeVar("_Item", Action, Finding)
@@ -56,7 +56,7 @@ def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
 
 
 def without_shared_tags(action: Action, shared: Mapping[str, Value]) -> tuple[FieldChange, ...]:
-    """Return what a view shows of an action's changes: no records of ours, and no tag that is shown once for all."""
+    """Return what a view shows of an action's changes: without ownership tags and tags that are shown once for all."""
     return tuple(
         change
         for change in action.changes

@@ -28,7 +28,7 @@ COLOURS: Mapping[Verb, str] = {
 }
 MAX_NODES = 60
 MAX_LINES = 150
-"""A plan with more than so many resources or dependencies is drawn by kind: a picture of thousands of boxes shows nothing."""
+"""A plan with more resources or dependencies is drawn by kind: a picture of thousands of boxes shows nothing."""
 
 _BOX, _ROW = (204, 34), 46
 _KIND_BOX, _KIND_ROW = (204, 62), 84
@@ -41,7 +41,7 @@ Point = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line between two boxes, each given by its upper left corner; ``count`` is how many dependencies it stands for."""
+    """A line between two boxes, each given by its upper left corner; ``count`` is how many dependencies it represents."""
 
     start: Point
     end: Point
@@ -135,7 +135,7 @@ def _places(
 
 
 def _columns(addresses: Sequence[Address], pairs: Sequence[tuple[Address, Address]]) -> list[list[Address]]:
-    """Return the addresses in columns by rank, each beside the middle of its neighbours, so that few lines cross."""
+    """Return the addresses in columns by rank, each next to the middle of its neighbours, so that few lines cross."""
     ranks = sorted({KINDS[address.kind].rank for address in addresses})
     columns = [[address for address in addresses if KINDS[address.kind].rank == rank] for rank in ranks]
     neighbours: dict[Address, list[Address]] = {address: [] for address in addresses}

@@ -122,16 +122,16 @@ def _sanitized(value: object) -> str:
 
 
 _FILTERS = {
-    "as_it_happened": words.as_it_happened,
+    "in_time_order": words.in_time_order,
     "blame_words": words.blame_words,
     "broadcast_words": words.broadcast_words,
     "counted": words.nonzero,
     "css_class": css_class,
-    "defaults_head": words.defaults_head,
+    "defaults_heading": words.defaults_heading,
     "defaults_words": words.defaults_words,
     "draw": draw,
     "headline": words.headline,
-    "ignored_head": words.ignored_head,
+    "ignored_heading": words.ignored_heading,
     "ignored_words": words.ignored_words,
     "in_sync_words": _in_sync,
     "kind_title": lambda kind: KINDS[kind].title,

@@ -41,7 +41,6 @@ from reconciler.report.words import (
     HEADS,
     TITLES,
     Notice,
-    as_it_happened,
     blame_words,
     broadcast_words,
     count_by_kind,
@@ -49,6 +48,7 @@ from reconciler.report.words import (
     drift_counts,
     headline,
     ignored_words,
+    in_time_order,
     is_own_record,
     live_channels_words,
     notable_changes,
@@ -150,13 +150,13 @@ def render_result(
     sorts = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     groups = [
         Group(
-            f"{wanted.value.capitalize()}: {counts[wanted]:,}",
-            _outcomes(result, wanted),
+            f"{sort.value.capitalize()}: {counts[sort]:,}",
+            _outcomes(result, sort),
             weight,
-            folded=wanted is Result.DONE,
+            folded=sort is Result.DONE,
         )
-        for weight, wanted in enumerate(sorts)
-        if counts[wanted]
+        for weight, sort in enumerate(sorts)
+        if counts[sort]
     ]
     section = Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
     cut = cut_line("result", artefact_url)
@@ -352,8 +352,8 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value]) -> Block:
     return Block("\n\n".join(parts), line, 0 if urgent else _WEIGHTS[action.verb])
 
 
-def _outcomes(result: ApplyResult, wanted: Result) -> tuple[Line, ...]:
-    return tuple(_outcome(outcome) for outcome in result.outcomes if outcome.result is wanted)
+def _outcomes(result: ApplyResult, sort: Result) -> tuple[Line, ...]:
+    return tuple(_outcome(outcome) for outcome in result.outcomes if outcome.result is sort)
 
 
 def _outcome(outcome: Outcome) -> Line:
@@ -446,7 +446,7 @@ def _finding_line(finding: Finding) -> Line:
     text += ", ".join(names) or finding.explanation
     if finding.status in (DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
-    if finding.blame and (who := dict.fromkeys(deed.who for deed in finding.blame.deeds)):
+    if finding.blame and (who := dict.fromkeys(call.who for call in finding.blame.calls)):
         text += f" (by {', '.join(who)})"
     return Line(sanitize(text), finding.address.kind.value)
 
@@ -464,7 +464,7 @@ def _finding_block(finding: Finding) -> Block:
     ]
     if finding.arn:
         parts.append(code(finding.arn))
-    if shows_changes(finding) and (lines := diff_lines(as_it_happened(finding))):
+    if shows_changes(finding) and (lines := diff_lines(in_time_order(finding))):
         drifted = finding.status is DriftStatus.DRIFT
         parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))

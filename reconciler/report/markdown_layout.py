@@ -4,9 +4,9 @@ A forge reads a comment in two passes: Markdown, then its own search for ``@name
 Backslashes and entities stop the first pass only; a code span stops both. So a word is left as it is only when it consists of letters
 (or is a short number); everything else is put into a code span. Every line inside a fence begins with a mark of ours.
 
-A report that is too long is never cut in the middle: a line or a block is in whole or out whole, and what is out is counted.
-Heads and counts stay; then lines by weight, the heaviest of every section first; details take the room that is left.
-Sizes are UTF-8 bytes, which no forge's way of counting characters exceeds.
+A report that is too long is never cut in the middle: a line or a block is shown as a whole or left out, and what is left out is counted.
+Heads and counts stay; then lines by weight, the heaviest of every section first; details take the remaining space.
+Sizes are UTF-8 bytes, so the limit holds however a forge counts characters.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Return a sentence with every word that a forge could read something into as a code span."""
+    """Return a sentence with a code span around every word that a forge could interpret."""
     parts: list[str] = []
-    held: list[str] = []
+    unsafe: list[str] = []
     for word in sanitize(text).split():
         if _PLAIN_WORD.fullmatch(word) and not _LOOKS_LIKE_A_HASH.search(word):
-            parts += _spans(held)
-            held.clear()
+            parts += _spans(unsafe)
+            unsafe.clear()
             parts.append(word)
         else:
-            held.append(word)
-    return " ".join((*parts, *_spans(held)))
+            unsafe.append(word)
+    return " ".join((*parts, *_spans(unsafe)))
 
 
 def _spans(words: Iterable[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _spans(words: Iterable[str]) -> list[str]:
 
 
 def tag_code(text: str) -> str:
-    """Return text as an HTML code element, for places where HTML stands and Markdown is not read."""
+    """Return text as an HTML code element, for HTML blocks, in which Markdown is not parsed."""
     return f"<code>{html.escape(sanitize(text) or '(empty)', quote=True)}</code>"
 
 
@@ -79,7 +79,7 @@ def fence_for(lines: Iterable[str]) -> str:
 
 
 def link(words: str, url: str) -> str:
-    """Return a link with our own words; what is not an address on the web is shown as text, and what is not plain in it is percent-encoded."""
+    """Return a link with our own words; a URL that is not http or https is shown as text, and special characters are percent-encoded."""
     if not url.startswith(("https://", "http://")):
         return f"{words}: {code(url)}"
     return f"[{words}](<{quote(sanitize(url), safe=_URL_SAFE)}>)"
@@ -90,7 +90,7 @@ def _longest_run(text: str) -> int:
 
 
 def diff_lines(changes: Sequence[FieldChange]) -> list[str]:
-    """Return before and after as lines of a diff fence; sets as members gained and lost; our own record left out."""
+    """Return before and after as lines of a diff fence; lists as members gained and lost; without ownership tags."""
     shown = [change for change in changes if not is_own_record(change)]
     width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
     return [line for change in shown for line in _change(change, width)]
@@ -124,7 +124,7 @@ def facts_line(facts: Mapping[str, str]) -> list[str]:
 
 
 def cut_line(what: str, artefact_url: str | None) -> str:
-    """Return the last line of a text that was cut: where to find the whole."""
+    """Return the last line of a text that was cut: where to find all of it."""
     if artefact_url:
         return f"_Cut to fit: {link(f'the whole {what}', artefact_url)}_\n"
     return f"_Cut to fit: the whole {what} is in the log of the run that posted this._\n"

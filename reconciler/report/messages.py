@@ -48,46 +48,55 @@ class Message:
         return json.dumps({"text": text}).encode()
 
 
-def message(news: Notification, receiver: str, *, at: str, link: str = "") -> Message:
+def message(notification: Notification, receiver: str, *, at: str, link: str = "") -> Message:
     """Return the message for one receiver. ``at`` is an instant in ISO 8601, ``link`` the URL of the whole report."""
-    identifier = news.id_for(receiver)
-    return Message(identifier, _subject(news), _text(news, link), _body(news, identifier, at, link))
+    identifier = notification.id_for(receiver)
+    return Message(
+        identifier, _subject(notification), _text(notification, link), _body(notification, identifier, at, link)
+    )
 
 
-def _head(news: Notification) -> str:
-    where = f"{sanitize(news.stack)} / {sanitize(news.target)}"
-    if news.failure:
+def _head(notification: Notification) -> str:
+    where = f"{sanitize(notification.stack)} / {sanitize(notification.target)}"
+    if notification.failure:
         return f"{where}: cannot be read"
-    if not news.open:
-        return f"{where}: all resolved" if news.resolved else f"{where}: readable again, no findings"
-    return f"{where}: {', '.join(_counts(news))}"
+    if not notification.open:
+        return f"{where}: all resolved" if notification.resolved else f"{where}: readable again, no findings"
+    return f"{where}: {', '.join(_counts(notification))}"
 
 
-def _counts(news: Notification) -> list[str]:
-    return [f"{news.open[topic]:,} {words}" for topic, words in _DRIFT_STATUS.items() if news.open.get(topic)]
+def _counts(notification: Notification) -> list[str]:
+    return [
+        f"{notification.open[topic]:,} {words}"
+        for topic, words in _DRIFT_STATUS.items()
+        if notification.open.get(topic)
+    ]
 
 
-def _subject(news: Notification) -> str:
-    text = "".join(char if " " <= char <= "~" else "?" for char in f"ivs-reconciler: {_head(news)}")
+def _subject(notification: Notification) -> str:
+    text = "".join(char if " " <= char <= "~" else "?" for char in f"ivs-reconciler: {_head(notification)}")
     return text if len(text) <= _SUBJECT else text[: _SUBJECT - 3] + "..."
 
 
-def _text(news: Notification, link: str) -> str:
-    lines = [_head(news)]
-    if news.failure:
-        lines.append(sanitize(news.failure.replace("\n", " ")))
-        if news.open:
-            lines.append(f"Last known: {', '.join(_counts(news))}.")
-    elif news.readable_again:
+def _text(notification: Notification, link: str) -> str:
+    lines = [_head(notification)]
+    if notification.failure:
+        lines.append(sanitize(notification.failure.replace("\n", " ")))
+        if notification.open:
+            lines.append(f"Last known: {', '.join(_counts(notification))}.")
+    elif notification.readable_again:
         lines.append("The target is readable again.")
-    if news.new:
-        lines += [f"New: {len(news.new):,}", *(f"• {_item(item)}" for item in news.new[:_LINES])]
-        lines += [f"… and {len(news.new) - _LINES:,} more"] if len(news.new) > _LINES else []
-    if news.resolved:
-        lines += [f"Resolved: {len(news.resolved):,}", *(f"• {sanitize(name)}" for name in news.resolved[:_LINES])]
-        lines += [f"… and {len(news.resolved) - _LINES:,} more"] if len(news.resolved) > _LINES else []
-    still = sum(news.open.values()) - len(news.new)
-    if still > 0 and not news.failure:
+    if notification.new:
+        lines += [f"New: {len(notification.new):,}", *(f"• {_item(item)}" for item in notification.new[:_LINES])]
+        lines += [f"… and {len(notification.new) - _LINES:,} more"] if len(notification.new) > _LINES else []
+    if notification.resolved:
+        lines += [
+            f"Resolved: {len(notification.resolved):,}",
+            *(f"• {sanitize(name)}" for name in notification.resolved[:_LINES]),
+        ]
+        lines += [f"… and {len(notification.resolved) - _LINES:,} more"] if len(notification.resolved) > _LINES else []
+    still = sum(notification.open.values()) - len(notification.new)
+    if still > 0 and not notification.failure:
         lines.append(f"{plural(still, 'earlier finding')} still open.")
     if link:
         lines.append(sanitize(link))
@@ -103,19 +112,19 @@ def _item(item: Item) -> str:
     return sanitize(words)
 
 
-def _body(news: Notification, identifier: str, at: str, link: str) -> dict[str, object]:
+def _body(notification: Notification, identifier: str, at: str, link: str) -> dict[str, object]:
     return {
         "formatVersion": "1.0",
         "id": identifier,
         "at": at,
-        "stack": news.stack,
-        "target": news.target,
-        "accountId": news.account_id or None,
-        "region": news.region,
-        "number": news.number,
-        "state": "unreadable" if news.failure else "open" if news.open else "clear",
-        "summary": _head(news),
-        "failure": news.failure or None,
+        "stack": notification.stack,
+        "target": notification.target,
+        "accountId": notification.account_id or None,
+        "region": notification.region,
+        "number": notification.number,
+        "state": "unreadable" if notification.failure else "open" if notification.open else "clear",
+        "summary": _head(notification),
+        "failure": notification.failure or None,
         "new": [
             {
                 "topic": item.topic.value,
@@ -124,13 +133,13 @@ def _body(news: Notification, identifier: str, at: str, link: str) -> dict[str, 
                 "paths": list(item.paths),
                 "who": list(item.who),
             }
-            for item in news.new[:_ITEMS]
+            for item in notification.new[:_ITEMS]
         ],
-        "resolved": list(news.resolved[:_ITEMS]),
+        "resolved": list(notification.resolved[:_ITEMS]),
         "counts": {
-            "new": len(news.new),
-            "resolved": len(news.resolved),
-            "open": {topic.value: news.open[topic] for topic in Topic if news.open.get(topic)},
+            "new": len(notification.new),
+            "resolved": len(notification.resolved),
+            "open": {topic.value: notification.open[topic] for topic in Topic if notification.open.get(topic)},
         },
         "link": link or None,
     }

@@ -42,7 +42,7 @@ LAST_RUN = Metric(
     PREFIX + "last_run_timestamp_seconds",
     "gauge",
     _TARGET,
-    "When the last run of the target ended, whatever came of it.",
+    "When the last run of the target ended, successful or not.",
 )
 LAST_RUN_OK = Metric(
     PREFIX + "last_run_success",
@@ -92,9 +92,9 @@ OK, THROTTLED, FAILED = "ok", "throttled", "error"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run of one target comes to. ``counts`` is empty and ``in_sync`` is ``None`` where the target could not be read.
+    """The result of one run of one target. ``counts`` is empty and ``in_sync`` is ``None`` if the target could not be read.
 
-    Times are seconds since 1970; ``last_success`` is ``0`` where there never was one. ``calls`` is keyed by operation and outcome.
+    Times are seconds since 1970; ``last_success`` is ``0`` if there was none. ``calls`` is keyed by operation and outcome.
     """
 
     stack: str
@@ -118,7 +118,7 @@ def counts_of(report: DriftReport) -> dict[str, int]:
 
 
 def is_in_sync(report: DriftReport) -> bool:
-    """Whether nothing changed outside and nothing waits to be applied."""
+    """Return whether there is neither drift nor a pending change."""
     return not report.drifted and not report.pending
 
 
@@ -153,7 +153,7 @@ def render(samples: Sequence[Sample]) -> str:
 
 
 def last_successes(text: str) -> dict[tuple[str, str], float]:
-    """Return, by stack and target, the last success that an earlier text of ours holds; a failed run carries it on. What is no such line is passed over."""
+    """Return, by stack and target, the last success in an earlier metrics file, for runs that fail. Other lines are skipped."""
     found: dict[tuple[str, str], float] = {}
     for labels, value in _lines_of(text, LAST_SUCCESS.name):
         if len(labels) == len(_TARGET):

@@ -28,11 +28,11 @@ from reconciler.report.words import (
     blame_words,
     broadcast_words,
     comparison_words,
-    defaults_head,
+    defaults_heading,
     defaults_words,
     drift_counts,
     headline,
-    ignored_head,
+    ignored_heading,
     ignored_words,
     is_own_record,
     live_channels_words,
@@ -50,7 +50,7 @@ from reconciler.report.words import (
 from reconciler.terminal import sanitize
 
 Paint = Callable[[str, str], str]
-"""Takes text and the name of a tone (``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``), gives text."""
+"""Colours text by the name of a tone: ``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``."""
 
 _CODES: Mapping[str, str] = {"good": "32", "change": "33", "bad": "31", "note": "35", "dim": "2", "bold": "1"}
 _TONES: Mapping[Verb, str] = {
@@ -119,7 +119,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
 
 def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     """Return the counts of an apply's outcomes, and each that is not done, with AWS's message."""
-    counts = {wanted: sum(1 for outcome in result.outcomes if outcome.result is wanted) for wanted in Result}
+    counts = {sort: sum(1 for outcome in result.outcomes if outcome.result is sort) for sort in Result}
     lines: list[str] = []
     for message, outcomes in _by_message(result).items():
         if len(outcomes) > 1:
@@ -130,7 +130,7 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     head = paint("Apply complete", "good") if result.complete else paint("Apply partially failed", "bad")
     if result.interrupted:
         head = paint("Apply interrupted", "bad")
-    words = ", ".join(f"{count:,} {wanted.value}" for wanted, count in counts.items() if count or wanted is Result.DONE)
+    words = ", ".join(f"{count:,} {sort.value}" for sort, count in counts.items() if count or sort is Result.DONE)
     lines.append(f"{head} for {result.name}: {words} ({plural(result.calls, 'call')}, {result.seconds:.1f} s).")
     if not result.complete:
         lines.append("Run plan to see what is left.")
@@ -243,8 +243,8 @@ def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
 
 def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
-    said = sanitize(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
-    yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {said}"
+    message = sanitize(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
+    yield f"  {paint(outcome.result.value, _RESULTS[outcome.result])}  {message}"
 
 
 _FINDING_TONES: Mapping[DriftStatus, str] = {
@@ -331,17 +331,17 @@ def _left_out(report: DriftReport, paint: Paint) -> list[str]:
     if report.ignored:
         lines += [
             "",
-            f"  {ignored_head(report)}:",
+            f"  {ignored_heading(report)}:",
             *(f"      {sanitize(ignored_words(one))}" for one in report.ignored),
         ]
     if report.default_fields:
         lines += [
             "",
-            f"  {defaults_head(report)}:",
+            f"  {defaults_heading(report)}:",
             *(f"      {paint(sanitize(defaults_words(one)), 'dim')}" for one in report.default_fields),
         ]
     elif report.defaults:
-        lines += ["", f"  {defaults_head(report)} (-v lists them)"]
+        lines += ["", f"  {defaults_heading(report)} (-v lists them)"]
     return lines
 
 

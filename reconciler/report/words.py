@@ -101,7 +101,7 @@ def members(change: FieldChange) -> tuple[tuple[str, ...], tuple[str, ...]] | No
 
 
 def is_own_record(change: FieldChange) -> bool:
-    """Whether a change is only our bookkeeping: the tags that record owner, id and spec.
+    """Return whether a change is of an ownership tag (owner, id, spec).
 
     Protection is not: a reviewer sees it enabled and disabled.
     """
@@ -137,7 +137,7 @@ def resources_words(resources: int, *, orphaned: int = 0, unmanaged: int = 0) ->
 
 
 def title_of(plan: Plan) -> str:
-    """Return what a plan is called: ``Comparison`` for one of two revisions, which nothing applies."""
+    """Return what a plan is called: ``Comparison`` for one of two revisions, which cannot be applied."""
     return "Comparison" if plan.of_revisions else "Plan"
 
 
@@ -177,14 +177,14 @@ def until_words(step: Step) -> str:
 
 
 def live_channels_words(channels: Sequence[LiveChannel]) -> str:
-    """Return how many channels are live and how many people watch: ``2 live channels, 1,204 viewers``."""
+    """Return how many channels are live and how many viewers they have: ``2 live channels, 1,204 viewers``."""
     known = sum(max(0, channel.viewers) for channel in channels)
     least = "at least " if any(channel.viewers < 0 for channel in channels) else ""
     return f"{plural(len(channels), 'live channel')}, {least}{plural(known, 'viewer')}"
 
 
 def broadcast_words(channel: LiveChannel) -> str:
-    """Return since when a channel is live, and how many people watch it."""
+    """Return since when a channel is live, and how many viewers it has."""
     health = f", {channel.health.lower()}" if channel.health not in ("HEALTHY", "UNKNOWN") else ""
     viewers = "viewers not counted" if channel.viewers < 0 else plural(channel.viewers, "viewer")
     return f"live since {sanitize(channel.since)}, {viewers}{sanitize(health)}"
@@ -253,7 +253,7 @@ def drift_counts(report: DriftReport) -> str:
     return nonzero(counts) or "no resources"
 
 
-def ignored_head(report: DriftReport) -> str:
+def ignored_heading(report: DriftReport) -> str:
     """Return the heading of the differences that ``--ignore`` left out."""
     return f"{plural(report.ignored_differences, 'difference')} ignored (--ignore)"
 
@@ -263,7 +263,7 @@ def ignored_words(one: Ignored) -> str:
     return f"{one.address}: {', '.join(path_words(change.path) for change in one.changes)} ({one.status.value})"
 
 
-def defaults_head(report: DriftReport) -> str:
+def defaults_heading(report: DriftReport) -> str:
     """Return the count of unset fields that have AWS's default value."""
     return f"{plural(report.defaults, 'unset field')} {'uses' if report.defaults == 1 else 'use'} AWS defaults"
 
@@ -273,16 +273,16 @@ def defaults_words(one: AtDefault) -> str:
     return f"{one.address}: {', '.join(f'{name} {show_value(value)}' for name, value in one.fields.items())}"
 
 
-def deed_words(deed: AttributedCall) -> str:
-    """Return who did something, when, and by which call."""
-    return f"{deed.who} at {deed.at}: {deed.call} with {deed.source}, event {deed.event}"
+def call_words(call: AttributedCall) -> str:
+    """Return who made a call, when, and which."""
+    return f"{call.who} at {call.at}: {call.operation} with {call.source}, event {call.event}"
 
 
 def blame_words(finding: Finding) -> tuple[str, ...]:
     """Return a line for each attributed call and one for the remark; empty without ``--blame``."""
     if finding.blame is None:
         return ()
-    lines = [f"by {deed_words(deed)}" for deed in finding.blame.deeds]
+    lines = [f"by {call_words(call)}" for call in finding.blame.calls]
     return (*lines, finding.blame.remark) if finding.blame.remark else tuple(lines)
 
 
@@ -291,8 +291,8 @@ def shows_changes(finding: Finding) -> bool:
     return finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn is not None
 
 
-def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
-    """Return the changes in the order in which they happened: from spec to account for drift, the reverse for pending changes."""
+def in_time_order(finding: Finding) -> tuple[FieldChange, ...]:
+    """Return the changes with the older value first: from spec to live for drift, from live to spec for pending changes."""
     if finding.status is not DriftStatus.DRIFT:
         return finding.changes
     return tuple(
@@ -308,7 +308,7 @@ def as_it_happened(finding: Finding) -> tuple[FieldChange, ...]:
 
 
 KEY_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.credential)
-"""The kinds that are credentials: their holder can broadcast, or admit viewers."""
+"""The kinds that are credentials: with them one can broadcast, or admit viewers."""
 
 
 class Notice(StrEnum):

@@ -1,6 +1,6 @@
 """The drift report of a target: the survey compared with the record of the last apply, and who made the changes, from CloudTrail.
 
-The record of the last apply also says which addresses are expected to exist, and the journal where an apply ended that died.
+The record of the last apply also says which addresses are expected to exist, and the journal says where a killed apply ended.
 """
 
 from __future__ import annotations

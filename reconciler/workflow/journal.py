@@ -1,8 +1,8 @@
-"""The journal of an apply, from which the next run reports where an apply ended that died. Nothing else depends on it.
+"""The journal of an apply, from which the next run reports where a killed apply ended. Nothing else depends on it.
 
 One JSON object a line, appended to a file next to the record: a run began, a step started, a step finished (with the request id), the run ended.
 It holds addresses, operations and request ids; no property, tag, message or secret.
-A line is on disk before the call is sent that it announces. Threads that wait for the disk at the same time share one flush.
+A line is on disk before its call is sent. Threads that wait for the disk at the same time share one flush.
 Incomplete and unknown lines are skipped.
 """
 
@@ -214,7 +214,7 @@ def last_run(root: Path, target: str) -> LastRun | None:
 
 
 def close_last_run(root: Path, target: str, account: str) -> None:
-    """Write an end after a last run that died: the target is in sync, so there is nothing left to report."""
+    """Mark a killed last run as ended: the target is in sync, so there is nothing left to report."""
     last = last_run(root, target)
     if last is not None and not last.ended and not last.running:
         with Journal(root, target, account):

@@ -103,7 +103,7 @@ def lock_backend(target: Target, *, sleep: Callable[[float], None] = time.sleep)
 
 
 def new_holder(command: str, now: float, environment: Mapping[str, str] = os.environ) -> LockHolder:
-    """Return the holder that this process is, from what the machine and its CI tell."""
+    """Return this process as a lock holder, with what is known about the machine and the CI run."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
@@ -175,9 +175,9 @@ class _Lease:
 
     def _renew(self) -> bool:
         """Extend the lease; return false if the lock was lost."""
-        fresh = replace(self.holder, expires=self.clock.now() + LEASE_SECONDS)
+        updated = replace(self.holder, expires=self.clock.now() + LEASE_SECONDS)
         try:
-            token = self.backend.write(fresh, self.token)
+            token = self.backend.write(updated, self.token)
         except (AwsError, UsageError) as error:
             _LOG.warning("lock not renewed", target=self.name, reason=str(error))
             # Others respect the lease until it expires, so the next renewal may still be in time.
@@ -186,7 +186,7 @@ class _Lease:
             return self._give_up(f"it could not be renewed ({error})")
         if token is None:
             return self._give_up("another run took it")
-        self.holder, self.token = fresh, token
+        self.holder, self.token = updated, token
         return True
 
     def _release(self) -> None:
@@ -220,14 +220,14 @@ def _acquire(
         other, token = backend.read()
         now = clock.now()
         if other is None or not other.held_at(now) or is_gone(other):
-            fresh = replace(holder, since=now, expires=now + LEASE_SECONDS)
-            written = backend.write(fresh, token)
+            updated = replace(holder, since=now, expires=now + LEASE_SECONDS)
+            written = backend.write(updated, token)
             if written is None:
                 continue  # another run was faster
             if other is not None and not other.released:
                 end = "the process has ended" if other.held_at(now) else f"it expired at {format_time(other.expires)}"
                 notify(f"{name}: took {backend.where} from {other}: {end}")
-            return _Lease(name, backend, fresh, written, notify, clock)
+            return _Lease(name, backend, updated, written, notify, clock)
         if now >= until:
             raise LockHeld(
                 f"{name}: {backend.where} is held by {other} and expires at {format_time(other.expires)} unless renewed; "
@@ -327,7 +327,7 @@ class ProcessState(Enum):
 
 
 def process_identity(pid: int) -> str:
-    """Return what tells a process of this machine from a later one with the same id; empty where Linux does not tell.
+    """Return what distinguishes a process of this machine from a later one with the same id; empty if unknown.
 
     It is made of the machine's boot id, the PID namespace (each container has its own) and the start time of the process.
     """

@@ -2,7 +2,7 @@
 
 ``drift/changes`` decides whether there is something to notify of, ``report/messages`` writes the message; here it is sent and recorded.
 Each receiver has a state of its own for each target, written as soon as a message was accepted, so that the failure of one receiver
-repeats nothing at another. A message that failed is not recorded: the next run sends what is true by then.
+repeats nothing at another. A message that failed is not recorded: the next run sends the state of that time.
 A failure is returned as a value; it never fails the run.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
 from reconciler import logs
-from reconciler.drift.changes import NOTHING, KnownFindings, Notification, failure_news, news
+from reconciler.drift.changes import NOTHING, KnownFindings, Notification, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError
 from reconciler.file_lock import locked
@@ -31,7 +31,7 @@ from reconciler.report.messages import Message, message
 _FORMAT = "1.0"
 
 LOCK_TIMEOUT_SECONDS = 120.0
-"""How long a run waits for another one that notifies: messages take seconds, and one that is not sent is sent by the next run."""
+"""How long a run waits for another one that notifies: a message takes seconds, and the next run sends what was not sent."""
 
 _MAX_HOLDER = 200
 _LOG = logs.get("notify")
@@ -109,9 +109,9 @@ def notify(
 
 def _notification(stack: str, reading: TargetReading, known: KnownFindings, receiver: Receiver) -> Notification | None:
     if isinstance(reading, DriftReport):
-        return news(stack, reading, known, receiver.topics)
+        return changes_to_notify(stack, reading, known, receiver.topics)
     target = reading.target
-    return failure_news(stack, target.name, target.region, reading.error, known, receiver.topics)
+    return failure_to_notify(stack, target.name, target.region, reading.error, known, receiver.topics)
 
 
 def _deliver(

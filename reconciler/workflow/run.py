@@ -51,7 +51,7 @@ def apply_plans(
 ) -> tuple[ApplyResult, ...]:
     """Apply every plan that is not empty and return the results. ``note`` is called if the journal or the record cannot be written.
 
-    Once ``stop`` is set, in-flight calls finish and no more start; so it is for a target whose event in ``lost`` is set (its lock).
+    Once ``stop`` is set, in-flight calls finish and no more start; the same holds for a target once its event in ``lost`` is set (its lock was lost).
     """
     root = Path(project.root)
     results: list[ApplyResult] = []

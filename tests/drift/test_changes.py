@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.changes import NOTHING, KnownFindings, failure_news, news
+from reconciler.drift.changes import NOTHING, KnownFindings, failure_to_notify, changes_to_notify
 from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
@@ -30,36 +30,36 @@ LATENCY = FieldChange("/latencyMode", "NORMAL", "LOW")
 
 
 def test_a_first_reading_without_findings_sends_nothing() -> None:
-    assert news(STACK, report(), NOTHING) is None
+    assert changes_to_notify(STACK, report(), NOTHING) is None
 
 
 def test_a_finding_is_sent_once_and_again_when_it_is_resolved() -> None:
-    first = news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
+    first = changes_to_notify(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
     assert [(item.address, item.topic, item.paths) for item in first.new] == [
         ("channel/main", Topic.DRIFT, ("/latencyMode",))
     ]
     assert (first.resolved, first.open, first.number) == ((), {Topic.DRIFT: 1}, 1)
-    assert news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), first.known) is None
-    last = news(STACK, report(), first.known)
+    assert changes_to_notify(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), first.known) is None
+    last = changes_to_notify(STACK, report(), first.known)
     assert last is not None
     assert (last.new, last.resolved, last.open, last.number) == ((), ("drift channel/main",), {}, 2)
-    assert news(STACK, report(), last.known) is None
+    assert changes_to_notify(STACK, report(), last.known) is None
 
 
 def test_open_findings_are_counted_and_not_sent_again() -> None:
-    first = news(STACK, report(finding()), NOTHING)
+    first = changes_to_notify(STACK, report(finding()), NOTHING)
     assert first is not None
-    second = news(STACK, report(finding(), finding(DriftStatus.MISSING, "side")), first.known)
+    second = changes_to_notify(STACK, report(finding(), finding(DriftStatus.MISSING, "side")), first.known)
     assert second is not None
     assert [item.address for item in second.new] == ["channel/side"]
     assert second.open == {Topic.DRIFT: 1, Topic.MISSING: 1}
 
 
 def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> None:
-    first = news(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
+    first = changes_to_notify(STACK, report(finding(DriftStatus.DRIFT, "main", LATENCY)), NOTHING)
     assert first is not None
-    second = news(
+    second = changes_to_notify(
         STACK,
         report(finding(DriftStatus.DRIFT, "main", LATENCY, FieldChange("/authorized", before=True, after=False))),
         first.known,
@@ -69,12 +69,12 @@ def test_a_finding_that_says_something_else_is_new_and_resolves_nothing() -> Non
 
 
 def test_a_missing_resource_is_sent_once_however_its_explanation_changes() -> None:
-    first = news(
+    first = changes_to_notify(
         STACK, report(finding(DriftStatus.MISSING, explanation="it was applied and no longer exists")), NOTHING
     )
     assert first is not None
     assert (
-        news(
+        changes_to_notify(
             STACK,
             report(finding(DriftStatus.MISSING, explanation="deleted outside ivs-reconciler, or never applied")),
             first.known,
@@ -88,41 +88,46 @@ def test_pending_changes_are_sent_only_if_configured() -> None:
         finding(DriftStatus.PENDING),
         (UnmanagedResource(KindName.CHANNEL, "arn:theirs", "x", "other"),),
     )
-    assert news(STACK, report(pending, unmanaged=unmanaged), NOTHING) is None
-    told = news(STACK, report(pending, unmanaged=unmanaged), NOTHING, frozenset({Topic.PENDING, Topic.UNMANAGED}))
+    assert changes_to_notify(STACK, report(pending, unmanaged=unmanaged), NOTHING) is None
+    told = changes_to_notify(
+        STACK, report(pending, unmanaged=unmanaged), NOTHING, frozenset({Topic.PENDING, Topic.UNMANAGED})
+    )
     assert told is not None
     assert [item.topic for item in told.new] == [Topic.PENDING, Topic.UNMANAGED]
 
 
 def test_a_topic_that_is_no_longer_configured_is_not_resolved() -> None:
-    told = news(STACK, report(finding(DriftStatus.PENDING)), NOTHING, frozenset({Topic.PENDING}))
+    told = changes_to_notify(STACK, report(finding(DriftStatus.PENDING)), NOTHING, frozenset({Topic.PENDING}))
     assert told is not None
-    assert news(STACK, report(finding(DriftStatus.PENDING)), told.known) is None
+    assert changes_to_notify(STACK, report(finding(DriftStatus.PENDING)), told.known) is None
 
 
 def test_an_unreadable_target_is_sent_once_and_its_findings_stay_open() -> None:
-    first = news(STACK, report(finding()), NOTHING)
+    first = changes_to_notify(STACK, report(finding()), NOTHING)
     assert first is not None
-    dark = failure_news(STACK, "prod", "us-west-2", DENIED, first.known)
+    dark = failure_to_notify(STACK, "prod", "us-west-2", DENIED, first.known)
     assert dark is not None
     assert (dark.new, dark.resolved, dark.open, dark.failure) == ((), (), {Topic.DRIFT: 1}, "no (request 1)")
-    assert failure_news(STACK, "prod", "us-west-2", AwsError("no (request 2)", code="AccessDenied"), dark.known) is None
-    assert failure_news(STACK, "prod", "us-west-2", AwsError("slow", code="ReadTimeout"), dark.known) is not None
-    light = news(STACK, report(finding()), dark.known)
+    assert (
+        failure_to_notify(STACK, "prod", "us-west-2", AwsError("no (request 2)", code="AccessDenied"), dark.known)
+        is None
+    )
+    assert failure_to_notify(STACK, "prod", "us-west-2", AwsError("slow", code="ReadTimeout"), dark.known) is not None
+    light = changes_to_notify(STACK, report(finding()), dark.known)
     assert light is not None
     assert (light.new, light.resolved, light.readable_again) == ((), (), True)
-    assert news(STACK, report(finding()), light.known) is None
+    assert changes_to_notify(STACK, report(finding()), light.known) is None
 
 
 def test_ids_differ_between_channels_and_messages_and_stay_for_the_same() -> None:
-    first = news(STACK, report(finding()), NOTHING)
-    again = news(STACK, report(finding()), NOTHING)
+    first = changes_to_notify(STACK, report(finding()), NOTHING)
+    again = changes_to_notify(STACK, report(finding()), NOTHING)
     assert first is not None
     assert again is not None
     assert first.id_for("ops") == again.id_for("ops") != first.id_for("audit")
-    last = news(STACK, report(), first.known)
+    last = changes_to_notify(STACK, report(), first.known)
     assert last is not None
-    back = news(STACK, report(finding()), last.known)
+    back = changes_to_notify(STACK, report(finding()), last.known)
     assert back is not None
     assert back.id_for("ops") != first.id_for("ops")
 
@@ -147,9 +152,9 @@ def test_the_messages_add_up_to_the_state_and_repeat_nothing(
     known, heard, dark = NOTHING, dict[str, str](), ""
     for look in looks:
         found = (
-            news(STACK, look, known)
+            changes_to_notify(STACK, look, known)
             if isinstance(look, DriftReport)
-            else failure_news(STACK, "prod", "us-west-2", look, known)
+            else failure_to_notify(STACK, "prod", "us-west-2", look, known)
         )
         if found is not None:
             before = (dict(heard), dark)
@@ -165,7 +170,7 @@ def test_the_messages_add_up_to_the_state_and_repeat_nothing(
                 for one in look.findings
                 if Topic(one.status.value) in DEFAULT_TOPICS
             }
-            assert news(STACK, look, known) is None
+            assert changes_to_notify(STACK, look, known) is None
         else:
             assert dark
-            assert failure_news(STACK, "prod", "us-west-2", look, known) is None
+            assert failure_to_notify(STACK, "prod", "us-west-2", look, known) is None

@@ -25,7 +25,7 @@ _BATCH = 500
 
 def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
     """Return a page of the matching events, newest first."""
-    wanted = _filter(request.get("LookupAttributes") or [])
+    matches = _filter(request.get("LookupAttributes") or [])
     size = request.get("MaxResults", _MAX_RESULTS)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
         raise ApiError("InvalidMaxResultsException", f"MaxResults is between 1 and {_MAX_RESULTS}")
@@ -48,7 +48,7 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
         for record in batch:
             before = record["seq"]
             event = _event(record)
-            if wanted(event):
+            if matches(event):
                 found.append(event)
                 if len(found) == size:
                     return {"Events": found, "NextToken": str(before)}
