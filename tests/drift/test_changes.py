@@ -1,4 +1,4 @@
-"""What is told, and that nothing is told twice."""
+"""What receivers are notified of, and that nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.changes import NOTHING, KnownFindings, failure_to_notify, changes_to_notify
+from reconciler.drift.changes import NOTHING, KnownFindings, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
