@@ -29,7 +29,7 @@ class Help(argparse.HelpFormatter):
     """argparse's formatter. The width is found without ``shutil``, whose import costs 5 % of ``--help``."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
+        super().__init__(prog, width=terminal_width(sys.__stdout__) - 2)
 
 
 class HelpWithTable(Help, argparse.RawDescriptionHelpFormatter):
@@ -299,15 +299,15 @@ def _channel(text: str) -> str:
     return text
 
 
-def _columns() -> int:
-    """Return the width of the terminal as ``shutil.get_terminal_size`` finds it."""
+def terminal_width(stream: TextIO | None) -> int:
+    """Return the width of a stream's terminal as ``shutil.get_terminal_size`` finds it; 80 without a terminal."""
     try:
         columns = int(os.environ["COLUMNS"])
     except (KeyError, ValueError):
         columns = 0
     if columns <= 0:
         try:
-            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+            columns = os.get_terminal_size(stream.fileno()).columns if stream else 0
         except (ValueError, OSError):
             columns = 0
     return columns if columns > 0 else 80

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
+from reconciler.cli.options import terminal_width
 from reconciler.plan.plan import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
-from reconciler.report.words import duration_words
+from reconciler.report.words import duration_words, plural
 from reconciler.terminal import sanitize
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from reconciler.plan.steps import Expected
 
-_WIDTH = 78
 _MIN_REMAINING_SECONDS = 5.0
 
 
@@ -43,28 +43,33 @@ class Meter:
         self._stream = stream
         self._lock = threading.Lock()
         self._texts: dict[str, str] = {}
+        self._shown = 0
 
     def __call__(self, target: str, calls: int, left: Expected | None) -> None:
         """Show a target's number of calls, and the remaining time if it is known and long enough."""
         from reconciler.terminal import screen  # most runs show no progress
 
         with self._lock, screen() as free:
-            self._texts[target] = f"{target}: {calls:,} calls" + (
+            self._texts[target] = f"{target}: {plural(calls, 'call')}" + (
                 f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
                 if left is not None and left.seconds >= _MIN_REMAINING_SECONDS
                 else ""
             )
             if not free:
                 return
-            words = ", ".join(self._texts.values())
-            self._stream.write(f"\r{('reading ' + words)[:_WIDTH]:<{_WIDTH}}")
+            # One column stays free: a full line would move the cursor to the next one on some terminals.
+            width = terminal_width(self._stream) - 1
+            text = "reading " + ", ".join(self._texts.values())
+            text = text if len(text) <= width else text[: width - 1] + "…"
+            self._stream.write(f"\r{text:<{self._shown}}")
             self._stream.flush()
+            self._shown = len(text)
 
     def clear(self) -> None:
         """Erase the line."""
         with self._lock:
             if self._texts:
-                self._stream.write("\r" + " " * _WIDTH + "\r")
+                self._stream.write("\r" + " " * self._shown + "\r")
                 self._stream.flush()
 
 

@@ -21,6 +21,7 @@ from reconciler.model.address import SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref
+from reconciler.plan.decision import RECORDS
 from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.selection import is_selected
 from reconciler.plan.stale import AppliedSpec, changed_outside
@@ -227,6 +228,8 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
         explanation = "the spec changed since the last apply"
+        if all(change.path in RECORDS for change in rest):
+            explanation += "; live values already match"
         pending = (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
             return pending

@@ -140,6 +140,10 @@ def _unknown_field(found: _PydanticError) -> Fault:
 def _not_one_of(found: _PydanticError) -> Fault:
     choices = _choices(found.model, found.path)
     near = nearest(found.value, choices) if isinstance(found.value, str) else ""
+    if isinstance(found.value, dict | list) or found.value is None:
+        return found.fault(
+            f"{found.name} must be one of {', '.join(choices)}, not {type_name(found.value)}", "write one of them"
+        )
     return found.fault(
         f"{found.name} {_quoted(found.value)} is not one of {', '.join(choices)}",
         f"write {near}" if near else "write one of them",
