@@ -10,27 +10,22 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.options import Parser, Subparsers, global_options
 
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
+    from reconciler.sandbox.control_http import RemoteControl
 
 DEFAULT_PORT = 4599
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 
-# Runs a control operation by name and returns its result.
-Ask = Callable[..., object]
-Run = Callable[[argparse.Namespace, Ask], object]
+# What a verb does with the remote sandbox, or the control operation that it calls with its own arguments.
+Run = Callable[[argparse.Namespace, "RemoteControl"], object] | str
 # Adds a verb: name, help text, and what it runs.
 AddVerb = Callable[[str, str, Run], argparse.ArgumentParser]
-
-
-def _add_control_verbs(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
-    for add in (_add_streams, _add_drift, _add_faults, _add_records):
-        add(partial(_verb, verbs, common))
 
 
 def _verb(
@@ -57,18 +52,12 @@ def _add_streams(verb: AddVerb) -> None:
     )
     live.add_argument("--viewers", type=int, default=0, metavar="N", help="number of viewers (default %(default)s)")
     live.add_argument("--health", default="HEALTHY", choices=HEALTHS, help="health of the stream (default %(default)s)")
-    offline = verb("offline", "end a channel's stream", lambda args, ask: ask("go_offline", arn=args.arn))
+    offline = verb("offline", "end a channel's stream", "go_offline")
     offline.add_argument("arn", metavar="CHANNEL_ARN")
-    health = verb(
-        "health", "change a stream's health", lambda args, ask: ask("set_health", arn=args.arn, health=args.health)
-    )
+    health = verb("health", "change a stream's health", "set_health")
     health.add_argument("arn", metavar="CHANNEL_ARN")
     health.add_argument("health", choices=HEALTHS)
-    viewers = verb(
-        "viewers",
-        "change the number of viewers of a stream",
-        lambda args, ask: ask("set_viewers", arn=args.arn, viewers=args.viewers),
-    )
+    viewers = verb("viewers", "change the number of viewers of a stream", "set_viewers")
     viewers.add_argument("arn", metavar="CHANNEL_ARN")
     viewers.add_argument("viewers", type=int)
 
@@ -117,24 +106,12 @@ def _add_faults(verb: AddVerb) -> None:
 
 
 def _add_records(verb: AddVerb) -> None:
-    calls = verb(
-        "calls",
-        "show the call log, newest first",
-        lambda args, ask: ask("calls", operation=args.operation, limit=args.limit),
-    )
+    calls = verb("calls", "show the call log, newest first", "calls")
     calls.add_argument("--operation", default="", metavar="NAME", help="only calls of this operation (default: all)")
     calls.add_argument("--limit", type=int, default=20, metavar="N", help="maximum number (default %(default)s)")
-    events = verb(
-        "events",
-        "show events as EventBridge delivers them, newest first",
-        lambda args, ask: ask("events", limit=args.limit),
-    )
+    events = verb("events", "show events as EventBridge delivers them, newest first", "events")
     events.add_argument("--limit", type=int, default=20, metavar="N", help="maximum number (default %(default)s)")
-    lag = verb(
-        "lag",
-        "delay the visibility of creates and deletes",
-        lambda args, ask: ask("set_lag", create=args.create, delete=args.delete),
-    )
+    lag = verb("lag", "delay the visibility of creates and deletes", "set_lag")
     lag.add_argument(
         "--create",
         type=float,
@@ -168,113 +145,100 @@ def _add_records(verb: AddVerb) -> None:
     assume = verb("assume", "list assumptions about the service, or choose another option of one", _assume)
     assume.add_argument("name", nargs="?", metavar="NAME")
     assume.add_argument("option", nargs="?", metavar="OPTION")
-    verb("reset", "delete all resources and restore the settings of the start", lambda args, ask: ask("reset"))  # noqa: ARG005
-    follow = verb("follow", "print events as they occur, one JSON object a line", lambda args, ask: None)  # noqa: ARG005
-    follow.set_defaults(run=_follow)
+    verb("reset", "delete all resources and restore the settings of the start", "reset")
+    verb("follow", "print events as they occur, one JSON object a line", _follow)
 
 
 def _run_remote(args: argparse.Namespace, run: Run) -> int:
-    """Run a control operation of the running sandbox and print its result as JSON."""
+    """Run a verb on the running sandbox and print its result as JSON."""
     import json
 
-    from reconciler.sandbox import ControlError
+    from reconciler.sandbox import Control
     from reconciler.sandbox.control_http import RemoteControl
 
     try:
-        result = run(args, RemoteControl(args.endpoint).call)
-    except (ControlError, ValueError) as error:
+        remote = RemoteControl(args.endpoint)
+        result = remote.call(run, **_own(args, getattr(Control, run))) if isinstance(run, str) else run(args, remote)
+    except ValueError as error:
         return _fail(str(error))
-    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    if result is not None:
+        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 
-def _follow(args: argparse.Namespace) -> int:
+def _own(args: argparse.Namespace, function: Callable[..., object]) -> dict[str, Any]:
+    """Return the given arguments that a function has parameters for."""
+    import inspect
+
+    given = {name: getattr(args, name, None) for name in inspect.signature(function).parameters}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _follow(_args: argparse.Namespace, remote: RemoteControl) -> None:
     import json
 
-    from reconciler.sandbox import ControlError
-    from reconciler.sandbox.control_http import RemoteControl
-
-    try:
-        for event in RemoteControl(args.endpoint).follow():
-            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-    except ControlError as error:
-        return _fail(str(error))
-    return 0
+    for event in remote.follow():
+        sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
-def _live(args: argparse.Namespace, ask: Ask) -> object:
+def _live(args: argparse.Namespace, remote: RemoteControl) -> object:
     if args.arn is None:
-        return ask("live")
-    return ask("go_live", arn=args.arn, viewers=args.viewers, health=args.health)
+        return remote.call("live")
+    return remote.call("go_live", arn=args.arn, viewers=args.viewers, health=args.health)
 
 
-def _quota(args: argparse.Namespace, ask: Ask) -> object:
+def _quota(args: argparse.Namespace, remote: RemoteControl) -> object:
     where = {"account": args.account, "region": args.region}
-    if args.value is None:
-        found = ask("quotas", **where)
-        if args.name is None or not isinstance(found, dict):
-            return found
-        if args.name not in found:
-            raise ValueError(f"unknown quota {args.name!r}; known: {', '.join(found)}")
-        return {"name": args.name, "value": found[args.name]}
-    return ask("set_quota", name=args.name, value=args.value, **where)
+    if args.value is not None:
+        return remote.call("set_quota", name=args.name, value=args.value, **where)
+    found = remote.call("quotas", **where)
+    if args.name is None:
+        return found
+    if args.name not in found:
+        raise ValueError(f"unknown quota {args.name!r}; known: {', '.join(found)}")
+    return {"name": args.name, "value": found[args.name]}
 
 
-def _rates(args: argparse.Namespace, ask: Ask) -> object:
+def _rates(args: argparse.Namespace, remote: RemoteControl) -> object:
     rates: object = args.rates == ["on"]
     if args.rates not in (["on"], ["off"]):
         rates = {name: _number(name, value) for name, value in map(_pair, args.rates)}
-    return ask("set_rates", rates=rates, burst=args.burst, windows=args.windows)
+    return remote.call("set_rates", rates=rates, burst=args.burst, windows=args.windows)
 
 
-def _assume(args: argparse.Namespace, ask: Ask) -> object:
+def _assume(args: argparse.Namespace, remote: RemoteControl) -> object:
+    rows = remote.call("assumptions")
     if args.name is None:
-        return ask("assumptions")
-    rows = _rows(ask("assumptions") if args.option is None else ask("assume", name=args.name, option=args.option))
-    found = [row for row in rows if row["name"] == args.name]
-    if not found:
-        raise ValueError(f"unknown assumption {args.name!r}; known: {', '.join(str(row['name']) for row in rows)}")
-    return found[0]
+        return rows
+    if args.option is not None:
+        rows = remote.call("assume", name=args.name, option=args.option)
+    for row in rows:
+        if row["name"] == args.name:
+            return row
+    raise ValueError(f"unknown assumption {args.name!r}; known: {', '.join(row['name'] for row in rows)}")
 
 
-def _rows(found: object) -> list[dict[str, object]]:
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+def _faults(args: argparse.Namespace, remote: RemoteControl) -> object:
+    from reconciler.sandbox.faults import Fault
 
-
-def _faults(args: argparse.Namespace, ask: Ask) -> object:
     operation = ",".join(args.operation or ())
     if args.effect is None:
-        return ask("faults")
+        return remote.call("faults")
     if args.effect == "clear":
-        return ask("clear_faults", operation=operation)
-    names = (
-        "effect",
-        "when",
-        "skip",
-        "every",
-        "probability",
-        "code",
-        "message",
-        "status",
-        "seconds",
-        "arn",
-        "account",
-        "access_key",
-        "region",
-    )
-    rule = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+        return remote.call("clear_faults", operation=operation)
+    rule = _own(args, Fault)
     if operation:
         rule["operation"] = operation
     if args.times is not None:
         rule["times"] = args.times or None
-    return ask("add_fault", **rule)
+    return remote.call("add_fault", **rule)
 
 
-def _drift(args: argparse.Namespace, ask: Ask) -> object:
+def _drift(args: argparse.Namespace, remote: RemoteControl) -> object:
     import json
 
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     tags: dict[str, str] = {}
     for name, text in map(_pair, args.changes):
         if name.startswith("tags."):
@@ -284,9 +248,7 @@ def _drift(args: argparse.Namespace, ask: Ask) -> object:
             changes[name] = json.loads(text)
         except ValueError:
             changes[name] = text
-    if tags:
-        changes["tags"] = tags
-    return ask("drift", arn=args.arn, changes=changes)
+    return remote.call("drift", arn=args.arn, changes={**changes, "tags": tags} if tags else changes)
 
 
 def _number(name: str, text: str) -> float:
@@ -323,7 +285,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     verbs = sandbox.add_subparsers(dest="sandbox_command", metavar="VERB", required=True)
     _add_serve(verbs, common)
-    _add_control_verbs(verbs, common)
+    for add in (_add_streams, _add_drift, _add_faults, _add_records):
+        add(partial(_verb, verbs, common))
 
 
 def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -453,8 +416,6 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
 
 
 def _in_folder(args: argparse.Namespace, path: str | None) -> str | None:
-    import os
-
     folder = getattr(args, "directory", None)
     return os.path.join(folder, path) if folder and path else path  # noqa: PTH118 - the path is shown as it was given
 
