@@ -32,6 +32,9 @@ _TYPES: Mapping[str, tuple[type[Any], str]] = {
 }
 
 
+_UNCHANGED = frozenset({str, bool})
+
+
 def check(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[str], path: str = "") -> Any:
     """Return a value without the nulls and members that its shape does not have, and add its violations to `problems`.
 
@@ -47,21 +50,24 @@ def check(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[
         case "structure":
             prefix, members = f"{path}." if path else "", shape["members"]
             missing = [member for member in shape.get("required", ()) if value.get(member) is None]
-            problems += [_violation("null", prefix + member, "Member must not be null") for member in missing]
+            problems += [
+                f"Value null at '{prefix}{member}' failed to satisfy constraint: Member must not be null"
+                for member in missing
+            ]
             return {
                 member: check(shapes, members[member]["shape"], given, problems, prefix + member)
                 for member, given in value.items()
                 if member in members and given is not None
             }
         case "list":
-            _check_size(shape, len(value), f"of size {len(value)}", path, problems)
+            _check_size(shape, value, len(value), path, problems)
             item = shape["member"]["shape"]
             return [
                 check(shapes, item, each, problems, f"{path}.{place}.member")
                 for place, each in enumerate(value[:1000], start=1)
             ]
         case "map":
-            _check_size(shape, len(value), f"of size {len(value)}", path, problems)
+            _check_size(shape, value, len(value), path, problems)
             key, item = shape["key"]["shape"], shape["value"]["shape"]
             return {
                 check(shapes, key, each, problems, f"{path}.key"): check(shapes, item, given, problems, f"{path}.value")
@@ -81,13 +87,12 @@ def _check_string(shape: JsonDict, value: str, path: str, problems: list[str]) -
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
         problems.append(_wrong_type(path, "a string of Unicode characters"))
         return ""
-    shown = f"'{MASK}'" if shape.get("sensitive") else _quoted(value)
-    _check_size(shape, len(value), shown, path, problems)
+    _check_size(shape, value, len(value), path, problems)
     pattern, enum = shape.get("pattern"), shape.get("enum")
     if pattern and not _matcher(pattern)(value):
-        problems.append(_violation(shown, path, f"Member must satisfy regular expression pattern: {pattern}"))
+        problems.append(_violation(shape, value, path, f"Member must satisfy regular expression pattern: {pattern}"))
     if enum and value not in enum:
-        problems.append(_violation(shown, path, f"Member must satisfy enum value set: [{', '.join(enum)}]"))
+        problems.append(_violation(shape, value, path, f"Member must satisfy enum value set: [{', '.join(enum)}]"))
     return value
 
 
@@ -96,7 +101,7 @@ def _check_integer(shape: JsonDict, value: int, path: str, problems: list[str]) 
     if not -bound <= value < bound:
         problems.append(_wrong_type(path, "an integer"))
         return 0
-    _check_size(shape, value, f"'{value}'", path, problems, measure="value")
+    _check_size(shape, value, value, path, problems, measure="value")
     return value
 
 
@@ -110,19 +115,27 @@ def _check_timestamp(value: str, path: str, problems: list[str]) -> float:
 
 
 def _check_size(
-    shape: JsonDict, size: int, shown: str, path: str, problems: list[str], *, measure: str = "length"
+    shape: JsonDict, value: object, size: int, path: str, problems: list[str], *, measure: str = "length"
 ) -> None:
     """Check a length or number against the minimum and maximum of a shape."""
     least, most = shape.get("min"), shape.get("max")
     if least is not None and size < least:
         rule = f"Member must have {measure} greater than or equal to {least}"
-        problems.append(_violation(shown, path, rule))
+        problems.append(_violation(shape, value, path, rule))
     if most is not None and size > most:
         rule = f"Member must have {measure} less than or equal to {most}"
-        problems.append(_violation(shown, path, rule))
+        problems.append(_violation(shape, value, path, rule))
 
 
-def _violation(shown: str, path: str, rule: str) -> str:
+def _violation(shape: JsonDict, value: object, path: str, rule: str) -> str:
+    """Return a violation; the value is shortened, and masked if it is or may be a secret."""
+    text = str(value)
+    if isinstance(value, list | dict):
+        shown = f"of size {len(value)}"
+    elif shape.get("sensitive") or "sk_" in text or "PRIVATE KEY" in text:
+        shown = f"'{MASK}'"
+    else:
+        shown = f"'{text[:80]}…'" if len(text) > 80 else f"'{text}'"
     return f"Value {shown} at '{path}' failed to satisfy constraint: {rule}"
 
 
@@ -151,14 +164,6 @@ def violation_text(problems: list[str]) -> str:
     count = len(problems)
     noun = "error" if count == 1 else "errors"
     return f"{count} validation {noun} detected: {'; '.join(problems)}"
-
-
-def _quoted(value: object) -> str:
-    """Return a value for an error message: shortened, and masked if it may be a credential."""
-    text = str(value)
-    if "sk_" in text or "PRIVATE KEY" in text:
-        return f"'{MASK}'"
-    return f"'{text[:80]}…'" if len(text) > 80 else f"'{text}'"
 
 
 @functools.cache
@@ -194,9 +199,9 @@ def project(shapes: Mapping[str, JsonDict], name: str, value: Any, *, masked: bo
     match shape["type"]:
         case "structure":
             return {
-                # Most members are text, which stays as it is: without the call a Get is a quarter faster.
+                # Most members stay as they are: without the calls a Get is a tenth faster.
                 member: given
-                if not masked and type(given) is str
+                if not masked and type(given) in _UNCHANGED
                 else project(shapes, reference["shape"], given, masked=masked)
                 for member, reference in shape["members"].items()
                 if (given := value.get(member)) is not None
