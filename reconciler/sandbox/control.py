@@ -65,7 +65,7 @@ def _capped(limit: int, most: int) -> int:
 
 
 class Control:
-    """The control operations of one sandbox."""
+    """The control operations of one sandbox; each raises ControlError if it is not possible."""
 
     def __init__(self, engine: Engine, limits: Mapping[str, int]) -> None:
         """Set the resource quotas of the start; `Sandbox` creates this as its `control`."""

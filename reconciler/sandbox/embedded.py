@@ -38,9 +38,10 @@ class Sandbox:
     quotas: call-rate quotas (429): False for none, True for the documented ones, or a mapping of operation to calls a
     second. Resource quotas (402) always apply; `limits` changes them.
     auth: "any" accepts every caller, "strict" verifies signatures with the secrets in `accounts`.
-    accounts: access key id -> account id or `AccessKey`; a key id of 12 digits is the account.
+    accounts: access key id -> account id or `AccessKey`. Of other keys, a key id of 12 digits is the account, else it
+    is 123456789012. The region is the one that the request is signed for (us-west-2 if unsigned).
     buckets: bucket name -> region, for recording configurations; other buckets exist in every region, with
-    strict_buckets in none.
+    strict_buckets in none. A name that contains "create-failed" ends in CREATE_FAILED.
     assume: options of assumptions about the service, such as {"list-order": "shuffled"}.
     settle_seconds, stop_seconds: duration of CREATING, and how long a stopped stream is still live.
     post_events_to: URL to post every event to.

@@ -202,11 +202,12 @@ class Engine:
 
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
         """Answer with an error and log the call."""
-        status = error.status or self._statuses.get(error.code, 400)
-        self.parts.journal.defer(self._record(attempt, status, error=error, fault=fault))
-        return self._error(attempt, error, status)
+        answer = self._error(attempt, error)
+        self.parts.journal.defer(self._record(attempt, answer.status, error=error, fault=fault))
+        return answer
 
-    def _error(self, attempt: _Attempt, error: ApiError, status: int) -> Response:
+    def _error(self, attempt: _Attempt, error: ApiError) -> Response:
+        status = error.status or self._statuses.get(error.code, 400)
         if attempt.service in SERVICES:
             retry_after = (
                 (("Retry-After", "1"),)
@@ -231,9 +232,7 @@ class Engine:
     def _break(self, attempt: _Attempt, fault: Fault, answer: Response) -> Response:
         """Answer with a fault instead of the result of a processed call."""
         if fault.effect in REFUSALS:
-            error = self._injected(attempt, fault)
-            status = error.status or self._statuses.get(error.code, 400)
-            return self._error(attempt, error, status)
+            return self._error(attempt, self._injected(attempt, fault))
         return _disrupted(fault, answer)
 
     def _record(

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -125,11 +125,11 @@ class Settings:
     buckets: region by bucket name. Other buckets exist in every region, with `strict_buckets` in none.
     """
 
-    settle_seconds: float = 0.2
-    stop_seconds: float = 0.2
-    buckets: Mapping[str, str] = field(default_factory=dict)
-    strict_buckets: bool = False
-    assume: Assumptions = field(default_factory=Assumptions)
+    settle_seconds: float
+    stop_seconds: float
+    buckets: Mapping[str, str]
+    strict_buckets: bool
+    assume: Assumptions
 
 
 def applied_quota(connection: sqlite3.Connection, quota: ResourceQuota, account: str = "", region: str = "") -> int:
