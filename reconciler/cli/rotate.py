@@ -80,10 +80,10 @@ def _rotate(args: argparse.Namespace) -> int:
     if not targets:
         raise UsageError(_unknown(addresses, desired))
     file = None
-    if args.write_value_file is not None:
+    if args.to_file is not None:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
-        file = _file(context.directory / args.write_value_file)
+        file = _file(context.directory / args.to_file)
     approval.check_can_prompt(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:

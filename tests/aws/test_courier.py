@@ -154,7 +154,7 @@ def _killed_in_the_middle_of_writing(path: Path) -> int:
     script = (
         "import resource, signal, sys; from pathlib import Path; from reconciler.aws.secret_stores import write_value_file; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
-        "to_file(Path(sys.argv[1]), sys.argv[2])"
+        "write_value_file(Path(sys.argv[1]), sys.argv[2])"
     )
     return subprocess.run([sys.executable, "-c", script, str(path), VALUE], check=False, timeout=120).returncode
 
