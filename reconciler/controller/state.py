@@ -11,13 +11,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
-from reconciler.model.address import Address, KindName
+from reconciler.model.address import Address
 from reconciler.model.values import freeze, thaw
-from reconciler.plan.plan import ApplyResult, LiveChannel, Outcome, Plan, Result, StepOutcome, Verb
+from reconciler.plan.plan import ApplyResult, LiveChannel, Plan
+
+_RESULT = TypeAdapter(ApplyResult)
+_LIVE_CHANNELS = TypeAdapter(tuple[LiveChannel, ...])
 
 
 class Mode(StrEnum):
@@ -128,73 +133,34 @@ class RepositoryState:
 
 def detail_json(run: Run) -> str:
     """Return findings and live channels of a run as JSON. They are shown for the newest run of a target only."""
-    content = {
-        "findings": [_finding(finding) for finding in run.findings],
-        "liveChannels": [[each.name, each.arn, each.since, each.viewers, each.health] for each in run.live_channels],
-    }
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return _dumps(
+        {
+            "findings": [_finding(finding) for finding in run.findings],
+            "live_channels": _LIVE_CHANNELS.dump_python(run.live_channels, mode="json"),
+        }
+    )
 
 
 def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]]:
     """Return findings and live channels from their JSON."""
     content = json.loads(text)
-    return tuple(map(_read_finding, content["findings"])), tuple(
-        LiveChannel(Address(KindName.CHANNEL, name), *facts) for name, *facts in content["liveChannels"]
-    )
+    findings = tuple(map(_read_finding, content["findings"]))
+    return findings, _LIVE_CHANNELS.validate_python(content["live_channels"])
 
 
 def result_json(result: ApplyResult) -> str:
     """Return the result of an apply as JSON."""
-    content = {
-        "interrupted": result.interrupted,
-        "calls": result.calls,
-        "seconds": result.seconds,
-        "outcomes": [
-            {
-                "address": str(outcome.address),
-                "verb": outcome.verb.value,
-                "result": outcome.result.value,
-                "message": outcome.message,
-                "requestId": outcome.request_id,
-                "arn": outcome.arn,
-                "steps": [
-                    [
-                        step.step,
-                        step.operation,
-                        step.result.value,
-                        step.calls,
-                        round(step.seconds, 3),
-                        step.request_id,
-                        step.error_code,
-                        step.message,
-                    ]
-                    for step in outcome.steps
-                ],
-            }
-            for outcome in result.outcomes
-        ],
-    }
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return _dumps(_RESULT.dump_python(result, mode="json"))
 
 
-def read_result(target: str, text: str) -> ApplyResult:
+def read_result(text: str) -> ApplyResult:
     """Return the result of an apply from its JSON."""
-    content = json.loads(text)
-    outcomes = tuple(
-        Outcome(
-            Address.parse(each["address"]),
-            Verb(each["verb"]),
-            Result(each["result"]),
-            each["message"],
-            each["requestId"],
-            each["arn"],
-            tuple(StepOutcome(step[0], step[1], Result(step[2]), *step[3:]) for step in each["steps"]),
-        )
-        for each in content["outcomes"]
-    )
-    return ApplyResult(
-        target, outcomes, interrupted=content["interrupted"], calls=content["calls"], seconds=content["seconds"]
-    )
+    return _RESULT.validate_python(json.loads(text))
+
+
+def _dumps(content: object) -> str:
+    # The text may contain half a surrogate pair, which pydantic would refuse to write.
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def _finding(finding: Finding) -> Mapping[str, object]:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.controller.state import (
     Mode,
@@ -30,7 +31,7 @@ from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import dumps, from_json
 from reconciler.plan.plan import ApplyResult, Plan
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Recorded in the file; a file with another version is not used."""
 
 DAY = 86_400.0
@@ -42,7 +43,7 @@ CREATE TABLE targets (
   last_success REAL NOT NULL DEFAULT 0, commit_id TEXT NOT NULL DEFAULT '', last_run INTEGER, last_read INTEGER, detail BLOB
 );
 CREATE TABLE runs (
-  id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, commit_id TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
+  id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, "commit" TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
   status TEXT NOT NULL, message TEXT NOT NULL, plan_id TEXT NOT NULL, account_id TEXT NOT NULL, region TEXT NOT NULL, counts TEXT NOT NULL,
   drifted INTEGER NOT NULL, pending INTEGER NOT NULL, managed INTEGER NOT NULL, unchanged INTEGER NOT NULL, unmanaged INTEGER NOT NULL,
   calls INTEGER NOT NULL, done INTEGER NOT NULL, blocked_by_live INTEGER NOT NULL, account_read INTEGER NOT NULL, result BLOB
@@ -54,10 +55,16 @@ CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 _KEPT = 50
 """Plans, and full results of applies, to keep for each target: they may be large, and only the newest are read."""
 
-_RUN = (
-    "id, target, mode, commit_id, started, seconds, status, message, plan_id, account_id, region, counts, managed, unchanged, "
-    "unmanaged, calls, done, blocked_by_live, account_read"
-)
+_COLUMNS = (
+    "target", "mode", "commit", "started", "seconds", "status", "message", "plan_id", "account_id", "region", "counts", "drifted", "pending",
+    "managed", "unchanged", "unmanaged", "calls", "done", "blocked_by_live", "account_read",
+)  # fmt: skip
+"""The columns of a run, named as in ``Run``."""
+
+_COUNTED = frozenset({"drifted", "pending"})
+"""Properties of ``Run``, written for ``history``."""
+
+_RUN = ", ".join(f'"{name}"' for name in ("id", *_COLUMNS))
 
 
 class StoreError(ReconcilerError):
@@ -147,18 +154,20 @@ class Store:
 
     def add_run(self, state: TargetState, run: Run) -> int:
         """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run."""
-        cells = (
-            run.target, run.mode.value, run.commit, run.started, run.seconds, run.status.value, _clean(run.message), run.plan_id, run.account_id, run.region,
-            json.dumps({status.value: count for status, count in run.counts.items()}), run.drifted, run.pending, run.managed, run.unchanged,
-            run.unmanaged, run.calls, run.done, run.blocked_by_live, run.account_read, _packed(result_json(run.result)) if run.result else None,
-        )  # fmt: skip
+        cells = {name: getattr(run, name) for name in _COLUMNS}
+        cells |= {
+            "message": _clean(run.message),
+            "counts": json.dumps(run.counts),
+            "result": _packed(result_json(run.result)) if run.result else None,
+        }
         with self._writing() as db:
             if run.plan is not None:
                 db.execute(
                     "INSERT INTO plans VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
                     (run.plan_id, run.target, run.started, run.started, _packed(dumps(run.plan))),
                 )
-            number = db.execute(f"INSERT INTO runs VALUES (NULL, {', '.join('?' * len(cells))})", cells).lastrowid  # noqa: S608
+            places = ", ".join("?" * len(cells))
+            number = db.execute(f"INSERT INTO runs VALUES (NULL, {places})", tuple(cells.values())).lastrowid  # noqa: S608
             # Suspensions and requests are made by people, and written where they are made.
             db.execute(
                 "INSERT INTO targets (name, due, failures, last_success, commit_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
@@ -204,7 +213,7 @@ class Store:
         if not rows:
             return None
         packed = rows[0]["result"]
-        return _run(rows[0]), read_result(target, _unpacked(packed)) if packed else None
+        return _run(rows[0]), read_result(_unpacked(packed)) if packed else None
 
     def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
         """Return start, highest drifted and highest pending count of each of ``steps`` equal spans in which the account was read."""
@@ -257,30 +266,14 @@ def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:
 
 
 def _run(row: sqlite3.Row) -> Run:
-    counts = {DriftStatus(status): count for status, count in json.loads(row["counts"]).items()}
-    same = (
-        "target",
-        "started",
-        "seconds",
-        "message",
-        "plan_id",
-        "account_id",
-        "region",
-        "managed",
-        "unchanged",
-        "unmanaged",
-        "calls",
-        "done",
-        "blocked_by_live",
-    )
-    return Run(
-        mode=Mode(row["mode"]),
-        commit=row["commit_id"],
-        status=RunStatus(row["status"]),
-        counts=counts,
-        account_read=bool(row["account_read"]),
-        **{name: row[name] for name in same},
-    )
+    cells: dict[str, Any] = {name: row[name] for name in _COLUMNS if name not in _COUNTED}
+    cells |= {
+        "mode": Mode(row["mode"]),
+        "status": RunStatus(row["status"]),
+        "counts": {DriftStatus(status): count for status, count in json.loads(row["counts"]).items()},
+        "account_read": bool(row["account_read"]),
+    }
+    return Run(**cells)
 
 
 def _clean(text: str) -> str:
