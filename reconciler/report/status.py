@@ -61,9 +61,8 @@ def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list
     least = "at least " if any(one.stream.viewers < 0 for one in broadcasts) else ""
     others = sum(one.address is None for one in broadcasts)
     unmanaged = f"; {others:,} unmanaged" if others else ""
-    lines = [
-        f"  {paint('live', 'bad')}: {plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{unmanaged}"
-    ]
+    counts = f"{plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{unmanaged}"
+    lines = [f"  {paint(counts, 'bad')}"]
     rows = [
         (_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower())
         for one in broadcasts[:_LIST_LIMIT]

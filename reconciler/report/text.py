@@ -205,7 +205,7 @@ def _short(text: str, limit: int = 200) -> str:
 def _live_channels(target: TargetPlan, paint: Paint) -> list[str]:
     if not target.live_channels:
         return []
-    lines = ["", f"  {paint('live', 'bad')}: {live_channels_words(target.live_channels)}"]
+    lines = ["", f"  {paint(live_channels_words(target.live_channels), 'bad')}:"]
     lines += [
         f"      {sanitize(str(channel.address))}  {broadcast_words(channel)}"
         for channel in target.live_channels[:_LIST_LIMIT]

@@ -54,7 +54,7 @@ def test_it_shows_managed_resources_live_channels_and_quotas(account: Account) -
     assert "dev: account 123456789012, region us-west-2, stack acme-live" in lines
     assert "channels 2 1" in lines
     assert "recording configurations 1 0" in lines
-    assert "live: 2 live channels, 1,211 viewers; 1 unmanaged" in lines
+    assert "2 live channels, 1,211 viewers; 1 unmanaged" in lines
     assert any(line.startswith("channel/main since 20") and line.endswith("1,204 viewers healthy") for line in lines)
     assert any(
         line.startswith("strange channel/") and ", unmanaged" in line and line.endswith("7 viewers starving")
