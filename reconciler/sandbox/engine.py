@@ -28,7 +28,7 @@ from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import SERVICES
-from reconciler.sandbox.routing import Router
+from reconciler.sandbox.routing import Router, input_of
 from reconciler.sandbox.service import Call, is_write, refuse
 from reconciler.sandbox.settings import Assumptions, Clock, Settings
 from reconciler.sandbox.store import Store
@@ -181,7 +181,7 @@ class Engine:
                 "UnknownOperationException",
                 f"{operation.name} is in the installed service model, but not implemented by the sandbox",
             )
-        cleaned = _validated(operation, shapes, self._router.input_of(operation, attempt.request), assume)
+        cleaned = _validated(operation, shapes, input_of(operation, attempt.request), assume)
         if operation.input is not None:
             attempt.parameters = validation.project(shapes, operation.input, cleaned, masked=True)
         with parts.store.transaction(write=write) as connection:

@@ -32,6 +32,7 @@ class ModelNotFoundError(RuntimeError):
 class Operation:
     """One operation of a service.
 
+    locations: the input members that are not in the body, with their location and name there.
     front_headers: its answer has header members (the batch operations).
     """
 
@@ -43,6 +44,7 @@ class Operation:
     input: str | None
     output: str | None
     errors: tuple[str, ...]
+    locations: Mapping[str, tuple[str, str]]
     front_headers: bool
 
 
@@ -90,18 +92,28 @@ def index(document: JsonDict, service: str = "ivs") -> ServiceModel:
 
 
 def _operation(service: str, name: str, raw: JsonDict, shapes: Mapping[str, JsonDict]) -> Operation:
-    output = raw.get("output", {}).get("shape")
+    takes, gives = raw.get("input", {}).get("shape"), raw.get("output", {}).get("shape")
     return Operation(
         service=service,
         name=name,
         method=raw["http"]["method"],
         path=raw["http"]["requestUri"],
         status=raw["http"].get("responseCode", 200),
-        input=raw.get("input", {}).get("shape"),
-        output=output,
+        input=takes,
+        output=gives,
         errors=tuple(error["shape"] for error in raw.get("errors", ())),
-        front_headers=output is not None and any("location" in each for each in shapes[output]["members"].values()),
+        locations=_located(shapes, takes),
+        front_headers=bool(_located(shapes, gives)),
     )
+
+
+def _located(shapes: Mapping[str, JsonDict], name: str | None) -> dict[str, tuple[str, str]]:
+    members = shapes[name]["members"] if name else {}
+    return {
+        member: (reference["location"], reference.get("locationName", member))
+        for member, reference in members.items()
+        if "location" in reference
+    }
 
 
 def _plain(service: str, name: str, shape: JsonDict) -> JsonDict:

@@ -30,23 +30,12 @@ class Router:
         """Index the operations by method and path."""
         self._exact: dict[tuple[str, str], Operation] = {}
         self._tags: dict[tuple[str, str], Operation] = {}
-        self._locations: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
         self._default = next(iter(models)).service
-        for model in models:
-            for operation in model.operations.values():
-                self._add(model, operation)
-
-    def _add(self, model: ServiceModel, operation: Operation) -> None:
-        if operation.path.startswith(TAGS_PATH):
-            self._tags[model.service, operation.method] = operation
-        else:
-            self._exact[operation.method, operation.path] = operation
-        members = model.shapes[operation.input]["members"] if operation.input else {}
-        self._locations[model.service, operation.name] = {
-            name: (member["location"], member.get("locationName", name))
-            for name, member in members.items()
-            if "location" in member
-        }
+        for operation in (each for model in models for each in model.operations.values()):
+            if operation.path.startswith(TAGS_PATH):
+                self._tags[operation.service, operation.method] = operation
+            else:
+                self._exact[operation.method, operation.path] = operation
 
     def find(self, request: Request) -> Operation:
         """Return the operation of a request.
@@ -67,16 +56,17 @@ class Router:
             )
         return found
 
-    def input_of(self, operation: Operation, request: Request) -> JsonDict:
-        """Return the input document: the members of body, path and query string."""
-        document = parse_body(request)
-        for member, (location, name) in self._locations[operation.service, operation.name].items():
-            if location == "uri":
-                document[member] = tagged_arn(request.path)
-            elif location == "querystring":
-                # An empty list sends no parameter, as a missing one does.
-                document[member] = query_values(request.query, name)
-        return document
+
+def input_of(operation: Operation, request: Request) -> JsonDict:
+    """Return the input document: the members of body, path and query string."""
+    document = parse_body(request)
+    for member, (location, name) in operation.locations.items():
+        if location == "uri":
+            document[member] = tagged_arn(request.path)
+        elif location == "querystring":
+            # An empty list sends no parameter, as a missing one does.
+            document[member] = query_values(request.query, name)
+    return document
 
 
 def tagged_arn(path: str) -> str:
