@@ -6,8 +6,9 @@ A failed action of an apply is not an exception; it is an outcome in the result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class ExitCode(IntEnum):
@@ -31,6 +32,11 @@ def stopped_by(stop: KeyboardInterrupt) -> tuple[ExitCode, str]:
     """Return the exit code and the message of a run that a signal ended."""
     code = ExitCode.TERMINATED if isinstance(stop, Terminated) else ExitCode.INTERRUPTED
     return code, str(stop.args[0]) if stop.args else "Interrupted."
+
+
+def os_reason(error: OSError) -> str:
+    """Return the system's text for an error in lower case, such as ``permission denied``."""
+    return (error.strerror or "unknown").lower()
 
 
 class Problem(NamedTuple):
@@ -140,3 +146,9 @@ class StalePlan(PlanRefused):
     """Live state or the spec changed since the plan was created, or the plan was applied before: run plan again."""
 
     word = "stale"
+
+    @classmethod
+    def because(cls, changed: Iterable[str]) -> Self:
+        """Return the error for a saved plan, with a line for each thing that changed."""
+        lines = (f"  {line}" for line in changed)
+        return cls("\n".join(["Saved plan is stale. Changed since it was created:", *lines, "Run plan again."]))

@@ -21,7 +21,7 @@ from reconciler.aws.client import Answer
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import backoff_seconds, may_repeat
 from reconciler.errors import AwsError
-from reconciler.file_lock import locked
+from reconciler.files import locked
 from reconciler.model.kinds import Repeat
 from reconciler.model.target import Sink, Store
 

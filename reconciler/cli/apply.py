@@ -8,13 +8,14 @@ from reconciler.cli.options import (
     Context,
     Subparsers,
     add_allowances,
+    add_approval,
     add_format,
     add_live,
-    add_lock_timeout,
     add_scope,
-    context_of,
+    begin,
     plan_options_of,
     project_of,
+    spec_of,
 )
 
 
@@ -42,8 +43,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="REV",
         help="the current base, for --require-commit (default: the name given to plan --base)",
     )
-    parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
-    add_lock_timeout(parser)
+    add_approval(parser)
     add_format(parser, "text", "json")
     add_scope(parser)
     add_live(parser)
@@ -54,10 +54,8 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
     from reconciler.cli.approval import json_output
-    from reconciler.logs import configure
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
+    context = begin(args)
     with json_output(args):
         return _apply(args, context)
 
@@ -83,12 +81,10 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.plan import warn
     from reconciler.cli.progress import reading
     from reconciler.git.clone import head_commit
-    from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
-    project, targets = project_of(context)
-    desired = load_desired_states(project, targets)
+    project, targets, desired = spec_of(context)
     check_can_prompt(args)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
@@ -157,15 +153,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             )
         moved = stale_reasons(plan, surveys)
         if moved:
-            raise StalePlan(
-                "\n".join(
-                    [
-                        "Saved plan is stale. Changed since it was created:",
-                        *(f"  {line}" for line in moved),
-                        "Run plan again.",
-                    ]
-                )
-            )
+            raise StalePlan.because(moved)
         by_name = {survey.target.name: survey for survey in surveys}
         work = [
             (target, by_name[target.name])

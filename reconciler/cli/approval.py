@@ -16,7 +16,7 @@ from reconciler.apply import Event, Forecast, events_json
 from reconciler.cli.options import Context, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import watcher
-from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, stopped_by
+from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
@@ -120,9 +120,7 @@ def approve_and_run(
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        _warn(
-            f"{args.command} ended ({end}), but its report could not be written: {(failures[0].strerror or 'unknown').lower()}"
-        )
+        _warn(f"{args.command} ended ({end}), but its report could not be written: {os_reason(failures[0])}")
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
 
 

@@ -12,7 +12,7 @@ from reconciler.cli.options import (
     Subparsers,
     add_allowances,
     add_scope,
-    context_of,
+    begin,
     plan_options_of,
     project_of,
 )
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         target_comments,
     )
 
-    context = context_of(args)
+    context = begin(args)
     ci = detect_ci(os.environ)
     # First: a missing client or token is reported before minutes are spent on a plan.
     forge = None if args.dry_run else open_forge(_access(args, ci))

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, add_globs, context_of, project_of
-from reconciler.errors import ExitCode, UsageError
+from reconciler.cli.options import Subparsers, add_format, add_globs, begin, project_of
+from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,15 +76,13 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.progress import reading
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
-    from reconciler.logs import configure
     from reconciler.plan.plan import PlanOptions
     from reconciler.workflow.drift import drift_report
     from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.survey import check_globs, survey_targets
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
+    context = begin(args)
     ignores = tuple(map(Ignore.parse, args.ignore))
     days = _blame_days(args)
     scope = PlanOptions(only=tuple(args.only), exclude=tuple(args.exclude))
@@ -182,7 +180,7 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
             ensure_folder(Path(project.root))
         except OSError as error:
             raise UsageError(
-                f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --state"
+                f"{path}: cannot be written ({os_reason(error)}); choose another file with --state"
             ) from None
     NotificationFile(path, project.stack)  # refuses a file of another kind now, not after minutes of reading
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reconciler.cli.options import Subparsers, context_of, project_of
+from reconciler.cli.options import Subparsers, begin, spec_of
 from reconciler.errors import ExitCode
 
 
@@ -35,14 +35,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
 
-    from reconciler.logs import configure
     from reconciler.plan.iam import PolicyOptions, PolicyTarget, apply_policy, plan_policy
-    from reconciler.workflow.load import load_desired_states
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
-    project, targets = project_of(context)
-    desired = load_desired_states(project, targets)
+    context = begin(args)
+    _, targets, desired = spec_of(context)
     places = [PolicyTarget(target, desired[target.name]) for target in targets]
     wishes = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
     policy = plan_policy(places, wishes) if args.purpose == "plan" else apply_policy(places, wishes)

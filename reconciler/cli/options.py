@@ -18,6 +18,7 @@ from reconciler.errors import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reconciler.model.resource import DesiredState
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import PlanOptions
 
@@ -140,6 +141,15 @@ class Context(NamedTuple):
         )
 
 
+def begin(args: argparse.Namespace) -> Context:
+    """Configure the logs of a call, and return its global options."""
+    from reconciler.logs import configure
+
+    context = context_of(args)
+    configure(context.log_format, context.verbosity)
+    return context
+
+
 def context_of(args: argparse.Namespace) -> Context:
     """Read the global options from parsed arguments."""
     return Context(
@@ -161,6 +171,16 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     from reconciler.workflow.load import load_targets
 
     return load_targets(context.directory, context.config, context.targets, prefix=prefix)
+
+
+def spec_of(
+    context: Context, *, prefix: str | None = None
+) -> tuple[Project, tuple[Target, ...], dict[str, DesiredState]]:
+    """Return the project, the selected targets, and the desired state of each. See ``project_of``."""
+    from reconciler.workflow.load import load_desired_states
+
+    project, targets = project_of(context, prefix=prefix)
+    return project, targets, load_desired_states(project, targets)
 
 
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:
@@ -255,8 +275,9 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
-    """Add ``--lock-timeout``."""
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    """Add ``--auto-approve`` and ``--lock-timeout``."""
+    parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
     parser.add_argument(
         "--lock-timeout",
         metavar="TIME",

@@ -13,11 +13,11 @@ from reconciler.cli.options import (
     add_format,
     add_live,
     add_scope,
-    context_of,
+    begin,
     plan_options_of,
-    project_of,
+    spec_of,
 )
-from reconciler.errors import ExitCode
+from reconciler.errors import ExitCode, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.plan.codec import dumps
     from reconciler.terminal import sanitize_lines
 
-    context = context_of(args)
+    context = begin(args)
     made = make_plan(args, context)
     plan, failures = made.plan, made.failures
     # Saved before it is shown, so that a closed pipe does not prevent it.
@@ -114,15 +114,11 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
     from reconciler.cli.progress import reading
     from reconciler.git.clone import head_commit, with_origin
-    from reconciler.logs import configure
     from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
-    from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
-    configure(context.log_format, context.verbosity)
     options = plan_options_of(args)
-    project, targets = project_of(context)
-    desired = load_desired_states(project, targets)
+    project, targets, desired = spec_of(context)
     failures: list[AwsError] = []
     with (
         reading(sys.stderr) as progress,
@@ -223,21 +219,12 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def write_new(path: Path, text: str) -> None:
     """Write a file atomically. Raises ``UsageError`` if it cannot be written."""
-    import os
-    import tempfile
-    from pathlib import Path
-
     from reconciler.errors import UsageError
+    from reconciler.files import replace_file
 
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        replace_file(path, text, mode=0o644)
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot save the plan ({(error.strerror or 'unknown').lower()}); choose a file in a writable folder"
+            f"{path}: cannot save the plan ({os_reason(error)}); choose a file in a writable folder"
         ) from None

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, add_lock_timeout, context_of, no_allowances, project_of
+from reconciler.cli.options import Subparsers, add_approval, add_format, begin, no_allowances, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +42,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="rotate even if the channel is live: the broadcast continues, but cannot reconnect with the old key",
     )
-    parser.add_argument("--auto-approve", action="store_true", help="do not ask for approval")
-    add_lock_timeout(parser)
+    add_approval(parser)
     add_format(parser, "text", "json")
     parser.set_defaults(run=run)
 
@@ -65,16 +64,12 @@ def _rotate(args: argparse.Namespace) -> int:
     from reconciler.cli.progress import reading
     from reconciler.errors import UsageError
     from reconciler.git.clone import head_commit
-    from reconciler.logs import configure
     from reconciler.plan.decision import Rotate
     from reconciler.plan.plan import PlanOptions
-    from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.survey import combine_plans, survey_targets
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
-    project, targets = project_of(context)
-    desired = load_desired_states(project, targets)
+    context = begin(args)
+    project, targets, desired = spec_of(context)
     addresses = _addresses(args.addresses)
     targets = tuple(target for target in targets if _known(addresses, desired[target.name]))
     if not targets:

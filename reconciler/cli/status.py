@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reconciler.cli.options import Subparsers, add_format, context_of, project_of
+from reconciler.cli.options import Subparsers, add_format, begin, project_of
 from reconciler.errors import ExitCode
 
 
@@ -24,11 +24,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
-    from reconciler.logs import configure
     from reconciler.workflow.survey import read_overviews
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
+    context = begin(args)
     project, targets = project_of(context)
     found, failure = read_overviews(project.stack, targets)
     if failure is not None and not found:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, context_of, project_of
+from reconciler.cli.options import Subparsers, begin, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if no lock is held any more, 3 if one is kept."""
     from reconciler.errors import UsageError
-    from reconciler.logs import configure
     from reconciler.workflow.locks import lock_backend
 
-    context = context_of(args)
-    configure(context.log_format, context.verbosity)
+    context = begin(args)
     project, targets = project_of(context)
     doors = [(target.name, door) for target in targets if (door := lock_backend(target)) is not None]
     if not doors:

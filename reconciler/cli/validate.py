@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Context, Subparsers, add_format, context_of, project_of
+from reconciler.cli.options import Context, Subparsers, add_format, context_of, spec_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -28,15 +28,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if the spec is valid, else 1."""
     from reconciler.errors import SpecError
-    from reconciler.workflow.load import load_desired_states
 
     context = context_of(args)
     counts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     try:
-        project, targets = project_of(context, prefix=_folder(context) if args.format in ("github", "gitlab") else None)
-        desired = load_desired_states(project, targets)
+        _, _, desired = spec_of(context, prefix=_folder(context) if args.format in ("github", "gitlab") else None)
         counts = {name: len(state.resources) for name, state in desired.items()}
         warnings = tuple(dict.fromkeys(warning for state in desired.values() for warning in state.warnings))
     except SpecError as error:

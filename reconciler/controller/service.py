@@ -19,7 +19,7 @@ from reconciler.controller.controller import Controller, Observer, Schedule, Set
 from reconciler.controller.reconcile import Dependencies, Notifier
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS
-from reconciler.errors import UsageError
+from reconciler.errors import UsageError, os_reason
 from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import Source
 
@@ -76,7 +76,7 @@ def open_store(folder: Path, options: Options) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"cannot create the state directory {folder} ({(error.strerror or 'unknown').lower()}); use another with --state"
+            f"cannot create the state directory {folder} ({os_reason(error)}); use another with --state"
         ) from None
     return Store(folder / "controller.db", keep_days=options.keep_days, keep_runs=options.keep_runs)
 

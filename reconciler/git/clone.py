@@ -124,13 +124,13 @@ def require_current(plan: Plan, root: Path, base: str | None) -> None:
     same_files = plan.git_tree is not None and tree_of(root, head) == plan.git_tree
     fits = head == plan.git_commit or (same_files and (plan.base is None or is_ancestor(root, plan.base.commit, head)))
     if not fits:
-        moved.append(f"  commit: {head} is checked out, the plan was created for {plan.git_commit}")
+        moved.append(f"commit: {head} is checked out, the plan was created for {plan.git_commit}")
     if plan.base is not None:
         name = base or plan.base.name
         now = commit_of(root, name)
         if now is None:
-            moved.append(f"  base: {name} is not in this clone; fetch it")
+            moved.append(f"base: {name} is not in this clone; fetch it")
         elif now != plan.base.commit and not (fits and now == head):  # the merge itself moves the base to what fits
-            moved.append(f"  base: {name} is at {now}, the plan was created for {plan.base.commit}")
+            moved.append(f"base: {name} is at {now}, the plan was created for {plan.base.commit}")
     if moved:
-        raise StalePlan("\n".join(["Saved plan is stale. Changed since it was created:", *moved, "Run plan again."]))
+        raise StalePlan.because(moved)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import ReconcilerError, UsageError, os_reason
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
@@ -184,9 +184,7 @@ class Git:
                 start_new_session=True,
             )
         except OSError as error:
-            raise GitError(
-                f"cannot start git ({(error.strerror or 'unknown').lower()}); install it, and check PATH"
-            ) from None
+            raise GitError(f"cannot start git ({os_reason(error)}); install it, and check PATH") from None
         end = time.monotonic() + self._timeout
         while True:
             try:

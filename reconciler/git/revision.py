@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from reconciler.errors import UsageError
+from reconciler.errors import UsageError, os_reason
 from reconciler.git.clone import commit_of, git_output, read_only_environment, top_of
 from reconciler.spec.files import MAX_FILE_SIZE
 
@@ -94,9 +94,7 @@ def checked_out(folder: Path, config: str, revision: Revision) -> Iterator[Path 
         try:
             _write_files(folder, blobs, root, revision)
         except OSError as error:
-            raise UsageError(
-                f"{revision.name}: cannot write its files to {root.parent} ({(error.strerror or 'unknown').lower()})"
-            ) from None
+            raise UsageError(f"{revision.name}: cannot write its files to {root.parent} ({os_reason(error)})") from None
         yield root
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.errors import os_reason
 from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
@@ -166,7 +167,7 @@ def ensure_folder(root: Path) -> None:
 
 def write_error(path: Path, error: OSError) -> str:
     """Return why a file could not be written, such as ``.ivs-reconciler/applied-dev.json: permission denied``."""
-    return f"{FOLDER}/{path.name}: {(error.strerror or 'unknown').lower()}"
+    return f"{FOLDER}/{path.name}: {os_reason(error)}"
 
 
 def safe_name(target: str) -> str:

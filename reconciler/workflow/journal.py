@@ -66,21 +66,12 @@ class Journal:
         from reconciler.workflow.locks import process_identity  # noqa: PLC0415 - a plan reads journals and writes none
 
         pid = os.getpid()
-        self._write(
-            {
-                "event": "run",
-                "at": _now(),
-                "account": account,
-                "pid": pid,
-                "host": socket.gethostname(),
-                "mark": process_identity(pid),
-            },
-            flush=True,
-        )
+        host, mark = socket.gethostname(), process_identity(pid)
+        self._write("run", at=_now(), account=account, pid=pid, host=host, mark=mark)
 
     def step_started(self, address: Address, operation: str) -> None:
         """Write that the first call of a step is about to be sent."""
-        self._write({"event": "step", "address": str(address), "operation": operation}, flush=True)
+        self._write("step", address=str(address), operation=operation)
 
     def event(self, event: Event) -> None:
         """Write that a step finished; other events are ignored."""
@@ -88,14 +79,9 @@ class Journal:
 
         if isinstance(event, StepFinished) and event.outcome.calls:
             outcome = event.outcome
-            facts = {"requestId": outcome.request_id, "code": outcome.error_code}
-            line = {
-                "event": "done",
-                "address": str(event.address),
-                "operation": outcome.operation,
-                "outcome": outcome.result.value,
-            }
-            self._write({**line, **{key: value for key, value in facts.items() if value}}, flush=False)
+            facts = {"outcome": outcome.result.value, "requestId": outcome.request_id, "code": outcome.error_code}
+            known = {key: value for key, value in facts.items() if value}
+            self._write("done", flush=False, address=str(event.address), operation=outcome.operation, **known)
 
     def recording(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
         """Return an event handler that writes each event here and then calls ``on_event``."""
@@ -114,15 +100,15 @@ class Journal:
     ) -> None:
         """Write that the run ended, unless an exception ended it."""
         if kind is None:
-            self._write({"event": "end", "at": _now()}, flush=True)
+            self._write("end", at=_now())
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
-    def _write(self, content: Mapping[str, object], *, flush: bool) -> None:
+    def _write(self, event: str, *, flush: bool = True, **facts: object) -> None:
         if self._handle is None:
             return
-        line = (json.dumps({"run": self._run, **content}, separators=(",", ":")) + "\n").encode()
+        line = (json.dumps({"run": self._run, "event": event, **facts}, separators=(",", ":")) + "\n").encode()
         try:
             with self._lock:
                 # After an incomplete line, start a new one, so that this one can be read.

@@ -24,8 +24,8 @@ from typing import Protocol
 
 from reconciler import logs
 from reconciler.aws.lock import S3LockBackend
-from reconciler.errors import AwsError, LockHeld, UsageError
-from reconciler.file_lock import locked
+from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
+from reconciler.files import locked
 from reconciler.model.lock import LockHolder, format_time, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 
@@ -301,7 +301,7 @@ class FileLockBackend:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UsageError(
-                f"{self.where} cannot be opened ({(error.strerror or 'unknown').lower()}); choose a file in a writable directory"
+                f"{self.where} cannot be opened ({os_reason(error)}); choose a file in a writable directory"
             ) from None
         try:
             if not locked(handle, self._timeout):
@@ -312,7 +312,7 @@ class FileLockBackend:
             yield handle
         except OSError as error:
             raise UsageError(
-                f"{self.where} cannot be used ({(error.strerror or 'unknown').lower()}); choose a file on a local disk"
+                f"{self.where} cannot be used ({os_reason(error)}); choose a file on a local disk"
             ) from None
         finally:
             os.close(handle)

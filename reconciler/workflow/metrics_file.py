@@ -6,8 +6,6 @@ The file is replaced atomically, so that a collector never reads half of it, and
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -19,7 +17,8 @@ from pathlib import Path
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.limiter import is_throttle
 from reconciler.drift.report import DriftReport
-from reconciler.errors import AwsError, UsageError
+from reconciler.errors import AwsError, UsageError, os_reason
+from reconciler.files import replace_file
 from reconciler.model.target import Target
 from reconciler.report import metrics
 
@@ -76,17 +75,8 @@ def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
         before = metrics.last_successes(path.read_text(encoding="utf-8"))
     kept = [replace(one, last_success=one.last_success or before.get((one.stack, one.target), 0.0)) for one in samples]
     try:
-        # A collector reads every file that ends with .prom; this one does not.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(metrics.render(kept))
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, metrics.render(kept), mode=0o644)
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --prometheus"
+            f"{path}: cannot be written ({os_reason(error)}); choose another file with --prometheus"
         ) from None

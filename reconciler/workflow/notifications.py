@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from typing import Protocol, TypeAlias, assert_never
 from reconciler import logs
 from reconciler.drift.changes import NOTHING, KnownFindings, Notification, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport
-from reconciler.errors import AwsError, PublishError, UsageError
-from reconciler.file_lock import locked
+from reconciler.errors import AwsError, PublishError, UsageError, os_reason
+from reconciler.files import locked, replace_file
 from reconciler.model.target import Receiver, ReceiverType, Target
 from reconciler.report.messages import Message, message
 
@@ -142,7 +141,7 @@ def _deliver(
     try:
         store.keep(receiver.name, found.target, found.known)
     except OSError as error:
-        return f"sent, but not recorded ({(error.strerror or 'unknown').lower()}); it will be sent again"
+        return f"sent, but not recorded ({os_reason(error)}); it will be sent again"
     return ""
 
 
@@ -204,16 +203,7 @@ class NotificationFile:
             for (name, target), state in sorted(self._states.items())
         ]
         text = json.dumps({"formatVersion": _FORMAT, "stack": self._stack, "receivers": states}, indent=1) + "\n"
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(self._path, text)
 
     def _read(self) -> dict[tuple[str, str], KnownFindings]:
         try:
@@ -227,7 +217,7 @@ class NotificationFile:
             return {}
         except OSError as error:
             raise UsageError(
-                f"{self._path}: cannot be read ({(error.strerror or 'unknown').lower()}); choose another file with --state"
+                f"{self._path}: cannot be read ({os_reason(error)}); choose another file with --state"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
@@ -247,9 +237,7 @@ def open_notification_file(
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({(error.strerror or 'unknown').lower()}); choose another file with --state"
-        ) from None
+        raise UsageError(f"{path}: cannot be written ({os_reason(error)}); choose another file with --state") from None
     with lock:
         if not locked(lock.fileno(), timeout):
             lock.seek(0)
