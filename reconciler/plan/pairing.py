@@ -74,15 +74,6 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
     )
 
 
-def to_read(
-    desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]
-) -> tuple[LiveResource, ...]:
-    """Return the resources to adopt that must be read in full before planning, because only their list summary is known."""
-    return tuple(
-        resource for resource in classify(desired, live, options, adopt).consents.values() if not resource.complete
-    )
-
-
 def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
     """Return by ARN the resources that refer to it, in ARN order."""
     users: dict[str, list[LiveResource]] = {}

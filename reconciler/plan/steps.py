@@ -182,7 +182,12 @@ def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[Fi
 
 def _whole(field: Field, value: Value) -> Value:
     """Return an object with the members that its canonical form leaves out and the service requires once the object is given."""
-    if field.whole and isinstance(value, Mapping) and isinstance(field.default, Mapping) and value != field.off:
+    if (
+        field.send_all_members
+        and isinstance(value, Mapping)
+        and isinstance(field.default, Mapping)
+        and value != field.off
+    ):
         return {**field.default, **value}
     return value
 

@@ -1,4 +1,4 @@
-"""The dependency graph of the resources that a plan changes: its edges, as Graphviz and Mermaid text, and laid out for a picture.
+"""The dependency graph of the resources that a plan changes: its edges, and its layout as a picture.
 
 An edge goes from a resource to the one that needs it. A resource that the plan does not change has no node.
 A reference is found where a change, a call or the live resource names another resource's address or ARN, and a stream key belongs to the channel of its id.
@@ -6,7 +6,6 @@ A reference is found where a change, a call or the live resource names another r
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import INNER, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, TargetPlan, Verb
-from reconciler.report.words import count_by_kind, plural, symbol
-from reconciler.terminal import sanitize
+from reconciler.report.words import count_by_kind, plural
 
-COLOURS: Mapping[Verb, str] = {
-    Verb.CREATE: "#1a7f37",
-    Verb.UPDATE: "#9a6700",
-    Verb.REPLACE: "#8250df",
-    Verb.DELETE: "#cf222e",
-    Verb.ADOPT: "#0969da",
-    Verb.FORGET: "#6e7781",
-}
 MAX_NODES = 60
 MAX_LINES = 150
 """A plan with more resources or dependencies is drawn by kind: a picture of thousands of boxes shows nothing."""
@@ -33,7 +23,6 @@ MAX_LINES = 150
 _BOX, _ROW = (204, 34), 46
 _KIND_BOX, _KIND_ROW = (204, 62), 84
 _GAP, _MARGIN, _PADDING = 64, 12, 12
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 /_.-]")
 
 
 Point = tuple[int, int]
@@ -169,32 +158,6 @@ def edges(target: TargetPlan) -> tuple[tuple[Address, Address], ...]:
     return tuple(sorted(found))
 
 
-def dot(target: TargetPlan) -> str:
-    """Return the graph for Graphviz."""
-    names = {action.address: f"n{index}" for index, action in enumerate(target.actions)}
-    lines = ["digraph plan {", "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="monospace"];']
-    lines += [
-        f'  {names[action.address]} [label="{_dot_text(f"{symbol(action)} {action.address}")}", color="{COLOURS[action.verb]}"];'
-        for action in target.actions
-    ]
-    lines += [f"  {names[needed]} -> {names[by]};" for needed, by in edges(target)]
-    return "\n".join((*lines, "}")) + "\n"
-
-
-def mermaid(target: TargetPlan) -> str:
-    """Return the graph for Mermaid."""
-    names = {action.address: f"n{index}" for index, action in enumerate(target.actions)}
-    lines = ["flowchart LR"]
-    lines += [
-        f'  {names[action.address]}["{_mermaid_text(f"{symbol(action)} {action.address}")}"]:::{action.verb.value}'
-        for action in target.actions
-    ]
-    lines += [f"  {names[needed]} --> {names[by]}" for needed, by in edges(target)]
-    used = {action.verb for action in target.actions}
-    lines += [f"  classDef {verb.value} stroke:{colour}" for verb, colour in COLOURS.items() if verb in used]
-    return "\n".join(lines) + "\n"
-
-
 def _named(action: Action, by_arn: Mapping[str, Address]) -> Iterator[Address]:
     if action.kind in INNER:
         yield parent_of(action.address)
@@ -224,12 +187,3 @@ def _in_value(value: Value, by_arn: Mapping[str, Address]) -> Iterator[Address]:
 def _in_each(values: Iterable[Value], by_arn: Mapping[str, Address]) -> Iterator[Address]:
     for value in values:
         yield from _in_value(value, by_arn)
-
-
-def _dot_text(text: str) -> str:
-    return sanitize(text).replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _mermaid_text(text: str) -> str:
-    # Mermaid reads "#" and a number as the character of that number; everything that could mean something is written so.
-    return _NOT_PLAIN.sub(lambda found: f"#{ord(found[0])};", sanitize(text))

@@ -61,7 +61,7 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
         source = load(project.prefix + name, data, cache)
         source.report(problems)
         sources.append(source)
-        complete = complete and source.whole
+        complete = complete and source.complete
     return sources, complete
 
 

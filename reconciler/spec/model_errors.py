@@ -6,7 +6,7 @@ pydantic's ``input`` is never used: values are quoted by ``quote``, which hides 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -70,8 +70,8 @@ def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
         model.model_validate(raw)
     except ValidationError as error:
         return [
-            _HANDLERS.get(found["type"], _other)(
-                _PydanticError(model, *_locate(raw, found["loc"]), found.get("ctx", {}), found["msg"])
+            _fault_of(
+                _PydanticError(found["type"], model, *_locate(raw, found["loc"]), found.get("ctx", {}), found["msg"])
             )
             for found in error.errors(include_url=False, include_input=False)
         ]
@@ -81,6 +81,7 @@ def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
 class _PydanticError(NamedTuple):
     """One pydantic error, with the path and value in the file."""
 
+    error: str
     model: type[BaseModel]
     path: KeyPath
     value: object
@@ -120,8 +121,74 @@ def _locate(raw: object, loc: tuple[int | str, ...]) -> tuple[KeyPath, object, b
     return tuple(path), here, False
 
 
-def _missing(found: _PydanticError) -> Fault:
-    return Fault(found.path[:-1], f"{found.name} is missing", "add it")
+_MAPPING = ("a mapping", "write its fields below it")
+_TYPES: Mapping[str, tuple[str, str]] = {
+    "string_type": ("a string", "write a string"),
+    "bool_type": ("a boolean", "write true or false, without quotes"),
+    "int_type": ("an integer", ""),
+    "list_type": ("a list", 'write [a, b], or one "- entry" per line'),
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "union_tag_not_found": ("a string or a mapping", "write the PEM text, or {file: path}"),
+}
+"""By pydantic error type, the type that is needed, and a hint."""
+
+
+def _fault_of(found: _PydanticError) -> Fault:
+    """Return the fault of a pydantic error, by its type."""
+    match found.error:
+        case "missing":
+            return Fault(found.path[:-1], f"{found.name} is missing", "add it")
+        case "extra_forbidden":
+            return _unknown_field(found)
+        case "literal_error":
+            return _not_one_of(found)
+        case "greater_than_equal" | "less_than_equal":
+            what = f"{found.name} {quote(found.value)} is out of range"
+            return found.fault(what, _range_hint(found.model, found.path))
+        case "string_pattern_mismatch":
+            return _pattern_mismatch(found)
+        case "string_too_long" | "string_too_short" | "too_long" | "too_short":
+            return found.fault(*_wrong_size(found))
+        case error if error in _TYPES:
+            return _wrong_type(found)
+        case _:
+            return found.fault(f"{found.name}: {found.message[:1].lower()}{found.message[1:]}", "")
+
+
+def _wrong_type(found: _PydanticError) -> Fault:
+    needed, hint = _TYPES[found.error]
+    given = _quoted(found.value) if found.error in ("bool_type", "int_type") else type_name(found.value)
+    if found.error == "int_type":
+        hint = _range_hint(found.model, found.path)
+    elif found.error == "string_type" and isinstance(found.value, int | float):
+        hint = "write it in quotes"
+    elif found.error == "string_type" and found.value is None:
+        hint = 'write a string, or "" for none'
+    elif found.path[-1:] == ("streamKey",) and isinstance(found.value, str):
+        hint = _NO_SECRETS
+    return found.fault(f"{found.name} must be {needed}, not {given}".lstrip(), hint)
+
+
+def _wrong_size(found: _PydanticError) -> tuple[str, str]:
+    subject, limit = found.subject, found.context.get("max_length")
+    match found.error:
+        case "string_too_long":
+            length = len(str(found.value))
+            return (
+                f"{subject} has {length} characters, more than the limit of {limit}",
+                f"shorten it to {limit} characters",
+            )
+        case "too_long":
+            count = found.context["actual_length"]
+            return f"{subject} has {count} entries, more than the limit of {limit}", f"remove {count - limit}"
+        case "string_too_short" if found.value:
+            return f"{subject} is too short", f"write at least {found.context['min_length']} characters"
+        case "string_too_short":
+            return f"{subject} is empty", "write at least one character"
+        case _:
+            return f"{subject} is empty", "add at least one entry"
 
 
 def _unknown_field(found: _PydanticError) -> Fault:
@@ -150,103 +217,12 @@ def _not_one_of(found: _PydanticError) -> Fault:
     )
 
 
-def _not_text(found: _PydanticError) -> Fault:
-    match found.value:
-        case bool() | int() | float():
-            hint = "write it in quotes"
-        case None:
-            hint = 'write a string, or "" for none'
-        case _:
-            hint = "write a string"
-    return found.fault(f"{found.name} must be a string, not {type_name(found.value)}", hint)
-
-
-def _not_bool(found: _PydanticError) -> Fault:
-    what = f"{found.name} must be a boolean, not {_quoted(found.value)}"
-    return found.fault(what, "write true or false, without quotes")
-
-
-def _not_integer(found: _PydanticError) -> Fault:
-    what = f"{found.name} must be an integer, not {_quoted(found.value)}"
-    return found.fault(what, _range_hint(found.model, found.path))
-
-
-def _out_of_range(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name} {quote(found.value)} is out of range", _range_hint(found.model, found.path))
-
-
 def _pattern_mismatch(found: _PydanticError) -> Fault:
     pattern = found.context["pattern"]
     what, hint = _pattern_message(pattern, found.path, found.value)
     # A wrong variable name is likely to be the secret itself.
     quoted = "(not shown here)" if pattern == project_models.VARIABLE_PATTERN else quote(found.value)
     return found.fault(f"{quoted} {what}" if found.at_key else f"{found.name} {quoted} {what}", hint)
-
-
-def _too_long_text(found: _PydanticError) -> Fault:
-    limit = found.context["max_length"]
-    what = f"{found.subject} has {len(str(found.value))} characters, more than the limit of {limit}"
-    return found.fault(what, f"shorten it to {limit} characters")
-
-
-def _too_short_text(found: _PydanticError) -> Fault:
-    if not found.value:
-        return found.fault(f"{found.subject} is empty", "write at least one character")
-    return found.fault(f"{found.subject} is too short", f"write at least {found.context['min_length']} characters")
-
-
-def _too_many(found: _PydanticError) -> Fault:
-    count, limit = found.context["actual_length"], found.context["max_length"]
-    return found.fault(f"{found.name} has {count} entries, more than the limit of {limit}", f"remove {count - limit}")
-
-
-def _too_few(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name} is empty", "add at least one entry")
-
-
-def _not_list(found: _PydanticError) -> Fault:
-    what = f"{found.name} must be a list, not {type_name(found.value)}"
-    return found.fault(what, 'write [a, b], or one "- entry" per line')
-
-
-def _not_mapping(found: _PydanticError) -> Fault:
-    is_secret = found.path[-1:] == ("streamKey",) and isinstance(found.value, str)
-    what = f"{found.name} must be a mapping, not {type_name(found.value)}".lstrip()
-    return found.fault(what, _NO_SECRETS if is_secret else "write its fields below it")
-
-
-def _neither_pem_nor_file(found: _PydanticError) -> Fault:
-    return found.fault(
-        f"{found.name} must be a string or a mapping, not {type_name(found.value)}",
-        "write the PEM text, or {file: path}",
-    )
-
-
-def _other(found: _PydanticError) -> Fault:
-    return found.fault(f"{found.name}: {found.message[:1].lower()}{found.message[1:]}", "")
-
-
-_HANDLERS: Mapping[str, Callable[[_PydanticError], Fault]] = {
-    "missing": _missing,
-    "extra_forbidden": _unknown_field,
-    "literal_error": _not_one_of,
-    "string_type": _not_text,
-    "bool_type": _not_bool,
-    "int_type": _not_integer,
-    "greater_than_equal": _out_of_range,
-    "less_than_equal": _out_of_range,
-    "string_pattern_mismatch": _pattern_mismatch,
-    "string_too_long": _too_long_text,
-    "string_too_short": _too_short_text,
-    "too_long": _too_many,
-    "too_short": _too_few,
-    "list_type": _not_list,
-    "dict_type": _not_mapping,
-    "model_type": _not_mapping,
-    "model_attributes_type": _not_mapping,
-    "union_tag_not_found": _neither_pem_nor_file,
-}
-"""By pydantic error type, the function that returns the fault."""
 
 
 def id_fault(identifier: str) -> Fault:

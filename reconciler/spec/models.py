@@ -348,8 +348,7 @@ class Channel(ChannelDefaults):
 
     name: Name | None = Field(None, description="Name of the channel in AWS; it need not be unique. Default: the id.")
     streamKey: StreamKey | None = Field(
-        None,
-        description="Manage the stream key of the channel; `{}` for the defaults. Default: unmanaged.",
+        None, description="Manage the stream key of the channel; `{}` for the defaults. Default: unmanaged."
     )
 
 

@@ -189,8 +189,7 @@ class ProjectFile(Strict):
     )
     guardrails: GuardrailSettings | None = Field(None, description="Limits of one plan.")
     ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
-        None,
-        description="Patterns of tag keys to leave out of comparisons; such tags are never removed.",
+        None, description="Patterns of tag keys to leave out of comparisons; such tags are never removed."
     )
     receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(
         None,

@@ -92,9 +92,7 @@ def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
         _, _, _, region, account, _ = arn.split(":", 5)
         if region != place.region:
             yield Fault(
-                (by_arn,),
-                f"{by_arn} is in {region}, but the target is in {place.region}",
-                "use one in the same region",
+                (by_arn,), f"{by_arn} is in {region}, but the target is in {place.region}", "use one in the same region"
             )
         if place.account_id and account != place.account_id:
             yield Fault(
@@ -116,13 +114,7 @@ def parse_ignored_fields(kind: KindName, names: Sequence[str]) -> tuple[frozense
         elif name == "tags" or (name.startswith("tags/") and len(name) > len("tags/")):
             found.add(name)
             if name.lower().startswith("tags/ivs-reconciler:"):
-                faults.append(
-                    Fault(
-                        path,
-                        f"{quote(name)} is an ownership tag, which is always compared",
-                        "remove it",
-                    )
-                )
+                faults.append(Fault(path, f"{quote(name)} is an ownership tag, which is always compared", "remove it"))
         else:
             choices = [*(field.spec_name or field.name for field in FIELDS[kind].values()), "tags"]
             faults.append(

@@ -257,11 +257,7 @@ class _Reader:
         if self._key is _NO_KEY:
             raise _RefusedError(event, "a mapping or a list cannot be a key", "write a string before the colon")
         if len(self._around) >= MAX_DEPTH:
-            raise _RefusedError(
-                event,
-                f"nested more than {MAX_DEPTH} levels deep",
-                "check brackets and indentation",
-            )
+            raise _RefusedError(event, f"nested more than {MAX_DEPTH} levels deep", "check brackets and indentation")
         is_mapping = event.__class__ is MappingStartEvent
         if event.tag is not None:
             self._check_tag(event, "map" if is_mapping else "seq")
@@ -315,11 +311,7 @@ class _Reader:
             return _MERGE_KEY
         if key.__class__ is not str:
             if event.__class__ is AliasEvent:
-                raise _RefusedError(
-                    event,
-                    "an alias used as a key must refer to a string",
-                    "write the key out",
-                )
+                raise _RefusedError(event, "an alias used as a key must refer to a string", "write the key out")
             key = event.value
             if key:
                 self._note(event, f"key {key} is not a string", f'write "{key}" in quotes')
@@ -383,11 +375,7 @@ class _Reader:
         if tag == _TAG + allowed:
             return
         written = "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
-        self._note(
-            event,
-            f"tag {quote(written)} is not allowed",
-            "remove the tag",
-        )
+        self._note(event, f"tag {quote(written)} is not allowed", "remove the tag")
 
     def _note(self, event: Any, what: str, hint: str) -> None:
         self._source.problems.append(YamlProblem(mark_of(event.start_mark), what, hint))
@@ -411,7 +399,7 @@ class Source:
     marks: dict[int, Mark] = field(default_factory=dict)
     """By position, the marks of ids, which every resource needs."""
     problems: list[YamlProblem] = field(default_factory=list)
-    whole: bool = True
+    complete: bool = True
     """Whether the file was read to its end."""
     _detailed: Source | None = None
     """The same file with the positions of everything, once they are needed."""
@@ -465,7 +453,7 @@ class Source:
     def stop(self, problem: YamlProblem) -> None:
         """Add the problem that ended the read."""
         self.problems.append(problem)
-        self.whole = False
+        self.complete = False
 
     def report(self, problems: Problems) -> None:
         """Add the problems of the file to ``problems``."""

@@ -6,8 +6,9 @@ import pytest
 
 from reconciler.errors import UsageError
 from reconciler.model.address import STACK, Address, KindName
+from reconciler.model.resource import LiveResource
 from reconciler.plan.decide import build_plan
-from reconciler.plan.pairing import to_read
+from reconciler.plan.pairing import classify
 from reconciler.plan.plan import PlanOptions, Verb
 from tests.builders import arn, desired, live, of, unowned, wanted
 
@@ -85,9 +86,14 @@ def test_what_consent_speaks_of_is_read_in_full_first() -> None:
     summary = unowned("channel/main", complete=False)
     now = live(summary, unowned("channel/whole"), unowned("channel/theirs", tags={STACK: "other"}, complete=False))
     spec = desired(MAIN, wanted("channel/whole"), wanted("channel/theirs"))
-    assert to_read(spec, now, PlanOptions(adopt=True), {}) == (summary,)
-    assert to_read(spec, now, PlanOptions(), {}) == ()
-    assert to_read(spec, now, PlanOptions(), {MAIN.address: summary.arn}) == (summary,)
+
+    def summaries(options: PlanOptions, adopt: dict[Address, str]) -> list[LiveResource]:
+        consents = classify(spec, now, options, adopt).consents
+        return [resource for resource in consents.values() if not resource.complete]
+
+    assert summaries(PlanOptions(adopt=True), {}) == [summary]
+    assert summaries(PlanOptions(), {}) == []
+    assert summaries(PlanOptions(), {MAIN.address: summary.arn}) == [summary]
 
 
 def test_every_live_resource_is_counted_once_as_managed_or_unmanaged() -> None:

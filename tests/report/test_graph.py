@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 
 from reconciler.diff import FieldChange
 from reconciler.model.address import Address, KindName
@@ -11,7 +11,7 @@ from reconciler.model.values import Ref
 from reconciler.plan.plan import Observed, Step, TargetPlan, Verb
 from reconciler.report import graph, html
 
-from .makers import a_big_target, a_plan, a_target, an_action, an_arn, targets, the_small_target
+from .makers import a_big_target, a_plan, a_target, an_action, an_arn, the_small_target
 
 QUICK = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -60,24 +60,6 @@ def test_a_resource_that_the_plan_does_not_touch_has_no_edge() -> None:
         )
         == ()
     )
-
-
-def test_graphviz_and_mermaid_name_every_resource_and_edge() -> None:
-    target = the_small_target()
-    for text, arrow in ((graph.dot(target), " -> "), (graph.mermaid(target), " --> ")):
-        assert text.count(arrow) == len(graph.edges(target))
-        assert all(str(action.address) in text for action in target.actions)
-
-
-@given(targets)
-@QUICK
-def test_no_id_breaks_out_of_its_label(target: TargetPlan) -> None:
-    for line in graph.dot(target).splitlines()[3:-1]:
-        assert re.fullmatch(r'  n\d+ (-> n\d+|\[label="([^"\\]|\\.)*", color="#[0-9a-f]{6}"\]);', line)
-    for line in graph.mermaid(target).splitlines()[1:]:
-        assert re.fullmatch(
-            r'  (n\d+ --> n\d+|n\d+\["[A-Za-z0-9 /_.#;-]*"\]:::[a-z]+|classDef [a-z]+ stroke:#[0-9a-f]{6})', line
-        )
 
 
 def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:

@@ -101,7 +101,7 @@ RECORDING_CONFIGURATION = Kind(
             shape=Shape.OBJECT,
             settle=_settle_thumbnails,
             off=_NO_THUMBNAILS,
-            whole=True,
+            send_all_members=True,
         ),
         Field("renditionConfiguration", default=_RENDITIONS, shape=Shape.OBJECT, settle=_settle_renditions),
     ),

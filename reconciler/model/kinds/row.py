@@ -82,7 +82,7 @@ class Field:
     ``together`` names the fields that are sent with this one in an update, because the service judges them together;
     ``together_if_set`` those that are sent only if they have a value.
     ``settle`` removes from an object what has no effect beside its other members. ``off`` is the canonical value that disables an object
-    whose default is not off. ``whole`` says that the object is sent with the defaults of its members.
+    whose default is not off. ``send_all_members`` says that the object is sent with the defaults of its members.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Field:
     applies: Callable[[Mapping[str, Value]], bool] = lambda _properties: True
     settle: Callable[[dict[str, Value]], Mapping[str, Value]] = lambda value: value
     off: Value = None
-    whole: bool = False
+    send_all_members: bool = False
 
     def referred(self, value: Value) -> Iterator[str | Ref]:
         """Yield what a value of this field refers to: ARNs, and references that are not resolved yet."""
