@@ -163,7 +163,7 @@ Verdict: TypeAlias = Keep | Absent | Wait | DeleteOwn | Undecidable
 class Claim:
     """One address that this apply creates a resource for.
 
-    ``tags`` are those of the create; a resource whose tags have changed since is in use by somebody, and is not deleted.
+    ``tags`` are those of the create; a resource whose tags have changed since is in use, and is not deleted.
     ``attempt`` is what this apply's creates write into the attempt tag; empty where they write none.
     ``own`` is the ARN in the answer to this apply's create, or the one that carries ``attempt``; ``None`` while unknown.
     ``uncertain`` means that the answer to a create was lost, so that a resource of this apply may still appear.

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     context = begin(args)
     _, targets, desired = spec_of(context)
     places = [PolicyTarget(target, desired[target.name]) for target in targets]
-    wishes = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
-    policy = plan_policy(places, wishes) if args.purpose == "plan" else apply_policy(places, wishes)
+    options = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
+    policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):
         sys.stderr.write(

@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
     context = begin(args)
     project, targets = project_of(context)
-    doors = [(target.name, door) for target in targets if (door := lock_backend(target)) is not None]
-    if not doors:
+    backends = [(target.name, backend) for target in targets if (backend := lock_backend(target)) is not None]
+    if not backends:
         raise UsageError(f"{project.path}: no selected target has a lock; add lock: to a target")
-    released = [_release(name, door, force=args.force) for name, door in doors]
+    released = [_release(name, backend, force=args.force) for name, backend in backends]
     return ExitCode.OK if all(released) else ExitCode.REFUSED
 
 
-def _release(name: str, door: LockBackend, *, force: bool) -> bool:
+def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     """Release one lock; return ``False`` if it is kept."""
     import time
     from dataclasses import replace
@@ -54,33 +54,33 @@ def _release(name: str, door: LockBackend, *, force: bool) -> bool:
     from reconciler.workflow.locks import is_gone, new_holder
 
     try:
-        holder, token = door.read()
+        holder, token = backend.read()
     except (AwsError, UsageError):
         if not force:
             raise
-        door.force(replace(new_holder("unlock", time.time()), released=True))
-        return _said(name, door, "was damaged; released")
+        backend.force(replace(new_holder("unlock", time.time()), released=True))
+        return _print(name, backend, "was damaged; released")
     if holder is None or holder.released:
-        return _said(name, door, "is free")
+        return _print(name, backend, "is free")
     if not holder.held_at(time.time()):
         end = f"expired at {format_time(holder.expires)}"
     elif is_gone(holder):
         end = "was held by a process that no longer runs"
-    elif force or _agreed(name, door, holder):
+    elif force or _confirmed(name, backend, holder):
         end = f"was held by {holder}"
     else:
         return False
-    if door.write(replace(holder, released=True), token) is None:
-        sys.stderr.write(f"{name}: {door.where} has just changed; run unlock again\n")
+    if backend.write(replace(holder, released=True), token) is None:
+        sys.stderr.write(f"{name}: {backend.where} has just changed; run unlock again\n")
         return False
-    return _said(name, door, f"{end}; released")
+    return _print(name, backend, f"{end}; released")
 
 
-def _agreed(name: str, door: LockBackend, holder: LockHolder) -> bool:
+def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
     from reconciler.model.lock import format_time
 
     sys.stderr.write(
-        f"{name}: {door.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
+        f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
     )
     if not sys.stdin.isatty():
         sys.stderr.write(
@@ -94,6 +94,6 @@ def _agreed(name: str, door: LockBackend, holder: LockHolder) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _said(name: str, door: LockBackend, what: str) -> bool:
-    sys.stdout.write(f"{name}: {door.where} {what}\n")
+def _print(name: str, backend: LockBackend, what: str) -> bool:
+    sys.stdout.write(f"{name}: {backend.where} {what}\n")
     return True

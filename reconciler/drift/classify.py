@@ -217,7 +217,7 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
     spec = state.desired.resources[action.address]
     recorded = action.observed.tags.get(SPEC) if action.observed else None
-    # What follows a replacement was changed by nobody: it is pending with the replacement.
+    # A change that follows a replacement is no drift: it is pending with the replacement.
     following = [change for change in action.changes if state.follows(change)]
     own = [change for change in action.changes if change not in following]
     if recorded is not None and recorded != spec.digest:

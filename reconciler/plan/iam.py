@@ -117,16 +117,16 @@ class PolicyTarget:
     desired: DesiredState
 
 
-def plan_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
+def plan_policy(places: Sequence[PolicyTarget], options: PolicyOptions) -> Policy:
     """Return what ``plan`` and ``drift`` need. Raises ``UsageError`` for a policy larger than IAM allows."""
-    return _policy(_reading(places, wishes))
+    return _policy(_reading(places, options))
 
 
-def apply_policy(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Policy:
+def apply_policy(places: Sequence[PolicyTarget], options: PolicyOptions) -> Policy:
     """Return what ``apply`` needs, including what ``plan`` needs. Raises ``UsageError`` for a policy larger than IAM allows."""
-    changing = _changing(places, wishes)
+    changing = _changing(places, options)
     regions = sorted({place.target.region for place in places})
-    return _policy((*_reading(places, wishes), *(_only_in(regions, statement) for statement in changing)))
+    return _policy((*_reading(places, options), *(_only_in(regions, statement) for statement in changing)))
 
 
 def _policy(statements: Iterable[Statement]) -> Policy:
@@ -155,9 +155,9 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
     }
 
 
-def _reading(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
+def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
-    needed = [kinds_to_read(place.desired, PlanOptions(prune=wishes.prune or place.target.prune)) for place in places]
+    needed = [kinds_to_read(place.desired, PlanOptions(prune=options.prune or place.target.prune)) for place in places]
     kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
     reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
     if CHANNEL in kinds:
@@ -165,14 +165,14 @@ def _reading(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[
     if _has(places, STREAM_KEY.name):
         reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
     yield _allow("Read", reads, "*", regions)
-    others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if wishes.blame else [])]
+    others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if options.blame else [])]
     yield {"Sid": "ReadAccount", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
 
-def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator[Statement]:
+def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
     """Yield the statements for each kind of change; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
-    going = list(KINDS.values()) if wishes.prune or any(place.target.prune for place in places) else kinds
+    going = list(KINDS.values()) if options.prune or any(place.target.prune for place in places) else kinds
     touched = [kind for kind in KINDS.values() if kind in going]
     # IVS creates a channel together with its key, whether or not the spec has the key.
     made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
@@ -180,7 +180,7 @@ def _changing(places: Sequence[PolicyTarget], wishes: PolicyOptions) -> Iterator
     unnamed = [kind for kind in kinds if not kind.update_is_scoped]
     deleted = [kind for kind in going if kind is not STREAM_KEY]
     awaited = [kind for kind in touched if kind.ready and not _full_read(kind)]  # else allowed with the reads
-    stopped = [CHANNEL, STREAM_KEY] if wishes.stop_live else []
+    stopped = [CHANNEL, STREAM_KEY] if options.stop_live else []
     ending = [f"{IVS.prefix}:{operation}" for operation in ("StopStream", STREAM_KEY.create, STREAM_KEY.list)]
     replaced = [STREAM_KEY] if STREAM_KEY in kinds or stopped else []
 
