@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.control_http import RemoteControl
 
 DEFAULT_PORT = 4599
+_HIGHEST_PORT = 65_535
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 
@@ -270,9 +271,6 @@ def _fail(text: str) -> int:
     """Print an error and return its exit code."""
     sys.stderr.write(f"{text}\n")
     return 1
-
-
-_HIGHEST_PORT = 65_535
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:

@@ -26,6 +26,11 @@ _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _HOST = re.compile(r"[a-z-]+\.([a-z0-9-]{1,32})\.(?:amazonaws\.com|api\.aws)(?::\d+)?$")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_SKEW_SECONDS = 300
+_SIGNED = re.compile(r"SignedHeaders=([^,\s]+)")
+_SIGNATURE = re.compile(r"Signature=([0-9a-f]{64})")
+_SPACES = re.compile(r" +")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,6 @@ def _region_of_host(host: str) -> str:
     """Return the region in a host name of AWS (a proxy may pass it on), else the default."""
     found = _HOST.match(host)
     return found.group(1) if found else DEFAULT_REGION
-
-
-_ALGORITHM = "AWS4-HMAC-SHA256"
-_SKEW_SECONDS = 300
-_SIGNED = re.compile(r"SignedHeaders=([^,\s]+)")
-_SIGNATURE = re.compile(r"Signature=([0-9a-f]{64})")
-_SPACES = re.compile(r" +")
 
 
 def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: float) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import urllib.error
 
 PREFIX = "/_sandbox/"
+_TIMEOUT_SECONDS = 30.0
 QUERIES = frozenset(
     "faults assumptions conditions version inventory quotas calls events resources worlds live".split()  # noqa: SIM905
 )
@@ -65,9 +66,6 @@ def _has_other_origin(request: Request) -> bool:
 def refusal(status: int, text: str) -> Response:
     """Return an error of the control API."""
     return Response(status, (("Content-Type", JSON_TYPE),), json_bytes({"error": text}) + b"\n")
-
-
-_TIMEOUT_SECONDS = 30.0
 
 
 class RemoteControl:

@@ -36,6 +36,28 @@ _MOMENTS = ("before", "after")
 _MAX_DELAY = 300.0
 _CODE = re.compile(r"[!-~]{1,200}")
 _ARNS = re.compile(r"arn:aws[a-z-]*:[^\s\"\\,]+")
+_SKEW_SECONDS = 900.0
+
+# Code by effect in REST-JSON, the protocol of the emulated services.
+_CODES: Mapping[str, str] = {
+    "throttle": "ThrottlingException",
+    "deny": "AccessDeniedException",
+    "expire": "ExpiredTokenException",
+    "skew": "InvalidSignatureException",
+}
+# The codes of the supporting services that differ.
+_SUPPORTING_CODES: Mapping[tuple[str, str], str] = {
+    ("servicequotas", "ThrottlingException"): "TooManyRequestsException",
+    ("sts", "ExpiredTokenException"): "ExpiredToken",
+    ("sts", "IncompleteSignatureException"): "IncompleteSignature",
+    ("sts", "InvalidSignatureException"): "SignatureDoesNotMatch",
+    ("sts", "MissingAuthenticationTokenException"): "MissingAuthenticationToken",
+    ("sts", "ThrottlingException"): "Throttling",
+    ("sts", "UnrecognizedClientException"): "InvalidClientTokenId",
+}
+_ANYTHING = "*"
+# Tags in these calls require TagResource as well (Service Authorization Reference).
+_TAGGING_PREFIXES = ("Create", "Import")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,30 +245,6 @@ class FaultRules:
                     else:
                         chosen[fault.when] = fault
         return Faults(delay, chosen.get("before"), chosen.get("after"))
-
-
-_SKEW_SECONDS = 900.0
-
-# Code by effect in REST-JSON, the protocol of the emulated services.
-_CODES: Mapping[str, str] = {
-    "throttle": "ThrottlingException",
-    "deny": "AccessDeniedException",
-    "expire": "ExpiredTokenException",
-    "skew": "InvalidSignatureException",
-}
-# The codes of the supporting services that differ.
-_SUPPORTING_CODES: Mapping[tuple[str, str], str] = {
-    ("servicequotas", "ThrottlingException"): "TooManyRequestsException",
-    ("sts", "ExpiredTokenException"): "ExpiredToken",
-    ("sts", "IncompleteSignatureException"): "IncompleteSignature",
-    ("sts", "InvalidSignatureException"): "SignatureDoesNotMatch",
-    ("sts", "MissingAuthenticationTokenException"): "MissingAuthenticationToken",
-    ("sts", "ThrottlingException"): "Throttling",
-    ("sts", "UnrecognizedClientException"): "InvalidClientTokenId",
-}
-_ANYTHING = "*"
-# Tags in these calls require TagResource as well (Service Authorization Reference).
-_TAGGING_PREFIXES = ("Create", "Import")
 
 
 def subject_of(service: str, operation: str, caller: Caller, request: Request) -> Subject:

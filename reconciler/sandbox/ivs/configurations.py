@@ -13,6 +13,17 @@ POLICY_DEFAULTS: JsonDict = {
     "allowedOrigins": [],
     "enableStrictOriginEnforcement": False,
 }
+# In us-east-1 a bucket of another region is accepted and the configuration then fails; elsewhere
+# the call itself fails (service model: CreateRecordingConfiguration, "known issue").
+LENIENT_REGION = "us-east-1"
+FAILING_BUCKET = "create-failed"
+AD_DEFAULTS: JsonDict = {"name": "", "postRollConfiguration": {"enabled": False, "durationSeconds": 15}}
+SLATE_DEFAULTS: JsonDict = {
+    "name": "",
+    "activationThresholdSeconds": 3,
+    "minSlateDisplaySeconds": 3,
+    "maxSlateDisplaySeconds": 60,
+}
 
 
 def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
@@ -48,12 +59,6 @@ def _in_order(call: Call, members: JsonDict) -> JsonDict:
     if call.assumes("set-order") == "kept":
         return members
     return {member: sorted(value) if isinstance(value, list) else value for member, value in members.items()}
-
-
-# In us-east-1 a bucket of another region is accepted and the configuration then fails; elsewhere
-# the call itself fails (service model: CreateRecordingConfiguration, "known issue").
-LENIENT_REGION = "us-east-1"
-FAILING_BUCKET = "create-failed"
 
 
 def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
@@ -95,15 +100,6 @@ def _thumbnail_configuration(given: JsonDict) -> JsonDict:
     if mode == "INTERVAL":
         filled.setdefault("targetIntervalSeconds", 60)
     return filled
-
-
-AD_DEFAULTS: JsonDict = {"name": "", "postRollConfiguration": {"enabled": False, "durationSeconds": 15}}
-SLATE_DEFAULTS: JsonDict = {
-    "name": "",
-    "activationThresholdSeconds": 3,
-    "minSlateDisplaySeconds": 3,
-    "maxSlateDisplaySeconds": 60,
-}
 
 
 def create_ad_configuration(call: Call, request: JsonDict) -> JsonDict:

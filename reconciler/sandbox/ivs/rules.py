@@ -44,6 +44,27 @@ _B = int(
     "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe8141120314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
     16,
 )
+MAX_TAGS = 50
+MAX_COUNTRIES = 200
+MAX_ORIGINS = 5
+MAX_METADATA_BYTES = 1024
+
+# The members of a channel that is created without any (observed on the real service by others, and in AWS's examples):
+# policy and resolution are shown even if multitrack input is disabled.
+MULTITRACK_DEFAULTS: JsonDict = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
+CHANNEL_DEFAULTS: JsonDict = {
+    "name": "",
+    "latencyMode": "LOW",
+    "type": "STANDARD",
+    "authorized": False,
+    "insecureIngest": False,
+    "containerFormat": "TS",
+    "recordingConfigurationArn": "",
+    "playbackRestrictionPolicyArn": "",
+    "adConfigurationArn": "",
+    "failoverSlateConfigurationArn": "",
+    "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
+}
 
 
 class _BadKeyError(Exception):
@@ -78,29 +99,6 @@ def _der(pem: str) -> bytes:
     if not on_curve or x >= _PRIME or y >= _PRIME:
         raise _BadKeyError("not a point on curve P-384")
     return data
-
-
-MAX_TAGS = 50
-MAX_COUNTRIES = 200
-MAX_ORIGINS = 5
-MAX_METADATA_BYTES = 1024
-
-# The members of a channel that is created without any (observed on the real service by others, and in AWS's examples):
-# policy and resolution are shown even if multitrack input is disabled.
-MULTITRACK_DEFAULTS: JsonDict = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
-CHANNEL_DEFAULTS: JsonDict = {
-    "name": "",
-    "latencyMode": "LOW",
-    "type": "STANDARD",
-    "authorized": False,
-    "insecureIngest": False,
-    "containerFormat": "TS",
-    "recordingConfigurationArn": "",
-    "playbackRestrictionPolicyArn": "",
-    "adConfigurationArn": "",
-    "failoverSlateConfigurationArn": "",
-    "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
-}
 
 
 def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: ARG001 - one signature for all

@@ -24,6 +24,30 @@ _COLUMNS = "seq, stream_id, channel, started, ended, document"
 _LIVE = "(ended IS NULL OR ended > ?)"
 # How long sessions are available (user guide: stream health).
 KEPT_SECONDS = 60 * 86_400
+HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
+
+_INGEST: JsonDict = {
+    "video": {
+        "avcProfile": "Main",
+        "avcLevel": "4.2",
+        "codec": "avc1.4D402A",
+        "encoder": "sandbox",
+        "targetBitrate": 8_500_000,
+        "targetFramerate": 60,
+        "videoHeight": 1080,
+        "videoWidth": 1920,
+        "level": "4.2",
+        "track": "Track0",
+        "profile": "Main",
+    },
+    "audio": {
+        "codec": "mp4a.40.2",
+        "targetBitrate": 160_000,
+        "sampleRate": 48_000,
+        "channels": 2,
+        "track": "Track0",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,32 +135,6 @@ def _page(
 def _session(found: tuple[int, str, str, float, float | None, str]) -> Session:
     seq, stream_id, channel, started, ended, document = found
     return Session(seq, stream_id, channel, started, ended, json.loads(document))
-
-
-HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
-
-_INGEST: JsonDict = {
-    "video": {
-        "avcProfile": "Main",
-        "avcLevel": "4.2",
-        "codec": "avc1.4D402A",
-        "encoder": "sandbox",
-        "targetBitrate": 8_500_000,
-        "targetFramerate": 60,
-        "videoHeight": 1080,
-        "videoWidth": 1920,
-        "level": "4.2",
-        "track": "Track0",
-        "profile": "Main",
-    },
-    "audio": {
-        "codec": "mp4a.40.2",
-        "targetBitrate": 160_000,
-        "sampleRate": 48_000,
-        "channels": 2,
-        "track": "Track0",
-    },
-}
 
 
 def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0, health: str = "HEALTHY") -> JsonDict:
