@@ -115,7 +115,7 @@ class Creation:
 
     def run(self) -> Mapping[Address, Bound]:
         """Create the resource and return the ARNs that the step returns. Raises ``AwsError`` and ``InterruptedStepError``."""
-        if self.kind.born_with:
+        if self.kind.created_with:
             return self._create_stream_key()
         return self._create(list_first=self._is_plan_old())
 

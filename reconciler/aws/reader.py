@@ -22,7 +22,7 @@ from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
 from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable_tags
-from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, born_in
+from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, child_kind_of
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
@@ -365,7 +365,7 @@ class _Reading:
                     waiting.append(str(item["arn"]))
                 else:
                     listing.details.append(self._pool.submit(self._get, kind, str(item["arn"])))
-                if born_in(kind.name) and needs_stream_keys(kind.name, item, self._request):
+                if child_kind_of(kind.name) and needs_stream_keys(kind.name, item, self._request):
                     listing.with_stream_keys.append(item)
             while len(waiting) >= BATCH_SIZE:
                 listing.details.append(self._pool.submit(self._batch, kind, waiting[:BATCH_SIZE]))

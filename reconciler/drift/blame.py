@@ -50,13 +50,13 @@ def _operations(finding: Finding) -> Iterable[str]:
                 yield from _TAGGING
         case DriftStatus.MISSING:
             yield from (kind.delete, kind.create)
-            if kind.born_with:
-                yield from (KINDS[kind.born_with].delete, KINDS[kind.born_with].create)
+            if kind.created_with:
+                yield from (KINDS[kind.created_with].delete, KINDS[kind.created_with].create)
             yield from _TAGGING
         case _:
             yield kind.create
-            if kind.born_with:
-                yield KINDS[kind.born_with].create
+            if kind.created_with:
+                yield KINDS[kind.created_with].create
             yield TAG
 
 

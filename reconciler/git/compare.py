@@ -18,7 +18,7 @@ from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.git.clone import tree_of
 from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
 from reconciler.model.address import KindName
-from reconciler.model.kinds import INNER, KINDS, LISTED, inner_of, parent_of
+from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, child_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
@@ -53,7 +53,7 @@ def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveStat
             resources[address.kind].append(_live(resource))
     # As in a plan: only stream keys in the spec are compared, and every channel was created with one.
     for address in base.resources:
-        key = inner_of(address)
+        key = child_of(address)
         if key is not None and key in head.resources:
             known = base.resources.get(key)
             resources[key.kind].append(
@@ -74,7 +74,7 @@ def _live(resource: DesiredResource) -> LiveResource:
 
 def _kept_stream_keys(base: DesiredState, head: DesiredState) -> Iterator[str]:
     for address in sorted(base.resources):
-        if address.kind in INNER and address not in head.resources and parent_of(address) in head.resources:
+        if address.kind in CHILD_KINDS and address not in head.resources and parent_of(address) in head.resources:
             yield f"{address}: streamKey was removed from the spec; the key is kept until its channel is deleted"
 
 

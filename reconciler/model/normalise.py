@@ -41,7 +41,7 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
         else:
             value = freeze(raw)
             if isinstance(value, Mapping):
-                value = field.settle({key: item for key, item in value.items() if item is not None})
+                value = field.normalise({key: item for key, item in value.items() if item is not None})
             if value not in ((), {}, None):
                 result[name] = value
     return _without_derived(kind, result) if _DERIVED[kind] else result

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare
 from reconciler.model.address import STACK, Address, KindName
-from reconciler.model.kinds import FIELDS, INNER, KINDS, REFERENCES, references_in
+from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -152,12 +152,14 @@ def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
         resources.sort(key=lambda resource: resource.address.id)
         for resource in resources:
             decision = (
-                stream_keys.decide(inputs, resource, bindings) if name in INNER else _decide(inputs, resource, bindings)
+                stream_keys.decide(inputs, resource, bindings)
+                if name in CHILD_KINDS
+                else _decide(inputs, resource, bindings)
             )
             if decision is not None:
                 decisions.append(decision)
                 bindings[resource.address] = _binding(decision)
-            elif name not in INNER:
+            elif name not in CHILD_KINDS:
                 bindings[resource.address] = inputs.kept[resource.address].arn
     return tuple(decisions)
 
@@ -374,14 +376,18 @@ def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Re
         for resource in inputs.live.of(kind.name)
         if is_unsettled(resource)
     }
-    born = {
-        channel_of(resource): address for address, resource in inputs.desired.resources.items() if address.kind in INNER
+    new_keys = {
+        channel_of(resource): address
+        for address, resource in inputs.desired.resources.items()
+        if address.kind in CHILD_KINDS
     }
     numbers: Counter[Address] = Counter()
     planned = []
     for index, decision in enumerate(decisions):
         treatment, address = treated.get(index, AS_DECIDED), decision.address
-        steps = steps_for(decision, treatment, first=numbers[address] + 1, born=born.get(address), unsettled=unsettled)
+        steps = steps_for(
+            decision, treatment, first=numbers[address] + 1, new_key=new_keys.get(address), unsettled=unsettled
+        )
         numbers[address] += len(steps)
         planned.append(Planned(decision, treatment, steps))
     known = {kind: places for kind, places in free.items() if kind not in inputs.live.unreadable}

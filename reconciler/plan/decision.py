@@ -186,8 +186,8 @@ def waits(live: LiveResource) -> bool:
 
 def tags_at_creation(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
     """Return the tags for the create call of a key that is to have these tags in the end."""
-    born = {key: value for key, value in tags.items() if key != DELIVERED}
-    return {**born, DELIVERED: WAITING} if waiting else born
+    created = {key: value for key, value in tags.items() if key != DELIVERED}
+    return {**created, DELIVERED: WAITING} if waiting else created
 
 
 def publishing_steps(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:

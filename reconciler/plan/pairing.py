@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reconciler.errors import UsageError
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName
-from reconciler.model.kinds import INNER, KINDS, LISTED, REFERENCES, references_in
+from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
@@ -61,7 +61,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
                 notes.append(_invalid_id_note(resource, identifier))
         managed[kind] = count
     keys = _by_channel(live)
-    managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in INNER}
+    managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in CHILD_KINDS}
     settled = {address: tuple(group) for address, group in claims.items()}
     return Ownership(
         claims=settled,
@@ -87,7 +87,7 @@ def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
 
 def _by_channel(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
     keys: dict[str, list[LiveResource]] = {}
-    for key in sorted((key for kind in INNER for key in live.of(kind)), key=_arn):
+    for key in sorted((key for kind in CHILD_KINDS for key in live.of(kind)), key=_arn):
         keys.setdefault(str(key.properties.get("channelArn", "")), []).append(key)
     return {arn: tuple(group) for arn, group in keys.items()}
 
@@ -136,7 +136,7 @@ def _resource_to_adopt(
     claims: Mapping[Address, tuple[LiveResource, ...]],
 ) -> LiveResource:
     title = KINDS[address.kind].title
-    if address.kind in INNER:
+    if address.kind in CHILD_KINDS:
         raise UsageError(
             f"{address}: a stream key is adopted with its channel; adopt the channel, with streamKey in its spec"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from reconciler.diff import compare
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, REFERENCES, USERS, born_in, inner_of, references_in
+from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Value
 from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, names_of, unseen_users
@@ -148,7 +148,7 @@ def _removed_from_spec(
         if not inputs.options.prune:
             orphans.append(Orphan(address, live.arn, protected))
             continue
-        inner = born_in(address.kind)
+        inner = child_kind_of(address.kind)
         also = f"; deletes its {inner.title} as well" if inner else ""
         deletes.append(_delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}"))
 
@@ -205,7 +205,7 @@ def _keys_without_spec(inputs: PlanInputs) -> list[tuple[Address, LiveResource]]
     """Return our stream keys whose channel stays in the spec without a stream key. A key whose channel is deleted needs no call of its own."""
     found = []
     for address, channel in inputs.kept.items():
-        key_address = inner_of(address)
+        key_address = child_of(address)
         if key_address is None or address not in inputs.desired.resources or channel.arn not in inputs.owned.keys:
             continue
         if key_address not in inputs.desired.resources:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.diff import FieldChange, escape
 from reconciler.model.address import RETIRES, Address, KindName
-from reconciler.model.kinds import INNER, KINDS
+from reconciler.model.kinds import CHILD_KINDS, KINDS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, unseen_users
 from reconciler.plan.pairing import has_failed
@@ -71,7 +71,7 @@ def _replacing(
 ) -> Treatment:
     """Return how one replacement is carried out. ``blocked_by`` is why it is blocked, ``room`` how many more of its kind fit."""
     live, kind = decision.live, decision.address.kind
-    if live is None or kind in INNER:
+    if live is None or kind in CHILD_KINDS:
         return Treatment(blocked_by, ReplaceOrder.DELETE_FIRST)  # a channel has at most one key
     if KINDS[kind].unique:
         return _replacing_key_pair(inputs, decision, blocked_by, room)

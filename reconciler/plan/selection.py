@@ -36,7 +36,7 @@ def kinds_to_read(
     if options.prune or not desired.resources or any(kind not in KINDS for kind, _, _ in globs):
         return frozenset(LISTED)
     named = {address.kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs} | recorded
-    found = {KINDS[kind].born_with or kind for kind in named}
+    found = {KINDS[kind].created_with or kind for kind in named}
     for kind, fields in REFERENCES.items():
         for field in fields:
             if field.references and field.references not in found and _names_arn(desired, kind, field):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import SPEC, Address
-from reconciler.model.kinds import INNER, KINDS, REFERENCES, kind_of, parent_of
+from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.pairing import users_of
@@ -75,7 +75,7 @@ def _action(
     by_address: Mapping[Address, LiveResource],
     live: LiveState,
 ) -> Iterator[str]:
-    if action.kind in INNER and action.arn is None:
+    if action.kind in CHILD_KINDS and action.arn is None:
         # A key belongs to one channel, and a key created with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
             yield from (

@@ -37,24 +37,24 @@ def steps_for(
     treatment: Treatment = AS_DECIDED,
     *,
     first: int = 1,
-    born: Address | None = None,
+    new_key: Address | None = None,
     unsettled: Mapping[str, LiveResource] | None = None,
 ) -> tuple[Step, ...]:
     """Return the calls of one decision, each after the one before it; empty if it is blocked.
 
-    ``first`` numbers the first step. ``born`` is the stream key of the spec that IVS creates together with a channel.
+    ``first`` numbers the first step. ``new_key`` is the stream key of the spec that IVS creates together with a channel.
     ``unsettled`` are live resources, by ARN, that the service is still creating: a call that refers to one waits for it.
     """
     if decision.blocked or treatment.blocked:
         return ()
     steps: list[Step] = []
-    for number, call in enumerate(_calls(decision, treatment, born, unsettled or {}), start=first):
+    for number, call in enumerate(_calls(decision, treatment, new_key, unsettled or {}), start=first):
         steps.append(replace(call, id=f"{decision.address}#{number}", after=(steps[-1].id,) if steps else ()))
     return tuple(steps)
 
 
 def _calls(
-    decision: Decision, treatment: Treatment, born: Address | None, unsettled: Mapping[str, LiveResource]
+    decision: Decision, treatment: Treatment, new_key: Address | None, unsettled: Mapping[str, LiveResource]
 ) -> Iterator[Step]:
     kind = KINDS[decision.address.kind]
     match decision.verb:
@@ -62,14 +62,14 @@ def _calls(
             yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
             yield from _tagging(decision, Ref(decision.address))
         case Verb.CREATE:
-            yield from _creating(decision, kind, born, unsettled)
+            yield from _creating(decision, kind, new_key, unsettled)
         case Verb.UPDATE | Verb.ADOPT:
             yield from _updating(decision, kind, unsettled)
         case Verb.REPLACE if treatment.order is ReplaceOrder.DELETE_FIRST:
             yield from _deleting(decision, kind)
-            yield from _creating(decision, kind, born, unsettled)
+            yield from _creating(decision, kind, new_key, unsettled)
         case Verb.REPLACE:
-            yield from _creating(decision, kind, born, unsettled)
+            yield from _creating(decision, kind, new_key, unsettled)
             if treatment.retires and decision.live:
                 yield Step("", TAG, {"resourceArn": decision.live.arn, "tags": {RETIRES: treatment.retires}})
             elif treatment.lets_go:
@@ -82,13 +82,13 @@ def _calls(
 
 
 def _creating(
-    decision: Decision, kind: Kind, born: Address | None, unsettled: Mapping[str, LiveResource]
+    decision: Decision, kind: Kind, new_key: Address | None, unsettled: Mapping[str, LiveResource]
 ) -> Iterator[Step]:
     parameters = _create_parameters(decision)
     yield from _settling(parameters, unsettled)
     binds = {str(decision.address): kind.arn_path}
-    if born is not None:
-        binds[str(born)] = KINDS[born.kind].arn_path
+    if new_key is not None:
+        binds[str(new_key)] = KINDS[new_key.kind].arn_path
     yield Step("", kind.create, parameters, binds=binds)
     if decision.deliver:
         yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
@@ -234,9 +234,9 @@ def reads_of(desired: DesiredState) -> Counter[Call]:
     found: Counter[Call] = Counter()
     for name, count in Counter(address.kind for address in desired.resources).items():
         kind = KINDS[name]
-        found[kind.service.client, kind.list] = count if kind.born_with else -(-count // kind.page_size)
+        found[kind.service.client, kind.list] = count if kind.created_with else -(-count // kind.page_size)
         if kind.batch:
             found[kind.service.client, kind.batch] = -(-count // BATCH_SIZE)
-        elif not (kind.summary_complete or kind.born_with):
+        elif not (kind.summary_complete or kind.created_with):
             found[kind.service.client, kind.get] = count
     return found

@@ -45,14 +45,14 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
     elif isinstance(arn, str):
         why = inputs.live.unreadable[KindName.STREAM_KEY]
         blocked = Blocked("unreadable", f"stream keys could not be read ({why}); correct that, then run plan again")
-    born = isinstance(arn, Ref)
+    with_channel = isinstance(arn, Ref)
     deliver = sinks_of(resource, inputs.rotate)
     return Decision(
         resource.address,
         Verb.CREATE,
-        Reason.BORN_WITH_CHANNEL if born else Reason.NOT_IN_ACCOUNT,
+        Reason.BORN_WITH_CHANNEL if with_channel else Reason.NOT_IN_ACCOUNT,
         f"created by IVS together with {channel}; will be adopted and tagged{_and_published(deliver)}"
-        if born
+        if with_channel
         else "unknown whether it exists",
         desired=resource,
         wanted=resource.properties,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import INNER, KINDS, parent_of
+from reconciler.model.kinds import CHILD_KINDS, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, TargetPlan, Verb
 from reconciler.report.words import count_by_kind, plural
@@ -159,7 +159,7 @@ def edges(target: TargetPlan) -> tuple[tuple[Address, Address], ...]:
 
 
 def _named(action: Action, by_arn: Mapping[str, Address]) -> Iterator[Address]:
-    if action.kind in INNER:
+    if action.kind in CHILD_KINDS:
         yield parent_of(action.address)
     for change in action.changes:
         yield from _in_value((change.before, change.after), by_arn)

@@ -13,7 +13,7 @@ from reconciler.drift.blame import blamed, operations_for
 from reconciler.drift.classify import classify, select_findings
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.model.address import ID, STACK, Address
-from reconciler.model.kinds import INNER, KINDS, inner_of, parent_of
+from reconciler.model.kinds import CHILD_KINDS, KINDS, child_of, parent_of
 from reconciler.model.target import Project
 from reconciler.plan.guardrails import missing_from_lists
 from reconciler.plan.plan import PlanOptions, Verb
@@ -61,7 +61,7 @@ def unfinished_apply_notes(project: Project, survey: Survey) -> tuple[str, ...]:
 
 
 def _describe_call(address: Address, operation: str, survey: Survey) -> str:
-    inner = inner_of(address) or address
+    inner = child_of(address) or address
     kind = KINDS[inner.kind]
     if kind.value_member and operation == kind.get:
         return f"publishing the {kind.title} of {parent_of(address)}"
@@ -73,7 +73,7 @@ def _describe_call(address: Address, operation: str, survey: Survey) -> str:
     if not arns:
         return f"{operation} for {address} (not found)"
     desired = survey.desired.resources.get(address)
-    unpublished = address.kind in INNER and desired is not None and desired.sink is None
+    unpublished = address.kind in CHILD_KINDS and desired is not None and desired.sink is None
     return f"{operation} for {address} (found: {' and '.join(arns)}" + (
         "; its encoder needs the value)" if unpublished else ")"
     )

@@ -23,7 +23,7 @@ from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import INNER, LISTED, Service
+from reconciler.model.kinds import CHILD_KINDS, LISTED, Service
 from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
@@ -182,7 +182,7 @@ def read_target(
                 names.setdefault(address.kind, set()).add(name)
     request = ReadRequest(
         stack=desired.stack,
-        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in INNER),
+        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in CHILD_KINDS),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),

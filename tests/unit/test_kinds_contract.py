@@ -11,8 +11,8 @@ import pytest
 from reconciler.model.address import Address
 from reconciler.model.kinds import (
     BATCH_SIZE,
+    CHILD_KINDS,
     FIELDS,
-    INNER,
     KINDS,
     LISTED,
     OPERATIONS,
@@ -24,7 +24,7 @@ from reconciler.model.kinds import (
     Repeat,
     Service,
     Shape,
-    inner_of,
+    child_of,
     kind_of,
     parent_of,
 )
@@ -176,8 +176,8 @@ def test_secret_values_are_marked_by_the_service(kind: Kind) -> None:
 
 
 def test_what_is_created_with_another_is_in_its_answer(kind: Kind) -> None:
-    if kind.born_with is not None:
-        outer = KINDS[kind.born_with]
+    if kind.created_with is not None:
+        outer = KINDS[kind.created_with]
         assert {outer.member, kind.member} <= set(shape_of(outer.service, outer.create, "output").members)
 
 
@@ -187,10 +187,10 @@ def test_only_what_has_a_live_stream_can_be_refused_for_one(kind: Kind) -> None:
 
 
 def test_a_resource_inside_another_has_its_id() -> None:
-    for kind in INNER.values():
+    for kind in CHILD_KINDS.values():
         inner = Address(kind.name, "main")
-        assert inner_of(parent_of(inner)) == inner
-        assert inner_of(inner) is None
+        assert child_of(parent_of(inner)) == inner
+        assert child_of(inner) is None
     assert parent_of(Address(next(iter(LISTED)), "main")) == Address(next(iter(LISTED)), "main")
 
 

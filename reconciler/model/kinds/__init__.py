@@ -1,10 +1,8 @@
-"""The one table of kinds: one module for each service, one row for each kind.
+"""The table of kinds: one module per service, one row per kind.
 
-A row says what a kind is called, which fields and operations it has, its place in the order of creation, its quota and its rate;
-everything that is asked about kinds in general is derived from the rows here. A test checks every row against botocore's service model.
-Names, defaults and operations are those of the service model and its documentation; where a default is undocumented, the row says what is assumed.
-
-Adding a kind: a member of ``KindName``, a row, a spec model, a sandbox module and cases.
+A row has the names, fields, operations, creation order, quota and rate of a kind, from the service model and its documentation;
+the lookups below are derived from the rows. A test checks every row against botocore's service model.
+To add a kind, add a member of ``KindName``, a row, a spec model, a sandbox module and cases.
 """
 
 from __future__ import annotations
@@ -28,11 +26,11 @@ from reconciler.model.values import Ref, Value
 KINDS: Mapping[KindName, Kind] = {kind.name: kind for kind in ivs.ROWS}
 """Every kind, in the order of creation."""
 
-LISTED: Mapping[KindName, Kind] = {name: kind for name, kind in KINDS.items() if kind.born_with is None}
-"""The kinds with a section and a list of their own; the others exist inside one of these."""
+LISTED: Mapping[KindName, Kind] = {name: kind for name, kind in KINDS.items() if kind.created_with is None}
+"""The kinds with a section in the spec and a list operation."""
 
-INNER: Mapping[KindName, Kind] = {name: kind for name, kind in KINDS.items() if kind.born_with is not None}
-"""The kinds that exist only inside another one."""
+CHILD_KINDS: Mapping[KindName, Kind] = {name: kind for name, kind in KINDS.items() if kind.created_with is not None}
+"""The kinds whose resources belong to one of another kind, such as stream keys."""
 
 FIELDS: Mapping[KindName, Mapping[str, Field]] = {
     kind.name: {field.name: field for field in kind.fields} for kind in KINDS.values()
@@ -41,7 +39,7 @@ FIELDS: Mapping[KindName, Mapping[str, Field]] = {
 REFERENCES: Mapping[KindName, tuple[Field, ...]] = {
     kind.name: tuple(field for field in kind.fields if field.references is not None) for kind in LISTED.values()
 }
-"""By kind, the fields that refer to other kinds."""
+"""By kind, the fields that refer to resources of other kinds."""
 
 USERS: Mapping[KindName, tuple[Kind, ...]] = {
     name: tuple(user for user in LISTED.values() if any(field.references is name for field in REFERENCES[user.name]))
@@ -50,7 +48,7 @@ USERS: Mapping[KindName, tuple[Kind, ...]] = {
 """By kind, the kinds that refer to it."""
 
 SERVICES: Mapping[str, Service] = {kind.service.client: kind.service for kind in KINDS.values()}
-"""By the name of the client, the services that have kinds."""
+"""By client name, the services with kinds."""
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     (service.client, name): operation
@@ -58,37 +56,37 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     for operations in (service.operations, *(kind.operations for kind in KINDS.values() if kind.service is service))
     for name, operation in operations.items()
 }
-"""By client and name, every operation of the services that have kinds."""
+"""By client and operation name, the operations of the services with kinds."""
 
-_BORN: Mapping[KindName | None, Kind] = {kind.born_with: kind for kind in INNER.values()}
+_CHILDREN: Mapping[KindName | None, Kind] = {kind.created_with: kind for kind in CHILD_KINDS.values()}
 _BY_ARN: Mapping[tuple[str, str], Kind] = {(kind.service.prefix, kind.arn_type): kind for kind in KINDS.values()}
 
 
 def parent_of(address: Address) -> Address:
-    """Return the address of the resource that this one exists inside, or the address itself."""
-    return Address(KINDS[address.kind].born_with or address.kind, address.id)
+    """Return the address of the resource that this one belongs to, or the address itself."""
+    return Address(KINDS[address.kind].created_with or address.kind, address.id)
 
 
-def born_in(kind: KindName) -> Kind | None:
-    """Return the kind that is created together with resources of this one."""
-    return _BORN.get(kind)
+def child_kind_of(kind: KindName) -> Kind | None:
+    """Return the kind that is created together with resources of this kind, or ``None``."""
+    return _CHILDREN.get(kind)
 
 
-def inner_of(address: Address) -> Address | None:
-    """Return the address of what is created together with this resource and exists only inside it."""
-    inner = _BORN.get(address.kind)
-    return None if inner is None else Address(inner.name, address.id)
+def child_of(address: Address) -> Address | None:
+    """Return the address of the resource that is created together with this one, or ``None``."""
+    child = _CHILDREN.get(address.kind)
+    return None if child is None else Address(child.name, address.id)
 
 
 def references_in(kind: KindName, properties: Mapping[str, Value]) -> Iterator[str | Ref]:
-    """Yield what the properties of a resource refer to: ARNs, and references that are not resolved yet."""
+    """Yield the ARNs and unresolved references in the properties of a resource."""
     for field in REFERENCES.get(kind, ()):
         if field.name in properties:
             yield from field.referred(properties[field.name])
 
 
 def kind_of(arn: str) -> Kind | None:
-    """Return the kind that an ARN is one of, or ``None`` for other text."""
+    """Return the kind of the resource with this ARN, or ``None``."""
     parts = arn.split(":", 5)
     if len(parts) != 6 or parts[:2] != ["arn", "aws"]:
         return None

@@ -1,7 +1,7 @@
-"""The rows of Amazon IVS, and what is particular to its fields: defaults that depend on others, and members without effect.
+"""The rows of Amazon IVS, with defaults that depend on other fields and members without effect.
 
-Sources: the service model (botocore, ``ivs`` 2020-07-14), its API reference, and the user guide's page "service quotas" for rates and quotas
-(calls a second, for each account and region, not adjustable; quota codes from the AWS General Reference).
+Sources: service model (botocore, ``ivs`` 2020-07-14), API reference, user guide page "service quotas"
+(rates in calls a second per account and region, not adjustable), quota codes from the AWS General Reference.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONCURRENT_STREAMS = Quota(100, adjustable=True, code="L-FD1EB8A7")
 CONCURRENT_VIEWS = Quota(15_000, adjustable=True, code="L-77A18D5D")
 
 ADVANCED_TYPES = frozenset({"ADVANCED_SD", "ADVANCED_HD"})
-"""Channel types for which a preset may be chosen (service model)."""
+"""Channel types that have a preset (service model)."""
 
 _OFF: Mapping[str, Value] = {"enabled": False}
 _THUMBNAILS: Mapping[str, Value] = {
@@ -50,21 +50,21 @@ _RENDITIONS: Mapping[str, Value] = {"renditionSelection": "ALL"}
 
 
 def has_preset(properties: Mapping[str, Value]) -> bool:
-    """Return whether a channel of this type takes a preset (service model)."""
+    """Return whether the type of a channel has a preset (service model)."""
     return properties.get("type") in ADVANCED_TYPES
 
 
 def _default_preset(properties: Mapping[str, Value]) -> str:
-    """Return the preset of a channel that names none: the higher delivery for ADVANCED types, none for the others (service model)."""
+    """Return the default preset of a channel: higher bandwidth for ADVANCED types, none for others (service model)."""
     return "HIGHER_BANDWIDTH_DELIVERY" if has_preset(properties) else ""
 
 
-def _settle_switch(value: dict[str, Value]) -> Mapping[str, Value]:
-    # Off is off: the service keeps answering a policy and a resolution that do nothing.
+def _normalise_switch(value: dict[str, Value]) -> Mapping[str, Value]:
+    # IVS answers policy and resolution of a disabled object too; they have no effect.
     return value if value.get("enabled") else {}
 
 
-def _settle_thumbnails(value: dict[str, Value]) -> Mapping[str, Value]:
+def _normalise_thumbnails(value: dict[str, Value]) -> Mapping[str, Value]:
     if value.get("recordingMode") == "DISABLED":
         return _NO_THUMBNAILS
     if "storage" in value:
@@ -72,8 +72,8 @@ def _settle_thumbnails(value: dict[str, Value]) -> Mapping[str, Value]:
     return {key: item for key, item in value.items() if item != _THUMBNAILS.get(key)}
 
 
-def _settle_renditions(value: dict[str, Value]) -> Mapping[str, Value]:
-    # A list of renditions counts only where they are chosen one by one.
+def _normalise_renditions(value: dict[str, Value]) -> Mapping[str, Value]:
+    # The list has an effect only with CUSTOM.
     if value.get("renditionSelection", "ALL") != "CUSTOM":
         value.pop("renditions", None)
     elif "renditions" in value:
@@ -99,11 +99,11 @@ RECORDING_CONFIGURATION = Kind(
             "thumbnailConfiguration",
             default=_THUMBNAILS,
             shape=Shape.OBJECT,
-            settle=_settle_thumbnails,
+            normalise=_normalise_thumbnails,
             off=_NO_THUMBNAILS,
             send_all_members=True,
         ),
-        Field("renditionConfiguration", default=_RENDITIONS, shape=Shape.OBJECT, settle=_settle_renditions),
+        Field("renditionConfiguration", default=_RENDITIONS, shape=Shape.OBJECT, normalise=_normalise_renditions),
     ),
     create="CreateRecordingConfiguration",
     get="GetRecordingConfiguration",
@@ -123,7 +123,7 @@ FAILOVER_SLATE_CONFIGURATION = Kind(
     title="failover slate configuration",
     arn_type="failover-slate-configuration",
     rank=0,
-    rate=3.0,  # none published yet; that of the other configurations is assumed
+    rate=3.0,  # not published yet; assumed to be that of the other configurations
     fields=(
         _NAME,
         Field("activationThresholdSeconds", default=3),
@@ -207,7 +207,7 @@ AD_CONFIGURATION = Kind(
             "postRollConfiguration",
             default={"enabled": False, "durationSeconds": 15},
             shape=Shape.OBJECT,
-            settle=_settle_switch,
+            normalise=_normalise_switch,
         ),
     ),
     create="CreateAdConfiguration",
@@ -279,7 +279,7 @@ CHANNEL = Kind(
             shape=Shape.OBJECT,
             together=("containerFormat",),
             together_if_set=("adConfigurationArn",),
-            settle=_settle_switch,
+            normalise=_normalise_switch,
         ),
     ),
     create="CreateChannel",
@@ -310,7 +310,7 @@ STREAM_KEY = Kind(
     member="streamKey",
     members="streamKeys",
     page_size=50,
-    born_with=KindName.CHANNEL,
+    created_with=KindName.CHANNEL,
     value_member="value",
     credential=True,
 )

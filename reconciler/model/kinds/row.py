@@ -1,4 +1,4 @@
-"""What a row of the table of kinds says: a service, a kind of resource, its fields, its operations and its limits."""
+"""The types of the table of kinds: services, kinds, fields, operations and quotas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.model.values import Ref, Value
 
 TAG = "TagResource"
 UNTAG = "UntagResource"
-"""The tag operations, which have these names in every service; ``resourceArn`` names the resource."""
+"""The tag operations, with the same names and ``resourceArn`` in every service."""
 
 
 class Repeat(Enum):
@@ -37,10 +37,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """An AWS service that has kinds.
+    """An AWS service with kinds.
 
-    ``client`` is boto3's name of it. ``prefix`` is its name in ARNs, IAM actions, Service Quotas and CloudTrail, which may differ.
-    ``operations`` are those that belong to no kind, the tag operations included.
+    ``client`` is its name in boto3, ``prefix`` its name in ARNs, IAM actions, Service Quotas and CloudTrail.
+    ``operations`` are those of no kind, including the tag operations.
     """
 
     client: str
@@ -51,7 +51,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many AWS allows by default. ``code`` is the code in Service Quotas, where one is published; AWS raises what is ``adjustable`` on request."""
+    """A quota with its default. ``code`` is its code in Service Quotas, if published; an ``adjustable`` quota is raised on request."""
 
     default: int
     adjustable: bool = False
@@ -63,26 +63,25 @@ class Shape(StrEnum):
 
     PLAIN = "plain"
     SET = "set"
-    """A list whose order and repetitions mean nothing; canonical form is a sorted tuple without repetitions."""
+    """A list without order; its canonical form is a sorted tuple without duplicates."""
     LIST = "list"
-    """A list whose order means something."""
+    """A list with order."""
     OBJECT = "object"
     REFERENCE = "reference"
-    """The ARN of another kind's resource; ``""`` (or ``"none"``, seen in one AWS guide) if there is none."""
+    """The ARN of a resource of another kind; ``""`` for none (``"none"`` in one AWS guide)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One property of a kind, named as the API names it.
+    """One property of a kind, with its name in the API.
 
-    ``default`` is what the service assumes if the field is left out; the canonical form leaves such a value out.
-    ``default_from`` computes the default from the other properties, where it depends on them, and ``applies`` whether the field may be sent beside them.
-    ``references`` is the kind whose ARNs the field holds: its value, each item of a list, or the member at ``path`` of an object.
-    ``spec_name`` is the field's name in YAML where that differs: a reference is written ``recordingConfiguration`` by id, ``recordingConfigurationArn`` by ARN.
-    ``together`` names the fields that are sent with this one in an update, because the service judges them together;
-    ``together_if_set`` those that are sent only if they have a value.
-    ``settle`` removes from an object what has no effect beside its other members. ``off`` is the canonical value that disables an object
-    whose default is not off. ``send_all_members`` says that the object is sent with the defaults of its members.
+    ``default`` is the service's default, which the canonical form leaves out. ``default_from`` computes one that depends on other properties,
+    and ``applies`` whether the field may be sent beside them.
+    ``references`` is the kind whose ARNs the field holds: as its value, in a list, or in the member at ``path`` of an object.
+    ``spec_name`` is the name in YAML, if different: a reference by id is ``recordingConfiguration``, by ARN ``recordingConfigurationArn``.
+    ``together`` are fields that an update sends with this one because the service validates them together; ``together_if_set`` only if set.
+    ``normalise`` removes members of an object that have no effect. ``off`` is the canonical value that disables an object whose default is on.
+    ``send_all_members`` says that the object is sent with the defaults of its members.
     """
 
     name: str
@@ -95,12 +94,12 @@ class Field:
     together_if_set: tuple[str, ...] = ()
     default_from: Callable[[Mapping[str, Value]], Value] | None = None
     applies: Callable[[Mapping[str, Value]], bool] = lambda _properties: True
-    settle: Callable[[dict[str, Value]], Mapping[str, Value]] = lambda value: value
+    normalise: Callable[[dict[str, Value]], Mapping[str, Value]] = lambda value: value
     off: Value = None
     send_all_members: bool = False
 
     def referred(self, value: Value) -> Iterator[str | Ref]:
-        """Yield what a value of this field refers to: ARNs, and references that are not resolved yet."""
+        """Yield the ARNs and unresolved references in a value of this field."""
         for member in self.path:
             value = value.get(member) if isinstance(value, Mapping) else None
         for item in value if isinstance(value, tuple) else (value,):
@@ -110,21 +109,19 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One row.
+    """A kind of resource: one row of the table.
 
     ``rank`` orders creation: a kind refers only to kinds of lower rank. ``rate`` is the published rate of its operations.
-    ``identifier`` is the parameter that names a resource in Get, Update and Delete.
-    ``member`` is the key of the resource in an answer, ``None`` where the answer is the resource; ``members`` that of the list.
-    ``update`` is ``None`` where the service has no such operation: a change is then a replacement.
-    ``update_is_scoped`` says that IAM checks an update against the resource.
-    ``batch`` reads up to ``BATCH_SIZE`` resources by ``arns``, where the service has such an operation.
-    ``summary_complete`` says that a list summary carries every field, so that no Get is needed.
+    ``identifier`` is the parameter for the resource in Get, Update and Delete.
+    ``member`` is the key of the resource in an answer, ``None`` if the answer is the resource; ``members`` the key of the list.
+    ``update`` is ``None`` without an update operation: a change is then a replacement. ``update_is_scoped``: IAM checks updates by resource.
+    ``batch`` reads up to ``BATCH_SIZE`` resources by ``arns``. ``summary_complete``: a list summary has every field.
     ``ready`` is the state to wait for after a create, ``failed`` the one that ends the wait.
-    ``quota`` is the quota per account and region, ``None`` where none is published or it counts something else.
-    ``born_with`` is the kind whose create also creates one of this kind; it exists only inside that one and has the same id.
-    ``live`` says that the resource may have a live stream, while which it can be neither updated nor deleted.
-    ``unique`` is the field of which a value exists once in a region, computed from what ``spec_name`` sends at creation.
-    ``value_member`` is the member of Get's answer that holds a secret value. ``credential`` says that the resource grants access.
+    ``quota`` is the published quota per account and region.
+    ``created_with`` is the kind whose create also creates a resource of this kind, with the same id.
+    ``live``: the resource can have a live stream, during which it cannot be updated or deleted.
+    ``unique`` is a field whose values are unique in a region, computed from the field with ``spec_name``.
+    ``value_member`` is the member of Get's answer with a secret value. ``credential``: the resource grants access.
     """
 
     service: Service
@@ -150,7 +147,7 @@ class Kind:
     ready: str | None = None
     failed: str | None = None
     quota: Quota | None = None
-    born_with: KindName | None = None
+    created_with: KindName | None = None
     live: bool = False
     unique: str = ""
     value_member: str = ""
@@ -158,12 +155,12 @@ class Kind:
 
     @property
     def titles(self) -> str:
-        """The title of several."""
+        """The plural of the title."""
         return self.title[:-1] + "ies" if self.title.endswith("cy") else self.title + "s"
 
     @property
     def arn_path(self) -> str:
-        """Where an answer holds the ARN of the one resource, such as ``channel.arn``."""
+        """The path of the ARN in an answer, such as ``channel.arn``."""
         return "arn" if self.member is None else f"{self.member}.arn"
 
     @property
@@ -180,10 +177,10 @@ class Kind:
         return {name: Operation(self.rate, repeat) for name, repeat in repeats.items() if name is not None}
 
     def resource_in(self, answer: Mapping[str, object]) -> Mapping[str, object] | None:
-        """Return the one resource in an answer, or ``None`` if the answer does not contain it."""
+        """Return the resource in an answer, or ``None``."""
         found = answer if self.member is None else answer.get(self.member)
         return found if isinstance(found, Mapping) and "arn" in found else None
 
 
 BATCH_SIZE = 50
-"""ARNs that a batch read accepts (service model)."""
+"""Maximum ARNs of a batch read (service model)."""
