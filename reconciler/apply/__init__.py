@@ -7,7 +7,16 @@ Read first: ``executor`` (the dependency graph and its threads), then ``step``, 
 
 from reconciler.apply.call import WriteCalls
 from reconciler.apply.claims import NewResources
-from reconciler.apply.events import ActionFinished, Event, Forecast, StepFinished, StepStarted, StepWaiting, events_json
+from reconciler.apply.events import (
+    ActionFinished,
+    Event,
+    Forecast,
+    StepFinished,
+    StepStarted,
+    StepWaiting,
+    events_json,
+    outcome_json,
+)
 from reconciler.apply.executor import execute
 
 __all__ = [
@@ -21,4 +30,5 @@ __all__ = [
     "WriteCalls",
     "events_json",
     "execute",
+    "outcome_json",
 ]

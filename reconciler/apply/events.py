@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias, assert_never
 
 from reconciler.model.address import Address
@@ -62,21 +62,9 @@ def events_json(event: Event) -> dict[str, object]:
     """Return an event as a JSON object; ``type`` names the event. Readers skip types they do not know."""
     match event:
         case StepStarted():
-            return {
-                "type": "step_started",
-                "address": str(event.address),
-                "step": event.step,
-                "operation": event.operation,
-            }
+            return {"type": "step_started", **asdict(event), "address": str(event.address)}
         case StepWaiting():
-            return {
-                "type": "step_waiting",
-                "address": str(event.address),
-                "step": event.step,
-                "operation": event.operation,
-                "seconds": event.seconds,
-                "why": event.why,
-            }
+            return {"type": "step_waiting", **asdict(event), "address": str(event.address)}
         case StepFinished():
             outcome = event.outcome
             return {
@@ -92,16 +80,7 @@ def events_json(event: Event) -> dict[str, object]:
                 "message": outcome.message or None,
             }
         case ActionFinished():
-            finished = event.outcome
-            return {
-                "type": "action_finished",
-                "address": str(finished.address),
-                "action": finished.verb.value,
-                "outcome": finished.result.value,
-                "arn": finished.arn,
-                "requestId": finished.request_id or None,
-                "message": finished.message or None,
-            }
+            return {"type": "action_finished", **outcome_json(event.outcome)}
         case Forecast():
             return {
                 "type": "forecast",
@@ -113,3 +92,15 @@ def events_json(event: Event) -> dict[str, object]:
             }
         case _ as never:
             assert_never(never)
+
+
+def outcome_json(outcome: Outcome) -> dict[str, object]:
+    """Return the outcome of an action as a JSON object, without its steps."""
+    return {
+        "address": str(outcome.address),
+        "action": outcome.verb.value,
+        "outcome": outcome.result.value,
+        "arn": outcome.arn,
+        "requestId": outcome.request_id or None,
+        "message": outcome.message or None,
+    }

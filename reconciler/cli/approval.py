@@ -12,15 +12,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler import __version__
-from reconciler.apply import Event, Forecast, events_json
-from reconciler.cli.options import Context, tolerate_output_errors
+from reconciler.apply import Event, Forecast, events_json, outcome_json
+from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import watcher
 from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
-from reconciler.report.text import Paint, ansi, plain, render_result
+from reconciler.report.text import Paint, render_result
 from reconciler.terminal import display_json, sanitize_lines
 from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
 from reconciler.workflow.locks import lock_targets
@@ -97,7 +97,7 @@ def approve_and_run(
     )
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
-    paint = ansi if context.colored(sys.stdout) else plain
+    paint = context.paint(sys.stdout)
     watch: ApplyObserver = _JsonLines() if args.format == "json" else _Screen(paint)
     if all(target.is_empty for target in plan.targets):
         apply_plans(work, project, watch, stop=threading.Event())
@@ -134,9 +134,7 @@ def _agreed(plan: Plan) -> bool:
     where = ", ".join(
         f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
     )
-    sys.stderr.write(f"\nApply these changes to {where}?\nOnly 'yes' will be accepted to confirm: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
+    return confirmed(f"\nApply these changes to {where}?")
 
 
 class _JsonLines:
@@ -155,7 +153,9 @@ class _JsonLines:
                 "target": plan.name,
                 "complete": result.complete,
                 "interrupted": result.interrupted,
-                **_counts(result),
+                "calls": result.calls,
+                "seconds": round(result.seconds, 3),
+                "outcomes": [outcome_json(outcome) for outcome in result.outcomes],
             }
         )
 
@@ -184,24 +184,6 @@ def _expected_end(event: Event) -> dict[str, object]:
         return {}
     return {
         "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    }
-
-
-def _counts(result: ApplyResult) -> dict[str, object]:
-    return {
-        "calls": result.calls,
-        "seconds": round(result.seconds, 3),
-        "outcomes": [
-            {
-                "address": str(outcome.address),
-                "action": outcome.verb.value,
-                "outcome": outcome.result.value,
-                "message": outcome.message or None,
-                "requestId": outcome.request_id or None,
-                "arn": outcome.arn,
-            }
-            for outcome in result.outcomes
-        ],
     }
 
 

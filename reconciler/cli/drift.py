@@ -279,8 +279,8 @@ def _show(
             )
         )
     else:
-        from reconciler.report.text import ansi, plain, render_drift
+        from reconciler.report.text import render_drift
 
-        paint = ansi if context.colored(sys.stdout) else plain
+        paint = context.paint(sys.stdout)
         verbose = context.verbosity > 0
         sys.stdout.write("\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports))

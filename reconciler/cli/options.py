@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.model.resource import DesiredState
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import PlanOptions
+    from reconciler.report.text import Paint
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
@@ -139,6 +140,19 @@ class Context(NamedTuple):
             and stream.isatty()
             and os.environ.get("TERM") != "dumb"
         )
+
+    def paint(self, stream: TextIO) -> Paint:
+        """Return how to style text for a stream."""
+        from reconciler.report.text import ansi, plain
+
+        return ansi if self.colored(stream) else plain
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal, and return whether the answer is yes."""
+    sys.stderr.write(f"{question}\nOnly 'yes' will be accepted to confirm: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
 
 
 def begin(args: argparse.Namespace) -> Context:

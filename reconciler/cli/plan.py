@@ -157,9 +157,9 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
 
             text = html.render_plan(plan)
         case _:
-            from reconciler.report.text import ansi, plain, render_plan
+            from reconciler.report.text import render_plan
 
-            text = render_plan(plan, paint=ansi if context.colored(sys.stdout) else plain, calls=context.verbosity > 0)
+            text = render_plan(plan, paint=context.paint(sys.stdout), calls=context.verbosity > 0)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 

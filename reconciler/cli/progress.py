@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.cli.options import terminal_width
@@ -124,15 +124,8 @@ class Waits:
         )
 
 
-class Watcher(Protocol):
-    """Receives every event of an apply."""
-
-    def event(self, event: Event) -> None:
-        """Handle one event."""
-
-
 @contextlib.contextmanager
-def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Watcher]:
+def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Lines | Bar]:
     """Show one target's apply; with a bar if stderr is a terminal."""
     stdout.write(f"\nApplying to {plan.name}\n")
     stdout.flush()

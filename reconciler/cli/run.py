@@ -179,15 +179,10 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
     from reconciler.controller import service
     from reconciler.controller.controller import Observer
-    from reconciler.workflow.progress import interruptible
 
-    observer = Observer()
-    with interruptible() as stop, service.locked_state(folder):
-        store = service.open_store(folder, options)
-        deps = service.real_dependencies(stop, store, observer, public_url=options.public_url)
-        controller = service.build_controller(
-            options, folder, store, observer, deps, config=context.config, targets=context.targets, draw=lambda: 0.0
-        )
+    with service.open_controller(
+        options, folder, Observer(), config=context.config, targets=context.targets, draw=lambda: 0.0
+    ) as (controller, _, stop):
         done = threading.Event()
 
         def seen() -> bool:
@@ -199,7 +194,6 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
         service.run_until_stopped(controller, stop, until=seen)
         snapshot = controller.snapshot()
-        store.close()
     if not done.is_set():
         raise UsageError("interrupted before every target was reconciled")
     unknown = [name for name in context.targets if name not in snapshot.states]
@@ -251,19 +245,16 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
             f'run needs the package {error.name}; install the extra: pip install "ivs-reconciler[controller]"'
         ) from None
     from reconciler.controller import service
-    from reconciler.workflow.progress import interruptible
 
     token, webhooks = service.control_token_from(options), service.webhook_secrets_from(options)
     metrics = Metrics()
-    with interruptible() as stop, service.locked_state(folder):
-        store = service.open_store(folder, options)
-        deps = service.real_dependencies(stop, store, metrics, public_url=options.public_url)
-        controller = service.build_controller(
-            options, folder, store, metrics, deps, config=context.config, targets=context.targets
-        )
+    with service.open_controller(options, folder, metrics, config=context.config, targets=context.targets) as (
+        controller,
+        store,
+        stop,
+    ):
         app = App(controller, store, token=token, webhooks=webhooks, metrics=metrics.expose(controller.snapshot))
         with serving(options.listen, app) as url:
             sys.stderr.write(f"serving on {url}\n")
             service.run_until_stopped(controller, stop)
-        store.close()
     return ExitCode.OK

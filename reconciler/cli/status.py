@@ -38,9 +38,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
     else:
         from reconciler.report.status import render_status
-        from reconciler.report.text import ansi, plain
 
-        paint = ansi if context.colored(sys.stdout) else plain
+        paint = context.paint(sys.stdout)
         sys.stdout.write("\n".join(render_status(overview, project.stack, paint=paint) for overview in found))
     if failure is not None:
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, begin, project_of
+from reconciler.cli.options import Subparsers, begin, confirmed, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
             "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n"
         )
         return False
-    sys.stderr.write(
-        "That run may still be changing resources. Release its lock?\nOnly 'yes' will be accepted to confirm: "
-    )
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
+    return confirmed("That run may still be changing resources. Release its lock?")
 
 
 def _print(name: str, backend: LockBackend, what: str) -> bool:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
@@ -34,7 +34,7 @@ from werkzeug.wrappers import Request, Response
 
 from reconciler import logs
 from reconciler.controller import pages
-from reconciler.controller.controller import Snapshot
+from reconciler.controller.controller import Controller
 from reconciler.controller.follow import internal_error
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
@@ -73,32 +73,19 @@ _SECURITY: Mapping[str, str] = {
 _LOG = logs.get("web")
 
 
-class Controls(Protocol):
-    """What the controller offers to the web."""
-
-    def snapshot(self) -> Snapshot:
-        """Return the state of the repository and of all targets."""
-
-    def has_target(self, name: str) -> bool:
-        """Whether there is such a target."""
-
-    def request_fetch(self) -> None:
-        """Fetch the branch in the next step."""
-
-
 class App:
     """The WSGI application. ``webhooks`` holds the credentials by forge."""
 
     def __init__(
         self,
-        controls: Controls,
+        controller: Controller,
         store: Store,
         *,
         token: Secret,
         webhooks: Mapping[str, Secret],
         metrics: Callable[[], tuple[bytes, str]],
     ) -> None:
-        self._controls = controls
+        self._controller = controller
         self._store = store
         self._token = token
         self._webhooks = webhooks
@@ -143,24 +130,24 @@ class App:
     # Reading
 
     def _overview(self, _request: Request) -> Response:
-        return _page(pages.overview(self._controls.snapshot(), self._store))
+        return _page(pages.overview(self._controller.snapshot(), self._store))
 
     def _target(self, _request: Request, name: str) -> Response:
-        return _page(pages.target(self._controls.snapshot(), self._store, name))
+        return _page(pages.target(self._controller.snapshot(), self._store, name))
 
     def _plan(self, _request: Request, name: str, plan_id: str) -> Response:
-        return _page(pages.plan(self._controls.snapshot(), self._store, name, plan_id), policy(SCRIPT))
+        return _page(pages.plan(self._controller.snapshot(), self._store, name, plan_id), policy(SCRIPT))
 
     def _run(self, _request: Request, name: str, number: int) -> Response:
-        return _page(pages.run(self._controls.snapshot(), self._store, name, number), policy(SCRIPT))
+        return _page(pages.run(self._controller.snapshot(), self._store, name, number), policy(SCRIPT))
 
     def _alive(self, _request: Request) -> Response:
-        snapshot = self._controls.snapshot()
+        snapshot = self._controller.snapshot()
         is_alive = snapshot.now - snapshot.last_step < STUCK_AFTER
         return _text(200, "alive") if is_alive else _text(503, "the controller's loop has stalled")
 
     def _ready(self, _request: Request) -> Response:
-        is_ready = self._controls.snapshot().ready
+        is_ready = self._controller.snapshot().ready
         return _text(200, "ready") if is_ready else _text(503, "not all targets have been reconciled yet")
 
     def _exposition(self, _request: Request) -> Response:
@@ -182,12 +169,12 @@ class App:
             _LOG.warning("webhook refused", forge=hook.forge, bytes=len(body))
             raise Unauthorized(f"{hook.header} is missing or wrong")
         _LOG.info("webhook", forge=hook.forge)
-        self._controls.request_fetch()
+        self._controller.request_fetch()
         return _text(202, "fetch scheduled")
 
     def _reconcile(self, request: Request) -> Response:
         name = self._authorized_target(request)
-        if self._controls.snapshot().states[name].suspended:
+        if self._controller.snapshot().states[name].suspended:
             raise Conflict("the target is suspended; resume it first")
         self._store.request(name)
         return self._accepted(request, name, "reconciliation scheduled")
@@ -212,13 +199,13 @@ class App:
             _LOG.warning("request refused", path=request.path)
             raise Unauthorized("the bearer token is missing or wrong", www_authenticate=WWWAuthenticate("bearer"))
         name = request.args.get("target", "")
-        if not self._controls.has_target(name):
+        if not self._controller.has_target(name):
             raise NotFound("no such target; name one with ?target=")
         return name
 
     def _accepted(self, request: Request, name: str, text: str) -> Response:
         _LOG.info("request", path=request.path, target=name)
-        self._controls.request_fetch()
+        self._controller.request_fetch()
         return _text(202, text)
 
 

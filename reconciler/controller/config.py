@@ -87,6 +87,7 @@ def _text(value: object) -> str:
 
 
 _Read = Callable[[object], Any]
+_ANY = "<target>"
 _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("repository", "url"): ("url", _text),
     ("repository", "branch"): ("branch", _text),
@@ -108,7 +109,11 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("retention", "runs"): ("keep_runs", parse_count),
     ("controlTokenFile",): ("control_token_file", _text),
     **{("webhooks", hook.setting): (f"webhook_files.{hook.forge}", _text) for hook in WEBHOOKS},
+    ("targets", _ANY, "mode"): (f"modes.{_ANY}", parse_mode),
+    ("targets", _ANY, "interval"): (f"intervals.{_ANY}", parse_duration),
 }
+"""The attribute and the reader of each setting; ``_ANY`` is the name of a target."""
+
 _PATHS = frozenset(
     {
         "state",
@@ -120,7 +125,6 @@ _PATHS = frozenset(
         "webhook_files",
     }
 )
-_TARGET: Mapping[str, tuple[str, _Read]] = {"mode": ("modes", parse_mode), "interval": ("intervals", parse_duration)}
 
 
 def read_options(path: Path) -> Options:
@@ -165,6 +169,12 @@ def with_values(options: Options, found: Mapping[str, Any], folder: Path) -> Opt
     return replace(options, **changes)
 
 
+def _settings_below(pattern: KeyPath) -> list[str]:
+    """Return the names of the settings in a section of the file; none if there is no such section."""
+    depth = len(pattern)
+    return list(dict.fromkeys(str(path[depth]) for path in _FIELDS if len(path) > depth and path[:depth] == pattern))
+
+
 class _Reader:
     """Reads the fields of a settings file, and collects their problems."""
 
@@ -174,40 +184,21 @@ class _Reader:
         self._mark = mark
         self.found: dict[str, Any] = {}
 
-    def read(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, content: Mapping[str, Any], section: KeyPath = ()) -> dict[str, Any]:
         """Return the fields that the file sets."""
         for key, value in content.items():
-            if key == "targets" and isinstance(value, dict):
-                for target, settings in value.items():
-                    self._target(str(target), settings)
-            elif (key,) in _FIELDS:
-                self._field((key,), value, *_FIELDS[key,])
-            elif isinstance(value, dict) and any(path[0] == key and len(path) > 1 for path in _FIELDS):
-                for inner, each in value.items():
-                    known = [path[1] for path in _FIELDS if path[0] == key]
-                    self._nested((key, inner), each, known)
+            path = (*section, str(key))
+            pattern = ("targets", _ANY, *path[2:]) if section[:1] == ("targets",) else path
+            if pattern in _FIELDS:
+                name, read = _FIELDS[pattern]
+                self._field(path, value, name.replace(_ANY, str(path[1])) if _ANY in pattern else name, read)
+            elif not (inner := _settings_below(pattern)):
+                self._unknown(path, _settings_below(pattern[:-1]))
+            elif isinstance(value, dict):
+                self.read(value, path)
             else:
-                self._unknown((key,), ["targets", *dict.fromkeys(str(path[0]) for path in _FIELDS)])
+                self._add_problem(path, "is not a mapping", f"known settings: {', '.join(inner)}", at_key=True)
         return self.found
-
-    def _nested(self, path: KeyPath, value: object, known: list[Any]) -> None:
-        if path in _FIELDS:
-            self._field(path, value, *_FIELDS[path])
-        else:
-            self._unknown(path, known)
-
-    def _target(self, target: str, settings: object) -> None:
-        if not isinstance(settings, dict):
-            self._add_problem(
-                ("targets", target), "is not a mapping", "set mode or interval for the target", at_key=True
-            )
-            return
-        for key, value in settings.items():
-            if key not in _TARGET:
-                self._unknown(("targets", target, key), list(_TARGET))
-                continue
-            name, read = _TARGET[key]
-            self._field(("targets", target, key), value, f"{name}.{target}", read)
 
     def _field(self, path: KeyPath, value: object, name: str, read: _Read) -> None:
         try:

@@ -158,17 +158,22 @@ def _area(edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int)
     return "".join(path)
 
 
+def _render(template: str, snapshot: Snapshot, **values: object) -> str:
+    return _PAGES.get_template(template).render(
+        stack=snapshot.stack, repository=snapshot.repository, now=snapshot.now, **values
+    )
+
+
 def overview(snapshot: Snapshot, store: Store) -> str:
     """Return the page of all targets, the most severe status first."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))
     counts = Counter(map(status, states))
     known = [state.last_read for state in states if state.last_read]
     summary = ", ".join(f"{counts[word]} {word}" for word in MOST_SEVERE_FIRST if counts[word]) or "no targets yet"
-    return _PAGES.get_template("overview.html").render(
+    return _render(
+        "overview.html",
+        snapshot,
         title=f"{snapshot.stack or 'controller'}: {summary}",
-        stack=snapshot.stack,
-        repository=snapshot.repository,
-        now=snapshot.now,
         counts=[
             (word.replace(" ", "-"), word, counts[word])
             for word in MOST_SEVERE_FIRST[::-1]
@@ -204,11 +209,10 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
     if state is None:
         return None
     found = state.last_read.findings if state.last_read else ()
-    return _PAGES.get_template("target.html").render(
+    return _render(
+        "target.html",
+        snapshot,
         title=f"{name}: {status(state)}",
-        stack=snapshot.stack,
-        repository=snapshot.repository,
-        now=snapshot.now,
         state=state,
         status=status(state),
         mode=snapshot.modes[name].value,

@@ -24,7 +24,6 @@ from reconciler.aws.reader import read_streams
 from reconciler.controller.state import Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
-from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
 from reconciler.model.address import ID, STACK, Address
@@ -269,20 +268,20 @@ class _StoredNotifications:
         self._store = store
         self._stack = stack
 
-    def known(self, channel: str, target: str, /) -> KnownFindings:
+    def known(self, receiver: str, target: str, /) -> KnownFindings:
         """Return what the receiver was last notified of."""
-        text = self._store.note(self._key(channel, target))
+        text = self._store.note(self._key(receiver, target))
         return KnownFindings.from_json(json.loads(text)) if text else NOTHING
 
-    def keep(self, channel: str, target: str, known: KnownFindings, /) -> None:
+    def keep(self, receiver: str, target: str, known: KnownFindings, /) -> None:
         """Keep what the receiver was just notified of. Raises ``OSError``."""
         try:
-            self._store.write_note(self._key(channel, target), json.dumps(known.to_json()))
+            self._store.write_note(self._key(receiver, target), json.dumps(known.to_json()))
         except StoreError as error:
             raise OSError(str(error)) from None
 
-    def _key(self, channel: str, target: str) -> str:
-        return json.dumps(["notified", self._stack, channel, target])
+    def _key(self, receiver: str, target: str) -> str:
+        return json.dumps(["notified", self._stack, receiver, target])
 
 
 class Notifier:
@@ -307,14 +306,13 @@ class Notifier:
 
     def __call__(self, project: Project, reading: TargetReading) -> None:
         """Notify of what changed for one target. A receiver that fails is notified the next time."""
-        name = reading.name if isinstance(reading, DriftReport) else reading.target.name
         deliveries = notify(
             project.receivers,
             project.stack,
             (reading,),
             _StoredNotifications(self._store, project.stack),
             environment=self._environment,
-            link=f"{self._public_url}/targets/{quote(name, safe='')}" if self._public_url else "",
+            link=f"{self._public_url}/targets/{quote(reading.name, safe='')}" if self._public_url else "",
             sleep=self._sleep,
             now=lambda: datetime.fromtimestamp(self._now(), UTC),
         )

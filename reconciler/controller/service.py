@@ -22,6 +22,7 @@ from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError, os_reason
 from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import Source
+from reconciler.workflow.progress import interruptible
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable
 CONTROL_VARIABLE = "IVS_RECONCILER_CONTROL_TOKEN"
@@ -82,59 +83,57 @@ def open_store(folder: Path, options: Options) -> Store:
 
 
 @contextlib.contextmanager
-def locked_state(folder: Path) -> Iterator[None]:
-    """Lock a state directory while the context lasts. Raises ``UsageError`` if another controller has locked it."""
+def open_controller(
+    options: Options,
+    folder: Path,
+    observer: Observer,
+    *,
+    config: str | None,
+    targets: tuple[str, ...],
+    draw: Callable[[], float] = random.random,
+) -> Iterator[tuple[Controller, Store, threading.Event]]:
+    """Lock the state directory and yield a controller that follows the repository of the options, its store, and its stop event.
+
+    Raises ``UsageError`` if another controller has locked the directory.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
+    with interruptible() as stop, (folder / "lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
                 f"another controller uses {folder}; stop it, or use another directory with --state"
             ) from None
-        yield
+        store = open_store(folder, options)
+        notifier = Notifier(
+            store, os.environ, observer.on_delivery, now=time.time, sleep=time.sleep, public_url=options.public_url
+        )
+        controller = Controller(
+            Source(folder, remote_from(options), options.path, stop=stop),
+            store,
+            Settings(_schedule(options), config, targets, options.at_once),
+            Dependencies(
+                connect=lambda target, on_request: connect(target, on_request=on_request),
+                now=time.time,
+                sleep=time.sleep,
+                monotonic=time.monotonic,
+                stop=stop,
+                on_request=observer.on_request,
+                notify=notifier,
+            ),
+            records=folder / "targets",
+            fetcher=ThreadPoolExecutor(1, thread_name_prefix="fetch"),
+            workers=ThreadPoolExecutor(options.at_once, thread_name_prefix="reconcile"),
+            observer=observer,
+            draw=draw,
+        )
+        yield controller, store, stop
+        store.close()
 
 
-def build_controller(
-    options: Options,
-    folder: Path,
-    store: Store,
-    observer: Observer,
-    deps: Dependencies,
-    *,
-    config: str | None = None,
-    targets: tuple[str, ...] = (),
-    draw: Callable[[], float] = random.random,
-) -> Controller:
-    """Return a controller that follows the repository of the options."""
-    schedule = Schedule(
+def _schedule(options: Options) -> Schedule:
+    return Schedule(
         options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes
-    )
-    return Controller(
-        Source(folder, remote_from(options), options.path, stop=deps.stop),
-        store,
-        Settings(schedule, config, targets, options.at_once),
-        deps,
-        records=folder / "targets",
-        fetcher=ThreadPoolExecutor(1, thread_name_prefix="fetch"),
-        workers=ThreadPoolExecutor(options.at_once, thread_name_prefix="reconcile"),
-        observer=observer,
-        draw=draw,
-    )
-
-
-def real_dependencies(stop: threading.Event, store: Store, observer: Observer, *, public_url: str = "") -> Dependencies:
-    """Return the dependencies of a controller that is not a test: AWS, the system clock, the receivers."""
-    return Dependencies(
-        connect=lambda target, on_request: connect(target, on_request=on_request),
-        now=time.time,
-        sleep=time.sleep,
-        monotonic=time.monotonic,
-        stop=stop,
-        on_request=observer.on_request,
-        notify=Notifier(
-            store, os.environ, observer.on_delivery, now=time.time, sleep=time.sleep, public_url=public_url
-        ),
     )
 
 

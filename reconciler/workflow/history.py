@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import os_reason
+from reconciler.files import replace_file
 from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
@@ -55,14 +56,10 @@ def record_apply(
         "applied": _applied(root, stack, plan, live, result, desired) if desired is not None else {},
     }
     path = _path(root, plan.name)
-    scratch = path.with_suffix(".new")
     try:
         ensure_folder(root)
-        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        replace_file(path, json.dumps(content, indent=1) + "\n", mode=0o644)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
         return write_error(path, error)
     return ""
 

@@ -43,6 +43,11 @@ class UnreadableTarget:
     target: Target
     error: AwsError
 
+    @property
+    def name(self) -> str:
+        """The target's name, as a report has it."""
+        return self.target.name
+
 
 TargetReading: TypeAlias = DriftReport | UnreadableTarget
 """The result of reading one target."""
@@ -93,11 +98,10 @@ def notify(
     deliveries: list[Delivery] = []
     configured = tuple(receivers)
     for reading in readings:
-        name = reading.name if isinstance(reading, DriftReport) else reading.target.name
         for receiver in configured:
-            if receiver.targets and name not in receiver.targets:
+            if receiver.targets and reading.name not in receiver.targets:
                 continue
-            found = _notification(stack, reading, store.known(receiver.name, name), receiver)
+            found = _notification(stack, reading, store.known(receiver.name, reading.name), receiver)
             if found is None:
                 continue
             created = message(found, receiver.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
