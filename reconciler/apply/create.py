@@ -62,7 +62,7 @@ _CHECKED_LAST = frozenset(kind for kind in _KINDS_WITH_ATTEMPT if not USERS[kind
 """Kinds that are checked for duplicates once, at the end of a run: nothing refers to them, and their lists may be long."""
 
 _SCARCE = 3
-"""A quota up to this is easily used up by what two applies create at the same time."""
+"""A quota up to this is easily used up by what two applies create at the same time and delete again."""
 
 _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
@@ -140,7 +140,7 @@ class Creation:
         if self.claim.attempt:
             parameters = {**parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.attempt}}
         try:
-            self._bind(self.attempt.call(self.kind.create, parameters).data)
+            self.bound.update(bound_by(self.attempt, self.attempt.call(self.kind.create, parameters).data))
         except AwsError as error:
             self.attempt.count(error)
             self._handle(error)
@@ -153,6 +153,7 @@ class Creation:
         """Settle or wait after a failed create. Raises the error where neither helps."""
         now = self._now()
         self.claim.changed_at = now
+        is_scarce = self.kind.quota is not None and self.kind.quota.default <= _SCARCE
         if error.ambiguous or error.code == UNREADABLE:
             self.claim.uncertain = True
             self._settle(error)
@@ -161,11 +162,7 @@ class Creation:
             self._settle(error)
         elif error.code == _QUOTA and self._is_claimed():
             self._settle(error)  # another apply created it and used the last of the quota
-        elif (
-            error.code == _QUOTA
-            and now - self.attempt.began < LAG_SECONDS
-            and (self._is_scarce() or self._others_create())
-        ):
+        elif error.code == _QUOTA and now - self.attempt.began < LAG_SECONDS and (is_scarce or self._others_create()):
             self.attempt.wait(self._jittered(2.0), "another apply may free some of the quota")
         elif why := retry_reason(self.attempt, error):
             self.sends -= 1
@@ -261,7 +258,7 @@ class Creation:
         for delay in backoff(_LONGEST_DELAY):
             self.sends += 1
             try:
-                self._bind(self.attempt.call(self.kind.create, self.parameters).data)
+                self.bound.update(bound_by(self.attempt, self.attempt.call(self.kind.create, self.parameters).data))
             except AwsError as error:
                 self.attempt.count(error)
                 if why := retry_reason(self.attempt, error):
@@ -317,10 +314,6 @@ class Creation:
             return False
         return self.new_resources.age(self.kind.name) > FRESH_SECONDS
 
-    def _is_scarce(self) -> bool:
-        """Whether the quota is so small that a create which another apply deletes again may use the last of it."""
-        return self.kind.quota is not None and self.kind.quota.default <= _SCARCE
-
     def _others_create(self) -> bool:
         """Whether another apply of this stack creates resources of this kind."""
         try:
@@ -330,12 +323,6 @@ class Creation:
         own = {bound.arn for bound in self.attempt.context.bound.values()}
         return any(resource.arn not in own for group in found.values() for resource in group)
 
-    def _bind(self, data: Mapping[str, object]) -> None:
-        found = {
-            Address.parse(text): arn_at(self.attempt, data, path) for text, path in self.attempt.step.binds.items()
-        }
-        self.bound.update((address, Bound(arn, self._now())) for address, arn in found.items())
-
     def _now(self) -> float:
         return self.attempt.context.clock()
 
@@ -343,7 +330,13 @@ class Creation:
         return seconds * (0.5 + self.attempt.context.draw())
 
 
-def arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
+def bound_by(attempt: Attempt, data: Mapping[str, object]) -> dict[Address, Bound]:
+    """Return what a step binds, from the answer to its call. Raises ``AwsError`` if an ARN is missing."""
+    now = attempt.context.clock()
+    return {Address.parse(text): Bound(_arn_at(attempt, data, path), now) for text, path in attempt.step.binds.items()}
+
+
+def _arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
     """Return the ARN at a path of an answer, such as ``channel.arn``. Raises ``AwsError`` if there is none."""
     found: object = data
     for part in path.split("."):

@@ -20,7 +20,7 @@ from reconciler.apply.call import (
     backoff,
     retry_reason,
 )
-from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, arn_at, kind_created_by
+from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, bound_by, kind_created_by
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
@@ -111,10 +111,7 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
             attempt.count(error)
             attempt.wait(delay, why)
         else:
-            return {
-                Address.parse(text): Bound(arn_at(attempt, answer.data, path), attempt.context.clock())
-                for text, path in attempt.step.binds.items()
-            }
+            return bound_by(attempt, answer.data)
     raise AssertionError("backoff() never ends")
 
 

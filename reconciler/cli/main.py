@@ -27,7 +27,7 @@ from reconciler.cli import (
     unlock,
     validate,
 )
-from reconciler.cli.options import HelpWithTable, Parser, context_of, global_options
+from reconciler.cli.options import Parser, context_of, global_options, silence
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
 _EPILOG = """\
@@ -49,7 +49,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         prog="ivs-reconciler",
         description="Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.",
         epilog=_EPILOG,
-        formatter_class=HelpWithTable,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
@@ -121,11 +121,11 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         return int(error.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone: print nothing, and keep the interpreter from reporting it at exit.
-        _silence_stdout()
+        silence(sys.stdout)
         return code or int(ExitCode.ERROR)
     except OSError as error:
         # A verb handles the errors of its own files; what is left is the output, such as a redirection to a full disk.
-        _silence_stdout()
+        silence(sys.stdout)
         _write_stderr(
             f"{error.filename or 'output'}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n"
         )
@@ -147,12 +147,6 @@ def _open_missing_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
-def _silence_stdout() -> None:
-    from reconciler.cli.options import silence
-
-    silence(sys.stdout)
-
-
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
     from reconciler.terminal import sanitize_lines
 
@@ -166,6 +160,4 @@ def _write_stderr(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        from reconciler.cli.options import silence
-
         silence(sys.stderr)

@@ -27,22 +27,11 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argp
 """What ``add_subparsers`` returns."""
 
 
-class Help(argparse.HelpFormatter):
-    """argparse's formatter. The width is found without ``shutil``, whose import costs 5 % of ``--help``."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=terminal_width(sys.__stdout__) - 2)
-
-
-class HelpWithTable(Help, argparse.RawDescriptionHelpFormatter):
-    """The same, with the line breaks of an epilog kept."""
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser that ends with exit code 1 on a usage error."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": Help, **options})
+        super().__init__(**options)
         self.register("action", "parsers", Verbs)
 
     def error(self, message: str) -> NoReturn:
@@ -332,20 +321,6 @@ def _channel(text: str) -> str:
     if not text.startswith("channel/") or not text.removeprefix("channel/").replace("-", "").replace("_", "").isalnum():
         raise argparse.ArgumentTypeError(f"{text!r} is not a channel address, such as channel/main-stage")
     return text
-
-
-def terminal_width(stream: TextIO | None) -> int:
-    """Return the width of a stream's terminal as ``shutil.get_terminal_size`` finds it; 80 without a terminal."""
-    try:
-        columns = int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        columns = 0
-    if columns <= 0:
-        try:
-            columns = os.get_terminal_size(stream.fileno()).columns if stream else 0
-        except (ValueError, OSError):
-            columns = 0
-    return columns if columns > 0 else 80
 
 
 class _TolerantStream:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
-from reconciler.cli.options import terminal_width
 from reconciler.plan.plan import Outcome, Result, TargetPlan
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import duration_words, plural
@@ -58,7 +58,7 @@ class Meter:
             if not free:
                 return
             # One column stays free: a full line would move the cursor to the next one on some terminals.
-            width = terminal_width(self._stream) - 1
+            width = _terminal_width(self._stream) - 1
             text = "reading " + ", ".join(self._texts.values())
             text = text if len(text) <= width else text[: width - 1] + "…"
             self._stream.write(f"\r{text:<{self._shown}}")
@@ -71,6 +71,20 @@ class Meter:
             if self._texts:
                 self._stream.write("\r" + " " * self._shown + "\r")
                 self._stream.flush()
+
+
+def _terminal_width(stream: TextIO) -> int:
+    """Return the width of a stream's terminal, 80 without one. ``shutil`` finds that of stdout only."""
+    try:
+        columns = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except (ValueError, OSError):
+            columns = 0
+    return columns if columns > 0 else 80
 
 
 _MARKS = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reconciler.controller.config import Options
     from reconciler.controller.controller import Snapshot
 
-_TEXTS = {
+_OPTIONS = {
     "repo": ("url", "URL", "repository: an https or ssh URL, or a directory"),
     "branch": ("branch", "NAME", "branch to follow (default: main)"),
     "path": ("path", "DIR", "directory of the project file in the repository (default: its root)"),
@@ -46,8 +46,6 @@ _TEXTS = {
         hook.option: (f"webhook_files.{hook.forge}", "FILE", f"file with the {hook.what} (default: {hook.variable})")
         for hook in WEBHOOKS
     },
-}
-_NUMBERS = {
     "fetch-interval": ("fetch_interval", "TIME", "how often to fetch the branch (default: 60s)"),
     "jitter": ("jitter", "PERCENT", "random variation of intervals (default: 10)"),
     "targets-at-once": ("at_once", "N", "targets reconciled at the same time (default: 4)"),
@@ -71,7 +69,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="controller settings as YAML, under controller:; command-line options override it",
     )
     group = parser.add_argument_group("controller options")
-    for name, (_, metavar, text) in {**_TEXTS, **_NUMBERS}.items():
+    for name, (_, metavar, text) in _OPTIONS.items():
         group.add_argument(f"--{name}", metavar=metavar, help=text)
     group.add_argument(
         "--mode",
@@ -117,25 +115,13 @@ def run(args: argparse.Namespace) -> int:
 
 def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
-    from reconciler.controller.config import (
-        Options,
-        parse_count,
-        parse_duration,
-        parse_mode,
-        parse_percent,
-        read_options,
-        with_values,
-    )
+    from reconciler.controller.config import READERS, Options, parse_duration, parse_mode, read_options, with_values
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
-    for name, (attribute, _, _) in _TEXTS.items():
+    for name, (attribute, _, _) in _OPTIONS.items():
         if (text := getattr(args, name.replace("-", "_"))) is not None:
-            found[attribute] = text
-    readers: dict[str, Callable[[object], Any]] = {"fetch-interval": parse_duration, "jitter": parse_percent}
-    for name, (attribute, _, _) in _NUMBERS.items():
-        if (text := getattr(args, name.replace("-", "_"))) is not None:
-            found[attribute] = _read(f"--{name}", text, readers.get(name, parse_count))
+            found[attribute] = _read(f"--{name}", text, READERS.get(attribute, str))
     for flag, one, many, read in (
         ("mode", "mode", "modes", parse_mode),
         ("interval", "interval", "intervals", parse_duration),

@@ -114,6 +114,9 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
 }
 """The attribute and the reader of each setting; ``_ANY`` is the name of a target."""
 
+READERS = {name: read for name, read in _FIELDS.values() if read is not _text}
+"""How the settings that are not texts are read, by attribute."""
+
 _PATHS = frozenset(
     {
         "state",

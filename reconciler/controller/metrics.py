@@ -6,6 +6,7 @@ Needs the package's ``controller`` extra. It has a registry of its own, so that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -23,39 +24,29 @@ from reconciler.report import metrics as names
 from reconciler.workflow.notifications import Delivery
 
 _TARGET = ("stack", "target")
-ACTIONS = names.Metric(names.PREFIX + "actions_total", "counter", _TARGET, "Actions applied since the start.")
-FETCHES = names.Metric(
-    names.PREFIX + "repository_fetches_total",
-    "counter",
-    ("outcome",),
-    "Fetches of the branch since the start, by outcome.",
+
+
+def _metric(kind: str, name: str, labels: tuple[str, ...], text: str) -> names.Metric:
+    return names.Metric(names.PREFIX + name, kind, labels, text)
+
+
+_gauge = partial(_metric, "gauge")
+ACTIONS = _metric("counter", "actions_total", _TARGET, "Actions applied since the start.")
+FETCHES = _metric(
+    "counter", "repository_fetches_total", ("outcome",), "Fetches of the branch since the start, by outcome."
 )
-SECONDS = names.Metric(names.PREFIX + "run_duration_seconds", "histogram", _TARGET, "Duration of the target's runs.")
-SUSPENDED = names.Metric(names.PREFIX + "suspended", "gauge", _TARGET, "1 while the target is suspended.")
-FAILED_RUNS = names.Metric(names.PREFIX + "failures", "gauge", _TARGET, "Consecutive failed runs.")
-LIVE_CHANNELS = names.Metric(names.PREFIX + "live_channels", "gauge", _TARGET, "Live channels of the stack.")
-VIEWERS = names.Metric(names.PREFIX + "viewers", "gauge", _TARGET, "Viewers of the stack's live channels.")
-STATUS = names.Metric(
-    names.PREFIX + "last_run_status",
-    "gauge",
-    (*_TARGET, "status"),
-    "1 for the status of the last run, 0 for the others.",
-)
-MODE = names.Metric(names.PREFIX + "mode", "gauge", (*_TARGET, "mode"), "1 for the mode of the target.")
-UP = names.Metric(names.PREFIX + "repository_up", "gauge", (), "1 while the newest commit of the branch is followed.")
-LAST_FETCH = names.Metric(
-    names.PREFIX + "repository_last_fetch_timestamp_seconds",
-    "gauge",
-    (),
-    "When the branch was last fetched successfully.",
-)
-FETCH_FAILURES = names.Metric(names.PREFIX + "repository_failures", "gauge", (), "Consecutive failed fetches.")
-TROUBLE = names.Metric(
-    names.PREFIX + "repository_trouble", "gauge", ("trouble",), "1 for the reason why the branch is not followed."
-)
-COMMIT = names.Metric(
-    names.PREFIX + "repository_commit", "gauge", ("commit", "verified"), "1 for the commit that is followed."
-)
+SECONDS = _metric("histogram", "run_duration_seconds", _TARGET, "Duration of the target's runs.")
+SUSPENDED = _gauge("suspended", _TARGET, "1 while the target is suspended.")
+FAILED_RUNS = _gauge("failures", _TARGET, "Consecutive failed runs.")
+LIVE_CHANNELS = _gauge("live_channels", _TARGET, "Live channels of the stack.")
+VIEWERS = _gauge("viewers", _TARGET, "Viewers of the stack's live channels.")
+STATUS = _gauge("last_run_status", (*_TARGET, "status"), "1 for the status of the last run, 0 for the others.")
+MODE = _gauge("mode", (*_TARGET, "mode"), "1 for the mode of the target.")
+UP = _gauge("repository_up", (), "1 while the newest commit of the branch is followed.")
+LAST_FETCH = _gauge("repository_last_fetch_timestamp_seconds", (), "When the branch was last fetched successfully.")
+FETCH_FAILURES = _gauge("repository_failures", (), "Consecutive failed fetches.")
+TROUBLE = _gauge("repository_trouble", ("trouble",), "1 for the reason why the branch is not followed.")
+COMMIT = _gauge("repository_commit", ("commit", "verified"), "1 for the commit that is followed.")
 
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _IN_SYNC = frozenset({RunStatus.IN_SYNC, RunStatus.APPLIED})

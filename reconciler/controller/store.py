@@ -137,20 +137,14 @@ class Store:
     def suspend(self, name: str, *, suspended: bool) -> None:
         """Suspend a target, or resume it and request a reconciliation."""
         with self._writing() as db:
-            db.execute(
-                "INSERT INTO targets (name, suspended) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET suspended = excluded.suspended",
-                (name, suspended),
-            )
+            _set_flag(db, name, "suspended", value=suspended)
             if not suspended:
-                db.execute("UPDATE targets SET requested = 1 WHERE name = ?", (name,))
+                _set_flag(db, name, "requested", value=True)
 
     def request(self, name: str, *, requested: bool = True) -> None:
         """Request a reconciliation as soon as possible, or clear the request once it started."""
         with self._writing() as db:
-            db.execute(
-                "INSERT INTO targets (name, requested) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET requested = excluded.requested",
-                (name, requested),
-            )
+            _set_flag(db, name, "requested", value=requested)
 
     def add_run(self, state: TargetState, run: Run) -> int:
         """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run."""
@@ -243,6 +237,11 @@ class Store:
             db.execute(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
             )
+
+
+def _set_flag(db: sqlite3.Connection, name: str, column: str, *, value: bool) -> None:
+    upsert = f"INSERT INTO targets (name, {column}) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET {column} = excluded.{column}"  # noqa: S608
+    db.execute(upsert, (name, value))
 
 
 def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:

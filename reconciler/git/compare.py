@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 
 from reconciler.diff import FieldChange
@@ -62,7 +63,7 @@ def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveStat
     return LiveState(
         target.account_id or "",
         target.region,
-        {kind: tuple(sorted(found, key=_arn)) for kind, found in resources.items()},
+        {kind: tuple(sorted(found, key=attrgetter("arn"))) for kind, found in resources.items()},
     )
 
 
@@ -102,10 +103,6 @@ def _by_address(value: Value) -> Value:
             return tuple(_by_address(item) for item in value)
         case _:
             return value
-
-
-def _arn(resource: LiveResource) -> str:
-    return resource.arn
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,12 +138,3 @@ def test_the_purpose_of_a_policy_is_named_as_help_names_it(tmp_path: Path) -> No
     ran = run(tmp_path, "iam-policy")
     assert ran.code == 1
     assert "the following arguments are required: {plan,apply}; see" in ran.err
-
-
-@pytest.mark.parametrize("columns", ["40", "200", "0", "-1", "wide"])
-def test_the_width_is_the_one_that_argparse_finds(columns: str) -> None:
-    script = "import argparse; from reconciler.cli.options import Help; print(Help('x')._width == argparse.HelpFormatter('x')._width)"
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"COLUMNS": columns}
-    )
-    assert ran.stdout == "True\n"
