@@ -290,13 +290,6 @@ def add_approval(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def no_allowances() -> dict[str, Any]:
-    """Return the guardrail overrides of a verb without these options."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_allowances(parser)
-    return vars(parser.parse_args([]))
-
-
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Add ``--format``; the first is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help=f"output format (default: {formats[0]})")

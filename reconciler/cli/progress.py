@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
@@ -200,31 +201,29 @@ class Lines:
         return f"  {paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{message}')}"
 
 
+@dataclass
 class Bar:
     """A progress bar on a terminal, with the lines above it if stdout is the same terminal."""
 
-    def __init__(self, progress: Progress, task: TaskID, lines: Lines, *, same_terminal: bool) -> None:
-        self._progress = progress
-        self._task = task
-        self._lines = lines
-        self._same_terminal = same_terminal
-        self._waits = Waits()
+    progress: Progress
+    task: TaskID
+    lines: Lines
+    same_terminal: bool
+    waits: Waits = field(default_factory=Waits)
 
     def event(self, event: Event) -> None:
         """Handle one event."""
         if isinstance(event, Forecast):
-            self._progress.update(self._task, forecast=forecast_words(event, local_now()))
+            self.progress.update(self.task, forecast=forecast_words(event, local_now()))
             return
-        if self._same_terminal and (words := self._waits.words(event)) is not None:
-            self._progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
+        if self.same_terminal and (words := self.waits.words(event)) is not None:
+            self.progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
             return
         if not isinstance(event, ActionFinished):
-            self._lines.event(event)
+            self.lines.event(event)
             return
-        if self._same_terminal:
-            self._progress.console.print(
-                Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True
-            )
+        if self.same_terminal:
+            self.progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)
         else:
-            self._lines.event(event)
-        self._progress.advance(self._task)
+            self.lines.event(event)
+        self.progress.advance(self.task)

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_approval, add_format, begin, no_allowances, spec_of
+from reconciler.cli.options import Subparsers, add_approval, add_format, begin, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,16 +44,16 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     add_approval(parser)
     add_format(parser, "text", "json")
-    parser.set_defaults(run=run)
+    # A rotation is an apply without guardrail overrides.
+    parser.set_defaults(run=run, allow_deletes=None, allow_updates=None, allow_empty=False, allow_missing=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 done, 3 refused without a change, 4 partially failed."""
     from reconciler.cli import approval
 
-    # A rotation is an apply without guardrail overrides.
     with approval.json_output(args):
-        return _rotate(argparse.Namespace(**{**no_allowances(), **vars(args)}))
+        return _rotate(args)
 
 
 def _rotate(args: argparse.Namespace) -> int:

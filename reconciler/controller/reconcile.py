@@ -261,48 +261,39 @@ class _NoProgress:
         """Ignore the result."""
 
 
+@dataclass(frozen=True, slots=True)
 class _StoredNotifications:
     """What each receiver was last notified of, for one stack, in the controller's store."""
 
-    def __init__(self, store: Store, stack: str) -> None:
-        self._store = store
-        self._stack = stack
+    store: Store
+    stack: str
 
     def known(self, receiver: str, target: str, /) -> KnownFindings:
         """Return what the receiver was last notified of."""
-        text = self._store.note(self._key(receiver, target))
+        text = self.store.note(self._key(receiver, target))
         return KnownFindings.from_json(json.loads(text)) if text else NOTHING
 
     def keep(self, receiver: str, target: str, known: KnownFindings, /) -> None:
         """Keep what the receiver was just notified of. Raises ``OSError``."""
         try:
-            self._store.write_note(self._key(receiver, target), json.dumps(known.to_json()))
+            self.store.write_note(self._key(receiver, target), json.dumps(known.to_json()))
         except StoreError as error:
             raise OSError(str(error)) from None
 
     def _key(self, receiver: str, target: str) -> str:
-        return json.dumps(["notified", self._stack, receiver, target])
+        return json.dumps(["notified", self.stack, receiver, target])
 
 
+@dataclass(frozen=True, slots=True)
 class Notifier:
     """Notifies the receivers of a project. Messages link to the status page at ``public_url``."""
 
-    def __init__(
-        self,
-        store: Store,
-        environment: Mapping[str, str],
-        on_delivery: Callable[[str, Delivery], None],
-        *,
-        now: Callable[[], float],
-        sleep: Callable[[float], None],
-        public_url: str = "",
-    ) -> None:
-        self._store = store
-        self._environment = environment
-        self._on_delivery = on_delivery
-        self._now = now
-        self._sleep = sleep
-        self._public_url = public_url.rstrip("/")
+    store: Store
+    environment: Mapping[str, str]
+    on_delivery: Callable[[str, Delivery], None]
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+    public_url: str = ""
 
     def __call__(self, project: Project, reading: TargetReading) -> None:
         """Notify of what changed for one target. A receiver that fails is notified the next time."""
@@ -310,11 +301,11 @@ class Notifier:
             project.receivers,
             project.stack,
             (reading,),
-            _StoredNotifications(self._store, project.stack),
-            environment=self._environment,
-            link=f"{self._public_url}/targets/{quote(reading.name, safe='')}" if self._public_url else "",
-            sleep=self._sleep,
-            now=lambda: datetime.fromtimestamp(self._now(), UTC),
+            _StoredNotifications(self.store, project.stack),
+            environment=self.environment,
+            link=f"{self.public_url.rstrip('/')}/targets/{quote(reading.name, safe='')}" if self.public_url else "",
+            sleep=self.sleep,
+            now=lambda: datetime.fromtimestamp(self.now(), UTC),
         )
         for delivery in deliveries:
-            self._on_delivery(project.stack, delivery)
+            self.on_delivery(project.stack, delivery)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,22 +88,19 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
         def survey(target: Target) -> Survey | AwsError:
             try:
                 connection = stack.enter_context(open_target(target))
-                kinds = (
-                    frozenset(LISTED) if every_kind else _needed_kinds(project, target, desired[target.name], options)
-                )
+                spec = desired[target.name]
+                kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, spec, options)
                 began = time.monotonic()
                 live = read_target(
                     connection,
-                    desired[target.name],
+                    spec,
                     options,
                     adopt or {},
                     progress and (lambda calls, left: progress(target.name, calls, left)),
                     kinds,
                 )
-                plan = plan_target(
-                    project, target, desired[target.name], live, options, connection, adopt or {}, rotate=rotate
-                )
-                return Survey(target, desired[target.name], live, plan, connection, began)
+                plan = plan_target(project, target, spec, live, options, connection, adopt or {}, rotate=rotate)
+                return Survey(target, spec, live, plan, connection, began)
             except AwsError as error:
                 return error
 
@@ -214,21 +212,13 @@ def plan_target(
     Active streams are listed only if the plan changes a channel, and applied quotas are read only if it creates something that counts.
     """
     allowed, at = replace(options, prune=options.prune or target.prune), now()
-    plan = build_plan(desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
+    build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
+    plan = build()
     applied = AppliedQuotas()
     if needs_applied_quotas(plan.actions):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
-            plan = build_plan(
-                desired,
-                live,
-                allowed,
-                target_name=target.name,
-                adopt=adopt,
-                limits=applied.limits,
-                rotate=rotate,
-                now=at,
-            )
+            plan = build(limits=applied.limits)
     rules = LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live)
     return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
