@@ -131,7 +131,7 @@ class IvsGateway:
         answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
         if not found:
             raise AwsError(
-                f"{STREAM_KEY.get}: the answer for {arn} holds no value",
+                f"{STREAM_KEY.get}: the answer for {arn} contains no value",
                 operation=STREAM_KEY.get,
                 code="UnreadableAnswer",
                 calls=answer.calls,

@@ -89,8 +89,8 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
         )
     elif isinstance(cause, NoMfaCode):
         message = (
-            f"role {error.wanted.role} needs a code of the MFA device {error.wanted.mfa}, and {_text(cause)}; "
-            "run it on a terminal, or use a profile that needs no code, such as one with a credential_process"
+            f"role {error.wanted.role} requires a code of the MFA device {error.wanted.mfa}, but {_text(cause)}; "
+            "run it on a terminal, or use a profile that requires no code, such as one with a credential_process"
         )
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
         below = _from_transport(cause, "the request for AWS credentials", writes=False)
@@ -158,7 +158,7 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
     failed = status >= 500 or code in _SLOW_ANSWER
     known = status != 501  # "not implemented" does not change
     if code in CREDENTIAL_CODES:
-        message = f"AWS rejected the credentials of {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
+        message = f"AWS rejected the credentials for {called} ({_said(code, text)}); {_CLOCK if _is_skew(code, text) else _SIGN_IN}"
     elif throttled:
         message = f"{called}: throttled by AWS ({_said(code, text)})"
     elif text:
@@ -197,7 +197,7 @@ def _from_transport(error: Exception, operation: str, *, writes: bool, service: 
 class _Sent(Enum):
     """Whether a request without an answer was executed."""
 
-    HOPELESS = "not sent, a retry would fail alike"
+    HOPELESS = "not sent, a retry would fail too"
     UNSENT = "not sent, a retry may succeed"
     UNKNOWN = "possibly carried out"
 
@@ -272,7 +272,7 @@ _TRANSPORT_ERRORS = (
     _TransportError(
         (ResponseParserError,),
         "UnreadableAnswer",
-        "{operation}: {text}; is the endpoint really that of {service}?",
+        "{operation}: {text}; check that the endpoint is that of {service}",
         _Sent.UNKNOWN,
     ),
     _TransportError(

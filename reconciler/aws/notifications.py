@@ -63,7 +63,7 @@ def put_event(
     if isinstance(refused, Mapping):
         code = str(refused.get("ErrorCode") or "")
         raise AwsError(
-            f"the event was refused: {refused.get('ErrorMessage') or code}",
+            f"EventBridge rejected the event: {refused.get('ErrorMessage') or code}",
             operation="PutEvents",
             code=code,
             request_id=answer.request_id,

@@ -122,7 +122,7 @@ def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at
                     )
     except BOTO_ERRORS as error:
         return AppliedQuotas(error=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
-    return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas names none for IVS")
+    return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas has no quotas for IVS")
 
 
 def _why(error: AwsError) -> str:

@@ -114,7 +114,7 @@ def read_pages(
         token = str(following)
         if token in used:
             raise AwsError(
-                f"{operation}: AWS gave the same page token twice, so the list would never end; try again later",
+                f"{operation}: AWS returned the same page token twice; try again later",
                 operation=operation,
                 code="RepeatedToken",
             )
@@ -138,7 +138,7 @@ def _new_items(data: Mapping[str, object], operation: str, members: str, seen: s
     page = data.get(members)
     if not isinstance(page, list):
         raise AwsError(
-            f"{operation}: the answer holds no list {members!r}; nothing can be concluded from it",
+            f"{operation}: the answer contains no list {members!r}, so the result is unknown",
             operation=operation,
             code="UnreadableAnswer",
         )
@@ -385,7 +385,7 @@ class _Reading:
         item = kind.resource_in(data)
         if item is None:
             raise AwsError(
-                f"{kind.get}: the answer for {arn} holds no {kind.member or kind.title!r}",
+                f"{kind.get}: the answer for {arn} contains no {kind.member or kind.title!r}",
                 operation=kind.get,
                 code="UnreadableAnswer",
             )

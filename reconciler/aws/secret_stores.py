@@ -257,7 +257,7 @@ class SecretPublisher:
 
 
 def _without_prefix(sink: Sink, error: AwsError) -> str:
-    return str(error).removeprefix(f"{sink} refused it: ")
+    return str(error).removeprefix(f"cannot write {sink}: ")
 
 
 def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:
@@ -266,7 +266,7 @@ def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsEr
         text = f"{failure.code} (message omitted because it contains the value)"
     head = "" if operation in text else f"{operation}: "
     return AwsError(
-        f"{sink} refused it: {head}{text}",
+        f"cannot write {sink}: {head}{text}",
         operation=operation,
         code=failure.code,
         status=failure.status,

@@ -93,7 +93,7 @@ def test_a_secret_is_found_by_its_arn_and_not_made_where_the_arn_leads_nowhere(r
     arn = secrets.create_secret(Name="by-arn", SecretString="before")["ARN"]
     courier().deliver("arn", Sink(Store.SECRETS_MANAGER, arn))
     assert secrets.get_secret_value(SecretId=arn)["SecretString"] == VALUE
-    with pytest.raises(AwsError, match=r"the Secrets Manager secret arn:.* refused it: PutSecretValue") as caught:
+    with pytest.raises(AwsError, match=r"cannot write the Secrets Manager secret arn:.*: PutSecretValue") as caught:
         courier().deliver("arn", Sink(Store.SECRETS_MANAGER, arn.replace("by-arn", "nobody")))
     assert caught.value.code == "ResourceNotFoundException"
     assert VALUE not in str(caught.value)
@@ -121,7 +121,7 @@ def test_the_key_to_encrypt_with_is_passed_on(redirected: str) -> None:
 
 def test_a_store_that_is_not_there_is_named_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
-    with pytest.raises(AwsError, match="the parameter /ivs/one refused it: PutParameter: cannot connect") as caught:
+    with pytest.raises(AwsError, match="cannot write the parameter /ivs/one: PutParameter: cannot connect") as caught:
         courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
     assert VALUE not in repr(caught.value) + str(caught.value.__cause__)
 

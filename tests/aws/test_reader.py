@@ -317,7 +317,7 @@ def test_an_empty_page_with_a_token_is_not_the_end() -> None:
 
 
 def test_an_answer_without_its_list_is_not_an_empty_list() -> None:
-    with pytest.raises(AwsError, match="ListChannels: the answer holds no list 'channels'"):
+    with pytest.raises(AwsError, match="ListChannels: the answer contains no list 'channels'"):
         read(Told(ListChannels=[{}]))
 
 

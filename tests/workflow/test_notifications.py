@@ -279,7 +279,7 @@ def test_an_event_says_what_the_webhook_says(monkeypatch: pytest.MonkeyPatch) ->
         (telling,) = told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
         assert telling.failure == ""
         (refused,) = told((Receiver("bus", ReceiverType.EVENT_BRIDGE, arn=bus),), (DRIFTED,), Kept())
-        assert refused.failure == "the event was refused: try later (InternalFailure)"
+        assert refused.failure == "EventBridge rejected the event: try later (InternalFailure)"
     (entry,) = json.loads(events.got[0].body)["Entries"]
     assert (entry["Source"], entry["DetailType"], entry["EventBusName"]) == (
         "ivs-reconciler",
