@@ -1,8 +1,6 @@
-"""A drift report and the events of an apply as their JSON has them, read back as values: what another run has found, shown here.
+"""The drift report as JSON, and back, and the result in the events of an apply: what another run found, shown here.
 
-Members that are not known are passed over, since later versions may add some.
-
-The drift report for machines. Readers skip members they do not know.
+Readers skip members they do not know, since later versions may add some.
 """
 
 from __future__ import annotations
@@ -11,46 +9,195 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pydantic_core import core_schema as core
+
+from reconciler import json_format as form
 from reconciler.diff import FieldChange
-from reconciler.drift.report import AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored, UnmanagedResource
-from reconciler.model.address import Address, KindName
-from reconciler.model.values import thaw
-from reconciler.plan.codec import DamagedPlanError, Node
-from reconciler.plan.plan import ApplyResult, Outcome, Result, Verb
+from reconciler.drift.report import (
+    AtDefault,
+    AttributedCall,
+    Blame,
+    DriftReport,
+    DriftStatus,
+    Finding,
+    Ignored,
+    UnmanagedResource,
+)
+from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, FormatError, described, list_of
+from reconciler.model.address import KindName
+from reconciler.model.values import Value, thaw
+from reconciler.plan.codec import ACTION, ADDRESS, ARN, PATH, freeze_value
+from reconciler.plan.plan import ApplyResult, Outcome, Result
 
 EVENTS, DRIFT = "the events of an apply", "a drift report"
 
 
+def _read_change(content: Mapping[str, Value]) -> FieldChange:
+    return FieldChange(
+        str(content["path"]),
+        content.get("live"),
+        content.get("spec"),
+        absent_before="live" not in content,
+        absent_after="spec" not in content,
+    )
+
+
+def _write_change(change: FieldChange) -> dict[str, object]:
+    sides = (("live", change.before, change.absent_before), ("spec", change.after, change.absent_after))
+    return {"path": change.path, **{name: thaw(value) for name, value, absent in sides if not absent}}
+
+
+_VALUE = form.converted(ANY, freeze_value, thaw)
+_CHANGE = form.converted(
+    form.object_of(
+        path=PATH,
+        live=form.omitted(described(_VALUE, "The live value; no member if there is none.")),
+        spec=form.omitted(described(_VALUE, "The value of the spec; no member if there is none.")),
+    ),
+    _read_change,
+    _write_change,
+)
+_CHANGES = list_of(form.defined("change", _CHANGE))
+_STATUS = form.choice(DriftStatus)
+_CALL = form.record(
+    AttributedCall,
+    who=TEXT,
+    at=TEXT,
+    source=TEXT,
+    operation=form.called("event", described(TEXT, "The operation.")),
+    event=form.called("eventId", TEXT),
+)
+_BLAME = described(
+    form.record(Blame, calls=form.called("by", list_of(_CALL)), remark=TEXT_OR_NULL),
+    "With --blame: the calls that caused it, newest first, from CloudTrail; remark says why there are none.",
+)
+_FINDING = form.record(
+    Finding,
+    address=ADDRESS,
+    status=_STATUS,
+    explanation=TEXT,
+    arn=form.or_null(ARN),
+    wanted=form.lenient(described(FLAG, "Expected: an interrupted replacement left it behind.")),
+    changes=_CHANGES,
+    blame=form.omitted(form.defined("blame", _BLAME)),
+)
+_AT_DEFAULT = form.record(AtDefault, address=ADDRESS, fields=form.converted(core.dict_schema(), freeze_value, thaw))
+_DEFAULTS = "Fields that the spec does not set and that have the AWS default."
+_TARGET = form.record(
+    DriftReport,
+    name=TEXT,
+    account_id=described(TEXT, pattern="^[0-9]{12}$"),
+    region=TEXT,
+    drifted=FLAG,
+    pending=FLAG,
+    managed=COUNT,
+    unchanged=COUNT,
+    defaults=form.lenient(described(COUNT, _DEFAULTS)),
+    findings=list_of(form.defined("finding", _FINDING)),
+    unmanaged=list_of(
+        form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
+    ),
+    ignored=form.lenient(
+        described(
+            list_of(form.record(Ignored, address=ADDRESS, status=_STATUS, arn=ARN, changes=_CHANGES)),
+            "Differences that the caller asked to ignore.",
+        )
+    ),
+    notes=TEXTS,
+    unread=form.lenient(described(TEXTS, "Kinds of the spec that could not be read: nothing is known about them.")),
+    default_fields=form.unread(
+        form.omitted(described(list_of(_AT_DEFAULT), "With -v: the fields that defaults counts, with their values."))
+    ),
+)
+_FAILED = list_of(form.object_of(name=TEXT, message=TEXT))
+REPORT = Format(
+    form.object_of(
+        formatVersion=form.version("1.0", minor=True),
+        stack=TEXT,
+        options=form.omitted(
+            described(
+                form.object_of(only=TEXTS, exclude=TEXTS),
+                "Globs of addresses: nothing is known about what they leave out.",
+            )
+        ),
+        drifted=form.lenient(described(FLAG, "Something was modified outside, is missing or is a duplicate.")),
+        pending=form.lenient(described(FLAG, "Changes of the spec are not applied yet.")),
+        targets=list_of(form.defined("target", _TARGET)),
+        failed=form.lenient(described(_FAILED, "Targets that could not be read.")),
+    )
+)
+
+OUTCOME: dict[str, form.Form] = {
+    "address": ADDRESS,
+    "verb": form.called("action", ACTION),
+    "result": form.called("outcome", form.choice(Result)),
+    "arn": form.or_null(TEXT),
+    "request_id": TEXT_OR_NULL,
+    "message": TEXT_OR_NULL,
+}
+RESULT: dict[str, form.Form] = {
+    "name": form.called("target", TEXT),
+    "complete": described(FLAG, "False if something failed, was blocked or skipped: exit code 4."),
+    "interrupted": FLAG,
+    "calls": COUNT,
+    "seconds": form.SECONDS,
+    "outcomes": list_of(form.record(Outcome, **OUTCOME)),
+}
+_RESULT = Format(form.record(ApplyResult, **RESULT))
+_LINE = Format(form.object_of(type=TEXT))
+_VERSION = Format(form.object_of(formatVersion=form.version("1.0", minor=True)))
+_PLAN = Format(form.object_of(plan=form.object_of(stack=TEXT)))
+_ENDING = Format(form.object_of(message=TEXT))
+
+
 def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
-    """Return the stack and the reports of ``drift --format json``. Raises ``DamagedPlanError``."""
-    node = Node(content, "")
-    _version(node)
-    options = node.node("options") if node.has("options") else None
-    only, exclude = (options.texts("only"), options.texts("exclude")) if options else ((), ())
-    return node.text("stack"), tuple(
-        replace(_report(target), only=only, exclude=exclude) for target in node.nodes("targets")
+    """Return the stack and the reports of ``drift --format json``. Raises ``FormatError``."""
+    report = REPORT.read(content)
+    options = report.get("options", {})
+    return report["stack"], tuple(replace(target, **options) for target in report["targets"])
+
+
+def drift_json(
+    stack: str,
+    reports: tuple[DriftReport, ...],
+    failed: Mapping[str, str] | None = None,
+    *,
+    only: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+) -> dict[str, object]:
+    """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why; ``only`` and ``exclude`` what was asked for."""
+    return REPORT.write(
+        {
+            "formatVersion": "1.0",
+            "stack": stack,
+            "options": {"only": only, "exclude": exclude},
+            "drifted": any(report.drifted for report in reports),
+            "pending": any(report.pending for report in reports),
+            "targets": reports,
+            "failed": tuple({"name": name, "message": message} for name, message in (failed or {}).items()),
+        }
     )
 
 
 def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
-    """Return the stack and what became of each target, from the lines of ``apply --format json``. Raises ``DamagedPlanError``."""
+    """Return the stack and the result of each target, from the lines of ``apply --format json``. Raises ``FormatError``."""
     stack = ended = ""
     results = []
     for number, line in enumerate(lines, 1):
-        node = Node(line, f"line {number}")
-        sort = node.text("type")
-        if sort == "version":
-            _version(node)
-        elif sort == "plan":
-            stack = node.node("plan").text("stack")
-        elif sort == "result" and node.has("target"):
-            results.append(_result(node))
-        elif sort in ("refused", "error"):
-            ended = node.text("message")
+        place = f"line {number}"
+        match _LINE.read(line, place)["type"]:
+            case "version":
+                _VERSION.read(line, place)
+            case "plan":
+                stack = _PLAN.read(line, place)["plan"]["stack"]
+            case "result" if isinstance(line, dict) and "target" in line:
+                results.append(_RESULT.read(line, place))
+            case "refused" | "error":
+                ended = _ENDING.read(line, place)["message"]
     if ended and not results:
-        raise DamagedPlanError(f"no apply: {ended}")
+        raise FormatError(f"no apply: {ended}")
     if not stack:
-        raise DamagedPlanError("the line with the plan is missing")
+        raise FormatError("the line with the plan is missing")
     return stack, tuple(results)
 
 
@@ -74,182 +221,3 @@ def sort_of(text: str) -> str:
     return known or (
         "the output of status" if {"stack", "targets"} <= content.keys() and "options" not in content else ""
     )
-
-
-def _version(node: Node) -> None:
-    if not node.text("formatVersion").startswith("1."):
-        raise DamagedPlanError(f"its format is {node.text('formatVersion')}; this version reads 1.0")
-
-
-def _report(node: Node) -> DriftReport:
-    return DriftReport(
-        name=node.text("name"),
-        account_id=node.text("accountId"),
-        region=node.text("region"),
-        findings=tuple(_finding(finding) for finding in node.nodes("findings")),
-        unmanaged=tuple(
-            UnmanagedResource(
-                one.parsed("kind", KindName), one.text("arn"), one.text("name"), one.optional_text("owner") or ""
-            )
-            for one in node.nodes("unmanaged")
-        ),
-        managed=node.number("managed"),
-        unchanged=node.number("unchanged"),
-        drifted=node.flag("drifted"),
-        pending=node.flag("pending"),
-        notes=node.texts("notes"),
-        defaults=node.number("defaults") if node.has("defaults") else 0,
-        ignored=tuple(_ignored(one) for one in node.nodes("ignored")) if node.has("ignored") else (),
-        unread=node.texts("unread") if node.has("unread") else (),
-    )
-
-
-def _finding(node: Node) -> Finding:
-    return Finding(
-        node.parsed("address", Address.parse),
-        node.parsed("status", DriftStatus),
-        node.text("explanation"),
-        node.optional_text("arn"),
-        tuple(_change(change) for change in node.nodes("changes")),
-        wanted=node.has("wanted") and node.flag("wanted"),
-        blame=_blame(node.node("blame")) if node.has("blame") else None,
-    )
-
-
-def _blame(node: Node) -> Blame:
-    calls = (
-        AttributedCall(one.text("who"), one.text("at"), one.text("source"), one.text("event"), one.text("eventId"))
-        for one in node.nodes("by")
-    )
-    return Blame(tuple(calls), node.optional_text("remark") or "")
-
-
-def _ignored(node: Node) -> Ignored:
-    changes = tuple(_change(change) for change in node.nodes("changes"))
-    return Ignored(node.parsed("address", Address.parse), node.parsed("status", DriftStatus), node.text("arn"), changes)
-
-
-def _change(node: Node) -> FieldChange:
-    live, spec = node.has("live"), node.has("spec")
-    return FieldChange(
-        node.text("path"),
-        node.value("live") if live else None,
-        node.value("spec") if spec else None,
-        absent_before=not live,
-        absent_after=not spec,
-    )
-
-
-def _result(node: Node) -> ApplyResult:
-    return ApplyResult(
-        node.text("target"),
-        tuple(
-            Outcome(
-                one.parsed("address", Address.parse),
-                one.parsed("action", Verb),
-                one.parsed("outcome", Result),
-                one.optional_text("message") or "",
-                one.optional_text("requestId") or "",
-                one.optional_text("arn"),
-            )
-            for one in node.nodes("outcomes")
-        ),
-        interrupted=node.flag("interrupted"),
-        calls=node.number("calls"),
-        seconds=node.decimal("seconds"),
-    )
-
-
-def drift_json(
-    stack: str,
-    reports: tuple[DriftReport, ...],
-    failed: Mapping[str, str] | None = None,
-    *,
-    only: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
-) -> dict[str, object]:
-    """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why; ``only`` and ``exclude`` what was asked for."""
-    return {
-        "formatVersion": "1.0",
-        "stack": stack,
-        "options": {"only": list(only), "exclude": list(exclude)},
-        "drifted": any(report.drifted for report in reports),
-        "pending": any(report.pending for report in reports),
-        "targets": [_target(report) for report in reports],
-        "failed": [{"name": name, "message": message} for name, message in (failed or {}).items()],
-    }
-
-
-def _target(report: DriftReport) -> dict[str, object]:
-    return {
-        "name": report.name,
-        "accountId": report.account_id,
-        "region": report.region,
-        "drifted": report.drifted,
-        "pending": report.pending,
-        "managed": report.managed,
-        "unchanged": report.unchanged,
-        "defaults": report.defaults,
-        "findings": [
-            {
-                "address": str(finding.address),
-                "status": finding.status.value,
-                "explanation": finding.explanation,
-                "arn": finding.arn,
-                "wanted": finding.wanted,
-                "changes": [_drift_json_change(change) for change in finding.changes],
-                **({} if finding.blame is None else {"blame": _drift_json_blame(finding.blame)}),
-            }
-            for finding in report.findings
-        ],
-        "unmanaged": [
-            {
-                "kind": unmanaged.kind.value,
-                "arn": unmanaged.arn,
-                "name": unmanaged.name,
-                "owner": unmanaged.owner or None,
-            }
-            for unmanaged in report.unmanaged
-        ],
-        "ignored": [
-            {
-                "address": str(one.address),
-                "status": one.status.value,
-                "arn": one.arn,
-                "changes": [_drift_json_change(change) for change in one.changes],
-            }
-            for one in report.ignored
-        ],
-        "notes": list(report.notes),
-        "unread": list(report.unread),
-        **(
-            {
-                "defaultFields": [
-                    {"address": str(one.address), "fields": {name: thaw(value) for name, value in one.fields.items()}}
-                    for one in report.default_fields
-                ]
-            }
-            if report.default_fields
-            else {}
-        ),
-    }
-
-
-def _drift_json_blame(blame: Blame) -> dict[str, object]:
-    return {
-        "by": [
-            {"who": call.who, "at": call.at, "source": call.source, "event": call.operation, "eventId": call.event}
-            for call in blame.calls
-        ],
-        "remark": blame.remark or None,
-    }
-
-
-def _drift_json_change(change: FieldChange) -> dict[str, object]:
-    """Return one difference; a side that is absent has no member."""
-    result: dict[str, object] = {"path": change.path}
-    if not change.absent_before:
-        result["live"] = thaw(change.before)
-    if not change.absent_after:
-        result["spec"] = thaw(change.after)
-    return result

@@ -16,7 +16,8 @@ from reconciler.drift.codec import read_drift, read_events, sort_of
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.forge.client import Forge, Posts, Status, Upserted, marker, upsert
-from reconciler.plan.codec import DamagedPlanError, from_json
+from reconciler.json_format import FormatError
+from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan
 from reconciler.report.markdown import render_drift, render_result, render_target
 from reconciler.report.markdown_layout import code, prose, size
@@ -95,7 +96,7 @@ def read_report(path: Path) -> Report:
     except (UsageError, PlanRefused) as error:
         sort = sort_of(text)
         raise type(error)(f"{path}: {f'{sort}, which cannot be posted; {_EXPECTED}' if sort else error}") from None
-    except DamagedPlanError as error:
+    except FormatError as error:
         raise UsageError(f"{path}: not a valid report: {error}") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path}: not a report (not JSON); {_EXPECTED}") from None

@@ -105,6 +105,8 @@ def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         _set("targets/0/actions/1/steps/0/after", []),
         _set("targets/0/actions/0/warnings", ["all is well"]),
         _set("targets/0/more", 1),
+        _set("targets/0/actions/0/steps/0/parameters/\ud800", 1),
+        _set("targets/0/actions/0/steps/0/binds/\ud800", "x"),
     ],
 )
 def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None]) -> None:
@@ -126,6 +128,7 @@ def test_a_plan_that_was_edited_is_refused(edit: Callable[[dict[str, Any]], None
         (_set("targets/0/actions/0/action", "explode"), "/targets/0/actions/0/action: 'explode' is not a valid Verb"),
         (_set("targets/0/actions/0/order", "sideways"), "/targets/0/actions/0/order"),
         (_set("targets/0/actions/0/steps/0/parameters", []), "parameters is not an object"),
+        (_set("targets/0/actions/0/steps/0/parameters", {"$ref": "channel/x"}), "a reference is not an object"),
         (_set("targets/0/actions/0/steps/0/parameters/x", 1.5), "float is not allowed in a property"),
         (_set("targets/0/actions/0/steps/0/parameters/x", {"$ref": "nowhere"}), "'nowhere' is not an address"),
         (_set("targets/0/actions/0/steps/0/after", "x"), "after is not a list of strings"),

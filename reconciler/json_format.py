@@ -1,0 +1,244 @@
+"""JSON formats: one table of members reads a value strictly, writes it, and gives its JSON Schema. pydantic-core does all three.
+
+A form is a schema of pydantic-core; its ``metadata`` has names, and what only the published schema says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from enum import Enum
+from functools import cached_property
+from typing import Any, TypeAlias, cast
+
+from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, ValidationError
+from pydantic_core import core_schema as core
+
+Form: TypeAlias = core.CoreSchema
+
+
+class FormatError(ValueError):
+    """What is wrong with JSON content, and where."""
+
+
+_SENTENCES = {
+    "missing": "is missing",
+    "string_type": "is not a string",
+    "bool_type": "is not true or false",
+    "int_type": "is not a whole number",
+    "greater_than_equal": "is not a count",
+    "tuple_type": "is not a list",
+    "dict_type": "is not an object",
+    "dataclass_type": "is not an object",
+}
+"""What ``FormatError`` says, by pydantic's type of error."""
+
+
+class Format:
+    """A form, compiled when it is first used."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
+        return SchemaValidator(self._form)
+
+    @cached_property
+    def _serializer(self) -> SchemaSerializer:
+        return SchemaSerializer(self._form)
+
+    def read(self, content: object, place: str = "") -> Any:
+        """Return the value of plain JSON. Raises ``FormatError`` with the JSON pointer, after ``place``, of the first wrong member."""
+        try:
+            return self._validator.validate_python(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+        pointer = place + "".join(f"/{token}" for token in first["loc"])
+        if first["type"] == "version":
+            raise FormatError(first["msg"])
+        if first["type"] == "value_error":
+            raise FormatError(f"{pointer}: {first['ctx']['error']}")
+        raise FormatError(f"{pointer or 'the file'} {_SENTENCES.get(first['type'], first['msg'])}")
+
+    def write(self, value: object) -> dict[str, Any]:
+        """Return a value as plain JSON."""
+        return cast("dict[str, Any]", self._serializer.to_python(value, mode="json", by_alias=True))
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of what ``write`` returns."""
+        return _schema(self._form)
+
+
+def _marks(form: Form) -> dict[str, Any]:
+    marks: dict[str, Any] = cast("dict[str, Any]", form).get("metadata", {})
+    return marks
+
+
+def _mark(form: Form, **marks: object) -> Form:
+    return cast("Form", {**form, "metadata": {**_marks(form), **marks}})
+
+
+def described(form: Form, description: str = "", /, **keywords: object) -> Form:
+    """Return the form with a description and other keywords in the published schema; reading does not check them."""
+    text = {"description": description} if description else {}
+    return _mark(form, json={**_marks(form).get("json", {}), **keywords, **text})
+
+
+def defined(name: str, form: Form) -> Form:
+    """Return the form that the published schema has once, in ``$defs``, under this name."""
+    return _mark(form, definition=name)
+
+
+def called(name: str, form: Form) -> Form:
+    """Return the form of a member whose name is not that of its attribute in camel case."""
+    return _mark(form, name=name)
+
+
+def omitted(form: Form) -> Form:
+    """Return the form of a member that is not written if the attribute has its default."""
+    return _mark(form, omitted=True)
+
+
+def lenient(form: Form) -> Form:
+    """Return the form of a member that is always written and need not be there when read."""
+    return _mark(form, lenient=True)
+
+
+def unread(form: Form) -> Form:
+    """Return the form of a member that is written only."""
+    return _mark(form, unread=True)
+
+
+def or_null(form: Form) -> Form:
+    """Return the form of a value that may be null."""
+    return core.nullable_schema(form)
+
+
+def list_of(form: Form) -> Form:
+    """Return the form of a list, a tuple in Python."""
+    return core.tuple_schema([form], variadic_item_index=0)
+
+
+def reworded(form: Form, sentence: str) -> Form:
+    """Return the form with one sentence for all that can be wrong inside."""
+    return core.custom_error_schema(form, "reworded", custom_error_message=sentence)
+
+
+def converted(form: Form, read: Callable[[Any], object], write: Callable[[Any], object]) -> Form:
+    """Return the form of a value that is another form's in JSON. ``read`` raises ``ValueError``."""
+    written = core.plain_serializer_function_ser_schema(write)
+    return core.no_info_after_validator_function(read, form, serialization=written)
+
+
+def parsed(parse: Callable[[str], object]) -> Form:
+    """Return the form of a string that ``parse`` turns into a value, and ``str`` turns back."""
+    return core.no_info_after_validator_function(parse, TEXT, serialization=core.to_string_ser_schema())
+
+
+def choice(names: type[Enum]) -> Form:
+    """Return the form of a member of an enum of strings."""
+    return described(parsed(names), enum=[name.value for name in names])
+
+
+def version(number: str, *, minor: bool = False) -> Form:
+    """Return the form of ``formatVersion``: this one, or with ``minor`` each of the same major version."""
+    major = number.partition(".")[0]
+
+    def check(text: str) -> str:
+        if text != number and not (minor and text.startswith(f"{major}.")):
+            raise PydanticCustomError("version", f"its format is {text}; this version reads {number}")
+        return text
+
+    return described(core.no_info_after_validator_function(check, TEXT), pattern=rf"^{major}\.[0-9]+$")
+
+
+ANY = core.any_schema()
+TEXT = core.str_schema()
+FLAG = core.bool_schema(strict=True)
+TRUE = described(FLAG, const=True)
+WHOLE = core.int_schema(strict=True)
+COUNT = core.int_schema(strict=True, ge=0)
+SECONDS = reworded(core.float_schema(strict=True, ge=0), "is not a number")
+TEXTS = reworded(list_of(TEXT), "is not a list of strings")
+_SORTED = core.plain_serializer_function_ser_schema(lambda texts: dict(sorted(texts.items())))
+TEXT_MAP = reworded(core.dict_schema(TEXT, TEXT, serialization=_SORTED), "is not an object of strings")
+TEXT_OR_NULL = converted(or_null(TEXT), lambda text: text or "", lambda text: text or None)
+"""Null is the empty string in Python."""
+
+
+def _name(attribute: str, form: Form) -> str:
+    first, *rest = attribute.split("_")
+    return str(_marks(form).get("name", first + "".join(map(str.capitalize, rest))))
+
+
+def object_of(**members: Form) -> Form:
+    """Return the form of an object that is a dict in Python too, with the same keys as in JSON."""
+
+    def member(form: Form) -> core.TypedDictField:
+        marks = _marks(form)
+        required = not marks.keys() & {"omitted", "lenient"}
+        return core.typed_dict_field(form, required=required, metadata={"optional": "omitted" in marks})
+
+    return core.typed_dict_schema({_name(key, form): member(form) for key, form in members.items()})
+
+
+def record(cls: type[Any], /, **members: Form) -> Form:
+    """Return the form of a frozen dataclass with slots; ``members`` are by attribute, in the order in which they are written.
+
+    A member that is a property is only written. An attribute without a member has its default when read.
+    """
+    defaults = {field.name: field.default for field in fields(cls)}
+    shown = [_member(attribute, form, defaults) for attribute, form in members.items()]
+    hidden = [
+        core.dataclass_field(name, core.with_default_schema(ANY, default=value), init=False, serialization_exclude=True)
+        for name, value in defaults.items()
+        if name not in members
+    ]
+    arguments = core.dataclass_args_schema(cls.__name__, [*shown, *hidden])
+    return core.dataclass_schema(cls, arguments, list(members), slots=True)
+
+
+def _member(attribute: str, form: Form, defaults: Mapping[str, object]) -> core.DataclassField:
+    marks, name, default = _marks(form), _name(attribute, form), defaults.get(attribute)
+    may_lack = marks.keys() & {"omitted", "lenient", "unread"}
+    return core.dataclass_field(
+        attribute,
+        core.with_default_schema(form, default=default) if may_lack else form,
+        kw_only=True,
+        init=attribute in defaults and "unread" not in marks,
+        validation_alias=name,
+        serialization_alias=name,
+        serialization_exclude_if=(lambda value: value == default) if "omitted" in marks else None,
+        metadata={"optional": "omitted" in marks},
+    )
+
+
+def _schema(form: Form) -> dict[str, Any]:
+    from pydantic.json_schema import CoreRef, GenerateJsonSchema  # noqa: PLC0415 - only the verb schema needs it
+
+    class Published(GenerateJsonSchema):
+        """Adds the marks of forms, and leaves out what is made from Python: titles, docstrings, defaults."""
+
+        def generate_inner(self, schema: Any) -> dict[str, Any]:
+            marks = schema.get("metadata", {})
+            made = {**super().generate_inner(schema), **marks.get("json", {})}
+            if "definition" not in marks:
+                return made
+            key, reference = self.get_cache_defs_ref_schema(CoreRef(marks["definition"]))
+            self.definitions[key] = made
+            return reference
+
+        def dataclass_schema(self, schema: core.DataclassSchema) -> dict[str, Any]:
+            return self.generate_inner(schema["schema"])
+
+        def default_schema(self, schema: core.WithDefaultSchema) -> dict[str, Any]:
+            return self.generate_inner(schema["schema"])
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return "title" in schema
+
+        def field_is_required(self, field: Any, total: bool) -> bool:
+            return total and not field["metadata"]["optional"]
+
+    return Published().generate(form, mode="serialization")
