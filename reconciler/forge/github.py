@@ -42,12 +42,12 @@ class GitHub:
             seconds_between_requests=None,
             lazy=True,
         )
-        self._repository = self._client.get_repo(access.repository)
+        self.repository = self._client.get_repo(access.repository)
         self._login = access.author
 
     def comments(self, number: int) -> Comments:
         """Return the comments of a pull request."""
-        return Comments(self, self._repository.get_issue(number))
+        return Comments(self, self.repository.get_issue(number))
 
     def issues(self) -> Issues:
         """Return the open issues with our label."""
@@ -55,20 +55,20 @@ class GitHub:
 
     def head_of(self, number: int) -> str:
         """Return the newest commit of a pull request."""
-        return self.call(f"read pull request {number}", lambda: self._repository.get_pull(number).head.sha)
+        return self.call(f"read pull request {number}", lambda: self.repository.get_pull(number).head.sha)
 
     def request_of(self, commit: str) -> int | None:
         """Return the number of the newest pull request that contains a commit, or ``None``."""
         found = self.call(
             f"find the pull request of {commit[:12]}",
-            lambda: [pull.number for pull in self._repository.get_commit(commit).get_pulls()],
+            lambda: [pull.number for pull in self.repository.get_commit(commit).get_pulls()],
         )
         return max(found, default=None)
 
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status and return ``True``, or ``False`` if it is set already."""
         description = shortened(status.description, _MAX_DESCRIPTION)
-        at = self._repository.get_commit(commit)
+        at = self.repository.get_commit(commit)
         known = self.call(
             "read the commit status", lambda: {one.context: one for one in at.get_combined_status().statuses}
         )
@@ -95,20 +95,6 @@ class GitHub:
             except ForgeRefused:
                 self._login = ACTIONS_BOT
         return self._login
-
-    def open_issues(self) -> list[Issue]:
-        """Return the open issues with our label. GitHub lists pull requests as well; only their URL shows it without a call for each."""
-        listed = self._repository.get_issues
-        return self.call(
-            "list the issues",
-            lambda: [one for one in listed(state="open", labels=[LABEL]) if "/pull/" not in one.html_url],
-        )
-
-    def open_issue(self, title: str, body: str) -> Issue:
-        """Open an issue with our label, which GitHub creates if it is missing."""
-        return self.call(
-            "open an issue", lambda: self._repository.create_issue(title, body=body, labels=[LABEL]), once=True
-        )
 
 
 class Comments:
@@ -164,12 +150,20 @@ class Issues:
 
     def list_own(self) -> Iterable[Post]:
         """Return the issues of our account."""
-        login = self._forge.login()
-        return [self._post(one) for one in self._forge.open_issues() if one.user and one.user.login == login]
+        login, listed = self._forge.login(), self._forge.repository.get_issues
+        # GitHub lists pull requests as well; only their URL shows it without a call for each.
+        found = self._forge.call(
+            "list the issues",
+            lambda: [one for one in listed(state="open", labels=[LABEL]) if "/pull/" not in one.html_url],
+        )
+        return [self._post(one) for one in found if one.user and one.user.login == login]
 
     def create(self, title: str, body: str) -> Post:
-        """Open an issue."""
-        return self._post(self._forge.open_issue(title, body))
+        """Open an issue with our label, which GitHub creates if it is missing."""
+        create = self._forge.repository.create_issue
+        return self._post(
+            self._forge.call("open an issue", lambda: create(title, body=body, labels=[LABEL]), once=True)
+        )
 
     def update(self, post: Post, title: str, body: str) -> Post:
         """Replace the title and text of an issue."""

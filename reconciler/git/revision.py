@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -133,18 +133,18 @@ def _blobs_of(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
 def _write_files(folder: Path, blobs: Iterable[_Blob], root: Path, revision: Revision) -> None:
     """Write the files first and the links last, so that nothing is written through a link."""
     links: list[tuple[Path, bytes]] = []
-    with _blob_reader(folder) as read:
+    with _blob_reader(folder, revision) as read:
         for blob in blobs:
             path = root / blob.path
             if blob.mode == _LINK:
-                links.append((path, read(blob, revision)))
+                links.append((path, read(blob)))
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as stream:
                 if blob.size > MAX_FILE_SIZE:
                     stream.truncate(blob.size)  # a sparse file: reading it as a spec reports its size
                 else:
-                    stream.write(read(blob, revision))
+                    stream.write(read(blob))
     for path, link in links:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.fsdecode(link.partition(b"\0")[0]) or ".")
@@ -155,7 +155,8 @@ def _write_files(folder: Path, blobs: Iterable[_Blob], root: Path, revision: Rev
 
 
 @contextmanager
-def _blob_reader(folder: Path) -> Iterator[_BlobReader]:
+def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob], bytes]]:
+    """Yield a function that reads one blob after the other through one ``git cat-file --batch``."""
     process = subprocess.Popen(
         ["git", "cat-file", "--batch"],  # noqa: S607 - git is found as the user's shell finds it
         cwd=folder,
@@ -164,27 +165,22 @@ def _blob_reader(folder: Path) -> Iterator[_BlobReader]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    with process:
-        try:
-            yield _BlobReader(process)
-        finally:
-            process.kill()
+    requests, responses = process.stdin, process.stdout
+    if requests is None or responses is None:
+        raise OSError("git was started without pipes")
 
-
-class _BlobReader:
-    """Reads one blob after the other through one ``git cat-file --batch``."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stdin is None or process.stdout is None:
-            raise OSError("git was started without pipes")
-        self._requests, self._responses = process.stdin, process.stdout
-
-    def __call__(self, blob: _Blob, revision: Revision) -> bytes:
-        self._requests.write(f"{blob.id}\n".encode())
-        self._requests.flush()
-        head = self._responses.readline().split()
+    def read(blob: _Blob) -> bytes:
+        requests.write(f"{blob.id}\n".encode())
+        requests.flush()
+        head = responses.readline().split()
         if len(head) != 3 or head[1] != b"blob":
             raise UsageError(f"{revision.name}: this clone lacks the content of {blob.path!r}; fetch without a filter")
-        content = self._responses.read(int(head[2]))
-        self._responses.read(1)
+        content = responses.read(int(head[2]))
+        responses.read(1)
         return content
+
+    with process:
+        try:
+            yield read
+        finally:
+            process.kill()
