@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import DENIED_CODES
+from reconciler.aws.denials import DENIED_CODES, describe
 from reconciler.aws.limiter import Pacers
 from reconciler.aws.session import SESSION_NAME
 from reconciler.errors import AwsError
@@ -154,11 +154,7 @@ def _is_ours(detail: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
 def _why(error: AwsError) -> str:
     if error.code in DENIED_CODES:
         return f"missing permission cloudtrail:{LOOKUP}"
-    return (
-        f"cannot read CloudTrail ({error.code}: {error})"
-        if error.code and error.code not in str(error)
-        else f"cannot read CloudTrail ({error})"
-    )
+    return f"cannot read CloudTrail ({describe(error)})"
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -53,6 +53,11 @@ def join_errors(errors: Sequence[AwsError]) -> AwsError:
     )
 
 
+def describe(error: AwsError) -> str:
+    """Return the error's text with its code."""
+    return f"{error.code}: {error}" if error.code and error.code not in str(error) else str(error)
+
+
 def _explain(error: AwsError) -> str:
     if error.code in DENIED_CODES:
         return f"missing permission {error.service}:{error.operation}: {error}"

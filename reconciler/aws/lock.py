@@ -22,7 +22,7 @@ _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412",
 
 
 class S3LockBackend:
-    """The object at a bucket and key. A token is the object's ETag."""
+    """A lock in the object at a bucket and key. A token is the ETag of the object."""
 
     def __init__(self, lock: S3Lock, target: Target, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.where = f"the lock s3://{lock.bucket}/{lock.key}"
@@ -32,7 +32,7 @@ class S3LockBackend:
         self._made: Any = None  # botocore builds its clients at run time
 
     def read(self) -> tuple[LockHolder | None, str]:
-        """Return its current or last holder, and the token of that state. Raises ``AwsError``."""
+        """Return the current or last holder, and the token of the object. Raises ``AwsError``."""
         data, token = self._object()
         if data is None:
             return None, ""
@@ -48,55 +48,47 @@ class S3LockBackend:
         """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
         body = json.dumps(to_json(holder), indent=1).encode() + b"\n"
         condition = {"IfMatch": token} if token else {"IfNoneMatch": "*"}
-        for left in reversed(range(_TRIES)):
-            try:
-                answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
-            except AwsError as error:
-                if error.code in _CHANGED or error.status == 412:
-                    # It may have been this write, if its first answer was lost.
-                    return self._token_of(body)
-                if not error.retryable or not left:
-                    raise
-                self._sleep(_PAUSE_SECONDS)
-            else:
-                return str(answer["ETag"])
-        raise AssertionError("the last try returns or raises")
+        try:
+            answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
+        except AwsError as error:
+            if error.code in _CHANGED or error.status == 412:
+                # It may have been this write, if its first answer was lost.
+                data, written = self._object()
+                return written if data == body else None
+            raise
+        return str(answer["ETag"])
 
     def force(self, holder: LockHolder) -> None:
         """Overwrite the lock, whatever its state. Raises ``AwsError``."""
         _, token = self._object()
         self.write(holder, token)
 
-    def _token_of(self, body: bytes) -> str | None:
-        data, token = self._object()
-        return token if data == body else None
-
     def _object(self) -> tuple[bytes | None, str]:
-        for left in reversed(range(_TRIES)):
-            try:
-                answer = self._call("get_object", writes=False)
-                return answer["Body"].read(), str(answer["ETag"])
-            except AwsError as error:
-                if error.code in _MISSING:
-                    return None, ""
-                if not error.retryable or not left:
-                    raise
-                self._sleep(_PAUSE_SECONDS)
-        raise AssertionError("the last try returns or raises")
+        try:
+            answer = self._call("get_object", writes=False)
+        except AwsError as error:
+            if error.code in _MISSING:
+                return None, ""
+            raise
+        return answer["Body"].read(), str(answer["ETag"])
 
     def _call(self, method: str, *, writes: bool, **parameters: object) -> Any:
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         operation = "PutObject" if writes else "GetObject"
-        try:
-            return getattr(self._client(), method)(Bucket=self._lock.bucket, Key=self._lock.key, **parameters)
-        except BOTO_ERRORS as error:
-            failure = to_aws_error(error, operation, writes=writes)
-            if failure.code not in _MISSING | _CHANGED:
-                failure.args = (
-                    f"{self.where} cannot be used: {failure}; allow s3:GetObject and s3:PutObject on it, or correct lock in the target",
-                )
-            raise failure from None
+        for left in reversed(range(_TRIES)):
+            try:
+                return getattr(self._client(), method)(Bucket=self._lock.bucket, Key=self._lock.key, **parameters)
+            except BOTO_ERRORS as error:
+                failure = to_aws_error(error, operation, writes=writes)
+            if left and failure.retryable:
+                self._sleep(_PAUSE_SECONDS)
+            else:
+                break
+        if failure.code not in _MISSING | _CHANGED:
+            advice = "allow s3:GetObject and s3:PutObject on it, or correct lock in the target"
+            failure.args = (f"{self.where} cannot be used: {failure}; {advice}",)
+        raise failure from None
 
     def _client(self) -> Any:
         if self._made is None:
@@ -105,7 +97,7 @@ class S3LockBackend:
             from reconciler.aws.session import open_client, open_session
 
             session = open_session(self._target, self._target.endpoint_url)
-            # The target's endpoint is that of IVS; botocore finds the one of S3, AWS_ENDPOINT_URL_S3 included.
+            # The target's endpoint is that of IVS; botocore finds that of S3, including AWS_ENDPOINT_URL_S3.
             self._made = open_client(
                 session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
             )

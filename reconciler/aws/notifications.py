@@ -1,8 +1,7 @@
-"""Messages to SNS topics and EventBridge buses, with the credentials the receiver names.
+"""Publishes notifications to SNS topics and EventBridge buses, with the credentials of the receiver.
 
-Comes in: a receiver and a message, as plain values. Goes out: nothing, or ``AwsError``.
-Both calls would tell twice when sent twice, so they are repeated only where AWS said that it did nothing (``retries``).
-A FIFO topic drops a second message with the same id by itself for five minutes (SNS developer guide).
+A call that may have been executed is not retried, because that would notify twice. For five minutes,
+a FIFO topic drops messages with the same deduplication id (SNS developer guide).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SOURCE = "ivs-reconciler"
 DETAIL_TYPE = "ivs-reconciler drift"
 
 _LONGEST = 256 * 1024 - 4096
-"""Bytes: both services take 256 KB, names and attributes included (SNS and EventBridge API references)."""
+"""Maximum bytes of a message: both services accept 256 KB, including names and attributes (API references)."""
 
 
 def publish(
@@ -34,7 +33,7 @@ def publish(
     group: str,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Publish a text to the receiver's topic. ``group`` keeps the messages of one target in order where the topic has an order. Raises ``AwsError``."""
+    """Publish a message to the receiver's topic. A FIFO topic keeps messages of one ``group`` in order. Raises ``AwsError``."""
     parameters: dict[str, object] = {
         "TopicArn": receiver.arn,
         "Subject": subject,
@@ -49,7 +48,7 @@ def publish(
 def put_event(
     receiver: Receiver, *, detail: str, resources: tuple[str, ...], sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Put one event on the receiver's bus. Raises ``AwsError``, also where AWS took the call and refused the event."""
+    """Put an event on the receiver's bus. Raises ``AwsError``, also if EventBridge rejects the event."""
     entry = {
         "Source": SOURCE,
         "DetailType": DETAIL_TYPE,
@@ -77,12 +76,11 @@ def _call(
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.session import open_client, open_session
 
-    # The ARN says the region; nothing else of a target plays a part.
-    place = Target(
+    target = Target(
         name=receiver.name, region=receiver.arn.split(":")[3], profile=receiver.profile, role_arn=receiver.role_arn
     )
     try:
-        client = open_client(open_session(place, None), service, place, None, 1)
+        client = open_client(open_session(target, None), service, target, None, 1)
     except BOTO_ERRORS as error:
         raise to_aws_error(error, operation, writes=True) from None
     with closing(client):

@@ -12,11 +12,11 @@ from contextlib import closing
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import DENIED_CODES, join_errors, unreadable
+from reconciler.aws.denials import DENIED_CODES, describe, join_errors, unreadable
 from reconciler.aws.reader import Item, list_kind, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, Kind, Quota
+from reconciler.model.kinds import KINDS, LISTED, Kind
 from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
 from reconciler.model.quotas import QUOTAS, AppliedQuotas
@@ -75,14 +75,13 @@ def _broadcasts(
     streams: Mapping[str, Stream], channels: list[Item] | str | AwsError, stack: str
 ) -> tuple[Broadcast, ...]:
     known = {str(item["arn"]): item for item in channels} if isinstance(channels, list) else {}
-    found = (_broadcast(stream, known.get(arn, {}), stack) for arn, stream in streams.items())
+    found = []
+    for arn, stream in streams.items():
+        channel = known.get(arn, {})
+        tags = channel.get("tags") or {}
+        address = Address(CHANNEL.name, str(tags[ID])) if tags.get(STACK) == stack and tags.get(ID) else None
+        found.append(Broadcast(stream, address, str(channel.get("name") or "")))
     return tuple(sorted(found, key=lambda one: (-one.stream.viewers, one.stream.channel_arn)))
-
-
-def _broadcast(stream: Stream, channel: Item, stack: str) -> Broadcast:
-    tags = channel.get("tags") or {}
-    ours = tags.get(STACK) == stack and tags.get(ID)
-    return Broadcast(stream, Address(CHANNEL.name, str(tags[ID])) if ours else None, str(channel.get("name") or ""))
 
 
 def _used(counts: tuple[KindCount, ...], streams: object, applied: AppliedQuotas) -> tuple[QuotaCount, ...]:
@@ -94,11 +93,10 @@ def _used(counts: tuple[KindCount, ...], streams: object, applied: AppliedQuotas
     if isinstance(streams, Mapping):
         rows.append(("concurrent streams", len(streams), CONCURRENT_STREAMS))
         rows.append(("concurrent views", sum(max(0, stream.viewers) for stream in streams.values()), CONCURRENT_VIEWS))
-    return tuple(_quota(name, used, quota, applied) for name, used, quota in rows)
-
-
-def _quota(name: str, used: int, quota: Quota, applied: AppliedQuotas) -> QuotaCount:
-    return QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
+    return tuple(
+        QuotaCount(name, used, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
+        for name, used, quota in rows
+    )
 
 
 _MOST = 2_000
@@ -121,9 +119,5 @@ def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at
                         if "QuotaCode" in row and row.get("Value") is not None
                     )
     except BOTO_ERRORS as error:
-        return AppliedQuotas(error=_why(to_aws_error(error, "ListServiceQuotas", writes=False)))
+        return AppliedQuotas(error=describe(to_aws_error(error, "ListServiceQuotas", writes=False)))
     return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas has no quotas for IVS")
-
-
-def _why(error: AwsError) -> str:
-    return f"{error.code}: {error}" if error.code and error.code not in str(error) else str(error)
