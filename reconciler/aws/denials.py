@@ -19,7 +19,7 @@ _UNKNOWN_CODES = frozenset(
 """Error codes for an operation that botocore, a proxy or the endpoint does not know."""
 
 
-def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
+def why_unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
     """Return why a kind cannot be read, or ``None`` if the failure ends the run. ``needed`` says that the spec has resources of the kind."""
     if error.code in DENIED_CODES:
         return _explain(error)
@@ -30,7 +30,7 @@ def unreadable(kind: Kind, error: AwsError, *, needed: bool) -> str | None:
     return None
 
 
-def denied(error: AwsError) -> str:
+def missing_permission(error: AwsError) -> str:
     """Return the missing permission. Raises the error again if it is not about a permission."""
     if error.code not in DENIED_CODES:
         raise error

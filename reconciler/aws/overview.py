@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import DENIED_CODES, describe, join_errors, unreadable
+from reconciler.aws.denials import DENIED_CODES, describe, join_errors, why_unreadable
 from reconciler.aws.reader import Item, list_kind, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
@@ -54,7 +54,7 @@ def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
     except AwsError as error:
         if error.code in DENIED_CODES:
             return f"missing permission {kind.service.prefix}:{kind.list}"
-        return unreadable(kind, error, needed=False) or error
+        return why_unreadable(kind, error, needed=False) or error
 
 
 def _streams(calls: ReadCalls) -> Mapping[str, Stream] | str | AwsError:

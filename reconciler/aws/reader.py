@@ -17,7 +17,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
-from reconciler.aws.denials import denied, join_errors, unreadable
+from reconciler.aws.denials import join_errors, missing_permission, why_unreadable
 from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
@@ -39,30 +39,23 @@ def last_streams(
 
     IVS keeps sessions for 60 days (user guide, stream health); a session without an end is live. Raises ``AwsError``.
     """
+    managed = [channel for channel in channels if channel.tags.get(STACK) == stack and ID in channel.tags]
+    claims = Counter(channel.tags[ID] for channel in managed)
     found: dict[str, LastStream] = {}
-    for channel in _channels_sharing_an_id(channels, stack):
+    for channel in managed:
+        if claims[channel.tags[ID]] == 1:
+            continue
         try:
-            sessions = _sessions(
-                calls.call("ListStreamSessions", {"channelArn": channel.arn, "maxResults": _SESSIONS_READ}).data
-            )
+            data: Mapping[str, Any] = calls.call(
+                "ListStreamSessions", {"channelArn": channel.arn, "maxResults": _SESSIONS_READ}
+            ).data
         except AwsError as error:
-            return {}, denied(error)
-        if sessions:
-            found[channel.arn] = max(sessions)
+            return {}, missing_permission(error)
+        if sessions := data.get("streamSessions"):
+            found[channel.arn] = max(
+                LastStream(not item.get("endTime"), str(item.get("startTime") or "")) for item in sessions
+            )
     return found, ""
-
-
-def _channels_sharing_an_id(channels: Iterable[LiveResource], stack: str) -> Iterator[LiveResource]:
-    ours = [channel for channel in channels if channel.tags.get(STACK) == stack and ID in channel.tags]
-    claims = Counter(channel.tags[ID] for channel in ours)
-    return (channel for channel in ours if claims[channel.tags[ID]] > 1)
-
-
-def _sessions(data: Mapping[str, Any]) -> list[LastStream]:
-    return [
-        LastStream(not item.get("endTime"), str(item.get("startTime") or ""))
-        for item in data.get("streamSessions") or ()
-    ]
 
 
 _NONE: Mapping[str, object] = {}
@@ -325,7 +318,7 @@ class _Reading:
                     found[name] += detail.result()
                 channels += listing.with_stream_keys
             except AwsError as error:
-                reason = unreadable(KINDS[name], error, needed=name in self._request.needed)
+                reason = why_unreadable(KINDS[name], error, needed=name in self._request.needed)
                 if reason is not None:
                     unread[name] = reason
                     found[name].clear()  # a part would be taken for all of them
@@ -347,7 +340,7 @@ class _Reading:
             for keys in [self._pool.submit(self._stream_keys, str(channel["arn"])) for channel in channels]:
                 found += keys.result()
         except AwsError as error:
-            reason = unreadable(STREAM_KEY, error, needed=True)
+            reason = why_unreadable(STREAM_KEY, error, needed=True)
             if reason is None:
                 raise join_errors([error]) from None
             unread[STREAM_KEY.name] = reason

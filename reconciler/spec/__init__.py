@@ -1,6 +1,6 @@
-"""YAML in, desired state out.
+"""Turns YAML into desired state.
 
 ``files`` finds the files, ``yaml`` parses them with line numbers, ``models`` and ``rules`` check them, ``desired`` builds the desired state.
-Imports ``model``; never asks AWS. All problems of a repository are reported at once, each with file, line and column.
+Imports ``model``; never calls AWS. All problems of a repository are reported at once, each with file, line and column.
 Read first: ``desired.load_desired``, then ``project.load_project``.
 """

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
-from reconciler.aws.denials import denied
+from reconciler.aws.denials import missing_permission
 from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AwsError, UsageError
@@ -234,14 +234,14 @@ def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCall
     try:
         streams = read_streams(calls)
     except AwsError as error:
-        return Broadcasts(unseen=denied(error))
+        return Broadcasts(unseen=missing_permission(error))
     keys: dict[str, tuple[LiveResource, ...]] = {}
     hidden: dict[str, str] = {}
     for arn in to_stop(actions, streams, rules):
         try:
             keys[arn] = read_stream_keys(calls, arn)
         except AwsError as error:
-            hidden[arn] = denied(error)
+            hidden[arn] = missing_permission(error)
     return Broadcasts(streams, keys, hidden)
 
 
