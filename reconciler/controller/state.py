@@ -9,19 +9,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciler.diff import FieldChange
+from reconciler.drift.codec import FINDING
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
-from reconciler.model.address import Address
-from reconciler.model.values import freeze, thaw
+from reconciler.json_format import Format, list_of
 from reconciler.plan.plan import ApplyResult, LiveChannel, Plan
 
 _RESULT = TypeAdapter(ApplyResult)
+_FINDINGS = Format(list_of(FINDING))
+# Not the plan's form: a live channel may lack a name, and then its address cannot be read from text.
 _LIVE_CHANNELS = TypeAdapter(tuple[LiveChannel, ...])
 
 
@@ -133,19 +133,14 @@ class RepositoryState:
 
 def detail_json(run: Run) -> str:
     """Return findings and live channels of a run as JSON. They are shown for the newest run of a target only."""
-    return _dumps(
-        {
-            "findings": [_finding(finding) for finding in run.findings],
-            "live_channels": _LIVE_CHANNELS.dump_python(run.live_channels, mode="json"),
-        }
-    )
+    live_channels = _LIVE_CHANNELS.dump_python(run.live_channels, mode="json")
+    return _dumps({"findings": _FINDINGS.write(run.findings), "live_channels": live_channels})
 
 
 def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]]:
     """Return findings and live channels from their JSON."""
     content = json.loads(text)
-    findings = tuple(map(_read_finding, content["findings"]))
-    return findings, _LIVE_CHANNELS.validate_python(content["live_channels"])
+    return _FINDINGS.read(content["findings"]), _LIVE_CHANNELS.validate_python(content["live_channels"])
 
 
 def result_json(result: ApplyResult) -> str:
@@ -161,30 +156,3 @@ def read_result(text: str) -> ApplyResult:
 def _dumps(content: object) -> str:
     # The text may contain half a surrogate pair, which pydantic would refuse to write.
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-
-
-def _finding(finding: Finding) -> Mapping[str, object]:
-    return {
-        "address": str(finding.address),
-        "status": finding.status.value,
-        "explanation": finding.explanation,
-        "arn": finding.arn,
-        "changes": [
-            [change.path, thaw(change.before), thaw(change.after), change.absent_before, change.absent_after]
-            for change in finding.changes
-        ],
-    }
-
-
-def _read_finding(content: Mapping[str, Any]) -> Finding:
-    changes = tuple(
-        FieldChange(path, freeze(before), freeze(after), absent_before=no_before, absent_after=no_after)
-        for path, before, after, no_before, no_after in content["changes"]
-    )
-    return Finding(
-        Address.parse(content["address"]),
-        DriftStatus(content["status"]),
-        content["explanation"],
-        content["arn"],
-        changes,
-    )

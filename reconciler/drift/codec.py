@@ -71,7 +71,7 @@ _BLAME = described(
     form.record(Blame, calls=form.called("by", list_of(_CALL)), remark=TEXT_OR_NULL),
     "With --blame: the calls that caused it, newest first, from CloudTrail; remark says why there are none.",
 )
-_FINDING = form.record(
+FINDING = form.record(
     Finding,
     address=ADDRESS,
     status=_STATUS,
@@ -93,7 +93,7 @@ _TARGET = form.record(
     managed=COUNT,
     unchanged=COUNT,
     defaults=form.lenient(described(COUNT, _DEFAULTS)),
-    findings=list_of(form.defined("finding", _FINDING)),
+    findings=list_of(form.defined("finding", FINDING)),
     unmanaged=list_of(
         form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
     ),
