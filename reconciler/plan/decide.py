@@ -17,7 +17,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare
-from reconciler.model.address import STACK, Address, KindName
+from reconciler.model.address import PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
@@ -123,7 +123,9 @@ def complete(
     if broadcasts is not None and not broadcasts.unseen:
         live_channels = touched_live_channels(actions, broadcasts.streams)
     if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
-        actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules))
+        channels = (channel for kind in KINDS.values() if kind.live for channel in live.of(kind.name))
+        protected = frozenset(channel.arn for channel in channels if channel.tags.get(PROTECT) == "true")
+        actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules, protected))
     if applied is None:
         quotas = recounted_uses(plan.quotas, actions, plan.managed, live)
     else:

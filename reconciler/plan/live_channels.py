@@ -117,8 +117,12 @@ def touched_live_channels(actions: Sequence[Action], streams: Mapping[str, Strea
     return tuple(sorted(found.values(), key=lambda channel: (channel.address, channel.arn)))
 
 
-def live_verdicts(actions: Sequence[Action], broadcasts: Broadcasts, rules: LiveRules) -> dict[int, Verdict]:
+def live_verdicts(
+    actions: Sequence[Action], broadcasts: Broadcasts, rules: LiveRules, protected: frozenset[str]
+) -> dict[int, Verdict]:
     """Return verdicts by index for the actions that would disturb an active stream, and for their dependents.
+
+    ``protected`` holds the ARNs of protected channels.
 
     If streams could not be listed, what might disturb one is blocked, and the rest continues.
     """
@@ -136,7 +140,7 @@ def live_verdicts(actions: Sequence[Action], broadcasts: Broadcasts, rules: Live
         stream = streams[_channel(action)]
         if rules.even_live and action.reason is Reason.ROTATION_DUE:
             warnings[index].append(f"{stream}: the broadcast continues; an encoder cannot reconnect with the old key")
-        elif blocked := _blocked(action, stream, broadcasts, rules):
+        elif blocked := _blocked(action, stream, broadcasts, rules, protected):
             blocks[index] = blocked
         elif str(_address(action)) in rules.stop:
             to_end[stream.channel_arn] = stream
@@ -193,21 +197,26 @@ def _touches(action: Action) -> bool:
     return not any(step.operation == STOP or (step.operation == IS_LIVE and step.until) for step in action.steps)
 
 
-def _blocked(action: Action, stream: Stream, broadcasts: Broadcasts, rules: LiveRules) -> Blocked | None:
+def _blocked(
+    action: Action, stream: Stream, broadcasts: Broadcasts, rules: LiveRules, protected: frozenset[str]
+) -> Blocked | None:
     """Return why an action is blocked while its channel is live: by the rules, or because the stream cannot be ended."""
     address = _address(action)
     if str(address) not in rules.stop:
         return None if rules.on_live is OnLive.WAIT else Blocked("live", f"{stream}; {_advice(address, rules)}")
-    obstacle = _obstacle(action, rules) or _key_obstacle(action, stream.channel_arn, broadcasts)
+    is_protected = stream.channel_arn in protected
+    obstacle = _obstacle(action, rules, is_protected=is_protected) or _key_obstacle(
+        action, stream.channel_arn, broadcasts
+    )
     return Blocked(obstacle.code, f"{stream}; {obstacle.message}") if obstacle else None
 
 
-def _obstacle(action: Action, rules: LiveRules) -> Blocked | None:
+def _obstacle(action: Action, rules: LiveRules, *, is_protected: bool = False) -> Blocked | None:
     """Return why the stream is not ended although the caller asked for it."""
-    if action.observed is not None and action.observed.tags.get(PROTECT) == "true":
+    if is_protected or (action.observed is not None and action.observed.tags.get(PROTECT) == "true"):
         return Blocked(
             "protected",
-            f"{action.address} is protected, so its broadcast is not ended; apply again when it has ended",
+            f"{_address(action) if is_protected else action.address} is protected, so its broadcast is not ended; apply again when it has ended",
         )
     if action.verb is Verb.ADOPT:
         return Blocked(
