@@ -105,9 +105,9 @@ def lenient(form: Form) -> Form:
     return _mark(form, lenient=True)
 
 
-def unread(form: Form) -> Form:
-    """Return the form of a member that is written only."""
-    return _mark(form, unread=True)
+def written_only(form: Form) -> Form:
+    """Return the form of a member that is not read."""
+    return _mark(form, written_only=True)
 
 
 def or_null(form: Form) -> Form:
@@ -159,7 +159,8 @@ FLAG = core.bool_schema(strict=True)
 TRUE = described(FLAG, const=True)
 WHOLE = core.int_schema(strict=True)
 COUNT = core.int_schema(strict=True, ge=0)
-SECONDS = reworded(core.float_schema(strict=True, ge=0), "is not a number")
+NUMBER = reworded(core.float_schema(strict=True, ge=0), "is not a number")
+SECONDS = converted(NUMBER, float, lambda seconds: round(seconds, 3))
 TEXTS = reworded(list_of(TEXT), "is not a list of strings")
 _SORTED = core.plain_serializer_function_ser_schema(lambda texts: dict(sorted(texts.items())))
 TEXT_MAP = reworded(core.dict_schema(TEXT, TEXT, serialization=_SORTED), "is not an object of strings")
@@ -201,12 +202,12 @@ def record(cls: type[Any], /, **members: Form) -> Form:
 
 def _member(attribute: str, form: Form, defaults: Mapping[str, object]) -> core.DataclassField:
     marks, name, default = _marks(form), _name(attribute, form), defaults.get(attribute)
-    may_lack = marks.keys() & {"omitted", "lenient", "unread"}
+    may_lack = marks.keys() & {"omitted", "lenient", "written_only"}
     return core.dataclass_field(
         attribute,
         core.with_default_schema(form, default=default) if may_lack else form,
         kw_only=True,
-        init=attribute in defaults and "unread" not in marks,
+        init=attribute in defaults and "written_only" not in marks,
         validation_alias=name,
         serialization_alias=name,
         serialization_exclude_if=(lambda value: value == default) if "omitted" in marks else None,

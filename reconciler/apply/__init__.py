@@ -15,7 +15,7 @@ from reconciler.apply.events import (
     StepStarted,
     StepWaiting,
     events_json,
-    outcome_json,
+    result_json,
 )
 from reconciler.apply.executor import execute
 
@@ -30,5 +30,5 @@ __all__ = [
     "WriteCalls",
     "events_json",
     "execute",
-    "outcome_json",
+    "result_json",
 ]

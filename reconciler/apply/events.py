@@ -1,13 +1,27 @@
-"""Events of an apply: frozen values, and their JSON form (``schemas/events.schema.json``)."""
+"""Events of an apply: frozen values, their JSON form (``schemas/events.schema.json``), and the results in it read back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias, assert_never
 
+from reconciler import json_format as form
+from reconciler.json_format import (
+    COUNT,
+    FLAG,
+    SECONDS,
+    TEXT,
+    TEXT_OR_NULL,
+    Form,
+    Format,
+    FormatError,
+    described,
+    list_of,
+)
 from reconciler.model.address import Address
-from reconciler.plan.plan import Outcome, StepOutcome
+from reconciler.plan.codec import ACTION, ADDRESS
+from reconciler.plan.plan import ApplyResult, Outcome, Result, StepOutcome
 from reconciler.plan.steps import Expected
 
 
@@ -58,6 +72,43 @@ class Forecast:
 Event: TypeAlias = StepStarted | StepWaiting | StepFinished | ActionFinished | Forecast
 
 
+STEP: Mapping[str, Form] = {"address": ADDRESS, "step": TEXT, "operation": TEXT}
+_RESULT = form.called("outcome", form.choice(Result))
+STEP_OUTCOME: Mapping[str, Form] = {
+    "step": TEXT,
+    "operation": TEXT,
+    "result": _RESULT,
+    "calls": COUNT,
+    "seconds": SECONDS,
+    "request_id": TEXT_OR_NULL,
+    "error_code": form.called("code", TEXT_OR_NULL),
+    "message": TEXT_OR_NULL,
+}
+OUTCOME: Mapping[str, Form] = {
+    "address": ADDRESS,
+    "verb": form.called("action", ACTION),
+    "result": _RESULT,
+    "arn": form.or_null(TEXT),
+    "request_id": TEXT_OR_NULL,
+    "message": TEXT_OR_NULL,
+}
+APPLY_RESULT: Mapping[str, Form] = {
+    "name": form.called("target", TEXT),
+    "complete": described(FLAG, "False if something failed, was blocked or skipped: exit code 4."),
+    "interrupted": FLAG,
+    "calls": COUNT,
+    "seconds": SECONDS,
+    "outcomes": list_of(form.record(Outcome, **OUTCOME)),
+}
+_STEP_OUTCOME = Format(form.record(StepOutcome, **STEP_OUTCOME))
+_OUTCOME = Format(form.record(Outcome, **OUTCOME))
+_APPLY_RESULT = Format(form.record(ApplyResult, **APPLY_RESULT))
+_LINE = Format(form.object_of(type=TEXT))
+_VERSION = Format(form.object_of(formatVersion=form.version("1.0", minor=True)))
+_PLAN = Format(form.object_of(plan=form.object_of(stack=TEXT)))
+_ENDING = Format(form.object_of(message=TEXT))
+
+
 def events_json(event: Event) -> dict[str, object]:
     """Return an event as a JSON object; ``type`` names the event. Readers skip types they do not know."""
     match event:
@@ -66,21 +117,9 @@ def events_json(event: Event) -> dict[str, object]:
         case StepWaiting():
             return {"type": "step_waiting", **asdict(event), "address": str(event.address)}
         case StepFinished():
-            outcome = event.outcome
-            return {
-                "type": "step_finished",
-                "address": str(event.address),
-                "step": outcome.step,
-                "operation": outcome.operation,
-                "outcome": outcome.result.value,
-                "calls": outcome.calls,
-                "seconds": round(outcome.seconds, 3),
-                "requestId": outcome.request_id or None,
-                "code": outcome.error_code or None,
-                "message": outcome.message or None,
-            }
+            return {"type": "step_finished", "address": str(event.address), **_STEP_OUTCOME.write(event.outcome)}
         case ActionFinished():
-            return {"type": "action_finished", **outcome_json(event.outcome)}
+            return {"type": "action_finished", **_OUTCOME.write(event.outcome)}
         case Forecast():
             return {
                 "type": "forecast",
@@ -94,13 +133,28 @@ def events_json(event: Event) -> dict[str, object]:
             assert_never(never)
 
 
-def outcome_json(outcome: Outcome) -> dict[str, object]:
-    """Return the outcome of an action as a JSON object, without its steps."""
-    return {
-        "address": str(outcome.address),
-        "action": outcome.verb.value,
-        "outcome": outcome.result.value,
-        "arn": outcome.arn,
-        "requestId": outcome.request_id or None,
-        "message": outcome.message or None,
-    }
+def result_json(result: ApplyResult) -> dict[str, object]:
+    """Return the result of one target as the JSON object that ends its events."""
+    return {"type": "result", **_APPLY_RESULT.write(result)}
+
+
+def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
+    """Return the stack and the result of each target, from the lines of ``apply --format json``. Raises ``FormatError``."""
+    stack = ended = ""
+    results = []
+    for number, line in enumerate(lines, 1):
+        place = f"line {number}"
+        match _LINE.read(line, place)["type"]:
+            case "version":
+                _VERSION.read(line, place)
+            case "plan":
+                stack = _PLAN.read(line, place)["plan"]["stack"]
+            case "result" if isinstance(line, dict) and "target" in line:
+                results.append(_APPLY_RESULT.read(line, place))
+            case "refused" | "error":
+                ended = _ENDING.read(line, place)["message"]
+    if ended and not results:
+        raise FormatError(f"no apply: {ended}")
+    if not stack:
+        raise FormatError("the line with the plan is missing")
+    return stack, tuple(results)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler import __version__
-from reconciler.apply import Event, Forecast, events_json, outcome_json
+from reconciler.apply import Event, Forecast, events_json, result_json
 from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import watcher
@@ -147,17 +147,8 @@ class _JsonLines:
 
     def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
         """Print the result of one target."""
-        _line(
-            {
-                "type": "result",
-                "target": plan.name,
-                "complete": result.complete,
-                "interrupted": result.interrupted,
-                "calls": result.calls,
-                "seconds": round(result.seconds, 3),
-                "outcomes": [outcome_json(outcome) for outcome in result.outcomes],
-            }
-        )
+        del plan
+        _line(result_json(result))
 
 
 class _Screen:

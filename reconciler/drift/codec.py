@@ -1,12 +1,9 @@
-"""The drift report as JSON, and back, and the result in the events of an apply: what another run found, shown here.
-
-Readers skip members they do not know, since later versions may add some.
-"""
+"""The drift report as JSON, and back. Readers skip members they do not know, since later versions may add some."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic_core import core_schema as core
@@ -23,11 +20,10 @@ from reconciler.drift.report import (
     Ignored,
     UnmanagedResource,
 )
-from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, FormatError, described, list_of
+from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
 from reconciler.model.address import KindName
 from reconciler.model.values import Value, thaw
-from reconciler.plan.codec import ACTION, ADDRESS, ARN, PATH, freeze_value
-from reconciler.plan.plan import ApplyResult, Outcome, Result
+from reconciler.plan.codec import ADDRESS, ARN, PATH, freeze_value
 
 EVENTS, DRIFT = "the events of an apply", "a drift report"
 
@@ -105,7 +101,7 @@ _TARGET = form.record(
     ),
     notes=TEXTS,
     unread=form.lenient(described(TEXTS, "Kinds of the spec that could not be read: nothing is known about them.")),
-    default_fields=form.unread(
+    default_fields=form.written_only(
         form.omitted(described(list_of(_AT_DEFAULT), "With -v: the fields that defaults counts, with their values."))
     ),
 )
@@ -126,28 +122,6 @@ REPORT = Format(
         failed=form.lenient(described(_FAILED, "Targets that could not be read.")),
     )
 )
-
-OUTCOME: dict[str, form.Form] = {
-    "address": ADDRESS,
-    "verb": form.called("action", ACTION),
-    "result": form.called("outcome", form.choice(Result)),
-    "arn": form.or_null(TEXT),
-    "request_id": TEXT_OR_NULL,
-    "message": TEXT_OR_NULL,
-}
-RESULT: dict[str, form.Form] = {
-    "name": form.called("target", TEXT),
-    "complete": described(FLAG, "False if something failed, was blocked or skipped: exit code 4."),
-    "interrupted": FLAG,
-    "calls": COUNT,
-    "seconds": form.SECONDS,
-    "outcomes": list_of(form.record(Outcome, **OUTCOME)),
-}
-_RESULT = Format(form.record(ApplyResult, **RESULT))
-_LINE = Format(form.object_of(type=TEXT))
-_VERSION = Format(form.object_of(formatVersion=form.version("1.0", minor=True)))
-_PLAN = Format(form.object_of(plan=form.object_of(stack=TEXT)))
-_ENDING = Format(form.object_of(message=TEXT))
 
 
 def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
@@ -179,30 +153,8 @@ def drift_json(
     )
 
 
-def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
-    """Return the stack and the result of each target, from the lines of ``apply --format json``. Raises ``FormatError``."""
-    stack = ended = ""
-    results = []
-    for number, line in enumerate(lines, 1):
-        place = f"line {number}"
-        match _LINE.read(line, place)["type"]:
-            case "version":
-                _VERSION.read(line, place)
-            case "plan":
-                stack = _PLAN.read(line, place)["plan"]["stack"]
-            case "result" if isinstance(line, dict) and "target" in line:
-                results.append(_RESULT.read(line, place))
-            case "refused" | "error":
-                ended = _ENDING.read(line, place)["message"]
-    if ended and not results:
-        raise FormatError(f"no apply: {ended}")
-    if not stack:
-        raise FormatError("the line with the plan is missing")
-    return stack, tuple(results)
-
-
-def sort_of(text: str) -> str:
-    """Say which output of ours a text is that is no plan; empty where it is none that is known."""
+def describe_output(text: str) -> str:
+    """Return which output of this program a text is that is no plan; empty if it is none of them."""
     if text.startswith('{"type"'):
         return EVENTS
     try:

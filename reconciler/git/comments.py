@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reconciler.drift.codec import read_drift, read_events, sort_of
+from reconciler.apply.events import read_events
+from reconciler.drift.codec import describe_output, read_drift
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.forge.client import Forge, Posts, Status, Upserted, marker, upsert
@@ -94,7 +95,7 @@ def read_report(path: Path) -> Report:
     try:
         return _parsed(text)
     except (UsageError, PlanRefused) as error:
-        sort = sort_of(text)
+        sort = describe_output(text)
         raise type(error)(f"{path}: {f'{sort}, which cannot be posted; {_EXPECTED}' if sort else error}") from None
     except FormatError as error:
         raise UsageError(f"{path}: not a valid report: {error}") from None

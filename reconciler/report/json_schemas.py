@@ -1,6 +1,7 @@
 """The published JSON Schemas of the plan file, of ``drift --format json`` and of a line of ``apply --format json``.
 
-The first two are those of the formats in ``codec``. A later version may add members, so unknown ones are allowed.
+They come from the tables that read and write: ``plan.codec``, ``drift.codec``, ``apply.events``. Later versions may add members, so unknown
+ones are allowed.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler import json_format as form
-from reconciler.drift.codec import OUTCOME, REPORT, RESULT
-from reconciler.json_format import COUNT, SECONDS, TEXT, TEXT_OR_NULL, Form, Format, described, object_of
+from reconciler.apply.events import APPLY_RESULT, OUTCOME, STEP, STEP_OUTCOME
+from reconciler.drift.codec import REPORT
+from reconciler.json_format import COUNT, SECONDS, TEXT, Form, Format, described, object_of
 from reconciler.plan.codec import ADDRESS, DIGEST, FORMAT_VERSION, PLAN
 
 
@@ -53,7 +55,6 @@ def _ending(codes: tuple[str, ...], *exit_codes: int) -> Form:
     )
 
 
-_STEP = {"target": TEXT, "address": ADDRESS, "step": TEXT, "operation": TEXT}
 _EVENTS: dict[str, tuple[str, Form]] = {
     "version": (
         "The first line.",
@@ -63,20 +64,9 @@ _EVENTS: dict[str, tuple[str, Form]] = {
         "The plan that is applied or refused.",
         object_of(plan=described(form.ANY, "As plan.schema.json describes it.", type="object")),
     ),
-    "step_started": ("A call is about to be sent.", object_of(**_STEP)),
-    "step_waiting": ("A step waits and tries again.", object_of(**_STEP, seconds=SECONDS, why=TEXT)),
-    "step_finished": (
-        "A step has an outcome.",
-        object_of(
-            **_STEP,
-            outcome=OUTCOME["result"],
-            calls=COUNT,
-            seconds=SECONDS,
-            requestId=TEXT_OR_NULL,
-            code=TEXT_OR_NULL,
-            message=TEXT_OR_NULL,
-        ),
-    ),
+    "step_started": ("A call is about to be sent.", object_of(target=TEXT, **STEP)),
+    "step_waiting": ("A step waits and tries again.", object_of(target=TEXT, **STEP, seconds=SECONDS, why=TEXT)),
+    "step_finished": ("A step has an outcome.", object_of(target=TEXT, address=ADDRESS, **STEP_OUTCOME)),
     "action_finished": ("An action has an outcome.", object_of(target=TEXT, **OUTCOME)),
     "forecast": (
         "The rest of a rate-limited apply.",
@@ -92,7 +82,9 @@ _EVENTS: dict[str, tuple[str, Form]] = {
     ),
     "result": (
         "The end of the apply of one target; without a target if there was nothing to do.",
-        object_of(**{name: member if name == "complete" else form.omitted(member) for name, member in RESULT.items()}),
+        object_of(
+            **{name: member if name == "complete" else form.omitted(member) for name, member in APPLY_RESULT.items()}
+        ),
     ),
     "refused": (
         "The last line if nothing was changed: approval is missing, another apply runs, or the plan is stale.",

@@ -41,9 +41,9 @@ def load_plan(path: Path) -> Plan:
 
 def _other_output(path: Path, text: str) -> UsageError | None:
     """Return the error for a file that holds another output of this program, with the command that shows it."""
-    from reconciler.drift.codec import DRIFT, EVENTS, sort_of  # noqa: PLC0415 - only a file that is not a plan needs it
+    from reconciler.drift.codec import DRIFT, EVENTS, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
 
-    sort = sort_of(text)
+    sort = describe_output(text)
     shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "save one with plan --out FILE"
     return UsageError(f"{path}: {sort}, not a saved plan; {shown}") if sort else None
 
