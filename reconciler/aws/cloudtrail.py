@@ -146,7 +146,7 @@ def _source(detail: Mapping[str, Any], who: Mapping[str, Any]) -> str:
 
 
 def _is_ours(detail: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
-    """Whether ivs-reconciler made the call, by its user agent or role session name."""
+    """Return whether ivs-reconciler made the call, by its user agent or role session name."""
     session = who.get("type") == "AssumedRole" and str(who.get("arn") or "").rpartition("/")[2] == SESSION_NAME
     return session or SESSION_NAME in str(detail.get("userAgent") or "").strip("[]").split()
 

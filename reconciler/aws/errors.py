@@ -287,7 +287,7 @@ _TRANSPORT_ERRORS = (
 
 
 def _is_skew(code: str, text: str) -> bool:
-    """Whether the error is about the time in a signature (wording as in the API references of STS and others)."""
+    """Return whether the error is about the time in a signature (wording as in the API references of STS and others)."""
     return code == "RequestExpired" or "Signature expired" in text or "Signature not yet current" in text
 
 

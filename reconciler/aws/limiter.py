@@ -151,7 +151,7 @@ class Pacers:
 
 
 def is_aws(endpoint_url: str) -> bool:
-    """Whether an endpoint URL belongs to AWS."""
+    """Return whether an endpoint URL belongs to AWS."""
     return endpoint_url.rstrip("/").endswith((".amazonaws.com", ".api.aws"))
 
 
@@ -197,12 +197,12 @@ def repeat_class(service: str, operation: str) -> Repeat:
 
 
 def is_throttle(error: AwsError) -> bool:
-    """Whether the call was throttled, and so not executed."""
+    """Return whether the call was throttled, and so not executed."""
     return error.status == 429 or error.code in THROTTLES
 
 
 def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
-    """Whether a call that failed with this error may be sent again after this many requests."""
+    """Return whether a call that failed with this error may be sent again after this many requests."""
     if not error.retryable:
         return False
     if is_throttle(error):

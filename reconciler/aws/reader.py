@@ -165,12 +165,12 @@ class ReadRequest:
 
 
 def is_managed(item: Item, request: ReadRequest) -> bool:
-    """Whether the resource carries the stack's tag."""
+    """Return whether the resource has the tag of the stack."""
     return (item.get("tags") or {}).get(address.STACK) == request.stack
 
 
 def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether the unmanaged resource may be adopted."""
+    """Return whether the unmanaged resource may be adopted."""
     if item["arn"] in request.full_arns:
         return True
     names = request.adopt_names.get(kind)
@@ -178,12 +178,12 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
 
 
 def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether the list summary of the resource is not enough."""
+    """Return whether the list summary of the resource is not enough."""
     return request.everything or is_managed(item, request) or may_be_adopted(kind, item, request)
 
 
 def needs_stream_keys(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Whether to read the stream keys of this channel: its spec has one, or the channel may be adopted."""
+    """Return whether to read the stream keys of this channel: its spec has one, or the channel may be adopted."""
     if not request.stream_key_channels:
         return False
     if is_managed(item, request):

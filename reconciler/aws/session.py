@@ -298,7 +298,7 @@ class _SharedCredentials(_CredentialWrapper):
                 raise
 
     def is_spent(self) -> bool:
-        """Whether they failed long enough ago to ask again."""
+        """Return whether they failed long enough ago to ask again."""
         return self._failure is not None and time.monotonic() > self._failed_at + _ASK_AGAIN_SECONDS
 
 

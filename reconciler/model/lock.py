@@ -32,7 +32,7 @@ class LockHolder:
     mark: str = ""
 
     def held_at(self, now: float) -> bool:
-        """Whether the lock is held at a time."""
+        """Return whether the lock is held at a time."""
         return not self.released and now < self.expires
 
     def __str__(self) -> str:

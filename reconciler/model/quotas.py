@@ -29,7 +29,7 @@ class AppliedQuotas:
         return self.by_code.get(quota.code, quota.default) if quota.code else quota.default
 
     def is_applied(self, quota: Quota) -> bool:
-        """Whether the limit is from Service Quotas."""
+        """Return whether the limit is from Service Quotas."""
         return bool(quota.code) and quota.code in self.by_code
 
     @property

@@ -212,8 +212,3 @@ _TITLES: Mapping[Store, str] = {
     Store.PARAMETER_STORE: "the parameter",
     Store.FILE: "the file",
 }
-
-
-def sink_to_json(sink: Sink) -> dict[str, str]:
-    """Return the sink as plain JSON."""
-    return {"store": sink.store.value, "name": sink.name, **({"kmsKeyId": sink.kms_key} if sink.kms_key else {})}

@@ -91,11 +91,9 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
             return _read_all(handle, status.st_size)
         finally:
             os.close(handle)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):  # noqa: PTH114
             raise Unreadable("is a symbolic link to a file that does not exist", "fix the link") from None
-        raise Unreadable("does not exist", "check the path; it is relative to the project file") from None
-    except NotADirectoryError:
         raise Unreadable("does not exist", "check the path; it is relative to the project file") from None
     except PermissionError:
         raise Unreadable("cannot be read: permission denied", "check the permissions of the file") from None

@@ -77,7 +77,7 @@ def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
 
 
 def _is_tab(data: bytes, line: int, column: int) -> bool:
-    """Whether the cause is a tab: the character at the mark, or one in the indentation of its line."""
+    """Return whether the cause is a tab: the character at the mark, or one in the indentation of its line."""
     lines = data.decode().split("\n")
     text = lines[line - 1] if line <= len(lines) else ""
     return text[column - 1 : column] == "\t" or "\t" in text[: len(text) - len(text.lstrip())]
