@@ -78,18 +78,18 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
     cause, retryable, code = error.cause, False, "Credentials"
     if isinstance(cause, boto.ClientError):
         said = _from_answer(cause, operation, writes=False)
-        message, retryable = _refused(said, error.wanted), said.retryable
+        message, retryable = _refused(said, error.requested), said.retryable
         code = said.code if message == str(said) else code
     elif isinstance(cause, _SIGN_ON_ERRORS):
-        message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.wanted)}"
+        message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.requested)}"
     elif isinstance(cause, boto.RefreshWithMFAUnsupportedError):
         message = (
-            f"the session of the MFA device {error.wanted.mfa} has ended, and a code is asked for once a run; "
+            f"the session of the MFA device {error.requested.mfa} has ended, and a code is asked for once a run; "
             "run again with a new code; duration_seconds in the profile makes a session longer, up to the role's maximum"
         )
     elif isinstance(cause, NoMfaCode):
         message = (
-            f"role {error.wanted.role} requires a code of the MFA device {error.wanted.mfa}, but {_text(cause)}; "
+            f"role {error.requested.role} requires a code of the MFA device {error.requested.mfa}, but {_text(cause)}; "
             "run it on a terminal, or use a profile that requires no code, such as one with a credential_process"
         )
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
@@ -99,7 +99,7 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
         named = f"{cause.filename}: " if cause.filename else ""
         message = f"{_UNOBTAINED}: {named}{(cause.strerror or type(cause).__name__).lower()}; check credential_process, the token file and the profile"
     elif isinstance(cause, RuntimeError):
-        message = f"the renewed AWS credentials have already expired; correct this machine's clock, or {_sign_in(error.wanted)}"
+        message = f"the renewed AWS credentials have already expired; correct this machine's clock, or {_sign_in(error.requested)}"
     else:
         # The text of the error may quote a secret.
         message = (
@@ -109,35 +109,35 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
     return AwsError(message, operation=operation, code=code, retryable=retryable)
 
 
-def _refused(said: AwsError, wanted: CredentialRequest) -> str:
+def _refused(said: AwsError, requested: CredentialRequest) -> str:
     """Return the message for a refused request for credentials."""
     quoted = _said(said.code, str(said))
     if said.operation == "AssumeRoleWithWebIdentity":
         return (
-            f"cannot assume role {wanted.role or 'of the web identity'} with the web identity token ({quoted}); "
+            f"cannot assume role {requested.role or 'of the web identity'} with the web identity token ({quoted}); "
             "renew the token file (AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file), and check that the role's trust policy names its provider"
         )
     if said.code in CREDENTIAL_CODES:
         return str(said)
     if said.retryable:
         return f"{_UNOBTAINED}: {said.operation} answered {quoted}; run again later"
-    if said.operation == "AssumeRole" and wanted.mfa and "MultiFactorAuthentication" in str(said):
-        return f"the code of the MFA device {wanted.mfa} was rejected ({quoted}); run again with its next code, and check mfa_serial and its clock"
+    if said.operation == "AssumeRole" and requested.mfa and "MultiFactorAuthentication" in str(said):
+        return f"the code of the MFA device {requested.mfa} was rejected ({quoted}); run again with its next code, and check mfa_serial and its clock"
     if said.operation == "AssumeRole":
         return (
-            f"cannot assume role {wanted.role or 'of the profile'} ({quoted}); "
+            f"cannot assume role {requested.role or 'of the profile'} ({quoted}); "
             "check roleArn and externalId (role_arn and external_id in a profile), and that the role's trust policy names the caller"
         )
     if said.operation == "GetRoleCredentials":
-        profile = f"profile {wanted.sign_on}" if wanted.sign_on else "the profile"
+        profile = f"profile {requested.sign_on}" if requested.sign_on else "the profile"
         return f"SSO issued no credentials for {profile} ({quoted}); check sso_account_id and sso_role_name, and that you are assigned to that role"
-    return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(wanted)}"
+    return f"{_UNOBTAINED}: {said.operation} answered {quoted}; {_sign_in(requested)}"
 
 
-def _sign_in(wanted: CredentialRequest) -> str:
-    if not wanted.sign_on:
+def _sign_in(requested: CredentialRequest) -> str:
+    if not requested.sign_on:
         return _SIGN_IN
-    profile = "" if wanted.sign_on == "default" else f" --profile {shlex.quote(wanted.sign_on)}"
+    profile = "" if requested.sign_on == "default" else f" --profile {shlex.quote(requested.sign_on)}"
     return f"sign in again (aws sso login{profile}) and run again"
 
 

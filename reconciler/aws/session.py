@@ -54,14 +54,14 @@ _TRUST_SECONDS = 300.0
 
 
 class CredentialsUnavailable(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """Credentials could not be found or renewed, so the call was not sent. ``cause`` is the provider's error, ``wanted`` the request."""
+    """Credentials could not be found or renewed, so the call was not sent. ``cause`` is the provider's error, ``requested`` what was requested."""
 
     fmt = "the credentials are unavailable"
 
-    def __init__(self, cause: Exception, wanted: CredentialRequest) -> None:
+    def __init__(self, cause: Exception, requested: CredentialRequest) -> None:
         super().__init__()
         self.cause = cause
-        self.wanted = wanted
+        self.requested = requested
 
 
 class NoMfaCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
@@ -183,7 +183,7 @@ class _FixedProvider:
 
 
 class _CredentialWrapper:
-    """Credentials as botocore takes them, around others: everything is theirs but what a subclass does in its own way."""
+    """Wraps botocore credentials; a subclass overrides some of their methods."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
@@ -195,9 +195,9 @@ class _CredentialWrapper:
 class _Guarded(_CredentialWrapper):
     """Credentials whose renewal raises only ``CredentialsUnavailable``."""
 
-    def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
+    def __init__(self, credentials: Any, requested: CredentialRequest) -> None:
         super().__init__(credentials)
-        self._credential_request = wanted
+        self._credential_request = requested
 
     def get_frozen_credentials(self) -> Any:
         """Return valid credentials, renewed if necessary; botocore signs with these."""
@@ -213,21 +213,21 @@ class _GuardedProviders:
 
     def load_credentials(self) -> Any:
         """Return the credentials of the first provider with any, or ``None``."""
-        wanted = _credential_request(self._session)
-        if wanted.mfa:
+        requested = _credential_request(self._session)
+        if requested.mfa:
             # botocore has no public way to set a prompt; ours waits for the progress display and has a time limit.
             self._chain.get_provider("assume-role")._prompter = _ask_for_code  # noqa: SLF001
-        credentials = _guard(self._chain.load_credentials, wanted)
+        credentials = _guard(self._chain.load_credentials, requested)
         if credentials is None:
             return None
         of_a_role = "assume-role" in str(credentials.method)
-        found: Any = _Guarded(credentials, wanted if of_a_role else wanted._replace(role=""))
-        if wanted.session and credentials.method in ("sso", "assume-role"):
-            found = _SerialRenewal(found, wanted.session)
-        if wanted.mfa and credentials.method == "assume-role":
+        found: Any = _Guarded(credentials, requested if of_a_role else requested._replace(role=""))
+        if requested.session and credentials.method in ("sso", "assume-role"):
+            found = _SerialRenewal(found, requested.session)
+        if requested.mfa and credentials.method == "assume-role":
             # Renewal needs a person, so use them until they expire instead of until ten minutes before.
             credentials._advisory_refresh_timeout = credentials._mandatory_refresh_timeout = _LAST_SECONDS  # noqa: SLF001
-            found = _share_credentials(found, str(self._session.profile), wanted)
+            found = _share_credentials(found, str(self._session.profile), requested)
         return found
 
 
@@ -251,13 +251,13 @@ def _credential_request(session: Any) -> CredentialRequest:
     return CredentialRequest(role, mfa)
 
 
-def _guard(get: Callable[[], Any], wanted: CredentialRequest) -> Any:
+def _guard(get: Callable[[], Any], requested: CredentialRequest) -> Any:
     try:
         return get()
     except (CredentialsUnavailable, boto.NoCredentialsError):
         raise
     except _PROVIDERS_RAISE as error:
-        raise CredentialsUnavailable(error, wanted) from None
+        raise CredentialsUnavailable(error, requested) from None
 
 
 def _ask_for_code(question: str) -> str:
@@ -267,21 +267,21 @@ def _ask_for_code(question: str) -> str:
         raise NoMfaCode(why=str(error)) from None
 
 
-def _share_credentials(credentials: Any, profile: str, wanted: CredentialRequest) -> Any:
+def _share_credentials(credentials: Any, profile: str, requested: CredentialRequest) -> Any:
     """Return the shared credentials of a profile: those of an earlier session, or these."""
     with _LOCK:
         found = _SHARED.get(profile)
         if found is None or found.is_spent():
-            found = _SHARED[profile] = _SharedCredentials(credentials, wanted)
+            found = _SHARED[profile] = _SharedCredentials(credentials, requested)
         return found
 
 
 class _SharedCredentials(_CredentialWrapper):
     """Credentials that need an MFA code. A failure holds for all sessions that share them, so a code is not asked for per target."""
 
-    def __init__(self, credentials: Any, wanted: CredentialRequest) -> None:
+    def __init__(self, credentials: Any, requested: CredentialRequest) -> None:
         super().__init__(credentials)
-        self._credential_request = wanted
+        self._credential_request = requested
         self._turn = threading.Lock()
         self._failure: Exception | None = None
         self._failed_at = 0.0

@@ -212,15 +212,15 @@ def _choose(
     in_order = sorted({last_streams[one.arn] for one in group if one.arn in last_streams}, reverse=True)
     can_update = KINDS[address.kind].update is not None
     spec = desired.resources.get(address)
-    wanted: Mapping[str, Value] = {}
+    expected: Mapping[str, Value] = {}
     if spec is not None:
-        wanted = {name: _known(value, settled) for name, value in spec.properties.items()}
+        expected = {name: _known(value, settled) for name, value in spec.properties.items()}
 
     def matches(resource: LiveResource) -> bool:
         return (
             spec is not None
             and not has_failed(resource)
-            and effective_properties(address.kind, resource.properties, wanted, spec.ignore) == resource.properties
+            and effective_properties(address.kind, resource.properties, expected, spec.ignore) == resource.properties
         )
 
     def rank(resource: LiveResource) -> tuple[object, ...]:
