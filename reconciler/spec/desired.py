@@ -28,7 +28,7 @@ from reconciler.spec.rules import (
     REFERENCES,
     SIBLINGS,
     WITH_DEFAULTS,
-    Place,
+    TargetLocation,
     arn_faults,
     check_across_resources,
     check_references,
@@ -86,12 +86,14 @@ class Defaults:
         own: Mapping[str, str] | None = entry.body.get("tags")
         return {**self._channel_tags, **(own or {})} if self._channel_tags and "tags" not in entry.nulls else own
 
-    def check(self, entries: Mapping[Address, Entry], place: Place, problems: Problems, *, complete: bool) -> None:
+    def check(
+        self, entries: Mapping[Address, Entry], location: TargetLocation, problems: Problems, *, complete: bool
+    ) -> None:
         """Check the references in the defaults; by id only if ``entries`` are ``complete``."""
         for name in self._references:
             if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
                 self._note(fault, problems)
-        for fault in arn_faults(self._block, place):
+        for fault in arn_faults(self._block, location):
             self._note(fault, problems)
 
     def note(self, entry: Entry, fault: Fault, problems: Problems) -> None:
@@ -118,11 +120,11 @@ def load_desired(project: Project, target: Target) -> DesiredState:
     sources, complete = read_specs(project, target, problems)
     entries = read_entries(sources, problems)
     defaults = Defaults(project)
-    place = Place(target.region, target.account_id)
-    defaults.check(entries, place, problems, complete=complete)
+    location = TargetLocation(target.region, target.account_id)
+    defaults.check(entries, location, problems, complete=complete)
     if complete:
         check_references(entries, problems)
-    build = _resource_builder(project, place, defaults, problems)
+    build = _resource_builder(project, location, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=_order):
@@ -159,7 +161,7 @@ class _Resolved(NamedTuple):
 
 
 def _resource_builder(
-    project: Project, place: Place, defaults: Defaults, problems: Problems
+    project: Project, location: TargetLocation, defaults: Defaults, problems: Problems
 ) -> Callable[[Entry], DesiredResource]:
     """Return a function that builds one resource and adds its problems to ``problems``.
 
@@ -173,7 +175,7 @@ def _resource_builder(
         resolved = cache.get(key) if key is not None else None
         if resolved is None:
             before = len(problems)
-            resolved = _resolve(project, entry, place, defaults, problems)
+            resolved = _resolve(project, entry, location, defaults, problems)
             if key is not None and len(problems) == before:
                 cache[key] = resolved
         name = entry.body.get("name", entry.address.id)
@@ -211,14 +213,16 @@ def _cache_key(entry: Entry) -> Hashable:
     return key
 
 
-def _resolve(project: Project, entry: Entry, place: Place, defaults: Defaults, problems: Problems) -> _Resolved:
+def _resolve(
+    project: Project, entry: Entry, location: TargetLocation, defaults: Defaults, problems: Problems
+) -> _Resolved:
     kind = entry.address.kind
     fields: Mapping[str, Any] = entry.body
     if kind is WITH_DEFAULTS:
         for fault in conflicting_references(fields):
             entry.note(problems, fault)
         fields = defaults.merge_fields(entry)
-    for fault in faults_in(kind, fields, place, entry.broken):
+    for fault in faults_in(kind, fields, location, entry.broken):
         defaults.note(entry, fault, problems)
     ignore: frozenset[str] = frozenset()
     if names := fields.get("ignoreChanges"):

@@ -49,21 +49,23 @@ _COMBINED = frozenset({"type", "preset", "containerFormat", "multitrackInputConf
 """Fields of a channel that are checked together."""
 
 
-class Place(NamedTuple):
+class TargetLocation(NamedTuple):
     """Account and region of the target; ARNs have to match them."""
 
     region: str
     account_id: str | None = None
 
 
-def faults_in(kind: KindName, fields: Fields, place: Place, broken: frozenset[str] = frozenset()) -> Iterator[Fault]:
+def faults_in(
+    kind: KindName, fields: Fields, location: TargetLocation, broken: frozenset[str] = frozenset()
+) -> Iterator[Fault]:
     """Yield the faults of the fields of one resource.
 
     ``broken`` names invalid fields, which are not in ``fields``; rules that need them are skipped.
     """
     match kind:
         case KindName.CHANNEL:
-            return _channel(fields, place, broken)
+            return _channel(fields, location, broken)
         case KindName.RECORDING_CONFIGURATION:
             return _recording_configuration(fields)
         case KindName.PLAYBACK_RESTRICTION_POLICY:
@@ -83,21 +85,23 @@ def conflicting_references(body: Fields) -> Iterator[Fault]:
             yield Fault((by_arn,), f"{by_id} and {by_arn} cannot be combined", "remove one of the two", at_key=True)
 
 
-def arn_faults(fields: Fields, place: Place) -> Iterator[Fault]:
+def arn_faults(fields: Fields, location: TargetLocation) -> Iterator[Fault]:
     """Yield a fault for each reference by ARN to another region or account."""
     for by_arn, _ in REFERENCES.values():
         arn = fields.get(by_arn)
         if not arn:
             continue
         _, _, _, region, account, _ = arn.split(":", 5)
-        if region != place.region:
-            yield Fault(
-                (by_arn,), f"{by_arn} is in {region}, but the target is in {place.region}", "use one in the same region"
-            )
-        if place.account_id and account != place.account_id:
+        if region != location.region:
             yield Fault(
                 (by_arn,),
-                f"{by_arn} is in account {account}, but the target is in account {place.account_id}",
+                f"{by_arn} is in {region}, but the target is in {location.region}",
+                "use one in the same region",
+            )
+        if location.account_id and account != location.account_id:
+            yield Fault(
+                (by_arn,),
+                f"{by_arn} is in account {account}, but the target is in account {location.account_id}",
                 "use one in the same account",
             )
 
@@ -135,10 +139,10 @@ def _names_of(kind: KindName) -> Mapping[str, str]:
     }
 
 
-def _channel(fields: Fields, place: Place, broken: frozenset[str]) -> Iterator[Fault]:
+def _channel(fields: Fields, location: TargetLocation, broken: frozenset[str]) -> Iterator[Fault]:
     if not broken & _COMBINED:
         yield from _combinations(fields)
-    yield from arn_faults(fields, place)
+    yield from arn_faults(fields, location)
 
 
 def _combinations(fields: Fields) -> Iterator[Fault]:
