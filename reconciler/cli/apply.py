@@ -100,7 +100,6 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     import contextlib
     import sys
-    from datetime import UTC, datetime
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
@@ -112,10 +111,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         check_project,
         load_plan,
         mark_applied,
-        recheck_live_channels,
+        plan_to_run,
         select_targets,
         stale_reasons,
-        with_retention_from,
     )
     from reconciler.workflow.survey import survey_targets
 
@@ -155,12 +153,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         if moved:
             raise StalePlan.because(moved)
         by_name = {survey.target.name: survey for survey in surveys}
-        work = [
-            (target, by_name[target.name])
-            for target in recheck_live_channels(
-                with_retention_from(plan, datetime.now(UTC)), surveys, project.guardrails
-            )
-        ]
+        work = [(plan_to_run(target, by_name[target.name]), by_name[target.name]) for target in plan.targets]
         return approve_and_run(
             plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(path, plan)
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.diff import FieldChange, escape
@@ -21,7 +20,7 @@ from reconciler.model.kinds import CHILD_KINDS, KINDS
 from reconciler.model.resource import LiveResource, LiveState
 from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, unseen_users
 from reconciler.plan.pairing import has_failed
-from reconciler.plan.plan import Blocked, Reason, ReplaceOrder, Step, TargetPlan, Verb
+from reconciler.plan.plan import Blocked, Reason, ReplaceOrder, Verb
 
 _PATH = "/tags/" + escape(RETIRES)
 
@@ -201,25 +200,6 @@ def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[
 def is_leftover(pair: LiveResource) -> bool:
     """Return whether the pair's tags say that it was replaced."""
     return bool(KINDS[pair.kind].unique) and until_of(pair) is not None
-
-
-def with_later_retention(plan: TargetPlan, later: timedelta) -> TargetPlan:
-    """Return a plan for a later apply: the retention of replaced pairs starts then."""
-    return replace(
-        plan,
-        actions=tuple(
-            replace(action, steps=tuple(_with_later_retention(step, later) for step in action.steps))
-            for action in plan.actions
-        ),
-    )
-
-
-def _with_later_retention(step: Step, later: timedelta) -> Step:
-    tags = step.parameters.get("tags")
-    if not isinstance(tags, Mapping) or RETIRES not in tags:
-        return step
-    until = datetime.fromisoformat(str(tags[RETIRES])) + later
-    return replace(step, parameters={**step.parameters, "tags": {**tags, RETIRES: _text(until)}})
 
 
 def _text(moment: datetime) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler.diff import FieldChange
 from reconciler.errors import PlanRefused, StalePlan, UsageError
-from reconciler.model.target import Guardrails, Project
+from reconciler.model.address import RETIRES
+from reconciler.model.target import Project
 from reconciler.plan.codec import fingerprint, from_json
-from reconciler.plan.decide import complete
-from reconciler.plan.live_channels import LiveRules
-from reconciler.plan.plan import Plan, TargetPlan
-from reconciler.plan.replacement import with_later_retention
+from reconciler.plan.live_channels import IS_LIVE, STOP
+from reconciler.plan.order import blocked_verdicts, with_verdicts
+from reconciler.plan.plan import Action, Plan, Step, TargetPlan
 from reconciler.plan.stale import changes_since_plan
-from reconciler.workflow.survey import Survey, read_broadcasts
+from reconciler.workflow.survey import Survey
 
 
 def load_plan(path: Path) -> Plan:
@@ -123,19 +124,82 @@ def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
     return lines
 
 
-def with_retention_from(plan: Plan, now: datetime) -> Plan:
-    """Return a saved plan whose retention times, which start at its apply, start at ``now``."""
-    later = now - datetime.fromisoformat(plan.created_at)
-    return replace(plan, targets=tuple(with_later_retention(target, later) for target in plan.targets))
+def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
+    """Return the plan to run for a saved one: made again from the spec and live state, with what the saved plan blocks blocked.
+
+    A file can be edited, and its fingerprint computed again, so its steps are never sent: what was reviewed is compared
+    with what the spec says now, and ownership, protection and guardrails are judged by live state.
+    Resources that changed since, and that the saved plan does not touch, are left alone.
+    Raises ``StalePlan`` with a line for each difference.
+    """
+    differences = tuple(_differences(saved, survey.plan))
+    if differences:
+        raise StalePlan(
+            "\n".join(
+                (
+                    f"{saved.name}: the saved plan is not what the spec and live state make:",
+                    *(f"  {line}" for line in differences),
+                    "Run plan again.",
+                )
+            )
+        )
+    reviewed = {_action_key(action): action for action in saved.actions}
+    fresh = survey.plan.actions
+    later = {
+        index: "is not part of the saved plan"
+        for index, action in enumerate(fresh)
+        if _action_key(action) not in reviewed
+    }
+    actions = tuple(
+        action if action.blocked else replace(action, blocked=reviewed[_action_key(action)].blocked)
+        for action in with_verdicts(fresh, blocked_verdicts(fresh, {}, later), later)
+    )
+    notes = [
+        f"{fresh[index].address} changed since the plan was saved and is not part of it" for index in sorted(later)
+    ]
+    return replace(
+        survey.plan,
+        actions=actions,
+        summary=survey.plan.summary.counting(actions),
+        notes=(*survey.plan.notes, *notes),
+    )
 
 
-def recheck_live_channels(plan: Plan, surveys: tuple[Survey, ...], guardrails: Guardrails) -> Iterator[TargetPlan]:
-    """Yield the saved targets' plans, with the actions blocked whose channels are live now. What the plan decided about a channel is kept."""
-    by_name = {survey.target.name: survey for survey in surveys}
-    for target in plan.targets:
-        survey = by_name[target.name]
-        rules = LiveRules.of(guardrails, plan.options, survey.desired.resources)
-        yield complete(target, survey.live, rules, read_broadcasts(target.actions, rules, survey.connection.gateway))
+def _action_key(action: Action) -> tuple[str, str, str]:
+    return str(action.address), action.verb.value, action.arn or ""
+
+
+def _differences(saved: TargetPlan, fresh: TargetPlan) -> Iterator[str]:
+    reviewed = {_action_key(action): action for action in saved.actions}
+    made = {_action_key(action): action for action in fresh.actions}
+    for key in sorted(reviewed):
+        address, verb, arn = key
+        what = f"{address}: {verb}{f' of {arn}' if arn else ''}"
+        if key not in made:
+            yield f"{what} is in the saved plan only"
+        elif _changes(reviewed[key]) != _changes(made[key]):
+            yield f"{what} changes other fields or values"
+        elif (calls := _calls(reviewed[key])) != (now := _calls(made[key])) and None not in (calls, now):
+            yield f"{what} makes other calls"
+
+
+def _changes(action: Action) -> tuple[FieldChange, ...]:
+    """Return the changes except for the end of a retention, which counts from the apply."""
+    return tuple(change for change in action.changes if not change.path.endswith(f"/{RETIRES}"))
+
+
+def _calls(action: Action) -> list[tuple[str, Mapping[str, object]]] | None:
+    """Return the calls of an action, or ``None`` if it has none now, or others for a live channel."""
+    if action.blocked or any(step.operation in (STOP, IS_LIVE) for step in action.steps):
+        return None
+    return [(step.operation, _parameters(step)) for step in action.steps]
+
+
+def _parameters(step: Step) -> Mapping[str, object]:
+    tags = step.parameters.get("tags")
+    if not isinstance(tags, Mapping):
+        return step.parameters
+    return {**step.parameters, "tags": {key: value for key, value in tags.items() if key != RETIRES}}
 
 
 def _is_mark_of(mark: Path, fingerprints: object) -> bool:

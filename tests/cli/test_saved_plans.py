@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
+from reconciler.plan.codec import dumps, read_plan
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 
 SPEC: dict[str, object] = {"channels": {"one": {"latencyMode": "LOW"}, "two": {}}}
@@ -106,6 +109,77 @@ def test_a_plan_edited_by_hand_is_refused(folder: Path) -> None:
     assert "fingerprint" in refused.err
     with outside(folder) as (ivs, _):
         assert ivs.list_channels()["channels"] == []
+
+
+def _other_channel(action: dict[str, Any], other: str) -> None:
+    action["arn"] = other
+    for step in action["steps"]:
+        step["parameters"] = {"arn" if "arn" in step["parameters"] else "resourceArn": other} | {
+            key: value for key, value in step["parameters"].items() if key not in ("arn", "resourceArn")
+        }
+
+
+def _delete_instead(action: dict[str, Any], _: str) -> None:
+    action["steps"] = [
+        {**action["steps"][0], "operation": "DeleteChannel", "parameters": {"arn": action["arn"]}},
+    ]
+
+
+def _open_to_everybody(action: dict[str, Any], _: str) -> None:
+    action["steps"][0]["parameters"]["authorized"] = False
+
+
+def _another_owner(action: dict[str, Any], _: str) -> None:
+    (step,) = (step for step in action["steps"] if step["operation"] == "TagResource")
+    step["parameters"]["tags"]["ivs-reconciler:stack"] = "other"
+
+
+def _hide_a_change(action: dict[str, Any], _: str) -> None:
+    action["changes"] = action["changes"][:1]
+
+
+def _call_a_deletion_an_update(action: dict[str, Any], other: str) -> None:
+    action["steps"].append(
+        {**action["steps"][0], "id": "channel/one#9", "operation": "DeleteChannel", "parameters": {"arn": other}}
+    )
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [_other_channel, _delete_instead, _open_to_everybody, _another_owner, _hide_a_change, _call_a_deletion_an_update],
+)
+def test_a_forged_plan_is_refused_although_its_fingerprints_are_right(
+    folder: Path, edit: Callable[[dict[str, Any], str], None]
+) -> None:
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"channels": {"one": {"latencyMode": "NORMAL", "authorized": True}, "two": {}}})
+    path = save(folder)
+    with outside(folder) as (ivs, _):
+        arns = [arn_of(ivs, name) for name in ("one", "two")]
+        before = [ivs.get_channel(arn=arn)["channel"] for arn in arns]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content["targets"][0]["actions"][0], arns[1])
+    path.write_text(dumps(read_plan(content)), encoding="utf-8")
+    assert run(folder, "show", "p.json").code == 0, "as a file it is whole"
+    refused = run(folder, "apply", "p.json", "--auto-approve")
+    assert refused.code == 3
+    assert "channel/one: " in refused.err
+    with outside(folder) as (ivs, _):
+        assert [ivs.get_channel(arn=arn)["channel"] for arn in arns] == before
+
+
+def test_protection_taken_out_of_a_saved_plan_is_still_there(folder: Path) -> None:
+    rewrite(folder, {"channels": {"one": {"protect": True}, "two": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"channels": {"two": {}}})
+    path = save(folder, "--prune")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for action in content["targets"][0]["actions"]:
+        action["blocked"] = None
+    path.write_text(dumps(read_plan(content)), encoding="utf-8")
+    assert run(folder, "apply", "p.json", "--auto-approve").code != 0
+    with outside(folder) as (ivs, _):
+        assert len(ivs.list_channels()["channels"]) == 2
 
 
 @pytest.mark.parametrize(

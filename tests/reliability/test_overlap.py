@@ -14,7 +14,7 @@ from reconciler.model.address import RETIRES
 from reconciler.model.resource import DesiredState
 from reconciler.plan.codec import dumps
 from reconciler.plan.plan import PlanOptions
-from reconciler.workflow.saved_plans import with_retention_from
+from reconciler.workflow.saved_plans import plan_to_run
 from reconciler.workflow.survey import Survey, combine_plans, plan_target
 from tests.builders import desired
 from tests.reliability.world import HERE, World, key_pair, one_world
@@ -78,5 +78,6 @@ def test_the_time_of_a_saved_plan_counts_from_its_apply(world: World) -> None:
     survey = at(world, spec("two"), START)
     plan = combine_plans(world.project, (survey,), PlanOptions(), git_commit=None, now=START)
     assert "2026-11-27T10:00:00Z" in dumps(plan)
-    assert "2026-11-29T10:00:00Z" in dumps(with_retention_from(plan, START + timedelta(days=2)))
-    assert with_retention_from(plan, START) == plan
+    again = plan_to_run(plan.targets[0], at(world, spec("two"), START + timedelta(days=2)))
+    assert "2026-11-29T10:00:00Z" in dumps(replace(plan, targets=(again,)))
+    assert plan_to_run(plan.targets[0], survey) == survey.plan
