@@ -56,31 +56,70 @@ def is_ancestor(folder: Path, ancestor: str, commit: str) -> bool:
 
 def git_output(folder: Path, *args: str, strip: bool = True) -> str | None:
     """Return the output of a git command, or ``None`` if it fails or git is not installed."""
-    try:
-        answer = subprocess.run(  # noqa: S603 - the arguments are ours; names that are not follow --end-of-options
-            ["git", *args],  # noqa: S607 - git is found as the user's shell finds it
-            cwd=folder,
-            env=read_only_environment(),
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if answer.returncode:
+    answer = _run(folder, *args)
+    if isinstance(answer, str) or answer.returncode:
         return None
     text = os.fsdecode(answer.stdout)
     return text.strip() if strip else text
 
 
+def git_refusal(folder: Path, *args: str) -> str:
+    """Return why a git command fails: git's own words, and what to do where that is known; empty if it succeeds."""
+    answer = _run(folder, *args)
+    if isinstance(answer, str):
+        return answer
+    if not answer.returncode:
+        return ""
+    lines = os.fsdecode(answer.stderr).strip().splitlines() or ["git said nothing"]
+    words = lines[0].removeprefix("fatal: ")
+    if "dubious ownership" in words:
+        return f"{words}; run git config --global --add safe.directory {repository_of(folder)}"
+    if any(sign in text for text in lines for sign in ("promisor", "missing blob", "could not fetch", "lazy fetching")):
+        return f"{words}; this clone lacks objects: run git fetch --refetch --no-filter"
+    return words
+
+
+def _run(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes] | str:
+    """Run git; return its answer, or why there is none."""
+    try:
+        return subprocess.run(  # noqa: S603 - the arguments are ours; names that are not follow --end-of-options
+            ["git", *args],  # noqa: S607 - git is found as the user's shell finds it
+            cwd=repository_of(folder),
+            env=read_only_environment(),
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "git is not installed, or not on PATH"
+    except OSError as error:
+        return f"git cannot be run: {(error.strerror or 'unknown').lower()}"
+    except subprocess.TimeoutExpired:
+        return f"git did not answer within {_TIMEOUT_SECONDS} s"
+
+
+def repository_of(folder: Path) -> Path:
+    """Return the directory to run git in: the top of the work tree, or the directory itself outside of any.
+
+    Git takes a directory with HEAD, objects and refs for a repository, and a commit may contain such files beside a project
+    file. A ``.git`` it cannot contain, so that is what is looked for.
+    """
+    return work_tree_of(folder.absolute()) or folder
+
+
 def read_only_environment() -> dict[str, str]:
-    """Return the environment for a git that prompts for nothing, fetches nothing, and replaces no objects."""
+    """Return the environment for a git that prompts for nothing, fetches nothing, replaces no objects and finds no bare repository."""
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    at = int(count) if count.isdigit() else 0
     return {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_CONFIG_COUNT": str(at + 1),
+        f"GIT_CONFIG_KEY_{at}": "safe.bareRepository",
+        f"GIT_CONFIG_VALUE_{at}": "explicit",
     }
 
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reconciler.errors import UsageError, os_reason
-from reconciler.git.clone import commit_of, git_output, read_only_environment, top_of
+from reconciler.git.clone import commit_of, git_output, git_refusal, read_only_environment, repository_of, top_of
 from reconciler.spec.files import MAX_FILE_SIZE
 
 MAX_TREE_BYTES = 256 << 20
 MAX_FILES = 50_000
 
+_LIST = ("ls-tree", "-r", "-z", "-l", "--full-tree")
 _LINK, _SUBMODULE = "120000", "160000"
 _NOWHERE = "/outside of the revision"
 """The target of a link that led out of the project: it does not exist, and is outside as well."""
@@ -66,8 +67,9 @@ def resolve(folder: Path, name: str) -> Revision:
     commit = commit_of(folder, name)
     if commit:
         return Revision(name, commit)
-    if git_output(folder, "rev-parse", "--git-dir") is None:
-        raise UsageError(f"{folder} is not in a git repository, or git refuses to read it; run in a clone, or use -C")
+    refusal = git_refusal(folder, "rev-parse", "--git-dir")
+    if refusal:
+        raise UsageError(f"{folder}: git cannot read the repository: {refusal}; run in a clone, or use -C")
     raise UsageError(
         f"unknown revision {name!r} in this clone; check the name, or fetch it first (a shallow clone lacks most commits)"
     )
@@ -102,7 +104,8 @@ def inside_repository(folder: Path, config: str) -> PurePosixPath:
     """Return the path of the project file, relative to the top of the repository. Raises ``UsageError`` if it is outside."""
     top = top_of(folder)
     if top is None:
-        raise UsageError(f"{folder} is not in a git work tree, or git refuses to read it; run in a clone, or use -C")
+        refusal = git_refusal(folder, "rev-parse", "--show-toplevel") or "it is not a work tree"
+        raise UsageError(f"{folder}: git cannot read the repository: {refusal}; run in a clone, or use -C")
     path = os.path.relpath(os.path.realpath((folder / config).parent), os.path.realpath(top))
     if path.partition(os.sep)[0] == os.pardir:
         raise UsageError(f"{folder / config} is outside the repository {top}")
@@ -110,9 +113,11 @@ def inside_repository(folder: Path, config: str) -> PurePosixPath:
 
 
 def _blobs_of(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
-    listing = git_output(folder, "ls-tree", "-r", "-z", "-l", "--full-tree", tree, strip=False)
+    listing = git_output(folder, *_LIST, tree, strip=False)
+    if listing is None:
+        raise UsageError(f"{revision.name}: its files cannot be listed: {git_refusal(folder, *_LIST, tree)}")
     total = 0
-    for count, entry in enumerate(filter(None, (listing or "").split("\0"))):
+    for count, entry in enumerate(filter(None, listing.split("\0"))):
         facts, _, path = entry.partition("\t")
         mode, _, identity, size = facts.split()
         if mode == _SUBMODULE:
@@ -159,7 +164,7 @@ def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob],
     """Yield a function that reads one blob after the other through one ``git cat-file --batch``."""
     process = subprocess.Popen(
         ["git", "cat-file", "--batch"],  # noqa: S607 - git is found as the user's shell finds it
-        cwd=folder,
+        cwd=repository_of(folder),
         env=read_only_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -174,7 +179,9 @@ def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob],
         requests.flush()
         head = responses.readline().split()
         if len(head) != 3 or head[1] != b"blob":
-            raise UsageError(f"{revision.name}: this clone lacks the content of {blob.path!r}; fetch without a filter")
+            raise UsageError(
+                f"{revision.name}: this clone lacks the content of {blob.path!r}; run git fetch --refetch --no-filter"
+            )
         content = responses.read(int(head[2]))
         responses.read(1)
         return content

@@ -271,7 +271,7 @@ def test_what_cannot_be_compared_is_said(repo: Path, words: str, message: str) -
 def test_outside_a_repository_the_message_says_so(tmp_path: Path) -> None:
     shown = diff(stack(tmp_path / "plain", BASE), "a..b")
     assert shown.code == 1
-    assert "is not in a git repository" in shown.err
+    assert "not a git repository" in shown.err
 
 
 def test_links_of_a_revision_lead_nowhere_outside(repo: Path, tmp_path: Path) -> None:
@@ -357,3 +357,64 @@ def test_key_files_of_a_revision_are_read_from_it(repo: Path) -> None:
     commit(repo, tag="second-key")
     (repo / "keys" / "web.pem").unlink()
     assert "playback-key-pair/web must be replaced: created, then deleted" in diff(repo, "first-key..second-key").out
+
+
+def decoy(folder: Path, work_tree: Path) -> None:
+    """Put files into a directory that make git take it for a bare repository."""
+    bare = work_tree.parent / "bare"
+    git(work_tree, "clone", "-q", "--bare", "--no-local", str(work_tree), str(bare))
+    for name in ("HEAD", "objects", "refs", "packed-refs"):
+        source = bare / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        elif source.exists():
+            shutil.copy(source, folder / name)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "keep").write_text("", encoding="utf-8")
+    (folder / "config").write_text(
+        f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = {work_tree}\n", encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("verb", [("diff", "main...HEAD"), ("comment", "--diff", "main...HEAD", "--dry-run")])
+def test_files_of_a_commit_are_not_taken_for_the_repository(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    repo = repository(tmp_path / "repo")
+    project = stack(repo / "live", {"channels": {"private": {"authorized": True}}})
+    commit(repo)
+    git(repo, "switch", "-qc", "change")
+    decoy(project, repo)
+    rewrite(project, {"channels": {"private": {"authorized": False}}})
+    commit(repo)
+    assert git(repo, "rev-parse", "main") != git(repo, "rev-parse", "HEAD")
+    shown = run(project, *verb)
+    assert "channel/private" in shown.out, shown
+    assert "authorized" in shown.out
+    head = git(repo, "rev-parse", "HEAD").strip()
+    assert run(project, "plan", "--base", "main", "--format", "json").json["gitCommit"] == head
+
+
+def test_a_directory_that_only_looks_like_a_repository_is_none(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo")
+    stack(repo, {"channels": {"one": {}}})
+    commit(repo)
+    lone = stack(tmp_path / "elsewhere", {"channels": {"one": {}}})
+    decoy(lone, repo)
+    shown = run(lone, "diff", "HEAD")
+    assert shown.code == 1
+    assert "cannot use bare repository" in shown.err
+    assert run(lone, "plan", "--format", "json").json["gitCommit"] is None
+
+
+def test_a_clone_without_blobs_is_an_error_and_not_an_empty_answer(repo: Path, tmp_path: Path) -> None:
+    git(repo, "config", "uploadpack.allowFilter", "true")
+    git(repo, "clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{repo}", str(tmp_path / "blobless"))
+    shown = run(tmp_path / "blobless", "diff", "base..head")
+    assert (shown.code, shown.out) == (1, "")
+    assert "git fetch --refetch --no-filter" in shown.err
+
+
+@pytest.mark.parametrize("verb", [("diff", "HEAD"), ("comment", "--diff", "HEAD", "--dry-run")])
+def test_without_git_it_is_said_so(repo: Path, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    shown = run(repo, *verb, env={"PATH": str(tmp_path)})
+    assert shown.code == 1
+    assert "git is not installed, or not on PATH" in shown.err
