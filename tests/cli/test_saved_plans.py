@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reconciler.plan.codec import dumps, read_plan
+from reconciler.plan.codec import PLAN, dumps
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 
 SPEC: dict[str, object] = {"channels": {"one": {"latencyMode": "LOW"}, "two": {}}}
@@ -159,7 +159,7 @@ def test_a_forged_plan_is_refused_although_its_fingerprints_are_right(
         before = [ivs.get_channel(arn=arn)["channel"] for arn in arns]
     content = json.loads(path.read_text(encoding="utf-8"))
     edit(content["targets"][0]["actions"][0], arns[1])
-    path.write_text(dumps(read_plan(content)), encoding="utf-8")
+    path.write_text(dumps(PLAN.read(content)), encoding="utf-8")
     assert run(folder, "show", "p.json").code == 0, "as a file it is whole"
     refused = run(folder, "apply", "p.json", "--auto-approve")
     assert refused.code == 3
@@ -176,7 +176,7 @@ def test_protection_taken_out_of_a_saved_plan_is_still_there(folder: Path) -> No
     content = json.loads(path.read_text(encoding="utf-8"))
     for action in content["targets"][0]["actions"]:
         action["blocked"] = None
-    path.write_text(dumps(read_plan(content)), encoding="utf-8")
+    path.write_text(dumps(PLAN.read(content)), encoding="utf-8")
     assert run(folder, "apply", "p.json", "--auto-approve").code != 0
     with outside(folder) as (ivs, _):
         assert len(ivs.list_channels()["channels"]) == 2
