@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
@@ -23,25 +23,34 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
 
+_MOST_HINTS = 4
+
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that ends with exit code 1 on a usage error."""
+    """An argument parser that takes options by their full names only, and ends with exit code 1 on a usage error.
+
+    A shortened option is refused, because ``--au`` must not stand for ``--auto-approve``.
+    """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"allow_abbrev": False, **options})
         self.register("action", "parsers", Verbs)
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and the usage, and exit."""
-        self.print_usage(sys.stderr)
-        self.exit(ExitCode.ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        """Print the error, then one line of usage, and exit."""
+        operands = " ".join(map(_operand, self._get_positional_actions()))
+        usage = f"usage: {self.prog} [OPTIONS] {operands}".rstrip()
+        self.exit(ExitCode.ERROR, f"{self.prog}: {message}\n{usage}; see {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Report an unknown option here, so that the usage shown is that of the verb it was given to."""
+        """Report an unknown option here, so that it is reported for the verb it was given to; list the verbs of a bare call."""
         args = sys.argv[1:] if args is None else args
+        if not args and any(isinstance(action, Verbs) for action in self._actions):
+            self.print_help()
+            self.exit(ExitCode.OK)
         self._check_options_before_verb(args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -50,20 +59,48 @@ class Parser(argparse.ArgumentParser):
 
     def _check_options_before_verb(self, args: Any) -> None:
         """Report an unknown option before the verb: argparse would take the word after it for the verb, and report that."""
-        verbs = next((action.choices for action in self._actions if isinstance(action, Verbs)), {})
-        for word in args if verbs else ():
-            if word in verbs:
-                return
-            if word.startswith("--") and not any(
-                option.startswith(word.partition("=")[0]) for option in self._option_string_actions
-            ):
+        takes_value = False
+        for word in args if any(isinstance(action, Verbs) for action in self._actions) else ():
+            option = self._option_string_actions.get(word)
+            if option is not None:
+                takes_value = option.nargs is None
+            elif word.startswith("--") and word.partition("=")[0] not in self._option_string_actions:
                 self._refuse([word])
+            elif not takes_value and not word.startswith("-"):
+                return
+            else:
+                takes_value = False
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
-        from difflib import get_close_matches
+        near = _did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
 
-        near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1, cutoff=0.8)
-        self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else ""))
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is no verb or choice, and name the nearest one."""
+        if action.choices is None or value in action.choices:
+            return
+        near = _did_you_mean(str(value), action.choices)
+        if isinstance(action, Verbs):
+            self.error(f"unknown command {value!r}{near}")
+        raise argparse.ArgumentError(
+            action, f"invalid choice: {value!r} (choose from {', '.join(map(str, action.choices))}){near}"
+        )
+
+
+def _operand(action: argparse.Action) -> str:
+    """Return how a usage line shows a positional argument."""
+    choices = ",".join(map(str, action.choices or ()))
+    name = str(action.metavar or (f"{{{choices}}}" if choices else action.dest))
+    return {"?": f"[{name}]", "+": f"{name}..."}.get(str(action.nargs), name)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known word or, for the beginning of words, at those; empty if none is near."""
+    from difflib import get_close_matches
+
+    begun = [name for name in known if len(word.lstrip("-")) > 1 and name.startswith(word)]
+    near = begun if 0 < len(begun) <= _MOST_HINTS else get_close_matches(word, known, n=1, cutoff=0.7)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it

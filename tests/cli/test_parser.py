@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import build_parser
-from tests.cli.support import run
+from tests.cli.support import run, stack
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -89,10 +89,94 @@ def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(
     assert left.value.code == 1
     verb = " ".join(word for word in words if word in ("plan", "sandbox", "serve"))
     said = capsys.readouterr().err
-    assert said.startswith(f"usage: ivs-reconciler {verb} ")
-    assert said.endswith(
-        f"ivs-reconciler {verb}: unrecognized arguments: --no-such; see ivs-reconciler {verb} --help\n"
-    )
+    assert said.startswith(f"ivs-reconciler {verb}: unrecognized arguments: --no-such\n")
+
+
+USAGES = [
+    (("plan", "--no-such"), "ivs-reconciler plan [OPTIONS]"),
+    (("apply", "--no-such"), "ivs-reconciler apply [OPTIONS] [PLANFILE]"),
+    (("sandbox", "drift", "--no-such", "x", "y"), "ivs-reconciler sandbox drift [OPTIONS] ARN MEMBER=VALUE..."),
+    (("iam-policy",), "ivs-reconciler iam-policy [OPTIONS] {plan,apply}"),
+    (("--no-such",), "ivs-reconciler [OPTIONS] COMMAND"),
+    (("plna",), "ivs-reconciler [OPTIONS] COMMAND"),
+]
+
+
+@pytest.mark.parametrize(("words", "usage"), USAGES, ids=lambda value: str(value))
+def test_a_usage_error_is_the_message_and_one_line_of_usage(tmp_path: Path, words: tuple[str, ...], usage: str) -> None:
+    ran = run(tmp_path, *words)
+    assert (ran.code, ran.out) == (1, "")
+    message, last = ran.err.splitlines()
+    assert message.startswith("ivs-reconciler")
+    assert last == f"usage: {usage}; see {usage.partition(' [')[0]} --help"
+
+
+SHORTENED = [
+    (name, option[:length], option)
+    for name, parser in {**WHOLE, **{f"sandbox {name}": one for name, one in verbs(WHOLE["sandbox"]).items()}}.items()
+    for option in parser._option_string_actions
+    if option.startswith("--")
+    for length in (3, 4, len(option) - 1)
+    if option[:length] not in parser._option_string_actions
+]
+
+
+def test_no_option_of_any_verb_may_be_shortened(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
+    for name, short, _ in SHORTENED:
+        with pytest.raises(SystemExit) as left:
+            parser.parse_args([*name.split(), short])
+        assert left.value.code == 1, (name, short)
+        with pytest.raises(SystemExit) as left:
+            parser.parse_args([*name.split(), f"{short}=x"])
+        assert left.value.code == 1, (name, short)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("word", ["--au", "--auto", "--auto-approv", "--auto-approve=", "--auto_approve"])
+def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None:
+    stack(tmp_path, {"channels": {"a": {"type": "BASIC"}}})
+    ran = run(tmp_path, "apply", word)
+    assert (ran.code, ran.out) == (1, "")
+    assert "did you mean --auto-approve?" in ran.err or "--auto-approve: ignored explicit argument" in ran.err
+    assert not (tmp_path / ".sandbox").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("pln",), "unknown command 'pln'; did you mean plan?"),
+        (("aply", "--auto-approve"), "unknown command 'aply'; did you mean apply?"),
+        (("val",), "unknown command 'val'; did you mean validate?"),
+        (("-t", "dev", "drfit"), "unknown command 'drfit'; did you mean drift?"),
+        (("sandbox", "serv"), "unknown command 'serv'; did you mean serve?"),
+        (("plan", "--fromat", "json"), "unrecognized arguments: --fromat json; did you mean --format?"),
+        (("plan", "--allow"), "did you mean --allow-deletes or --allow-updates or "),
+        (("plan", "--format", "jsn"), "(choose from text, json, markdown, html); did you mean json?"),
+        (("iam-policy", "aply"), "(choose from plan, apply); did you mean apply?"),
+        (("frobnicate",), "unknown command 'frobnicate'\n"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_word(tmp_path: Path, words: tuple[str, ...], hint: str) -> None:
+    ran = run(tmp_path, *words)
+    assert ran.code == 1
+    assert hint in ran.err
+    assert len(ran.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("sandbox",)])
+def test_a_bare_call_lists_the_verbs(tmp_path: Path, words: tuple[str, ...]) -> None:
+    ran = run(tmp_path, *words)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == run(tmp_path, *words, "--help").out
+    parser = verbs(WHOLE["sandbox"]) if words else WHOLE
+    assert all(f"    {name} " in ran.out for name in parser)
+
+
+def test_a_call_with_options_and_no_verb_is_an_error(tmp_path: Path) -> None:
+    ran = run(tmp_path, "-v")
+    assert ran.code == 1
+    assert "the following arguments are required: COMMAND" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -100,15 +184,15 @@ def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(
     [
         (
             ["--log-level", "debug", "plan"],
-            "ivs-reconciler: unrecognized arguments: --log-level; see ivs-reconciler --help",
+            "ivs-reconciler: unrecognized arguments: --log-level\n",
         ),
         (
             ["sandbox", "--log-level=debug", "serve"],
-            "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug; see ivs-reconciler sandbox --help",
+            "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug\n",
         ),
         (
             ["apply", "--auto-aprove"],
-            "unrecognized arguments: --auto-aprove; did you mean --auto-approve?; see ivs-reconciler apply --help",
+            "unrecognized arguments: --auto-aprove; did you mean --auto-approve?\n",
         ),
     ],
 )
@@ -137,4 +221,4 @@ def test_the_files_of_a_served_sandbox_are_looked_for_in_the_folder_of_the_call(
 def test_the_purpose_of_a_policy_is_named_as_help_names_it(tmp_path: Path) -> None:
     ran = run(tmp_path, "iam-policy")
     assert ran.code == 1
-    assert "the following arguments are required: {plan,apply}; see" in ran.err
+    assert "the following arguments are required: {plan,apply}\n" in ran.err
