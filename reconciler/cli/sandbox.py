@@ -231,8 +231,6 @@ def _faults(args: argparse.Namespace, remote: RemoteControl) -> object:
     rule = _own(args, Fault)
     if operation:
         rule["operation"] = operation
-    if args.times is not None:
-        rule["times"] = args.times or None
     return remote.call("add_fault", **rule)
 
 
@@ -303,6 +301,20 @@ def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)"
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let browser pages of this origin, such as https://app.example.com, use the server (repeatable; default: pages of this machine)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="accept this name in Host (repeatable; default: addresses, localhost, names without a dot, names of AWS)",
     )
     parser.add_argument("--db", metavar="FILE", help="keep the state in this SQLite file (default: in memory)")
     parser.add_argument("--quotas", action="store_true", help="enforce the documented call rates (429)")
@@ -400,6 +412,8 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         args.db,
         port=args.port,
         host=args.host,
+        allow_origins=args.allow_origin,
+        allow_hosts=args.allow_host,
         quotas=args.quotas,
         limits={name: int(value) for name, value in map(_pair, args.limit)},
         auth=args.auth,

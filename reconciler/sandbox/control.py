@@ -206,12 +206,12 @@ class Control:
     def add_fault(self, effect: str, **rule: Any) -> list[JsonDict]:
         """Add a fault and return all; the arguments are those of `reconciler.sandbox.faults.Fault`.
 
-        By default deny, expire and skew hold until they are cleared, the other effects hit one call.
+        By default deny, expire and skew hold until they are cleared, the other effects hit one call. `times` 0 is all calls.
         """
         rule = {"effect": effect, "times": None if effect in PERSISTENT else 1, **rule}
         try:
             check_types(Fault, rule)
-            fault = Fault(**rule)
+            fault = Fault(**{**rule, "times": rule["times"] or None})
         except (TypeError, ValueError) as error:
             raise ControlError(f"invalid fault: {error}") from None
         if not any(

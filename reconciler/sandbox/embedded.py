@@ -7,11 +7,11 @@ import os
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from reconciler.sandbox import control_http, events, inproc, model, page
+from reconciler.sandbox import control_http, events, inproc, model, origins, page
 from reconciler.sandbox.auth import AccessKey, access_keys
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
@@ -35,6 +35,7 @@ class Sandbox:
 
     db: SQLite file of the state; None for memory.
     port, host: address to listen on; port 0 for a free one. serve=False opens no socket: use `attach`.
+    allow_origins, allow_hosts: origins of browser pages and host names that may use the server, besides this machine's.
     quotas: call-rate quotas (429): False for none, True for the documented ones, or a mapping of operation to calls a
     second. Resource quotas (402) always apply; `limits` changes them.
     auth: "any" accepts every caller, "strict" verifies signatures with the secrets in `accounts`.
@@ -55,6 +56,8 @@ class Sandbox:
         port: int = 0,
         host: str = "127.0.0.1",
         serve: bool = True,
+        allow_origins: Iterable[str] = (),
+        allow_hosts: Iterable[str] = (),
         quotas: bool | Mapping[str, float] = False,
         limits: Mapping[str, int] | None = None,
         auth: str = "any",
@@ -76,7 +79,12 @@ class Sandbox:
             raise ValueError("settle_seconds and stop_seconds must be numbers, 0 or more")
         if auth == "strict" and not any(key.secret for key in keys.values()):
             raise ValueError("auth='strict' needs accounts with secrets")
+        host = host.removeprefix("[").removesuffix("]")
         self._address = (host, port)
+        self._access = origins.Access(
+            frozenset(map(origins.check_origin, allow_origins)),
+            frozenset(name.lower() for name in (host, *allow_hosts)),
+        )
         self._serve = serve
         self._http: SandboxHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -112,14 +120,15 @@ class Sandbox:
         if self._http is None:
             raise RuntimeError("the sandbox is not serving: call start() first")
         host, port = self._http.server_address[:2]
-        return f"http://{host if isinstance(host, str) else host.decode()}:{port}"
+        name = host if isinstance(host, str) else host.decode()
+        return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
     def start(self) -> Sandbox:
         """Listen and serve in a background thread."""
         if self._serve and self._http is None:
             host, port = self._address
             try:
-                self._http = SandboxHTTPServer(self._address, self.handle)
+                self._http = SandboxHTTPServer(self._address, self._handle_from_network)
             except OSError as error:
                 raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
             self._thread = serve(self._http)
@@ -153,6 +162,11 @@ class Sandbox:
         Returns a function that detaches.
         """
         return inproc.attach(target, self.handle)
+
+    def _handle_from_network(self, request: Request, source_ip: str) -> Response:
+        """Return the answer to a request over HTTP, which may come from a browser page."""
+        refused = self._access.refusal(request) or origins.preflight(request)
+        return refused or origins.with_cors(self.handle(request, source_ip), request)
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
         """Return the answer to one request of any transport; errors are answers too."""

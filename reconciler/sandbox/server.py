@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import socket
 import socketserver
 import struct
@@ -39,6 +40,10 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _LINGER_SECONDS = 1
 _LINGER_BYTES = 256 << 20
 _CLOSE = ("Connection", "close")
+_SINGLE = frozenset(
+    (b"authorization", b"origin", b"x-amz-content-sha256", b"x-amz-date", b"x-amz-security-token")  # h11: host
+)
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:([^\r\n]*)")
 
 
 @functools.lru_cache(maxsize=2)
@@ -61,6 +66,8 @@ class SandboxHTTPServer(socketserver.ThreadingTCPServer):
         self.busy: set[_Connection] = set()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
@@ -137,8 +144,7 @@ class _Connection(socketserver.BaseRequestHandler):
         Raises EOFError when the client has closed the connection, RemoteProtocolError when the request is malformed or
         too large.
         """
-        head = self._next_event()
-        assert isinstance(head, h11.Request)
+        head = self._next_head()
         if len(head.headers) > MAX_HEADERS:
             raise h11.RemoteProtocolError("too many headers", 431)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
@@ -157,13 +163,36 @@ class _Connection(socketserver.BaseRequestHandler):
         path, _, query = target.partition("?")
         return Request(head.method.decode("latin-1"), path, query, headers, bytes(body))
 
+    def _next_head(self) -> h11.Request:
+        """Return the head of the next request.
+
+        Raises RemoteProtocolError if a header that decides who is asked, by whom or how much is repeated: another
+        server on the way may have read the other value.
+        """
+        received, _ = self._http.trailing_data
+        while (head := self._http.next_event()) is h11.NEED_DATA:
+            self._feed()
+            received, _ = self._http.trailing_data
+        assert isinstance(head, h11.Request)
+        left, _ = self._http.trailing_data
+        lengths = _LENGTH.findall(received, 0, len(received) - len(left))
+        if len(lengths) > 1 or (lengths and b"," in lengths[0]):
+            raise h11.RemoteProtocolError("repeated Content-Length", 400)
+        names = [name for name, _ in head.headers if name in _SINGLE]
+        if len(names) != len(set(names)):
+            raise h11.RemoteProtocolError("repeated header", 400)
+        return head
+
     def _next_event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            received = self.request.recv(_PIECE)
-            if not received:
-                raise EOFError
-            self._http.receive_data(received)
+            self._feed()
         return event
+
+    def _feed(self) -> None:
+        received = self.request.recv(_PIECE)
+        if not received:
+            raise EOFError
+        self._http.receive_data(received)
 
     def _refuse(self, status: int) -> None:
         """Answer with an error, then discard input for a moment: a client that is still sending would get a reset."""

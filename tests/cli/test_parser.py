@@ -102,7 +102,7 @@ USAGES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "usage"), USAGES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("words", "usage"), USAGES, ids=str)
 def test_a_usage_error_is_the_message_and_one_line_of_usage(tmp_path: Path, words: tuple[str, ...], usage: str) -> None:
     ran = run(tmp_path, *words)
     assert (ran.code, ran.out) == (1, "")

@@ -11,6 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from reconciler.sandbox import Sandbox, VirtualClock
+from reconciler.sandbox.control_http import RemoteControl
+from reconciler.sandbox.settings import ControlError
 from tests.sandbox.helpers import refusal
 
 OPTIONS: dict[str, Any] = {
@@ -124,6 +126,21 @@ def test_rules_count_skip_repeat_and_match(pair: tuple[Sandbox, Any]) -> None:
     (rule,) = sandbox.control.faults()
     assert rule["hit"] == 2
     assert sandbox.control.clear_faults() == []
+
+
+@pytest.mark.parametrize("times", [0, None])
+def test_a_rule_of_zero_times_hits_every_call_as_on_the_command_line(session: Any, times: int | None) -> None:
+    with Sandbox() as sandbox:
+        made = RemoteControl(sandbox.endpoint_url).call("add_fault", effect="throttle", times=times)
+        assert made[0]["times"] is None
+        options = {**OPTIONS, "endpoint_url": sandbox.endpoint_url}
+        ivs = session.client("ivs", config=Config(retries={"total_max_attempts": 1}), **options)
+        for _ in range(3):
+            with pytest.raises(ClientError, match="ThrottlingException"):
+                ivs.list_channels()
+        for wrong in (-1, False, "0"):
+            with pytest.raises(ControlError, match="times"):
+                sandbox.control.add_fault("throttle", times=wrong)
 
 
 def test_a_delay_comes_with_the_right_answer_and_costs_a_virtual_clock_nothing(session: Any) -> None:
