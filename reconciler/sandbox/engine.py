@@ -276,7 +276,9 @@ def _validated(
     if operation.input is None:
         return {}
     problems: list[str] = []
-    cleaned: JsonDict = validation.check(shapes, operation.input, document, problems)
+    blanks = {name: "" for name in SERVICES[operation.service].blanks if document.get(name) == ""}
+    checked = {name: value for name, value in document.items() if name not in blanks} if blanks else document
+    cleaned: JsonDict = {**validation.check(shapes, operation.input, checked, problems), **blanks}
     malformed = bool(problems)
     rule = SERVICES[operation.service].rules.get(operation.name)
     if rule is not None:

@@ -64,6 +64,7 @@ class Service:
     rules: by operation, the checks of a request that its shapes cannot express.
     rates: documented calls a second by operation; `default_rate` for the others.
     arn_members: the input members that name the resource of a call, the most specific first.
+    blanks: top-level input members that may be "" for none, though the model's enum lacks it.
     without_resource: operations that IAM authorizes without a resource (Service Authorization Reference).
     """
 
@@ -76,6 +77,7 @@ class Service:
     rates: Mapping[str, float]
     default_rate: float
     arn_members: tuple[str, ...]
+    blanks: frozenset[str] = field(default_factory=frozenset)
     without_resource: frozenset[str] = field(default_factory=frozenset)
 
 

@@ -80,5 +80,7 @@ IVS = Service(
     rates=RATES,
     default_rate=DEFAULT_RATE,
     arn_members=("resourceArn", "arn", "channelArn"),
+    # GetChannel answers "" for a channel without a preset (observed), and public clients send it back.
+    blanks=frozenset({"preset"}),
     without_resource=frozenset({"ListAdConfigurations", "ListPlaybackRestrictionPolicies", "UpdateAdConfiguration"}),
 )
