@@ -76,7 +76,8 @@ def test_no_test_patches_anything() -> None:
 
 
 def test_broad_exceptions_are_caught_only_at_entry_points() -> None:
-    allowed = ("reconciler/cli/main.py", "reconciler/sandbox/")
+    # A foreign package may fail in any way while it is imported.
+    allowed = ("reconciler/cli/main.py", "reconciler/extras.py", "reconciler/sandbox/")
     found = []
     for path in SOURCES:
         name = str(path.relative_to(ROOT))

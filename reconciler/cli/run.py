@@ -223,13 +223,11 @@ def _report(snapshot: Snapshot) -> int:
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
-    try:
+    from reconciler.extras import imports_of
+
+    with imports_of("run", "controller"):
         from reconciler.controller.app import App, serving
         from reconciler.controller.metrics import Metrics
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f'run needs the package {error.name}; install the extra: pip install "ivs-reconciler[controller]"'
-        ) from None
     from reconciler.controller import service
 
     token, webhooks = service.control_token_from(options), service.webhook_secrets_from(options)

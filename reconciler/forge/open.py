@@ -5,30 +5,23 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from reconciler.errors import UsageError
+from reconciler.extras import imports_of
 from reconciler.forge.client import Access, Forge, RetryBudget, is_loopback
 
 
 def open_forge(access: Access, budget: RetryBudget | None = None) -> Forge:
     """Return a repository's forge.
 
-    Raises ``UsageError`` if its client library is not installed, or if the API URL is not safe to send a token to.
+    Raises ``UsageError`` if its client library is not installed or broken, or if the API URL is not safe to send a token to.
     """
     _require_safe(access.api_url)
     budget = budget or RetryBudget()
-    try:
+    with imports_of(f"comment with {access.provider}", access.provider):
         if access.provider == "github":
-            from reconciler.forge.github import GitHub  # noqa: PLC0415 - its client is an extra, and slow to import
-
-            return GitHub(access, budget)
-        from reconciler.forge.gitlab import GitLab  # noqa: PLC0415
-
-        return GitLab(access, budget)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("github", "gitlab"):
-            raise
-        raise UsageError(
-            f'the {access.provider} client is not installed; install the extra: pip install "ivs-reconciler[{access.provider}]"'
-        ) from None
+            from reconciler.forge.github import GitHub  # noqa: PLC0415 - an extra, and slow to import
+        else:
+            from reconciler.forge.gitlab import GitLab  # noqa: PLC0415
+    return GitHub(access, budget) if access.provider == "github" else GitLab(access, budget)
 
 
 def _require_safe(url: str) -> None:

@@ -476,7 +476,7 @@ def test_a_client_that_is_not_installed_is_said_with_how_to_install_it(
         check=False,
     )
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f'the {provider} client is not installed; install the extra: pip install "ivs-reconciler[{provider}]"\n'
+    assert done.stderr == (
+        f"comment with {provider} needs the package {package}, which is not installed; "
+        f'install the extra: pip install "ivs-reconciler[{provider}]"\n'
     )
