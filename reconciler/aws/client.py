@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from reconciler import logs
 from reconciler.aws.limiter import NOT_FOUND, Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
 from reconciler.errors import AwsError
-from reconciler.model.kinds import OPERATIONS, SERVICES, Repeat, Service
+from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
 
 
@@ -77,6 +77,19 @@ def remove_member(value: object, path: Path) -> None:
             value.pop(head, None)
         elif head in value:
             remove_member(value[head], rest)
+
+
+_ANSWERED_WITH: Mapping[tuple[str, str], Kind] = {
+    (kind.service.client, name): kind
+    for kind in KINDS.values()
+    for name in (kind.create, kind.get, kind.update)
+    if name
+}
+"""By client and name, the operations whose answer is the resource."""
+
+
+def _has_arn(item: Mapping[str, object] | None) -> bool:
+    return item is not None and isinstance(item["arn"], str) and bool(item["arn"])
 
 
 MAX_CONNECTIONS = 6
@@ -205,7 +218,17 @@ class IvsGateway:
             secrets.append(value)
         for path in self._paths(operation):
             remove_member(data, path)
-        return data, str(metadata.get("RequestId") or "")
+        request_id = str(metadata.get("RequestId") or "")
+        kind = _ANSWERED_WITH.get((self._service, operation))
+        if kind is not None and not _has_arn(kind.resource_in(data)):
+            raise AwsError(
+                f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; nothing can be concluded from it",
+                operation=operation,
+                code="UnreadableAnswer",
+                request_id=request_id,
+                ambiguous=writes,
+            )
+        return data, request_id
 
     @property
     def _prefix(self) -> str:

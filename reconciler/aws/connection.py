@@ -155,7 +155,14 @@ def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
             hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS was asked for the caller's identity: set both, or endpointUrl in the target"
             error.args = (f"{error}; {hint}",)
         raise
-    return str(identity["Account"]), str(identity["Arn"])
+    account, arn = identity.get("Account"), identity.get("Arn")
+    if not account or not arn:
+        raise AwsError(
+            "GetCallerIdentity answered without an account; check that AWS_ENDPOINT_URL_STS and the proxy lead to AWS. Nothing was read or changed",
+            operation="GetCallerIdentity",
+            code="UnreadableAnswer",
+        )
+    return str(account), str(arn)
 
 
 def _endpoint_beside_ivs(ivs_url: str, service: str) -> str | None:

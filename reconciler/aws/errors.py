@@ -21,8 +21,8 @@ from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.terminal import sanitize
 
-BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
-"""Everything that botocore raises for a failed call."""
+BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
+"""Everything that botocore raises for a failed call; its parsers call themselves for each level of an answer."""
 
 CREDENTIAL_CODES = frozenset(
     {
@@ -270,7 +270,7 @@ _TRANSPORT_ERRORS = (
         _Sent.UNKNOWN,
     ),
     _TransportError(
-        (ResponseParserError,),
+        (ResponseParserError, RecursionError),
         "UnreadableAnswer",
         "{operation}: {text}; check that the endpoint is that of {service}",
         _Sent.UNKNOWN,

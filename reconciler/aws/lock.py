@@ -16,6 +16,7 @@ from reconciler.model.lock import LockHolder, from_json, to_json
 from reconciler.model.target import S3Lock, Target
 
 _TRIES = 4
+_MAX_BYTES = 64 * 1024
 _PAUSE_SECONDS = 1.0
 _MISSING = frozenset({"NoSuchKey", "404"})
 _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
@@ -56,7 +57,7 @@ class S3LockBackend:
                 data, written = self._object()
                 return written if data == body else None
             raise
-        return str(answer["ETag"])
+        return self._etag(answer, "PutObject")
 
     def force(self, holder: LockHolder) -> None:
         """Overwrite the lock, whatever its state. Raises ``AwsError``."""
@@ -70,7 +71,34 @@ class S3LockBackend:
             if error.code in _MISSING:
                 return None, ""
             raise
-        return answer["Body"].read(), str(answer["ETag"])
+        return self._read_body(answer["Body"]), self._etag(answer, "GetObject")
+
+    def _etag(self, answer: Any, operation: str) -> str:
+        """Return the ETag of an answer; without one, neither a write nor a read of the lock can be believed. Raises ``AwsError``."""
+        etag = answer.get("ETag")
+        if not etag:
+            raise AwsError(
+                f"{self.where} cannot be used: {operation} answered without an ETag; check that the endpoint is that of S3",
+                operation=operation,
+                code="UnreadableAnswer",
+            )
+        return str(etag)
+
+    def _read_body(self, body: Any) -> bytes:
+        """Return the object's content, at most ``_MAX_BYTES`` and one byte. Raises ``AwsError``."""
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        try:
+            content: bytes = body.read(_MAX_BYTES + 1)
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, "GetObject", writes=False) from None
+        if len(content) > _MAX_BYTES:
+            raise AwsError(
+                f"{self.where} is not a lock: it is larger than {_MAX_BYTES} bytes; choose another key",
+                operation="GetObject",
+                code="UnreadableAnswer",
+            )
+        return content
 
     def _call(self, method: str, *, writes: bool, **parameters: object) -> Any:
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error

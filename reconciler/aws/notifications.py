@@ -42,7 +42,15 @@ def publish(
     }
     if receiver.arn.endswith(".fifo"):
         parameters |= {"MessageGroupId": group, "MessageDeduplicationId": identity}
-    _call(receiver, "sns", "Publish", parameters, sleep)
+    answer = _call(receiver, "sns", "Publish", parameters, sleep)
+    if not answer.data.get("MessageId"):
+        raise AwsError(
+            "Publish answered without a message id; check that AWS_ENDPOINT_URL_SNS and the proxy lead to AWS",
+            operation="Publish",
+            code="UnreadableAnswer",
+            request_id=answer.request_id,
+            ambiguous=True,
+        )
 
 
 def put_event(
@@ -58,14 +66,22 @@ def put_event(
     }
     answer = _call(receiver, "events", "PutEvents", {"Entries": [entry]}, sleep)
     entries = answer.data.get("Entries")
-    refused = entries[0] if answer.data.get("FailedEntryCount") and isinstance(entries, list) and entries else None
-    if isinstance(refused, Mapping):
-        code = str(refused.get("ErrorCode") or "")
+    result = entries[0] if isinstance(entries, list) and entries and isinstance(entries[0], Mapping) else {}
+    if result.get("ErrorCode"):
+        code = str(result["ErrorCode"])
         raise AwsError(
-            f"EventBridge rejected the event: {refused.get('ErrorMessage') or code}",
+            f"EventBridge rejected the event: {result.get('ErrorMessage') or code}",
             operation="PutEvents",
             code=code,
             request_id=answer.request_id,
+        )
+    if not result.get("EventId"):
+        raise AwsError(
+            "PutEvents answered without an event id; check that AWS_ENDPOINT_URL_EVENTBRIDGE and the proxy lead to AWS",
+            operation="PutEvents",
+            code="UnreadableAnswer",
+            request_id=answer.request_id,
+            ambiguous=True,
         )
 
 

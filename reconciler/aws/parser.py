@@ -37,6 +37,8 @@ class _Whole:
         """Return the content of a body, as botocore's method does; a body that is not JSON becomes a message."""
         try:
             said = _read(body) if body else {}
+        except TooDeepError:
+            said = {}
         except ValueError:
             said = {"message": body.decode(errors="replace")}
         return said if isinstance(said, dict) else {}
@@ -64,23 +66,60 @@ class _PlainParser(_Whole, RestJSONParser):  # type: ignore[misc]
             answer = None
         if not isinstance(answer, dict):
             raise ResponseParserError(
-                f"the body of an answer with HTTP status {status} is not a JSON object, or is truncated"
+                f"the body of an answer with HTTP status {status} is not a JSON object, is truncated, or is nested too deeply"
             )
         headers = response["headers"]
         answer["ResponseMetadata"] = {"RequestId": headers.get("x-amzn-requestid", ""), "HTTPStatusCode": status}
         return answer
 
 
+MAX_DEPTH = 64
+"""Levels of arrays and objects that an answer may nest; the services need fewer than ten, and each level costs stack."""
+
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+
+
+class TooDeepError(ValueError):
+    """A JSON text nests deeper than any answer of AWS."""
+
+
 def _read(body: bytes) -> Any:
     """Return the value of a JSON text, without lone surrogates. Raises ``ValueError``."""
-    answer = json.loads(body)
+    try:
+        answer = json.loads(body)
+    except RecursionError:
+        raise TooDeepError from None
+    if _may_be_deep(body) and _is_deep(answer):
+        raise TooDeepError
     # Lone surrogates are escapes, or bytes that start with 0xED, which few texts contain; searching for them costs almost nothing.
     doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
     return without_surrogates(answer) if doubtful else answer
 
 
+def _may_be_deep(body: bytes) -> bool:
+    """Whether the brackets of a text allow more than ``MAX_DEPTH`` levels; brackets inside strings count too."""
+    brackets = body.translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
+
+
 def _holds_object(body: bytes) -> bool:
     try:
-        return isinstance(json.loads(body), dict)
+        return isinstance(_read(body), dict)
     except ValueError:
         return False

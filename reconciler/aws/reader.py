@@ -51,11 +51,39 @@ def last_streams(
             ).data
         except AwsError as error:
             return {}, missing_permission(error)
-        if sessions := data.get("streamSessions"):
+        if sessions := _items(data, "ListStreamSessions", "streamSessions"):
             found[channel.arn] = max(
                 LastStream(not item.get("endTime"), str(item.get("startTime") or "")) for item in sessions
             )
     return found, ""
+
+
+def _items(data: Mapping[str, object], operation: str, members: str) -> list[Item]:
+    """Return the list in an answer. Raises ``AwsError`` if there is none: no list is not an empty list."""
+    page = data.get(members)
+    if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
+        raise AwsError(
+            f"{operation}: the answer contains no list {members!r}, so the result is unknown",
+            operation=operation,
+            code="UnreadableAnswer",
+        )
+    return page
+
+
+def _check_item(item: Item, operation: str) -> str:
+    """Return the ARN of a resource in a list. Raises ``AwsError`` if it has none, or tags that are no map of strings."""
+    arn, tags = item.get("arn") or item.get("channelArn"), item.get("tags") or {}
+    if (
+        not isinstance(arn, str)
+        or not isinstance(tags, dict)
+        or not all(isinstance(tag, str) for tag in (*tags, *tags.values()))
+    ):
+        raise AwsError(
+            f"{operation}: the answer holds a resource without an ARN, or with unreadable tags, so the result is unknown",
+            operation=operation,
+            code="UnreadableAnswer",
+        )
+    return arn
 
 
 _NONE: Mapping[str, object] = {}
@@ -128,16 +156,9 @@ def list_kind(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object] = _
 
 def _new_items(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
     """Return the items of a page that were on no earlier page: items move between pages while a list is read."""
-    page = data.get(members)
-    if not isinstance(page, list):
-        raise AwsError(
-            f"{operation}: the answer contains no list {members!r}, so the result is unknown",
-            operation=operation,
-            code="UnreadableAnswer",
-        )
     fresh = []
-    for item in page:
-        key = str(item.get("arn") or item.get("channelArn"))
+    for item in _items(data, operation, members):
+        key = _check_item(item, operation)
         if key not in seen:
             seen.add(key)
             fresh.append(item)
@@ -388,8 +409,13 @@ class _Reading:
         """Return up to ``BATCH_SIZE`` resources, read in full, without those deleted since they were listed."""
         operation = str(kind.batch)
         data: Mapping[str, Any] = self._calls.call(operation, {"arns": arns}, kind.service).data
-        resources = [self._resource(kind, item, complete=True) for item in data.get(kind.members) or []]
-        refused = {str(error.get("arn")): error for error in data.get("errors") or []}
+        items = _items(data, operation, kind.members) if data.get(kind.members) else []
+        for item in items:
+            _check_item(item, operation)
+        resources = [self._resource(kind, item, complete=True) for item in items]
+        refused = {
+            str(error.get("arn")): error for error in (_items(data, operation, "errors") if data.get("errors") else ())
+        }
         missing = (
             set(arns)
             - {resource.arn for resource in resources}

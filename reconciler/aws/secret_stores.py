@@ -238,22 +238,38 @@ class SecretPublisher:
             lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key),
         )
 
-    def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], object]) -> None:
-        """Send with retries: writing a value twice has the same result. Raises ``AwsError`` without the value."""
+    def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], Any]) -> None:
+        """Send with retries: writing a value twice has the same result. Raises ``AwsError`` without the value, also if the answer names no version."""
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         calls = 0
         while True:
             calls += 1
             try:
-                send()
+                answer = send()
             except BOTO_ERRORS as error:
                 failure = to_aws_error(error, operation, writes=True, service=_SERVICES[sink.store])
             else:
-                return
+                if _names_version(answer):
+                    return
+                raise AwsError(
+                    f"{sink} cannot be used: {operation} answered without a version, so the value counts as not stored; "
+                    f"check that {_ENDPOINTS[sink.store]} and the proxy lead to AWS",
+                    operation=operation,
+                    code="UnreadableAnswer",
+                )
             if not may_repeat(failure, Repeat.SAME, calls):
                 raise _refused(sink, operation, failure, value) from None
             self._sleep(backoff_seconds(calls, self._draw()))
+
+
+def _names_version(answer: Any) -> bool:
+    """Whether an answer of a store names what it stored: a version, or the ARN of a new secret."""
+    texts = (answer.get("VersionId"), answer.get("ARN"))
+    number = answer.get("Version")
+    return any(isinstance(text, str) and text for text in texts) or (
+        isinstance(number, int) and not isinstance(number, bool) and number > 0
+    )
 
 
 def _without_prefix(sink: Sink, error: AwsError) -> str:

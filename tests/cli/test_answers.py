@@ -1,0 +1,168 @@
+"""Answers that are no answers: a status of 200 alone counts for nothing, and no answer ends a run with a traceback."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from reconciler.aws.lock import S3LockBackend
+from reconciler.aws.notifications import publish, put_event
+from reconciler.aws.reader import last_streams, list_kind
+from reconciler.errors import AwsError
+from reconciler.model.address import ID, STACK
+from reconciler.model.kinds.ivs import CHANNEL
+from reconciler.model.resource import LiveResource
+from reconciler.model.target import Receiver, ReceiverType, S3Lock, Sink, Store
+from tests.aws.faulty import Said, faulty
+from tests.aws.makers import HERE, gateway_to
+from tests.aws.test_courier import VALUE, courier
+from tests.cli.support import ACCOUNT, REGION, arn_of, outside, run, stack
+
+ARN = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/a"
+
+DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+DEEP_IN_PART = b'{"Version": 1, "x": ' + b"[" * 300 + b"]" * 300 + b"}"
+
+SINKS = {
+    "secretsManager": ({"secretsManager": {"name": "{stack}/{id}"}}, "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+    "parameterStore": ({"parameterStore": {"name": "/{stack}/{id}"}}, "AWS_ENDPOINT_URL_SSM"),
+}
+
+NO_ANSWERS = {
+    "nothing": b"",
+    "empty object": b"{}",
+    "list": b"[]",
+    "page": b"<html><body>Sign in</body></html>",
+    "message": b'{"message": "not here"}',
+    "null": b'{"VersionId": null, "ARN": "", "Version": null}',
+    "wrong type": b'{"VersionId": {}, "ARN": [], "Version": "one"}',
+    "deep": DEEP,
+    "deep in part": DEEP_IN_PART,
+}
+
+
+@pytest.mark.parametrize(
+    ("store", "said"), [("secretsManager", "page"), ("parameterStore", "empty object"), ("parameterStore", "deep")]
+)
+def test_an_apply_whose_store_answers_without_a_version_publishes_again_next_time(
+    tmp_path: Path, store: str, said: str
+) -> None:
+    sink, variable = SINKS[store]
+    body = NO_ANSWERS[said]
+    folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": sink}}}})
+    with faulty(Said(body=body, headers={"Content-Type": "application/x-amz-json-1.1"})) as server:
+        ran = run(folder, "apply", "--auto-approve", env={variable: server.url})
+        assert ran.code == 4
+        assert "not published yet" in ran.out + ran.err
+        again = run(folder, "plan", "--detailed-exitcode", env={variable: server.url})
+    assert again.code == 2
+    with outside(folder) as (ivs, _):
+        (key,) = ivs.list_stream_keys(channelArn=arn_of(ivs, "a"))["streamKeys"]
+        value = ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"]
+    assert value not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
+@pytest.mark.parametrize("store", SINKS)
+def test_a_store_that_answers_without_a_version_has_not_stored_the_value(
+    monkeypatch: pytest.MonkeyPatch, store: str, body: bytes
+) -> None:
+    with faulty(Said(body=body, headers={"Content-Type": "application/x-amz-json-1.1"})) as server:
+        monkeypatch.setenv(SINKS[store][1], server.url)
+        sink = Sink(Store(store), "one")
+        with pytest.raises(AwsError) as caught:
+            courier().deliver("arn", sink)
+    assert VALUE not in str(caught.value)
+
+
+IVS_ANSWERS: dict[str, tuple[str, dict[str, object]]] = {
+    "create": ("CreateChannel", {"name": "a"}),
+    "update": ("UpdateChannel", {"arn": ARN, "name": "a"}),
+    "get": ("GetRecordingConfiguration", {"arn": ARN}),
+}
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"channel": {}}', b'{"channel": {"arn": null}}', b'{"message": "ok"}', DEEP])
+@pytest.mark.parametrize("asked", IVS_ANSWERS.values(), ids=IVS_ANSWERS)
+def test_an_answer_of_ivs_without_the_resource_is_a_failure(asked: tuple[str, dict[str, object]], body: bytes) -> None:
+    with faulty(Said(body=body)) as server, pytest.raises(AwsError) as caught:
+        gateway_to(server.url).call(*asked)
+    assert caught.value.code == "UnreadableAnswer"
+
+
+@pytest.mark.parametrize(
+    "item", ["{}", "1", '"a"', '{"arn": 1}', '{"arn": "a", "tags": ["x"]}', '{"arn": "a", "tags": {"x": {}}}']
+)
+def test_a_list_with_something_that_is_no_resource_is_a_failure(item: str) -> None:
+    with faulty(Said(body=f'{{"channels": [{item}]}}'.encode())) as server, pytest.raises(AwsError) as caught:
+        list(list_kind(gateway_to(server.url), CHANNEL))
+    assert caught.value.code == "UnreadableAnswer"
+
+
+def test_an_answer_without_sessions_is_not_a_channel_that_was_never_live() -> None:
+    channels = [LiveResource(CHANNEL.name, f"{ARN}{n}", {}, {STACK: "acme", ID: "a"}) for n in "12"]
+    with faulty(Said(body=b"{}")) as server, pytest.raises(AwsError, match="no list 'streamSessions'"):
+        last_streams(gateway_to(server.url), channels, "acme")
+
+
+@pytest.mark.parametrize(("service", "name", "arn"), [("SNS", "sns", "topic"), ("EVENTBRIDGE", "events", "event-bus/x")])
+def test_a_notification_without_an_id_was_not_delivered(
+    monkeypatch: pytest.MonkeyPatch, service: str, name: str, arn: str
+) -> None:
+    bodies = {"sns": b"<PublishResponse><PublishResult/></PublishResponse>", "events": b"{}"}
+    receiver = Receiver(
+        "ops",
+        ReceiverType.SNS if name == "sns" else ReceiverType.EVENT_BRIDGE,
+        arn=f"arn:aws:{name}:{REGION}:{ACCOUNT}:{arn}",
+    )
+    with faulty(Said(body=bodies[name], headers={"Content-Type": "application/x-amz-json-1.1"})) as server:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        send = {
+            "sns": partial(publish, receiver, subject="s", text="t", identity="i", group="g"),
+            "events": partial(put_event, receiver, detail="{}", resources=()),
+        }[name]
+        with pytest.raises(AwsError, match="answered without") as caught:
+            send()
+    assert caught.value.ambiguous
+
+
+@pytest.mark.parametrize(("body", "tag"), [(b"", ""), (b"x" * 100_000, '"1"')])
+def test_a_lock_in_s3_without_an_etag_or_of_any_size_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, tag: str
+) -> None:
+    headers = {"ETag": tag} if tag else {}
+    with faulty(Said(body=body, headers=headers)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        lock = S3LockBackend(S3Lock("bucket", "key"), replace(HERE, sandbox="x"))
+        with pytest.raises(AwsError) as caught:
+            lock.read()
+    assert caught.value.code == "UnreadableAnswer"
+
+
+def test_a_store_that_names_a_version_has_stored_the_value(tmp_path: Path) -> None:
+    for store, body in (("secretsManager", b'{"VersionId": "v1"}'), ("parameterStore", b'{"Version": 1}')):
+        sink, variable = SINKS[store]
+        folder = stack(tmp_path / store, {"channels": {"a": {"streamKey": {"sink": sink}}}})
+        with faulty(Said(body=body, headers={"Content-Type": "application/x-amz-json-1.1"})) as server:
+            assert run(folder, "apply", "--auto-approve", env={variable: server.url}).code == 0
+            assert run(folder, "plan", "--detailed-exitcode", env={variable: server.url}).code == 0
+
+
+@pytest.mark.parametrize("body", [DEEP, b"[" * 100_000, b"{}"], ids=["objects", "lists", "empty object"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_service_that_answers_nonsense_ends_the_run_with_a_message(tmp_path: Path, status: int, body: bytes) -> None:
+    with faulty(Said(status, body)) as server:
+        target = {"sandbox": None, "endpointUrl": server.url}
+        folder = stack(tmp_path / "repo", {"channels": {"a": {}}}, target=target)
+        ran = run(
+            folder,
+            "plan",
+            env={"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_MAX_ATTEMPTS": "1"},
+        )
+    assert ran.code == 1
+    assert "GetCallerIdentity" in ran.err
