@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
-from reconciler.terminal import display_json, sanitize
+from reconciler.terminal import display_json, mask_stream_keys, sanitize
 
 
 class Format(StrEnum):
@@ -120,7 +120,7 @@ def _mask(key: str, value: object) -> object:
         return {name: _mask(str(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_mask(key, item) for item in value]
-    return value
+    return mask_stream_keys(value) if isinstance(value, str) else value
 
 
 def _on_one_line(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

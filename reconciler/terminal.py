@@ -126,6 +126,9 @@ def _line(handle: int, until: float) -> str:
             typed += key.decode()
 
 
+_SHORTEST_PART = 6
+_REGION_OF_KEY = re.compile(r"^sk_[a-z]{2,}(?:-[a-z]+)+-[0-9]+_")
+
 _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """Characters that JSON leaves unescaped and that a terminal or an editor interprets or cannot show."""
 
@@ -143,6 +146,35 @@ def sanitize_lines(text: str) -> str:
 def sanitize_json(text: str) -> str:
     """Return equivalent JSON with invisible and control characters as JSON escapes."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_STREAM_KEY = re.compile(r"\bsk_[a-z]{2,}(?:-[a-z]+)+-[0-9]+_[^\s\"'<>,;]*")
+
+
+def mask_stream_keys(text: str) -> str:
+    """Return text with the secret part of stream key values masked, whole or cut off."""
+    return _STREAM_KEY.sub("***", text) if "sk_" in text else text
+
+
+def mask_value(text: str, value: str) -> str:
+    """Return text with every part of a secret value masked that is at least ``_SHORTEST_PART`` characters long.
+
+    The region at the start of a stream key is no secret and occurs in other texts, so it does not count.
+    """
+    secret = _REGION_OF_KEY.sub("", value)
+    size = min(_SHORTEST_PART, len(secret))
+    if not size:
+        return text
+    masked = bytearray(len(text))
+    for begin in range(len(secret) - size + 1):
+        part = secret[begin : begin + size]
+        at = text.find(part)
+        while at >= 0:
+            masked[at : at + size] = b"\1" * size
+            at = text.find(part, at + 1)
+    return "".join(
+        char if not masked[place] else "" if place and masked[place - 1] else "***" for place, char in enumerate(text)
+    )
 
 
 def display_json(value: object, **options: Any) -> str:

@@ -17,6 +17,7 @@ from reconciler.aws.limiter import NOT_FOUND, Pacer, backoff_seconds, is_throttl
 from reconciler.errors import AwsError
 from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
+from reconciler.terminal import mask_stream_keys
 
 
 class Answer(NamedTuple):
@@ -212,13 +213,13 @@ class IvsGateway:
         except BOTO_ERRORS as error:
             raise to_aws_error(error, operation, writes=writes, service=self._prefix) from None
         metadata = data.pop("ResponseMetadata", {})
+        request_id = mask_stream_keys(str(metadata.get("RequestId") or ""))
         if secrets is not None and isinstance(
             value := (STREAM_KEY.resource_in(data) or {}).get(STREAM_KEY.value_member), str
         ):
             secrets.append(value)
         for path in self._paths(operation):
             remove_member(data, path)
-        request_id = str(metadata.get("RequestId") or "")
         kind = _ANSWERED_WITH.get((self._service, operation))
         if kind is not None and not _has_arn(kind.resource_in(data)):
             raise AwsError(

@@ -19,7 +19,7 @@ from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoMfaCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
-from reconciler.terminal import sanitize
+from reconciler.terminal import mask_stream_keys, sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
 """Everything that botocore raises for a failed call; its parsers call themselves for each level of an answer."""
@@ -47,6 +47,8 @@ _NAMES = {"secretsmanager": "Secrets Manager", "ssm": "Parameter Store"} | {
 }
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
 _LONGEST_TEXT = 1000
+_LONGEST_CODE = 80
+_CODE = re.compile(r"(?:[A-Z][A-Za-z]*\.)*[A-Z][A-Za-z]{2,60}|[0-9]{3}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
 _NO_CREDENTIALS = (
     "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -146,8 +148,8 @@ def _from_answer(error: boto.ClientError, operation: str, *, writes: bool, servi
     details = _mapping(response.get("Error"))
     metadata = _mapping(response.get("ResponseMetadata"))
     status = _int(metadata.get("HTTPStatusCode"))
-    code = sanitize(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
-    request_id = sanitize(str(metadata.get("RequestId") or ""))
+    code = _code(str(details.get("Code") or "")) or (f"HTTP{status}" if status else "Unknown")
+    request_id = mask_stream_keys(sanitize(str(metadata.get("RequestId") or "")))
     # The service model calls the message exceptionMessage; botocore looks for message alone.
     text = _shorten(str(details.get("Message") or response.get("exceptionMessage") or ""))
     if code.isdigit():
@@ -299,6 +301,15 @@ def mask_tokens(text: str) -> str:
     )
 
 
+def _code(text: str) -> str:
+    """Return an error code; one that does not look like AWS's may hold anything, a secret included, and is masked and cut."""
+    text = sanitize(text)
+    if _CODE.fullmatch(text):
+        return text
+    text = mask_tokens(mask_stream_keys(text))
+    return text if len(text) <= _LONGEST_CODE else text[:_LONGEST_CODE] + "…"
+
+
 def _said(code: str, text: str) -> str:
     return f"{code}: {text}" if text else code
 
@@ -316,7 +327,7 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 
 def _shorten(text: str) -> str:
-    text = sanitize(text)
+    text = mask_stream_keys(sanitize(text))
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 

@@ -27,6 +27,7 @@ from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
 from reconciler.model.values import Value
+from reconciler.terminal import mask_stream_keys
 
 _SESSIONS_READ = 100
 """Sessions read per channel. Their order is undocumented; a channel with more sessions is in use in any case."""
@@ -425,8 +426,8 @@ class _Reading:
             # An existing resource that could not be read must not look missing.
             arn = min(missing)
             error = refused.get(arn, {})
-            code = str(error.get("code") or "UnreadableAnswer")
-            message = str(error.get("message") or "no reason given")
+            code = mask_stream_keys(str(error.get("code") or "UnreadableAnswer"))
+            message = mask_stream_keys(str(error.get("message") or "no reason given"))
             raise AwsError(
                 f"{operation}: {len(missing)} of {len(arns)} {kind.titles} could not be read; the first is {arn}: {code}: {message}",
                 operation=operation,

@@ -24,6 +24,7 @@ from reconciler.errors import AwsError
 from reconciler.files import locked
 from reconciler.model.kinds import Repeat
 from reconciler.model.target import Sink, Store
+from reconciler.terminal import mask_value
 
 
 def write_value_file(path: Path, value: str) -> None:
@@ -277,14 +278,12 @@ def _without_prefix(sink: Sink, error: AwsError) -> str:
 
 
 def _refused(sink: Sink, operation: str, failure: AwsError, value: str) -> AwsError:
-    text = str(failure)
-    if value in text:
-        text = f"{failure.code} (message omitted because it contains the value)"
+    text = mask_value(str(failure), value)
     head = "" if operation in text else f"{operation}: "
     return AwsError(
         f"cannot write {sink}: {head}{text}",
         operation=operation,
-        code=failure.code,
+        code=mask_value(failure.code, value),
         status=failure.status,
-        request_id=failure.request_id,
+        request_id=mask_value(failure.request_id, value),
     )

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,12 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer; ``break_off`` is ``reset`` (no answer, the connection is reset) or ``hang`` (no answer for a while)."""
+    """One answer; ``break_off`` is ``reset`` (no answer, the connection is reset) or ``hang`` (no answer for a while).
+
+    ``echo`` makes the body of the request's body.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
     break_off: str = ""
+    echo: Callable[[str], bytes] | None = None
 
 
 class Faulty:
@@ -63,9 +67,10 @@ class Faulty:
                     **said.headers,
                 }.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(said.body)))
+                body = said.body if said.echo is None else said.echo(outer.bodies[-1])
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(said.body)
+                self.wfile.write(body)
 
             do_GET = do_DELETE = do_POST  # noqa: N815  # the base class finds its methods by these names
 

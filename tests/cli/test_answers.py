@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,6 +80,64 @@ def test_a_store_that_answers_without_a_version_has_not_stored_the_value(
     assert VALUE not in str(caught.value)
 
 
+def _error(code: str, message: str) -> bytes:
+    return json.dumps({"__type": code, "message": message}).encode()
+
+
+def _sent(body: str) -> str:
+    content = json.loads(body)
+    return str(content.get("SecretString") or content["Value"])
+
+
+ECHOES: dict[str, Callable[[str], bytes]] = {
+    "code": lambda body: _error(_sent(body), "no"),
+    "code in a sentence": lambda body: _error(f"Bad value {_sent(body)} of yours", ""),
+    "message": lambda body: _error("InvalidRequestException", f"cannot store '{_sent(body)}'"),
+    "message cut by us": lambda body: _error("InvalidRequestException", "x" * 955 + " " + _sent(body)),
+    "message cut by them": lambda body: _error("InvalidRequestException", f"cannot store {_sent(body)[:44]}"),
+    "code cut by them": lambda body: _error(_sent(body)[:44], ""),
+    "end of it": lambda body: _error("InvalidRequestException", f"cannot store …{_sent(body)[-12:]}"),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_a_store_that_repeats_the_value_puts_no_part_of_it_into_any_text_or_file(
+    tmp_path: Path, echo: Callable[[str], bytes]
+) -> None:
+    sink, variable = SINKS["parameterStore"]
+    folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": sink}}}})
+    with faulty(Said(400, headers={"Content-Type": "application/x-amz-json-1.1"}, echo=echo)) as server:
+        ran = run(
+            folder,
+            "-vv",
+            "--log-format",
+            "json",
+            "apply",
+            "--auto-approve",
+            "--format",
+            "json",
+            env={variable: server.url},
+        )
+        value = _sent(server.bodies[-1])
+    assert ran.code == 4
+    texts = [
+        ran.out,
+        ran.err,
+        *(path.read_text() for path in (folder / ".ivs-reconciler").rglob("*") if path.is_file()),
+    ]
+    secret = value.rpartition(f"sk_{REGION}_")[2]
+    shown = [secret[at : at + 6] for at in range(len(secret) - 5) if any(secret[at : at + 6] in text for text in texts)]
+    assert shown == []
+
+
+@pytest.mark.parametrize("code", [f"sk_{REGION}_abc_DEF0123456789", "Bad\n::error::x", "aA1" * 40])
+def test_an_error_code_of_ivs_that_is_no_code_is_masked_and_one_line(code: str) -> None:
+    with faulty(Said(400, _error(code, ""))) as server, pytest.raises(AwsError) as caught:
+        gateway_to(server.url).call("ListChannels", {})
+    assert code not in caught.value.code + str(caught.value)
+    assert len(caught.value.code) <= 81
+
+
 IVS_ANSWERS: dict[str, tuple[str, dict[str, object]]] = {
     "create": ("CreateChannel", {"name": "a"}),
     "update": ("UpdateChannel", {"arn": ARN, "name": "a"}),
@@ -108,7 +168,9 @@ def test_an_answer_without_sessions_is_not_a_channel_that_was_never_live() -> No
         last_streams(gateway_to(server.url), channels, "acme")
 
 
-@pytest.mark.parametrize(("service", "name", "arn"), [("SNS", "sns", "topic"), ("EVENTBRIDGE", "events", "event-bus/x")])
+@pytest.mark.parametrize(
+    ("service", "name", "arn"), [("SNS", "sns", "topic"), ("EVENTBRIDGE", "events", "event-bus/x")]
+)
 def test_a_notification_without_an_id_was_not_delivered(
     monkeypatch: pytest.MonkeyPatch, service: str, name: str, arn: str
 ) -> None:
