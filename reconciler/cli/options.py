@@ -128,7 +128,9 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
         option_string: str | None = None,
     ) -> None:
         """Let the verb parse the rest; repeatable options are added to those before the verb."""
-        before = {name: namespace.__dict__.pop(name) for name in ("target", "verbose") if name in namespace}
+        before = {
+            name: namespace.__dict__.pop(name) for name in ("target", "verbose", "allow_path") if name in namespace
+        }
         super().__call__(parser, namespace, values, option_string)
         for name, value in before.items():
             setattr(namespace, name, value + getattr(namespace, name, type(value)()))
@@ -150,6 +152,7 @@ class Context(NamedTuple):
     log_format: str
     verbosity: int
     no_color: bool
+    allowed_paths: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -199,6 +202,7 @@ def context_of(args: argparse.Namespace) -> Context:
         log_format=getattr(args, "log_format", "auto"),
         verbosity=getattr(args, "verbose", 0),
         no_color=getattr(args, "no_color", False),
+        allowed_paths=tuple(getattr(args, "allow_path", ())),
     )
 
 
@@ -210,7 +214,9 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     """
     from reconciler.workflow.load import load_targets
 
-    return load_targets(context.directory, context.config, context.targets, prefix=prefix)
+    return load_targets(
+        context.directory, context.config, context.targets, prefix=prefix, allowed_paths=context.allowed_paths
+    )
 
 
 def spec_of(
@@ -245,6 +251,12 @@ def global_options() -> argparse.ArgumentParser:
     group.add_argument("--config", metavar="FILE", help="project file, relative to DIR (default: ivs-reconciler.yaml)")
     group.add_argument(
         "-t", "--target", metavar="NAME", action="append", help="only this target; repeatable (default: all)"
+    )
+    group.add_argument(
+        "--allow-path",
+        metavar="DIR",
+        action="append",
+        help="allow sandbox and lock files of the project file in DIR, outside the project; repeatable",
     )
     group.add_argument(
         "--log-format",

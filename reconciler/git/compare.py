@@ -184,14 +184,18 @@ def _read(
 ) -> _Side | None:
     """Read one side; ``lenient`` allows selected targets that it lacks. Problems name their revision."""
     if revision is None:
-        return _side(load_project(directory, config, prefix=prefix_of(directory, config)), names, lenient=lenient)
+        return _side(
+            load_project(directory, config, prefix=prefix_of(directory, config), allowed_paths=None),
+            names,
+            lenient=lenient,
+        )
     try:
         with checked_out(directory, config or DEFAULT_NAME, revision) as root:
             if root is None:
                 return None
             name = Path(config or DEFAULT_NAME).name
             prefix = prefix_of(str(inside_repository(directory, config or DEFAULT_NAME).parent), name)
-            return _side(load_project(root, name, prefix=prefix), names, lenient=lenient)
+            return _side(load_project(root, name, prefix=prefix, allowed_paths=None), names, lenient=lenient)
     except SpecError as error:
         raise SpecError(tuple(_in_revision(problem, revision) for problem in error.problems)) from None
 

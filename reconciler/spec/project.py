@@ -90,9 +90,12 @@ def _receiver(name: str, raw: Mapping[str, Any]) -> Receiver:
     )
 
 
-def load_project(directory: Path, config: str | None = None, *, prefix: str = "") -> Project:
+def load_project(
+    directory: Path, config: str | None = None, *, prefix: str = "", allowed_paths: tuple[str, ...] | None = ()
+) -> Project:
     """Return the project of a directory, read from ``config`` or ``ivs-reconciler.yaml``. Messages put ``prefix`` before file names.
 
+    ``allowed_paths`` are directories outside the project that its state and lock files may be in; ``None`` checks no paths, for a caller that opens none.
     Raises ``SpecError`` with every problem of the file.
     """
     path = Path(os.path.abspath(directory / (config or DEFAULT_NAME)))  # noqa: PTH100 - resolve() would follow links and change the names in messages
@@ -108,7 +111,10 @@ def load_project(directory: Path, config: str | None = None, *, prefix: str = ""
             "remove the --- line, or move the document to its own file",
         )
     raw = source.documents[0] if source.documents else {}
-    for fault in _faults(raw if raw is not None else {}):
+    faults = [*_faults(raw if raw is not None else {})]
+    if allowed_paths is not None and isinstance(raw, dict):
+        faults += _path_faults(raw, path.parent, allowed_paths)
+    for fault in faults:
         problems.add(source.name, source.mark(fault.path, at_key=fault.at_key), fault.what, fault.hint)
     problems.raise_any()
     return _project(path, prefix, raw)
@@ -166,6 +172,30 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield a fault for each path of a target that leads out of the project, also through a link, and is not allowed.
+
+    The project file may come with somebody's pull request, and the files are created and overwritten.
+    """
+    places = [os.path.realpath(root), *map(os.path.realpath, allowed)]
+    for name, target in _mapping(raw, "targets").items():
+        given = target if isinstance(target, dict) else {}
+        for path, value in (
+            (("sandbox",), given.get("sandbox")),
+            (("lock", "file"), _mapping(given, "lock").get("file")),
+        ):
+            if not isinstance(value, str) or not value:
+                continue
+            real = os.path.realpath(root / value) if "\0" not in value else ""
+            if not any(os.path.commonpath([real or "/", place]) == place for place in places):
+                full = ("targets", name, *path)
+                yield Fault(
+                    full,
+                    f"{format_path(full)} {quote(value)} is outside the project",
+                    "use a path below the directory of the project file, or allow its directory with --allow-path DIR",
+                )
+
+
 def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fault]:
     region = raw.get("region")
     if isinstance(region, str) and region not in HOME_REGIONS:
@@ -187,6 +217,13 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
                     "remove one of the two",
                     at_key=True,
                 )
+    endpoint = raw.get("endpointUrl")
+    if isinstance(endpoint, str) and endpoint.startswith("http:") and not _is_loopback(endpoint):
+        yield Fault(
+            (*path, "endpointUrl"),
+            f"{format_path((*path, 'endpointUrl'))} {quote(endpoint)} would send signed requests unencrypted to another machine",
+            "use https, or set AWS_ENDPOINT_URL in the environment",
+        )
     if raw.get("externalId") is not None and raw.get("roleArn") is None and raw.get("sandbox") is None:
         yield Fault(
             (*path, "externalId"),
@@ -290,6 +327,8 @@ def _is_loopback(endpoint: str | None) -> bool:
     import ipaddress  # noqa: PLC0415 - few targets have an endpoint
     from urllib.parse import urlsplit  # noqa: PLC0415
 
+    if "\\" in endpoint:
+        return False  # not all readers of URLs agree on the host
     host = urlsplit(endpoint).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

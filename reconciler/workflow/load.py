@@ -12,13 +12,23 @@ from reconciler.spec.project import load_project, prefix_of
 
 
 def load_targets(
-    directory: Path, config: str | None, names: tuple[str, ...], *, prefix: str | None = None
+    directory: Path,
+    config: str | None,
+    names: tuple[str, ...],
+    *,
+    prefix: str | None = None,
+    allowed_paths: tuple[str, ...] = (),
 ) -> tuple[Project, tuple[Target, ...]]:
     """Return the project and the targets of these names; no name means all targets.
 
-    Messages name files relative to the current directory, or below ``prefix``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
+    Messages name files relative to the current directory, or below ``prefix``. ``allowed_paths`` are as in ``load_project``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
     """
-    project = load_project(directory, config, prefix=prefix_of(directory, config) if prefix is None else prefix)
+    project = load_project(
+        directory,
+        config,
+        prefix=prefix_of(directory, config) if prefix is None else prefix,
+        allowed_paths=allowed_paths,
+    )
     unknown = [name for name in names if name not in project.targets]
     if unknown:
         raise UsageError(

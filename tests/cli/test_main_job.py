@@ -128,12 +128,12 @@ def test_a_live_channel_is_not_changed_and_is_named(applied: Path) -> None:
 def test_another_stack_and_unowned_resources_are_never_touched(tmp_path: Path) -> None:
     mine = stack(tmp_path / "mine", SPEC, target={"sandbox": str(tmp_path / "shared.db")})
     theirs = stack(tmp_path / "theirs", SPEC, target={"sandbox": str(tmp_path / "shared.db")}, stack="other-stack")
-    assert run(theirs, "apply", "--auto-approve").code == 0
+    assert run(theirs, "--allow-path", str(tmp_path), "apply", "--auto-approve").code == 0
     with outside(tmp_path, "shared.db") as (ivs, _):
         ivs.create_channel(name="main-stage", tags={"owner": "nobody"})
         before = ivs.list_channels()["channels"]
-    assert run(mine, "apply", "--auto-approve").code == 0
-    assert run(mine, "plan", "--detailed-exitcode").code == 0
+    assert run(mine, "--allow-path", str(tmp_path), "apply", "--auto-approve").code == 0
+    assert run(mine, "--allow-path", str(tmp_path), "plan", "--detailed-exitcode").code == 0
     with outside(tmp_path, "shared.db") as (ivs, _):
         after = {channel["arn"]: channel for channel in ivs.list_channels()["channels"]}
     assert all(after[channel["arn"]] == channel for channel in before)

@@ -108,7 +108,7 @@ ignoreTags: ["cost-*", owner]
         ('endpointUrl: "http://127.8.9.1"', False),
         ('endpointUrl: "http://[::1]:8080"', False),
         ('endpointUrl: "http://ivs.localhost"', False),
-        ('endpointUrl: "http://localhost.example.com"', True),
+        ('endpointUrl: "https://localhost.example.com"', True),
         ('endpointUrl: "https://10.0.0.1"', True),
         ('endpointUrl: "http://localhost:4566", rateLimits: aws', True),
     ],
@@ -118,10 +118,10 @@ def test_calls_keep_to_the_rates_of_aws_unless_the_server_is_here(fields: str, p
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"), [("x.db", "{root}/x.db"), ("./a/../x.db", "{root}/x.db"), ("/var/x.db", "/var/x.db")]
+    ("written", "meant"), [("x.db", "{root}/x.db"), ("./a/../x.db", "{root}/x.db"), ("{root}/a/x.db", "{root}/a/x.db")]
 )
 def test_the_state_file_of_a_sandbox_is_found_from_the_project_file(written: str, meant: str, tmp_path: Path) -> None:
-    assert target(tmp_path, f"sandbox: {written}").sandbox == meant.format(root=tmp_path)
+    assert target(tmp_path, f'sandbox: "{written.format(root=tmp_path)}"').sandbox == meant.format(root=tmp_path)
 
 
 def test_limits_left_out_are_the_standard_ones_and_null_turns_one_off(tmp_path: Path) -> None:
