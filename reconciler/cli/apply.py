@@ -100,6 +100,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     import contextlib
     import sys
+    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
@@ -135,6 +136,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         )
     path = context.directory / Path(args.plan_file)
     plan = select_targets(load_plan(path), context.targets)
+    plan = replace(plan, options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
     check_project(plan, project)
     if args.require_commit:

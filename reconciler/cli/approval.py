@@ -93,7 +93,7 @@ def approve_and_run(
         sys.stdout.flush()
     print_notes(note for _, survey in work for note in unfinished_apply_notes(project, survey))
     refused = refusals(
-        plan, project.guardrails, args, {survey.target.name: expected_addresses(project, survey) for _, survey in work}
+        plan, project.guardrails, {survey.target.name: expected_addresses(project, survey) for _, survey in work}
     )
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))

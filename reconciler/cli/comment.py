@@ -149,6 +149,8 @@ def _access(args: argparse.Namespace, ci: CiRun) -> Access:
 
 def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:
     """Return the report to post, and by target why an apply would be refused."""
+    from dataclasses import replace
+
     from reconciler.git.comments import Report, read_report
 
     if args.diff:
@@ -160,18 +162,19 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
         return Report(plan.stack, plan), {}
     if args.plan:
         report = read_report(context.directory / args.plan)
-        return report, _refusals(report.plan, args, context, {}) if report.plan and not report.plan.of_revisions else {}
+        if report.plan:
+            allowed = report.plan.options.allowing(plan_options_of(args))
+            report = replace(report, plan=replace(report.plan, options=allowed))
+        return report, _refusals(report.plan, context, {}) if report.plan and not report.plan.of_revisions else {}
     from reconciler.cli.plan import make_plan
 
     made = make_plan(args, context)
     if made.failures:
         raise made.failures[0]
-    return Report(made.plan.stack, made.plan), _refusals(made.plan, args, context, made.recorded)
+    return Report(made.plan.stack, made.plan), _refusals(made.plan, context, made.recorded)
 
 
-def _refusals(
-    plan: Plan, args: argparse.Namespace, context: Context, recorded: Mapping[str, frozenset[Address]]
-) -> dict[str, tuple[str, ...]]:
+def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file, since a saved plan may be posted elsewhere."""
     from reconciler.cli.plan import refusals_of
     from reconciler.errors import SpecError
@@ -181,6 +184,6 @@ def _refusals(
     except SpecError:
         return {}
     return {
-        target.name: refusals_of(target, project.guardrails, args, recorded.get(target.name, frozenset()))
+        target.name: refusals_of(target, project.guardrails, plan.options, recorded.get(target.name, frozenset()))
         for target in plan.targets
     }

@@ -240,6 +240,10 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
         exclude=tuple(args.exclude),
         stop_live=tuple(getattr(args, "stop_live", ())),
         wait_live=getattr(args, "wait_live", None),
+        allow_deletes=getattr(args, "allow_deletes", None),
+        allow_updates=getattr(args, "allow_updates", None),
+        allow_empty=getattr(args, "allow_empty", False),
+        allow_missing=getattr(args, "allow_missing", False),
     )
 
 
@@ -314,7 +318,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
 
 def add_allowances(parser: argparse.ArgumentParser) -> None:
     """Add the options that let one run pass a guardrail."""
-    group = parser.add_argument_group("guardrail overrides, for this run only")
+    group = parser.add_argument_group("guardrail overrides, for this run or saved plan only")
     group.add_argument("--allow-deletes", metavar="N", type=_count, help="allow up to N deletes per kind")
     group.add_argument("--allow-updates", metavar="N", type=_count, help="allow up to N updates per kind")
     group.add_argument(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.errors import AwsError
     from reconciler.model.address import Address
     from reconciler.model.target import Guardrails, Project
-    from reconciler.plan.plan import Plan, TargetPlan
+    from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
 
 WORTH_SAYING_SECONDS = 10.0
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     failures = [*failures, *_unread(plan)]
     if failures:
         raise failures[0]
-    refused = refusals(plan, made.project.guardrails, args, made.recorded)
+    refused = refusals(plan, made.project.guardrails, made.recorded)
     for message in refused:
         sys.stderr.write(f"{sanitize_lines(message)}\n")
     if refused:
@@ -175,9 +175,7 @@ def show_duration(plan: Plan, project: Project) -> None:
             sys.stdout.write(f"{target.name}: {expected_words(coming)}.\n")
 
 
-def refusals(
-    plan: Plan, guardrails: Guardrails, args: argparse.Namespace, recorded: Mapping[str, frozenset[Address]]
-) -> list[str]:
+def refusals(plan: Plan, guardrails: Guardrails, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
     """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
 
     ``recorded`` has, by target, the addresses recorded at the last apply.
@@ -185,20 +183,17 @@ def refusals(
     return [
         f"plan refused: {target.name}: {message}"
         for target in plan.targets
-        for message in refusals_of(target, guardrails, args, recorded.get(target.name, frozenset()))
+        for message in refusals_of(target, guardrails, plan.options, recorded.get(target.name, frozenset()))
     ]
 
 
 def refusals_of(
-    target: TargetPlan, guardrails: Guardrails, args: argparse.Namespace, recorded: frozenset[Address]
+    target: TargetPlan, guardrails: Guardrails, options: PlanOptions, recorded: frozenset[Address]
 ) -> tuple[str, ...]:
     """Return the guardrails' refusals of one target."""
-    from reconciler.plan.guardrails import Allowances, check
+    from reconciler.plan.guardrails import check
 
-    allow = Allowances(
-        deletes=args.allow_deletes, updates=args.allow_updates, empty=args.allow_empty, allow_missing=args.allow_missing
-    )
-    return check(target, guardrails, allow, recorded)
+    return check(target, guardrails, options, recorded)
 
 
 def warn(warnings: Iterable[str]) -> None:

@@ -45,7 +45,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_approval(parser)
     add_format(parser, "text", "json")
     # A rotation is an apply without guardrail overrides.
-    parser.set_defaults(run=run, allow_deletes=None, allow_updates=None, allow_empty=False, allow_missing=False)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

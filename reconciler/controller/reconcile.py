@@ -30,7 +30,7 @@ from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
-from reconciler.plan.guardrails import Allowances, check
+from reconciler.plan.guardrails import check
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.report.words import plural
 from reconciler.workflow.drift import drift_report, expected_addresses
@@ -147,7 +147,7 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
     if refusals := check(
-        survey.plan, revision.project.guardrails, Allowances(), expected_addresses(revision.project, survey)
+        survey.plan, revision.project.guardrails, PlanOptions(), expected_addresses(revision.project, survey)
     ):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
     if run.mode is Mode.APPLY and _is_blocked(survey.plan):

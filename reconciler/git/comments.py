@@ -22,7 +22,7 @@ from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan
 from reconciler.report.markdown import render_drift, render_result, render_target
 from reconciler.report.markdown_layout import code, prose, size
-from reconciler.report.words import drift_counts, headline, origin_of, plural, summary_words, title_of
+from reconciler.report.words import OVERRIDES, drift_counts, headline, origin_of, plural, summary_words, title_of
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
@@ -137,6 +137,8 @@ def _of_plan(plan: Plan, target: TargetPlan, origin: Origin) -> TargetComment:
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
     facts = {"Commit": origin.head or known.get("Commit", ""), base_name: origin.base or known.get(base_name, "")}
+    if OVERRIDES in known:
+        facts[OVERRIDES] = known[OVERRIDES]
     if origin.head and plan.git_commit and plan.git_commit != origin.head:
         facts["Planned from"] = plan.git_commit
     refusals = origin.refusals.get(target.name, ())

@@ -192,7 +192,23 @@ _TARGET = form.record(
     ),
 )
 _OPTIONS = form.record(
-    PlanOptions, prune=FLAG, adopt=FLAG, only=TEXTS, exclude=TEXTS, stop_live=TEXTS, wait_live=form.or_null(COUNT)
+    PlanOptions,
+    prune=FLAG,
+    adopt=FLAG,
+    only=TEXTS,
+    exclude=TEXTS,
+    stop_live=TEXTS,
+    wait_live=form.or_null(COUNT),
+    allow_deletes=form.omitted(
+        described(COUNT, "This many deletes of any one kind are allowed, whatever the guardrails.")
+    ),
+    allow_updates=form.omitted(
+        described(COUNT, "This many updates of any one kind are allowed, whatever the guardrails.")
+    ),
+    allow_empty=form.omitted(described(TRUE, "A spec without resources is allowed.")),
+    allow_missing=form.omitted(
+        described(TRUE, "AWS may list none, or few, of the resources recorded at the last apply.")
+    ),
 )
 _PLAN = form.record(
     Plan,

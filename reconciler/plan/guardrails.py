@@ -10,14 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
 from reconciler.model.quotas import QUOTAS, AppliedQuotas, QuotaUse
 from reconciler.model.resource import LiveState
 from reconciler.model.target import Guardrails
-from reconciler.plan.plan import Action, Reason, Step, TargetPlan, Verb
+from reconciler.plan.plan import Action, PlanOptions, Reason, Step, TargetPlan, Verb
 
 _FEW = 2
 """Below this number of recorded resources of a kind, a missing one is plausible, and the plan is short enough to be read."""
@@ -29,33 +29,23 @@ _MAKES: Mapping[str, KindName] = {KINDS[kind].create: kind for kind in QUOTAS}
 _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
 
 
-@dataclass(frozen=True, slots=True)
-class Allowances:
-    """What the caller of one run allowed: that many deletes and updates of any one kind, a spec without resources, a list without our resources."""
-
-    deletes: int | None = None
-    updates: int | None = None
-    empty: bool = False
-    allow_missing: bool = False
-
-
 def check(
-    plan: TargetPlan, guardrails: Guardrails, allow: Allowances, expected: Collection[Address] = ()
+    plan: TargetPlan, guardrails: Guardrails, options: PlanOptions, expected: Collection[Address] = ()
 ) -> tuple[str, ...]:
     """Return why the plan must not be run, one sentence for each limit; empty if it may.
 
-    ``expected`` are the addresses recorded at the last apply.
+    ``options`` lift limits; ``expected`` are the addresses recorded at the last apply.
     """
     refusals = (
         []
-        if allow.allow_missing
+        if options.allow_missing
         else [
             f"{found}. Check the caller's permissions, or pass --allow-missing"
             for found in missing_from_lists(plan, expected)
         ]
     )
     total = sum(plan.managed.values())
-    if plan.desired_count == 0 and total and not allow.empty:
+    if plan.desired_count == 0 and total and not options.allow_empty:
         refusals.append(
             f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')}; check the path of the specs, or pass --allow-empty"
         )
@@ -66,7 +56,7 @@ def check(
         "--allow-deletes",
         guardrails.max_deletes,
         guardrails.max_delete_percent,
-        allow.deletes,
+        options.allow_deletes,
     )
     refusals += _over(
         plan,
@@ -75,7 +65,7 @@ def check(
         "--allow-updates",
         guardrails.max_updates,
         guardrails.max_update_percent,
-        allow.updates,
+        options.allow_updates,
     )
     return (*refusals, *quota_refusals(plan.quotas))
 

@@ -192,6 +192,9 @@ class PlanOptions:
 
     ``stop_live`` names the channels whose stream may be ended; ``wait_live`` is how many seconds to wait for streams to end,
     ``None`` for the project's setting.
+
+    The others lift guardrails for one run: that many deletes and updates of any one kind, a spec without resources, lists
+    that lack resources recorded at the last apply.
     """
 
     prune: bool = False
@@ -200,6 +203,35 @@ class PlanOptions:
     exclude: tuple[str, ...] = ()
     stop_live: tuple[str, ...] = ()
     wait_live: int | None = None
+    allow_deletes: int | None = None
+    allow_updates: int | None = None
+    allow_empty: bool = False
+    allow_missing: bool = False
+
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """The options that lift guardrails, as they are written on the command line."""
+        found = {
+            f"--allow-deletes {self.allow_deletes}": self.allow_deletes,
+            f"--allow-updates {self.allow_updates}": self.allow_updates,
+            "--allow-empty": self.allow_empty,
+            "--allow-missing": self.allow_missing,
+        }
+        return tuple(option for option, given in found.items() if given)
+
+    def allowing(self, other: PlanOptions) -> PlanOptions:
+        """Return these options with the allowances of both; of two numbers the larger one."""
+        return replace(
+            self,
+            allow_deletes=_larger(self.allow_deletes, other.allow_deletes),
+            allow_updates=_larger(self.allow_updates, other.allow_updates),
+            allow_empty=self.allow_empty or other.allow_empty,
+            allow_missing=self.allow_missing or other.allow_missing,
+        )
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((number for number in (one, other) if number is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from reconciler.report.folding import (
 )
 from reconciler.report.words import (
     HEADS,
+    OVERRIDES,
     blame_words,
     broadcast_words,
     comparison_words,
@@ -85,6 +86,8 @@ def ansi(text: str, tone: str) -> str:
 def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str:
     """Return the whole plan. ``calls`` shows each action by itself, with its AWS calls."""
     targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
+    if plan.options.allowances:
+        targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     if plan.of_revisions:
         return "\n".join((paint(sanitize(comparison_words(plan)), "dim") + "\n", *targets))
     return "\n".join(targets)

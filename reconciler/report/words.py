@@ -141,8 +141,12 @@ def title_of(plan: Plan) -> str:
     return "Comparison" if plan.of_revisions else "Plan"
 
 
+OVERRIDES = "Guardrail overrides"
+"""What a plan's options that lift guardrails are called in all views."""
+
+
 def origin_of(plan: Plan) -> dict[str, str]:
-    """Return where a plan comes from, name and value; unknown values are left out."""
+    """Return where a plan comes from and which guardrails it lifts, name and value; unknown values are left out."""
     commit = plan.git_commit or ("working tree" if plan.of_revisions else "")
     base = (
         f"{plan.base.commit} ({plan.base.name})"
@@ -151,7 +155,11 @@ def origin_of(plan: Plan) -> dict[str, str]:
         if plan.base
         else ""
     )
-    found = {"Commit": commit, "Compared with" if plan.of_revisions else "Base": base}
+    found = {
+        "Commit": commit,
+        "Compared with" if plan.of_revisions else "Base": base,
+        OVERRIDES: ", ".join(plan.options.allowances),
+    }
     return {name: value for name, value in found.items() if value}
 
 

@@ -261,3 +261,80 @@ def test_a_plan_that_was_changed_by_hand_is_named_by_its_file(folder: Path) -> N
         shown = run(folder, *words, "p.json")
         assert shown.code == 3
         assert shown.err.startswith("p.json: ")
+
+
+def _drop_one(folder: Path) -> None:
+    rewrite(folder, {"channels": {"one": {"latencyMode": "LOW"}}})
+
+
+def _change_both(folder: Path) -> None:
+    rewrite(folder, {"channels": {"one": {"latencyMode": "NORMAL"}, "two": {"latencyMode": "NORMAL"}}})
+
+
+def _drop_all(folder: Path) -> None:
+    rewrite(folder, {})
+
+
+def _lose_all(folder: Path) -> None:
+    with outside(folder) as (ivs, _):
+        for name in ("one", "two"):
+            ivs.delete_channel(arn=arn_of(ivs, name))
+
+
+@pytest.mark.parametrize(
+    ("change", "scope", "allowances", "done"),
+    [
+        (_drop_one, ["--prune"], ["--allow-deletes", "1"], "1 done"),
+        (_change_both, [], ["--allow-updates", "2"], "2 done"),
+        (_drop_all, ["--prune"], ["--allow-empty", "--allow-deletes", "4"], "2 done"),
+        (_lose_all, [], ["--allow-missing"], "2 done"),
+    ],
+)
+def test_an_allowance_travels_in_the_saved_plan_and_is_shown_in_every_view(
+    tmp_path: Path,
+    repository_root: Path,
+    change: Callable[[Path], None],
+    scope: list[str],
+    allowances: list[str],
+    done: str,
+) -> None:
+    folder = stack(tmp_path / "repo", SPEC, guardrails={"maxUpdates": 1})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    change(folder)
+    assert run(folder, "plan", *scope, "--out", "refused.json").code == 3
+    without = run(folder, "apply", "refused.json", "--auto-approve")
+    assert (without.code, f"or pass {allowances[0]}" in without.err) == (3, True)
+
+    path = save(folder, *scope, *allowances)
+    shown = ", ".join(sorted(f"--{option.strip()}" for option in " ".join(allowances).split("--") if option))
+    for verb in (["show", "p.json"], ["comment", "--dry-run", "--plan", "p.json"], ["plan", *scope, *allowances]):
+        for view in ("text", "markdown", "html") if verb[0] != "comment" else ("",):
+            page = run(folder, *verb, *(["--format", view] if view else []))
+            assert page.code == 0
+            for allowance in shown.split(", "):
+                assert allowance in page.out, (verb, view)
+            assert "Guardrail overrides" in page.out
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(saved, json.loads((repository_root / "schemas/plan.schema.json").read_text(encoding="utf-8")))
+    assert len([name for name in saved["options"] if name.startswith("allow")]) == shown.count("--")
+    applied = run(folder, "apply", "p.json", "--auto-approve")
+    assert (applied.code, done in applied.out) == (0, True), applied.err
+    assert f"Guardrail overrides: {shown}" in applied.out
+
+
+def test_an_allowance_of_the_apply_adds_to_those_of_the_saved_plan(folder: Path) -> None:
+    assert run(folder, "apply", "--auto-approve").code == 0
+    _drop_all(folder)
+    assert run(folder, "plan", "--prune", "--allow-empty", "--out", "p.json").code == 3
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 3
+    applied = run(folder, "apply", "p.json", "--auto-approve", "--allow-deletes", "2")
+    assert applied.code == 0
+    assert "Guardrail overrides: --allow-deletes 2, --allow-empty" in applied.out
+
+
+def test_a_plan_without_allowances_names_none(folder: Path) -> None:
+    path = save(folder, "--allow-deletes", "0")
+    assert "overrides" not in run(folder, "show", "p.json").out
+    path = save(folder)
+    assert not [name for name in json.loads(path.read_text(encoding="utf-8"))["options"] if name.startswith("allow")]
+    assert "overrides" not in run(folder, "show", "p.json", "--format", "html").out

@@ -12,9 +12,9 @@ import pytest
 from reconciler.model.address import STACK
 from reconciler.model.resource import DesiredState
 from reconciler.plan.codec import dumps, fingerprint, from_json
-from reconciler.plan.guardrails import Allowances, check
+from reconciler.plan.guardrails import check
 from reconciler.plan.order import in_order
-from reconciler.plan.plan import Plan, TargetPlan
+from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
 from tests.builders import THIS_STACK
 from tests.plan.case import Case, read_cases, short, shown
 from tests.plan.service import RefusedError, Service
@@ -69,7 +69,9 @@ def test_the_plan_is_as_expected(case: Case) -> None:
 
 @pytest.mark.parametrize("case", ALL)
 def test_the_guardrails_say_what_is_expected(case: Case) -> None:
-    refusals = check(case.plan(), case.guardrails, Allowances(**case.allow))
+    refusals = check(
+        case.plan(), case.guardrails, PlanOptions(**{f"allow_{name}": value for name, value in case.allow.items()})
+    )
     expected = case.expect.get("refused", [])
     assert len(refusals) == len(expected), refusals
     assert all(fragment in refusal for fragment, refusal in zip(expected, refusals, strict=True)), refusals
