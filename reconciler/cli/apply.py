@@ -107,7 +107,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
     from reconciler.git.clone import require_current
-    from reconciler.workflow.load import load_desired_states
+    from reconciler.git.work_tree import load_desired_states
     from reconciler.workflow.saved_plans import (
         check_project,
         load_plan,

@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.progress import reading
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
+    from reconciler.git.work_tree import load_desired_states
     from reconciler.plan.plan import PlanOptions
     from reconciler.workflow.drift import drift_report
-    from reconciler.workflow.load import load_desired_states
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.survey import check_globs, survey_targets
 

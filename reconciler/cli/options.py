@@ -223,7 +223,7 @@ def spec_of(
     context: Context, *, prefix: str | None = None
 ) -> tuple[Project, tuple[Target, ...], dict[str, DesiredState]]:
     """Return the project, the selected targets, and the desired state of each. See ``project_of``."""
-    from reconciler.workflow.load import load_desired_states
+    from reconciler.git.work_tree import load_desired_states
 
     project, targets = project_of(context, prefix=prefix)
     return project, targets, load_desired_states(project, targets)

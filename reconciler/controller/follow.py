@@ -58,7 +58,14 @@ class Follower:
 
     def _read(self, commit: Commit) -> CheckedRevision:
         with self._source.files(commit) as folder:
-            return load_revision(folder, commit, config=self._config, records=self._records, path=self._source.path)
+            return load_revision(
+                folder,
+                commit,
+                config=self._config,
+                records=self._records,
+                path=self._source.path,
+                missing=self._source.submodules(commit, folder),
+            )
 
 
 def repository_after(

@@ -18,6 +18,7 @@ from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.git.clone import tree_of
 from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
+from reconciler.git.work_tree import missing_files
 from reconciler.model.address import KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, child_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
@@ -26,6 +27,7 @@ from reconciler.model.values import Ref, Value
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, TargetPlan
 from reconciler.plan.selection import unmatched_globs
+from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 from reconciler.workflow.load import load_desired_states
 
@@ -184,18 +186,17 @@ def _read(
 ) -> _Side | None:
     """Read one side; ``lenient`` allows selected targets that it lacks. Problems name their revision."""
     if revision is None:
-        return _side(
-            load_project(directory, config, prefix=prefix_of(directory, config), allowed_paths=None),
-            names,
-            lenient=lenient,
-        )
+        project = load_project(directory, config, prefix=prefix_of(directory, config), allowed_paths=None)
+        return _side(project, names, missing_files(Path(project.root)), lenient=lenient)
     try:
-        with checked_out(directory, config or DEFAULT_NAME, revision) as root:
-            if root is None:
+        with checked_out(directory, config or DEFAULT_NAME, revision) as found:
+            if found is None:
                 return None
             name = Path(config or DEFAULT_NAME).name
             prefix = prefix_of(str(inside_repository(directory, config or DEFAULT_NAME).parent), name)
-            return _side(load_project(root, name, prefix=prefix, allowed_paths=None), names, lenient=lenient)
+            return _side(
+                load_project(found.root, name, prefix=prefix, allowed_paths=None), names, found.missing, lenient=lenient
+            )
     except SpecError as error:
         raise SpecError(tuple(_in_revision(problem, revision) for problem in error.problems)) from None
 
@@ -205,12 +206,12 @@ def _in_revision(problem: Problem, revision: Revision) -> Problem:
     return problem._replace(where=f"{revision.name}:{problem.where}")
 
 
-def _side(project: Project, names: tuple[str, ...], *, lenient: bool) -> _Side:
+def _side(project: Project, names: tuple[str, ...], missing: tuple[Missing, ...], *, lenient: bool) -> _Side:
     unknown = [name for name in names if name not in project.targets]
     if unknown and not lenient:
         raise UsageError(f"no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
-    return _Side(project, load_desired_states(project, targets))
+    return _Side(project, load_desired_states(project, targets, missing))
 
 
 def _base_state(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str, ...]]:

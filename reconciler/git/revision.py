@@ -11,18 +11,28 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from reconciler.errors import UsageError, os_reason
-from reconciler.git.clone import commit_of, git_output, git_refusal, read_only_environment, repository_of, top_of
-from reconciler.spec.files import MAX_FILE_SIZE
+from reconciler.git.clone import (
+    commit_of,
+    git_output,
+    git_refusal,
+    read_only_environment,
+    repository_of,
+    top_of,
+    tree_of,
+)
+from reconciler.git.work_tree import LINK, SUBMODULE, through_links
+from reconciler.spec.files import MAX_FILE_SIZE, Missing
 
 MAX_TREE_BYTES = 256 << 20
 MAX_FILES = 50_000
 
 _LIST = ("ls-tree", "-r", "-z", "-l", "--full-tree")
-_LINK, _SUBMODULE = "120000", "160000"
 _NOWHERE = "/outside of the revision"
 """The target of a link that led out of the project: it does not exist, and is outside as well."""
 
@@ -41,6 +51,15 @@ class _Blob:
     id: str
     size: int
     path: str
+    folder: Path
+    """The repository that has it: the clone, or a submodule in its work tree."""
+
+
+class CheckedOut(NamedTuple):
+    """A revision's project directory, and what it lacks: submodules that this clone does not have."""
+
+    root: Path
+    missing: tuple[Missing, ...]
 
 
 def parse_range(folder: Path, text: str) -> tuple[Revision, Revision | None]:
@@ -76,7 +95,7 @@ def resolve(folder: Path, name: str) -> Revision:
 
 
 @contextmanager
-def checked_out(folder: Path, config: str, revision: Revision) -> Iterator[Path | None]:
+def checked_out(folder: Path, config: str, revision: Revision) -> Iterator[CheckedOut | None]:
     """Write the project file's directory as of a revision to a temporary directory, and yield that; ``None`` without a project file.
 
     ``config`` is the project file, relative to ``folder``. Raises ``UsageError`` if the files cannot be written.
@@ -84,20 +103,23 @@ def checked_out(folder: Path, config: str, revision: Revision) -> Iterator[Path 
     inside = inside_repository(folder, config)
     tree = revision.commit + "^{tree}" if inside.parent == PurePosixPath() else f"{revision.commit}:{inside.parent}"
     found = git_output(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", tree)
-    blobs = list(_blobs_of(folder, found, revision)) if found else []
+    missing: list[Missing] = []
+    place = Path(os.path.realpath((folder / config).parent))
+    blobs = list(_bounded(_blobs_of(folder, place, found, revision, missing), revision)) if found else []
     project = next((blob for blob in blobs if blob.path == inside.name), None)
     if project is None:
         yield None
         return
-    if project.mode == _LINK:
+    if project.mode == LINK:
         raise UsageError(f"{revision.name}:{inside} is a symbolic link; the project file must be a regular file")
     with tempfile.TemporaryDirectory(prefix="ivs-reconciler-") as scratch:
         root = Path(os.path.realpath(scratch))
         try:
-            _write_files(folder, blobs, root, revision)
+            _write_files(blobs, root, revision)
         except OSError as error:
             raise UsageError(f"{revision.name}: cannot write its files to {root.parent} ({os_reason(error)})") from None
-        yield root
+        links = (blob.path for blob in blobs if blob.mode == LINK)
+        yield CheckedOut(root, (*missing, *through_links(missing, links, root)))
 
 
 def inside_repository(folder: Path, config: str) -> PurePosixPath:
@@ -112,21 +134,10 @@ def inside_repository(folder: Path, config: str) -> PurePosixPath:
     return PurePosixPath(Path(path).as_posix()) / Path(config).name
 
 
-def _blobs_of(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
-    listing = git_output(folder, *_LIST, tree, strip=False)
-    if listing is None:
-        raise UsageError(f"{revision.name}: its files cannot be listed: {git_refusal(folder, *_LIST, tree)}")
+def _bounded(blobs: Iterable[_Blob], revision: Revision) -> Iterator[_Blob]:
+    """Yield the blobs. Raises ``UsageError`` if there are too many, or too much in them."""
     total = 0
-    for count, entry in enumerate(filter(None, listing.split("\0"))):
-        facts, _, path = entry.partition("\t")
-        mode, _, identity, size = facts.split()
-        if mode == _SUBMODULE:
-            continue
-        if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
-            raise UsageError(
-                f"{revision.name}: the tree contains {path!r}, a name that git does not check out; the revision is not read"
-            )
-        blob = _Blob(mode, identity, int(size) if size.isdigit() else 0, path)
+    for count, blob in enumerate(blobs):
         total += blob.size if blob.size <= MAX_FILE_SIZE else 0
         if count >= MAX_FILES or total > MAX_TREE_BYTES:
             raise UsageError(
@@ -135,21 +146,58 @@ def _blobs_of(folder: Path, tree: str, revision: Revision) -> Iterator[_Blob]:
         yield blob
 
 
-def _write_files(folder: Path, blobs: Iterable[_Blob], root: Path, revision: Revision) -> None:
+def _blobs_of(folder: Path, place: Path, tree: str, revision: Revision, missing: list[Missing]) -> Iterator[_Blob]:
+    """Yield the blobs of a tree and of its submodules; those that the clone lacks are added to ``missing``.
+
+    ``place`` is the directory of the work tree that the tree belongs to, whether or not it exists there.
+    """
+    listing = git_output(folder, *_LIST, tree, strip=False)
+    if listing is None:
+        raise UsageError(f"{revision.name}: its files cannot be listed: {git_refusal(folder, *_LIST, tree)}")
+    for entry in filter(None, listing.split("\0")):
+        facts, _, path = entry.partition("\t")
+        mode, _, identity, size = facts.split()
+        if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
+            raise UsageError(
+                f"{revision.name}: the tree contains {path!r}, a name that git does not check out; the revision is not read"
+            )
+        if mode == SUBMODULE:
+            yield from _submodule(place / path, path, identity, revision, missing)
+            continue
+        yield _Blob(mode, identity, int(size) if size.isdigit() else 0, path, folder)
+
+
+def _submodule(folder: Path, path: str, commit: str, revision: Revision, missing: list[Missing]) -> Iterator[_Blob]:
+    """Yield the blobs of a submodule's commit, if its work tree in this clone has it."""
+    is_fetched = (folder / ".git").exists()
+    tree = tree_of(folder, commit) if is_fetched else None
+    if tree is None:
+        command = f"git -C {path} fetch" if is_fetched else f"git submodule update --init {path}"
+        what = f"is a submodule, and this clone does not have its commit {commit[:10]}"
+        missing.append(Missing(path, what, f"run {command}", is_folder=True))
+        return
+    inner: list[Missing] = []
+    for blob in _blobs_of(folder, folder, tree, revision, inner):
+        yield replace(blob, path=f"{path}/{blob.path}")
+    missing += [replace(one, path=f"{path}/{one.path}") for one in inner]
+
+
+def _write_files(blobs: Iterable[_Blob], root: Path, revision: Revision) -> None:
     """Write the files first and the links last, so that nothing is written through a link."""
     links: list[tuple[Path, bytes]] = []
-    with _blob_reader(folder, revision) as read:
-        for blob in blobs:
-            path = root / blob.path
-            if blob.mode == _LINK:
-                links.append((path, read(blob)))
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as stream:
-                if blob.size > MAX_FILE_SIZE:
-                    stream.truncate(blob.size)  # a sparse file: reading it as a spec reports its size
-                else:
-                    stream.write(read(blob))
+    for folder, own in groupby(blobs, key=lambda blob: blob.folder):
+        with _blob_reader(folder, revision) as read:
+            for blob in own:
+                path = root / blob.path
+                if blob.mode == LINK:
+                    links.append((path, read(blob)))
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb") as stream:
+                    if blob.size > MAX_FILE_SIZE:
+                        stream.truncate(blob.size)  # a sparse file: reading it as a spec reports its size
+                    else:
+                        stream.write(read(blob))
     for path, link in links:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.fsdecode(link.partition(b"\0")[0]) or ".")

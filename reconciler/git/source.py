@@ -14,15 +14,17 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.errors import Problem, SpecError
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
+from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import FileLock, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
+from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
@@ -149,6 +151,24 @@ class Source:
             Path(index).unlink(missing_ok=True)
             shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def submodules(self, commit: Commit, folder: Path) -> tuple[Missing, ...]:
+        """Return the submodules of a commit, which are not fetched. ``folder`` holds its files, for the links among them."""
+        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
+        modes: dict[str, list[str]] = {SUBMODULE: [], LINK: []}
+        for line in filter(None, self._git.output("ls-tree", "-r", "-z", "--full-tree", place).split("\0")):
+            facts, _, path = line.partition("\t")
+            modes.setdefault(facts.split()[0], []).append(path)
+        missing = [
+            Missing(
+                path,
+                "is a submodule, and the controller does not fetch submodules",
+                "move its specs into the repository, or exclude it from the patterns of specs",
+                is_folder=True,
+            )
+            for path in modes[SUBMODULE]
+        ]
+        return (*missing, *through_links(missing, modes[LINK], folder))
+
     def _holds(self, commit: str) -> bool:
         return self._git.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
 
@@ -185,10 +205,17 @@ class CheckedRevision:
 
 
 def load_revision(
-    folder: Path, commit: Commit, *, config: str | None, records: Path, path: str = ""
+    folder: Path,
+    commit: Commit,
+    *,
+    config: str | None,
+    records: Path,
+    path: str = "",
+    missing: Sequence[Missing] = (),
 ) -> CheckedRevision:
-    """Read the project and every target's spec from a directory that holds the commit's files; ``path`` is its path in the repository.
+    """Read the project and every target's spec from a directory that holds the commit's files.
 
+    ``path`` is its path in the repository, ``missing`` what the commit has and the directory lacks.
     State files of the sandbox and of locks, which are relative to the project file, are moved to ``records``: ``folder`` is temporary.
     Raises ``GitError`` if there is no valid project file.
     """
@@ -210,7 +237,7 @@ def load_revision(
     problems: dict[str, tuple[Problem, ...]] = {}
     for name, target in project.targets.items():
         try:
-            desired[name] = load_desired(project, target)
+            desired[name] = load_desired(project, target, missing)
         except SpecError as error:
             problems[name] = error.problems
     # Without the directory, applies would not be recorded, and nothing would say so.

@@ -45,6 +45,7 @@ class DesiredState:
     """The spec of one stack for one target, validated, defaults filled, references checked.
 
     ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are not compared.
+    ``missing`` says for each spec file that git tracks and the work tree lacks what to do; with one, nothing is deleted.
     """
 
     stack: str
@@ -52,6 +53,7 @@ class DesiredState:
     digest: str
     ignore_tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,9 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
         blocked = Blocked(
             "protected", f"{named} is protected; restore it in the spec with protect: false, apply, then delete it"
         )
+    elif missing := inputs.desired.missing:
+        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+        blocked = Blocked("incomplete-spec", f"its spec may be in a file that was not read: {missing[0]}{more}")
     elif why := unseen_users(inputs, live.kind):
         blocked = Blocked("unreadable", why)
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)

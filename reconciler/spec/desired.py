@@ -7,7 +7,7 @@ A problem in the project's defaults is reported once, at its place in the projec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -20,7 +20,7 @@ from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredResource, DesiredState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
-from reconciler.spec.files import project_source, read_specs
+from reconciler.spec.files import Missing, missing_of, project_source, read_specs
 from reconciler.spec.problems import Fault, Problems
 from reconciler.spec.resources import Entry, read_entries
 from reconciler.spec.rules import (
@@ -114,10 +114,14 @@ _CHECKED_PER_CHANNEL = frozenset({"name", "tags", "streamKey"})
 """Fields that are checked for every channel."""
 
 
-def load_desired(project: Project, target: Target) -> DesiredState:
-    """Return the desired state of a target. Raises ``SpecError`` with all problems of its files."""
+def load_desired(project: Project, target: Target, missing: Iterable[Missing] = ()) -> DesiredState:
+    """Return the desired state of a target. Raises ``SpecError`` with all problems of its files.
+
+    ``missing`` is what git tracks below the project and the work tree lacks.
+    """
     problems = Problems()
-    sources, complete = read_specs(project, target, problems)
+    own = missing_of(project, target, missing)
+    sources, complete = read_specs(project, target, problems, own)
     entries = read_entries(sources, problems)
     defaults = Defaults(project)
     location = TargetLocation(target.region, target.account_id)
@@ -142,7 +146,8 @@ def load_desired(project: Project, target: Target) -> DesiredState:
         resources=resources,
         digest=_digest_of_all(project, resources),
         ignore_tags=project.ignore_tags,
-        warnings=warnings_of(entries, resources),
+        warnings=(*map(str, own), *warnings_of(entries, resources)),
+        missing=tuple(map(str, own)),
     )
 
 

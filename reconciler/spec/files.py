@@ -10,13 +10,16 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
 
 from reconciler.model.target import Project, Target
 from reconciler.spec.problems import Problems
 from reconciler.spec.yaml import Cache, Source, load
+from reconciler.terminal import sanitize
 
 MAX_FILE_SIZE = 16 << 20
 """Maximum size of a spec file in bytes; a spec of 10,000 channels is far smaller."""
@@ -33,6 +36,25 @@ class Unreadable(Exception):
         super().__init__(what)
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A file or directory that git tracks and that was not read, because it is not in the work tree.
+
+    ``path`` is relative to the project file's directory; empty means that nothing is known about any file.
+    ``what`` and ``hint`` are the texts of the problem. ``is_deleted`` says that it may be missing on purpose, by a delete that
+    git does not know of yet: then the spec is read, and nothing is deleted.
+    """
+
+    path: str
+    what: str
+    hint: str
+    is_folder: bool = False
+    is_deleted: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (sanitize(self.path), f"{self.what}; {self.hint}") if part)
+
+
 def project_source(project: Project) -> Source:
     """Read the project file again, to find the line of a problem; an unreadable file gives an empty source."""
     path = Path(project.path)
@@ -42,15 +64,21 @@ def project_source(project: Project) -> Source:
         return Source(project.prefix + path.name, b"")
 
 
-def read_specs(project: Project, target: Target, problems: Problems) -> tuple[list[Source], bool]:
+def read_specs(
+    project: Project, target: Target, problems: Problems, missing: Sequence[Missing] = ()
+) -> tuple[list[Source], bool]:
     """Return the spec files of a target sorted by name, and whether all of them could be read; problems are added to ``problems``.
 
-    If not, a missing id means nothing.
+    If not, a missing id means nothing. ``missing`` are the target's own (``missing_of``).
     """
     cache = Cache()
     trusted: set[str] = set()
     sources = []
     names, complete = _matching_files(project, target, problems)
+    for one in missing:
+        if not one.is_deleted:
+            problems.add(project.prefix + one.path, None, one.what, one.hint)
+            complete = False
     for name in names:
         try:
             data = read_inside(project.root, name, most=MAX_FILE_SIZE, trusted=trusted)
@@ -63,6 +91,38 @@ def read_specs(project: Project, target: Target, problems: Problems) -> tuple[li
         sources.append(source)
         complete = complete and source.complete
     return sources, complete
+
+
+def missing_of(project: Project, target: Target, missing: Iterable[Missing]) -> tuple[Missing, ...]:
+    """Return what a target's patterns would match if it were in the work tree."""
+    patterns = target.specs or project.specs
+    return tuple(one for one in missing if any(may_match(pattern, one) for pattern in patterns))
+
+
+def may_match(pattern: str, missing: Missing) -> bool:
+    """Return whether a pattern matches a missing file, or may match files below a missing directory."""
+    if not missing.path:
+        return True
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    parts = [*parts, "*"] if parts and parts[-1] == "**" else parts
+    names = missing.path.split("/")
+
+    def match(part: int, name: int) -> bool:
+        if name == len(names):
+            return part < len(parts) if missing.is_folder else part == len(parts)
+        if part == len(parts):
+            return False
+        if parts[part] == "**":
+            return match(part + 1, name) or (not names[name].startswith(".") and match(part, name + 1))
+        hidden = names[name].startswith(".") and not parts[part].startswith(".")
+        return not hidden and bool(_matcher(parts[part]).match(names[name])) and match(part + 1, name + 1)
+
+    return match(0, 0)
+
+
+@lru_cache(maxsize=64)
+def _matcher(part: str) -> re.Pattern[str]:
+    return re.compile(translate(part) if _WILD.search(part) else re.escape(part) + r"\Z")
 
 
 def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[str] | None = None) -> bytes:

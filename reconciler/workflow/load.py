@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
 from reconciler.spec.desired import load_desired
+from reconciler.spec.files import Missing
 from reconciler.spec.project import load_project, prefix_of
 
 
@@ -37,13 +39,18 @@ def load_targets(
     return project, tuple(target for name, target in project.targets.items() if not names or name in names)
 
 
-def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
-    """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once."""
+def load_desired_states(
+    project: Project, targets: tuple[Target, ...], missing: Sequence[Missing] = ()
+) -> dict[str, DesiredState]:
+    """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once.
+
+    ``missing`` is what git tracks below the project and the work tree lacks; ``git.work_tree`` finds it.
+    """
     states: dict[str, DesiredState] = {}
     problems: dict[Problem, None] = {}
     for target in targets:
         try:
-            states[target.name] = load_desired(project, target)
+            states[target.name] = load_desired(project, target, missing)
         except SpecError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:

@@ -11,6 +11,7 @@ from reconciler import logs
 from reconciler.controller.controller import Schedule
 from reconciler.controller.state import Mode, RunStatus
 from tests.cli.support import arn_of
+from tests.controller.repos import Repo
 from tests.controller.world import SPEC, Inline, World
 
 READS = ("List", "Get", "BatchGet")
@@ -459,3 +460,26 @@ def test_a_rule_to_wait_for_broadcasts_holds_no_worker_up(tmp_path: Path) -> Non
         world.sandboxes["dev"].control.go_offline(arn)
         world.pass_time(800)
         assert ivs.get_channel(arn=arn)["channel"]["latencyMode"] == "NORMAL"
+
+
+def test_a_submodule_below_a_pattern_is_a_bad_spec_of_its_targets_and_deletes_nothing(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "other", schedule=Schedule(mode=Mode.APPLY)) as world:
+        project = world.project(guardrails={"maxDeletePercent": None})
+        targets = project["targets"]
+        assert isinstance(targets, dict)
+        targets["dev"] |= {"prune": True, "specs": ["specs/dev/**/*.yaml", "specs/dev.yaml"]}
+        files = {"specs/dev.yaml": {"channels": {"a": {}}}, "specs/dev/b.yaml": {"channels": {"b": {}}}}
+        world.repo.commit({"ivs-reconciler.yaml": project, **files})
+        world.settle()
+        shared = Repo(tmp_path / "shared")
+        shared.commit({"b.yaml": {"channels": {"b": {}}}})
+        world.repo.write({"specs/dev/b.yaml": None, "specs/dev/c.yaml": "channels: {}\n"})
+        world.repo.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(shared.folder), "specs/dev/s")
+        world.repo.commit({})
+        world.pass_time(120)
+        run = world.last("dev")
+        assert run.status is RunStatus.BAD_SPEC
+        assert "specs/dev/s: is a submodule, and the controller does not fetch submodules" in run.message
+        assert world.last("other").status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
+        with world.ivs("dev") as ivs:
+            assert {one["name"] for one in ivs.list_channels()["channels"]} == {"a", "b"}
