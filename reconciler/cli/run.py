@@ -85,6 +85,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         default=[],
         help="reconciliation interval (default: 10m), for all targets or one; repeatable",
     )
+    group.add_argument(
+        "--allow-rewind",
+        action="store_true",
+        help="follow the branch even if it was moved back or rewritten; for the first fetch after this start",
+    )
     acts = parser.add_argument_group("one-time actions").add_mutually_exclusive_group()
     acts.add_argument(
         "--once",
@@ -130,7 +135,7 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
-    return with_values(options, found, context.directory)
+    return with_values(options, {**found, "allow_rewind": args.allow_rewind}, context.directory)
 
 
 def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:

@@ -50,6 +50,9 @@ class Options:
     webhook_files: Mapping[str, str] = field(default_factory=dict)
     """The file of the credential, by forge."""
 
+    allow_rewind: bool = False
+    """Only by option, for one start."""
+
 
 def parse_duration(value: object) -> float:
     """Return seconds from ``90``, ``90s``, ``10m``, ``6h`` or ``1d``. Raises ``ValueError``."""

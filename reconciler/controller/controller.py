@@ -130,6 +130,8 @@ class Settings:
     targets: tuple[str, ...] = ()
     """Only these targets; all if empty."""
     at_once: int = TARGETS_AT_ONCE
+    allow_rewind: bool = False
+    """Whether the first fetch may bring a commit that does not descend from the followed one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Controller:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.wake = threading.Event()
-        self._follower = Follower(source, settings.config, records)
+        self._follower = Follower(source, settings.config, records, allow_rewind=settings.allow_rewind)
         self._store = store
         self._settings = settings
         self._deps = deps

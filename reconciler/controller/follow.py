@@ -23,11 +23,12 @@ class FetchResult:
 class Follower:
     """Fetches the branch and reads its commits."""
 
-    def __init__(self, source: Source, config: str | None, records: Path) -> None:
+    def __init__(self, source: Source, config: str | None, records: Path, *, allow_rewind: bool = False) -> None:
         self._source = source
         self._config = config
         self._records = records
         self._is_open = False
+        self._allow_rewind = allow_rewind
 
     def fetch(self, current: CheckedRevision | None) -> list[FetchResult]:
         """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart."""
@@ -38,8 +39,12 @@ class Follower:
             current = results[0].revision if results else None
         try:
             commit = self._source.fetch()
+            # For the first commit that the forge answers with: an option that stays set must not allow the next rewind.
+            allow_rewind, self._allow_rewind = self._allow_rewind, False
             revision = None
             if current is None or commit.id != current.commit.id:
+                if not allow_rewind:
+                    self._source.check_descends(commit)
                 revision = self._read(commit)
                 self._source.follow(commit)
             results.append(FetchResult(revision, None))

@@ -111,7 +111,7 @@ def open_controller(
         controller = Controller(
             Source(folder, remote_from(options), options.path, stop=stop),
             store,
-            Settings(_schedule(options), config, targets, options.at_once),
+            Settings(_schedule(options), config, targets, options.at_once, options.allow_rewind),
             Dependencies(
                 connect=lambda target, on_request: connect(target, on_request=on_request),
                 now=time.time,

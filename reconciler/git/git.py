@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,7 @@ class Trouble(StrEnum):
     UNREACHABLE = "unreachable"
     NO_BRANCH = "no-branch"
     UNVERIFIED = "unverified"
+    REWOUND = "rewound"
     NO_PROJECT = "no-project"
 
 
@@ -170,27 +172,56 @@ class Git:
             token = self._remote.token.read() if network else ""
         except UsageError as error:
             raise GitError(str(error)) from None
-        environment = {**self._environment(token), **(extra or {})}
+        done = self._run(["git", *args], {**self._environment(token), **(extra or {})})
+        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        return subprocess.CompletedProcess(args, done.returncode, out, _clean(err, token))
+
+    def check_signed_now(self, commit: str) -> None:
+        """Raise ``GitError`` if the key that signed a commit is not allowed at this moment.
+
+        ``git verify-commit`` asks whether it was at the commit's date, which is what the committer wrote.
+        """
+        content = self._run(["git", "cat-file", "commit", commit], self._environment("")).stdout
+        payload, signature = _signed_parts(content)
+        environment = {name: os.environ[name] for name in ("PATH",) if name in os.environ} | {"LANG": "C.UTF-8"}
+        allowed = str(Path(self._remote.allowed_signers).absolute())
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="signature-") as file:
+            file.write(signature)
+            file.flush()
+            ask = ["ssh-keygen", "-Y", "find-principals", "-f", allowed, "-s", file.name]
+            found = self._run(ask, environment)
+            for principal in found.stdout.decode(errors="replace").splitlines() if found.returncode == 0 else ():
+                verify = ["ssh-keygen", "-Y", "verify", "-n", "git", "-f", allowed, "-I", principal, "-s", file.name]
+                if self._run(verify, environment, payload).returncode == 0:
+                    return
+        why = last_lines(found.stderr.decode(errors="replace"))
+        raise GitError(
+            f"commit {commit[:10]} is signed by a key that is not allowed now, whatever its date says ({why}); it is not followed",
+            Trouble.UNVERIFIED,
+        )
+
+    def _run(
+        self, command: Sequence[str], environment: Mapping[str, str], stdin: bytes | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
         try:
             process = subprocess.Popen(  # noqa: S603 - no shell, and every argument is ours or checked
-                ["git", *args],  # noqa: S607 - git is found as the operator's shell finds it
+                command,
                 cwd=self._folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
         except OSError as error:
-            raise GitError(f"cannot start git ({os_reason(error)}); install it, and check PATH") from None
+            raise GitError(f"cannot start {command[0]} ({os_reason(error)}); install it, and check PATH") from None
         end = time.monotonic() + self._timeout
         while True:
             try:
-                out, err = process.communicate(timeout=_STOP_POLL_SECONDS)
+                out, err = process.communicate(stdin, timeout=_STOP_POLL_SECONDS)
                 break
             except subprocess.TimeoutExpired:
+                stdin = None  # it is remembered
                 if time.monotonic() < end and not self._stop.is_set():
                     continue
                 # Git uses child processes for the network: the whole group has to end.
@@ -199,7 +230,7 @@ class Git:
                 process.communicate()
                 why = "interrupted by shutdown" if self._stop.is_set() else f"no answer within {self._timeout:.0f} s"
                 raise GitError(f"{without_credentials(self._remote.url)}: {why}") from None
-        return subprocess.CompletedProcess(args, process.returncode, out, _clean(err, token))
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def check(self) -> None:
         """Raise ``GitError`` if git is missing, or too old to be restricted."""
@@ -290,6 +321,24 @@ def ssh_command(remote: Remote) -> Sequence[str]:
         *key,
         *(arg for name, value in options.items() for arg in ("-o", f"{name}={value}")),
     ]
+
+
+def _signed_parts(commit: bytes) -> tuple[bytes, bytes]:
+    """Return what a commit's signature is over, and the signature; empty if it has none."""
+    head, blank, message = commit.partition(b"\n\n")
+    kept: list[bytes] = []
+    signature: list[bytes] = []
+    is_signature = False
+    for line in head.split(b"\n"):
+        if line.startswith(b" ") and is_signature:
+            signature.append(line[1:])
+            continue
+        is_signature = line.startswith((b"gpgsig ", b"gpgsig-sha256 "))
+        if is_signature:
+            signature.append(line.partition(b" ")[2])
+        else:
+            kept.append(line)
+    return b"\n".join(kept) + blank + message, b"".join(line + b"\n" for line in signature)
 
 
 def _clean(text: str, token: str) -> str:

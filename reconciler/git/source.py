@@ -1,7 +1,7 @@
 """One branch of a remote repository, followed: a bare, shallow mirror, and the project of one commit at a time.
 
-Force pushes are followed like any other push. If the branch is gone, or its head is not signed by an allowed signer,
-that is an error, and the last good commit stays.
+If the branch is gone, or its head is not signed by an allowed signer or does not descend from the followed commit,
+that is an error, and the last good commit stays: an older commit, once signed, must not be applied a second time.
 The followed commit is recorded in the mirror, by repository and branch, so that a restart needs no forge.
 A commit is read at once and whole; a broken file stops only the targets whose specs it belongs to.
 """
@@ -28,6 +28,8 @@ from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
+_DEPTHS = (50, 1_000, 10_000)
+"""How many commits of history are fetched, one after the other, to find the followed commit among the ancestors of the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +106,61 @@ class Source:
             )
         head = done.stdout.split()[0]
         if not self._holds(head):
-            self._git.output(
-                "fetch",
-                "--quiet",
-                "--depth=1",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--",
-                url,
-                f"+{ref}:refs/fetched/head",
-                network=True,
-            )
+            self._fetch_history(_DEPTHS[0] if self._followed_id() else 1)
             head = self._git.output("rev-parse", "--verify", "refs/fetched/head^{commit}")
-        return self._commit(head)
+        commit = self._commit(head)
+        # A commit that was followed while its key was valid stays, also after the key has expired.
+        if self.remote.allowed_signers and head != self._followed_id():
+            self._git.check_signed_now(head)
+        return commit
+
+    def check_descends(self, commit: Commit) -> None:
+        """Raise ``GitError`` if a commit neither is the followed one nor descends from it. Fetches the history that this takes."""
+        followed = self._followed_id()
+        if followed is None or followed == commit.id:
+            return
+        for depth in (0, *_DEPTHS):
+            if depth:
+                self._fetch_history(depth)
+            if self._is_ancestor(followed, commit.id):
+                return
+            if self._is_ancestor(commit.id, followed) or self._is_whole(commit.id):
+                break
+        raise GitError(
+            f"branch {self.remote.branch!r} was moved back or rewritten: its commit {commit.short} does not descend from "
+            f"the followed commit {followed[:10]}; it is not followed. Push a commit on top of {followed[:10]}, "
+            "or restart with --allow-rewind",
+            Trouble.REWOUND,
+        )
+
+    def _fetch_history(self, depth: int) -> None:
+        """Fetch the branch, and that many of its newest commits."""
+        self._git.output(
+            "fetch",
+            "--quiet",
+            f"--depth={depth}",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--",
+            self.remote.url,
+            f"+refs/heads/{self.remote.branch}:refs/fetched/head",
+            network=True,
+        )
+
+    def _followed_id(self) -> str | None:
+        done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def _is_ancestor(self, ancestor: str, commit: str) -> bool:
+        return self._git.run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
+
+    def _is_whole(self, commit: str) -> bool:
+        """Return whether the mirror has the whole history of a commit."""
+        try:
+            cut = set((self._mirror / "shallow").read_text(encoding="ascii").split())
+        except FileNotFoundError:
+            return True
+        return cut.isdisjoint(self._git.output("rev-list", commit).split())
 
     def follow(self, commit: Commit) -> None:
         """Record a commit as the one that is followed."""

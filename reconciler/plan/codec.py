@@ -128,7 +128,7 @@ _STEP = form.record(
         described(_SINK, "Where the stream key's value, read by this step, is published; it goes nowhere else.")
     ),
 )
-_BLOCKED_CODE = described(TEXT, enum=["protected", "live", "unmanaged", "unreadable", "depends"])
+_BLOCKED_CODE = described(TEXT, enum=["protected", "live", "unmanaged", "unreadable", "incomplete-spec", "depends"])
 _ACTION = form.record(
     Action,
     address=ADDRESS,

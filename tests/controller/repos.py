@@ -31,8 +31,9 @@ class Repo:
         folder.mkdir(parents=True)
         self.git("init", "--quiet", f"--initial-branch={branch}")
 
-    def git(self, *words: str) -> str:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", **_WHO}
+    def git(self, *words: str, env: Mapping[str, str] | None = None) -> str:
+        machine = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
+        environment = {**machine, **_WHO, **(env or {})}
         return subprocess.run(
             ["git", *words], cwd=self.folder, env=environment, check=True, capture_output=True, text=True
         ).stdout.strip()
@@ -49,10 +50,16 @@ class Repo:
                     content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False), encoding="utf-8"
                 )
 
-    def commit(self, files: Mapping[str, object], message: str = "A change", *options: str) -> str:
+    def commit(
+        self,
+        files: Mapping[str, object],
+        message: str = "A change",
+        *options: str,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         self.write(files)
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "-m", message, *options)
+        self.git("commit", "--quiet", "--allow-empty", "-m", message, *options, env=env)
         return self.head
 
     @property

@@ -468,7 +468,10 @@ def test_a_submodule_below_a_pattern_is_a_bad_spec_of_its_targets_and_deletes_no
         targets = project["targets"]
         assert isinstance(targets, dict)
         targets["dev"] |= {"prune": True, "specs": ["specs/dev/**/*.yaml", "specs/dev.yaml"]}
-        files = {"specs/dev.yaml": {"channels": {"a": {}}}, "specs/dev/b.yaml": {"channels": {"b": {}}}}
+        files: dict[str, object] = {
+            "specs/dev.yaml": {"channels": {"a": {}}},
+            "specs/dev/b.yaml": {"channels": {"b": {}}},
+        }
         world.repo.commit({"ivs-reconciler.yaml": project, **files})
         world.settle()
         shared = Repo(tmp_path / "shared")
@@ -483,3 +486,32 @@ def test_a_submodule_below_a_pattern_is_a_bad_spec_of_its_targets_and_deletes_no
         assert world.last("other").status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
         with world.ivs("dev") as ivs:
             assert {one["name"] for one in ivs.list_channels()["channels"]} == {"a", "b"}
+
+
+def test_a_branch_that_was_moved_back_keeps_the_last_commit_until_it_is_allowed_once(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        project = world.project(guardrails={"maxDeletePercent": None})
+        targets = project["targets"]
+        assert isinstance(targets, dict)
+        targets["dev"]["prune"] = True
+        old = world.repo.commit({"ivs-reconciler.yaml": project})
+        new = world.repo.commit({"specs/dev.yaml": {"channels": {name: {} for name in "abcd"}}})
+        world.settle()
+        assert len(ivs.list_channels()["channels"]) == 4
+        world.repo.git("reset", "--quiet", "--hard", old)
+        for _ in range(2):
+            world.settle()
+            repository = world.controller.snapshot().repository
+            assert (repository.commit and repository.commit.id, repository.trouble) == (new, "rewound")
+            world.pass_time(700)
+            assert {one["name"] for one in ivs.list_channels()["channels"]} == set("abcd")
+            world.restart()
+        world.store.close()
+        world.begin(allow_rewind=True)
+        world.settle()
+        repository = world.controller.snapshot().repository
+        assert (repository.commit and repository.commit.id, repository.trouble) == (old, None)
+        assert {one["name"] for one in ivs.list_channels()["channels"]} == {"main-stage", "side-stage"}
+        world.repo.git("reset", "--quiet", "--hard", "HEAD~1")
+        world.settle()
+        assert world.controller.snapshot().repository.trouble == "rewound"

@@ -84,7 +84,13 @@ class Day:
             self.push()
 
     def force_push(self) -> None:
-        self.push("--amend")
+        """Somebody rewrites the branch, which is not followed, and puts it back."""
+        if repo := self.repo():
+            head = repo.head
+            self.push("--amend")
+            self.world.pass_time(1500)
+            repo.git("reset", "--quiet", "--hard", head)
+            self.push()
 
     def change_outside(self) -> None:
         with self.world.ivs("prod") as ivs:

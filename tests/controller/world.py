@@ -92,7 +92,7 @@ class World:
         }
         return {"stack": "acme-live", "targets": targets, **more}
 
-    def begin(self) -> None:
+    def begin(self, *, allow_rewind: bool = False) -> None:
         """Start a controller with the state directory."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ class World:
         self.controller = Controller(
             Source(state, self.remote, timeout=60),
             self.store,
-            Settings(self.schedule),
+            Settings(self.schedule, allow_rewind=allow_rewind),
             deps,
             records=state / "targets",
             fetcher=Inline(),

@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import UsageError
 from reconciler.git.git import GitError, Remote, Secret, Trouble, check_remote, scheme_of, ssh_command
-from reconciler.git.source import Source
+from reconciler.git.source import Commit, Source
 from tests.controller.repos import Repo, over_http, ssh_key
 
 TOKEN = "ghs_abcDEF123456"
@@ -56,14 +57,73 @@ def test_a_path_that_is_no_directory_of_the_commit_is_an_error(tmp_path: Path, r
     assert caught.value.trouble is Trouble.NO_PROJECT
 
 
-def test_a_force_push_is_followed(tmp_path: Path, repo: Repo) -> None:
-    following = source(tmp_path, repo.folder)
-    first = following.fetch()
+def followed(following: Source) -> Commit:
+    commit = following.fetch()
+    following.check_descends(commit)
+    following.follow(commit)
+    return commit
+
+
+def rewrite(repo: Repo) -> None:
     repo.commit({"live/spec.yaml": "a: 2\n"}, "Rewritten", "--amend")
-    forced = following.fetch()
-    assert (forced.id, forced.id != first.id) == (repo.head, True)
-    with following.files(forced) as folder:
-        assert (folder / "live/spec.yaml").read_text() == "a: 2\n"
+
+
+def move_back(repo: Repo) -> None:
+    repo.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+def move_far_back(repo: Repo) -> None:
+    repo.git("reset", "--quiet", "--hard", "HEAD~60")
+
+
+def start_anew(repo: Repo) -> None:
+    repo.git("checkout", "--quiet", "--orphan", "new")
+    repo.commit({}, "Another root")
+    repo.git("branch", "--force", "main")
+    repo.git("checkout", "--quiet", "main")
+
+
+@pytest.mark.parametrize("how", [rewrite, move_back, move_far_back, start_anew])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_branch_that_was_moved_back_or_rewritten_is_not_followed(
+    tmp_path: Path, repo: Repo, how: Callable[[Repo], None], restart: bool
+) -> None:
+    for number in range(70):
+        repo.git("commit", "--quiet", "--allow-empty", "-m", f"{number}")
+    following = source(tmp_path, repo.folder.as_uri())
+    first = followed(following)
+    how(repo)
+    if restart:
+        following = source(tmp_path, repo.folder.as_uri())
+    for _ in range(2):
+        with pytest.raises(GitError, match=f"does not descend from the followed commit {first.short}") as caught:
+            followed(following)
+        assert caught.value.trouble is Trouble.REWOUND
+    repo.git("reset", "--quiet", "--hard", first.id)
+    repo.commit({"live/spec.yaml": "a: 3\n"})
+    assert followed(following).id == repo.head
+
+
+@pytest.mark.parametrize("commits", [1, 49, 50, 120])
+def test_a_commit_that_descends_is_followed_from_any_distance(tmp_path: Path, repo: Repo, commits: int) -> None:
+    following = source(tmp_path, repo.folder.as_uri())
+    followed(following)
+    for number in range(commits):
+        repo.git("commit", "--quiet", "--allow-empty", "-m", f"{number}")
+    assert followed(following).id == repo.head
+
+
+def test_a_merge_of_an_older_branch_is_followed(tmp_path: Path, repo: Repo) -> None:
+    repo.git("branch", "side")
+    for number in range(60):
+        repo.commit({"live/spec.yaml": f"a: {number}\n"})
+    following = source(tmp_path, repo.folder.as_uri())
+    followed(following)
+    repo.git("checkout", "--quiet", "side")
+    repo.commit({"side.yaml": "a: 1\n"})
+    repo.git("checkout", "--quiet", "main")
+    repo.git("merge", "--quiet", "--no-ff", "-m", "merged", "side")
+    assert followed(following).id == repo.head
 
 
 def test_the_history_is_not_fetched(tmp_path: Path, repo: Repo) -> None:
@@ -228,6 +288,45 @@ def test_only_commits_of_allowed_signers_are_followed(tmp_path: Path, repo: Repo
     signers.write_text(f'eve@example.com namespaces="git" {stranger}\n')
     # The key that signed the followed commit is no longer allowed: a restart does not resume from it.
     assert Source(tmp_path / "state", following.remote).open() is None
+
+
+@pytest.mark.parametrize(
+    ("window", "date"),
+    [('valid-before="20200101"', "2019-06-01T00:00:00Z"), ('valid-after="20990101"', "2099-06-01T00:00:00Z")],
+)
+def test_a_commit_with_the_date_of_a_key_that_is_not_valid_now_is_not_followed(
+    tmp_path: Path, repo: Repo, window: str, date: str
+) -> None:
+    signers, key = tmp_path / "signers", ssh_key(tmp_path / "key")
+    signers.write_text(f'ada@example.com namespaces="git",{window} {key}\n')
+    repo.sign_with(tmp_path / "key")
+    repo.commit({"live/spec.yaml": "a: 2\n"}, "Caf\u00e9", "-S", env={"GIT_COMMITTER_DATE": date})
+    assert repo.git("-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", "HEAD") == ""
+    following = source(tmp_path, repo.folder, allowed_signers=str(signers))
+    with pytest.raises(GitError, match="not allowed now, whatever its date says") as caught:
+        following.fetch()
+    assert caught.value.trouble is Trouble.UNVERIFIED
+
+
+def test_a_commit_followed_while_its_key_was_valid_stays_after_the_key_expires(tmp_path: Path, repo: Repo) -> None:
+    signers, key = tmp_path / "signers", ssh_key(tmp_path / "key")
+    signers.write_text(f'ada@example.com namespaces="git" {key}\n')
+    repo.sign_with(tmp_path / "key")
+    # Bytes that are not UTF-8, and a carriage return: the signature is over them as they are.
+    (tmp_path / "message").write_bytes(b"Caf\xe9\r\n\r\nmore\n")
+    dated = {"GIT_COMMITTER_DATE": "2019-06-01T00:00:00Z"}
+    message = ("-F", str(tmp_path / "message"), "--cleanup=verbatim")
+    repo.git("-c", "i18n.commitEncoding=latin1", "commit", "-q", "-S", "--allow-empty", *message, env=dated)
+    following = source(tmp_path, repo.folder, allowed_signers=str(signers))
+    commit = following.fetch()
+    following.follow(commit)
+    signers.write_text(f'ada@example.com namespaces="git",valid-before="20200101" {key}\n')
+    again = Source(tmp_path / "state", following.remote)
+    assert again.open() == commit
+    assert again.fetch() == commit
+    repo.commit({}, "Another", "-S", env=dated)
+    with pytest.raises(GitError, match="not allowed now"):
+        again.fetch()
 
 
 def test_a_signed_tree_with_other_content_is_not_verified(tmp_path: Path, repo: Repo) -> None:
