@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-commit",
         action="store_true",
-        help="refuse a saved plan of another commit or base than the checked-out one",
+        help="refuse a saved plan of another commit or base than the checked-out one, or spec files with uncommitted changes",
     )
     parser.add_argument(
         "--base",
@@ -107,6 +107,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
     from reconciler.git.clone import require_current
+    from reconciler.git.committed import require_committed
     from reconciler.git.work_tree import load_desired_states
     from reconciler.workflow.saved_plans import (
         check_project,
@@ -145,6 +146,8 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     planned = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in planned)
     desired = load_desired_states(project, targets)
+    if args.require_commit:
+        require_committed(project, desired)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
         with reading(sys.stderr) as progress:

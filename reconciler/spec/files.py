@@ -74,7 +74,7 @@ def read_specs(
     cache = Cache()
     trusted: set[str] = set()
     sources = []
-    names, complete = _matching_files(project, target, problems)
+    names, complete = matching_files(project, target, problems)
     for one in missing:
         if not one.is_deleted:
             problems.add(project.prefix + one.path, None, one.what, one.hint)
@@ -189,7 +189,7 @@ def _check_inside(root: str, path: str) -> None:
         raise Unreadable("is a symbolic link to a file outside the project", "move the file into the project")
 
 
-def _matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
+def matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
     """Return the matching files sorted by name, and whether every pattern could be expanded."""
     own = target.specs is not None
     found: dict[str, None] = {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cli.support import Ran, rewrite, run, stack
 from tests.controller.git import commit, git, repository
@@ -133,3 +136,71 @@ def test_a_plan_from_outside_a_repository_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("--require-commit",), ("p.json", "--base", "main")])
 def test_flags_that_need_each_other_are_refused_alone(repo: Path, words: tuple[str, ...]) -> None:
     assert run(repo, "apply", "--auto-approve", *words).code == 1
+
+
+def public_key() -> str:
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+KEYS: dict[str, object] = {**TWO, "playbackKeyPairs": {"web": {"publicKeyMaterial": {"file": "keys/web.pem"}}}}
+
+
+def edit_spec(folder: Path) -> None:
+    rewrite(folder, {**KEYS, "channels": {"one": {}, "two": {"authorized": True}}})
+
+
+def edit_spec_behind_git(folder: Path) -> None:
+    git(folder, "update-index", "--assume-unchanged", "specs/live.yaml")
+    edit_spec(folder)
+
+
+def add_untracked(folder: Path) -> None:
+    rewrite(folder, {"channels": {"three": {}}}, "more.yaml")
+
+
+def stage_removal(folder: Path) -> None:
+    git(folder, "rm", "-q", "specs/other.yaml")
+
+
+def edit_project(folder: Path) -> None:
+    path = folder / "ivs-reconciler.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "guardrails: {maxDeletePercent: 100}\n", encoding="utf-8")
+
+
+def edit_key(folder: Path) -> None:
+    (folder / "keys/web.pem").write_text(public_key(), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (edit_spec, "specs/live.yaml: changed"),
+        (edit_spec_behind_git, "specs/live.yaml: changed"),
+        (add_untracked, "specs/more.yaml: not in the commit"),
+        (stage_removal, "specs/other.yaml: missing"),
+        (edit_project, "ivs-reconciler.yaml: changed"),
+        (edit_key, "playback-key-pair/web: a file that its spec names changed"),
+    ],
+)
+def test_a_spec_that_differs_from_its_commit_is_refused(repo: Path, how: Callable[[Path], None], said: str) -> None:
+    (repo / "keys").mkdir()
+    (repo / "keys/web.pem").write_text(public_key(), encoding="utf-8")
+    rewrite(repo, KEYS)
+    rewrite(repo, {"playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}}}, "other.yaml")
+    commit(repo)
+    how(repo)
+    plan(repo)
+    ran = apply(repo)
+    assert ran.code == 3
+    assert f"  {said}\n" in ran.err
+    assert "channel/one" in run(repo, "plan").out
+
+
+def test_line_ends_of_a_checkout_and_other_files_do_not_matter(repo: Path) -> None:
+    (repo / "notes.txt").write_text("a note\n", encoding="utf-8")
+    spec = repo / "specs/live.yaml"
+    spec.write_bytes(spec.read_bytes().replace(b"\n", b"\r\n"))
+    plan(repo)
+    assert apply(repo).code == 0
