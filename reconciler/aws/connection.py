@@ -6,6 +6,7 @@ Importing this module is cheap; botocore is loaded when a connection is opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -178,14 +179,23 @@ def _sts_is_redirected() -> bool:
     return bool(os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL"))
 
 
+def _require_writable(path: Path) -> None:
+    """Raise ``OSError`` if the first write could not create this file."""
+    folder = next(found for found in path.absolute().parents if found.exists())
+    if path.exists() or (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        return
+    number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+    raise OSError(number, os.strerror(number))
+
+
 @contextmanager
 def _run_sandbox(path: Path) -> Iterator[str]:
     """Run the embedded server on this state file and yield its URL."""
     from reconciler.sandbox import Sandbox, StoreError
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sandbox = Sandbox(db=path)
+        _require_writable(path)
+        sandbox = Sandbox(db=path, create=False)
     except OSError as error:
         raise UsageError(
             f"the directory of the sandbox state {path} cannot be created: {error.strerror or error}; set another path in the target"

@@ -33,7 +33,7 @@ _DRAIN_SECONDS = 5.0
 class Sandbox:
     """A local Amazon IVS control plane; use it as a context manager.
 
-    db: SQLite file of the state; None for memory.
+    db: SQLite file of the state; None for memory. create: create it at once; otherwise the first write does.
     port, host: address to listen on; port 0 for a free one. serve=False opens no socket: use `attach`.
     allow_origins, allow_hosts: origins of browser pages and host names that may use the server, besides this machine's.
     quotas: call-rate quotas (429): False for none, True for the documented ones, or a mapping of operation to calls a
@@ -53,6 +53,7 @@ class Sandbox:
         self,
         db: str | os.PathLike[str] | None = None,
         *,
+        create: bool = True,
         port: int = 0,
         host: str = "127.0.0.1",
         serve: bool = True,
@@ -91,7 +92,7 @@ class Sandbox:
         time = clock or SystemClock()
         assumptions = Assumptions(assume)
         models = {name: model.load(name) for name in SERVICES}
-        self._store = Store(db)
+        self._store = Store(db, create=create)
         parts = Parts(
             models=models,
             store=self._store,

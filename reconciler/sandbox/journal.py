@@ -79,8 +79,8 @@ class Journal:
             connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (MAX_RECORDS,))
 
     def flush(self, store: Store) -> None:
-        """Store the records in memory in a new transaction."""
-        if self._unsaved:
+        """Store the records in memory in a new transaction, unless the store has no file yet."""
+        if self._unsaved and store.is_created:
             with store.transaction(write=True) as connection:
                 self.write(connection)
 

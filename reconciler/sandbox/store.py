@@ -8,6 +8,7 @@ one file. The file holds an application id and a format number; newer formats ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+FOLDER = ".sandbox"
 APPLICATION_ID = 0x49565342
 FORMAT = 2
 BUSY_SECONDS = 20.0
@@ -114,15 +116,16 @@ class Transaction:
 class Store:
     """One open database; a process runs one transaction at a time."""
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Open or create the file; without a path the database is in memory.
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, create: bool = True) -> None:
+        """Open the file, or create it: at once, or with `create` false before the first write. None is in memory.
 
         Raises StoreError.
         """
         self.path = None if path is None else Path(path)
         self._lock = threading.RLock()
         self._begin_read = "BEGIN" if self.path else ""
-        self._connection = self._open()
+        self.is_created = self.path is None or create or self.path.exists()
+        self._connection = self._open(self.path if self.is_created else None)
 
     def close(self) -> None:
         """Close the database."""
@@ -134,7 +137,16 @@ class Store:
 
         A read in memory begins none: the lock keeps out other writers.
         """
+        if not self.is_created and (write or (self.path is not None and self.path.exists())):
+            self._create()
         return Transaction(self._connection, self._lock, "BEGIN IMMEDIATE" if write else self._begin_read)
+
+    def _create(self) -> None:
+        """Use the file from now on. The empty database in memory stays open for reads that have begun."""
+        with self._lock:
+            if not self.is_created:
+                self._connection = self._open(self.path)
+                self.is_created = True
 
     def clear(self) -> None:
         """Delete all resources, sessions, events, calls and settings."""
@@ -142,14 +154,14 @@ class Store:
             for table in ("settings", "resources", "links", "counts", "sessions", "events", "calls", "buckets"):
                 connection.execute(f"DELETE FROM {table}")
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, path: Path | None) -> sqlite3.Connection:
         target = ":memory:"
-        if self.path is not None:
-            target = str(self.path)
-            self._prepare_file(self.path)
+        if path is not None:
+            target = str(path)
+            self._prepare_file(path)
         connection = sqlite3.connect(target, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            self._set_up(connection)
+            self._set_up(connection, in_memory=path is None)
         except sqlite3.DatabaseError as error:
             connection.close()
             raise StoreError(f"{target}: not usable as a sandbox database ({error})") from error
@@ -160,17 +172,22 @@ class Store:
 
     @staticmethod
     def _prepare_file(path: Path) -> None:
-        """Create the file, readable by its owner only: it holds stream keys."""
+        """Create the file, readable by its owner only: it holds stream keys. A new folder for it is ignored by git."""
+        folder = path.parent
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            ours = not folder.exists() or folder.name == FOLDER
+            folder.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
             raise StoreError(f"{path}: cannot be opened ({error.strerror})") from error
+        if ours:
+            with contextlib.suppress(OSError), (folder / ".gitignore").open("x", encoding="utf-8") as stream:
+                stream.write("*\n")
 
-    def _set_up(self, connection: sqlite3.Connection) -> None:
+    def _set_up(self, connection: sqlite3.Connection, *, in_memory: bool) -> None:
         # Before any change: the file may belong to another program.
         self._refuse_unknown(connection)
-        if self.path is None:
+        if in_memory:
             # In memory SQLite searches all pages when it splits one: larger pages keep creates fast.
             connection.execute("PRAGMA page_size = 8192")
         else:

@@ -259,8 +259,11 @@ class FileLockBackend:
 
     def read(self) -> tuple[LockHolder | None, str]:
         """Return the current or last holder, and the token of this state. Raises ``UsageError``."""
-        with self._open() as handle:
-            data = os.pread(handle, _MAX_SIZE, 0)
+        try:
+            with self._open(create=False) as handle:
+                data = os.pread(handle, _MAX_SIZE, 0)
+        except FileNotFoundError:
+            return None, ""
         if not data:
             return None, ""
         try:
@@ -294,12 +297,15 @@ class FileLockBackend:
         return hashlib.sha256(data).hexdigest() if data else ""
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[int]:
-        """Open the file exclusively."""
+    def _open(self, *, create: bool = True) -> Iterator[int]:
+        """Open the file exclusively. Raises ``FileNotFoundError`` if it is not there and is not to be created."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if create:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            if not create and isinstance(error, FileNotFoundError):
+                raise
             raise UsageError(
                 f"{self.where} cannot be opened ({os_reason(error)}); choose a file in a writable directory"
             ) from None
