@@ -16,6 +16,7 @@ from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 
+from reconciler.model.kinds import LISTED
 from reconciler.model.target import Project, Target
 from reconciler.spec.problems import Problems
 from reconciler.spec.yaml import Cache, Source, load
@@ -23,6 +24,13 @@ from reconciler.terminal import sanitize
 
 MAX_FILE_SIZE = 16 << 20
 """Maximum size of a spec file in bytes; a spec of 10,000 channels is far smaller."""
+
+DEFAULT_SPECS = ("specs/**/*.yaml", "specs/**/*.yml")
+"""The patterns of a project that names none: one of them has to match."""
+
+_SUFFIX = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
+_SUFFIXES = (".[yY][aA][mM][lL]", ".[yY][mM][lL]")
+_SECTION = re.compile(rb"^(?:%s)\s*:" % "|".join(kind.section for kind in LISTED.values()).encode(), re.MULTILINE)
 
 _WILD = re.compile(r"[*?\[]")
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -191,26 +199,55 @@ def _check_inside(root: str, path: str) -> None:
 
 def matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
     """Return the matching files sorted by name, and whether every pattern could be expanded."""
-    own = target.specs is not None
+    patterns = target.specs or project.specs
+    is_default = target.specs is None and patterns == DEFAULT_SPECS
     found: dict[str, None] = {}
     itself = Path(project.path).name
     complete = True
-    for index, pattern in enumerate(target.specs or project.specs):
-        matched = 0
+    for index, pattern in enumerate(patterns):
         try:
-            for name in _expand(project.root, pattern):
-                matched += 1
-                if name != itself:
-                    found[name] = None
-            if not matched:
-                raise Unreadable(*_why_no_match(project.root, pattern))
+            names = list(_expand(project.root, pattern))
+            found |= {name: None for name in names if name != itself}
+            if not names and not (is_default and (index == 0 or found)):
+                raise Unreadable(*_why_no_match(project.root, patterns[0] if is_default else pattern))
         except Unreadable as error:
             complete = False
             source = project_source(project)
-            noun = "pattern" if _WILD.search(pattern) else "path"
-            path = ("targets", target.name, "specs", index) if own else ("specs", index)
-            problems.add(source.name, source.mark(path), f'{noun} "{pattern}" {error.what}', error.hint)
+            shown = patterns[0] if is_default else pattern
+            noun = "pattern" if _WILD.search(shown) else "path"
+            path = ("specs", index) if target.specs is None else ("targets", target.name, "specs", index)
+            problems.add(source.name, source.mark(path), f'{noun} "{shown}" {error.what}', error.hint)
+    ignored = {name: pattern for pattern in patterns for name in _with_other_suffix(project, pattern)}
+    for name, pattern in ignored.items():
+        problems.add(
+            project.prefix + name,
+            None,
+            f'looks like a spec file, but no pattern matches it: "{pattern}" is for another suffix',
+            "rename it, or add a pattern",
+        )
+        complete = False
     return sorted(found), complete
+
+
+def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:
+    """Yield the spec files that only the suffix keeps from a pattern, and that no pattern of the project matches."""
+    stem = _SUFFIX.sub("", pattern)
+    if stem == pattern or not _WILD.search(pattern):
+        return
+    patterns = [*project.specs, *(each for target in project.targets.values() for each in target.specs or ())]
+    for suffix in _SUFFIXES:
+        try:
+            names = list(_expand(project.root, stem + suffix))
+        except Unreadable:
+            continue  # reported for the pattern itself
+        for name in names:
+            if name == Path(project.path).name or any(may_match(each, Missing(name, "", "")) for each in patterns):
+                continue
+            try:
+                if _SECTION.search(read_inside(project.root, name, most=MAX_FILE_SIZE)):
+                    yield name
+            except Unreadable:
+                continue  # it would not be read as a spec either
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from reconciler.model.target import (
     Topic,
     seconds_of,
 )
+from reconciler.spec.files import DEFAULT_SPECS
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
@@ -35,7 +36,6 @@ from reconciler.spec.stream_key_options import SAMPLE, sink_of
 from reconciler.spec.yaml import load
 
 DEFAULT_NAME = "ivs-reconciler.yaml"
-DEFAULT_SPECS = ("specs/**/*.yaml",)
 
 _AWS_ONLY = ("roleArn", "externalId", "profile", "endpointUrl")
 

@@ -181,7 +181,7 @@ class ProjectFile(Strict):
     )
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
         None,
-        description="Spec files: paths relative to this file, with the wildcards `*`, `?` and `**`. Default: [specs/**/*.yaml].",
+        description="Spec files: paths relative to this file, with the wildcards `*`, `?` and `**`. Default: [specs/**/*.yaml, specs/**/*.yml].",
     )
     defaults: Defaults | None = Field(None, description="Default tags, channel fields and stream key fields.")
     targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = (

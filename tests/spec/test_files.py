@@ -58,6 +58,52 @@ def test_patterns_name_files(patterns: list[str], expected: list[str], tmp_path:
         assert "is outside the project" in problems_of(tmp_path)[0]
 
 
+def test_the_default_takes_both_suffixes(tmp_path: Path) -> None:
+    write(tmp_path, {"specs/a.yaml": channel("a"), "specs/more/d.yml": channel("d")})
+    assert sorted(ids(tmp_path)) == ["a", "d"]
+    (tmp_path / "specs/a.yaml").unlink()
+    assert ids(tmp_path) == ["d"]
+    (tmp_path / "specs/more/d.yml").rename(tmp_path / "specs/a.yaml")
+    assert ids(tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("specs/*.yaml", "specs/d.yml"),
+        ("specs/*.yml", "specs/d.yaml"),
+        ("specs/**/*.yaml", "specs/more/d.yml"),
+        ("specs/*.yaml", "specs/d.YAML"),
+        ("specs/*.yaml", "specs/d.Yml"),
+        (None, "specs/more/d.YML"),
+    ],
+)
+def test_a_spec_file_that_only_its_suffix_keeps_from_a_pattern_is_refused(
+    pattern: str | None, name: str, tmp_path: Path
+) -> None:
+    suffix = ".yml" if pattern == "specs/*.yml" else ".yaml"
+    files = {f"specs/a{suffix}": channel("a"), name: channel("d")}
+    write(tmp_path, files, with_specs(pattern) if pattern else PROJECT)
+    (problem,) = problems_of(tmp_path)
+    assert problem.startswith(f"{name}: looks like a spec file, but no pattern matches it")
+
+
+def test_other_yaml_files_and_those_of_another_target_are_left_alone(tmp_path: Path) -> None:
+    project = (
+        "stack: acme\nspecs: ['**/*.yaml']\ntargets:\n"
+        "  dev: {region: us-west-2, sandbox: x.db}\n"
+        "  lab: {region: us-west-2, sandbox: y.db, specs: ['specs/lab.yml']}\n"
+    )
+    files = {
+        "specs/a.yaml": channel("a"),
+        "specs/lab.yml": channel("lab"),
+        "mkdocs.yml": "site_name: x\n  # channels:\n",
+        "specs/.hidden.yml": channel("h"),
+    }
+    write(tmp_path, files, project)
+    assert ids(tmp_path) == ["a"]
+
+
 def test_an_empty_folder_is_a_problem_that_names_the_pattern(tmp_path: Path) -> None:
     write(tmp_path, {})
     assert problems_of(tmp_path) == [

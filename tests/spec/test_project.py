@@ -26,7 +26,7 @@ def test_the_least_project_has_every_default(tmp_path: Path) -> None:
         path=str(tmp_path / "ivs-reconciler.yaml"),
         root=str(tmp_path),
         stack="acme",
-        specs=("specs/**/*.yaml",),
+        specs=("specs/**/*.yaml", "specs/**/*.yml"),
         default_tags={},
         default_channel={},
         ignore_tags=(),
