@@ -131,7 +131,7 @@ def _read(path: Path, prefix: str, *, named: bool) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         what = f"project file not found in {path.parent}"
-        hint = "check the path given with --config" if named else "create one with init, or pass its directory with -C"
+        hint = "check the path given with --config" if named else "create one, or pass its directory with -C"
     except IsADirectoryError:
         what, hint = "is a directory", "pass a project file with --config"
     except OSError as error:
