@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
-from reconciler.terminal import display_json, mask_stream_keys, sanitize
+from reconciler.terminal import display_json, is_colored, mask_stream_keys, sanitize
 
 
 class Format(StrEnum):
@@ -39,13 +39,16 @@ class _Settings:
     format: Format = Format.AUTO
     level: int = _LEVELS["warning"]
     stream: TextIO | None = None
+    no_color: bool = False
     logger: Any = None  # structlog's, made at the first line
 
 
 _SETTINGS = _Settings()
 
 
-def configure(log_format: str | Format = Format.AUTO, verbosity: int = 0, *, stream: TextIO | None = None) -> None:
+def configure(
+    log_format: str | Format = Format.AUTO, verbosity: int = 0, *, no_color: bool = False, stream: TextIO | None = None
+) -> None:
     """Choose the look and the level: warnings by default, ``-v`` adds info, ``-vv`` debug. ``stream`` is stderr unless given.
 
     Raises ``ValueError`` for an unknown format.
@@ -53,6 +56,7 @@ def configure(log_format: str | Format = Format.AUTO, verbosity: int = 0, *, str
     _SETTINGS.format = Format(log_format)
     _SETTINGS.level = _LEVELS[("warning", "info", "debug")[max(0, min(verbosity, 2))]]
     _SETTINGS.stream = stream
+    _SETTINGS.no_color = no_color
     _SETTINGS.logger = None
 
 
@@ -91,7 +95,7 @@ def _structlog() -> Any:
     stream = _SETTINGS.stream or sys.stderr
     console = _SETTINGS.format is Format.CONSOLE or (_SETTINGS.format is Format.AUTO and stream.isatty())
     last: list[Any] = (
-        [_on_one_line, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [_on_one_line, structlog.dev.ConsoleRenderer(colors=is_colored(stream) and not _SETTINGS.no_color)]
         if console
         else [structlog.processors.JSONRenderer(serializer=display_json)]
     )

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 PATIENCE_SECONDS = 300.0
 """How long to wait for an answer: a build server may provide a terminal that no one watches."""
@@ -29,6 +29,19 @@ _ASKING: list[Callable[[], None]] = []
 """Restores the terminal while a question is open."""
 
 _ENTER, _ERASE, _ERASE_ALL, _INTERRUPT, _END = b"\r\n", b"\x7f\x08", b"\x15", b"\x03", b"\x04"
+
+
+def is_colored(stream: TextIO) -> bool:
+    """Return whether the environment asks for colours on a stream.
+
+    ``NO_COLOR`` (no-color.org) comes first, then ``FORCE_COLOR`` and ``CLICOLOR_FORCE``, where 0 is no request; then it
+    has to be a terminal with colours.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0", "false") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.environ.get("CLICOLOR") != "0"
 
 
 class NoAnswer(Exception):

@@ -162,13 +162,10 @@ class Context(NamedTuple):
         return Path(self.start)
 
     def colored(self, stream: TextIO) -> bool:
-        """Whether to colour a stream: a terminal, unless ``--no-color`` or ``NO_COLOR`` is set."""
-        return (
-            not self.no_color
-            and not os.environ.get("NO_COLOR")
-            and stream.isatty()
-            and os.environ.get("TERM") != "dumb"
-        )
+        """Return whether to colour a stream: a terminal, or any with ``FORCE_COLOR`` or ``CLICOLOR_FORCE``; not with ``--no-color`` or ``NO_COLOR``."""
+        from reconciler.terminal import is_colored
+
+        return not self.no_color and is_colored(stream)
 
     def paint(self, stream: TextIO) -> Paint:
         """Return how to style text for a stream."""
@@ -189,7 +186,7 @@ def begin(args: argparse.Namespace) -> Context:
     from reconciler.logs import configure
 
     context = context_of(args)
-    configure(context.log_format, context.verbosity)
+    configure(context.log_format, context.verbosity, no_color=context.no_color)
     return context
 
 
@@ -270,7 +267,11 @@ def global_options() -> argparse.ArgumentParser:
     group.add_argument(
         "-v", "--verbose", action="count", help="more detail: AWS calls, unfolded lists, logs; twice for debug logs"
     )
-    group.add_argument("--no-color", action="store_true", help="no colours (or set NO_COLOR)")
+    group.add_argument(
+        "--no-color",
+        action="store_true",
+        help="no colours (or set NO_COLOR; FORCE_COLOR for colours without a terminal)",
+    )
     return parser
 
 

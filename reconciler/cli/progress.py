@@ -179,6 +179,8 @@ class Lines:
     def event(self, event: Event) -> None:
         """Handle one event."""
         if isinstance(event, ActionFinished):
+            if event.outcome.result is Result.SKIPPED:
+                return  # the report has one line for all that were skipped for one reason
             self._stdout.write(self.line(event.outcome, self._paint) + "\n")
             self._stdout.flush()
         elif (words := self._waits.words(event)) is not None:
@@ -222,7 +224,7 @@ class Bar:
         if not isinstance(event, ActionFinished):
             self.lines.event(event)
             return
-        if self.same_terminal:
+        if self.same_terminal and event.outcome.result is not Result.SKIPPED:
             self.progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)
         else:
             self.lines.event(event)

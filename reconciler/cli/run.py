@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.logs import configure
 
     context = context_of(args)
-    configure(context.log_format, context.verbosity if args.once else max(1, context.verbosity))
+    verbosity = context.verbosity if args.once else max(1, context.verbosity)
+    configure(context.log_format, verbosity, no_color=context.no_color)
     options = options_of(args, context)
     folder = (context.directory / options.state).absolute()
     if args.suspend or args.resume or args.now:
