@@ -202,12 +202,14 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
     patterns = target.specs or project.specs
     is_default = target.specs is None and patterns == DEFAULT_SPECS
     found: dict[str, None] = {}
+    ignored: dict[str, str] = {}
     itself = Path(project.path).name
     complete = True
     for index, pattern in enumerate(patterns):
         try:
             names = list(_expand(project.root, pattern))
             found |= {name: None for name in names if name != itself}
+            ignored |= {name: pattern for name in _with_other_suffix(project, pattern) if names}
             if not names and not (is_default and (index == 0 or found)):
                 raise Unreadable(*_why_no_match(project.root, patterns[0] if is_default else pattern))
         except Unreadable as error:
@@ -217,7 +219,6 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
             noun = "pattern" if _WILD.search(shown) else "path"
             path = ("specs", index) if target.specs is None else ("targets", target.name, "specs", index)
             problems.add(source.name, source.mark(path), f'{noun} "{shown}" {error.what}', error.hint)
-    ignored = {name: pattern for pattern in patterns for name in _with_other_suffix(project, pattern)}
     for name, pattern in ignored.items():
         problems.add(
             project.prefix + name,
