@@ -6,7 +6,7 @@ A list that the caller may not read is reported as unreadable; any other failure
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -20,7 +20,7 @@ from reconciler.model.kinds import KINDS, LISTED, Kind
 from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
 from reconciler.model.quotas import QUOTAS, AppliedQuotas
-from reconciler.model.resource import Stream
+from reconciler.model.resource import Stream, UnmanagedResource
 
 _WORKERS = 4
 
@@ -44,7 +44,10 @@ def read_overview(
         notes.insert(0, f"live channels are unknown: {streams}")
     counts = tuple(_count(kind, found[kind], stack) for kind in KINDS if kind in found)
     live_channels = _broadcasts(streams, found[CHANNEL.name], stack) if isinstance(streams, Mapping) else None
-    return Overview(name, account_id, region, counts, live_channels, _used(counts, streams, applied), tuple(notes))
+    used = _used(counts, streams, applied)
+    return Overview(
+        name, account_id, region, counts, live_channels, used, tuple(notes), tuple(_unmanaged(found, stack))
+    )
 
 
 def _listed(calls: ReadCalls, kind: Kind) -> list[Item] | str | AwsError:
@@ -69,6 +72,16 @@ def _count(kind: KindName, found: list[Item] | str | AwsError, stack: str) -> Ki
         return KindCount(kind, unreadable=str(found))
     managed = sum((item.get("tags") or {}).get(STACK) == stack for item in found)
     return KindCount(kind, managed, len(found) - managed)
+
+
+def _unmanaged(found: Mapping[KindName, list[Item] | str | AwsError], stack: str) -> Iterator[UnmanagedResource]:
+    """Yield the resources that are not this stack's, in the order of kinds and ARNs."""
+    for kind in KINDS:
+        items = found.get(kind)
+        for item in sorted(items, key=lambda item: str(item["arn"])) if isinstance(items, list) else ():
+            owner = str((item.get("tags") or {}).get(STACK) or "")
+            if owner != stack:
+                yield UnmanagedResource(kind, str(item["arn"]), str(item.get("name") or ""), owner)
 
 
 def _broadcasts(

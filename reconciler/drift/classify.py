@@ -16,10 +16,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.address import SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
-from reconciler.model.resource import DesiredState, LiveResource, LiveState
+from reconciler.model.resource import DesiredState, LiveResource, LiveState, UnmanagedResource
 from reconciler.model.values import Ref
 from reconciler.plan.decision import RECORDS
 from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb

@@ -18,12 +18,10 @@ from reconciler.drift.report import (
     DriftStatus,
     Finding,
     Ignored,
-    UnmanagedResource,
 )
 from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
-from reconciler.model.address import KindName
 from reconciler.model.values import Value, thaw
-from reconciler.plan.codec import ADDRESS, ARN, PATH, freeze_value
+from reconciler.plan.codec import ADDRESS, ARN, PATH, UNMANAGED, freeze_value
 
 EVENTS, DRIFT = "the events of an apply", "a drift report"
 
@@ -90,9 +88,7 @@ _TARGET = form.record(
     unchanged=COUNT,
     defaults=form.lenient(described(COUNT, _DEFAULTS)),
     findings=list_of(form.defined("finding", FINDING)),
-    unmanaged=list_of(
-        form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
-    ),
+    unmanaged=list_of(UNMANAGED),
     ignored=form.lenient(
         described(
             list_of(form.record(Ignored, address=ADDRESS, status=_STATUS, arn=ARN, changes=_CHANGES)),

@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 
 from reconciler.diff import FieldChange
 from reconciler.errors import UsageError
-from reconciler.model.address import ID, SPEC, STACK, Address, KindName
+from reconciler.model.address import ID, SPEC, STACK, Address
 from reconciler.model.kinds import FIELDS
 from reconciler.model.normalise import default_of
-from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.resource import DesiredState, LiveState, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import TargetPlan
 
@@ -93,16 +93,6 @@ class AtDefault:
 
     address: Address
     fields: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class UnmanagedResource:
-    """A live resource that is not this stack's; ``owner`` is the stack in its tag, or empty."""
-
-    kind: KindName
-    arn: str
-    name: str
-    owner: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.resource import Stream
+from reconciler.model.resource import Stream, UnmanagedResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Overview:
     live_channels: tuple[Broadcast, ...] | None
     quotas: tuple[QuotaCount, ...]
     notes: tuple[str, ...] = ()
+    unmanaged: tuple[UnmanagedResource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

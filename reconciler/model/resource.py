@@ -79,6 +79,16 @@ class LiveResource:
 
 
 @dataclass(frozen=True, slots=True)
+class UnmanagedResource:
+    """A live resource that is not this stack's; ``owner`` is the stack in its tag, or empty."""
+
+    kind: KindName
+    arn: str
+    name: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """The active stream of a channel. ``viewers`` is -1 if the service timed out counting them (API reference, ``StreamSummary``)."""
 

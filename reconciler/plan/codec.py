@@ -21,6 +21,7 @@ from reconciler.json_format import (
     FLAG,
     TEXT,
     TEXT_MAP,
+    TEXT_OR_NULL,
     TEXTS,
     TRUE,
     WHOLE,
@@ -31,6 +32,7 @@ from reconciler.json_format import (
 )
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Sink, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
@@ -129,6 +131,7 @@ _STEP = form.record(
     ),
 )
 _BLOCKED_CODE = described(TEXT, enum=["protected", "live", "unmanaged", "unreadable", "incomplete-spec", "depends"])
+UNMANAGED = form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
 _ACTION = form.record(
     Action,
     address=ADDRESS,
@@ -186,6 +189,11 @@ _TARGET = form.record(
     quotas=described(
         list_of(_QUOTA),
         "Of the kinds that the plan creates: all resources, those of other owners, the most at any moment, and those at the end.",
+    ),
+    unmanaged=form.omitted(
+        described(
+            list_of(UNMANAGED), "Resources without an owner, or of another stack, which owner names. None is changed."
+        )
     ),
     not_read=described(
         list_of(form.choice(KindName)), "Kinds that were not read, since neither the spec nor the last apply has any."

@@ -21,7 +21,7 @@ from reconciler.model.address import PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, UnmanagedResource
 from reconciler.model.values import Ref, Value, resolve
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
@@ -102,6 +102,10 @@ def build_plan(
         orphans=tuple(sorted(orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
         duplicates=tuple(sorted(duplicates, key=lambda duplicate: str(duplicate.address))),
         notes=(*sorted(owned.notes), *sorted(removed.notes), *sorted(stream_keys.waiting_notes(inputs)), *left_out),
+        unmanaged=tuple(
+            UnmanagedResource(resource.kind, resource.arn, resource.name, resource.tags.get(STACK, ""))
+            for resource in owned.unmanaged
+        ),
         not_read=tuple(kind for kind in KINDS if kind in live.not_read),
     )
 

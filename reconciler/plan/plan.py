@@ -10,6 +10,7 @@ from enum import StrEnum
 from reconciler.diff import FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Sink
 from reconciler.model.values import Value
 
@@ -239,6 +240,7 @@ class TargetPlan:
     """What to do in one account and region. ``actions`` are in a total order that depends only on their content.
 
     ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages refer to it.
+    ``unmanaged`` are the resources without an owner, or of another stack.
     ``not_read`` are the kinds that the plan did not need to read; it says nothing about them.
     ``wait_live`` is how many seconds an apply waits for a channel that goes live after the plan was made.
     """
@@ -258,6 +260,7 @@ class TargetPlan:
     wait_live: int = 0
     quotas: tuple[QuotaUse, ...] = ()
     not_read: tuple[KindName, ...] = ()
+    unmanaged: tuple[UnmanagedResource, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
-from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
 from reconciler.report.folding import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.model.kinds import KINDS
 from reconciler.model.observed import Broadcast, Overview, QuotaCount
-from reconciler.report.text import Paint, plain
+from reconciler.report.text import Paint, plain, unmanaged_lines
 from reconciler.report.words import plural
 from reconciler.terminal import sanitize
 
@@ -33,6 +33,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
         for count in overview.kinds
         if count.unreadable
     ]
+    lines += unmanaged_lines(overview.unmanaged, paint)
     lines += ["", *_live_channels(overview.live_channels, paint), ""]
     quotas = [("quota", "used", "of", "", "")]
     quotas += [
@@ -121,6 +122,10 @@ def _target(overview: Overview) -> dict[str, object]:
                 "unreadable": count.unreadable or None,
             }
             for count in overview.kinds
+        ],
+        "unmanaged": [
+            {"kind": one.kind.value, "arn": one.arn, "name": one.name, "owner": one.owner or None}
+            for one in overview.unmanaged
         ],
         "live": None if overview.live_channels is None else [_broadcast(one) for one in overview.live_channels],
         "quotas": [

@@ -6,11 +6,12 @@ A delete or a replacement is never folded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.kinds import KINDS
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
@@ -108,6 +109,8 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
     lines += ["", *(f"  note: {sanitize(note)}" for note in target.notes)] if target.notes else []
+    if calls:
+        lines += unmanaged_lines(target.unmanaged, paint, limit=len(target.unmanaged))
     if calls and target.not_read:
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
@@ -228,8 +231,8 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     return lines + _more(len(target.orphans))
 
 
-def _more(count: int) -> list[str]:
-    return [f"      … and {count - _LIST_LIMIT:,} more"] if count > _LIST_LIMIT else []
+def _more(count: int, limit: int = _LIST_LIMIT) -> list[str]:
+    return [f"      … and {count - limit:,} more"] if count > limit else []
 
 
 def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
@@ -266,7 +269,7 @@ def render_drift(report: DriftReport, *, paint: Paint = plain, verbose: bool = F
         found = report.of(status)
         for group in [(finding,) for finding in found] if verbose else fold_findings(found):
             lines += ["", *_findings(group, paint)]
-    lines += _unmanaged(report, paint)
+    lines += unmanaged_lines(report.unmanaged, paint)
     lines += _left_out(report, paint)
     lines += ["", *(f"  note: {sanitize(note)}" for note in report.notes)] if report.notes else []
     lines += ["", _last_line(report, paint)]
@@ -317,15 +320,16 @@ def _finding_change(change: FieldChange, width: int, *, drifted: bool, paint: Pa
     return f"      {paint('~', 'change')} {name}  {live} -> {spec}"
 
 
-def _unmanaged(report: DriftReport, paint: Paint) -> list[str]:
-    if not report.unmanaged:
+def unmanaged_lines(resources: Sequence[UnmanagedResource], paint: Paint, *, limit: int = _LIST_LIMIT) -> list[str]:
+    """Return a line for each resource that is not this stack's, with its owner, up to a limit."""
+    if not resources:
         return []
-    lines = ["", f"  {plural(len(report.unmanaged), 'unmanaged resource')}, not changed:"]
-    for resource in report.unmanaged[:_LIST_LIMIT]:
+    lines = ["", f"  {plural(len(resources), 'unmanaged resource')}, not changed:"]
+    for resource in resources[:limit]:
         owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
         name = f" {show_text(resource.name)}" if resource.name else ""
         lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(sanitize(resource.arn), 'dim')}")
-    return lines + _more(len(report.unmanaged))
+    return lines + _more(len(resources), limit)
 
 
 def _left_out(report: DriftReport, paint: Paint) -> list[str]:

@@ -144,3 +144,29 @@ def test_names_and_notes_of_others_do_no_harm_to_a_terminal() -> None:
     assert "viewers not counted" in shown
     assert "2 live channels, at least 0 viewers; 1 unmanaged" in shown
     assert "100 %" in shown
+
+
+def test_unmanaged_resources_are_named_with_their_owner(account: Account) -> None:
+    other = account.ivs.create_channel(name="theirs", tags={"ivs-reconciler:stack": "other"})["channel"]["arn"]
+    named = [
+        {"kind": "channel", "arn": arn, "name": name, "owner": owner}
+        for arn, name, owner in sorted([(account.strange, "strange", None), (other, "theirs", "other")])
+    ]
+    assert account.run("status", "--format", "json").json["targets"][0]["unmanaged"] == named
+    assert account.run("plan", "--format", "json").json["targets"][0]["unmanaged"] == named
+    assert account.run("plan", "--out", "p.json").code == 0
+    for words in (["status"], ["plan", "-v"], ["show", "p.json", "-v"]):
+        shown = account.run(*words).out
+        assert "2 unmanaged resources, not changed:" in shown, words
+        assert f"channel \"strange\", no owner  {account.strange}" in shown
+        assert f"channel \"theirs\", owned by stack \"other\"  {other}" in shown
+    assert account.strange not in account.run("plan").out
+
+
+def test_every_unmanaged_resource_is_named_with_v(account: Account) -> None:
+    account.sandbox.control.set_quota("channels", 100)
+    arns = [account.ivs.create_channel(name=f"n{number}")["channel"]["arn"] for number in range(30)]
+    shown = account.run("plan", "-v").out
+    assert all(arn in shown for arn in arns)
+    assert "31 unmanaged resources" in shown
+    assert "and 11 more" in account.run("status").out

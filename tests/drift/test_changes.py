@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
 from reconciler.drift.changes import NOTHING, KnownFindings, changes_to_notify, failure_to_notify
-from reconciler.drift.report import DriftReport, DriftStatus, Finding, UnmanagedResource
+from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import DEFAULT_TOPICS, Topic
 
 STACK = "acme"

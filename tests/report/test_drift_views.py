@@ -16,9 +16,9 @@ from reconciler.drift.report import (
     DriftStatus,
     Finding,
     Ignored,
-    UnmanagedResource,
 )
 from reconciler.model.address import Address, KindName
+from reconciler.model.resource import UnmanagedResource
 from reconciler.report import html, markdown
 from reconciler.report import text as drift_text
 
