@@ -158,8 +158,8 @@ def test_unmanaged_resources_are_named_with_their_owner(account: Account) -> Non
     for words in (["status"], ["plan", "-v"], ["show", "p.json", "-v"]):
         shown = account.run(*words).out
         assert "2 unmanaged resources, not changed:" in shown, words
-        assert f"channel \"strange\", no owner  {account.strange}" in shown
-        assert f"channel \"theirs\", owned by stack \"other\"  {other}" in shown
+        assert f'channel "strange", no owner  {account.strange}' in shown
+        assert f'channel "theirs", owned by stack "other"  {other}' in shown
     assert account.strange not in account.run("plan").out
 
 
