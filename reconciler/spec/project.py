@@ -112,6 +112,8 @@ def load_project(
         )
     raw = source.documents[0] if source.documents else {}
     faults = [*_faults(raw if raw is not None else {})]
+    if isinstance(raw, dict):
+        faults += _same_location_faults(raw, path.parent)
     if allowed_paths is not None and isinstance(raw, dict):
         faults += _path_faults(raw, path.parent, allowed_paths)
     for fault in faults:
@@ -170,6 +172,40 @@ def _faults(raw: object) -> Iterator[Fault]:
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = raw.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _same_location_faults(raw: Mapping[str, Any], root: Path) -> Iterator[Fault]:
+    """Yield a fault for each target that is certainly in the account and region of an earlier one: each would take the other's resources for its own."""
+    seen: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    for name, target in _mapping(raw, "targets").items():
+        if not isinstance(target, dict) or not isinstance(region := target.get("region"), str):
+            continue
+        sandbox, endpoint = target.get("sandbox"), str(target.get("endpointUrl") or "").rstrip("/")
+        server = os.path.realpath(root / sandbox) if isinstance(sandbox, str) and "\0" not in sandbox else endpoint
+        others = seen.setdefault((server, region), [])
+        same = next((other for other, given in others if _is_same_account(target, given)), None)
+        others.append((name, target))
+        if same is not None:
+            yield Fault(
+                ("targets", name),
+                f"{format_path(('targets', name))} has the same account and region as {format_path(('targets', same))}",
+                "each would change and delete the other's resources; merge the two, or give each its own stack in its own project file",
+                at_key=True,
+            )
+
+
+def _is_same_account(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two targets are in one account for certain: it is written in both, or both use the same credentials."""
+    accounts = [_account_of(one), _account_of(other)]
+    if None not in accounts:
+        return accounts[0] == accounts[1]
+    return all(one.get(key) == other.get(key) for key in ("profile", "roleArn", "externalId"))
+
+
+def _account_of(target: Mapping[str, Any]) -> str | None:
+    role = target.get("roleArn")
+    stated = target.get("accountId") or (role.split(":")[4] if isinstance(role, str) and role.count(":") >= 5 else None)
+    return stated if isinstance(stated, str) else None
 
 
 def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -> Iterator[Fault]:

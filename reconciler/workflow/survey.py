@@ -7,6 +7,7 @@ so that one bad account does not hide the rest.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
             except AwsError as error:
                 return error
 
-        found = map_targets(targets, survey)
+        found = _refuse_same_location(project, targets, map_targets(targets, survey))
         failed = combine_failures(targets, found)
         if failed is not None:
             if failures is None:
@@ -115,6 +116,37 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                 (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
             )
         yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def _refuse_same_location(
+    project: Project, targets: tuple[Target, ...], found: list[Survey | AwsError]
+) -> list[Survey | AwsError]:
+    """Replace the surveys of targets that turned out to be in one account and region by errors: each would delete the other's resources.
+
+    Targets that were not read count with the account that they state.
+    """
+    where: dict[tuple[str, str, str], list[str]] = {}
+    read = {target.name: item for target, item in zip(targets, found, strict=True) if isinstance(item, Survey)}
+    for target in project.targets.values():
+        account = read[target.name].connection.account_id if target.name in read else target.account_id
+        if account is not None:
+            where.setdefault((_server_of(target), account, target.region), []).append(target.name)
+    twins = {name: names for names in where.values() if len(names) > 1 for name in names}
+    return [
+        AwsError(
+            f"targets {' and '.join(twins[target.name])} are in the same account and region, and each would delete the other's resources; "
+            "merge them, or give each its own stack in its own project file. Nothing was changed",
+            operation="GetCallerIdentity",
+            code="SameLocation",
+        )
+        if target.name in read and target.name in twins
+        else item
+        for target, item in zip(targets, found, strict=True)
+    ]
+
+
+def _server_of(target: Target) -> str:
+    return os.path.realpath(target.sandbox) if target.sandbox else (target.endpoint_url or "").rstrip("/")
 
 
 def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
