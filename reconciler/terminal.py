@@ -156,6 +156,14 @@ def sanitize_lines(text: str) -> str:
     return "\n".join(sanitize(line) for line in text.split("\n"))
 
 
+_COMMAND = re.compile(r"^(\s*)(::|##(?=\[))", re.MULTILINE)
+
+
+def without_commands(text: str) -> str:
+    """Return text of several lines, none of which a build server takes for a workflow command of its own."""
+    return _COMMAND.sub(lambda found: f"{found[1]}\\u{ord(found[2][0]):04x}{found[2][1:]}", text)
+
+
 def sanitize_json(text: str) -> str:
     """Return equivalent JSON with invisible and control characters as JSON escapes."""
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

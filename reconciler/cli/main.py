@@ -126,9 +126,10 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     except OSError as error:
         # A verb handles the errors of its own files; what is left is the output, such as a redirection to a full disk.
         silence(sys.stdout)
-        _write_stderr(
-            f"{error.filename or 'output'}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n"
-        )
+        from reconciler.terminal import sanitize, without_commands
+
+        name = without_commands(sanitize(str(error.filename or "output")))
+        _write_stderr(f"{name}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n")
         return code or int(ExitCode.ERROR)
     except KeyboardInterrupt as stop:
         if asking := sys.modules.get("reconciler.terminal"):
@@ -148,9 +149,9 @@ def _open_missing_streams() -> None:
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    from reconciler.terminal import sanitize_lines
+    from reconciler.terminal import sanitize_lines, without_commands
 
-    text = sanitize_lines(str(error))
+    text = without_commands(sanitize_lines(str(error)))
     _write_stderr(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 

@@ -76,7 +76,7 @@ def _folder(context: Context) -> str:
 
 
 def _print_json(problems: tuple[Problem, ...], warnings: tuple[str, ...], resources: dict[str, int]) -> None:
-    import json
+    from reconciler.terminal import display_json
 
     report = {
         "formatVersion": "1.0",
@@ -85,7 +85,7 @@ def _print_json(problems: tuple[Problem, ...], warnings: tuple[str, ...], resour
         "warnings": list(warnings),
         "targets": resources,
     }
-    sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(display_json(report, indent=2) + "\n")
 
 
 def _problem(problem: Problem) -> dict[str, object]:

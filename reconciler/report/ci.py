@@ -7,7 +7,6 @@ pending and orphaned ones are skipped, a target that cannot be read is an error.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -27,7 +26,7 @@ from reconciler.report.words import (
     in_time_order,
     shows_changes,
 )
-from reconciler.terminal import sanitize
+from reconciler.terminal import display_json, sanitize, sanitize_lines
 
 
 def render_drift(
@@ -167,7 +166,7 @@ def workflow_commands(problems: Iterable[Problem], warnings: Iterable[str]) -> s
 
 def code_quality(problems: Iterable[Problem]) -> str:
     """Return a code quality report, as GitLab reads it from a job's artefacts."""
-    return json.dumps([_finding(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
+    return display_json([_finding(problem) for problem in problems], indent=2) + "\n"
 
 
 def _error_command(problem: Problem) -> str:
@@ -195,9 +194,9 @@ def _words(problem: Problem) -> str:
 
 
 def _data(text: str) -> str:
-    """Escape text so that it can neither end a workflow command nor start another one."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Escape text so that it can neither end a workflow command, start another one, nor reach the terminal behind a log."""
+    return sanitize_lines(text.replace("\r\n", "\n")).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(sanitize(text)).replace(":", "%3A").replace(",", "%2C")

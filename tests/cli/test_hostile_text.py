@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import main
+from reconciler.errors import Problem, SpecError
+from reconciler.report.ci import code_quality, workflow_commands
 from reconciler.sandbox import Sandbox
 from tests.cli.hostile import MARK, hostile
 from tests.cli.support import ACCOUNT, Ran, client, run, stack
@@ -149,3 +151,39 @@ def test_the_name_of_a_spec_file_cannot_write_a_log_line(tmp_path: Path) -> None
         assert "forged" in said
         assert not HIDDEN & set(said), words
         assert not [line for line in said.split("\n") if line.startswith("::error::forged")]
+
+
+@pytest.mark.parametrize("name", ["::error::forged.yaml", "x\n::error::forged.yaml", "##[error]forged.yaml"])
+def test_a_file_name_is_no_workflow_command(tmp_path: Path, name: str) -> None:
+    folder = stack(tmp_path / "re\n::error::po", {"channels": {}}, specs=["*.yaml"])
+    (folder / name).write_text("channels: [1]\n", encoding="utf-8")
+    calls: tuple[tuple[str, ...], ...] = (
+        ("validate",),
+        ("plan",),
+        ("validate", "--format", "github"),
+        ("-C", str(folder), "plan"),
+        ("-C", str(folder), "plan", "-t", "none"),
+        ("--config", name, "plan"),
+        ("--config", str(folder / name), "apply", "--auto-approve"),
+        ("-C", str(folder / name), "validate", "--format", "github"),
+        ("apply", str(folder / name)),
+        ("plan", "--out", str(folder)),
+    )
+    for words in calls:
+        ran = run(folder, *words)
+        assert ran.code != 0
+        lines = (ran.out + ran.err).splitlines()
+        begun = [line for line in lines if line.lstrip().startswith(("::", "##["))]
+        if "github" in words:
+            assert all(line.startswith(("::error file=", "::warning::")) for line in begun)
+            assert len(begun) <= 1
+        else:
+            assert begun == []
+
+
+def test_text_of_a_problem_reaches_no_terminal(tmp_path: Path) -> None:
+    evil = "\x1b[31m\x9b2J\u202e\n::error::forged"
+    problem = Problem(f"specs/a{evil}.yaml:1:1", "", f"what{evil}", f"hint{evil}")
+    for text in (workflow_commands([problem], [evil]), code_quality([problem]), str(SpecError((problem,)))):
+        assert not HIDDEN & set(text)
+        assert not [line for line in text.splitlines() if line.startswith("::error::forged")]
