@@ -1,14 +1,22 @@
-"""Files that several processes use: locked, with a bound on the wait, and replaced atomically."""
+"""Files that several processes use: locked, with a bound on the wait, and replaced atomically.
+
+Files of ours in somebody's project may be links or devices that a commit put there: they are opened without following links, and read within bounds.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import tempfile
+import secrets
+import stat
 import time
 from pathlib import Path
 
 _POLL_SECONDS = 0.1
+
+MAX_BYTES = 64 << 20
+"""Maximum size of a file of ours that is read at once; the record of 10,000 channels is a tenth of that."""
 
 
 def locked(handle: int, patience: float) -> bool:
@@ -29,17 +37,46 @@ def locked(handle: int, patience: float) -> bool:
             return True
 
 
-def replace_file(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Write a file so that a reader finds the old content or the new one, which is on disk when this returns. Raises ``OSError``."""
+def open_private(path: Path, flags: int) -> int:
+    """Open a regular file of ours, created readable by its owner only. Raises ``OSError``, also if it or its directory is a symbolic link."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # O_NONBLOCK: do not wait for a pipe.
+        handle = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return handle
+
+
+def read_private(path: Path, *, errors: str = "strict") -> str:
+    """Return the text of a file of ours. Raises ``OSError``, also for a link, a device or a file larger than ``MAX_BYTES``, and ``ValueError``."""
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data.decode("utf-8", errors)
+
+
+def replace_file(path: Path, text: str, *, mode: int | None = 0o600) -> None:
+    """Write a file so that a reader finds the old content or the new one, which is on disk when this returns. Raises ``OSError``.
+
+    ``mode`` ``None`` leaves the permissions to the umask.
+    """
     # No program that reads all files of one ending in this directory finds the new one before it is complete.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    name = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(name, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
+        if mode is not None:
+            name.chmod(mode)
+        name.replace(path)
     except OSError:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise

@@ -218,7 +218,7 @@ def write_new(path: Path, text: str) -> None:
     from reconciler.files import replace_file
 
     try:
-        replace_file(path, text, mode=0o644)
+        replace_file(path, text, mode=None)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot save the plan ({os_reason(error)}); choose a file in a writable folder"

@@ -74,7 +74,7 @@ def _secret(file: str, variable: str, what: str) -> Secret:
 def open_store(folder: Path, options: Options) -> Store:
     """Open the store of a state directory, for the controller or the command line beside it. Raises ``UsageError``."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"cannot create the state directory {folder} ({os_reason(error)}); use another with --state"
@@ -96,8 +96,11 @@ def open_controller(
 
     Raises ``UsageError`` if another controller has locked the directory.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with interruptible() as stop, (folder / "lock").open("w") as handle:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (
+        interruptible() as stop,
+        os.fdopen(os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as handle,
+    ):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 import zlib
@@ -77,6 +78,14 @@ class Store:
     def __init__(self, path: Path, *, keep_days: float = 30, keep_runs: int = 5_000) -> None:
         self._keep = (keep_days * DAY, keep_runs)
         self._lock = threading.Lock()
+        # SQLite gives its other files the permissions of this one.
+        for own in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            with contextlib.suppress(
+                OSError
+            ):  # SQLite reports what it cannot open; another user's file keeps its permissions
+                if own is path:
+                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                own.chmod(0o600)
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row

@@ -285,7 +285,7 @@ def load_revision(
         except SpecError as error:
             problems[name] = error.problems
     # Without the directory, applies would not be recorded, and nothing would say so.
-    records.mkdir(parents=True, exist_ok=True)
+    records.mkdir(mode=0o700, parents=True, exist_ok=True)
     targets = {name: _with_lasting_files(target, folder, records) for name, target in project.targets.items()}
     # The schedule waits for a broadcast to end: a later reconciliation finds the channel offline, and no worker or lock is held meanwhile.
     guardrails = replace(project.guardrails, on_live=OnLive.BLOCK)

@@ -22,6 +22,9 @@ from reconciler.spec.problems import Problems
 from reconciler.spec.yaml import Cache, Source, load
 from reconciler.terminal import sanitize
 
+MAX_PROJECT_SIZE = 1 << 20
+"""Maximum size of a project file in bytes."""
+
 MAX_FILE_SIZE = 16 << 20
 """Maximum size of a spec file in bytes; a spec of 10,000 channels is far smaller."""
 
@@ -67,8 +70,8 @@ def project_source(project: Project) -> Source:
     """Read the project file again, to find the line of a problem; an unreadable file gives an empty source."""
     path = Path(project.path)
     try:
-        return load(project.prefix + path.name, path.read_bytes())
-    except OSError:
+        return load(project.prefix + path.name, read_inside(str(path.parent), path.name, most=MAX_PROJECT_SIZE))
+    except Unreadable:
         return Source(project.prefix + path.name, b"")
 
 
@@ -156,7 +159,7 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
                 _check_inside(root, path)
                 if trusted is not None:
                     trusted.add(folder)
-            return _read_all(handle, status.st_size)
+            return _read_all(handle, status.st_size, most)
         finally:
             os.close(handle)
     except (FileNotFoundError, NotADirectoryError):
@@ -180,14 +183,18 @@ def _check_regular_file(status: os.stat_result, most: int | None) -> None:
         )
 
 
-def _read_all(handle: int, size: int) -> bytes:
-    """Read to the end of the file, which may have grown since ``size`` was read."""
+def _read_all(handle: int, size: int, most: int | None) -> bytes:
+    """Read to the end of the file, which may have grown since ``size`` was read, but not beyond ``most``."""
     content = os.read(handle, size + 1)
     if len(content) == size:
         return content
     parts = [content]
     while part := os.read(handle, 1 << 20):
         parts.append(part)
+        if most is not None and sum(map(len, parts)) > most:
+            raise Unreadable(
+                f"grows while it is read, beyond the limit of {most:,} bytes", "check that it is the right file"
+            )
     return b"".join(parts)
 
 

@@ -27,7 +27,7 @@ from reconciler.model.target import (
     Topic,
     seconds_of,
 )
-from reconciler.spec.files import DEFAULT_SPECS
+from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
@@ -130,14 +130,14 @@ def prefix_of(directory: str | Path, config: str | None) -> str:
 
 def _read(path: Path, prefix: str, *, named: bool) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        return read_inside(str(path.parent), path.name, most=MAX_PROJECT_SIZE)
+    except Unreadable as error:
+        what, hint = error.what, error.hint
+    if not os.path.lexists(path):
         what = f"project file not found in {path.parent}"
         hint = "check the path given with --config" if named else "create one, or pass its directory with -C"
-    except IsADirectoryError:
+    elif path.is_dir():
         what, hint = "is a directory", "pass a project file with --config"
-    except OSError as error:
-        what, hint = f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the permissions of the file"
     raise SpecError((Problem(prefix + path.name, "", what, hint),))
 
 

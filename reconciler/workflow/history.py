@@ -9,13 +9,14 @@ What a resource was applied as is used only while the resource carries the diges
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import os_reason
-from reconciler.files import replace_file
+from reconciler.files import read_private, replace_file
 from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
@@ -58,7 +59,7 @@ def record_apply(
     path = _path(root, plan.name)
     try:
         ensure_folder(root)
-        replace_file(path, json.dumps(content, indent=1) + "\n", mode=0o644)
+        replace_file(path, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         return write_error(path, error)
     return ""
@@ -97,7 +98,7 @@ def recorded_kinds(root: Path, target: str) -> frozenset[KindName]:
     They are found in its text: parsing the record of 5,000 channels takes 30 ms, and a kind too many costs one more list call.
     """
     try:
-        text = _path(root, target).read_text(encoding="utf-8", errors="replace")
+        text = read_private(_path(root, target), errors="replace")
     except OSError:
         return frozenset()
     return frozenset(kind for kind in KindName if f'"{kind.value}/' in text)
@@ -105,7 +106,7 @@ def recorded_kinds(root: Path, target: str) -> frozenset[KindName]:
 
 def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:
     """Return the record's content. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError`` if there is none for this stack, account and region."""
-    content = json.loads(_path(root, target).read_text(encoding="utf-8"))
+    content = json.loads(read_private(_path(root, target)))
     if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (
         _FORMAT,
         stack,
@@ -154,12 +155,16 @@ def live_addresses(live: LiveState, stack: str) -> set[Address]:
 
 
 def ensure_folder(root: Path) -> None:
-    """Create the directory of records and journals, with a ``.gitignore``. Raises ``OSError``."""
+    """Create the directory of records and journals, its owner's only, with a ``.gitignore``. Raises ``OSError``, also if it is a link."""
     folder = root / FOLDER
-    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link", str(folder))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(OSError):  # another user's directory
+        folder.chmod(0o700)
     ignore = folder / ".gitignore"
-    if not ignore.exists() or not ignore.stat().st_size:
-        ignore.write_text("*\n", encoding="utf-8")
+    if ignore.is_symlink() or not ignore.exists() or not ignore.stat().st_size:
+        replace_file(ignore, "*\n", mode=0o644)
 
 
 def write_error(path: Path, error: OSError) -> str:

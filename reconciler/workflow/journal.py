@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from reconciler.files import open_private, read_private
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import Result
@@ -55,9 +56,11 @@ class Journal:
         path = self._path
         try:
             ensure_folder(root)
-            if path.exists() and path.stat().st_size > _MAX_SIZE:
+            if path.exists() and path.lstat().st_size > _MAX_SIZE:
                 path.replace(path.with_suffix(".old"))
-            self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._handle = open_private(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            with contextlib.suppress(OSError):  # another user's file
+                os.fchmod(self._handle, 0o600)
             size = os.fstat(self._handle).st_size
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
                 self._cut = True
@@ -190,7 +193,7 @@ def last_run(root: Path, target: str) -> LastRun | None:
     path = _path(root, target)
     for candidate in (path, path.with_suffix(".old")):
         try:
-            text = candidate.read_text(encoding="utf-8", errors="replace")
+            text = read_private(candidate, errors="replace")
         except OSError:
             continue
         found = _read_ended(text) or _read_all(text)

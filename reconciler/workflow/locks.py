@@ -25,7 +25,7 @@ from typing import Protocol
 from reconciler import logs
 from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
-from reconciler.files import locked
+from reconciler.files import locked, open_private
 from reconciler.model.lock import LockHolder, format_time, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
 
@@ -301,8 +301,8 @@ class FileLockBackend:
         """Open the file exclusively. Raises ``FileNotFoundError`` if it is not there and is not to be created."""
         try:
             if create:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = open_private(self._path, os.O_RDWR | (os.O_CREAT if create else 0))
         except OSError as error:
             if not create and isinstance(error, FileNotFoundError):
                 raise

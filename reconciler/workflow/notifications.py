@@ -23,7 +23,7 @@ from reconciler import logs
 from reconciler.drift.changes import NOTHING, KnownFindings, Notification, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError, os_reason
-from reconciler.files import locked, replace_file
+from reconciler.files import locked, open_private, read_private, replace_file
 from reconciler.model.target import Receiver, ReceiverType, Target
 from reconciler.report.messages import Message, message
 
@@ -211,7 +211,7 @@ class NotificationFile:
 
     def _read(self) -> dict[tuple[str, str], KnownFindings]:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+            content = json.loads(read_private(self._path))
             if content["formatVersion"] != _FORMAT or content["stack"] != self._stack:
                 raise UsageError(
                     f"{self._path}: is the notification state of another stack or a newer version; choose another file with --state"
@@ -223,7 +223,7 @@ class NotificationFile:
             raise UsageError(
                 f"{self._path}: cannot be read ({os_reason(error)}); choose another file with --state"
             ) from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UsageError(
                 f"{self._path}: is not a notification state; choose another file with --state, or remove it to send the current state again"
             ) from None
@@ -238,8 +238,9 @@ def open_notification_file(
     Raises ``UsageError`` if the file cannot be written, or if another run does not finish in time.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("a+", encoding="utf-8", errors="replace")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = open_private(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        lock = os.fdopen(handle, "a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({os_reason(error)}); choose another file with --state") from None
     with lock:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.diff import FieldChange
 from reconciler.errors import PlanRefused, StalePlan, UsageError
+from reconciler.files import read_private, replace_file
 from reconciler.model.address import RETIRES
 from reconciler.model.target import Project
 from reconciler.plan.codec import fingerprint, from_json
@@ -61,14 +62,14 @@ def mark_applied(path: Path, plan: Plan) -> None:
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     try:
-        handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         if _is_mark_of(mark, content["fingerprints"]):
             raise StalePlan(
                 f"{path}: this plan was already applied (see {mark.name}); a plan can be applied once; run plan again"
             ) from None
         with contextlib.suppress(OSError):
-            mark.write_text(json.dumps(content), encoding="utf-8")
+            replace_file(mark, json.dumps(content))
         return
     except OSError:
         return  # a read-only directory holds no mark; live state still refuses a second run
@@ -205,7 +206,7 @@ def _parameters(step: Step) -> Mapping[str, object]:
 def _is_mark_of(mark: Path, fingerprints: object) -> bool:
     """Whether a mark is of this plan, and not of an older one saved under the same name."""
     try:
-        content = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_private(mark))
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(content, dict) and content.get("fingerprints") == fingerprints

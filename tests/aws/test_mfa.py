@@ -49,7 +49,8 @@ def test_targets_that_share_a_profile_ask_once_and_others_do_not_draw_over_the_q
         prepared(bench, giver)
         regions = ("us-west-2", "eu-west-1", "us-east-1", "ap-south-1")
         bench.projects(
-            other={"profile": "studio"}, **{region: {"profile": "deploy", "region": region} for region in regions}
+            other={"profile": "studio", "region": "eu-central-1"},
+            **{region: {"profile": "deploy", "region": region} for region in regions},
         )
         with at_terminal(bench.folder, "plan", env=bench.env) as screen:
             screen.until(QUESTION)
