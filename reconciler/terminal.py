@@ -198,6 +198,28 @@ def mask_value(text: str, value: str) -> str:
     )
 
 
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*)://([^\s\"'<>]+)")
+_SCP_PASSWORD = re.compile(r"^[^@/\s]*:[^@\s]*@(?=[^@/\s]+:)")
+
+
+def mask_urls(text: str) -> str:
+    """Return text whose URLs have neither user name, password, query nor fragment; a URL in which these cannot be told apart keeps its scheme only."""
+    if "://" not in text:
+        return _SCP_PASSWORD.sub("", text)
+    return _URL.sub(_masked_url, text)
+
+
+def _masked_url(found: re.Match[str]) -> str:
+    scheme, rest = found[1], found[2]
+    end = rest[len(rest.rstrip(".,;:!?)]}")) :]
+    rest = rest[: len(rest) - len(end)] if end else rest
+    cut = min((at for at in (rest.find("?"), rest.find("#")) if at >= 0), default=len(rest))
+    at = rest.rfind("@")
+    # A password may hold any of / ? # @.
+    shown = "***" if at > cut else rest[at + 1 : cut]
+    return f"{scheme}://{shown}{end}"
+
+
 def display_json(value: object, **options: Any) -> str:
     """Return a value as JSON that is safe to show; ``options`` are those of ``json.dumps``."""
     return sanitize_json(json.dumps(value, ensure_ascii=False, **options))

@@ -19,7 +19,7 @@ from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoMfaCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
-from reconciler.terminal import mask_stream_keys, sanitize
+from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
 """Everything that botocore raises for a failed call; its parsers call themselves for each level of an answer."""
@@ -327,14 +327,14 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 
 def _shorten(text: str) -> str:
-    text = mask_stream_keys(sanitize(text))
+    text = mask_urls(mask_stream_keys(sanitize(text)))
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 
 def _endpoint(error: Exception) -> str:
     # Only scheme and host: a query may hold a presigned secret.
     url = str(getattr(error, "kwargs", {}).get("endpoint_url") or "the endpoint")
-    return "/".join(url.split("/")[:3])
+    return "/".join(mask_urls(url).split("/")[:3])
 
 
 def _mapping(value: object) -> Mapping[str, object]:

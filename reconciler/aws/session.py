@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
 from botocore.config import Config
@@ -112,14 +113,23 @@ def open_client(
 ) -> Any:
     """Return a client in the target's region. Without an endpoint, botocore finds it, including ``AWS_ENDPOINT_URL…``.
 
-    Raises botocore's errors, and ``ValueError`` for a bad URL.
+    Raises botocore's errors, and ``ValueError`` for a bad URL, whose text shows no password.
     """
-    return session.create_client(
-        service,
-        region_name=target.region,
-        endpoint_url=endpoint_url,
-        config=_config(target, connections, read_seconds, connect_seconds),
-    )
+    try:
+        client = session.create_client(
+            service,
+            region_name=target.region,
+            endpoint_url=endpoint_url,
+            config=_config(target, connections, read_seconds, connect_seconds),
+        )
+    except ValueError as error:
+        raise ValueError(terminal.mask_urls(str(error))) from None
+    try:
+        _ = urlsplit(client.meta.endpoint_url).port
+    except ValueError:
+        client.close()
+        raise ValueError("the endpoint URL has no valid port") from None
+    return client
 
 
 def _config(

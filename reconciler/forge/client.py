@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from reconciler.errors import ForgeError, ForgeRefused
+from reconciler.terminal import mask_urls
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Access:
     author: str = ""
 
     def __repr__(self) -> str:
-        return f"Access({self.provider}, {self.api_url}, {self.repository})"
+        return f"Access({self.provider}, {mask_urls(self.api_url)}, {self.repository})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,9 @@ def forge_error(access: Access, what: str, status: int, reason: str) -> ForgeErr
     head = f"{name}: {what} in {access.repository}: "
     match status:
         case 0:
-            return ForgeError(f"{head}no answer ({reason}); check the network and the API URL {access.api_url}")
+            return ForgeError(
+                f"{head}no answer ({reason}); check the network and the API URL {mask_urls(access.api_url)}"
+            )
         case 401:
             host = urlsplit(access.api_url).hostname
             return ForgeError(f"{head}token rejected ({reason}); use a token that is valid for {host}", status=status)

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.errors import ReconcilerError, UsageError, os_reason
+from reconciler.terminal import mask_urls
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
@@ -145,8 +146,8 @@ def scheme_of(url: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL without its user name and password."""
-    return re.sub(r"//[^/@\s]*@", "//", url)
+    """Return a URL, or a text with URLs, without user names, passwords and queries."""
+    return mask_urls(url)
 
 
 class Git:

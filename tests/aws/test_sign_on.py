@@ -51,7 +51,12 @@ def reached(bench: Bench, giver: Authority) -> None:
 
 def test_a_sign_on_that_is_over_is_renewed_once_for_all_targets_and_kept(bench: Bench) -> None:
     bench.settings(SESSION + "".join(profile(f"p{number}", f"role{number}") for number in range(4)))
-    bench.projects(**{f"t{number}": {"profile": f"p{number}"} for number in range(4)})
+    bench.projects(
+        **{
+            f"{region}": {"profile": f"p{number}", "region": region}
+            for number, region in enumerate(("us-west-2", "us-east-1", "eu-west-1", "eu-central-1"))
+        }
+    )
     signed_in(bench, -2)
     with authority(7200) as giver:
         reached(bench, giver)

@@ -74,3 +74,12 @@ def test_plain_http_leads_to_this_machine_only(tmp_path: Path, url: str, allowed
     folder = stack(tmp_path, SPEC, target={"sandbox": None, "endpointUrl": url, "region": REGION})
     ran = run(folder, "validate")
     assert (ran.code, "unencrypted" in ran.err) == ((0, False) if allowed else (1, True))
+
+
+@pytest.mark.parametrize("url", ["https://u:CAN/ARY@127.0.0.1:9", "http://u:CANARY@127.0.0.1:9/?x=CANARY"])
+def test_an_endpoint_of_the_environment_is_shown_without_its_password(tmp_path: Path, url: str) -> None:
+    folder = stack(tmp_path, SPEC, target={"sandbox": None})
+    env = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x"}
+    ran = run(folder, "-vv", "plan", env=env)
+    assert ran.code == 1
+    assert "ARY" not in ran.out + ran.err
