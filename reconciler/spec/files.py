@@ -278,7 +278,7 @@ def _check_named_file(root: str, name: str) -> str:
     """Return the name if the file can be read. Raises ``Unreadable`` otherwise."""
     if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
         raise Unreadable("is a directory", f'write a pattern, such as "{name}/**/*.yaml"')
-    read_inside(root, name)
+    read_inside(root, name, most=MAX_FILE_SIZE)
     return name
 
 
