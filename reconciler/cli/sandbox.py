@@ -42,8 +42,29 @@ def _verb(
         metavar="URL",
         help=f"endpoint of the running sandbox (default: AWS_ENDPOINT_URL_IVS, else http://127.0.0.1:{DEFAULT_PORT})",
     )
+    _add_token(parser, "of the running sandbox, if it needs one")
     parser.set_defaults(run=lambda args: _run_remote(args, run))
     return parser
+
+
+def _add_token(parser: argparse.ArgumentParser, which: str) -> None:
+    parser.add_argument(
+        "--control-token-file",
+        metavar="FILE",
+        help=f"file with the token of the control API {which} (default: IVS_SANDBOX_TOKEN)",
+    )
+
+
+def _control_token(args: argparse.Namespace) -> str | None:
+    """Return the token of the control API, None if none is given. Raises ValueError and OSError."""
+    from pathlib import Path
+
+    if args.control_token_file is None:
+        return os.environ.get("IVS_SANDBOX_TOKEN", "").strip() or None
+    path = Path(_in_folder(args, args.control_token_file) or "")
+    if not (token := path.read_text(encoding="utf-8").strip()):
+        raise ValueError(f"{path}: holds no token")
+    return token
 
 
 def _add_streams(verb: AddVerb) -> None:
@@ -158,9 +179,9 @@ def _run_remote(args: argparse.Namespace, run: Run) -> int:
     from reconciler.sandbox.control_http import RemoteControl
 
     try:
-        remote = RemoteControl(args.endpoint)
+        remote = RemoteControl(args.endpoint, _control_token(args) or "")
         result = remote.call(run, **_own(args, getattr(Control, run))) if isinstance(run, str) else run(args, remote)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return _fail(str(error))
     if result is not None:
         sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -365,6 +386,7 @@ def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long a stopped stream is still live (default %(default)s)",
     )
+    _add_token(parser, "to require; with --auth strict, or an address that other machines reach, a new one is printed")
     parser.add_argument("--post-events", default="", metavar="URL", help="post every event to this URL as JSON")
     parser.set_defaults(run=serve)
 
@@ -388,6 +410,8 @@ def serve(args: argparse.Namespace) -> int:
     sys.stdout.write(
         f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\nuse it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url}\n"
     )
+    if sandbox.control_token and not _control_token(args):
+        sys.stdout.write(f"control it with: export IVS_SANDBOX_TOKEN={sandbox.control_token}\n")
     sys.stdout.flush()
     # Without a timeout the signal handler does not run on some platforms.
     while not stopping.wait(0.5):
@@ -414,6 +438,7 @@ def _sandbox(args: argparse.Namespace) -> Sandbox:
         host=args.host,
         allow_origins=args.allow_origin,
         allow_hosts=args.allow_host,
+        control_token=_control_token(args),
         quotas=args.quotas,
         limits={name: int(value) for name, value in map(_pair, args.limit)},
         auth=args.auth,

@@ -5,6 +5,7 @@ Changes need a JSON content type, which a page of another site cannot send witho
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import urllib.error
 
 PREFIX = "/_sandbox/"
+TOKEN_VARIABLE = "IVS_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT_SECONDS = 30.0
 QUERIES = frozenset(
     "faults assumptions conditions version inventory quotas calls events resources worlds live".split()  # noqa: SIM905
@@ -25,9 +27,25 @@ QUERIES = frozenset(
 CHANGES = frozenset(name for name in vars(Control) if not name.startswith("_")) - QUERIES
 
 
+def refuse_without_token(request: Request, token: str) -> Response | None:
+    """Return a refusal if a token is needed for this path of the control API and the request has another one, or none."""
+    if not token or _operation(request) == "version":
+        return None
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if hmac.compare_digest(given.encode(), token.encode()):
+        return None
+    return refusal(
+        401, f"the control API of this sandbox needs its token: set {TOKEN_VARIABLE}, or use --control-token-file"
+    )
+
+
+def _operation(request: Request) -> str:
+    return request.path.removeprefix(PREFIX).strip("/").replace("-", "_")
+
+
 def answer(control: Control, request: Request) -> Response:
     """Return the answer to a request under /_sandbox/."""
-    name = request.path.removeprefix(PREFIX).strip("/").replace("-", "_")
+    name = _operation(request)
     if name in QUERIES and request.method == "GET":
         arguments: Any = dict(parse_qsl(request.query))
         limit = parse_position(arguments.get("limit", ""))
@@ -63,11 +81,12 @@ def refusal(status: int, text: str) -> Response:
 class RemoteControl:
     """Calls the operations of `Control` over HTTP, on a sandbox of another process."""
 
-    def __init__(self, endpoint: str) -> None:
-        """Take the endpoint URL of a serving sandbox."""
+    def __init__(self, endpoint: str, token: str = "") -> None:
+        """Take the endpoint URL of a serving sandbox, and its control token if it needs one."""
         if urlsplit(endpoint).scheme not in ("http", "https"):
             raise ControlError(f"{endpoint!r} is not an http URL")
         self._endpoint = endpoint.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, name: str, /, **arguments: Any) -> Any:
         """Return the result of one control operation.
@@ -81,7 +100,7 @@ class RemoteControl:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             f"{self._endpoint}/_sandbox/{name}",
             json.dumps(arguments).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", **self._headers},
         )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
@@ -94,15 +113,20 @@ class RemoteControl:
     def follow(self) -> Iterator[dict[str, Any]]:
         """Yield events until the sandbox stops.
 
-        Raises ControlError if it does not answer.
+        Raises ControlError if it refuses or does not answer.
         """
+        import urllib.error
         import urllib.request
 
         try:
-            with urllib.request.urlopen(f"{self._endpoint}/_sandbox/events/stream") as answer:  # noqa: S310
+            with urllib.request.urlopen(  # noqa: S310
+                urllib.request.Request(f"{self._endpoint}/_sandbox/events/stream", headers=self._headers)  # noqa: S310
+            ) as answer:
                 for line in answer:
                     if line.startswith(b"data: "):
                         yield json.loads(line.removeprefix(b"data: "))
+        except urllib.error.HTTPError as error:
+            raise ControlError(_text_of(error)) from None
         except OSError as error:
             raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
 

@@ -35,6 +35,8 @@ class Sandbox:
 
     db: SQLite file of the state; None for memory. create: create it at once; otherwise the first write does.
     port, host: address to listen on; port 0 for a free one. serve=False opens no socket: use `attach`.
+    control_token: what the control API needs over HTTP, "" for nothing; by default a new one with auth="strict" or an
+    address that other machines reach, else nothing.
     allow_origins, allow_hosts: origins of browser pages and host names that may use the server, besides this machine's.
     quotas: call-rate quotas (429): False for none, True for the documented ones, or a mapping of operation to calls a
     second. Resource quotas (402) always apply; `limits` changes them.
@@ -59,6 +61,7 @@ class Sandbox:
         serve: bool = True,
         allow_origins: Iterable[str] = (),
         allow_hosts: Iterable[str] = (),
+        control_token: str | None = None,
         quotas: bool | Mapping[str, float] = False,
         limits: Mapping[str, int] | None = None,
         auth: str = "any",
@@ -82,6 +85,9 @@ class Sandbox:
             raise ValueError("auth='strict' needs accounts with secrets")
         host = host.removeprefix("[").removesuffix("]")
         self._address = (host, port)
+        if control_token is None:
+            control_token = os.urandom(24).hex() if auth == "strict" or not origins.is_local(host) else ""
+        self.control_token = control_token
         self._access = origins.Access(
             frozenset(map(origins.check_origin, allow_origins)),
             frozenset(name.lower() for name in (host, *allow_hosts)),
@@ -186,6 +192,10 @@ class Sandbox:
             return page.answer(self.control, request, str(self._store.path or "memory"))
         if request.method in ("GET", "HEAD") and request.path == "/favicon.ico":
             return Response(204)
+        if request.path.startswith(control_http.PREFIX):
+            refused = control_http.refuse_without_token(request, self.control_token)
+            if refused is not None:
+                return refused
         if request.path == events.STREAM_PATH:
             return events.follow(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):

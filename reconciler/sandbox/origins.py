@@ -48,7 +48,7 @@ class Access:
         if origin in self.origins:
             return True
         scheme, mark, rest = origin.partition("://")
-        return bool(mark) and scheme in ("http", "https") and (rest == host or _is_local(_name_of(origin)))
+        return bool(mark) and scheme in ("http", "https") and (rest == host or is_local(_name_of(origin)))
 
 
 def preflight(request: Request) -> Response | None:
@@ -97,7 +97,7 @@ def _name_of(url: str) -> str:
 def _is_no_site(host: str) -> bool:
     """Return whether no site can make a browser send this Host to the server: an address, a name of AWS or of a container."""
     name = _name_of(f"//{host}")
-    return _is_address(name) or _is_local(name) or name.endswith(_AWS_DOMAINS) or (name != "" and "." not in name)
+    return _is_address(name) or is_local(name) or name.endswith(_AWS_DOMAINS) or (name != "" and "." not in name)
 
 
 def _is_address(name: str) -> bool:
@@ -108,7 +108,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
+    """Return whether a host name or address is one of this machine alone."""
     return (
         name == "localhost"
         or name.endswith(".localhost")
