@@ -199,9 +199,14 @@ def _read_all(handle: int, size: int, most: int | None) -> bytes:
 
 
 def _check_inside(root: str, path: str) -> None:
+    if not _is_inside(root, path):
+        noun = "directory" if os.path.isdir(path) else "file"  # noqa: PTH112
+        raise Unreadable(f"is a symbolic link to a {noun} outside the project", f"move the {noun} into the project")
+
+
+def _is_inside(root: str, path: str) -> bool:
     real, top = os.path.realpath(path), os.path.realpath(root)
-    if os.path.commonpath([real, top]) != top:
-        raise Unreadable("is a symbolic link to a file outside the project", "move the file into the project")
+    return os.path.commonpath([real, top]) == top
 
 
 def matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
@@ -259,7 +264,7 @@ def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:
-    """Yield the files that match a pattern, relative to ``root``."""
+    """Yield the files that match a pattern, relative to ``root``, and the links to directories outside: these are not listed, and cannot be read."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("is outside the project", "use a path below the directory of the project file")
@@ -268,10 +273,13 @@ def _expand(root: str, pattern: str) -> Iterator[str]:
         return
     *above, last = [*parts, "*"] if parts[-1] == "**" else parts
     folders = [""]
+    outside: set[str] = set()
     for part in above:
-        folders = list(dict.fromkeys(below for folder in folders for below in _folders(root, folder, part)))
+        below = dict.fromkeys(below for folder in folders for below in _folders(root, folder, part, outside))
+        folders = [folder for folder in below if folder.rstrip("/") not in outside]
     for folder in folders:
         yield from _files(root, folder, last)
+    yield from sorted(outside)
 
 
 def _check_named_file(root: str, name: str) -> str:
@@ -282,13 +290,23 @@ def _check_named_file(root: str, name: str) -> str:
     return name
 
 
-def _folders(root: str, folder: str, part: str) -> Iterable[str]:
-    """Return the directories in ``folder`` that match a part of a pattern, each with a trailing slash."""
+def _folders(root: str, folder: str, part: str, outside: set[str]) -> Iterable[str]:
+    """Return the directories in ``folder`` that match a part of a pattern, each with a trailing slash; links out of the project go to ``outside``."""
     if part == "**":
-        return _tree(root, folder)
+        return _tree(root, folder, outside)
     if _WILD.search(part):
-        return [folder + name + "/" for name, is_folder in _scan(root, folder, part) if is_folder]
-    return [folder + part + "/"] if os.path.isdir(os.path.join(root, folder, part)) else []  # noqa: PTH112, PTH118
+        names = [folder + name for name, is_folder in _scan(root, folder, part) if is_folder]
+    else:
+        names = [folder + part] if os.path.isdir(os.path.join(root, folder, part)) else []  # noqa: PTH112, PTH118
+    return _within(root, names, outside)
+
+
+def _within(root: str, names: Iterable[str], outside: set[str]) -> list[str]:
+    """Return these directories, each with a trailing slash, without the links out of the project, which go to ``outside``."""
+    paths = {name: os.path.join(root, name) for name in names}  # noqa: PTH118
+    out = {name for name, path in paths.items() if os.path.islink(path) and not _is_inside(root, path)}  # noqa: PTH114
+    outside |= out
+    return [name + "/" for name in paths if name not in out]
 
 
 def _files(root: str, folder: str, part: str) -> list[str]:
@@ -298,7 +316,7 @@ def _files(root: str, folder: str, part: str) -> list[str]:
     return [folder + part] if os.path.lexists(os.path.join(root, folder, part)) else []  # noqa: PTH118
 
 
-def _tree(root: str, folder: str) -> Iterator[str]:
+def _tree(root: str, folder: str, outside: set[str]) -> Iterator[str]:
     """Yield a directory and all directories below it, each once, also with link loops."""
     seen: set[str] = set()
     waiting = [folder]
@@ -309,7 +327,9 @@ def _tree(root: str, folder: str) -> Iterator[str]:
             continue
         seen.add(real)
         yield current
-        waiting.extend(current + name + "/" for name, is_folder in _scan(root, current, "*") if is_folder)
+        waiting += _within(
+            root, (current + name for name, is_folder in _scan(root, current, "*") if is_folder), outside
+        )
 
 
 def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:

@@ -6,7 +6,7 @@ pydantic's ``input`` is never used: values are quoted by ``quote``, which hides 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -64,16 +64,21 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
 _NO_SECRETS = "AWS generates the value: write streamKey: {} and keep the value out of the repository"
 
 
-def faults_of(model: type[BaseModel], raw: object) -> list[Fault]:
-    """Return the faults of ``raw`` by the model."""
+def faults_of(
+    model: type[BaseModel], raw: object, most: int | None = None, skipped: Callable[[int], None] = lambda _count: None
+) -> list[Fault]:
+    """Return the faults of ``raw`` by the model, at most ``most``; ``skipped`` is called with the number of the others, if there are any."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        if most is not None and len(errors) > most:
+            skipped(len(errors) - most)
         return [
             _fault_of(
                 _PydanticError(found["type"], model, *_locate(raw, found["loc"]), found.get("ctx", {}), found["msg"])
             )
-            for found in error.errors(include_url=False, include_input=False)
+            for found in errors[:most]
         ]
     return []
 

@@ -6,7 +6,9 @@ A rule yields a ``Fault`` with a path; the code that knows the file adds line an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
@@ -37,21 +39,41 @@ class Fault(NamedTuple):
         return Fault((*prefix, *self.path), self.what, self.hint, self.at_key)
 
 
+MOST_PROBLEMS = 300
+"""Problems of one file that are reported; the rest are counted."""
+
+
 class Problems:
-    """The problems of one load, without duplicates."""
+    """The problems of one load, without duplicates, at most ``MOST_PROBLEMS`` a file."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, int, str, str], Problem] = {}
+        self._reported: Counter[str] = Counter()
+        self._skipped: Counter[str] = Counter()
+
+    def left(self, name: str) -> int:
+        """Return how many more problems of the file ``name`` will be reported."""
+        return MOST_PROBLEMS - self._reported[name]
+
+    def skip(self, name: str, count: int = 1) -> None:
+        """Count problems of the file ``name`` that are not reported."""
+        self._skipped[name] += count
 
     def add(self, name: str, mark: tuple[int, int] | None, what: str, hint: str = "", *, address: str = "") -> None:
         """Add a problem in the file ``name``. ``mark`` is line and column, from 1; ``None`` means the whole file."""
         line, column = mark or (0, 0)
+        key = (name, line, column, address, what)
+        if key not in self._found:
+            if self.left(name) <= 0:
+                self.skip(name)
+                return
+            self._reported[name] += 1
         # File names come from the repository and may hold control characters.
         where = f"{sanitize(name)}:{line}:{column}" if mark else sanitize(name)
-        self._found[name, line, column, address, what] = Problem(where, address, what, hint)
+        self._found[key] = Problem(where, address, what, hint)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._found) + self._skipped.total()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -59,7 +81,13 @@ class Problems:
     def raise_any(self) -> None:
         """Raise ``SpecError`` with the problems in the order of files and lines, if there are any."""
         if self._found:
-            raise SpecError(tuple(self._found[key] for key in sorted(self._found)))
+            shown: list[Problem] = []
+            for name, keys in groupby(sorted(self._found), key=lambda key: key[0]):
+                shown += [self._found[key] for key in keys]
+                if count := self._skipped[name]:
+                    more = f"and {count:,} more problem{'' if count == 1 else 's'} in this file"
+                    shown.append(Problem(sanitize(name), "", more))
+            raise SpecError(tuple(shown))
 
 
 def quote(value: object) -> str:

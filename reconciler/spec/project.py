@@ -29,7 +29,7 @@ from reconciler.model.target import (
 )
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.model_errors import faults_of
-from reconciler.spec.problems import Fault, KeyPath, Problems, format_path, nearest, quote
+from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
 from reconciler.spec.stream_key_options import SAMPLE, sink_of
@@ -147,9 +147,13 @@ def _faults(raw: object) -> Iterator[Fault]:
         return
     given = {key: value for key, value in raw.items() if value is not None}
     faulty: set[KeyPath] = set()
-    for fault in faults_of(ProjectFile, given):
+    skipped: list[int] = []
+    for fault in faults_of(ProjectFile, given, MOST_PROBLEMS - 1, skipped.append):
         faulty.add(fault.path)
         yield fault
+    if skipped:
+        yield Fault((), f"and {skipped[0]:,} more problems in this file")
+        return
     for name, target in _mapping(given, "targets").items():
         if isinstance(target, dict):
             # Invalid fields are left out, so that the others can still be checked.

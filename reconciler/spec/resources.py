@@ -49,6 +49,9 @@ class Entry:
 
     def note(self, problems: Problems, fault: Fault) -> None:
         """Add a problem at a path of this resource."""
+        if problems.left(self.source.name) <= 0:
+            problems.skip(self.source.name)
+            return
         path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
         mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
         problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
@@ -128,9 +131,15 @@ def _read_section(
                 "rename or remove one of the two",
                 address=entry.label,
             )
-        if faults := faults_of(model, body):
-            for fault in faults:
-                entry.note(problems, fault)
+        skipped: list[int] = []
+        faults = faults_of(model, body, problems.left(source.name), skipped.append)
+        for fault in faults:
+            entry.note(problems, fault)
+        if skipped:
+            # Which fields are valid is unknown: none is looked at again.
+            problems.skip(source.name, skipped[0])
+            _remove_broken(entry, frozenset(body if isinstance(body, dict) else ()))
+        elif faults:
             _remove_broken(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
 
 

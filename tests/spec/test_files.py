@@ -147,7 +147,7 @@ def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
     (folder / "specs" / "gone.yaml").symlink_to("nowhere.yaml")
     assert problems_of(folder) == [
         "specs/gone.yaml: is a symbolic link to a file that does not exist; fix the link",
-        "specs/more/y.yaml: is a symbolic link to a file outside the project; move the file into the project",
+        "specs/more: is a symbolic link to a directory outside the project; move the directory into the project",
         "specs/x.yaml: is a symbolic link to a file outside the project; move the file into the project",
     ]
 

@@ -1,0 +1,56 @@
+"""Specs written to cost time: links to the whole machine, and tens of thousands of problems."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.support import run, stack
+
+
+@pytest.mark.parametrize("pattern", ["**/*.yaml", "specs/**", "specs/*/*.yaml", "specs/all/**/*.yaml"])
+def test_a_link_to_the_whole_machine_is_not_descended_into(tmp_path: Path, pattern: str) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"a": {}}}, specs=[pattern])
+    (folder / "specs" / "all").symlink_to("/")
+    (folder / "specs" / "more").mkdir()
+    (folder / "specs" / "more" / "b.yaml").write_text("channels: {b: {}}\n")
+    began = time.monotonic()
+    ran = run(folder, "validate")
+    assert time.monotonic() - began < 6
+    assert ran.code == 1
+    assert "specs/all: is a symbolic link to a directory outside the project" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+SPECS = {
+    "fields of many channels": "channels:\n" + "".join(f"  c{n}: {{latencyMod: LOW}}\n" for n in range(20_000)),
+    "fields of one channel": "channels:\n  c:\n" + "".join(f"    latencyMode{n}: LOW\n" for n in range(20_000)),
+    "sections": "".join(f"channel{n}: {{}}\n" for n in range(20_000)),
+    "references": "channels:\n" + "".join(f"  c{n}: {{recordingConfiguration: r{n}}}\n" for n in range(20_000)),
+}
+
+
+@pytest.mark.parametrize("text", SPECS.values(), ids=SPECS)
+def test_problems_of_one_file_stop_at_some_hundred(tmp_path: Path, text: str) -> None:
+    folder = stack(tmp_path, {})
+    (folder / "specs" / "live.yaml").write_text(text)
+    (folder / "specs" / "other.yaml").write_text("channels: {x: {typ: BASIC}}\n")
+    began = time.monotonic()
+    ran = run(folder, "validate")
+    assert time.monotonic() - began < 25
+    lines = ran.err.splitlines()
+    assert ran.code == 1
+    assert lines[300] == "specs/live.yaml: and 19,700 more problems in this file"
+    assert [line.partition(":")[0] for line in lines[301:]] == ["specs/other.yaml"]
+
+
+def test_problems_of_the_project_file_stop_too(tmp_path: Path) -> None:
+    extra: dict[str, Any] = {f"stack{n}": 1 for n in range(5_000)}
+    folder = stack(tmp_path, {}, **extra)
+    ran = run(folder, "validate")
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 300
+    assert "and 4,701 more problems in this file" in ran.err
