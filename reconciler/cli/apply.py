@@ -106,6 +106,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
+    from reconciler.git.base import guarded
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
     from reconciler.git.work_tree import load_desired_states
@@ -140,6 +141,8 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     plan = replace(plan, options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
     check_project(plan, project)
+    if plan.base:
+        project = guarded(project, plan.base)
     if args.require_commit:
         require_current(plan, Path(project.root), args.base)
     check_can_prompt(args)

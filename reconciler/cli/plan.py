@@ -110,15 +110,20 @@ class PlannedProject(NamedTuple):
 
 def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     """Read and plan every target. Raises ``AwsError`` if none could be read."""
+    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli.progress import reading
-    from reconciler.git.clone import head_commit, with_origin
+    from reconciler.git.base import guarded, read_base
+    from reconciler.git.clone import head_commit, tree_of
     from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
+    base = read_base(project, args.base) if args.base else None
+    if base:
+        project = guarded(project, base)
     failures: list[AwsError] = []
     with (
         reading(sys.stderr) as progress,
@@ -130,7 +135,8 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         notes = tuple(note for survey in surveys for note in unfinished_apply_notes(project, survey))
     if failures and not plan.targets:
         raise failures[0]
-    plan = with_origin(plan, Path(project.root), args.base)
+    if plan.git_commit:
+        plan = replace(plan, git_tree=tree_of(Path(project.root), plan.git_commit), base=base)
     return PlannedProject(
         plan,
         project,

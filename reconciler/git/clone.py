@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
-from reconciler.errors import StalePlan, UsageError
-from reconciler.plan.plan import Base, Plan
+from reconciler.errors import StalePlan
+from reconciler.plan.plan import Plan
 
 _TIMEOUT_SECONDS = 60
 
@@ -121,26 +120,6 @@ def read_only_environment() -> dict[str, str]:
         f"GIT_CONFIG_KEY_{at}": "safe.bareRepository",
         f"GIT_CONFIG_VALUE_{at}": "explicit",
     }
-
-
-def with_origin(plan: Plan, root: Path, base: str | None) -> Plan:
-    """Return the plan with its git tree and base; ``base`` names what its commit will be merged into.
-
-    Raises ``UsageError`` if the base cannot be resolved.
-    """
-    if plan.git_commit is None:
-        if base:
-            raise UsageError(f"--base {base}: {root} is not in a git repository with a commit")
-        return plan
-    found = None
-    if base:
-        commit = commit_of(root, base)
-        if commit is None:
-            raise UsageError(
-                f"--base {base}: unknown revision in this clone; fetch it first (a shallow clone lacks most commits)"
-            )
-        found = Base(base, commit)
-    return replace(plan, git_tree=tree_of(root, plan.git_commit), base=found)
 
 
 def require_current(plan: Plan, root: Path, base: str | None) -> None:

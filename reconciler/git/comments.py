@@ -20,7 +20,7 @@ from reconciler.forge.client import Forge, Posts, Status, Upserted, marker, upse
 from reconciler.json_format import FormatError
 from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan
-from reconciler.report.markdown import render_drift, render_result, render_target
+from reconciler.report.markdown import render_drift, render_result, render_target, settings_lines
 from reconciler.report.markdown_layout import code, prose, size
 from reconciler.report.words import OVERRIDES, drift_counts, headline, origin_of, plural, summary_words, title_of
 
@@ -144,10 +144,14 @@ def _of_plan(plan: Plan, target: TargetPlan, origin: Origin) -> TargetComment:
     refusals = origin.refusals.get(target.name, ())
     head = [
         f"## {title_of(plan)} for stack {code(plan.stack)}",
+        *settings_lines(plan),
         *(f"**An apply would be refused:** {prose(refusal)}" for refusal in refusals),
     ]
-    quiet = target.is_empty and not refusals and not (plan.of_revisions and target.orphans)
+    changed = len(plan.base.settings) if plan.base else 0
+    quiet = target.is_empty and not changed and not refusals and not (plan.of_revisions and target.orphans)
     counts = "no changes" if target.is_empty else summary_words(target.summary)
+    if changed:
+        counts = f"{counts}; {plural(changed, 'setting')} changed"
     render = partial(render_target, target, artefact_url=origin.artifact_url or None, facts=facts)
     return TargetComment(
         target.name, f"Plan for {plan.stack}, {target.name}", counts, quiet, not refusals, _below(head, render)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
+from reconciler.git.base import settings_of
 from reconciler.git.clone import tree_of
 from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
 from reconciler.git.work_tree import missing_files
@@ -25,8 +27,9 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decide import build_plan
-from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, TargetPlan
+from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, SettingChange, TargetPlan
 from reconciler.plan.selection import unmatched_globs
+from reconciler.plan.settings import changed_settings
 from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 from reconciler.workflow.load import load_desired_states
@@ -44,6 +47,7 @@ def plan_between(
     return replace(
         plan,
         actions=tuple(_without_account(action) for action in plan.actions),
+        unmanaged=(),  # of another stack by the base's name for it, and in no account
         orphans=tuple(Orphan(orphan.address, "", orphan.protected) for orphan in plan.orphans),
         notes=(*notes, *_kept_stream_keys(base, head), *plan.notes),
     )
@@ -113,6 +117,8 @@ class _Side:
 
     project: Project
     states: Mapping[str, DesiredState]
+    settings: Mapping[str, Any]
+    """Those of the project file, as written."""
 
     @property
     def warnings(self) -> Iterator[str]:
@@ -175,7 +181,7 @@ def compare_revisions(
         options=options,
         targets=tuple(targets),
         git_tree=tree_of(directory, head.commit) if head else None,
-        base=Base(base.name, base.commit),
+        base=Base(base.name, base.commit, _settings(before, after)),
         of_revisions=True,
     )
     return plan, tuple(dict.fromkeys(after.warnings))
@@ -211,7 +217,14 @@ def _side(project: Project, names: tuple[str, ...], missing: tuple[Missing, ...]
     if unknown and not lenient:
         raise UsageError(f"no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
-    return _Side(project, load_desired_states(project, targets, missing))
+    settings = settings_of(Path(project.path).read_bytes())
+    return _Side(project, load_desired_states(project, targets, missing), settings)
+
+
+def _settings(before: _Side | None, after: _Side) -> tuple[SettingChange, ...]:
+    if before is None:
+        return ()
+    return changed_settings(before.settings, after.settings, before.project.guardrails, after.project.guardrails)
 
 
 def _base_state(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str, ...]]:

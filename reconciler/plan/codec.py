@@ -33,7 +33,7 @@ from reconciler.json_format import (
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.target import Sink, Store
+from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
     Action,
@@ -47,6 +47,7 @@ from reconciler.plan.plan import (
     PlanOptions,
     Reason,
     ReplaceOrder,
+    SettingChange,
     Step,
     Summary,
     TargetPlan,
@@ -218,13 +219,44 @@ _OPTIONS = form.record(
         described(TRUE, "AWS may list none, or few, of the resources recorded at the last apply.")
     ),
 )
+_SETTING = form.record(
+    SettingChange,
+    path=TEXT,
+    before=form.or_null(TEXT),
+    after=form.or_null(TEXT),
+    widens=form.omitted(described(TRUE, "It widens what an apply may do.")),
+)
+_GUARDRAILS = form.record(
+    Guardrails,
+    max_deletes=form.or_null(COUNT),
+    max_delete_percent=form.or_null(COUNT),
+    max_updates=form.or_null(COUNT),
+    max_update_percent=form.or_null(COUNT),
+    on_live=form.choice(OnLive),
+    live_deadline=COUNT,
+)
 _PLAN = form.record(
     Plan,
     stack=TEXT,
     created_at=described(TEXT, "UTC, ISO 8601."),
     git_commit=form.or_null(TEXT),
     git_tree=form.omitted(described(TEXT, "The tree of gitCommit: the same for a merge commit without other changes.")),
-    base=form.omitted(described(form.record(Base, name=TEXT, commit=TEXT), "What gitCommit will be merged into.")),
+    base=form.omitted(
+        described(
+            form.record(
+                Base,
+                name=TEXT,
+                commit=TEXT,
+                settings=form.omitted(
+                    described(list_of(_SETTING), "What changed in the project file since the base, as JSON texts.")
+                ),
+                guardrails=form.omitted(
+                    described(_GUARDRAILS, "Those of the base, if they differ: the stricter of both are used.")
+                ),
+            ),
+            "What gitCommit will be merged into.",
+        )
+    ),
     of_revisions=form.omitted(
         described(TRUE, "The spec of base was used as live state; there are no steps, and it cannot be applied.")
     ),

@@ -11,7 +11,7 @@ from reconciler.diff import FieldChange  # re-exported: a plan is read through t
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.target import Sink
+from reconciler.model.target import Guardrails, Sink
 from reconciler.model.values import Value
 
 
@@ -269,11 +269,26 @@ class TargetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting of the project file with its values as JSON, ``None`` if not set. ``widens`` what an apply may do."""
+
+    path: str
+    before: str | None
+    after: str | None
+    widens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Base:
     """What a plan's commit will be merged into, or is compared with: a name as it was given, such as ``origin/main``, and its commit."""
 
     name: str
     commit: str
+    settings: tuple[SettingChange, ...] = ()
+    """What changed in the project file since the base."""
+
+    guardrails: Guardrails | None = None
+    """Those of the base, if they differ: the plan was checked, and is applied, with the stricter of both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ from reconciler.report.markdown_layout import (
 )
 from reconciler.report.words import (
     HEADS,
+    SETTINGS,
     TITLES,
+    WIDENS,
     Notice,
     blame_words,
     broadcast_words,
@@ -58,6 +60,7 @@ from reconciler.report.words import (
     path_words,
     plural,
     resources_words,
+    settings_words,
     show_text,
     show_value,
     shows_changes,
@@ -107,10 +110,18 @@ def render_plan(
     known = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at, **(facts or {})}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
     sections = [
-        Section("\n\n".join((title, *facts_line(known))), title),
+        Section(
+            "\n\n".join((title, *settings_lines(plan), *facts_line(known))), "\n\n".join((title, *settings_lines(plan)))
+        ),
         *(_target(target, {}) for target in plan.targets),
     ]
     return _fitted(sections, plan.targets, limit, artefact_url, reserve)
+
+
+def settings_lines(plan: Plan) -> list[str]:
+    """Return the settings that changed since the base as a heading and a list, or nothing."""
+    lines = [f"- {code(text)} (**{WIDENS}**)" if widens else f"- {code(text)}" for text, widens in settings_words(plan)]
+    return [f"**{SETTINGS}:**", "\n".join(lines)] if lines else []
 
 
 def render_target(

@@ -27,6 +27,8 @@ from reconciler.report.folding import (
 from reconciler.report.words import (
     HEADS,
     OVERRIDES,
+    SETTINGS,
+    WIDENS,
     blame_words,
     broadcast_words,
     comparison_words,
@@ -42,6 +44,7 @@ from reconciler.report.words import (
     path_words,
     plural,
     resources_words,
+    settings_words,
     show_text,
     show_value,
     summary_words,
@@ -89,9 +92,16 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
     if plan.options.allowances:
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
-    if plan.of_revisions:
-        return "\n".join((paint(sanitize(comparison_words(plan)), "dim") + "\n", *targets))
-    return "\n".join(targets)
+    head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
+    return "\n".join((*head, *_settings(plan, paint), *targets))
+
+
+def _settings(plan: Plan, paint: Paint) -> list[str]:
+    lines = [
+        paint(f"  ! {sanitize(text)} ({WIDENS})", "bad") if widens else f"    {sanitize(text)}"
+        for text, widens in settings_words(plan)
+    ]
+    return ["\n".join((paint(f"{SETTINGS}:", "bold"), *lines)) + "\n"] if lines else []
 
 
 def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False) -> str:

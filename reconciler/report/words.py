@@ -16,7 +16,7 @@ from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, Drif
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.plan import Action, LiveChannel, Plan, ReplaceOrder, Step, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, LiveChannel, Plan, ReplaceOrder, SettingChange, Step, Summary, TargetPlan, Verb
 from reconciler.plan.steps import Expected
 from reconciler.terminal import sanitize
 
@@ -172,6 +172,34 @@ def comparison_words(plan: Plan) -> str:
     if plan.base.name and plan.base.name not in plan.base.commit:
         base = f"{plan.base.name} ({base})"
     return f"Comparing {head} with {base}; AWS was not queried"
+
+
+SETTINGS = "Settings changed in the project file"
+_MOST_SETTINGS = 40
+_MOST_VALUE = 120
+WIDENS = "widens what an apply may do"
+
+
+def settings_words(plan: Plan) -> list[tuple[str, bool]]:
+    """Return a line for each setting that changed since a plan's base, and whether it widens what an apply may do; those first."""
+    if plan.base is None:
+        return []
+    changes = plan.base.settings
+    lines = [(_setting_words(change), change.widens) for change in changes[:_MOST_SETTINGS]]
+    if len(changes) > _MOST_SETTINGS:
+        lines.append((f"and {plural(len(changes) - _MOST_SETTINGS, 'more setting')}", False))
+    if plan.base.guardrails is not None:
+        lines.append(("guardrails differ from those of the base; the stricter of both are used", False))
+    return lines
+
+
+def _setting_words(change: SettingChange) -> str:
+    before, after = ("(not set)" if value is None else _cut(value) for value in (change.before, change.after))
+    return f"{change.path}: {before} -> {after}"
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _MOST_VALUE else value[:_MOST_VALUE] + "…"
 
 
 def until_words(step: Step) -> str:

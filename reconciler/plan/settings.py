@@ -1,0 +1,104 @@
+"""Compares the settings of two revisions of a project file: what changed, and what widens what an apply may do.
+
+A plan shows resources; a change of ``prune``, a limit or an endpoint changes what the next apply may do to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reconciler.model.target import Guardrails, OnLive
+from reconciler.plan.plan import SettingChange
+from reconciler.terminal import mask_urls
+
+_SHOWN_AS_RESOURCES = ("defaults",)
+_IDENTITY = frozenset({"region", "endpointUrl", "roleArn", "externalId", "profile"})
+"""Fields of a target that decide where, and as whom, an apply works."""
+
+_CHECKS = frozenset({"accountId", "lock", "sandbox"})
+"""Fields of a target that protect while they are set; adding one widens nothing."""
+
+_LIMITS = {
+    "maxDeletes": "max_deletes",
+    "maxDeletePercent": "max_delete_percent",
+    "maxUpdates": "max_updates",
+    "maxUpdatePercent": "max_update_percent",
+}
+
+
+def changed_settings(
+    base: Mapping[str, Any], head: Mapping[str, Any], limits: Guardrails, head_limits: Guardrails
+) -> tuple[SettingChange, ...]:
+    """Return the settings that differ between two project files as written, those that widen what an apply may do first.
+
+    ``limits`` are the guardrails in effect with ``base``, ``head_limits`` those with ``head``.
+    """
+    before, after = dict(_flat(base, ())), dict(_flat(head, ()))
+    known = {path[1] for path in before if path[:1] == ("targets",) and len(path) > 1}
+    changes = [
+        SettingChange(
+            ".".join(path),
+            _text(before, path),
+            _text(after, path),
+            widens=_widens(path, before.get(path), after.get(path), known, limits, head_limits),
+        )
+        for path in dict.fromkeys((*after, *before))
+        if path not in before or path not in after or before[path] != after[path]
+    ]
+    return tuple(sorted(changes, key=lambda change: not change.widens))
+
+
+def stricter(one: Guardrails, other: Guardrails) -> Guardrails:
+    """Return guardrails with the stricter of each limit."""
+    both = {
+        name: min((limit for limit in (getattr(one, name), getattr(other, name)) if limit is not None), default=None)
+        for name in _LIMITS.values()
+    }
+    on_live = OnLive.BLOCK if OnLive.BLOCK in (one.on_live, other.on_live) else one.on_live
+    return Guardrails(**both, on_live=on_live, live_deadline=min(one.live_deadline, other.live_deadline))
+
+
+def _flat(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, item in value.items():
+        name = str(key)
+        if not path and (name in _SHOWN_AS_RESOURCES or name.startswith("x-")):
+            continue
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, (*path, name))
+        else:
+            yield (*path, name), item
+
+
+def _text(values: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> str | None:
+    """Return a value as JSON, URLs masked, or ``None`` if it is not set."""
+    if path not in values:
+        return None
+    value = values[path]
+    return json.dumps(mask_urls(value) if isinstance(value, str) else value, ensure_ascii=False, default=str)
+
+
+def _widens(
+    path: tuple[str, ...], before: Any, after: Any, known: set[str], limits: Guardrails, head_limits: Guardrails
+) -> bool:
+    match path:
+        case ("stack",):
+            return True
+        case ("ignoreTags",):
+            return bool(set(map(str, after or ())) - set(map(str, before or ())))
+        case ("guardrails", name) if name in _LIMITS:
+            was, now = getattr(limits, _LIMITS[name]), getattr(head_limits, _LIMITS[name])
+            return was is not None and (now is None or now > was)
+        case ("guardrails", "onLive"):
+            return limits.on_live is OnLive.BLOCK and head_limits.on_live is not OnLive.BLOCK
+        case ("guardrails",):
+            return stricter(limits, head_limits) != head_limits
+        case ("targets", target, name, *_):
+            if name == "prune":
+                return after is True
+            if target not in known:
+                return name == "region"  # an account or region that an apply did not work in
+            return name in _IDENTITY or (name in _CHECKS and before is not None)
+        case _:
+            return False
