@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -206,8 +207,17 @@ def warn(warnings: Iterable[str]) -> None:
     """Write warnings about the spec to stderr, each once."""
     from reconciler.terminal import sanitize
 
-    for warning in dict.fromkeys(warnings):
+    for warning in distinct(warnings):
         sys.stderr.write(f"warning: {sanitize(warning)}\n")
+
+
+def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
+    """Return warnings without repetitions: targets whose warnings differ only in what else has the problem have one, the longest."""
+    found: dict[str, str] = {}
+    for warning in warnings:
+        subject = re.sub(r" \(also [^)]*\)", "", warning)
+        found[subject] = max(found.get(subject, ""), warning, key=len)
+    return tuple(found.values())
 
 
 def print_notes(notes: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Context, Subparsers, add_format, context_of, spec_of
+from reconciler.cli.plan import distinct
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _, _, desired = spec_of(context, prefix=_folder(context) if args.format in ("github", "gitlab") else None)
         counts = {name: len(state.resources) for name, state in desired.items()}
-        warnings = tuple(dict.fromkeys(warning for state in desired.values() for warning in state.warnings))
+        warnings = distinct(warning for state in desired.values() for warning in state.warnings)
     except SpecError as error:
         if args.format == "text":
             raise

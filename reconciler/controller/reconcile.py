@@ -308,4 +308,12 @@ class Notifier:
             now=lambda: datetime.fromtimestamp(self.now(), UTC),
         )
         for delivery in deliveries:
+            if delivery.failure:
+                _LOG.warning(
+                    "notification failed",
+                    receiver=delivery.receiver,
+                    target=delivery.target,
+                    id=delivery.id,
+                    reason=delivery.failure,
+                )
             self.on_delivery(project.stack, delivery)

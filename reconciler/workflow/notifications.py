@@ -125,14 +125,13 @@ def _deliver(
     environment: Mapping[str, str],
     sleep: Callable[[float], None],
 ) -> str:
-    """Send a message and record it; return why that failed, or nothing."""
+    """Send a message and record it; return why that failed, which the caller reports, or nothing."""
     try:
         send(receiver, created, group=f"{found.stack}/{found.target}", environment=environment, sleep=sleep)
     except (PublishError, AwsError) as error:
         failure = str(error)
         if isinstance(error, AwsError) and error.code and error.code not in failure:
             failure = f"{failure} ({error.code})"
-        _LOG.warning("notification failed", receiver=receiver.name, target=found.target, id=created.id, reason=failure)
         return failure
     _LOG.info(
         "notification sent",
