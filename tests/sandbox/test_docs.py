@@ -56,22 +56,27 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     port = free_port()
     shims(tmp_path / "bin")
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "AWS_ACCESS_KEY_ID": "123456789012",
-        "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_DEFAULT_REGION": "us-west-2",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
     }
     commands = [block.replace("4599", str(port)) for block in SHELL]
     server_command, *others = commands
     assert "sandbox serve" in server_command
     with subprocess.Popen(
-        ["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+        ["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as server:
+        assert server.stdout is not None
         try:
             wait_for(port)
+            server.stdout.readline()
+            printed = server.stdout.readline().strip().partition(": ")[2]
+            assert printed.startswith("export AWS_ENDPOINT_URL_IVS=")
+            assert printed in others[0]
             script = "set -e\n" + "\n".join(others)
             done = subprocess.run(
                 ["sh", "-c", script],
