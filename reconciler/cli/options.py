@@ -241,6 +241,7 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
         allow_updates=getattr(args, "allow_updates", None),
         allow_empty=getattr(args, "allow_empty", False),
         allow_missing=getattr(args, "allow_missing", False),
+        create_beside=tuple(getattr(args, "create_beside", ())),
     )
 
 
@@ -329,6 +330,13 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
         "--allow-missing",
         action="store_true",
         help="allow AWS to list none, or few, of the resources recorded at the last apply",
+    )
+    group.add_argument(
+        "--create-beside",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="create these addresses although another stack has a resource of the same kind and name; repeatable",
     )
 
 

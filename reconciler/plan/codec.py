@@ -218,6 +218,9 @@ _OPTIONS = form.record(
     allow_missing=form.omitted(
         described(TRUE, "AWS may list none, or few, of the resources recorded at the last apply.")
     ),
+    create_beside=form.omitted(
+        described(TEXTS, "Addresses that are created although another stack has a resource of the same kind and name.")
+    ),
 )
 _SETTING = form.record(
     SettingChange,

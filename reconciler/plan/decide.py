@@ -47,7 +47,7 @@ from reconciler.plan.pairing import choose_resources, classify, has_failed, is_u
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import Removals, removals
 from reconciler.plan.replacement import held_material, treatments
-from reconciler.plan.selection import Selection, is_selected, select
+from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import steps_for
 
 _NO_CONSENTS: Mapping[Address, str] = MappingProxyType({})
@@ -231,6 +231,15 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
     kind = KINDS[resource.address.kind]
     blocked = _missing(resource.address.kind, wanted, bindings)
     explanation = ""  # the verb says it
+    namesake = inputs.owned.namesakes.get((kind.name, str(wanted.get("name") or "")))
+    if namesake is not None and not is_beside(inputs.options, resource.address):
+        owner = namesake.tags[STACK]
+        explanation = f"stack {owner} has a {kind.title} of this name"
+        blocked = Blocked(
+            "unmanaged",
+            f"{namesake.arn} of stack {owner} has the same kind and name; if this stack was renamed, restore its name; "
+            f"to create another one beside it, use --create-beside {resource.address}",
+        )
     if kind.name in inputs.live.unreadable:
         explanation = "unknown whether it exists; references to its kind are not changed"
         blocked = Blocked(

@@ -29,6 +29,7 @@ class Ownership:
     ``claims`` maps an address to the managed resources that claim it, in ARN order; more than one is a duplicate. Stream keys are not included.
     ``keys`` maps the ARN of a channel to its stream keys.
     ``users`` maps an ARN to the resources that refer to it, managed or not.
+    ``namesakes`` are the resources of other stacks by kind and name, the first by ARN of each.
     ``consents`` maps an address to the unowned resource that may be adopted for it.
     """
 
@@ -37,6 +38,7 @@ class Ownership:
     users: Mapping[str, tuple[LiveResource, ...]]
     consents: Mapping[Address, LiveResource]
     unmanaged: tuple[LiveResource, ...]
+    namesakes: Mapping[tuple[KindName, str], LiveResource]
     managed: Mapping[KindName, int]
     notes: tuple[str, ...]
 
@@ -69,6 +71,11 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
         users=users_of(live),
         consents=_consents(desired, live, options, adopt, settled, notes),
         unmanaged=tuple(unmanaged),
+        namesakes={
+            (resource.kind, resource.name): resource
+            for resource in reversed(unmanaged)
+            if resource.name and resource.tags.get(STACK)
+        },
         managed=managed,
         notes=tuple(notes),
     )

@@ -195,7 +195,7 @@ class PlanOptions:
     ``None`` for the project's setting.
 
     The others lift guardrails for one run: that many deletes and updates of any one kind, a spec without resources, lists
-    that lack resources recorded at the last apply.
+    that lack resources recorded at the last apply, creates beside resources of another stack with the same kind and name.
     """
 
     prune: bool = False
@@ -208,6 +208,7 @@ class PlanOptions:
     allow_updates: int | None = None
     allow_empty: bool = False
     allow_missing: bool = False
+    create_beside: tuple[str, ...] = ()
 
     @property
     def allowances(self) -> tuple[str, ...]:
@@ -217,6 +218,7 @@ class PlanOptions:
             f"--allow-updates {self.allow_updates}": self.allow_updates,
             "--allow-empty": self.allow_empty,
             "--allow-missing": self.allow_missing,
+            **{f"--create-beside {glob}": True for glob in self.create_beside},
         }
         return tuple(option for option, given in found.items() if given)
 
@@ -228,6 +230,7 @@ class PlanOptions:
             allow_updates=_larger(self.allow_updates, other.allow_updates),
             allow_empty=self.allow_empty or other.allow_empty,
             allow_missing=self.allow_missing or other.allow_missing,
+            create_beside=tuple(dict.fromkeys((*self.create_beside, *other.create_beside))),
         )
 
 

