@@ -151,7 +151,10 @@ def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None
         (("-t", "dev", "drfit"), "unknown command 'drfit'; did you mean drift?"),
         (("sandbox", "serv"), "unknown command 'serv'; did you mean serve?"),
         (("plan", "--fromat", "json"), "unrecognized arguments: --fromat json; did you mean --format?"),
-        (("plan", "--allow"), "did you mean --allow-path?"),
+        (
+            ("plan", "--allow"),
+            "did you mean --allow-path or --allow-deletes or --allow-updates or --allow-empty or --allow-missing?",
+        ),
         (("plan", "--format", "jsn"), "(choose from text, json, markdown, html); did you mean json?"),
         (("iam-policy", "aply"), "(choose from plan, apply); did you mean apply?"),
         (("frobnicate",), "unknown command 'frobnicate'\n"),
