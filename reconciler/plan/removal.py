@@ -7,7 +7,7 @@ A recording configuration, policy, ad or slate configuration is deleted after ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.diff import compare
@@ -49,7 +49,13 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
                 decision, note = _other(inputs, address, other, Reason.SUPERSEDED if address in replaced else reason)
                 deletes += [decision] if decision else []
                 notes += [note] if note else []
-    for address, key in _keys_without_spec(inputs):
+    deleted = {decision.live.arn for decision in deletes if decision.live and decision.blocked is None}
+    doubled = {
+        address
+        for address, choice in inputs.choices.items()
+        if any(other.arn not in deleted for other, _ in choice.others)
+    }
+    for address, key in _keys_without_spec(inputs, doubled):
         _removed_from_spec(inputs, address, (key,), deletes, orphans)
     duplicates = tuple(
         Duplicate(address, choice.kept.arn, others)
@@ -204,10 +210,16 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 
-def _keys_without_spec(inputs: PlanInputs) -> list[tuple[Address, LiveResource]]:
-    """Return our stream keys whose channel stays in the spec without a stream key. A key whose channel is deleted needs no call of its own."""
+def _keys_without_spec(inputs: PlanInputs, doubled: Container[Address]) -> list[tuple[Address, LiveResource]]:
+    """Return our stream keys whose channel stays in the spec without a stream key. A key whose channel is deleted needs no call of its own.
+
+    ``doubled`` are the addresses of which several resources stay: their keys stay too, because a key decides which of
+    two channels is kept, and without it the next plan could keep the other one.
+    """
     found = []
     for address, channel in inputs.kept.items():
+        if address in doubled:
+            continue
         key_address = child_of(address)
         if key_address is None or address not in inputs.desired.resources or channel.arn not in inputs.owned.keys:
             continue
