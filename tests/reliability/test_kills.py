@@ -177,7 +177,7 @@ def project(tmp_path: Path, url: str, spec: Mapping[str, Any]) -> Path:
 
 def foreign_channel(url: str) -> dict[str, Any]:
     made: dict[str, Any] = client(url).create_channel(
-        name="c01", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "c01"}
+        name="theirs", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "c01"}
     )["channel"]
     return made
 
