@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
@@ -43,9 +44,8 @@ def control(name: str, **arguments: Any) -> None:
     """Ask the sandbox for what AWS clients cannot do."""
     import urllib.request
 
-    request = urllib.request.Request(
-        f"{ENDPOINT}/_sandbox/{name}", json.dumps(arguments).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['IVS_SANDBOX_TOKEN']}"}
+    request = urllib.request.Request(f"{ENDPOINT}/_sandbox/{name}", json.dumps(arguments).encode(), headers)
     urllib.request.urlopen(request, timeout=10).close()
 
 

@@ -69,7 +69,7 @@ def test_every_command_of_the_aws_command_line_works_and_is_signed_as_aws_wants_
     ) as sandbox:
         done = subprocess.run(
             [sys.executable, str(HERE / "aws_commands.py"), sandbox.endpoint_url],
-            env={**os.environ, **CREDENTIALS},
+            env={**os.environ, **CREDENTIALS, "IVS_SANDBOX_TOKEN": sandbox.control_token},
             capture_output=True,
             text=True,
             timeout=120,
