@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests run on every core; T picks files, K an expression, FAST=1 leaves the slow ones out.
 T ?= tests
 K ?=
-WORKERS ?= auto
+# One more than the processors: many tests wait for a process, a lock or a clock.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docs docs-check bench schemas lock clean dev
