@@ -8,6 +8,8 @@ T ?= tests
 K ?=
 # One more than the processors: many tests wait for a process, a lock or a clock.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# Some images set it; without compiled files each of the tests' thousands of processes would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docs docs-check bench schemas lock clean dev

@@ -6,6 +6,7 @@ waits for a delayed acknowledgement.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
@@ -88,6 +89,13 @@ class SandboxHTTPServer(socketserver.ThreadingTCPServer):
         with self._lock:
             self._open.discard(request)
         super().shutdown_request(request)
+
+    def shutdown(self) -> None:
+        """Stop accepting connections, and return when the loop has ended."""
+        # A listening socket that is shut down wakes the loop at once; where the system refuses that, its poll does.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        super().shutdown()
 
     def drain(self, seconds: float) -> None:
         """Wait until the requests in progress are answered, then close all connections."""
