@@ -16,7 +16,7 @@ from botocore.parsers import ResponseParserError
 
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
-from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, NoMfaCode
+from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, MalformedCredentials, NoMfaCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
@@ -94,6 +94,8 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
             f"role {error.requested.role} requires a code of the MFA device {error.requested.mfa}, but {_text(cause)}; "
             "run it on a terminal, or use a profile that requires no code, such as one with a credential_process"
         )
+    elif isinstance(cause, MalformedCredentials):
+        message = f"{_text(cause)} contains a line end, a space or another character that it cannot have; set it again without that character"
     elif isinstance(cause, boto.BotoCoreError | ResponseParserError):
         below = _from_transport(cause, "the request for AWS credentials", writes=False)
         message, code, retryable = mask_tokens(str(below)), below.code, below.retryable

@@ -45,6 +45,11 @@ _PROVIDERS_RAISE = (
     LookupError,
 )
 
+_MALFORMED = {
+    "access_key": "the access key ID (AWS_ACCESS_KEY_ID, or aws_access_key_id of the profile)",
+    "secret_key": "the secret access key (AWS_SECRET_ACCESS_KEY, or aws_secret_access_key of the profile)",
+    "token": "the session token (AWS_SESSION_TOKEN, or aws_session_token of the profile)",
+}
 _DIGITS = 6
 _LAST_SECONDS = 5
 _ASK_AGAIN_SECONDS = 30.0
@@ -69,6 +74,12 @@ class NoMfaCode(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no ty
     """No MFA code was entered."""
 
     fmt = "{why}"
+
+
+class MalformedCredentials(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """Credentials have a character that no credentials have."""
+
+    fmt = "{what}"
 
 
 class CredentialRequest(NamedTuple):
@@ -211,7 +222,12 @@ class _Guarded(_CredentialWrapper):
 
     def get_frozen_credentials(self) -> Any:
         """Return valid credentials, renewed if necessary; botocore signs with these."""
-        return _guard(self._credentials.get_frozen_credentials, self._credential_request)
+        frozen = _guard(self._credentials.get_frozen_credentials, self._credential_request)
+        for name in ("access_key", "secret_key", "token"):
+            value = getattr(frozen, name) or ""
+            if not (value.isascii() and value.isprintable()) or " " in value:
+                raise CredentialsUnavailable(MalformedCredentials(what=_MALFORMED[name]), self._credential_request)
+        return frozen
 
 
 class _GuardedProviders:

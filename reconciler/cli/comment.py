@@ -85,9 +85,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 3 if the forge refused to write and the text went to the job summary."""
+    from functools import partial
+
     from reconciler.errors import ForgeRefused
     from reconciler.forge.ci import detect_ci
     from reconciler.forge.open import open_forge
+    from reconciler.git.clone import is_ancestor
     from reconciler.git.comments import (
         SUMMARY_LIMIT,
         Destination,
@@ -108,17 +111,25 @@ def run(args: argparse.Namespace) -> int:
     )
     number = args.number or ci.number
     report, refusals = _report(args, context)
-    head = head or (report.plan.git_commit or "" if report.plan else "")
-    if forge and not args.issue and number is None and not head:
+    planned = report.plan.git_commit or "" if report.plan else ""
+    if forge and not args.issue and number is None and not (head or planned):
         raise UsageError("no pull or merge request found; use --number, or --commit with its merge commit")
-    comments = target_comments(report, context.targets, Origin(head, base, run_url, refusals))
+    comments = target_comments(report, context.targets, Origin(head or planned, base, run_url, refusals))
     if forge is None:
         for comment in comments:
             sys.stdout.write(comment.render(SUMMARY_LIMIT, 0).rstrip() + "\n")
         return ExitCode.OK
-    # A commit known only from the plan may be the trial merge of a CI run, which is not the head of any branch.
-    current = report.plan is not None and bool(args.commit or ci.head)
-    destination = Destination(args.issue, args.always, args.status, number, head, current, run_url)
+    destination = Destination(
+        args.issue,
+        args.always,
+        args.status,
+        number,
+        head,
+        planned,
+        report.plan is not None,
+        run_url,
+        partial(is_ancestor, context.directory),
+    )
     try:
         post_report(forge, report.stack, comments, destination, lambda line: print(line, flush=True))
     except ForgeRefused as error:
@@ -142,6 +153,10 @@ def _access(args: argparse.Namespace, ci: CiRun) -> Access:
     token = next((found for name in names if (found := os.environ.get(name, "").strip())), "")
     if not token:
         raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError(
+            f"the token for {provider} ({' or '.join(names)}) contains a line end, a space or another character that it cannot have; set it again without that character"
+        )
     same = provider == ci.provider
     api_url = args.api_url or (ci.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
     return Access(provider, api_url, repository, token, args.author or "")

@@ -51,13 +51,11 @@ def _github(env: Mapping[str, str]) -> CiRun:
     if number is None and "pull_request" in issue:
         number = issue.get("number")
     if number is None:
-        requests = run.get("pull_requests")
-        number = (
-            requests[0].get("number")
-            if isinstance(requests, list) and requests and isinstance(requests[0], dict)
-            else _number_in_ref(env.get("GITHUB_REF", ""))
-        )
-    of_request = bool(request or run)
+        number = _number_of_run(run, _mapping(event, "repository").get("id"))
+    if number is None:
+        number = _number_in_ref(env.get("GITHUB_REF", ""))
+    # A comment's event has the newest commit of the default branch in GITHUB_SHA, and none of the request.
+    of_request = bool(request or run or "pull_request" in issue)
     head = (
         _text(_mapping(request, "head"), "sha")
         or _text(run, "head_sha")
@@ -110,6 +108,15 @@ def _mapping(content: Mapping[str, object], key: str) -> Mapping[str, object]:
 def _text(content: Mapping[str, object], key: str) -> str:
     value = content.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _number_of_run(run: Mapping[str, object], repository: object) -> object:
+    """Return the number of the request of this repository that a run was for: GitHub also lists requests of forks to other repositories."""
+    listed = run.get("pull_requests")
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict) and _mapping(_mapping(one, "base"), "repo").get("id") == repository is not None:
+            return one.get("number")
+    return None
 
 
 def _number_in_ref(ref: str) -> int | None:

@@ -60,6 +60,10 @@ class Posts(Protocol):
     """
 
     @property
+    def author_learnt(self) -> bool:
+        """Whether the author of our posts became known only from the answer to ``create``, so that ``list_own`` now finds others."""
+
+    @property
     def closes(self) -> bool:
         """Whether a post with nothing to report is closed, as an issue is. A comment stays, and says so."""
 
@@ -105,6 +109,9 @@ class Forge(Protocol):
     def request_of(self, commit: str) -> int | None:
         """Return the number of the newest pull or merge request that contains a commit, or ``None``."""
 
+    def parents_of(self, commit: str) -> tuple[str, ...]:
+        """Return the parents of a commit; empty if the forge does not have it."""
+
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status and return ``True``, or ``False`` if it is set already."""
 
@@ -137,15 +144,16 @@ def upsert(
     is created only with ``always``.
     """
     text = f"{mark}\n{body}"
-    found = sorted(
-        (post for post in posts.list_own() if post.body.partition("\n")[0].strip() == mark), key=lambda post: post.key
-    )
-    for duplicate in found[1:]:
-        posts.remove(duplicate)
+    found = _marked(posts, mark)
     if not found:
         if quiet and (posts.closes or not always):
             return Upserted.NOTHING, None
-        return Upserted.CREATED, posts.create(title, text)
+        created = posts.create(title, text)
+        found = _marked(posts, mark) if posts.author_learnt else []
+        if len(found) < 2:
+            return Upserted.CREATED, created
+    for duplicate in found[1:]:
+        posts.remove(duplicate)
     post = found[0]
     if not _is_same_text(post.body, text) or (posts.closes and post.title != title):
         post = posts.update(post, title, text)
@@ -155,6 +163,12 @@ def upsert(
         posts.remove(post)
         return Upserted.CLOSED, post
     return Upserted.UPDATED, post
+
+
+def _marked(posts: Posts, mark: str) -> list[Post]:
+    """Return our posts with this marker, oldest first."""
+    found = (post for post in posts.list_own() if post.body.partition("\n")[0].strip() == mark)
+    return sorted(found, key=lambda post: post.key)
 
 
 def _is_same_text(one: str, other: str) -> bool:

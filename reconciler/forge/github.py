@@ -3,6 +3,7 @@
 Facts from GitHub's REST documentation: a body has at most 65,536 characters; a workflow's own token cannot read its user
 (``GET /user`` answers 403 to an installation's token) and writes as ``github-actions[bot]``; comments come oldest first,
 at most a hundred a page; ``x-ratelimit-remaining: 0`` marks a primary limit, ``retry-after`` a secondary one.
+Another app's installation token cannot read its user either; the answer to what it writes names its author.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from github.Issue import Issue
 from github.IssueComment import IssueComment
 
 from reconciler import __version__
-from reconciler.errors import ForgeRefused
+from reconciler.errors import ForgeError, ForgeRefused
 from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
 
 LIMIT = 65_536
@@ -44,6 +45,7 @@ class GitHub:
         )
         self.repository = self._client.get_repo(access.repository)
         self._login = access.author
+        self.author_learnt = False
 
     def comments(self, number: int) -> Comments:
         """Return the comments of a pull request."""
@@ -64,6 +66,18 @@ class GitHub:
             lambda: [pull.number for pull in self.repository.get_commit(commit).get_pulls()],
         )
         return max(found, default=None)
+
+    def parents_of(self, commit: str) -> tuple[str, ...]:
+        """Return the parents of a commit; empty if GitHub does not have it."""
+        try:
+            at = self.call(
+                f"read commit {commit[:12]}", lambda: [one.sha for one in self.repository.get_commit(commit).parents]
+            )
+        except ForgeError as error:
+            if error.status in (404, 422):
+                return ()
+            raise
+        return tuple(at)
 
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status and return ``True``, or ``False`` if it is set already."""
@@ -96,6 +110,11 @@ class GitHub:
                 self._login = ACTIONS_BOT
         return self._login
 
+    def learn_author(self, login: str) -> None:
+        """Keep the author of what was written: for the token of an app the login was only assumed."""
+        if login != self._login:
+            self._login, self.author_learnt = login, True
+
 
 class Comments:
     """The comments of one pull request."""
@@ -107,6 +126,11 @@ class Comments:
         self._forge = forge
         self._issue = issue
         self._known: dict[int, IssueComment] = {}
+
+    @property
+    def author_learnt(self) -> bool:
+        """Whether the author became known only from the answer to ``create``."""
+        return self._forge.author_learnt
 
     def list_own(self) -> Iterable[Post]:
         """Return the comments of our account."""
@@ -120,7 +144,9 @@ class Comments:
     def create(self, title: str, body: str) -> Post:
         """Create a comment."""
         del title
-        return self._post(self._forge.call("create a comment", lambda: self._issue.create_comment(body), once=True))
+        created = self._forge.call("create a comment", lambda: self._issue.create_comment(body), once=True)
+        self._forge.learn_author(created.user.login)
+        return self._post(created)
 
     def update(self, post: Post, title: str, body: str) -> Post:
         """Replace the text of a comment."""
@@ -148,6 +174,11 @@ class Issues:
         self._forge = forge
         self._known: dict[int, Issue] = {}
 
+    @property
+    def author_learnt(self) -> bool:
+        """Whether the author became known only from the answer to ``create``."""
+        return self._forge.author_learnt
+
     def list_own(self) -> Iterable[Post]:
         """Return the issues of our account."""
         login, listed = self._forge.login(), self._forge.repository.get_issues
@@ -161,9 +192,9 @@ class Issues:
     def create(self, title: str, body: str) -> Post:
         """Open an issue with our label, which GitHub creates if it is missing."""
         create = self._forge.repository.create_issue
-        return self._post(
-            self._forge.call("open an issue", lambda: create(title, body=body, labels=[LABEL]), once=True)
-        )
+        created = self._forge.call("open an issue", lambda: create(title, body=body, labels=[LABEL]), once=True)
+        self._forge.learn_author(created.user.login)
+        return self._post(created)
 
     def update(self, post: Post, title: str, body: str) -> Post:
         """Replace the title and text of an issue."""

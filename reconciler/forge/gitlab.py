@@ -15,6 +15,7 @@ from gitlab import Gitlab, GitlabError
 from gitlab.exceptions import GitlabAuthenticationError
 
 from reconciler import __version__
+from reconciler.errors import ForgeError
 from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
 
 LIMIT = 1_000_000
@@ -73,6 +74,16 @@ class GitLab:
         )
         return max(found, default=None)
 
+    def parents_of(self, commit: str) -> tuple[str, ...]:
+        """Return the parents of a commit; empty if GitLab does not have it."""
+        try:
+            at = self.call(f"read commit {commit[:12]}", lambda: self.project.commits.get(commit, **_NO_WAITING))
+        except ForgeError as error:
+            if error.status == 404:
+                return ()
+            raise
+        return tuple(map(str, at.parent_ids))
+
     def set_status(self, commit: str, status: Status) -> bool:
         """Set a commit status and return ``True``, or ``False`` if it is set already."""
         description = shortened(status.description, _MAX_DESCRIPTION)
@@ -109,6 +120,7 @@ class GitLab:
 class Notes:
     """The notes of one merge request."""
 
+    author_learnt = False  # every token may read its user
     closes = False
     limit = LIMIT
 
@@ -151,6 +163,7 @@ class Notes:
 class Issues:
     """The open issues of a project with our label."""
 
+    author_learnt = False
     closes = True
     limit = LIMIT
 

@@ -70,9 +70,10 @@ class TargetComment:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to post. ``number`` is the request and ``head`` the commit of the report, where known.
+    """Where to post. ``number`` is the request, ``head`` its newest commit as the CI run knows it, ``planned`` the commit that a plan was made from.
 
-    ``current`` says that a report about a commit other than the request's newest is not posted.
+    ``current`` says that the report is a plan, which is posted only if it is one of the request's newest commit.
+    ``is_ancestor`` returns whether the clone at hand has the first commit among the ancestors of the second.
     """
 
     issue: bool = False
@@ -80,8 +81,10 @@ class Destination:
     status: bool = False
     number: int | None = None
     head: str = ""
+    planned: str = ""
     current: bool = False
     run_url: str = ""
+    is_ancestor: Callable[[str, str], bool] = lambda _ancestor, _commit: False
 
 
 def read_report(path: Path) -> Report:
@@ -209,9 +212,23 @@ def post_report(
     forge: Forge, stack: str, comments: Sequence[TargetComment], to: Destination, say: Callable[[str], None]
 ) -> None:
     """Post every comment, and say what was done. Raises ``ForgeError``, and ``ForgeRefused`` if the token may not write."""
-    posts = forge.issues() if to.issue else _request_comments(forge, to, say)
-    if posts is None:
-        return
+    head = to.head or to.planned
+    if to.issue:
+        posts: Posts = forge.issues()
+    else:
+        number = to.number or forge.request_of(head)
+        if number is None:
+            say(f"no pull or merge request contains commit {head}; nothing to comment on")
+            return
+        # After the merge the request is found by its commit, which is not its head.
+        if to.number and head and to.current:
+            newest = forge.head_of(number)
+            if to.head and newest != to.head:
+                say(f"skipped: request {number} is at {newest}, and the report is about {to.head}")
+                return
+            _check_planned(forge, number, newest, to)
+            head = newest
+        posts = forge.comments(number)
     for comment in comments:
         if comment.partial:
             say(f"{comment.target}: unchanged, because the report is partial")
@@ -221,7 +238,7 @@ def post_report(
         done, post = upsert(posts, mark, comment.title, body, quiet=comment.quiet, always=to.always)
         what = "" if done is Upserted.NOTHING else "issue " if to.issue else "comment "
         say(f"{comment.target}: {what}{done.value}{f': {post.url}' if post else ''}")
-    if to.status and to.head:
+    if to.status and head:
         for comment in comments:
             status = Status(
                 "success" if comment.passed else "failure",
@@ -229,20 +246,18 @@ def post_report(
                 comment.counts,
                 to.run_url,
             )
-            say(f"{comment.target}: status {'set' if forge.set_status(to.head, status) else 'unchanged'}")
+            say(f"{comment.target}: status {'set' if forge.set_status(head, status) else 'unchanged'}")
 
 
-def _request_comments(forge: Forge, to: Destination, say: Callable[[str], None]) -> Posts | None:
-    number = to.number
-    if number is None:
-        number = forge.request_of(to.head)
-        if number is None:
-            say(f"no pull or merge request contains commit {to.head}; nothing to comment on")
-            return None
-    elif to.current and to.head and (newest := forge.head_of(number)) != to.head:
-        say(f"skipped: request {number} is at {newest}, and the report is about {to.head}")
-        return None
-    return forge.comments(number)
+def _check_planned(forge: Forge, number: int, newest: str, to: Destination) -> None:
+    """Raise ``UsageError`` for a plan of something else: neither of the request's newest commit, nor of a merge that contains it."""
+    if to.planned in ("", newest) or to.is_ancestor(newest, to.planned) or newest in forge.parents_of(to.planned):
+        return
+    raise UsageError(
+        f"the plan was made from commit {to.planned}, which does not contain {newest}, the newest commit of request {number}; "
+        "nothing was posted: check out the request before plan "
+        "(events such as pull_request_target and issue_comment check out the default branch)"
+    )
 
 
 def append_to_summary(comments: Sequence[TargetComment], path: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -101,9 +102,11 @@ class Source:
                 Trouble.NO_BRANCH,
             )
         if done.returncode:
-            raise GitError(
-                f"cannot reach {without_credentials(url)}; check the URL and the credentials (git: {last_lines(done.stderr)})"
-            )
+            check = "check the URL and the credentials"
+            if re.search(r"returned error: 30\d", done.stderr):
+                # As GitLab answers to an address without ".git"; the token of this host must not go to another.
+                check = "it answers with a redirect, which is not followed; use the final URL (GitLab's ends in .git)"
+            raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
         if not self._holds(head):
             self._fetch_history(_DEPTHS[0] if self._followed_id() else 1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from reconciler.spec.files import Unreadable, read_inside
 from reconciler.spec.problems import Fault, KeyPath, Problems, quote
 from reconciler.spec.resources import Entry
+from reconciler.spec.yaml import LFS_HINT, LFS_POINTER, LFS_PROBLEM
 
 _HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
 """DER header before the two coordinates of an uncompressed P-384 point."""
@@ -103,6 +104,8 @@ def _check(der: bytes) -> None:
 def _not_one_block(text: str, count: int) -> BadKey:
     if count > 1:
         return BadKey(f"found {count} PEM blocks", "keep only the one that starts with -----BEGIN PUBLIC KEY-----")
+    if text.startswith(LFS_POINTER):
+        return BadKey(LFS_PROBLEM, LFS_HINT)
     if re.match(r"\s*(ssh-|ecdsa-sha2-)", text) or "SSH2" in text:
         return BadKey("this is a key in SSH format", _CREATE_HINT)
     if "-----BEGIN" in text:

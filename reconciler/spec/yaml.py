@@ -31,6 +31,9 @@ from reconciler.spec.problems import KeyPath, Problems, quote
 Mark = tuple[int, int]
 """Line and column, both from 1."""
 
+_CONFLICT = re.compile(rb"(?m)^(<{7}|>{7}|\|{7}) |^={7}\r?$")
+"""A line that git writes into a file with a merge conflict."""
+
 _CHECK = "check indentation, colons and quotes on this line and the one before"
 
 
@@ -67,6 +70,9 @@ def syntax_problem(data: bytes, error: yaml.YAMLError) -> YamlProblem:
         if _is_tab(data, line, column):
             return YamlProblem((line, column), "tabs are not allowed here", "indent with spaces")
         what = f"{error.problem}, {error.context}" if error.context else str(error.problem)
+        if conflict := _CONFLICT.search(data):
+            at = data.count(b"\n", 0, conflict.start()) + 1
+            return YamlProblem((at, 1), "this line is a marker of an unresolved merge conflict", "resolve the conflict")
         return YamlProblem((line, column), f"not valid YAML: {what}", _CHECK)
     if isinstance(error, ReaderError):
         code = error.character if isinstance(error.character, int) else ord(error.character)
@@ -381,6 +387,13 @@ class _Reader:
         self._source.problems.append(YamlProblem(mark_of(event.start_mark), what, hint))
 
 
+LFS_POINTER = "version https://git-lfs.github.com/spec/"
+"""How a Git LFS pointer begins (Git LFS specification)."""
+
+LFS_PROBLEM = "this is a Git LFS pointer, not the file itself"
+LFS_HINT = "run git lfs pull"
+
+
 @dataclass
 class Source:
     """A file that was read. ``name`` is its path as messages show it.
@@ -468,6 +481,9 @@ def load(name: str, data: bytes, cache: Cache | None = None) -> Source:
         data.decode()
     except UnicodeDecodeError as error:
         source.stop(encoding_problem(data, error))
+        return source
+    if data.startswith(LFS_POINTER.encode()):
+        source.stop(YamlProblem((1, 1), LFS_PROBLEM, LFS_HINT))
     else:
         read_events(source, cache or Cache())
     return source

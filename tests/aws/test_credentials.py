@@ -347,6 +347,29 @@ def test_a_configuration_that_cannot_be_used_says_where_and_why(
     assert bench.sandbox.control.calls() == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("AWS_ACCESS_KEY_ID", "the access key ID (AWS_ACCESS_KEY_ID"),
+        ("AWS_SECRET_ACCESS_KEY", "the secret access key (AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SESSION_TOKEN", "the session token (AWS_SESSION_TOKEN"),
+    ],
+)
+@pytest.mark.parametrize("odd", [f"{CANARY}\n", f"{CANARY} x", f"\ufeff{CANARY}", f"{CANARY}\r\n"])
+def test_a_key_with_a_line_end_is_named_and_nothing_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, variable: str, named: str, odd: str
+) -> None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    for name, value in (bench.env | dict.fromkeys(names, "good") | {variable: odd}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AwsError) as caught, connect(Target("dev", "us-west-2")):
+        pass
+    assert named in str(caught.value)
+    assert "contains a line end" in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert bench.sandbox.control.calls() == []
+
+
 class Shifted:
     """The clock of an account where it is later, or earlier, than here."""
 

@@ -20,6 +20,8 @@ GITHUB_LIMIT, GITLAB_LIMIT = 65_536, 1_000_000
 REPOSITORY = "acme/video"
 PROJECT = 77
 HEAD = "a" * 40
+TRIAL_MERGE = "3f2c1d0b9a8877665544332211ffeeddccbbaa00"
+"""The commit of the reports in tests.report.makers."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class User:
 
 TOKENS = {
     "ghs_actions": User("github-actions[bot]", 41, installation=True),
+    "ghs_app": User("acme-previews[bot]", 55, installation=True),
     "ghs_fork": User("github-actions[bot]", 41, installation=True, may_write=False),
     "ghp_ada": User("ada", 7),
     "glpat_bot": User("project_77_bot", 8),
@@ -73,6 +76,7 @@ class Forge:
     statuses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     heads: dict[int, str] = field(default_factory=lambda: {12: HEAD})
     merged: dict[str, int] = field(default_factory=dict)
+    parents: dict[str, list[str]] = field(default_factory=lambda: {TRIAL_MERGE: ["b" * 40, HEAD]})
     page_size: int = 100
     next_id: int = 1000
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -249,6 +253,14 @@ def hub_pulls_of(
     return forge.pages(found, query, f"/repos/{REPOSITORY}/commits/{commit}/pulls")
 
 
+def hub_commit(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
+    if commit not in forge.parents:
+        raise Refusal(422, {"message": f"No commit found for SHA: {commit}"})
+    return 200, {"sha": commit, "parents": [{"sha": one} for one in forge.parents[commit]]}, {}
+
+
 def hub_status(
     forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
 ) -> tuple[int, object, dict[str, str]]:
@@ -337,6 +349,7 @@ GITHUB: list[tuple[str, str, Handler]] = [
     ("DELETE", rf"{_R}/issues/comments/(\d+)", hub_delete),
     ("GET", rf"{_R}/pulls/(\d+)", hub_pull),
     ("GET", rf"{_R}/commits/(\w+)/pulls", hub_pulls_of),
+    ("GET", rf"{_R}/commits/(\w+)", hub_commit),
     ("GET", rf"{_R}/commits/(\w+)/status", hub_status),
     ("POST", rf"{_R}/statuses/(\w+)", hub_set_status),
     ("GET", rf"{_R}/issues", hub_issues),
@@ -411,6 +424,14 @@ def lab_requests_of(
     forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
 ) -> tuple[int, object, dict[str, str]]:
     return 200, [{"iid": forge.merged[commit]}] if commit in forge.merged else [], {}
+
+
+def lab_commit(
+    forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
+) -> tuple[int, object, dict[str, str]]:
+    if commit not in forge.parents:
+        raise Refusal(404, {"message": "404 Commit Not Found"})
+    return 200, {"id": commit, "parent_ids": forge.parents[commit]}, {}
 
 
 def lab_statuses(
@@ -492,6 +513,7 @@ GITLAB: list[tuple[str, str, Handler]] = [
     ("DELETE", rf"{_P}/merge_requests/(\d+)/notes/(\d+)", lab_delete),
     ("GET", rf"{_P}/merge_requests/(\d+)", lab_request),
     ("GET", rf"{_P}/repository/commits/(\w+)/merge_requests", lab_requests_of),
+    ("GET", rf"{_P}/repository/commits/(\w+)", lab_commit),
     ("GET", rf"{_P}/repository/commits/(\w+)/statuses", lab_statuses),
     ("POST", rf"{_P}/statuses/(\w+)", lab_set_status),
     ("GET", rf"{_P}/issues", lab_issues),

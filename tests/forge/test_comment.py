@@ -171,6 +171,92 @@ def test_findings_about_an_older_commit_do_not_replace_newer_ones(env: Env, forg
     assert forge.writes == []
 
 
+def test_a_plan_of_another_commit_is_not_posted(env: Env, forge: Forge, tmp_path: Path) -> None:
+    """As with ``pull_request_target``, whose checkout is the base: a status would call a head good that was never planned."""
+    folder = stack(repository(tmp_path / "repo"), SPEC)
+    main = commit(folder)
+    forge.parents[main] = [BASE]
+    for words in (("--status",), ("--diff", "HEAD..HEAD", "--status", "--always")):
+        ran = comment(folder, env(), *words)
+        assert ran.code == 1
+        assert f"the plan was made from commit {main}, which does not contain {HEAD}" in ran.err
+        assert "check out the request before plan" in ran.err
+    del forge.parents[main]  # a commit that the forge does not have
+    assert comment(folder, env(), "--status").code == 1
+    assert (forge.writes, forge.statuses) == ([], {})
+
+
+def test_a_merge_made_in_the_clone_is_a_plan_of_its_head(env: Env, forge: Forge, tmp_path: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), SPEC)
+    head = commit(folder)
+    git(folder, "switch", "-qc", "main2")
+    rewrite(folder, {"channels": {"one": {}, "three": {}}})
+    commit(folder)
+    git(folder, "merge", "-q", "--no-edit", head)
+    forge.heads[12] = head
+    ran = comment(folder, env(head=head), "--status")
+    assert ran.code == 0, ran.err
+    assert list(forge.statuses) == [head]
+
+
+def test_a_comment_starts_a_preview_of_the_newest_commit(forge: Forge, tmp_path: Path) -> None:
+    """The event ``issue_comment`` names the request, but GITHUB_SHA is the newest commit of the default branch."""
+    folder = stack(repository(tmp_path / "repo"), SPEC)
+    planned = commit(folder)
+    event = {"issue": {"number": 12, "pull_request": {"url": f"{forge.url}/repos/acme/video/pulls/12"}}}
+    environment = github(forge, tmp_path, event=event)
+    refused = comment(folder, environment, "--status")
+    assert (refused.code, "issue_comment" in refused.err, forge.writes) == (1, True, [])
+    forge.parents[planned] = [BASE, HEAD]
+    ran = comment(folder, environment, "--status")
+    assert (ran.code, "comment created" in ran.out, list(forge.statuses)) == (0, True, [HEAD])
+
+
+@pytest.mark.parametrize(
+    ("listed", "number"),
+    [
+        ([{"number": 7, "base": {"repo": {"id": 2}}}, {"number": 12, "base": {"repo": {"id": 1}}}], 12),
+        ([{"number": 7, "base": {"repo": {"id": 2}}}], None),
+        ([{"number": 7}, "x", None], None),
+        ([], None),
+    ],
+    ids=["another repository first", "another repository", "odd", "of a fork"],
+)
+def test_a_run_of_another_repositorys_request_posts_nowhere_else(
+    forge: Forge, tmp_path: Path, listed: list[object], number: int | None
+) -> None:
+    saved(tmp_path, replace(a_plan(the_small_target()), git_commit=None))
+    forge.comments[7], forge.heads[7] = [], HEAD
+    event = {"repository": {"id": 1}, "workflow_run": {"head_sha": HEAD, "pull_requests": listed}}
+    ran = comment(tmp_path, github(forge, tmp_path, event=event), "--plan", "p.json")
+    assert ran.code == 0, ran.err
+    assert (len(forge.bodies(12)), forge.bodies(7)) == (1 if number else 0, [])
+    assert number or f"no pull or merge request contains commit {HEAD}" in ran.out
+
+
+@pytest.mark.parametrize("issue", [False, True])
+def test_the_token_of_an_app_keeps_one_comment(forge: Forge, tmp_path: Path, issue: bool) -> None:
+    """An app cannot read its user: whose comment is ours shows the answer to what it writes."""
+    environment, words = github(forge, tmp_path, token="ghs_app"), ["--plan", "p.json", *(["--issue"] if issue else [])]
+    mark = marker("acme-live", "prod")
+    forge.add(f"{mark}\nforged", "mallory")
+    saved(tmp_path, a_plan(the_small_target()))
+    assert "created" in comment(tmp_path, environment, *words).out
+    saved(tmp_path, a_plan(a_target(an_action(Verb.DELETE, "channel/last-year"))))
+    for _ in range(2):
+        ran = comment(tmp_path, environment, *words)
+        assert ran.code == 0, ran.err
+        posts = forge.issues if issue else forge.comments[12]
+        ours = [one for one in posts if one["author"].login == "acme-previews[bot]" and one.get("state") != "closed"]
+        assert [one["id"] for one in ours] == [1002]
+        assert "- channel/last-year" in ours[0]["body"]
+    assert forge.bodies()[0] == f"{mark}\nforged"
+    # Told its name, the app writes nothing that it has to remove.
+    before = len(forge.writes)
+    assert "unchanged" in comment(tmp_path, environment, *words, "--author", "acme-previews[bot]").out
+    assert len(forge.writes) == before
+
+
 def test_a_status_is_set_once(env: Env, forge: Forge, tmp_path: Path) -> None:
     saved(tmp_path, a_plan(the_small_target()))
     assert "status set" in comment(tmp_path, env(), "--plan", "p.json", "--status").out
@@ -355,7 +441,7 @@ def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, t
     folder = stack(repository(tmp_path / "repo"), SPEC)
     first = commit(folder)
     rewrite(folder, {"channels": {"one": {}, "three": {}}})
-    commit(folder)
+    forge.parents[commit(folder)] = [BASE, HEAD]
     assert comment(folder, env(), "--diff", f"{first}..HEAD").code == 0
     (body,) = forge.bodies()
     assert "## Comparison for stack `acme-live`" in body
@@ -403,6 +489,8 @@ def test_flags_are_enough_where_no_ci_is(forge: Forge, tmp_path: Path) -> None:
     ):
         ran = comment(tmp_path, bare, *missing)
         assert (ran.code, message in ran.err) == (1, True)
+    broken = comment(tmp_path, bare | {"MY_TOKEN": "ghp_ada\nGH"}, *words)
+    assert (broken.code, "contains a line end" in broken.err, "ghp_ada" in broken.err) == (1, True, False)
     unsafe = comment(tmp_path, bare, *words[:-4], "--api-url", "http://forge.example.com", *words[-2:])
     assert (unsafe.code, "https only" in unsafe.err) == (1, True)
 
@@ -439,6 +527,7 @@ def test_a_file_that_is_no_report_is_refused(forge: Forge, tmp_path: Path, conte
 def test_the_plan_file_and_what_is_commented_tell_the_commits(forge: Forge, tmp_path: Path) -> None:
     folder = stack(repository(tmp_path / "repo"), SPEC)
     trial = commit(folder)
+    forge.parents[trial] = [BASE, HEAD]
     ran = comment(folder, github(forge, tmp_path))
     assert ran.code == 0
     (body,) = forge.bodies()

@@ -184,7 +184,7 @@ class Job:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(forge: Forge, tmp_path: Path) -> Path:
     """A clone in which the trial merge of a pull request is checked out, as on a runner."""
     origin = stack(repository(tmp_path / "origin"), {"channels": {"one": {}}})
     (origin / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n*.applied\n", encoding="utf-8")
@@ -199,13 +199,14 @@ def clone(tmp_path: Path) -> Path:
     git(tmp_path, "clone", "-q", str(origin), "clone")
     folder = tmp_path / "clone"
     git(folder, "checkout", "-q", "--detach", "origin/trial")
+    forge.heads[12] = git(folder, "rev-parse", "origin/side")
     return folder
 
 
 def test_a_pull_request_is_validated_planned_and_commented(
     clone: Path, program: Path, forge: Forge, tmp_path: Path
 ) -> None:
-    job = Job(clone, program, github(forge, tmp_path))
+    job = Job(clone, program, github(forge, tmp_path, head=forge.heads[12]))
     done = job.workflow("preview.yml", "plan", {"github.base_ref": "main"})
     assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
     content = json.loads((clone / "plan.json").read_text(encoding="utf-8"))
@@ -213,13 +214,13 @@ def test_a_pull_request_is_validated_planned_and_commented(
     (body,) = forge.bodies()
     assert "channel/two" in body
     assert "channel/two" in (tmp_path / "summary.md").read_text(encoding="utf-8")
-    assert forge.statuses
+    assert list(forge.statuses) == [forge.heads[12]]
 
 
 def test_a_plan_that_a_guardrail_refuses_fails_the_step_and_is_commented_all_the_same(
     clone: Path, program: Path, forge: Forge, tmp_path: Path
 ) -> None:
-    job = Job(clone, program, github(forge, tmp_path))
+    job = Job(clone, program, github(forge, tmp_path, head=forge.heads[12]))
     assert run(clone, "apply", "--auto-approve").code == 0
     rewrite(clone, {})
     planned, commented = (
@@ -233,7 +234,7 @@ def test_a_plan_that_a_guardrail_refuses_fails_the_step_and_is_commented_all_the
 def test_a_fork_gets_the_difference_in_the_summary_and_the_job_goes_on(
     clone: Path, program: Path, forge: Forge, tmp_path: Path
 ) -> None:
-    job = Job(clone, program, github(forge, tmp_path, token="ghs_fork"))
+    job = Job(clone, program, github(forge, tmp_path, token="ghs_fork", head=forge.heads[12]))
     done = job.workflow("preview.yml", "compare", {"github.base_ref": "main"})
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert "exit-code=3" in job.output
@@ -323,7 +324,9 @@ def test_the_scripts_of_the_pipeline_can_be_read(job: str) -> None:
 
 
 def test_a_merge_request_is_validated_planned_and_commented(clone: Path, program: Path, forge: Forge) -> None:
-    env = gitlab(forge) | {"CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "rev-parse", "origin/main")}
+    env = gitlab(forge, head=forge.heads[12]) | {
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "rev-parse", "origin/main")
+    }
     for job in ("validate", "plan", "compare"):
         done = lab(clone, program, env, job)
         assert done.returncode == 0, done.stderr

@@ -185,7 +185,7 @@ def test_the_token_is_in_no_argument_and_only_where_the_network_is(
 
 def test_a_redirect_is_not_followed_so_that_no_other_host_gets_the_token(tmp_path: Path, repo: Repo) -> None:
     with over_http(repo.folder.parent, password=TOKEN, answer=lambda _: 302) as (url, seen):
-        with pytest.raises(GitError, match="cannot reach"):
+        with pytest.raises(GitError, match=r"cannot reach .*; use the final URL \(GitLab's ends in \.git\)"):
             source(tmp_path, f"{url}/repo/.git", token=Secret(value=TOKEN)).fetch()
         assert not any(seen)
 

@@ -239,6 +239,15 @@ def test_equal_texts_of_several_files_are_one_object() -> None:
         ("a: {<<: [{b: c}, d]}\n", "1:19 the merge key << requires a mapping or a list of mappings"),
         ("a: b: c\n", "1:5 not valid YAML: mapping values are not allowed in this context"),
         ("a:\n\tb: c\n", "2:1 tabs are not allowed here"),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 215\n",
+            "1:1 this is a Git LFS pointer, not the file itself",
+        ),
+        (
+            "a:\n<<<<<<< HEAD\n  b: {}\n=======\n  c: {}\n>>>>>>> side\n",
+            "2:1 this line is a marker of an unresolved merge conflict",
+        ),
+        ("a: 1\r\n=======\r\nb: 2\r\n", "2:1 this line is a marker of an unresolved merge conflict"),
         ("a: \x01\n", "1:4 the character U+0001 is not allowed in YAML"),
         ("a: [b\n", "2:1 not valid YAML: did not find expected ',' or ']', while parsing a flow sequence"),
         ('a: "b\n', "2:1 not valid YAML: found unexpected end of stream, while scanning a quoted scalar"),

@@ -79,6 +79,10 @@ DER = base64.b64decode(BODY)
         ("", "this is not PEM text"),
         ("hello", "this is not PEM text"),
         (BODY, "this is not PEM text"),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 215\n",
+            "this is a Git LFS pointer, not the file itself",
+        ),
         ("ssh-ed25519 AAAA x@y", "this is a key in SSH format"),
         ("ecdsa-sha2-nistp384 AAAA x@y", "this is a key in SSH format"),
         (
