@@ -454,6 +454,7 @@ class _Reading:
             tags=self._shared.tags(item.get("tags") or {}),
             state=state if isinstance(state, str) else None,
             complete=complete,
+            url=str(item.get(kind.url_member) or "") if kind.url_member else "",
         )
 
 

@@ -40,7 +40,7 @@ from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.git.git import Secret
-from reconciler.report.html import SCRIPT, policy
+from reconciler.report.html import SCRIPT, source_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -61,7 +61,9 @@ _MAX_HEAD_BYTES = 65_536
 _MAX_NUMBER = 999_999_999_999_999
 
 _SECURITY: Mapping[str, str] = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    # The status pages' own script, and the one in the pages of plans and results.
+    "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'self' {source_of(SCRIPT)}; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -95,7 +97,9 @@ class App:
             ("GET", "/healthz", self._alive),
             ("GET", "/readyz", self._ready),
             ("GET", "/metrics", self._exposition),
+            ("GET", "/status.js", self._script),
             ("GET", "/targets/<name>", self._target),
+            ("GET", "/targets/<name>/resources", self._resources),
             ("GET", "/targets/<name>/plans/<plan_id>", self._plan),
             ("GET", f"/targets/<name>/runs/<int(max={_MAX_NUMBER}):number>", self._run),
             *(("POST", f"/hooks/{hook.forge}", partial(self._webhook, hook)) for hook in WEBHOOKS),
@@ -129,17 +133,23 @@ class App:
 
     # Reading
 
-    def _overview(self, _request: Request) -> Response:
-        return _page(pages.overview(self._controller.snapshot(), self._store))
+    def _overview(self, request: Request) -> Response:
+        return _page(pages.overview(self._controller.snapshot(), self._store, request.args))
+
+    def _script(self, _request: Request) -> Response:
+        return Response(pages.SCRIPT, mimetype="text/javascript")
 
     def _target(self, _request: Request, name: str) -> Response:
         return _page(pages.target(self._controller.snapshot(), self._store, name))
 
+    def _resources(self, request: Request, name: str) -> Response:
+        return _page(pages.resources(self._controller.snapshot(), self._store, name, request.args))
+
     def _plan(self, _request: Request, name: str, plan_id: str) -> Response:
-        return _page(pages.plan(self._controller.snapshot(), self._store, name, plan_id), policy(SCRIPT))
+        return _page(pages.plan(self._controller.snapshot(), self._store, name, plan_id))
 
     def _run(self, _request: Request, name: str, number: int) -> Response:
-        return _page(pages.run(self._controller.snapshot(), self._store, name, number), policy(SCRIPT))
+        return _page(pages.run(self._controller.snapshot(), self._store, name, number))
 
     def _alive(self, _request: Request) -> Response:
         snapshot = self._controller.snapshot()
@@ -209,11 +219,10 @@ class App:
         return _text(202, text)
 
 
-def _page(html: str | None, policy_text: str = "") -> Response:
+def _page(html: str | None) -> Response:
     if html is None:
         raise NotFound
-    headers = {"Content-Security-Policy": f"{policy_text}; frame-ancestors 'none'"} if policy_text else {}
-    return Response(html, mimetype="text/html", headers=headers)
+    return Response(html, mimetype="text/html")
 
 
 def _text(status: int, text: str) -> Response:

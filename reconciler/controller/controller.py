@@ -362,7 +362,9 @@ class Controller:
         before = self._states.get(name)
         if run is None or before is None:
             return
-        state = state_after(before, run, self._settings.schedule, now, self._draw())
+        # The store has the rest. In memory it would be megabytes for each target.
+        kept = replace(run, plan=None, result=None, inventory=None)
+        state = state_after(before, kept, self._settings.schedule, now, self._draw())
         if self._revision is not None and self._revision.commit.id != run.commit:
             state = on_new_commit(state, now, self._draw())
         self._states = {**self._states, name: state}

@@ -6,20 +6,32 @@ which share the reports' parts and style; pages are readable without scripts and
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
-from urllib.parse import quote
+from importlib.resources import files
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
 
 from reconciler.controller.controller import Snapshot
-from reconciler.controller.state import Run, RunStatus, TargetState
+from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
 from reconciler.controller.store import DAY, Store
-from reconciler.drift.report import DriftStatus
+from reconciler.drift.report import DriftStatus, Finding
 from reconciler.git.git import without_credentials
+from reconciler.model.address import KindName
+from reconciler.model.kinds import KINDS
+from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
 from reconciler.report.words import TITLES, plural
+
+SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
+"""Served beside the pages: see ``status.html``."""
+
+Query = Mapping[str, str]
 
 STATUSES: Mapping[RunStatus, str] = {
     RunStatus.IN_SYNC: "in sync",
@@ -48,6 +60,10 @@ MOST_SEVERE_FIRST = (
 )
 _ALWAYS_COUNTED = ("in sync", "drift", "pending")
 _RUNS = 50
+_FINDINGS = 50
+_PER_PAGE = 100
+_CARDS_PER_PAGE = 60
+_LONGEST_QUERY = 200
 _CARD_STEPS = 48
 _PAGE_DAYS, _PAGE_STEPS = 7, 168
 
@@ -62,6 +78,40 @@ def status(state: TargetState) -> str:
 def time_tag(at: float) -> str:
     """Return a time, in seconds since the epoch, as ``2026-05-04 10:20:30 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seconds(text: str) -> float:
+    """Return the time that AWS wrote as seconds since the epoch, or 0 for what is no time."""
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+_REPOSITORY = re.compile(
+    r"(?:https://|ssh://(?:[\w.-]+@)?|(?:[\w.-]+@)(?=[\w.-]+:))(?P<host>[A-Za-z0-9.-]+)(?P<port>:[0-9]+)?[/:](?P<path>[\w.-]+(?:/[\w.-]+)+)/?"
+)
+
+
+def commit_url(repository: str, commit: str) -> str:
+    """Return the web page of a commit, or an empty string for a repository that is not on a GitHub or GitLab host.
+
+    A forge of one's own counts if its host name begins with ``github.`` or ``gitlab.``.
+    """
+    found = _REPOSITORY.fullmatch(without_credentials(repository))
+    if found is None or not re.fullmatch("[0-9a-f]{7,64}", commit):
+        return ""
+    host, path = found["host"].lower(), found["path"].removesuffix(".git")
+    if any(part in (".", "..") for part in path.split("/")):
+        return ""
+    port = (found["port"] or "") if repository.startswith("https:") else ""
+    if host.startswith("github.") and path.count("/") == 1:
+        return f"https://{host}{port}/{path}/commit/{commit}"
+    return f"https://{host}{port}/{path}/-/commit/{commit}" if host.startswith("gitlab.") else ""
 
 
 def duration(seconds: float) -> str:
@@ -90,13 +140,67 @@ def _link(*parts: object) -> str:
     return "/".join(("/targets", *(quote(str(part), safe="") for part in (target, *rest))))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of a list. ``query`` holds what was searched for and the filters, by name; ``total`` counts what fits."""
+
+    path: str
+    query: Query
+    items: Sequence[Any]
+    page: int
+    pages: int
+    first: int
+    total: int
+
+    @property
+    def last(self) -> int:
+        """The position of the last item, from 1."""
+        return self.first + len(self.items) - 1
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether anything is searched for."""
+        return any(self.query.values())
+
+    @classmethod
+    def of(cls, path: str, asked: Query, names: Iterable[str], items: Sequence[Any], size: int) -> Listed:
+        """Return the page that a query asks for; ``names`` are those of its filters."""
+        pages = max(1, -(-len(items) // size))
+        number = asked.get("page", "")
+        page = min(pages, max(1, int(number))) if re.fullmatch("[0-9]{1,9}", number) else 1
+        query = {name: _asked(asked, name) for name in ("q", *names)}
+        begin = (page - 1) * size
+        return cls(path, query, items[begin : begin + size], page, pages, begin + 1, len(items))
+
+
+def _asked(query: Query, name: str) -> str:
+    return query.get(name, "")[:_LONGEST_QUERY]
+
+
+def _address(listed: Listed, **changes: object) -> str:
+    """Return the address of a list with other filters, or of another of its pages."""
+    query = {name: value for name, value in {**listed.query, **changes}.items() if value}
+    return f"{listed.path}?{urlencode(query)}" if query else listed.path
+
+
+def _fits(query: Query, *texts: str) -> bool:
+    """Return whether every word that is searched for is in the texts."""
+    text = "\n".join(texts).lower()
+    return all(word in text for word in _asked(query, "q").lower().split())
+
+
 _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
 _PAGES.filters.update(
+    address=_address,
+    commit_url=commit_url,
     duration=duration,
     found=_found,
+    iso=_iso,
     link=_link,
     moment=time_tag,
+    ready=lambda kind: KINDS[kind].ready,
+    seconds=_seconds,
     viewers=_viewers,
     without_credentials=without_credentials,
 )
@@ -164,33 +268,49 @@ def _render(template: str, snapshot: Snapshot, **values: object) -> str:
     )
 
 
-def overview(snapshot: Snapshot, store: Store) -> str:
-    """Return the page of all targets, the most severe status first."""
+def overview(snapshot: Snapshot, store: Store, query: Query) -> str:
+    """Return the page of all targets, the most severe status first. ``query``: words ``q``, a ``status`` and a ``page``."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))
     counts = Counter(map(status, states))
     known = [state.last_read for state in states if state.last_read]
     summary = ", ".join(f"{counts[word]} {word}" for word in MOST_SEVERE_FIRST if counts[word]) or "no targets yet"
+    wanted = _asked(query, "status")
+    fitting = [
+        state
+        for state in states
+        if wanted in ("", status(state)) and _fits(query, state.name, status(state), *_places(state.last_read))
+    ]
+    listed = Listed.of("/", query, ["status"], fitting, _CARDS_PER_PAGE)
     return _render(
         "overview.html",
         snapshot,
         title=f"{snapshot.stack or 'controller'}: {summary}",
-        counts=[
-            (word.replace(" ", "-"), word, counts[word])
-            for word in MOST_SEVERE_FIRST[::-1]
-            if counts[word] or word in _ALWAYS_COUNTED
-        ],
+        counts=[(word, counts[word]) for word in MOST_SEVERE_FIRST[::-1] if counts[word] or word in _ALWAYS_COUNTED],
+        count=len(states),
         live=sum(len(run.live_channels) for run in known),
         viewers=sum(map(_viewers, known)),
+        old=sum(map(_is_old, states)),
+        listed=listed,
         cards=[
             {
                 "state": state,
                 "status": status(state),
                 "mode": snapshot.modes[state.name].value,
+                "old": _is_old(state),
                 "history": _history(state.name, snapshot.now, store, days=1, steps=_CARD_STEPS),
             }
-            for state in states
+            for state in listed.items
         ],
     )
+
+
+def _places(run: Run | None) -> tuple[str, ...]:
+    return (run.account_id, run.region) if run else ()
+
+
+def _is_old(state: TargetState) -> bool:
+    """Return whether the figures are those of an earlier reconciliation, because the last one could not read the account."""
+    return state.last_read is not None and state.last_run is not None and not state.last_run.account_read
 
 
 def _history(name: str, now: float, store: Store, days: int, steps: int) -> Plot | None:
@@ -203,6 +323,12 @@ def _history(name: str, now: float, store: Store, days: int, steps: int) -> Plot
     return plot(points, since, now, label=f"Drift in the last {plural(days, 'day')}: at most {most}")
 
 
+def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
+    """Return the links back from a page of a target, or from the target's own page."""
+    top = (f"All targets of {snapshot.stack}", "/")
+    return (top, (name, _link(name))) if name else (top,)
+
+
 def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
     """Return the page of one target."""
     state = snapshot.states.get(name)
@@ -213,21 +339,134 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
         "target.html",
         snapshot,
         title=f"{name}: {status(state)}",
+        trail=_above(snapshot),
         state=state,
         status=status(state),
+        old=_is_old(state),
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
         history=_history(name, snapshot.now, store, days=_PAGE_DAYS, steps=_PAGE_STEPS),
         days=[time_tag(snapshot.now - ago * DAY)[5:10] for ago in range(_PAGE_DAYS, -1, -1)],
         findings=[finding for status in TITLES for finding in found if finding.status is status],
+        limit=_FINDINGS,
         runs=list(store.runs(name, _RUNS)),
     )
+
+
+IN_SYNC, OUT_OF_SYNC, UNMANAGED, LIVE = "in sync", "out of sync", "unmanaged", "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A resource in the list: its worst status, and everything known about it. ``id`` is the name if it is unmanaged."""
+
+    kind: KindName
+    id: str
+    status: str = IN_SYNC
+    arn: str = ""
+    name: str = ""
+    url: str = ""
+    state: str = ""
+    owner: str = ""
+    findings: tuple[Finding, ...] = ()
+    live: LiveChannel | None = None
+
+    @property
+    def label(self) -> str:
+        """The address, for screen readers."""
+        return f"{self.kind.value}/{self.id}"
+
+    @property
+    def owner_words(self) -> str:
+        """Who owns an unmanaged resource; empty for a managed one."""
+        if self.status != UNMANAGED:
+            return ""
+        return f"owned by stack {self.owner}" if self.owner else "no owner"
+
+    def has(self, status: str) -> bool:
+        """Return whether the resource is to be shown under a status, or under several, such as out of sync."""
+        if status == OUT_OF_SYNC:
+            return bool(self.findings)
+        return status in ("", self.status) or (status == LIVE and self.live is not None)
+
+
+_STATUS_WORDS = {status: title.lower() for status, title in TITLES.items()}
+_WORST_FIRST = (*_STATUS_WORDS.values(), IN_SYNC, UNMANAGED)
+
+
+def _rows(run: Run, inventory: Inventory) -> list[Row]:
+    """Return the resources of a target: those out of sync first, then in sync, then unmanaged, each by address."""
+    live = {channel.arn: channel for channel in run.live_channels}
+    findings: dict[str, list[Finding]] = {}
+    for status in TITLES:
+        for finding in run.findings:
+            if finding.status is status:
+                findings.setdefault(finding.arn or str(finding.address), []).append(finding)
+    rows = [
+        _row(Row(each.address.kind, each.address.id, arn=each.arn, name=each.name, url=each.url, state=each.state, live=live.get(each.arn)), findings.pop(each.arn, []))
+        for each in inventory.managed
+    ]  # fmt: skip
+    rows += [_row(Row(*one[0].address, arn=one[0].arn or ""), one) for one in findings.values()]
+    rows += [
+        Row(each.kind, each.name, UNMANAGED, each.arn, owner=each.owner, live=live.get(each.arn))
+        for each in inventory.unmanaged
+    ]
+    return sorted(rows, key=lambda row: (_WORST_FIRST.index(row.status), row.kind, row.id, row.arn))
+
+
+def _row(row: Row, findings: Sequence[Finding]) -> Row:
+    return replace(row, status=_STATUS_WORDS[findings[0].status], findings=tuple(findings)) if findings else row
+
+
+def resources(snapshot: Snapshot, store: Store, name: str, query: Query) -> str | None:
+    """Return the page of a target's resources, managed and unmanaged. ``query``: words ``q``, a ``status``, a ``kind`` and a ``page``."""
+    state = snapshot.states.get(name)
+    if state is None:
+        return None
+    run = state.last_read
+    rows = _rows(run, store.inventory(name) or Inventory()) if run else []
+    statuses = Counter(row.status for row in rows)
+    kinds = Counter(row.kind for row in rows)
+    wanted, kind = _asked(query, "status"), _asked(query, "kind")
+    fitting = [
+        row
+        for row in rows
+        if row.has(wanted)
+        and kind in ("", row.kind)
+        and _fits(query, f"{row.kind}/{row.id}", row.arn, row.name, row.url, row.owner)
+    ]
+    counted = {
+        OUT_OF_SYNC: sum(bool(row.findings) for row in rows),
+        **{word: statuses[word] for word in _WORST_FIRST},
+        LIVE: sum(row.live is not None for row in rows),
+    }
+    return _render(
+        "resources.html",
+        snapshot,
+        title=f"{name}: resources",
+        trail=_above(snapshot, name),
+        name=name,
+        known=run,
+        old=_is_old(state),
+        listed=Listed.of(_link(name, "resources"), query, ["status", "kind"], fitting, _PER_PAGE),
+        statuses=[(word, word, count) for word, count in counted.items() if count],
+        kinds=[(one.value, KINDS[one].titles, kinds[one]) for one in KINDS if kinds[one]],
+    )
+
+
+def _commit(snapshot: Snapshot, commit: str) -> str:
+    """Return a commit, linked to its web page if there is one."""
+    href = commit_url(snapshot.repository.url, commit)
+    return Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(href, commit) if href else commit
 
 
 def plan(snapshot: Snapshot, store: Store, name: str, plan_id: str) -> str | None:
     """Return the page of a plan, as ``plan --format html`` writes it."""
     found = store.plan(name, plan_id) if name in snapshot.states else None
-    return html.render_plan(found, extra={"Fingerprint": plan_id}) if found else None
+    if found is None:
+        return None
+    extra = {"Fingerprint": plan_id, "Commit": _commit(snapshot, found.git_commit or "")}
+    return html.render_plan(found, extra=extra, trail=_above(snapshot, name))
 
 
 def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
@@ -237,7 +476,7 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
         return None
     one, result = found
     if result is not None:
-        extra = {"Started": time_tag(one.started), "Commit": one.commit, "Plan": one.plan_id}
-        return html.render_result(result, extra=extra)
+        extra = {"Started": time_tag(one.started), "Commit": _commit(snapshot, one.commit), "Plan": one.plan_id}
+        return html.render_result(result, extra=extra, trail=_above(snapshot, name))
     word = one.status.value.replace("-", " ")
-    return _PAGES.get_template("run.html").render(title=f"{name}: {word}", run=one, status=word)
+    return _render("run.html", snapshot, title=f"{name}: {word}", trail=_above(snapshot, name), run=one, status=word)

@@ -21,9 +21,10 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.state import Mode, Run, RunStatus
+from reconciler.controller.state import Inventory, ManagedResource, Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
+from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
 from reconciler.model.address import ID, STACK, Address
@@ -134,10 +135,20 @@ def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         managed=report.managed,
         unchanged=report.unchanged,
         unmanaged=len(report.unmanaged),
+        inventory=_inventory(survey, report),
         blocked_by_live=sum(
             action.blocked is not None and action.blocked.code == "live" for action in survey.plan.actions
         ),
     )
+
+
+def _inventory(survey: Survey, report: DriftReport) -> Inventory:
+    found = sorted(survey.live.claims(survey.desired.stack), key=lambda each: (each[0], each[1].arn))
+    managed = (
+        ManagedResource(address, resource.arn, resource.name, resource.url, resource.state or "")
+        for address, resource in found
+    )
+    return Inventory(tuple(managed), report.unmanaged)
 
 
 def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:

@@ -17,12 +17,36 @@ from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.json_format import Format, list_of
+from reconciler.model.address import Address
+from reconciler.model.resource import UnmanagedResource
 from reconciler.plan.plan import ApplyResult, LiveChannel, Plan
 
 _RESULT = TypeAdapter(ApplyResult)
 _FINDINGS = Format(list_of(FINDING))
 # Not the plan's form: a live channel may lack a name, and then its address cannot be read from text.
 _LIVE_CHANNELS = TypeAdapter(tuple[LiveChannel, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedResource:
+    """A live resource of the stack, as the status pages show it. ``url`` is the URL for viewers, ``state`` the life-cycle state."""
+
+    address: Address
+    arn: str
+    name: str = ""
+    url: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The live resources that a run found: the stack's by address, and the unmanaged ones."""
+
+    managed: tuple[ManagedResource, ...] = ()
+    unmanaged: tuple[UnmanagedResource, ...] = ()
+
+
+_INVENTORY = TypeAdapter(Inventory)
 
 
 class Mode(StrEnum):
@@ -85,6 +109,7 @@ class Run:
     plan: Plan | None = None
     result: ApplyResult | None = None
     report: DriftReport | None = None
+    inventory: Inventory | None = None
 
     @property
     def drifted(self) -> int:
@@ -141,6 +166,16 @@ def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]
     """Return findings and live channels from their JSON."""
     content = json.loads(text)
     return _FINDINGS.read(content["findings"]), _LIVE_CHANNELS.validate_python(content["live_channels"])
+
+
+def inventory_json(inventory: Inventory) -> str:
+    """Return an inventory as JSON."""
+    return _dumps(_INVENTORY.dump_python(inventory, mode="json"))
+
+
+def read_inventory(text: str) -> Inventory:
+    """Return an inventory from its JSON."""
+    return _INVENTORY.validate_python(json.loads(text))
 
 
 def result_json(result: ApplyResult) -> str:

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.controller.state import (
+    Inventory,
     Mode,
     Run,
     RunStatus,
     TargetState,
     detail_json,
+    inventory_json,
     read_detail,
+    read_inventory,
     read_result,
     result_json,
 )
@@ -53,6 +56,9 @@ CREATE INDEX runs_by_target ON runs (target, started);
 CREATE TABLE plans (id TEXT PRIMARY KEY, target TEXT NOT NULL, made REAL NOT NULL, seen REAL NOT NULL, body BLOB NOT NULL);
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_INVENTORIES = "CREATE TABLE IF NOT EXISTS inventories (target TEXT PRIMARY KEY, body BLOB NOT NULL)"
+"""Beside the schema, because files of version 3 without it are used too. Read for one page at a time, not kept in memory."""
+
 _KEPT = 50
 """Plans, and full results of applies, to keep for each target: they may be large, and only the newest are read."""
 
@@ -106,6 +112,7 @@ class Store:
         if version == 0:
             with contextlib.suppress(sqlite3.OperationalError):  # another process created it at the same time
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
+        self._db.execute(_INVENTORIES)
 
     def close(self) -> None:
         """Write everything to the file and close it."""
@@ -183,6 +190,12 @@ class Store:
                     "UPDATE targets SET last_read = ?, detail = ? WHERE name = ?",
                     (number, _packed(detail_json(run)), run.target),
                 )
+            if run.inventory is not None:
+                db.execute(
+                    "INSERT INTO inventories VALUES (?, ?) ON CONFLICT (target) DO UPDATE SET body = excluded.body "
+                    "WHERE body <> excluded.body",
+                    (run.target, _packed(inventory_json(run.inventory))),
+                )
             self._delete_old(db, run)
         return int(number or 0)
 
@@ -217,6 +230,11 @@ class Store:
             return None
         packed = rows[0]["result"]
         return _run(rows[0]), read_result(_unpacked(packed)) if packed else None
+
+    def inventory(self, target: str) -> Inventory | None:
+        """Return the resources that the newest run with a read account found, or ``None`` before the first."""
+        rows = self._rows("SELECT body FROM inventories WHERE target = ?", target)
+        return read_inventory(_unpacked(rows[0]["body"])) if rows else None
 
     def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
         """Return start, highest drifted and highest pending count of each of ``steps`` equal spans in which the account was read."""

@@ -36,6 +36,9 @@ _NOTICE_CLASSES: Mapping[Notice, str] = {
 _SHORTEST, _LONGEST = 10, 4000
 """Lengths of the texts in which the part that differs is marked."""
 
+Trail = Sequence[tuple[str, str]]
+"""The pages above one, the topmost first: words and address of each."""
+
 _FOLDER = files("reconciler.report") / "templates"
 STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 SCRIPT = (_FOLDER / "script.js").read_text(encoding="utf-8")
@@ -43,8 +46,12 @@ SCRIPT = (_FOLDER / "script.js").read_text(encoding="utf-8")
 
 def policy(script: str) -> str:
     """Return the content security policy of a page that runs this script and no other."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src {source_of(script)}; base-uri 'none'; form-action 'none'"
+
+
+def source_of(script: str) -> str:
+    """Return the source of an inline script in a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,7 @@ def _sanitized(value: object) -> str:
 
 
 _FILTERS = {
-    "in_time_order": words.in_time_order,
+    "spec_first": words.spec_first,
     "blame_words": words.blame_words,
     "broadcast_words": words.broadcast_words,
     "counted": words.nonzero,
@@ -173,8 +180,8 @@ def environment(*packages: str) -> Environment:
 _REPORTS = environment()
 
 
-def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
-    """Return the page of a plan. ``extra`` gives further facts for the top, by name."""
+def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Trail = ()) -> str:
+    """Return the page of a plan. ``extra`` gives further facts for the top, by name; ``trail`` links back to the pages above it."""
     options = {
         "Prune": "enabled" if plan.options.prune else "",
         "Adopt": "enabled" if plan.options.adopt else "",
@@ -189,6 +196,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None) -> str:
     return _REPORTS.get_template("plan.html").render(
         title=f"{heading} for {plan.stack}",
         heading=heading,
+        trail=trail,
         plan=plan,
         settings=words.settings_words(plan),
         settings_heading=words.SETTINGS,
@@ -235,8 +243,8 @@ def _kinds(found: Iterable[KindName]) -> list[tuple[KindName, int]]:
     return [(kind, counts[kind]) for kind in KINDS]
 
 
-def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None) -> str:
-    """Return the page of an apply's outcomes; ``extra`` as for ``render_plan``."""
+def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None, trail: Trail = ()) -> str:
+    """Return the page of an apply's outcomes; ``extra`` and ``trail`` as for ``render_plan``."""
     heading = "Apply complete" if result.complete else "Apply partially failed"
     if result.interrupted:
         heading = "Apply interrupted"
@@ -245,6 +253,7 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
     return _REPORTS.get_template("result.html").render(
         title=f"{heading}: {result.name}",
         heading=heading,
+        trail=trail,
         result=result,
         origin={"API calls": f"{result.calls:,}", "Duration": f"{result.seconds:.1f} s", **(extra or {})},
         counts=[(one.value.replace(" ", "-"), one.value, counts[one]) for one in Result if counts[one]],

@@ -329,8 +329,11 @@ def shows_changes(finding: Finding) -> bool:
 
 def in_time_order(finding: Finding) -> tuple[FieldChange, ...]:
     """Return the changes with the older value first: from spec to live for drift, from live to spec for pending changes."""
-    if finding.status is not DriftStatus.DRIFT:
-        return finding.changes
+    return spec_first(finding) if finding.status is DriftStatus.DRIFT else finding.changes
+
+
+def spec_first(finding: Finding) -> tuple[FieldChange, ...]:
+    """Return the changes with the value of the spec as the first side, and the live value as the second."""
     return tuple(
         replace(
             change,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from reconciler import logs
+from reconciler.controller import pages
 from reconciler.controller.controller import Schedule
-from reconciler.controller.state import Mode, RunStatus
+from reconciler.controller.state import Mode, RunStatus, inventory_json
 from tests.cli.support import arn_of
 from tests.controller.repos import Repo
 from tests.controller.world import SPEC, Inline, World
@@ -54,6 +55,35 @@ def test_applying_settles_what_was_merged_and_heals_what_was_changed(tmp_path: P
         assert statuses.count(RunStatus.APPLIED) == 2
         assert world.last().status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
         assert (world.last().drifted, world.last().pending) == (0, 0)
+
+
+def test_the_inventory_has_what_aws_reports_and_is_kept_in_the_store_alone(tmp_path: Path) -> None:
+    spec: dict[str, object] = {"channels": {"main-stage": {"streamKey": {}}}}
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY), spec=spec) as world, world.ivs() as ivs:
+        ivs.create_channel(name="lobby", tags={"ivs-reconciler:stack": "acme-lobby", "ivs-reconciler:id": "lobby"})
+        ivs.create_channel(name="by-hand")
+        world.settle()
+        inventory = world.store.inventory("dev")
+        assert inventory is not None
+        channel = ivs.get_channel(arn=arn_of(ivs, "main-stage"))["channel"]
+        (key,) = ivs.list_stream_keys(channelArn=channel["arn"])["streamKeys"]
+        assert channel["playbackUrl"].startswith("https://")
+        assert [(str(each.address), each.arn, each.name, each.url) for each in inventory.managed] == [
+            ("channel/main-stage", channel["arn"], "main-stage", channel["playbackUrl"]),
+            ("stream-key/main-stage", key["arn"], "", ""),
+        ]
+        owners = {each.name: each.owner for each in inventory.unmanaged}
+        assert owners == {"lobby": "acme-lobby", "by-hand": ""}
+        secret = ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"]
+        page = pages.resources(world.controller.snapshot(), world.store, "dev", {}) or ""
+        assert channel["playbackUrl"] in page
+        assert "owned by stack acme-lobby" in page
+        assert secret not in page
+        assert secret not in inventory_json(inventory)
+        # In memory it would be megabytes for each target.
+        assert (world.last().inventory, world.last().plan, world.last().result) == (None, None, None)
+        world.restart()
+        assert world.store.inventory("dev") == inventory
 
 
 def test_a_new_commit_is_looked_at_at_once(tmp_path: Path) -> None:

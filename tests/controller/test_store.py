@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,15 @@ def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(path: Path) 
     assert kept == [False] * 10 + [True] * 50
     ends = [store.run("dev", number) for number, _ in store.runs("dev", 100)]
     assert [found is not None and found[1] is not None for found in ends] == [True] * 50 + [False] * 10
+
+
+def test_a_file_of_this_format_without_inventories_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "controller.db"
+    with closing(Store(path)) as store:
+        store.suspend("dev", suspended=True)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE inventories")
+        db.commit()
+    with closing(Store(path)) as store:
+        assert store.flags() == {"dev": (True, False)}
+        assert store.inventory("dev") is None

@@ -291,6 +291,7 @@ CHANNEL = Kind(
     member="channel",
     members="channels",
     quota=Quota(5_000, adjustable=True, code="L-C01DFF58"),
+    url_member="playbackUrl",
     live=True,
 )
 

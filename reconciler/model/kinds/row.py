@@ -122,6 +122,7 @@ class Kind:
     ``live``: the resource can have a live stream, during which it cannot be updated or deleted.
     ``unique`` is a field whose values are unique in a region, computed from the field with ``spec_name``.
     ``value_member`` is the member of Get's answer with a secret value. ``credential``: the resource grants access.
+    ``url_member`` is the member with the URL for viewers.
     """
 
     service: Service
@@ -152,6 +153,7 @@ class Kind:
     unique: str = ""
     value_member: str = ""
     credential: bool = False
+    url_member: str = ""
 
     @property
     def titles(self) -> str:

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from reconciler.controller.app import App, serving
+from reconciler.controller.controller import Snapshot
+from reconciler.controller.store import Store
+from reconciler.git.git import Secret
+from tests.browser import Tab, a_browser, needs_browser
+from tests.controller.test_pages import a_full_target, a_world
+
+pytestmark = needs_browser
+
+TOKEN = "a-long-random-token"
+
+
+class Frozen:
+    """Stands for a controller whose targets do not change by themselves."""
+
+    def __init__(self, snapshot: Snapshot, store: Store) -> None:
+        self._snapshot = snapshot
+        self._store = store
+        self.fetches = 0
+
+    def snapshot(self) -> Snapshot:
+        flags = self._store.flags()
+        states = {
+            name: replace(state, suspended=flags[name][0], requested=flags[name][1])
+            for name, state in self._snapshot.states.items()
+        }
+        return replace(self._snapshot, states=states)
+
+    def has_target(self, name: str) -> bool:
+        return name in self._snapshot.states
+
+    def request_fetch(self) -> None:
+        self.fetches += 1
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with a_browser(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store, Frozen]]:
+    """The pages of ten targets in all states, and of one with 5,000 channels."""
+    store = Store(tmp_path_factory.mktemp("db") / "controller.db")
+    world, full = a_world(store, 10), a_full_target(store, 5_000)
+    snapshot = replace(world, states={**world.states, **full.states}, modes={**world.modes, **full.modes})
+    controller = Frozen(snapshot, store)
+    app = App(controller, store, token=Secret(value=TOKEN), webhooks={}, metrics=lambda: (b"", "text/plain"))  # type: ignore[arg-type]
+    with serving("127.0.0.1:0", app) as url:
+        yield url, store, controller
+    store.close()
+
+
+def test_one_finds_filters_and_copies_with_the_keyboard(tab: Tab, site: tuple[str, Store, Frozen]) -> None:
+    url, *_ = site
+    tab.show(1280)
+    tab.open(f"{url}/")
+    loads = tab.loads
+    tab.tab_to("at.getAttribute('aria-label') === 'Search targets'")
+    tab.type("bad spec")
+    tab.until("document.getElementById('range').textContent === '1 target'")
+    assert tab.js("document.querySelectorAll('.card').length") == 1
+    assert tab.js("location.search") == "?q=bad+spec"
+    assert tab.loads == loads, "it was found without loading the page"
+    tab.open(f"{url}/")
+    tab.tab_to("at.textContent === 'prod'")
+    tab.follow()
+    assert tab.js("document.querySelector('h1').textContent").startswith("Targetprod")
+    tab.tab_to("at.textContent === 'All resources'")
+    tab.follow()
+    tab.tab_to("at.name === 'q'")
+    tab.type("stage-4321")
+    tab.until("document.getElementById('range').textContent === '1 resource'")
+    tab.js("navigator.clipboard.writeText = async text => { window.copied = text }")
+    tab.tab_to("at.getAttribute('aria-label') === 'Copy the playback URL of channel/stage-4321'")
+    tab.press("Enter")
+    tab.until("document.activeElement.textContent === 'Copied'")
+    assert tab.js("window.copied").endswith(".aBcD00004321.m3u8")
+    tab.tab_to("at.textContent === 'All targets of acme-live'")
+    assert tab.errors == []
+
+
+def test_times_are_relative_or_local_with_the_exact_ones_on_hover(tab: Tab, site: tuple[str, Store, Frozen]) -> None:
+    url, store, _ = site
+    tab.send("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
+    tab.open(f"{url}/")
+    text, title = tab.js("(time => [time.textContent, time.title])(document.querySelector('time[data-as=ago]'))")
+    assert text.endswith(" ago")
+    assert title.endswith("GMT+5:30 (2025-12-31 23:59:40 UTC)")
+    assert title.startswith("2026-01-01 05:29:40")
+    ((number, _),) = store.runs("prod", 1)
+    tab.open(f"{url}/targets/prod/runs/{number}")
+    assert tab.js("document.querySelector('time').textContent").startswith("2026-01-01 05:29:30")
+    tab.send("Emulation.setTimezoneOverride", timezoneId="")
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_page_fits_and_runs_under_its_policy(
+    tab: Tab, site: tuple[str, Store, Frozen], width: int, dark: bool
+) -> None:
+    url, store, _ = site
+    tab.errors.clear()
+    tab.show(width, dark=dark)
+    (number, run), *_ = store.runs("stage-00-eu-central-1", 1)
+    for path in (
+        "/",
+        "/?q=nothing",
+        "/targets/prod",
+        "/targets/prod/resources?page=3",
+        "/targets/prod/resources?status=out+of+sync",
+        "/targets/stage-00-eu-central-1",
+        f"/targets/stage-00-eu-central-1/runs/{number}",
+        f"/targets/stage-00-eu-central-1/plans/{run.plan_id}",
+    ):
+        tab.open(url + path)
+        wide = tab.js("document.documentElement.scrollWidth")
+        assert wide <= width, path
+        colour = tab.js("getComputedStyle(document.body).backgroundColor")
+        assert colour == ("rgb(13, 17, 23)" if dark else "rgb(245, 246, 248)")
+        # Whoever cannot see needs a name for everything that can be operated.
+        assert tab.js(
+            "[...document.querySelectorAll('a, button, input:not([type=hidden]), select, summary')]"
+            ".filter(at => !(at.getAttribute('aria-label') || at.textContent).trim()).length"
+        ) == 0, path  # fmt: skip
+        assert tab.errors == [], path
+
+
+def test_without_scripts_pages_are_searched_filtered_and_paged_by_links_and_forms(
+    tab: Tab, site: tuple[str, Store, Frozen]
+) -> None:
+    url, *_ = site
+    tab.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        tab.show(375)
+        tab.open(f"{url}/targets/prod/resources")
+        tab.tab_to("at.name === 'q'")
+        tab.type("lobby")
+        tab.follow()
+        assert tab.js("document.querySelectorAll('.found > li').length") == 4
+        tab.tab_to("at.textContent === 'Show all'")
+        tab.follow()
+        tab.tab_to("at.rel === 'next'", 400)
+        tab.follow()
+        assert "Page 2 of 51" in tab.js("document.body.innerText")
+    finally:
+        tab.send("Emulation.setScriptExecutionDisabled", value=False)
