@@ -19,6 +19,7 @@ from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, MalformedCredentials, NoMfaCode
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
+from reconciler.network import proxy_refusal
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
@@ -189,7 +190,11 @@ def _from_transport(error: Exception, operation: str, *, writes: bool, service: 
         return AwsError(f"{operation}: {_text(error)}", operation=operation, code=type(error).__name__)
     return AwsError(
         row.message.format(
-            operation=operation, text=_text(error), endpoint=_endpoint(error), service=_NAMES.get(service, service)
+            operation=operation,
+            text=_text(error),
+            endpoint=_endpoint(error),
+            service=_NAMES.get(service, service),
+            proxy=f"refused the connection ({refusal})" if (refusal := proxy_refusal(error)) else "cannot be reached",
         ),
         operation=operation,
         code=row.code,
@@ -252,12 +257,12 @@ _TRANSPORT_ERRORS = (
     _TransportError(
         (boto.SSLError,),
         "SSLError",
-        "{operation}: TLS failed: {text}; check the clock, AWS_CA_BUNDLE and the endpoint",
+        "{operation}: TLS failed: {text}; check the clock, the CA certificates (AWS_CA_BUNDLE) and the endpoint",
     ),
     _TransportError(
         (boto.ProxyConnectionError,),
         "ProxyConnectionError",
-        "{operation}: the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY",
+        "{operation}: the proxy {proxy}; check HTTPS_PROXY and NO_PROXY",
         _Sent.UNSENT,
     ),
     _TransportError(

@@ -26,6 +26,7 @@ from botocore.session import Session
 from reconciler import terminal
 from reconciler.aws.parser import PlainParserFactory
 from reconciler.model.target import DEFAULT_ACCOUNT, Target
+from reconciler.network import ca_bundle
 
 SESSION_NAME = "ivs-reconciler"
 """The role session name, as CloudTrail shows it."""
@@ -162,6 +163,8 @@ def _new_session(target: Target, session_vars: dict[str, object] | None = None, 
     session = Session(session_vars=session_vars, profile=profile)
     # Some credential providers open clients, which use this region.
     session.set_config_variable("region", target.region)
+    if target.sandbox is None and (bundle := ca_bundle()) and not session.get_config_variable("ca_bundle"):
+        session.set_config_variable("ca_bundle", bundle)
     session.register_component("data_loader", _model_loader())
     session.register_component("response_parser_factory", PlainParserFactory())
     return session

@@ -107,6 +107,10 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As stderr does by default: a character that the encoding lacks is shown as an escape and raises nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+        from reconciler.network import bypass_proxies_for_loopback
+
+        bypass_proxies_for_loopback(os.environ)
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.

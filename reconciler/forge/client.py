@@ -8,7 +8,6 @@ Errors never contain the token.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -174,14 +173,6 @@ def _marked(posts: Posts, mark: str) -> list[Post]:
 def _is_same_text(one: str, other: str) -> bool:
     # A forge may change line ends, and drop white space at the end.
     return one.replace("\r\n", "\n").strip() == other.strip()
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def shortened(text: str, limit: int) -> str:

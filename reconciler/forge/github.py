@@ -18,6 +18,7 @@ from github.IssueComment import IssueComment
 from reconciler import __version__
 from reconciler.errors import ForgeError, ForgeRefused
 from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
+from reconciler.network import ca_bundle, why_unreachable
 
 LIMIT = 65_536
 LABEL = "ivs-reconciler"
@@ -42,6 +43,7 @@ class GitHub:
             retry=None,
             seconds_between_requests=None,
             lazy=True,
+            verify=ca_bundle() or True,
         )
         self.repository = self._client.get_repo(access.repository)
         self._login = access.author
@@ -214,7 +216,7 @@ class Issues:
 
 def _failure_of(error: Exception) -> Failure:
     if not isinstance(error, GithubException):
-        return Failure(0, {}, type(error).__name__, transient=isinstance(error, requests.RequestException))
+        return Failure(0, {}, why_unreachable(error), transient=isinstance(error, requests.RequestException))
     return Failure(error.status, error.headers or {}, _message_of(error), transient=error.status >= 500)
 
 

@@ -17,6 +17,7 @@ from gitlab.exceptions import GitlabAuthenticationError
 from reconciler import __version__
 from reconciler.errors import ForgeError
 from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
+from reconciler.network import ca_bundle, why_unreachable
 
 LIMIT = 1_000_000
 LABEL = "ivs-reconciler"
@@ -44,6 +45,7 @@ class GitLab:
             user_agent=f"ivs-reconciler/{__version__}",
             keep_base_url=True,
             session=session,
+            ssl_verify=ca_bundle() or True,
         )
         self.project: Any = self._client.projects.get(access.repository, lazy=True)
         self._user_id = 0
@@ -113,7 +115,7 @@ class GitLab:
         if isinstance(error, GitlabAuthenticationError):
             return Failure(401, {}, str(error.error_message), transient=False)
         status = (error.response_code or 0) if isinstance(error, GitlabError) else 0
-        message = str(error.error_message) if isinstance(error, GitlabError) else type(error).__name__
+        message = str(error.error_message) if isinstance(error, GitlabError) else why_unreachable(error)
         return Failure(status, self._headers, message, transient=status == 0 or status >= 500)
 
 

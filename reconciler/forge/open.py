@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import UsageError
 from reconciler.extras import imports_of
-from reconciler.forge.client import Access, Forge, RetryBudget, is_loopback
+from reconciler.forge.client import Access, Forge, RetryBudget
+from reconciler.network import is_loopback
 
 
 def open_forge(access: Access, budget: RetryBudget | None = None) -> Forge:

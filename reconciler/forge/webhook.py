@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from reconciler import __version__
 from reconciler.errors import PublishError
-from reconciler.forge.client import is_loopback
+from reconciler.network import ca_bundle, is_loopback, why_unreachable
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 15.0
@@ -97,11 +97,13 @@ def _manager(url: str) -> urllib3.PoolManager:
     host = parts.hostname or ""
     proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
     if not proxy:
-        return urllib3.PoolManager()
+        return urllib3.PoolManager(ca_certs=ca_bundle())
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     user = urlsplit(proxy).netloc.rpartition("@")[0]
     return urllib3.ProxyManager(
-        proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+        proxy,
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None,
+        ca_certs=ca_bundle(),
     )
 
 
@@ -134,7 +136,7 @@ def _send(
                 ambiguous=True,
             ) from None
         if last:
-            raise PublishError(f"cannot connect ({_reason(error)})") from None
+            raise PublishError(f"cannot connect ({why_unreachable(error)})") from None
         return 0.0
     try:
         if 200 <= answer.status < 300:
@@ -160,13 +162,3 @@ def _rejection(answer: urllib3.BaseHTTPResponse) -> str:
 
 def _retry_after(text: str | None) -> float:
     return min(float(text), _MAX_WAIT_SECONDS) if text and text.isascii() and text.isdigit() else 0.0
-
-
-def _reason(error: BaseException) -> str:
-    """Return why a connection failed, as the system's error text, which contains no URL."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.errors import ReconcilerError, UsageError, os_reason
+from reconciler.network import ca_bundle
 from reconciler.terminal import mask_urls
 
 _SCHEMES = ("https", "http", "ssh", "file")
@@ -288,6 +289,8 @@ class Git:
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
+        if "GIT_SSL_CAINFO" not in environment and (bundle := ca_bundle()):
+            environment["GIT_SSL_CAINFO"] = bundle
         if token and scheme in ("https", "http"):
             parts = urlsplit(remote.url)
             # For this host alone: no other host that git may be led to gets the token.

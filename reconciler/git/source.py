@@ -106,6 +106,8 @@ class Source:
             if re.search(r"returned error: 30\d", done.stderr):
                 # As GitLab answers to an address without ".git"; the token of this host must not go to another.
                 check = "it answers with a redirect, which is not followed; use the final URL (GitLab's ends in .git)"
+            elif "CONNECT tunnel failed" in done.stderr:
+                check = "the proxy refused the connection; check HTTPS_PROXY and NO_PROXY"
             raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
         if not self._holds(head):

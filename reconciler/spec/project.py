@@ -364,16 +364,13 @@ def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:
 def _is_loopback(endpoint: str | None) -> bool:
     if endpoint is None:
         return False
-    import ipaddress  # noqa: PLC0415 - few targets have an endpoint
-    from urllib.parse import urlsplit  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415 - few targets have an endpoint
+
+    from reconciler.network import is_loopback  # noqa: PLC0415
 
     if "\\" in endpoint:
         return False  # not all readers of URLs agree on the host
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback(urlsplit(endpoint).hostname or "")
 
 
 def _guardrails(raw: Mapping[str, Any]) -> Guardrails:
