@@ -40,7 +40,7 @@ _OPTIONS = {
     "control-token-file": (
         "control_token_file",
         "FILE",
-        "file with the token for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
+        "file with the token for signing in, and for POST /reconcile, /suspend and /resume (default: IVS_RECONCILER_CONTROL_TOKEN)",
     ),
     **{
         hook.option: (f"webhook_files.{hook.forge}", "FILE", f"file with the {hook.what} (default: {hook.variable})")
@@ -243,7 +243,14 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
         store,
         stop,
     ):
-        app = App(controller, store, token=token, webhooks=webhooks, metrics=metrics.expose(controller.snapshot))
+        app = App(
+            controller,
+            store,
+            token=token,
+            webhooks=webhooks,
+            metrics=metrics.expose(controller.snapshot),
+            secure=options.public_url.startswith("https://"),
+        )
         with serving(options.listen, app) as url:
             sys.stderr.write(f"serving on {url}\n")
             service.run_until_stopped(controller, stop)

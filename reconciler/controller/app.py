@@ -10,11 +10,14 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
@@ -22,20 +25,25 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import (
+    BadRequest,
     Conflict,
+    Forbidden,
     HTTPException,
     NotFound,
     RequestHeaderFieldsTooLarge,
     RequestURITooLarge,
+    TooManyRequests,
     Unauthorized,
 )
 from werkzeug.routing import Map, Rule
+from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from reconciler import logs
 from reconciler.controller import pages
-from reconciler.controller.controller import Controller
+from reconciler.controller.controller import Controller, Snapshot
 from reconciler.controller.follow import internal_error
+from reconciler.controller.sign_in import WRONG_TOKENS_IN, SignIn, TooManyWrongTokens, is_same
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
 from reconciler.errors import ReconcilerError, UsageError
@@ -44,6 +52,8 @@ from reconciler.report.html import SCRIPT, source_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+COOKIE = "ivs-reconciler-session"
 
 STUCK_AFTER = 60.0
 """Seconds without a step of the loop after which the controller is not alive; a step comes every second."""
@@ -76,7 +86,7 @@ _LOG = logs.get("web")
 
 
 class App:
-    """The WSGI application. ``webhooks`` holds the credentials by forge."""
+    """The WSGI application. ``webhooks`` holds the credentials by forge; ``secure``: browsers come over https."""
 
     def __init__(
         self,
@@ -86,10 +96,12 @@ class App:
         token: Secret,
         webhooks: Mapping[str, Secret],
         metrics: Callable[[], tuple[bytes, str]],
+        secure: bool = False,
     ) -> None:
         self._controller = controller
         self._store = store
-        self._token = token
+        self._sign_in = SignIn(token)
+        self._is_secure = secure
         self._webhooks = webhooks
         self._metrics = metrics
         routes = (
@@ -103,6 +115,10 @@ class App:
             ("GET", "/targets/<name>/plans/<plan_id>", self._plan),
             ("GET", f"/targets/<name>/runs/<int(max={_MAX_NUMBER}):number>", self._run),
             *(("POST", f"/hooks/{hook.forge}", partial(self._webhook, hook)) for hook in WEBHOOKS),
+            ("GET", "/sign-in", self._sign_in_page),
+            ("POST", "/sign-in", self._open_session),
+            ("POST", "/sign-out", self._close_session),
+            ("POST", "/act", self._act),
             ("POST", "/reconcile", self._reconcile),
             ("POST", "/suspend", self._suspend),
             ("POST", "/resume", self._resume),
@@ -134,22 +150,41 @@ class App:
     # Reading
 
     def _overview(self, request: Request) -> Response:
-        return _page(pages.overview(self._controller.snapshot(), self._store, request.args))
+        return _page(pages.overview(self._snapshot(), self._store, request.args, self._viewer(request)))
 
     def _script(self, _request: Request) -> Response:
         return Response(pages.SCRIPT, mimetype="text/javascript")
 
-    def _target(self, _request: Request, name: str) -> Response:
-        return _page(pages.target(self._controller.snapshot(), self._store, name))
+    def _target(self, request: Request, name: str) -> Response:
+        return _page(pages.target(self._snapshot(), self._store, name, self._viewer(request)))
 
     def _resources(self, request: Request, name: str) -> Response:
-        return _page(pages.resources(self._controller.snapshot(), self._store, name, request.args))
+        return _page(pages.resources(self._snapshot(), self._store, name, request.args, self._viewer(request)))
 
     def _plan(self, _request: Request, name: str, plan_id: str) -> Response:
-        return _page(pages.plan(self._controller.snapshot(), self._store, name, plan_id))
+        return _page(pages.plan(self._snapshot(), self._store, name, plan_id))
 
-    def _run(self, _request: Request, name: str, number: int) -> Response:
-        return _page(pages.run(self._controller.snapshot(), self._store, name, number))
+    def _run(self, request: Request, name: str, number: int) -> Response:
+        return _page(pages.run(self._snapshot(), self._store, name, number, self._viewer(request)))
+
+    def _snapshot(self) -> Snapshot:
+        """Return the state with what people just requested, before the loop has read it."""
+        snapshot, flags = self._controller.snapshot(), self._store.flags()
+        states = {}
+        for name, state in snapshot.states.items():
+            suspended, requested = flags.get(name, (state.suspended, state.requested))
+            states[name] = replace(state, suspended=suspended, requested=requested)
+        return replace(snapshot, states=states)
+
+    def _viewer(self, request: Request) -> pages.Viewer:
+        args = request.args.to_dict()
+        done = args.pop("done", "")
+        at = request.path + (f"?{urlencode(args)}" if args else "")
+        try:
+            session = self._sign_in.session(request.cookies.get(COOKIE, ""))
+            return pages.Viewer(self._sign_in.is_enabled, session.csrf if session else "", at, done)
+        except UsageError:  # the token's file cannot be read now; reading needs none
+            return pages.Viewer(at=at)
 
     def _alive(self, _request: Request) -> Response:
         snapshot = self._controller.snapshot()
@@ -175,7 +210,7 @@ class App:
         expected = (
             f"sha256={hmac.new(credential.encode(), body, hashlib.sha256).hexdigest()}" if hook.signed else credential
         )
-        if not _is_same(request.headers.get(hook.header, ""), expected):
+        if not is_same(request.headers.get(hook.header, ""), expected):
             _LOG.warning("webhook refused", forge=hook.forge, bytes=len(body))
             raise Unauthorized(f"{hook.header} is missing or wrong")
         _LOG.info("webhook", forge=hook.forge)
@@ -184,10 +219,13 @@ class App:
 
     def _reconcile(self, request: Request) -> Response:
         name = self._authorized_target(request)
+        self._request(name)
+        return self._accepted(request, name, "reconciliation scheduled")
+
+    def _request(self, name: str) -> None:
         if self._controller.snapshot().states[name].suspended:
             raise Conflict("the target is suspended; resume it first")
         self._store.request(name)
-        return self._accepted(request, name, "reconciliation scheduled")
 
     def _suspend(self, request: Request) -> Response:
         name = self._authorized_target(request)
@@ -201,17 +239,83 @@ class App:
 
     def _authorized_target(self, request: Request) -> str:
         """Return the target of an authorized request."""
-        token = self._token.read()
-        if not token:
-            raise NotFound("requests are disabled: no token is set")
+        self._require_token()
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not _is_same(given.strip(), token):
+        if scheme.lower() != "bearer" or not self._is_token(given.strip(), request):
             _LOG.warning("request refused", path=request.path)
             raise Unauthorized("the bearer token is missing or wrong", www_authenticate=WWWAuthenticate("bearer"))
-        name = request.args.get("target", "")
+        return self._known_target(request.args.get("target", ""))
+
+    def _known_target(self, name: str) -> str:
         if not self._controller.has_target(name):
             raise NotFound("no such target; name one with ?target=")
         return name
+
+    def _require_token(self) -> None:
+        if not self._sign_in.is_enabled:
+            raise NotFound("requests are disabled: no token is set")
+
+    def _is_token(self, given: str, request: Request) -> bool:
+        try:
+            return self._sign_in.accepts(given, request.remote_addr or "")
+        except TooManyWrongTokens:
+            raise TooManyRequests("too many wrong tokens; wait a minute", retry_after=WRONG_TOKENS_IN) from None
+
+    # Signing in, and acting with a session
+
+    def _sign_in_page(self, request: Request) -> Response:
+        self._require_token()
+        return _page(pages.sign_in(_local(request.args.get("to", ""))))
+
+    def _open_session(self, request: Request) -> Response:
+        self._require_token()
+        to = _local(request.form.get("to", ""))
+        try:
+            is_right = _is_from_here(request) and self._is_token(request.form.get("token", "").strip(), request)
+            status, problem = 403, "The token is wrong."
+        except TooManyRequests as error:
+            is_right, status, problem = False, 429, f"{str(error.description).capitalize()}."
+        if not is_right:
+            _LOG.warning("sign-in refused", client=request.remote_addr, status=status)
+            answer = Response(pages.sign_in(to, problem), status, mimetype="text/html")
+            if status == 429:
+                answer.headers["Retry-After"] = str(WRONG_TOKENS_IN)
+            return answer
+        _LOG.info("signed in", client=request.remote_addr)
+        response = redirect(to, 303)
+        response.set_cookie(COOKIE, self._sign_in.open(), httponly=True, samesite="Strict", secure=self._is_secure)
+        return response
+
+    def _close_session(self, request: Request) -> Response:
+        self._require_session(request)
+        self._sign_in.close(request.cookies.get(COOKIE, ""))
+        response = redirect("/", 303)
+        response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=self._is_secure)
+        return response
+
+    def _act(self, request: Request) -> Response:
+        """Carry out what a button says, for a signed-in browser."""
+        self._require_session(request)
+        action, name = request.form.get("action", ""), request.form.get("target", "")
+        back = pages.link(self._known_target(name)) if name else "/"
+        match action:
+            case "refresh":
+                pass
+            case "reconcile" if name:
+                self._request(name)
+            case "suspend" | "resume" if name:
+                self._store.suspend(name, suspended=action == "suspend")
+            case _:
+                raise BadRequest("no such action")
+        _LOG.info("request", path=request.path, action=action, target=name)
+        self._controller.request_fetch()
+        return redirect(f"{back}?done={action}", 303)
+
+    def _require_session(self, request: Request) -> None:
+        session = self._sign_in.session(request.cookies.get(COOKIE, ""))
+        if session is None or not _is_from_here(request) or not is_same(request.form.get("csrf", ""), session.csrf):
+            _LOG.warning("request refused", path=request.path)
+            raise Forbidden("not signed in, or the page is out of date; load it again")
 
     def _accepted(self, request: Request, name: str, text: str) -> Response:
         _LOG.info("request", path=request.path, target=name)
@@ -229,11 +333,14 @@ def _text(status: int, text: str) -> Response:
     return Response(f"{text}\n", status)
 
 
-def _is_same(given: str, expected: str) -> bool:
-    # Digests first: the time shows neither content nor length, and a header may contain any character.
-    return hmac.compare_digest(
-        hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest(), hashlib.sha256(expected.encode()).digest()
-    )
+def _local(path: str) -> str:
+    """Return the address of a page of this site, whatever was asked for."""
+    return path if re.fullmatch(r"/(?:targets/|\?)[!-\[\]-~]*", path) else "/"
+
+
+def _is_from_here(request: Request) -> bool:
+    """Return whether a form was sent by one of our pages, as far as the browser says."""
+    return request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
 
 
 class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types

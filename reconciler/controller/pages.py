@@ -134,7 +134,7 @@ def _viewers(run: Run) -> int:
     return sum(max(0, channel.viewers) for channel in run.live_channels)
 
 
-def _link(*parts: object) -> str:
+def link(*parts: object) -> str:
     """Return the path of a target's page, or of one below it."""
     target, *rest = parts
     return "/".join(("/targets", *(quote(str(part), safe="") for part in (target, *rest))))
@@ -189,6 +189,32 @@ def _fits(query: Query, *texts: str) -> bool:
     return all(word in text for word in _asked(query, "q").lower().split())
 
 
+DONE: Mapping[str, str] = {
+    "refresh": "Fetch of the branch requested.",
+    "reconcile": "Reconciliation requested.",
+    "suspend": "Suspended.",
+    "resume": "Resumed; reconciliation requested.",
+}
+"""What is said after an action, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at a page. With ``csrf``, the value that every form sends back, there are buttons; ``at`` is the page."""
+
+    may_sign_in: bool = False
+    csrf: str = ""
+    at: str = "/"
+    done: str = ""
+
+    @property
+    def said(self) -> str:
+        """What was just done, in words."""
+        return DONE.get(self.done, "")
+
+
+NOBODY = Viewer()
+
 _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
 _PAGES.filters.update(
@@ -197,7 +223,7 @@ _PAGES.filters.update(
     duration=duration,
     found=_found,
     iso=_iso,
-    link=_link,
+    link=link,
     moment=time_tag,
     ready=lambda kind: KINDS[kind].ready,
     seconds=_seconds,
@@ -262,13 +288,18 @@ def _area(edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int)
     return "".join(path)
 
 
-def _render(template: str, snapshot: Snapshot, **values: object) -> str:
+def _render(template: str, snapshot: Snapshot, viewer: Viewer, **values: object) -> str:
     return _PAGES.get_template(template).render(
-        stack=snapshot.stack, repository=snapshot.repository, now=snapshot.now, **values
+        stack=snapshot.stack, repository=snapshot.repository, now=snapshot.now, viewer=viewer, **values
     )
 
 
-def overview(snapshot: Snapshot, store: Store, query: Query) -> str:
+def sign_in(to: str, problem: str = "") -> str:
+    """Return the page to sign in on; ``to`` is the page to come back to."""
+    return _PAGES.get_template("sign_in.html").render(title="Sign in", trail=[("Back", to)], to=to, problem=problem)
+
+
+def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NOBODY) -> str:
     """Return the page of all targets, the most severe status first. ``query``: words ``q``, a ``status`` and a ``page``."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))
     counts = Counter(map(status, states))
@@ -284,6 +315,7 @@ def overview(snapshot: Snapshot, store: Store, query: Query) -> str:
     return _render(
         "overview.html",
         snapshot,
+        viewer,
         title=f"{snapshot.stack or 'controller'}: {summary}",
         counts=[(word, counts[word]) for word in MOST_SEVERE_FIRST[::-1] if counts[word] or word in _ALWAYS_COUNTED],
         count=len(states),
@@ -326,10 +358,10 @@ def _history(name: str, now: float, store: Store, days: int, steps: int) -> Plot
 def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
     """Return the links back from a page of a target, or from the target's own page."""
     top = (f"All targets of {snapshot.stack}", "/")
-    return (top, (name, _link(name))) if name else (top,)
+    return (top, (name, link(name))) if name else (top,)
 
 
-def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
+def target(snapshot: Snapshot, store: Store, name: str, viewer: Viewer = NOBODY) -> str | None:
     """Return the page of one target."""
     state = snapshot.states.get(name)
     if state is None:
@@ -338,6 +370,7 @@ def target(snapshot: Snapshot, store: Store, name: str) -> str | None:
     return _render(
         "target.html",
         snapshot,
+        viewer,
         title=f"{name}: {status(state)}",
         trail=_above(snapshot),
         state=state,
@@ -418,7 +451,7 @@ def _row(row: Row, findings: Sequence[Finding]) -> Row:
     return replace(row, status=_STATUS_WORDS[findings[0].status], findings=tuple(findings)) if findings else row
 
 
-def resources(snapshot: Snapshot, store: Store, name: str, query: Query) -> str | None:
+def resources(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = NOBODY) -> str | None:
     """Return the page of a target's resources, managed and unmanaged. ``query``: words ``q``, a ``status``, a ``kind`` and a ``page``."""
     state = snapshot.states.get(name)
     if state is None:
@@ -443,12 +476,13 @@ def resources(snapshot: Snapshot, store: Store, name: str, query: Query) -> str 
     return _render(
         "resources.html",
         snapshot,
+        viewer,
         title=f"{name}: resources",
         trail=_above(snapshot, name),
         name=name,
         known=run,
         old=_is_old(state),
-        listed=Listed.of(_link(name, "resources"), query, ["status", "kind"], fitting, _PER_PAGE),
+        listed=Listed.of(link(name, "resources"), query, ["status", "kind"], fitting, _PER_PAGE),
         statuses=[(word, word, count) for word, count in counted.items() if count],
         kinds=[(one.value, KINDS[one].titles, kinds[one]) for one in KINDS if kinds[one]],
     )
@@ -469,7 +503,7 @@ def plan(snapshot: Snapshot, store: Store, name: str, plan_id: str) -> str | Non
     return html.render_plan(found, extra=extra, trail=_above(snapshot, name))
 
 
-def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
+def run(snapshot: Snapshot, store: Store, name: str, number: int, viewer: Viewer = NOBODY) -> str | None:
     """Return the page of one reconciliation: the outcomes of its apply, or else its result."""
     found = store.run(name, number) if name in snapshot.states else None
     if found is None:
@@ -479,4 +513,6 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int) -> str | None:
         extra = {"Started": time_tag(one.started), "Commit": _commit(snapshot, one.commit), "Plan": one.plan_id}
         return html.render_result(result, extra=extra, trail=_above(snapshot, name))
     word = one.status.value.replace("-", " ")
-    return _render("run.html", snapshot, title=f"{name}: {word}", trail=_above(snapshot, name), run=one, status=word)
+    return _render(
+        "run.html", snapshot, viewer, title=f"{name}: {word}", trail=_above(snapshot, name), run=one, status=word
+    )

@@ -99,10 +99,10 @@ def read(page: str | None) -> Reader:
     assert reader.open == []
     assert len(reader.ids) == len(set(reader.ids))
     for link in reader.links:
-        assert re.match(r"/$|/\?|/targets/|https://git(hub|lab)\.", link), link
+        assert re.match(r"/$|/\?|/targets/|/sign-in|https://git(hub|lab)\.", link), link
     for tag, known in reader.tags:
         if tag in ("input", "select") and known.get("type") != "hidden":
-            assert known.get("aria-label")
+            assert known.get("aria-label") or reader.all("label", **{"for": known["id"]})
         if tag in ("nav", "svg", "form") or known.get("role") in ("group", "region"):
             assert tag == "form" or known.get("aria-label")
     assert "url(" not in page

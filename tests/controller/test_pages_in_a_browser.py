@@ -20,18 +20,12 @@ TOKEN = "a-long-random-token"
 class Frozen:
     """Stands for a controller whose targets do not change by themselves."""
 
-    def __init__(self, snapshot: Snapshot, store: Store) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._store = store
         self.fetches = 0
 
     def snapshot(self) -> Snapshot:
-        flags = self._store.flags()
-        states = {
-            name: replace(state, suspended=flags[name][0], requested=flags[name][1])
-            for name, state in self._snapshot.states.items()
-        }
-        return replace(self._snapshot, states=states)
+        return self._snapshot
 
     def has_target(self, name: str) -> bool:
         return name in self._snapshot.states
@@ -52,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Store,
     store = Store(tmp_path_factory.mktemp("db") / "controller.db")
     world, full = a_world(store, 10), a_full_target(store, 5_000)
     snapshot = replace(world, states={**world.states, **full.states}, modes={**world.modes, **full.modes})
-    controller = Frozen(snapshot, store)
+    controller = Frozen(snapshot)
     app = App(controller, store, token=Secret(value=TOKEN), webhooks={}, metrics=lambda: (b"", "text/plain"))  # type: ignore[arg-type]
     with serving("127.0.0.1:0", app) as url:
         yield url, store, controller
@@ -132,6 +126,42 @@ def test_every_page_fits_and_runs_under_its_policy(
             ".filter(at => !(at.getAttribute('aria-label') || at.textContent).trim()).length"
         ) == 0, path  # fmt: skip
         assert tab.errors == [], path
+
+
+def test_one_signs_in_and_acts_with_the_keyboard(tab: Tab, site: tuple[str, Store, Frozen]) -> None:
+    url, store, controller = site
+    tab.errors.clear()
+    tab.show(375)
+    tab.open(f"{url}/targets/prod?done=nonsense")
+    assert tab.js("document.querySelectorAll('[role=status]').length") == 0
+    tab.tab_to("at.textContent === 'Sign in'")
+    tab.follow()
+    assert tab.js("document.activeElement.labels[0].textContent") == "Control token"
+    tab.type("wrong")
+    tab.follow()
+    assert tab.js("document.querySelector('[role=alert]').textContent") == "The token is wrong."
+    assert tab.errors.pop().startswith("Failed to load resource: the server responded with a status of 403")
+    tab.type(TOKEN)
+    tab.follow()
+    assert tab.js("location.pathname") == "/targets/prod"
+    assert tab.js("document.cookie") == ""  # scripts cannot read it
+    for button, said in (("Suspend", "Suspended."), ("Resume", "Resumed; reconciliation requested.")):
+        tab.tab_to(f"at.getAttribute('aria-label') === '{button} prod'")
+        tab.follow()
+        assert tab.js("document.querySelector('p[role=status]').textContent") == said
+        assert store.flags()["prod"][0] == (button == "Suspend")
+        assert tab.js("location.search") == ""  # a reload does not say it again
+    assert tab.js("document.documentElement.scrollWidth") <= 375
+    tab.tab_to("at.getAttribute('aria-label') === 'Reconcile prod'")
+    tab.tab_to("at.getAttribute('aria-label') === 'Refresh'")
+    fetches = controller.fetches
+    tab.follow()
+    assert controller.fetches == fetches + 1
+    tab.tab_to("at.textContent === 'Sign out'")
+    tab.follow()
+    assert tab.js("document.body.innerText.includes('Sign in')")
+    assert tab.js("document.querySelectorAll('form[method=post]').length") == 0
+    assert tab.errors == []
 
 
 def test_without_scripts_pages_are_searched_filtered_and_paged_by_links_and_forms(

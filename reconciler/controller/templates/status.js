@@ -87,6 +87,13 @@
     });
   }
 
+  // What was said once is not said again by a reload.
+  const here = new URL(location);
+  if (here.searchParams.has('done')) {
+    here.searchParams.delete('done');
+    history.replaceState(null, '', here);
+  }
+
   let opened = false;
   document.addEventListener('click', (event) => { opened ||= Boolean(event.target.closest('summary')); });
   const isBusy = () => opened || document.hidden || document.activeElement !== document.body || !getSelection().isCollapsed;
