@@ -211,7 +211,25 @@ def schemas() -> dict[str, dict[str, Any]]:
 def _schema(name: str, title: str, model: type[BaseModel]) -> dict[str, Any]:
     made = _without_titles(model.model_json_schema())
     made.pop("title", None)
+    for owner, definition in {**made.get("$defs", {}), model.__name__: made}.items():
+        for field, content in definition.get("properties", {}).items():
+            if not _means_something(owner, field):
+                _remove_null(content)
     return {"$schema": DIALECT, "$id": name, "title": title, **made}
+
+
+def _means_something(owner: str, field: str) -> bool:
+    """Return whether ``null`` removes a default, disables a limit, or is an empty section. Elsewhere it is the same as leaving the field out."""
+    return owner in ("Channel", "StreamKey", "Spec") or (owner == "GuardrailSettings" and field.startswith("max"))
+
+
+def _remove_null(content: dict[str, Any]) -> None:
+    """Remove ``null`` from the values that editors offer for a field."""
+    if {"type": "null"} in content.get("anyOf", ()):
+        others = [one for one in content.pop("anyOf") if one != {"type": "null"}]
+        content.update(others[0] if len(others) == 1 else {"anyOf": others})
+    elif None in content.get("enum", ()):
+        content["enum"] = [one for one in content["enum"] if one is not None]
 
 
 def _without_titles(node: Any, *, names: bool = False) -> Any:

@@ -138,6 +138,24 @@ def test_every_field_is_described_and_nothing_unknown_is_let_in(name: str) -> No
     assert all(item["additionalProperties"] is False for item in objects if "properties" in item)
 
 
+def test_editors_offer_null_only_where_it_means_something() -> None:
+    offered = {
+        (owner, field)
+        for schema in schemas().values()
+        for owner, definition in {**schema["$defs"], "": schema}.items()
+        for field, content in definition.get("properties", {}).items()
+        if "null" in str({key: value for key, value in content.items() if key != "description"})
+    }
+    owners = {owner for owner, _ in offered}
+    assert owners == {"", "Channel", "StreamKey", "GuardrailSettings"}
+    assert {field for owner, field in offered if not owner} == set(SECTIONS), "an empty section"
+    limits = {"maxDeletes", "maxDeletePercent", "maxUpdates", "maxUpdatePercent"}
+    assert {field for owner, field in offered if owner == "GuardrailSettings"} == limits
+    assert {"latencyMode", "recordingConfiguration", "tags"} <= {
+        field for owner, field in offered if owner == "Channel"
+    }
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_of_the_examples_fits_the_schema_it_names(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
