@@ -1,4 +1,4 @@
-"""``comment``: posts a plan, a drift report or a result on a pull or merge request, or in an issue; one comment a target, replaced in place."""
+"""``comment``: posts a plan, a drift report or a result on a pull or merge request, or in issues; found again and replaced in place."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reconciler.forge.client import Access
     from reconciler.git.comments import Report
     from reconciler.model.address import Address
+    from reconciler.model.target import Project
     from reconciler.plan.plan import Plan
 
 _EPILOG = """\
@@ -39,7 +40,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "comment",
         parents=[common],
         help="post a plan on a pull or merge request",
-        description="Post a plan on a pull or merge request: one comment a target, found again by a hidden marker and replaced in place.",
+        description="Post a plan on a pull or merge request: one comment, found again by a hidden marker and replaced in place.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,7 +55,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--issue",
         action="store_true",
-        help="use an issue instead of a comment: opened, updated, and closed when nothing is left to report",
+        help="use an issue for each target instead of a comment: opened, updated, and closed when nothing is left to report",
+    )
+    how.add_argument(
+        "--comment-per",
+        choices=("target", "project"),
+        help="one comment for each target, or one for all targets of the report (default: project)",
     )
     how.add_argument(
         "--always", action="store_true", help="comment even if nothing changes and there is no comment yet"
@@ -96,11 +102,13 @@ def run(args: argparse.Namespace) -> int:
         Destination,
         Origin,
         append_to_summary,
+        comments_of,
         post_report,
-        target_comments,
     )
 
     context = begin(args)
+    if args.issue and args.comment_per == "project":
+        raise UsageError("--issue opens an issue for each target; leave --comment-per project out")
     ci = detect_ci(os.environ)
     # First: a missing client or token is reported before minutes are spent on a plan.
     forge = None if args.dry_run else open_forge(_access(args, ci))
@@ -111,14 +119,18 @@ def run(args: argparse.Namespace) -> int:
     )
     number = args.number or ci.number
     report, refusals = _report(args, context)
+    per_target = args.issue or args.comment_per == "target"
     planned = report.plan.git_commit or "" if report.plan else ""
     if forge and not args.issue and number is None and not (head or planned):
         raise UsageError("no pull or merge request found; use --number, or --commit with its merge commit")
-    comments = target_comments(report, context.targets, Origin(head or planned, base, run_url, refusals))
+    origin = Origin(head or planned, base, run_url, refusals)
+    comments, verdicts = comments_of(report, context.targets, origin, per_target=per_target)
     if forge is None:
         for comment in comments:
             sys.stdout.write(comment.render(SUMMARY_LIMIT, 0).rstrip() + "\n")
         return ExitCode.OK
+    shown = {name for comment in comments for name in comment.targets}
+    project = _project(context)
     destination = Destination(
         args.issue,
         args.always,
@@ -129,9 +141,10 @@ def run(args: argparse.Namespace) -> int:
         report.plan is not None,
         run_url,
         partial(is_ancestor, context.directory),
+        whole=project is not None and project.stack == report.stack and set(project.targets) <= shown,
     )
     try:
-        post_report(forge, report.stack, comments, destination, lambda line: print(line, flush=True))
+        post_report(forge, report.stack, comments, verdicts, destination, lambda line: print(line, flush=True))
     except ForgeRefused as error:
         left = append_to_summary(comments, ci.summary)
         sys.stdout.write(left)
@@ -190,15 +203,26 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
 
 
 def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
-    """Return the guardrails' refusals by target; none without the project file, since a saved plan may be posted elsewhere."""
+    """Return the guardrails' refusals by target; none without the project file."""
     from reconciler.cli.plan import refusals_of
-    from reconciler.errors import SpecError
+    from reconciler.git.base import guarded
 
-    try:
-        project, _ = project_of(context._replace(targets=()))
-    except SpecError:
+    project = _project(context)
+    if project is None:
         return {}
+    if plan.base:
+        project = guarded(project, plan.base)
     return {
         target.name: refusals_of(target, project.guardrails, plan.options, recorded.get(target.name, frozenset()))
         for target in plan.targets
     }
+
+
+def _project(context: Context) -> Project | None:
+    """Return the project, or ``None`` without its file: a saved plan may be posted elsewhere."""
+    from reconciler.errors import SpecError
+
+    try:
+        return project_of(context._replace(targets=()))[0]
+    except SpecError:
+        return None

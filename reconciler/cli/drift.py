@@ -261,9 +261,9 @@ def _show(
         content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
         sys.stdout.write(display_json(content, indent=2) + "\n")
     elif view == "markdown":
-        from reconciler.report import markdown
+        from reconciler.report.markdown_drift import render_drift as render_markdown
 
-        sys.stdout.write("\n".join(markdown.render_drift(report) for report in reports))
+        sys.stdout.write(render_markdown(*reports))
     elif view == "html":
         from reconciler.report import html
 

@@ -8,6 +8,8 @@ Errors never contain the token.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ T = TypeVar("T")
 MAX_WAIT_SECONDS = 90.0
 """The longest that one run waits for a forge, all waits together."""
 
+_MARKER = re.compile(r"<!-- ivs-reconciler stack=(?P<stack>\S+) (?:target=(?P<one>\S+)|targets=(?P<several>\S+)) -->")
 _ATTEMPTS = 4
 _SECONDARY_WAIT_SECONDS = 60.0
 _MAX_REASON = 300
@@ -125,9 +128,31 @@ class Upserted(StrEnum):
     NOTHING = "nothing to report"
 
 
-def marker(stack: str, target: str) -> str:
-    """Return the hidden first line of a post. Names are encoded so that none can end the comment or pose as another."""
-    return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(target)} -->"
+def marker(stack: str, *targets: str) -> str:
+    """Return the hidden first line of a post. Names are encoded so that none can end the comment or pose as another.
+
+    One target is named; of several the names are hashed, so that those of a thousand leave room for the text.
+    """
+    if len(targets) == 1:
+        return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(targets[0])} -->"
+    return f"<!-- ivs-reconciler stack={_encoded(stack)} targets={','.join(sorted(map(target_mark, targets)))} -->"
+
+
+def targets_in(mark: str, stack: str) -> frozenset[str]:
+    """Return the ``target_mark`` of each target that a post of a stack is about; none for any other text."""
+    found = _MARKER.fullmatch(mark)
+    if found is None or found["stack"] != _encoded(stack):
+        return frozenset()
+    return frozenset((found["several"] or "").split(",")) if found["several"] else frozenset({_hashed(found["one"])})
+
+
+def target_mark(name: str) -> str:
+    """Return what stands for a target among several in a marker."""
+    return _hashed(_encoded(name))
+
+
+def _hashed(encoded: str) -> str:
+    return hashlib.sha256(encoded.encode()).hexdigest()[:8]
 
 
 def _encoded(text: str) -> str:
@@ -135,25 +160,44 @@ def _encoded(text: str) -> str:
 
 
 def upsert(
-    posts: Posts, mark: str, title: str, body: str, *, quiet: bool, always: bool = False
+    posts: Posts,
+    mark: str,
+    title: str,
+    body: str,
+    *,
+    quiet: bool,
+    always: bool = False,
+    outdated: Callable[[str], bool] = lambda _: False,
 ) -> tuple[Upserted, Post | None]:
     """Create or update the one post with this marker, and return what was done.
 
     ``quiet`` says that the text has nothing to report: an existing post is updated (an issue is closed), and a new one
     is created only with ``always``.
+    ``outdated`` tells from a marker the posts whose place this one takes: one of them is updated if none has this marker, the others are removed.
     """
     text = f"{mark}\n{body}"
-    found = _marked(posts, mark)
+    found = _marked(posts, mark, outdated)
     if not found:
         if quiet and (posts.closes or not always):
             return Upserted.NOTHING, None
         created = posts.create(title, text)
-        found = _marked(posts, mark) if posts.author_learnt else []
+        found = _marked(posts, mark, outdated) if posts.author_learnt else []
         if len(found) < 2:
             return Upserted.CREATED, created
-    for duplicate in found[1:]:
-        posts.remove(duplicate)
-    post = found[0]
+    done, post = _replace(posts, found[0], title, text, quiet=quiet)
+    for other in found[1:]:
+        posts.remove(other)
+    return done, post
+
+
+def _marked(posts: Posts, mark: str, outdated: Callable[[str], bool]) -> list[Post]:
+    """Return our posts with this marker, oldest first, and then the outdated ones."""
+    own = [(post.body.partition("\n")[0].strip(), post) for post in posts.list_own()]
+    found = [(first != mark, post.key, post) for first, post in own if first == mark or outdated(first)]
+    return [post for _, _, post in sorted(found, key=lambda one: one[:2])]
+
+
+def _replace(posts: Posts, post: Post, title: str, text: str, *, quiet: bool) -> tuple[Upserted, Post]:
     if not _is_same_text(post.body, text) or (posts.closes and post.title != title):
         post = posts.update(post, title, text)
     elif not (quiet and posts.closes):
@@ -162,12 +206,6 @@ def upsert(
         posts.remove(post)
         return Upserted.CLOSED, post
     return Upserted.UPDATED, post
-
-
-def _marked(posts: Posts, mark: str) -> list[Post]:
-    """Return our posts with this marker, oldest first."""
-    found = (post for post in posts.list_own() if post.body.partition("\n")[0].strip() == mark)
-    return sorted(found, key=lambda post: post.key)
 
 
 def _is_same_text(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""Posts plans, drift reports and results of applies: as a comment per target, as an issue, and as a commit status.
+"""Posts plans, drift reports and results of applies: as one comment or one per target, as issues, and as commit statuses.
 
 The text is Markdown that fits the forge's limit. The same findings about the same commits give the same bytes, so that an
 unchanged comment is not written again.
@@ -16,13 +16,32 @@ from reconciler.apply.events import read_events
 from reconciler.drift.codec import describe_output, read_drift
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
-from reconciler.forge.client import Forge, Posts, Status, Upserted, marker, upsert
+from reconciler.forge.client import (
+    Forge,
+    Posts,
+    Status,
+    Upserted,
+    marker,
+    target_mark,
+    targets_in,
+    upsert,
+)
 from reconciler.json_format import FormatError
 from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan
-from reconciler.report.markdown import render_drift, render_result, render_target, settings_lines
+from reconciler.report.markdown import render_results, render_targets, settings_lines
+from reconciler.report.markdown_drift import render_drift
 from reconciler.report.markdown_layout import code, prose, size
-from reconciler.report.words import OVERRIDES, drift_counts, headline, origin_of, plural, summary_words, title_of
+from reconciler.report.words import (
+    OVERRIDES,
+    drift_counts,
+    headline,
+    join_words,
+    origin_of,
+    plural,
+    summary_words,
+    title_of,
+)
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
@@ -51,21 +70,28 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetComment:
-    """What a report says about one target.
+class Comment:
+    """What a report says about one target, or about all of its targets.
 
-    ``quiet``: nothing to report. ``passed``: the commit status is a success.
+    ``quiet``: nothing to report.
     ``partial``: nothing to report, but not everything was read, so that an earlier post stays.
     ``render`` returns the Markdown for a limit in bytes, and the bytes to keep free of it.
     """
 
-    target: str
+    targets: tuple[str, ...]
     title: str
-    counts: str
     quiet: bool
-    passed: bool
     render: Callable[[int, int], str]
     partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The commit status of a target: its counts, and whether it is a success."""
+
+    target: str
+    counts: str
+    passed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,7 @@ class Destination:
 
     ``current`` says that the report is a plan, which is posted only if it is one of the request's newest commit.
     ``is_ancestor`` returns whether the clone at hand has the first commit among the ancestors of the second.
+    ``whole`` says that the report has all targets of the project, so that posts about some of them, and others, are outdated.
     """
 
     issue: bool = False
@@ -85,6 +112,7 @@ class Destination:
     current: bool = False
     run_url: str = ""
     is_ancestor: Callable[[str, str], bool] = lambda _ancestor, _commit: False
+    whole: bool = False
 
 
 def read_report(path: Path) -> Report:
@@ -119,24 +147,39 @@ def _parsed(text: str) -> Report:
     return Report(plan.stack, plan=plan)
 
 
-def target_comments(report: Report, names: Sequence[str], origin: Origin) -> tuple[TargetComment, ...]:
-    """Return a comment for each of the named targets, of all if none is named. Raises ``UsageError`` for a target that the report lacks."""
-    if report.plan is not None:
-        plan = report.plan
-        found = [_of_plan(plan, target, origin) for target in plan.targets]
-    elif report.results:
-        found = [_of_result(report.stack, result, origin) for result in report.results]
-    else:
-        found = [_of_drift(report.stack, drift, origin) for drift in report.drift]
-    known = [comment.target for comment in found]
+def comments_of(
+    report: Report, names: Sequence[str], origin: Origin, *, per_target: bool
+) -> tuple[tuple[Comment, ...], tuple[Verdict, ...]]:
+    """Return one comment for all of the named targets, or one for each, and the status of each; no name means all targets.
+
+    Raises ``UsageError`` for a target that the report lacks.
+    """
+    parts = report.plan.targets if report.plan else report.results or report.drift
+    known = [part.name for part in parts]
     if unknown := [name for name in names if name not in known]:
         raise UsageError(
             f"no target {', '.join(map(repr, unknown))} in the report; its targets are {', '.join(known) or 'none'}"
         )
-    return tuple(comment for comment in found if not names or comment.target in names)
+    chosen = [name for name in known if not names or name in names]
+    groups = [(name,) for name in chosen] if per_target else [tuple(chosen)] if chosen else []
+    comments: list[Comment] = []
+    verdicts: list[Verdict] = []
+    if report.plan is not None:
+        plans = {target.name: target for target in report.plan.targets}
+        comments = [_of_plan(report.plan, [plans[name] for name in group], origin) for group in groups]
+        verdicts = [_plan_verdict(report.plan, plans[name], origin) for name in chosen]
+    elif report.results:
+        results = {result.name: result for result in report.results}
+        comments = [_of_results(report.stack, [results[name] for name in group], origin) for group in groups]
+        verdicts = [_result_verdict(results[name]) for name in chosen]
+    else:
+        drifts = {drift.name: drift for drift in report.drift}
+        comments = [_of_drift(report.stack, [drifts[name] for name in group], origin) for group in groups]
+        verdicts = [_drift_verdict(drifts[name]) for name in chosen]
+    return tuple(comments), tuple(verdicts)
 
 
-def _of_plan(plan: Plan, target: TargetPlan, origin: Origin) -> TargetComment:
+def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin) -> Comment:
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
     facts = {"Commit": origin.head or known.get("Commit", ""), base_name: origin.base or known.get(base_name, "")}
@@ -144,54 +187,65 @@ def _of_plan(plan: Plan, target: TargetPlan, origin: Origin) -> TargetComment:
         facts[OVERRIDES] = known[OVERRIDES]
     if origin.head and plan.git_commit and plan.git_commit != origin.head:
         facts["Planned from"] = plan.git_commit
-    refusals = origin.refusals.get(target.name, ())
-    head = [
-        f"## {title_of(plan)} for stack {code(plan.stack)}",
-        *settings_lines(plan),
-        *(f"**An apply would be refused:** {prose(refusal)}" for refusal in refusals),
-    ]
-    changed = len(plan.base.settings) if plan.base else 0
-    quiet = target.is_empty and not changed and not refusals and not (plan.of_revisions and target.orphans)
-    counts = "no changes" if target.is_empty else summary_words(target.summary)
-    if changed:
-        counts = f"{counts}; {plural(changed, 'setting')} changed"
-    render = partial(render_target, target, artefact_url=origin.artifact_url or None, facts=facts)
-    return TargetComment(
-        target.name, f"Plan for {plan.stack}, {target.name}", counts, quiet, not refusals, _below(head, render)
+    refused: dict[str, list[str]] = {}
+    for target in targets:
+        for refusal in origin.refusals.get(target.name, ()):
+            refused.setdefault(refusal, []).append(target.name)
+    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan)]
+    for refusal, names in refused.items():
+        which = "" if len(targets) == 1 else f" of {join_words(map(code, names))}"
+        head.append(f"**An apply{which} would be refused:** {prose(refusal)}")
+    quiet = (
+        not refused
+        and not any(target.actions or (plan.of_revisions and target.orphans) for target in targets)
+        and not _changed_settings(plan)
     )
+    render = partial(render_targets, *targets, artefact_url=origin.artifact_url or None, facts=facts)
+    return Comment(_names(targets), f"Plan for {_named(plan.stack, targets)}", quiet, _below(head, render))
 
 
-def _of_drift(stack: str, report: DriftReport, origin: Origin) -> TargetComment:
-    counts = f"{headline(report)}: {drift_counts(report)}"
-    render = partial(render_drift, report, artefact_url=origin.artifact_url or None, facts=_commits(origin))
-    quiet = not report.drifted  # pending changes are not reported
+def _changed_settings(plan: Plan) -> int:
+    return len(plan.base.settings) if plan.base else 0
+
+
+def _plan_verdict(plan: Plan, target: TargetPlan, origin: Origin) -> Verdict:
+    counts = "no changes" if target.is_empty else summary_words(target.summary)
+    if changed := _changed_settings(plan):
+        counts = f"{counts}; {plural(changed, 'setting')} changed"
+    return Verdict(target.name, counts, not origin.refusals.get(target.name))
+
+
+def _of_drift(stack: str, reports: Sequence[DriftReport], origin: Origin) -> Comment:
+    quiet = not any(report.drifted for report in reports)  # pending changes are not reported
+    render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=_commits(origin))
     text = _below([f"## Drift of stack {code(stack)}"], render)
     # A partial report does not say that anything is resolved.
-    partial_report = quiet and report.is_partial
-    return TargetComment(
-        report.name,
-        f"Drift in {stack}, {report.name}",
-        counts,
-        quiet,
-        not report.drifted and not report.unread,
-        text,
-        partial_report,
-    )
+    incomplete = quiet and any(report.is_partial for report in reports)
+    return Comment(_names(reports), f"Drift in {_named(stack, reports)}", quiet, text, incomplete)
 
 
-def _of_result(stack: str, result: ApplyResult, origin: Origin) -> TargetComment:
+def _drift_verdict(report: DriftReport) -> Verdict:
+    return Verdict(report.name, f"{headline(report)}: {drift_counts(report)}", not report.drifted and not report.unread)
+
+
+def _of_results(stack: str, results: Sequence[ApplyResult], origin: Origin) -> Comment:
+    render = partial(render_results, *results, artefact_url=origin.artifact_url or None, facts=_commits(origin))
+    quiet = not any(result.outcomes for result in results)
+    text = _below([f"## Apply of stack {code(stack)}"], render)
+    return Comment(_names(results), f"Apply of {_named(stack, results)}", quiet, text)
+
+
+def _result_verdict(result: ApplyResult) -> Verdict:
     done = sum(outcome.result is Result.DONE for outcome in result.outcomes)
-    counts = f"{done:,} of {plural(len(result.outcomes), 'action')} done"
-    render = partial(render_result, result, artefact_url=origin.artifact_url or None, facts=_commits(origin))
-    quiet = not result.outcomes
-    return TargetComment(
-        result.name,
-        f"Apply of {stack}, {result.name}",
-        counts,
-        quiet,
-        result.complete,
-        _below([f"## Apply of stack {code(stack)}"], render),
-    )
+    return Verdict(result.name, f"{done:,} of {plural(len(result.outcomes), 'action')} done", result.complete)
+
+
+def _names(parts: Sequence[TargetPlan | DriftReport | ApplyResult]) -> tuple[str, ...]:
+    return tuple(part.name for part in parts)
+
+
+def _named(stack: str, parts: Sequence[TargetPlan | DriftReport | ApplyResult]) -> str:
+    return f"{stack}, {parts[0].name}" if len(parts) == 1 else stack
 
 
 def _commits(origin: Origin) -> dict[str, str]:
@@ -209,9 +263,14 @@ def _below(head: Sequence[str], render: Callable[..., str]) -> Callable[[int, in
 
 
 def post_report(
-    forge: Forge, stack: str, comments: Sequence[TargetComment], to: Destination, say: Callable[[str], None]
+    forge: Forge,
+    stack: str,
+    comments: Sequence[Comment],
+    verdicts: Sequence[Verdict],
+    to: Destination,
+    say: Callable[[str], None],
 ) -> None:
-    """Post every comment, and say what was done. Raises ``ForgeError``, and ``ForgeRefused`` if the token may not write."""
+    """Post every comment and status, and say what was done. Raises ``ForgeError``, and ``ForgeRefused`` if the token may not write."""
     head = to.head or to.planned
     if to.issue:
         posts: Posts = forge.issues()
@@ -229,24 +288,43 @@ def post_report(
             _check_planned(forge, number, newest, to)
             head = newest
         posts = forge.comments(number)
+    outdated = (lambda _: False) if to.issue else _outdated(stack, comments, whole=to.whole)
     for comment in comments:
+        shown = comment.targets[0] if len(comment.targets) == 1 else stack
         if comment.partial:
-            say(f"{comment.target}: unchanged, because the report is partial")
+            say(f"{shown}: unchanged, because the report is partial")
             continue
-        mark = marker(stack, comment.target)
+        mark = marker(stack, *comment.targets)
         body = comment.render(posts.limit, size(mark) + 1)
-        done, post = upsert(posts, mark, comment.title, body, quiet=comment.quiet, always=to.always)
+        done, post = upsert(posts, mark, comment.title, body, quiet=comment.quiet, always=to.always, outdated=outdated)
         what = "" if done is Upserted.NOTHING else "issue " if to.issue else "comment "
-        say(f"{comment.target}: {what}{done.value}{f': {post.url}' if post else ''}")
+        say(f"{shown}: {what}{done.value}{f': {post.url}' if post else ''}")
     if to.status and head:
-        for comment in comments:
+        for verdict in verdicts:
             status = Status(
-                "success" if comment.passed else "failure",
-                f"ivs-reconciler/{stack}/{comment.target}",
-                comment.counts,
+                "success" if verdict.passed else "failure",
+                f"ivs-reconciler/{stack}/{verdict.target}",
+                verdict.counts,
                 to.run_url,
             )
-            say(f"{comment.target}: status {'set' if forge.set_status(head, status) else 'unchanged'}")
+            say(f"{verdict.target}: status {'set' if forge.set_status(head, status) else 'unchanged'}")
+
+
+def _outdated(stack: str, comments: Sequence[Comment], *, whole: bool) -> Callable[[str], bool]:
+    """Return what tells from a marker the posts about other sets of targets that these comments take the place of.
+
+    A post of another run about further targets stays, unless the report has all targets of the project.
+    """
+    if any(comment.partial for comment in comments):
+        return lambda _: False
+    wanted = {marker(stack, *comment.targets) for comment in comments}
+    covered = {target_mark(name) for comment in comments for name in comment.targets}
+
+    def is_outdated(mark: str) -> bool:
+        about = targets_in(mark, stack)
+        return mark not in wanted and bool(about) and (about <= covered or (whole and bool(about & covered)))
+
+    return is_outdated
 
 
 def _check_planned(forge: Forge, number: int, newest: str, to: Destination) -> None:
@@ -260,7 +338,7 @@ def _check_planned(forge: Forge, number: int, newest: str, to: Destination) -> N
     )
 
 
-def append_to_summary(comments: Sequence[TargetComment], path: str) -> str:
+def append_to_summary(comments: Sequence[Comment], path: str) -> str:
     """Append the text to a job summary, and return what is left to print: all of it if the summary cannot be written."""
     text = "\n".join(
         comment.render(SUMMARY_LIMIT // max(len(comments), 1), 0).rstrip() + "\n"

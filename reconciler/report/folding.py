@@ -7,7 +7,9 @@ Deletes and replacements are never folded: a reviewer sees each of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.diff import FieldChange
@@ -15,7 +17,7 @@ from reconciler.drift.report import Finding
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import Ref, Value
-from reconciler.plan.plan import Action, Verb
+from reconciler.plan.plan import Action, TargetPlan, Verb
 from reconciler.report.words import is_own_record
 
 FOLD_FROM = 4
@@ -36,6 +38,26 @@ def fold_actions(actions: Iterable[Action]) -> list[tuple[Action, ...]]:
 def fold_findings(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
     """Return the findings of a drift report in groups of identical ones, in the order of each group's first."""
     return _fold(findings, _finding_key)
+
+
+def shared_actions(targets: Sequence[TargetPlan]) -> list[tuple[tuple[int, ...], tuple[Action, ...]]]:
+    """Return the actions by the targets, as indexes, that have them: the most common first, each action once.
+
+    An action that several targets have is shown as it is in the first, without its ARN.
+    """
+    holders: dict[Hashable, list[tuple[int, Action]]] = {}
+    for at, target in enumerate(targets):
+        seen: Counter[Hashable] = Counter()
+        for action in target.actions:
+            key = _whole_key(action)
+            holders.setdefault((key, seen[key]), []).append((at, action))
+            seen[key] += 1
+    groups: dict[tuple[int, ...], list[Action]] = {}
+    for found in holders.values():
+        action = found[0][1] if len(found) == 1 else replace(found[0][1], arn=None)
+        groups.setdefault(tuple(at for at, _ in found), []).append(action)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[0]), group[0]))
+    return [(members, tuple(actions)) for members, actions in ordered]
 
 
 def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
@@ -117,6 +139,14 @@ def _finding_key(finding: Finding) -> Hashable | None:
     explanation = _without_id(finding.explanation, finding.address)
     kind = finding.address.kind
     return (kind, finding.status, explanation, finding.arn is None, _changes_key(finding.changes, finding.address))
+
+
+def _whole_key(action: Action) -> Hashable:
+    """Return everything that a view shows of an action, but for ARNs."""
+    changes = tuple(repr(change) for change in action.changes if not is_own_record(change))
+    steps = tuple(step.operation for step in action.steps)
+    shown = (action.address, action.verb, action.reason, action.explanation, action.order, action.blocked)
+    return (*shown, action.warnings, changes, steps)
 
 
 def _changes_key(changes: Iterable[FieldChange], address: Address) -> Hashable:

@@ -1,4 +1,4 @@
-"""Plans, results and drift reports as GitHub-flavoured Markdown: a comment, a job summary, an issue. Also right on GitLab.
+"""Plans and results as GitHub-flavoured Markdown: a comment, a job summary, an issue. Also right on GitLab.
 
 Counts come first, then what a reviewer must see (deleted, replaced, blocked, keys), then one folded block for each resource,
 or for several identical ones. With a limit, whole resources are left out and counted, never a part of one.
@@ -8,11 +8,9 @@ Users' text is put into code spans, fences and HTML code elements only; ``markdo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
-from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
 from reconciler.report.folding import (
@@ -20,6 +18,7 @@ from reconciler.report.folding import (
     group_title,
     members_line,
     own_id_hidden,
+    shared_actions,
     shared_tags,
     without_shared_tags,
 )
@@ -29,6 +28,7 @@ from reconciler.report.markdown_layout import (
     Line,
     Section,
     code,
+    count_cell,
     cut_line,
     diff_lines,
     facts_line,
@@ -37,22 +37,16 @@ from reconciler.report.markdown_layout import (
     not_listed,
     prose,
     tag_code,
+    targets_table,
 )
 from reconciler.report.words import (
-    HEADS,
     SETTINGS,
-    TITLES,
     WIDENS,
     Notice,
-    blame_words,
     broadcast_words,
     count_by_kind,
-    defaults_words,
-    drift_counts,
-    headline,
-    ignored_words,
-    in_time_order,
     is_own_record,
+    join_words,
     live_channels_words,
     notable_changes,
     notice_of,
@@ -61,9 +55,7 @@ from reconciler.report.words import (
     plural,
     resources_words,
     settings_words,
-    show_text,
     show_value,
-    shows_changes,
     summary_words,
     symbol,
     title_of,
@@ -93,29 +85,11 @@ _MARKS: Mapping[Verb, str] = {
 }
 
 
-def render_plan(
-    plan: Plan,
-    *,
-    limit: int | None = None,
-    artefact_url: str | None = None,
-    facts: Mapping[str, str] | None = None,
-    reserve: int = 0,
-) -> str:
-    """Return the whole plan.
-
-    ``limit`` is the largest size of the text in UTF-8 bytes, ``reserve`` the part of it that the caller needs; ``artefact_url`` links the whole plan.
-    ``facts`` are further names and values for the top.
-    Raises ``ValueError`` when not even the counts fit.
-    """
-    known = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at, **(facts or {})}
+def render_plan(plan: Plan) -> str:
+    """Return the whole plan, with where it comes from."""
+    facts = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
-    sections = [
-        Section(
-            "\n\n".join((title, *settings_lines(plan), *facts_line(known))), "\n\n".join((title, *settings_lines(plan)))
-        ),
-        *(_target(target, {}) for target in plan.targets),
-    ]
-    return _fitted(sections, plan.targets, limit, artefact_url, reserve)
+    return "\n\n".join((title, *settings_lines(plan), render_targets(*plan.targets, facts=facts)))
 
 
 def settings_lines(plan: Plan) -> list[str]:
@@ -124,37 +98,77 @@ def settings_lines(plan: Plan) -> list[str]:
     return [f"**{SETTINGS}:**", "\n".join(lines)] if lines else []
 
 
-def render_target(
-    target: TargetPlan,
-    *,
+def render_targets(
+    *targets: TargetPlan,
     limit: int | None = None,
     artefact_url: str | None = None,
     facts: Mapping[str, str] | None = None,
     reserve: int = 0,
 ) -> str:
-    """Return the plan of one account and region; arguments as of ``render_plan``."""
-    return _fitted([_target(target, facts or {})], (target,), limit, artefact_url, reserve)
+    """Return the plans of accounts and regions; of several, a table first, then once what is the same in several of them.
+
+    ``limit`` is the largest size of the text in UTF-8 bytes, ``reserve`` the part of it that the caller needs; ``artefact_url`` links the whole plan.
+    ``facts`` are further names and values for the top.
+    Raises ``ValueError`` when not even the counts fit.
+    """
+    if len(targets) == 1:
+        sections = [_target(targets[0], facts or {})]
+    else:
+        sections = [_overview(targets, facts or {}), *_details(targets)]
+    cut = cut_line("plan", artefact_url)
+    total = Summary(*(sum(getattr(target.summary, one.name) for target in targets) for one in fields(Summary)))
+    lines = [
+        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.kind.value}")
+        for target in targets
+        for group in notable_changes(target)
+        for action in group.actions
+    ]
+    last = (
+        f"Plan for {plural(len(targets), 'target')}: {summary_words(total)}.\n\n"
+        + (not_listed(lines) + "\n\n" if lines else "")
+        + cut
+    )
+    return fit(sections, limit=limit, reserve=reserve, cut=cut, last=last)
 
 
-def render_result(
-    result: ApplyResult,
-    *,
+def render_results(
+    *results: ApplyResult,
     limit: int | None = None,
     artefact_url: str | None = None,
     facts: Mapping[str, str] | None = None,
     reserve: int = 0,
 ) -> str:
-    """Return the outcome of every action; arguments as of ``render_plan``."""
-    state = "complete" if result.complete else "partially failed"
-    if result.interrupted:
-        state = "interrupted"
+    """Return the outcome of every action; of several targets, a table first. Arguments and errors as of ``render_targets``."""
+    several = len(results) > 1
+    sections = [_result(result, {} if several else facts or {}) for result in results]
+    outcomes = [outcome for result in results for outcome in result.outcomes]
+    if several:
+        shown = [one for one in Result if one is Result.DONE or any(outcome.result is one for outcome in outcomes)]
+        rows = {
+            result.name: [
+                _state(result),
+                *(count_cell(sum(outcome.result is one for outcome in result.outcomes)) for one in shown),
+            ]
+            for result in results
+        }
+        table = targets_table(["Apply", *(one.value.capitalize() for one in shown)], rows, left=1)
+        sections.insert(0, Section("\n\n".join((*facts_line(facts or {}), table)), table))
+    cut = cut_line("result", artefact_url)
+    states = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(_state, results)).items())
+    effort = (
+        f"{plural(sum(result.calls for result in results), 'call')}, {sum(result.seconds for result in results):.1f} s"
+    )
+    last = f"Apply {states if several else _state(results[0])}: {_result_words(outcomes)} ({effort}).\n\n{cut}"
+    return fit(sections, limit=limit, reserve=reserve, cut=cut, last=last)
+
+
+def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
+    state, words = _state(result), _result_words(result.outcomes)
     counts = Counter(outcome.result for outcome in result.outcomes)
-    words = ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
-    effort = f"{plural(result.calls, 'call')}, {result.seconds:.1f} s"
     head = [
         f"### Apply of {code(result.name)}: {state}",
-        f"**{words}** ({effort})",
-        *facts_line(facts or {}),
+        f"**{words}** ({plural(result.calls, 'call')}, {result.seconds:.1f} s)",
+        *facts_line(facts),
         *_result_table(result),
     ]
     if not result.complete:
@@ -170,35 +184,73 @@ def render_result(
         for weight, sort in enumerate(sorts)
         if counts[sort]
     ]
-    section = Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
-    cut = cut_line("result", artefact_url)
-    return fit([section], limit=_less(limit, reserve), cut=cut, last=f"Apply {state}: {words} ({effort}).\n\n{cut}")
+    return Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
 
 
-def _fitted(
-    sections: list[Section], targets: Iterable[TargetPlan], limit: int | None, artefact_url: str | None, reserve: int
-) -> str:
-    cut = cut_line("plan", artefact_url)
-    if limit is None:
-        return fit(sections, limit=None, cut=cut, last="")
-    known = tuple(targets)
-    total = Summary(*(sum(getattr(target.summary, one.name) for target in known) for one in fields(Summary)))
-    lines = [
-        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.kind.value}")
-        for target in known
-        for group in notable_changes(target)
-        for action in group.actions
-    ]
-    last = (
-        f"Plan for {plural(len(known), 'target')}: {summary_words(total)}.\n\n"
-        + (not_listed(lines) + "\n\n" if lines else "")
-        + cut
+def _state(result: ApplyResult) -> str:
+    return "interrupted" if result.interrupted else "complete" if result.complete else "partially failed"
+
+
+def _result_words(outcomes: Sequence[Outcome]) -> str:
+    counts = Counter(outcome.result for outcome in outcomes)
+    return ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
+
+
+def _overview(targets: Sequence[TargetPlan], facts: Mapping[str, str]) -> Section:
+    """Return the table of targets with all counts; its short form has no accounts, regions and facts."""
+    total = {
+        verb.value.capitalize(): [getattr(target.summary, verb.value) for target in targets]
+        for verb in (Verb.CREATE, Verb.UPDATE, Verb.REPLACE, Verb.DELETE)
+    }
+    others = {
+        name.capitalize(): [getattr(target.summary, name) for target in targets]
+        for name in ("adopt", "forget", "blocked", "orphaned", "unmanaged")
+    } | {"Live": [len(target.live_channels) for target in targets]}
+    total |= {name: counts for name, counts in others.items() if any(counts)}
+    total["Unchanged"] = [target.summary.unchanged for target in targets]
+    counts = {target.name: [count_cell(column[at]) for column in total.values()] for at, target in enumerate(targets)}
+    where = {target.name: [code(target.account_id), code(target.region)] for target in targets}
+    table = targets_table(
+        ["Account", "Region", *total], {name: [*where[name], *row] for name, row in counts.items()}, left=2
     )
-    return fit(sections, limit=_less(limit, reserve), cut=cut, last=last)
+    return Section("\n\n".join((*facts_line(facts), table)), targets_table(list(total), counts))
 
 
-def _less(limit: int | None, reserve: int) -> int | None:
-    return None if limit is None else limit - reserve
+def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
+    """Yield a section for each set of targets that have actions in common, then one for each target with anything of its own."""
+    alone: dict[int, tuple[Action, ...]] = {}
+    for members, actions in shared_actions(targets):
+        if len(members) == 1:
+            alone[members[0]] = actions
+        else:
+            names = [targets[at].name for at in members]
+            words = f"all {len(names):,} targets" if len(names) == len(targets) else _names(names)
+            common = replace(targets[members[0]], actions=actions, summary=Summary().counting(actions))
+            counts = summary_words(common.summary)
+            head = [f"### {words[0].upper()}{words[1:]}", f"**{counts}** in each"]
+            yield _section(common, head, f"**{words}**: {counts} in each", times=len(members))
+    for at, target in enumerate(targets):
+        actions = alone.get(at, ())
+        if len(actions) == len(target.actions):
+            if actions or any(_remarks(target)):
+                yield _target(target, {})
+        elif actions or any(_remarks(target)):
+            rest = replace(target, actions=actions, summary=Summary().counting(actions))
+            counts = _counts_words(rest, summary_words(rest.summary) if actions else "")
+            title = f"Only {code(target.name)}" if actions else code(target.name)
+            head = [f"### {title}", *([f"**{counts}**"] if counts else [])]
+            yield _section(rest, head, f"**{title}**" + (f": {counts}" if counts else ""))
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = [code(name) for name in names[:_MEMBERS_SHOWN]]
+    more = len(names) - len(shown)
+    return join_words((*shown, plural(more, "more target"))) if more else join_words(shown)
+
+
+def _counts_words(target: TargetPlan, counts: str) -> str:
+    live = live_channels_words(target.live_channels) if target.live_channels else ""
+    return "; ".join(filter(None, (counts, live)))
 
 
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
@@ -209,19 +261,25 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
         counts = f"No changes. In sync ({resources})"
     else:
         counts = summary_words(summary)
-    if target.live_channels:
-        counts += f"; {live_channels_words(target.live_channels)}"
+    counts = _counts_words(target, counts)
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
+    return _section(target, head, f"**{code(target.name)}**: {counts}")
+
+
+def _section(target: TargetPlan, head: Sequence[str], brief: str, *, times: int = 1) -> Section:
+    """Return the details of a target, or of what ``times`` targets have in common, below their heading."""
     shared = shared_tags(target.actions)
     if shared:
         tags = {path_words(path): show_value(value) for path, value in shared.items()}
         created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
-        head.append(f"On all {created}: {' · '.join(code(f'{name} {value}') for name, value in tags.items())}")
+        said = f"On all {created}: {' · '.join(code(f'{name} {value}') for name, value in tags.items())}"
+        head = [*head, said]
+    remarks = _remarks(target) if times == 1 else ()
     return Section(
         "\n\n".join(head),
-        f"**{code(target.name)}**: {counts}",
-        tuple(_groups(target)),
-        tuple(_block(group, shared) for group in fold_actions(target.actions)),
+        brief,
+        (*_notable(target, times), *remarks),
+        tuple(_block(group, shared, times) for group in fold_actions(target.actions)),
     )
 
 
@@ -235,7 +293,7 @@ def _table(target: TargetPlan) -> list[str]:
     verbs += [None] if any(row[None] for row in counts.values()) else []
     titles = " | ".join(verb.value.capitalize() if verb else "Blocked" for verb in verbs)
     rows = [
-        f"| {kind.value} | {' | '.join(_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |"
+        f"| {kind.value} | {' | '.join(count_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |"
         for kind, row in counts.items()
     ]
     return ["\n".join((f"| Kind | {titles} | Managed |", "| :-- |" + " --: |" * (len(verbs) + 1), *rows))]
@@ -247,7 +305,8 @@ def _result_table(result: ApplyResult) -> list[str]:
     if not verbs:
         return []
     rows = [
-        f"| {verb.value.capitalize()} | {' | '.join(_cell(counts[verb, one]) for one in Result)} |" for verb in verbs
+        f"| {verb.value.capitalize()} | {' | '.join(count_cell(counts[verb, one]) for one in Result)} |"
+        for verb in verbs
     ]
     return [
         "\n".join(
@@ -260,21 +319,25 @@ def _result_table(result: ApplyResult) -> list[str]:
     ]
 
 
-def _cell(count: int) -> str:
-    return f"{count:,}" if count else "·"
-
-
-def _groups(target: TargetPlan) -> Iterable[Group]:
+def _notable(target: TargetPlan, times: int) -> Iterable[Group]:
+    each = f", in each of {times:,} targets" if times > 1 else ""
     for group in notable_changes(target):
-        yield Group(group.title, tuple(_line(action) for action in group.actions), _NOTICE_WEIGHTS[group.notice])
+        lines = tuple(replace(_line(action), count=times) for action in group.actions)
+        yield Group(group.title + each, lines, _NOTICE_WEIGHTS[group.notice])
+    warnings = tuple(
+        Line(sanitize(f"! {action.address}: {text}"), action.kind.value, times)
+        for action in target.actions
+        for text in action.warnings
+    )
+    if warnings:
+        yield Group(f"Warnings: {len(warnings):,}{each}", warnings, _WARNINGS)
+
+
+def _remarks(target: TargetPlan) -> Iterable[Group]:
+    """Yield what is known of a target besides its actions."""
     live_channels = [
         Line(sanitize(f"! {channel.address}: {broadcast_words(channel)}"), channel.address.kind.value)
         for channel in target.live_channels
-    ]
-    warnings = [
-        Line(sanitize(f"! {action.address}: {text}"), action.kind.value)
-        for action in target.actions
-        for text in action.warnings
     ]
     duplicates = [
         Line(sanitize(f"! {one.address}: kept {one.kept}; other {', '.join(one.others)}"), one.address.kind.value)
@@ -290,7 +353,6 @@ def _groups(target: TargetPlan) -> Iterable[Group]:
     ]
     for title, lines, weight in (
         ("Live", live_channels, _ON_AIR),
-        ("Warnings", warnings, _WARNINGS),
         ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
         ("Orphaned, kept because prune is disabled (--prune)", orphans, _ORPHANS),
@@ -328,7 +390,7 @@ _PARTICIPLES: Mapping[Verb, str] = {
 }
 
 
-def _block(group: tuple[Action, ...], shared: Mapping[str, Value]) -> Block:
+def _block(group: tuple[Action, ...], shared: Mapping[str, Value], times: int) -> Block:
     """Return the details of one action, or of several identical ones."""
     action = group[0]
     addresses = [one.address for one in group]
@@ -356,11 +418,11 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value]) -> Block:
     line = None
     if len(group) > 1:
         text = f"{_mark(action)} {group_title(addresses)}: {members_line(addresses, limit=_MEMBERS_SHOWN)}"
-        line = Line(sanitize(text), action.kind.value, len(group))
+        line = Line(sanitize(text), action.kind.value, len(group) * times)
     if notice_of(action):
         line = None
     elif len(group) == 1:
-        line = _line(action)
+        line = replace(_line(action), count=times)
     return Block("\n\n".join(parts), line, 0 if urgent else _WEIGHTS[action.verb])
 
 
@@ -376,109 +438,3 @@ def _outcome(outcome: Outcome) -> Line:
     if outcome.request_id and outcome.result is not Result.DONE:
         text += f" (request {outcome.request_id})"
     return Line(sanitize(text), outcome.address.kind.value)
-
-
-_FINDING_MARKS: Mapping[DriftStatus, str] = {
-    DriftStatus.DRIFT: "!",
-    DriftStatus.MISSING: "-",
-    DriftStatus.PENDING: "+",
-    DriftStatus.DUPLICATE: "!",
-    DriftStatus.ORPHAN: " ",
-}
-_DRIFT_NOTES, _UNMANAGED, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
-
-
-def render_drift(
-    report: DriftReport,
-    *,
-    limit: int | None = None,
-    artefact_url: str | None = None,
-    facts: Mapping[str, str] | None = None,
-    reserve: int = 0,
-) -> str:
-    """Return the report of one target.
-
-    Arguments and errors as of ``render_plan``.
-    """
-    counts = f"{headline(report)}: {drift_counts(report)}"
-    where = {"Account": report.account_id, "Region": report.region, **(facts or {})}
-    if report.defaults:
-        where["AWS defaults"] = plural(report.defaults, "unset field")
-    head = [f"### {code(report.name)}", f"**{counts}**", *facts_line(where)]
-    blocks = tuple(
-        _finding_block(finding)
-        for status in TITLES
-        for finding in report.of(status)
-        if shows_changes(finding) or finding.blame
-    )
-    section = Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_finding_groups(report)), blocks)
-    cut = cut_line("report", artefact_url)
-    return fit([section], limit=None if limit is None else limit - reserve, cut=cut, last=f"{counts}.\n\n{cut}")
-
-
-def _finding_groups(report: DriftReport) -> Iterable[Group]:
-    for weight, (status, title) in enumerate(TITLES.items()):
-        if found := report.of(status):
-            yield Group(
-                f"{title}: {len(found):,}",
-                tuple(_finding_line(finding) for finding in found),
-                weight,
-                folded=status is DriftStatus.ORPHAN,
-            )
-    if report.notes:
-        yield Group(
-            f"Notes: {len(report.notes):,}",
-            tuple(Line(f"# {sanitize(note)}", "note") for note in report.notes),
-            _DRIFT_NOTES,
-        )
-    if report.unmanaged:
-        yield Group(
-            f"Unmanaged: {len(report.unmanaged):,}",
-            tuple(_unmanaged(one) for one in report.unmanaged),
-            _UNMANAGED,
-            folded=True,
-        )
-    if report.ignored:
-        left = tuple(Line(sanitize(f"  {ignored_words(one)}"), one.address.kind.value) for one in report.ignored)
-        yield Group(f"Ignored (--ignore): {report.ignored_differences:,}", left, _IGNORED, folded=True)
-    if report.default_fields:
-        fields = tuple(
-            Line(sanitize(f"  {defaults_words(one)}"), one.address.kind.value) for one in report.default_fields
-        )
-        yield Group(f"Unset fields with AWS defaults: {report.defaults:,}", fields, _DEFAULTS, folded=True)
-
-
-def _finding_line(finding: Finding) -> Line:
-    text = f"{_FINDING_MARKS[finding.status]} {finding.address}: "
-    names = (
-        [path_words(change.path) for change in finding.changes if not is_own_record(change)]
-        if shows_changes(finding)
-        else []
-    )
-    text += ", ".join(names) or finding.explanation
-    if finding.status in (DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
-        text += f" {finding.arn}"
-    if finding.blame and (who := dict.fromkeys(call.who for call in finding.blame.calls)):
-        text += f" (by {', '.join(who)})"
-    return Line(sanitize(text), finding.address.kind.value)
-
-
-def _unmanaged(resource: UnmanagedResource) -> Line:
-    owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
-    name = f" {show_text(resource.name)}" if resource.name else ""
-    return Line(sanitize(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)
-
-
-def _finding_block(finding: Finding) -> Block:
-    parts = [
-        f"<details><summary>{tag_code(str(finding.address))} {HEADS[finding.status]}</summary>",
-        prose(finding.explanation),
-    ]
-    if finding.arn:
-        parts.append(code(finding.arn))
-    if shows_changes(finding) and (lines := diff_lines(in_time_order(finding))):
-        drifted = finding.status is DriftStatus.DRIFT
-        parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
-        parts.append(fenced(lines))
-    parts += [prose(line) for line in blame_words(finding)]
-    return Block("\n\n".join(part for part in (*parts, "</details>") if part), None, list(TITLES).index(finding.status))

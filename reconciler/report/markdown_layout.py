@@ -123,6 +123,20 @@ def facts_line(facts: Mapping[str, str]) -> list[str]:
     return [" · ".join(shown)] if shown else []
 
 
+def count_cell(count: int) -> str:
+    """Return a count in a table."""
+    return f"{count:,}" if count else "·"
+
+
+def targets_table(titles: Sequence[str], rows: Mapping[str, Sequence[str]], *, left: int = 0) -> str:
+    """Return a table with a row for each target; the first ``left`` columns after the name are words, the others numbers."""
+    # A bar ends a cell, in a code span too.
+    lines = (" | ".join(cell.replace("|", "\\|") for cell in (code(name), *row)) for name, row in rows.items())
+    marks = [":--"] * (left + 1) + ["--:"] * (len(titles) - left)
+    heads = (" | ".join(("Target", *titles)), " | ".join(marks))
+    return "\n".join(f"| {line} |" for line in (*heads, *lines))
+
+
 def cut_line(what: str, artefact_url: str | None) -> str:
     """Return the last line of a text that was cut: where to find all of it."""
     if artefact_url:
@@ -186,12 +200,14 @@ def size(text: str) -> int:
     return len(text.encode())
 
 
-def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str) -> str:
-    """Return all sections as one text of at most ``limit`` bytes.
+def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, reserve: int = 0) -> str:
+    """Return all sections as one text of at most ``limit`` bytes, ``reserve`` of which the caller needs.
 
     ``cut`` is the last line of a text that was cut; ``last`` has the counts of everything, for when the groups do not fit.
     Raises ``ValueError`` when the limit is smaller than ``last``.
     """
+    if limit is not None:
+        limit -= reserve
     whole = _render(
         sections,
         [

@@ -267,25 +267,25 @@ HEADS: Mapping[DriftStatus, str] = {
 """The rest of a sentence that begins with the address."""
 
 
-def headline(report: DriftReport) -> str:
-    """Return the result of the whole report in a word or two."""
-    if report.drifted:
+def headline(*reports: DriftReport) -> str:
+    """Return the result of whole reports in a word or two."""
+    if any(report.drifted for report in reports):
         return "Drift"
-    return "No drift, changes pending" if report.pending else "No drift"
+    return "No drift, changes pending" if any(report.pending for report in reports) else "No drift"
 
 
-def drift_counts(report: DriftReport) -> str:
-    """Return the counts of a drift report that are not zero."""
-    counts = {
-        "drifted": len(report.of(DriftStatus.DRIFT)),
-        "missing": len(report.of(DriftStatus.MISSING)),
-        "duplicate": len(report.of(DriftStatus.DUPLICATE)),
-        "pending": len(report.of(DriftStatus.PENDING)),
-        "orphaned": len(report.of(DriftStatus.ORPHAN)),
-        "in sync": report.unchanged,
-        "unmanaged": len(report.unmanaged),
-        "ignored": report.ignored_differences,
-    }
+def drift_counts(*reports: DriftReport) -> str:
+    """Return the counts of drift reports that are not zero, added up."""
+    counts: Counter[str] = Counter()
+    for report in reports:
+        counts["drifted"] += len(report.of(DriftStatus.DRIFT))
+        counts["missing"] += len(report.of(DriftStatus.MISSING))
+        counts["duplicate"] += len(report.of(DriftStatus.DUPLICATE))
+        counts["pending"] += len(report.of(DriftStatus.PENDING))
+        counts["orphaned"] += len(report.of(DriftStatus.ORPHAN))
+        counts["in sync"] += report.unchanged
+        counts["unmanaged"] += len(report.unmanaged)
+        counts["ignored"] += report.ignored_differences
     return nonzero(counts) or "no resources"
 
 

@@ -74,16 +74,107 @@ def test_a_comment_is_written_then_replaced_in_place_then_left_alone(env: Env, f
     assert "- channel/last-year" in forge.bodies()[1]
 
 
-def test_each_target_has_a_comment_of_its_own_and_each_stack_too(env: Env, forge: Forge, tmp_path: Path) -> None:
-    plan = a_plan(the_small_target(), replace(the_small_target(), name="dev"))
-    saved(tmp_path, plan)
+def named(*names: str, **changed: Any) -> Plan:
+    return replace(a_plan(*(replace(the_small_target(), name=name) for name in names)), **changed)
+
+
+def test_one_comment_has_all_targets_and_replaces_those_of_an_earlier_run(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
+    six = [f"target-{number}" for number in range(6)]
+    saved(tmp_path, named(*six))
+    assert comment(tmp_path, env(), "--plan", "p.json").out.startswith("acme-live: comment created")
+    assert [method for method, _ in forge.writes] == ["POST"]
+    (body,) = forge.bodies()
+    assert body.startswith(marker("acme-live", *six) + "\n## Plan for stack `acme-live`")
+    assert body.index("| Target | Account | Region | ") < body.index("### All 6 targets")
+    assert body.count("\n- channel/last-year") == 1
+    assert "**Deleted: 1, in each of 6 targets**" in body
+    # Again, and from a file with another order: nothing is written.
+    saved(tmp_path, named(*six))
+    assert "comment unchanged" in comment(tmp_path, env(), "--plan", "p.json").out
+    # Comments of single targets, and of other sets of the same targets, are outdated; the oldest is replaced in place.
+    forge.comments[12].clear()
+    login = author_of(env())
+    first = forge.add(f"{marker('acme-live', 'target-3')}\nold", login)
+    forge.add(f"{marker('acme-live', 'target-5', 'target-1')}\nold", login)
+    stays = [
+        f"{marker('acme-live', 'target-3')}\nof another",
+        f"{marker('acme-live', 'target-3', 'target-9')}\nfurther target",
+        f"{marker('other', 'target-3')}\nother stack",
+    ]
+    forge.add(stays[0], "mallory")
+    forge.add(stays[1], login)
+    forge.add(stays[2], login)
+    assert "acme-live: comment updated" in comment(tmp_path, env(), "--plan", "p.json").out
+    assert forge.comments[12][0]["id"] == first
+    assert forge.bodies()[0].startswith(marker("acme-live", *six))
+    assert forge.bodies()[1:] == stays
+    # A run for some targets has a comment of its own, until the next run for all.
+    assert "target-2: comment created" in comment(tmp_path, env(), "--plan", "p.json", "-t", "target-2").out
+    assert len(forge.bodies()) == 5
+    comment(tmp_path, env(), "--plan", "p.json")
+    assert len(forge.bodies()) == 4
+
+
+def test_a_target_that_left_the_project_leaves_the_comment(env: Env, forge: Forge, tmp_path: Path) -> None:
+    forge.add(f"{marker('acme-live', 'a', 'b', 'gone')}\nold", author_of(env()))
+    forge.add(f"{marker('acme-live', 'elsewhere')}\nof another project file", author_of(env()))
+    targets = {name: {"region": "us-west-2", "sandbox": f".sandbox/{name}.db"} for name in ("a", "b")}
+    stack(tmp_path, SPEC, targets=targets)
+    saved(tmp_path, named("a", "b"))
     assert comment(tmp_path, env(), "--plan", "p.json").code == 0
-    saved(tmp_path, replace(plan, stack="other"), "other.json")
+    firsts = [body.partition("\n")[0] for body in forge.bodies()]
+    assert firsts == [marker("acme-live", "a", "b"), marker("acme-live", "elsewhere")]
+
+
+def test_each_target_can_have_a_comment_of_its_own_and_each_stack_has(env: Env, forge: Forge, tmp_path: Path) -> None:
+    saved(tmp_path, named("prod", "dev"))
+    assert comment(tmp_path, env(), "--plan", "p.json").code == 0
+    assert comment(tmp_path, env(), "--plan", "p.json", "--comment-per", "target").code == 0
+    saved(tmp_path, named("prod", "dev", stack="other"), "other.json")
     assert comment(tmp_path, env(), "--plan", "other.json", "-t", "dev").code == 0
     firsts = [body.partition("\n")[0] for body in forge.bodies()]
     assert firsts == [marker("acme-live", "prod"), marker("acme-live", "dev"), marker("other", "dev")]
     unknown = comment(tmp_path, env(), "--plan", "p.json", "-t", "stage")
     assert (unknown.code, "its targets are prod, dev" in unknown.err) == (1, True)
+    issue = comment(tmp_path, env(), "--plan", "p.json", "--issue", "--comment-per", "project")
+    assert (issue.code, "an issue for each target" in issue.err) == (1, True)
+
+
+def test_a_comment_of_real_targets_shows_the_same_change_once_and_who_would_be_refused(
+    env: Env, forge: Forge, tmp_path: Path
+) -> None:
+    targets = {
+        name: {"region": "us-west-2", "sandbox": f".sandbox/{name}.db", "prune": name != "us"}
+        for name in ("eu", "ap", "us")
+    }
+    folder = stack(
+        repository(tmp_path / "repo"), {"channels": {f"cam-{number}": {} for number in range(8)}}, targets=targets
+    )
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n", encoding="utf-8")
+    assert run(folder, "apply", "--auto-approve").code == 0
+    commit(folder)
+    # The commit that drops channels also lifts the limits: those of the base hold.
+    content = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
+    (folder / "ivs-reconciler.yaml").write_text(
+        f"{content}guardrails: {{maxDeletes: 99, maxDeletePercent: 100}}\n", encoding="utf-8"
+    )
+    rewrite(folder, {"channels": {f"cam-{number}": {"latencyMode": "NORMAL"} for number in range(4)}})
+    forge.heads[12] = head = commit(folder)
+    assert run(folder, "plan", "--base", "HEAD~1", "--out", "p.json").code == 3
+    assert comment(folder, env(head=head), "--plan", "p.json", "--status").code == 0
+    (body,) = forge.bodies()
+    assert "**An apply of `eu` and `ap` would be refused:**" in body
+    assert body.count("<code>4 channels</code> will be updated in place") == 1
+    assert "### All 3 targets" in body
+    assert "### `eu` and `ap`" in body
+    assert body.count("\n- channel/cam-4: ") == 1
+    assert "Orphaned, kept because prune is disabled" in body
+    states = {one.get("context", one.get("name")): one.get("state", one.get("status")) for one in forge.statuses[head]}
+    assert [states[f"ivs-reconciler/acme-live/{name}"] for name in ("eu", "ap", "us")] == (
+        ["failure", "failure", "success"] if env().get("GITHUB_ACTIONS") else ["failed", "failed", "success"]
+    )
 
 
 def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(

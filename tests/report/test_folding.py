@@ -91,9 +91,9 @@ def test_a_tag_that_one_created_resource_lacks_is_not_shared() -> None:
 
 def test_markdown_folds_the_same_groups_and_counts_all_members_when_cut() -> None:
     target = a_target(*(a_camera(number) for number in range(60)))
-    whole = markdown.render_target(target)
+    whole = markdown.render_targets(target)
     assert "<code>60 channels</code> will be created" in whole
     assert whole.count("<details>") == 1
-    cut = markdown.render_target(target, limit=500)
+    cut = markdown.render_targets(target, limit=500)
     assert len(cut.encode()) <= 500
     assert "60" in cut

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -38,38 +39,38 @@ def test_a_small_plan_looks_as_it_did() -> None:
 
 
 def test_a_result_looks_as_it_did() -> None:
-    assert matches_golden("result.md", markdown.render_result(the_small_result()))
+    assert matches_golden("result.md", markdown.render_results(the_small_result()))
 
 
 def test_a_cut_plan_looks_as_it_did() -> None:
     assert matches_golden(
         "plan-cut.md",
-        markdown.render_target(the_small_target(), limit=3_000, artefact_url="https://example.com/runs/7"),
+        markdown.render_targets(the_small_target(), limit=3_000, artefact_url="https://example.com/runs/7"),
     )
 
 
 def test_an_empty_target_says_no_changes() -> None:
-    assert "**No changes. In sync (41 resources, 3 unmanaged)**" in markdown.render_target(a_target())
+    assert "**No changes. In sync (41 resources, 3 unmanaged)**" in markdown.render_targets(a_target())
 
 
 def test_facts_given_by_the_caller_stand_at_the_top() -> None:
-    text = markdown.render_target(a_target(), facts={"Head commit": "3f2c1d0b9a", "Base commit": ""})
+    text = markdown.render_targets(a_target(), facts={"Head commit": "3f2c1d0b9a", "Base commit": ""})
     assert "Region: `us-west-2` · Head commit: `3f2c1d0b9a`\n" in text
 
 
 def test_a_finished_apply_says_complete_and_a_stopped_one_says_so() -> None:
-    assert "### Apply of `prod`: complete\n" in markdown.render_result(a_result())
-    assert "### Apply of `prod`: interrupted\n" in markdown.render_result(a_result(interrupted=True))
+    assert "### Apply of `prod`: complete\n" in markdown.render_results(a_result())
+    assert "### Apply of `prod`: interrupted\n" in markdown.render_results(a_result(interrupted=True))
 
 
 def test_a_set_is_shown_as_members_gained_and_lost() -> None:
     change = FieldChange("/allowedCountries", ("AT", "DE", "FR"), ("AT", "DE", "IT"))
-    text = markdown.render_target(a_target(an_action(Verb.UPDATE, "playback-restriction-policy/eu", change)))
+    text = markdown.render_targets(a_target(an_action(Verb.UPDATE, "playback-restriction-policy/eu", change)))
     assert '  allowedCountries: (2 unchanged)\n-   "FR"\n+   "IT"\n' in text
 
 
 def test_a_blocked_delete_is_listed_as_blocked_with_what_it_would_do() -> None:
-    text = markdown.render_target(a_target(an_action(Verb.DELETE, "channel/x", blocked=Blocked("live", "live"))))
+    text = markdown.render_targets(a_target(an_action(Verb.DELETE, "channel/x", blocked=Blocked("live", "live"))))
     assert "! - channel/x: would be deleted; live: live\n" in text
     assert "**Deleted" not in text
 
@@ -83,7 +84,7 @@ def test_no_text_in_a_plan_breaks_out_of_its_place(plan: Plan) -> None:
 @given(targets, st.integers(1_600, 6_000))
 @QUICK
 def test_a_cut_target_is_no_longer_than_the_limit_and_as_harmless(target: TargetPlan, limit: int) -> None:
-    text = markdown.render_target(target, limit=limit, artefact_url="https://example.com/<b>(x) y`z")
+    text = markdown.render_targets(target, limit=limit, artefact_url="https://example.com/<b>(x) y`z")
     assert len(text.encode()) <= limit
     assert is_harmless(text)
 
@@ -91,7 +92,7 @@ def test_a_cut_target_is_no_longer_than_the_limit_and_as_harmless(target: Target
 @given(results, st.one_of(st.none(), st.integers(1_600, 3_000)))
 @QUICK
 def test_no_text_in_a_result_breaks_out_of_its_place(result: ApplyResult, limit: int | None) -> None:
-    text = markdown.render_result(result, limit=limit)
+    text = markdown.render_results(result, limit=limit)
     assert limit is None or len(text.encode()) <= limit
     assert is_harmless(text)
 
@@ -139,7 +140,7 @@ def test_every_destructive_line_is_shown_or_counted_exactly(
         an_action(Verb.DELETE, f"channel/blocked-{number:03}", blocked=Blocked("live", "live"))
         for number in range(blocks)
     ]
-    text = markdown.render_target(a_target(*actions), limit=limit)
+    text = markdown.render_targets(a_target(*actions), limit=limit)
     assert len(text.encode()) <= limit
     for title, count, mark in (
         ("Deleted", deletes, "- channel/delete"),
@@ -154,23 +155,77 @@ def test_every_destructive_line_is_shown_or_counted_exactly(
 
 
 def test_a_plan_of_many_targets_keeps_the_counts_of_all() -> None:
-    plan = a_plan(*(a_target(*the_small_target().actions, name=f"target-{number}") for number in range(20)))
+    many = [a_target(*the_small_target().actions, name=f"target-{number}") for number in range(20)]
+    row = "| 3 | 1 | 2 | 1 | 1 | 2 | 3 | 41 |"
     for limit in (900, 9_000, 15_000, 40_000, 100_000):
-        text = markdown.render_plan(plan, limit=limit)
+        text = markdown.render_targets(*many, limit=limit)
         assert len(text.encode()) <= limit
-        assert limit == 900 or text.count("3 to create, 1 to update, 2 to replace, 1 to delete") == 20
-    assert "60 to create, 20 to update, 40 to replace, 20 to delete" in markdown.render_plan(plan, limit=900)
-    assert "deleted channel: 20" in markdown.render_plan(plan, limit=900)
+        assert limit == 900 or text.count(row) == 20
+    smallest = markdown.render_targets(*many, limit=900)
+    assert "60 to create, 20 to update, 40 to replace, 20 to delete" in smallest
+    assert "deleted channel: 20" in smallest
+
+
+def test_what_several_targets_have_in_common_is_shown_once_and_counted_in_each() -> None:
+    changed = an_action(Verb.UPDATE, "channel/one", FieldChange("/latencyMode", "LOW", "NORMAL"), arn="arn:one")
+    elsewhere = an_action(Verb.UPDATE, "channel/one", FieldChange("/latencyMode", "LOW", "NORMAL"), arn="arn:other")
+    gone, created = an_action(Verb.DELETE, "channel/gone"), an_action(Verb.CREATE, "channel/new")
+    differs = an_action(Verb.UPDATE, "channel/one", FieldChange("/latencyMode", "LOW", "LOWER"))
+    text = markdown.render_targets(
+        a_target(changed, gone, name="a"),
+        a_target(elsewhere, gone, created, name="b|c"),
+        a_target(differs, gone, name="d"),
+        a_target(name="idle"),
+        a_target(name="noted", notes=("a note",)),
+    )
+    heads = [line for line in text.splitlines() if line.startswith("###")]
+    assert heads == ["### `a`, `b|c` and `d`", "### `a` and `b|c`", "### Only `b|c`", "### Only `d`", "### `noted`"]
+    assert text.splitlines()[0].startswith("| Target | Account | Region | Create | Update | Replace | Delete | Unm")
+    assert "| `b\\|c` | `123456789012` | `us-west-2` | 1 | 1 | · | 1 | 3 | 41 |" in text
+    assert "| `idle` | `123456789012` | `us-west-2` | · | · | · | · | 3 | 41 |" in text
+    assert text.count("- channel/gone") == 1
+    assert "**Deleted: 1, in each of 3 targets**" in text
+    assert text.count("<code>channel/one</code>") == 2
+    assert "arn:" not in text
+    assert is_harmless(text)
+
+
+def test_two_deletes_of_one_address_are_two_lines() -> None:
+    twin = an_action(Verb.DELETE, "channel/twin")
+    text = markdown.render_targets(a_target(twin, twin, name="a"), a_target(twin, name="b"))
+    assert "**Deleted: 1, in each of 2 targets**" in text
+    assert text.count("- channel/twin") == 2
+
+
+@given(st.lists(targets, min_size=2, max_size=4), st.one_of(st.none(), st.integers(3_000, 9_000)))
+@QUICK
+def test_a_cut_plan_of_several_targets_fits_is_harmless_and_hides_no_delete(
+    some: list[TargetPlan], limit: int | None
+) -> None:
+    text = markdown.render_targets(*some, limit=limit)
+    assert limit is None or len(text.encode()) <= limit
+    assert is_harmless(text)
+    whole = markdown.render_targets(*some)
+    titles = re.findall(r"^\*\*Deleted: (\d+)(?:, in each of (\d+) targets)?\*\*$", whole, re.MULTILINE)
+    assert sum(int(one) * int(each or 1) for one, each in titles) == sum(target.summary.delete for target in some)
+
+
+def test_results_of_several_targets_are_in_one_table() -> None:
+    failed = the_small_result()
+    text = markdown.render_results(replace(failed, name="a"), replace(a_result(), name="b"), facts={"Commit": "abc"})
+    assert text.startswith("Commit: `abc`\n\n| Target | Apply | Done | Failed | Skipped | Blocked |\n")
+    assert "| `a` | partially failed | 2 | 1 | 1 | 1 |\n| `b` | complete | · | · | · | · |\n" in text
+    assert markdown.render_results(failed, failed, limit=300).startswith("Apply partially failed (2): 4 done, 2 failed")
 
 
 def test_a_limit_without_room_for_the_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="limit of 100 bytes is too small: the counts need"):
-        markdown.render_target(the_small_target(), limit=300, reserve=200)
+        markdown.render_targets(the_small_target(), limit=300, reserve=200)
 
 
 def test_five_hundred_resources_fit_a_comment_with_every_destructive_and_every_key_line() -> None:
     target = a_big_target(500)
-    text = markdown.render_target(target, limit=GITHUB, reserve=200, artefact_url="https://example.com/runs/7")
+    text = markdown.render_targets(target, limit=GITHUB, reserve=200, artefact_url="https://example.com/runs/7")
     assert len(text.encode()) <= GITHUB - 200
     assert len(text.encode()) > GITHUB - 2_000, "room was left unused"
     for action in target.actions:
