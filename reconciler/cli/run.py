@@ -90,6 +90,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="follow the branch even if it was moved back or rewritten; for the first fetch after this start",
     )
+    group.add_argument(
+        "--allow-new-stack",
+        action="store_true",
+        help="follow a commit that renames the stack; for the first fetch after this start",
+    )
     acts = parser.add_argument_group("one-time actions").add_mutually_exclusive_group()
     acts.add_argument(
         "--once",
@@ -100,6 +105,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         ("suspend", "suspend a target until it is resumed"),
         ("resume", "resume a suspended target"),
         ("now", "reconcile a target now"),
+        ("accept", "let the mode hold for a target that is new, or was moved to another account, region or role"),
     ):
         acts.add_argument(f"--{name}", metavar="TARGET", help=f"{text} (controller of --state)")
     parser.set_defaults(run=run)
@@ -114,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     configure(context.log_format, verbosity, no_color=context.no_color)
     options = options_of(args, context)
     folder = (context.directory / options.state).absolute()
-    if args.suspend or args.resume or args.now:
+    if args.suspend or args.resume or args.now or args.accept:
         return _tell(args, folder, options)
     return _once(context, folder, options) if args.once else _serve(context, folder, options)
 
@@ -136,7 +142,11 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
-    return with_values(options, {**found, "allow_rewind": args.allow_rewind}, context.directory)
+    return with_values(
+        options,
+        {**found, "allow_rewind": args.allow_rewind, "allow_new_stack": args.allow_new_stack},
+        context.directory,
+    )
 
 
 def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
@@ -152,16 +162,19 @@ def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
     if not (folder / "controller.db").exists():
         raise UsageError(f"{folder} is not the state directory of a controller; use --state")
     store = open_store(folder, options)
-    name = args.suspend or args.resume or args.now
+    name = args.suspend or args.resume or args.now or args.accept
     if name not in store.flags():
         store.close()
         raise UsageError(f"the controller in {folder} knows no target {name!r}; check the name")
     if args.now:
         store.request(name)
+        done = "reconciliation scheduled"
+    elif args.accept:
+        done = f"accepted ({store.accept(name)})"
     else:
         store.suspend(name, suspended=bool(args.suspend))
+        done = "suspended" if args.suspend else "resumed"
     store.close()
-    done = "suspended" if args.suspend else "resumed" if args.resume else "reconciliation scheduled"
     sys.stdout.write(f"{name}: {done}\n")
     return ExitCode.OK
 

@@ -51,7 +51,8 @@ class Options:
     """The file of the credential, by forge."""
 
     allow_rewind: bool = False
-    """Only by option, for one start."""
+    allow_new_stack: bool = False
+    """Both only by option, for one start."""
 
 
 def parse_duration(value: object) -> float:

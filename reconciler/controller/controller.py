@@ -16,12 +16,14 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from reconciler import logs
 from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
-from reconciler.controller.reconcile import Dependencies, reconcile_target
+from reconciler.controller.place import Place, unaccepted
+from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
 from reconciler.controller.state import FAILURES, Mode, RepositoryState, Run, RunStatus, TargetState
-from reconciler.controller.store import Store, StoreError
+from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, Source
@@ -33,6 +35,8 @@ SPREAD_SECONDS = 5.0
 """The time over which the targets are spread when a new commit makes all of them due."""
 
 TARGETS_AT_ONCE = 4
+_STACK = "stack"
+"""The note that has the stack that is followed."""
 
 _LOG = logs.get("controller")
 
@@ -132,6 +136,8 @@ class Settings:
     at_once: int = TARGETS_AT_ONCE
     allow_rewind: bool = False
     """Whether the first fetch may bring a commit that does not descend from the followed one."""
+    allow_new_stack: bool = False
+    """Whether the first fetch may bring a commit of another stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,13 @@ class Controller:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.wake = threading.Event()
-        self._follower = Follower(source, settings.config, records, allow_rewind=settings.allow_rewind)
+        self._follower = Follower(
+            source,
+            settings.config,
+            records,
+            allow_rewind=settings.allow_rewind,
+            allow_new_stack=settings.allow_new_stack,
+        )
         self._store = store
         self._settings = settings
         self._deps = deps
@@ -176,7 +188,12 @@ class Controller:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._revision: CheckedRevision | None = None
         self._repository = RepositoryState(source.remote.url, source.remote.branch)
+        self._stack = store.note(_STACK)
         self._states: dict[str, TargetState] = {}
+        self._unsaved: Callable[[], None] | None = None
+        self._unread = ""
+        """Why the state cannot be read: who suspended or accepted a target is unknown, and nothing is applied."""
+        self._is_damaged = False
         self._running: frozenset[str] = frozenset()
         self._reconciled: set[str] = set()
         self._fetching = self._fetch_again = False
@@ -206,7 +223,7 @@ class Controller:
             stack=revision.project.stack if revision else "",
             repository=repository,
             states=states,
-            modes={name: self._mode(name) for name in states},
+            modes={name: self._granted(state).mode for name, state in states.items()},
             running=self._running,
             last_step=self._last_step,
             ready=bool(repository.fetched_at and revision and is_complete),
@@ -222,7 +239,7 @@ class Controller:
             return now
         if not self._fetching and self._fetch_at <= now:
             self._fetching, self._fetch_again = True, False
-            self._fetcher.submit(self._follower.fetch, self._revision).add_done_callback(self._on_fetched)
+            self._fetcher.submit(self._follower.fetch, self._revision, self._stack).add_done_callback(self._on_fetched)
         free = self._settings.at_once - len(self._running)
         for name in due(self._states.values(), now, running=self._running)[: max(0, free)]:
             self._start(name)
@@ -250,18 +267,27 @@ class Controller:
             message()
 
     def _read_requests(self) -> None:
+        if self._unsaved:
+            with contextlib.suppress(StoreError):
+                self._unsaved()
         try:
             flags = self._store.flags()
         except StoreError as problem:
-            _LOG.error("requests not read", message=str(problem))
+            self._on_unread("requests not read", problem)
             return
+        self._unread = ""
         changed = {}
         for name, state in self._states.items():
-            suspended, requested = flags.get(name, (False, False))
-            if (suspended, requested) != (state.suspended, state.requested):
-                changed[name] = replace(state, suspended=suspended, requested=requested)
+            flag = flags.get(name, Flags())
+            if flag != (state.suspended, state.requested, state.accepted):
+                changed[name] = replace(state, **flag._asdict())
         if changed:
             self._states = {**self._states, **changed}
+
+    def _on_unread(self, event: str, problem: StoreError) -> None:
+        self._unread = str(problem)
+        self._is_damaged |= problem.damaged
+        _LOG.error(event, message=str(problem))
 
     # The branch
 
@@ -278,7 +304,7 @@ class Controller:
         results = future.result() if error is None else [FetchResult(None, GitError(internal_error(error)))]
         for result in results:
             if result.revision is not None:
-                self._use(result.revision, now)
+                self._use(result.revision, now, resumed=result.resumed)
             if result.resumed:
                 continue
             repository = repository_after(self._repository, result, self._revision, now)
@@ -293,16 +319,37 @@ class Controller:
             self._fetch_at = now if self._fetch_again else next_fetch(repository, self._settings.schedule, self._draw())
             self._observer.on_fetch(repository)
 
-    def _use(self, revision: CheckedRevision, now: float) -> None:
+    def _use(self, revision: CheckedRevision, now: float, *, resumed: bool) -> None:
         """Use another commit from now on. Targets that it lacks are dropped; their resources are kept."""
         selected = self._settings.targets
-        names = tuple(name for name in revision.project.targets if not selected or name in selected)
+        places = {name: Place.of(target, revision.project) for name, target in revision.project.targets.items()}
+        names = tuple(name for name in places if not selected or name in selected)
+        # The operator just chose repository and modes. A mirror whose history was lost is no first use.
+        is_first_use = not self._stack and not resumed
+        self._stack = revision.project.stack
+
+        def save() -> None:
+            self._store.move(places, accept=is_first_use)
+            self._store.write_note(_STACK, revision.project.stack)
+            self._unsaved = None
+
+        self._unsaved = save
+        saved: Mapping[str, TargetState] = {}
         try:
             saved = self._store.states(names)
+            save()
+            saved = self._store.states(names)
         except StoreError as problem:
-            _LOG.error("history not read", message=str(problem))
-            saved = {}
-        states = {name: self._states.get(name) or saved.get(name) or TargetState(name) for name in names}
+            self._on_unread("history not read or saved", problem)
+        # What people decided is read again: it may have followed a target that was renamed.
+        states = {
+            name: replace(
+                self._states.get(name) or saved.get(name) or TargetState(name),
+                place=places[name],
+                **_decided(saved.get(name)),
+            )
+            for name in names
+        }
         configured = {*selected, *self._settings.schedule.modes, *self._settings.schedule.intervals}
         if unknown := sorted(configured - revision.project.targets.keys()):
             _LOG.warning("settings for unknown targets", targets=unknown)
@@ -319,10 +366,20 @@ class Controller:
 
     # The targets
 
-    def _mode(self, name: str) -> Mode:
-        mode = self._settings.schedule.mode_of(name)
+    def _granted(self, state: TargetState) -> Granted:
+        """Return the mode of a target: less than the operator's while it does not hold for where the target is, or nobody knows."""
+        mode = self._settings.schedule.mode_of(state.name)
+        if mode is Mode.OBSERVE:
+            return Granted(mode)
+        if self._unread or self._is_damaged:
+            damage = "the state is damaged; move it away, or use another directory with --state"
+            return Granted(Mode.OBSERVE, reason=f"nothing is applied: {self._unread or damage}")
+        if state.place is None or state.accepted is None or not state.is_accepted:
+            return Granted(Mode.OBSERVE, reason=unaccepted(state.name, state.accepted, state.place))
         # A missing branch may be a mistake: nothing is applied until it exists again.
-        return Mode.PLAN if mode is Mode.APPLY and self._repository.trouble is Trouble.NO_BRANCH else mode
+        if mode is Mode.APPLY and self._repository.trouble is Trouble.NO_BRANCH:
+            mode = Mode.PLAN
+        return Granted(mode, state.accepted.account)
 
     def _start(self, name: str) -> None:
         revision = self._revision
@@ -333,9 +390,9 @@ class Controller:
                 self._store.request(name, requested=False)
             self._states = {**self._states, name: replace(self._states[name], requested=False)}
         self._running |= {name}
-        mode = self._mode(name)
-        future = self._workers.submit(reconcile_target, revision, name, mode, self._deps)
-        future.add_done_callback(lambda done: self._on_run(revision, name, mode, done))
+        granted = self._granted(self._states[name])
+        future = self._workers.submit(reconcile_target, revision, name, granted, self._deps)
+        future.add_done_callback(lambda done: self._on_run(revision, name, granted.mode, done))
 
     def _on_run(self, revision: CheckedRevision, name: str, mode: Mode, future: Future[Run | None]) -> None:
         self._inbox.put(lambda: self._handle_run(revision, name, mode, future))
@@ -370,11 +427,17 @@ class Controller:
         self._states = {**self._states, name: state}
         _log_run(run, state, now)
         try:
-            self._store.add_run(state, run)
+            self._store.add_run(state, run, Place.of(revision.project.targets[name], revision.project))
         except StoreError as problem:
+            self._is_damaged |= problem.damaged
             _LOG.error("run not saved", target=name, message=str(problem))
         self._observer.on_run(run)
         self._reconciled.add(name)  # last: a ready controller has its runs in the store and the metrics
+
+
+def _decided(saved: TargetState | None) -> Mapping[str, Any]:
+    """Return what people decided about a target, as far as it was read."""
+    return {"suspended": saved.suspended, "accepted": saved.accepted} if saved else {}
 
 
 def _log_run(run: Run, state: TargetState, now: float) -> None:

@@ -23,41 +23,59 @@ class FetchResult:
 class Follower:
     """Fetches the branch and reads its commits."""
 
-    def __init__(self, source: Source, config: str | None, records: Path, *, allow_rewind: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        config: str | None,
+        records: Path,
+        *,
+        allow_rewind: bool = False,
+        allow_new_stack: bool = False,
+    ) -> None:
         self._source = source
         self._config = config
         self._records = records
         self._is_open = False
         self._allow_rewind = allow_rewind
+        self._allow_new_stack = allow_new_stack
 
-    def fetch(self, current: CheckedRevision | None) -> list[FetchResult]:
-        """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart."""
+    def fetch(self, current: CheckedRevision | None, stack: str = "") -> list[FetchResult]:
+        """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart.
+
+        ``stack`` is the stack that is followed: a commit of another one is not, because everything would be created a second time.
+        """
         results: list[FetchResult] = []
         if not self._is_open:
             self._is_open = True
-            results += self._resume()
+            results += self._resume(stack)
             current = results[0].revision if results else None
         try:
             commit = self._source.fetch()
             # For the first commit that the forge answers with: an option that stays set must not allow the next rewind.
             allow_rewind, self._allow_rewind = self._allow_rewind, False
+            allow_new_stack, self._allow_new_stack = self._allow_new_stack, False
             revision = None
             if current is None or commit.id != current.commit.id:
                 if not allow_rewind:
                     self._source.check_descends(commit)
                 revision = self._read(commit)
+                if stack and not allow_new_stack:
+                    _check_stack(revision, stack)
                 self._source.follow(commit)
             results.append(FetchResult(revision, None))
         except GitError as error:
             results.append(FetchResult(None, error))
         return results
 
-    def _resume(self) -> list[FetchResult]:
+    def _resume(self, stack: str) -> list[FetchResult]:
         commit = self._source.open()
         if commit is None:
             return []
         try:
-            return [FetchResult(self._read(commit), None, resumed=True)]
+            revision = self._read(commit)
+            if stack:
+                _check_stack(revision, stack)
+            return [FetchResult(revision, None, resumed=True)]
         except GitError:
             return []  # the fetch that follows reports it
 
@@ -71,6 +89,16 @@ class Follower:
                 path=self._source.path,
                 missing=self._source.submodules(commit, folder),
             )
+
+
+def _check_stack(revision: CheckedRevision, stack: str) -> None:
+    found = revision.project.stack
+    if found != stack:
+        raise GitError(
+            f"commit {revision.commit.short} renames the stack from {stack} to {found}, which would leave every resource of {stack} "
+            "behind and create all of them again; it is not followed. Revert it, or restart with --allow-new-stack",
+            Trouble.NEW_STACK,
+        )
 
 
 def repository_after(

@@ -60,11 +60,29 @@ class Dependencies:
     """Notifies the receivers of changed drift."""
 
 
-def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, deps: Dependencies) -> Run | None:
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The mode that a target has now.
+
+    ``account`` is the account that it holds for, if that is known; ``reason`` says why it is less than the operator's mode.
+    """
+
+    mode: Mode
+    account: str = ""
+    reason: str = ""
+
+
+def reconcile_target(revision: CheckedRevision, name: str, granted: Granted, deps: Dependencies) -> Run | None:
     """Reconcile a target and return the run, or ``None`` if it was interrupted by shutdown."""
     start = deps.monotonic()
     run = Run(
-        name, mode, revision.commit.id, deps.now(), RunStatus.FAILED, account_read=False, stack=revision.project.stack
+        name,
+        granted.mode,
+        revision.commit.id,
+        deps.now(),
+        RunStatus.FAILED,
+        account_read=False,
+        stack=revision.project.stack,
     )
     if name in revision.problems:
         return replace(run, status=RunStatus.BAD_SPEC, message="\n".join(map(str, revision.problems[name])))
@@ -76,7 +94,7 @@ def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, deps: Dep
         deps.on_request(run.stack, name, operation, error)
 
     try:
-        run = _reconcile(revision, target, run, deps, count_request)
+        run = _reconcile(revision, target, run, granted.account, deps, count_request)
     except ReconcilerError as error:
         if deps.stop.is_set():
             return None
@@ -85,11 +103,19 @@ def reconcile_target(revision: CheckedRevision, name: str, mode: Mode, deps: Dep
             deps.notify(revision.project, UnreadableTarget(target, error))
     if run.report is not None:
         deps.notify(revision.project, reading_of(target, run.report))
-    return replace(run, seconds=deps.monotonic() - start, calls=calls.total())
+    message = "\n".join(filter(None, (granted.reason, run.message)))
+    return replace(run, seconds=deps.monotonic() - start, calls=calls.total(), message=message)
 
 
-def _reconcile(revision: CheckedRevision, target: Target, run: Run, deps: Dependencies, on_request: OnRequest) -> Run:
-    """Read, plan and apply, as far as mode and guardrails allow."""
+def _reconcile(
+    revision: CheckedRevision,
+    target: Target,
+    run: Run,
+    account_id: str,
+    deps: Dependencies,
+    on_request: OnRequest,
+) -> Run:
+    """Read, plan and apply, as far as mode and guardrails allow; in another account than the mode holds for, only read."""
 
     def stop_if_asked(_target: str, _calls: int, _left: object) -> None:
         if deps.stop.is_set():
@@ -106,6 +132,10 @@ def _reconcile(revision: CheckedRevision, target: Target, run: Run, deps: Depend
     ) as (survey,):
         account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
         run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)
+        if account_id not in ("", run.account_id):
+            reason = f"the credentials are for account {run.account_id}, and the mode holds for account {account_id}"
+            hint = f"the target is only observed; to give it its mode: ivs-reconciler run --accept {run.target}"
+            return replace(run, mode=Mode.OBSERVE, message="\n".join(filter(None, (f"{reason}; {hint}", run.message))))
         if run.mode is Mode.OBSERVE:
             return run
         run = _with_plan(run, revision, survey)

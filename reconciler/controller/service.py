@@ -114,7 +114,9 @@ def open_controller(
         controller = Controller(
             Source(folder, remote_from(options), options.path, stop=stop),
             store,
-            Settings(_schedule(options), config, targets, options.at_once, options.allow_rewind),
+            Settings(
+                _schedule(options), config, targets, options.at_once, options.allow_rewind, options.allow_new_stack
+            ),
             Dependencies(
                 connect=lambda target, on_request: connect(target, on_request=on_request),
                 now=time.time,

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
+from reconciler.controller.place import Place
 from reconciler.drift.codec import FINDING
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.git.git import Trouble
@@ -129,6 +130,7 @@ class TargetState:
     """The state of a target between runs.
 
     ``due`` is the next run. ``last_run`` is the newest run; ``last_read`` the newest that read the account, with its findings.
+    ``place`` is where the followed commit puts the target, ``accepted`` where the operator's mode holds.
     """
 
     name: str
@@ -140,6 +142,13 @@ class TargetState:
     commit: str = ""
     last_run: Run | None = None
     last_read: Run | None = None
+    place: Place | None = None
+    accepted: Place | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the operator's mode holds where the target is."""
+        return bool(self.place and self.accepted and self.accepted.admits(self.place))
 
 
 @dataclass(frozen=True, slots=True)

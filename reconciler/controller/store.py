@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from reconciler.controller.place import Place
 from reconciler.controller.state import (
     Inventory,
     Mode,
@@ -35,7 +36,7 @@ from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import dumps, from_json
 from reconciler.plan.plan import ApplyResult, Plan
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Recorded in the file; a file with another version is not used."""
 
 DAY = 86_400.0
@@ -44,7 +45,8 @@ _SCHEMA = """
 CREATE TABLE targets (
   name TEXT PRIMARY KEY, due REAL NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
   suspended INTEGER NOT NULL DEFAULT 0, requested INTEGER NOT NULL DEFAULT 0,
-  last_success REAL NOT NULL DEFAULT 0, commit_id TEXT NOT NULL DEFAULT '', last_run INTEGER, last_read INTEGER, detail BLOB
+  last_success REAL NOT NULL DEFAULT 0, commit_id TEXT NOT NULL DEFAULT '', last_run INTEGER, last_read INTEGER, detail BLOB,
+  place TEXT NOT NULL DEFAULT '', accepted TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, "commit" TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
@@ -75,7 +77,19 @@ _RUN = ", ".join(f'"{name}"' for name in ("id", *_COLUMNS))
 
 
 class StoreError(ReconcilerError):
-    """The database cannot be read or written, such as on a full disk."""
+    """The database cannot be read or written, such as on a full disk, or is ``damaged``."""
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        self.damaged = damaged
+        super().__init__(message)
+
+
+class Flags(NamedTuple):
+    """What people decided about a target."""
+
+    suspended: bool = False
+    requested: bool = False
+    accepted: Place | None = None
 
 
 class Store:
@@ -109,6 +123,9 @@ class Store:
             raise UsageError(
                 f"the state file {path} has format {version}, and this version reads {FORMAT_VERSION}; use another directory (--state)"
             )
+        (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError("it is damaged")
         if version == 0:
             with contextlib.suppress(sqlite3.OperationalError):  # another process created it at the same time
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
@@ -126,44 +143,80 @@ class Store:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                raise StoreError(f"cannot write the state: {error}") from error
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"cannot write the state: {error}", damaged=_is_damage(error)) from error
+                raise
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
             try:
                 return self._db.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise StoreError(f"cannot read the state: {error}") from error
+                raise StoreError(f"cannot read the state: {error}", damaged=_is_damage(error)) from error
 
     def states(self, names: Iterable[str]) -> dict[str, TargetState]:
         """Return the states of targets, in the given order. An unknown target is due at once."""
         ids = "SELECT last_run FROM targets UNION SELECT last_read FROM targets"
-        runs = {row["id"]: _run(row) for row in self._rows(f"SELECT {_RUN} FROM runs WHERE id IN ({ids})")}  # noqa: S608
-        found = {row["name"]: _state(row, runs) for row in self._rows("SELECT * FROM targets")}
+        with _decoding():
+            runs = {row["id"]: _run(row) for row in self._rows(f"SELECT {_RUN} FROM runs WHERE id IN ({ids})")}  # noqa: S608
+            found = {row["name"]: _state(row, runs) for row in self._rows("SELECT * FROM targets")}
         return {name: found.get(name, TargetState(name)) for name in names}
 
-    def flags(self) -> Mapping[str, tuple[bool, bool]]:
-        """Return for each target whether it is suspended, and whether a reconciliation is requested."""
-        rows = self._rows("SELECT name, suspended, requested FROM targets")
-        return {row["name"]: (bool(row["suspended"]), bool(row["requested"])) for row in rows}
+    def flags(self) -> Mapping[str, Flags]:
+        """Return what people decided about each target."""
+        rows = self._rows("SELECT name, suspended, requested, accepted FROM targets")
+        with _decoding():
+            return {
+                row["name"]: Flags(bool(row["suspended"]), bool(row["requested"]), Place.from_json(row["accepted"]))
+                for row in rows
+            }
+
+    def move(self, places: Mapping[str, Place], *, accept: bool = False) -> None:
+        """Record where a commit puts its targets; with ``accept``, the operator's modes hold there.
+
+        A suspension stays with the name and with the account and region: a commit cannot lift it by renaming targets.
+        """
+        with self._writing() as db:
+            rows = db.execute("SELECT name, place FROM targets WHERE suspended").fetchall()
+            suspended = {row["name"]: _place(row["place"]) for row in rows}
+            for name, place in places.items():
+                _set(db, name, "place", place.to_json())
+                if accept:
+                    _set(db, name, "accepted", place.to_json())
+                if name not in suspended and any(old and old.is_location_of(place) for old in suspended.values()):
+                    _set(db, name, "suspended", True)
+
+    def accept(self, name: str) -> Place | None:
+        """Let the operator's mode hold where a target is, request a reconciliation, and return the place; ``None`` if it is unknown."""
+        with self._writing() as db:
+            row = db.execute("SELECT place FROM targets WHERE name = ?", (name,)).fetchone()
+            place = _place(row["place"]) if row else None
+            if place is not None:
+                _set(db, name, "accepted", place.to_json())
+                _set(db, name, "requested", True)
+        return place
 
     def suspend(self, name: str, *, suspended: bool) -> None:
         """Suspend a target, or resume it and request a reconciliation."""
         with self._writing() as db:
-            _set_flag(db, name, "suspended", value=suspended)
+            _set(db, name, "suspended", suspended)
             if not suspended:
-                _set_flag(db, name, "requested", value=True)
+                _set(db, name, "requested", True)
+                _resume_former_names(db, name)
 
     def request(self, name: str, *, requested: bool = True) -> None:
         """Request a reconciliation as soon as possible, or clear the request once it started."""
         with self._writing() as db:
-            _set_flag(db, name, "requested", value=requested)
+            _set(db, name, "requested", requested)
 
-    def add_run(self, state: TargetState, run: Run) -> int:
-        """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run."""
+    def add_run(self, state: TargetState, run: Run, place: Place | None = None) -> int:
+        """Save a run, its plan, and the state of the target after it, in one transaction; return the number of the run.
+
+        ``place`` is where the run found the target. A mode that holds for an unknown account holds for the one that was read there.
+        """
         cells = {name: getattr(run, name) for name in _COLUMNS}
         cells |= {
             "message": _clean(run.message),
@@ -190,6 +243,8 @@ class Store:
                     "UPDATE targets SET last_read = ?, detail = ? WHERE name = ?",
                     (number, _packed(detail_json(run)), run.target),
                 )
+                if place and run.account_id:
+                    _add_account(db, run, place)
             if run.inventory is not None:
                 db.execute(
                     "INSERT INTO inventories VALUES (?, ?) ON CONFLICT (target) DO UPDATE SET body = excluded.body "
@@ -221,7 +276,8 @@ class Store:
     def runs(self, target: str, limit: int = 50) -> list[tuple[int, Run]]:
         """Return the numbers and runs of a target, the newest first."""
         query = f"SELECT {_RUN} FROM runs WHERE target = ? ORDER BY id DESC LIMIT ?"  # noqa: S608
-        return [(row["id"], _run(row)) for row in self._rows(query, target, limit)]
+        with _decoding():
+            return [(row["id"], _run(row)) for row in self._rows(query, target, limit)]
 
     def run(self, target: str, number: int) -> tuple[Run, ApplyResult | None] | None:
         """Return a run and the result of its apply, or ``None`` for a number that is not a run of the target."""
@@ -229,12 +285,14 @@ class Store:
         if not rows:
             return None
         packed = rows[0]["result"]
-        return _run(rows[0]), read_result(_unpacked(packed)) if packed else None
+        with _decoding():
+            return _run(rows[0]), read_result(_unpacked(packed)) if packed else None
 
     def inventory(self, target: str) -> Inventory | None:
         """Return the resources that the newest run with a read account found, or ``None`` before the first."""
         rows = self._rows("SELECT body FROM inventories WHERE target = ?", target)
-        return read_inventory(_unpacked(rows[0]["body"])) if rows else None
+        with _decoding():
+            return read_inventory(_unpacked(rows[0]["body"])) if rows else None
 
     def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
         """Return start, highest drifted and highest pending count of each of ``steps`` equal spans in which the account was read."""
@@ -251,7 +309,8 @@ class Store:
     def plan(self, target: str, plan_id: str) -> Plan | None:
         """Return a plan of a target by its fingerprint, or ``None`` if it is not kept."""
         rows = self._rows("SELECT body FROM plans WHERE target = ? AND id = ?", target, plan_id)
-        return from_json(json.loads(_unpacked(rows[0]["body"]))) if rows else None
+        with _decoding():
+            return from_json(json.loads(_unpacked(rows[0]["body"]))) if rows else None
 
     def note(self, key: str) -> str:
         """Return a note, or an empty string."""
@@ -266,9 +325,32 @@ class Store:
             )
 
 
-def _set_flag(db: sqlite3.Connection, name: str, column: str, *, value: bool) -> None:
+def _place(text: str) -> Place | None:
+    with _decoding():
+        return Place.from_json(text)
+
+
+def _set(db: sqlite3.Connection, name: str, column: str, value: object) -> None:
     upsert = f"INSERT INTO targets (name, {column}) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET {column} = excluded.{column}"  # noqa: S608
     db.execute(upsert, (name, value))
+
+
+def _resume_former_names(db: sqlite3.Connection, name: str) -> None:
+    """Resume the names that a target had before commits renamed it: each would suspend it again."""
+    rows = db.execute("SELECT name, place FROM targets WHERE suspended OR name = ?", (name,)).fetchall()
+    places = {row["name"]: _place(row["place"]) for row in rows}
+    own = places.pop(name)
+    for former, place in places.items():
+        if own and place and place.is_location_of(own):
+            _set(db, former, "suspended", False)
+
+
+def _add_account(db: sqlite3.Connection, run: Run, place: Place) -> None:
+    (row,) = db.execute("SELECT place, accepted FROM targets WHERE name = ?", (run.target,)).fetchall()
+    for column in ("place", "accepted"):
+        known = _place(row[column])
+        if known and not known.account and known.admits(place):
+            _set(db, run.target, column, replace(known, account=run.account_id).to_json())
 
 
 def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:
@@ -288,6 +370,8 @@ def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:
         row["commit_id"],
         last_run,
         last_read,
+        Place.from_json(row["place"]),
+        Place.from_json(row["accepted"]),
     )
 
 
@@ -300,6 +384,23 @@ def _run(row: sqlite3.Row) -> Run:
         "account_read": bool(row["account_read"]),
     }
     return Run(**cells)
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError, zlib.error)
+"""What reading a row raises whose content was changed by something else."""
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise StoreError(f"cannot read the state: a row is damaged ({type(error).__name__})", damaged=True) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    # A full disk or a lock is an OperationalError.
+    return not isinstance(error, sqlite3.OperationalError)
 
 
 def _clean(text: str) -> str:

@@ -83,6 +83,7 @@ class Trouble(StrEnum):
     NO_BRANCH = "no-branch"
     UNVERIFIED = "unverified"
     REWOUND = "rewound"
+    NEW_STACK = "new-stack"
     NO_PROJECT = "no-project"
 
 

@@ -354,3 +354,24 @@ def test_a_slow_client_does_not_hold_a_stop_up(tmp_path: Path, repo: Repo) -> No
         connection.endheaders()
         assert controller.end() == 0
         connection.close()
+
+
+def test_a_new_target_is_accepted_beside_the_controller(tmp_path: Path, repo: Repo, sandbox: Sandbox) -> None:
+    words = ("run", "--repo", str(repo.folder), "--once", "--mode", "apply")
+    assert run(tmp_path, *words, env=CREDENTIALS).code == 0
+    dev = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
+    more = {"dev": dev, "new": {**dev, "region": "eu-west-1"}}
+    repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": more}})
+    ran = run(tmp_path, *words, env=CREDENTIALS)
+    assert ran.code == 5
+    assert "new: pending (observe;" in ran.out
+    assert f"the target is new (eu-west-1, account {ACCOUNT}, endpoint {sandbox.endpoint_url})" in ran.out
+    assert run(tmp_path, "run", "--accept", "nowhere", env=CREDENTIALS).code == 1
+    accepted = run(tmp_path, "run", "--accept", "new", env=CREDENTIALS)
+    assert accepted.out == f"new: accepted (eu-west-1, account {ACCOUNT}, endpoint {sandbox.endpoint_url})\n"
+    ran = run(tmp_path, *words, env=CREDENTIALS)
+    assert (ran.code, "new: applied (apply;" in ran.out) == (0, True)
+    repo.commit({"ivs-reconciler.yaml": {"stack": "acme-2", "targets": more}})
+    ran = run(tmp_path, *words, env=CREDENTIALS)
+    assert (ran.code, "renames the stack from acme-live to acme-2" in ran.err) == (1, True)
+    assert run(tmp_path, *words, "--allow-new-stack", env=CREDENTIALS).code == 3

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from reconciler.controller.state import Mode, Run, RunStatus, TargetState, read_result, result_json
-from reconciler.controller.store import DAY, Store
+from reconciler.controller.store import DAY, Flags, Store
 from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftStatus, Finding
 from reconciler.errors import UsageError
@@ -122,10 +122,10 @@ def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) 
     beside.suspend("dev", suspended=True)
     beside.request("dev")
     add(store, a_run(NOW + 1))
-    assert store.flags() == {"dev": (True, True)}
+    assert store.flags() == {"dev": Flags(suspended=True, requested=True)}
     beside.suspend("dev", suspended=False)
     store.request("dev", requested=False)
-    assert beside.flags() == {"dev": (False, False)}
+    assert beside.flags() == {"dev": Flags()}
 
 
 def test_notes_are_written_over(path: Path) -> None:
