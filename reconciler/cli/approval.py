@@ -92,9 +92,7 @@ def approve_and_run(
         show_duration(plan, project)
         sys.stdout.flush()
     print_notes(note for _, survey in work for note in unfinished_apply_notes(project, survey))
-    refused = refusals(
-        plan, project.guardrails, {survey.target.name: expected_addresses(project, survey) for _, survey in work}
-    )
+    refused = refusals(plan, project, {survey.target.name: expected_addresses(project, survey) for _, survey in work})
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
     paint = context.paint(sys.stdout)

@@ -213,7 +213,9 @@ def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Add
     if plan.base:
         project = guarded(project, plan.base)
     return {
-        target.name: refusals_of(target, project.guardrails, plan.options, recorded.get(target.name, frozenset()))
+        target.name: refusals_of(
+            target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
+        )
         for target in plan.targets
     }
 

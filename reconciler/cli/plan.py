@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     failures = [*failures, *_unread(plan)]
     if failures:
         raise failures[0]
-    refused = refusals(plan, made.project.guardrails, made.recorded)
+    refused = refusals(plan, made.project, made.recorded)
     for message in refused:
         sys.stderr.write(f"{sanitize_lines(message)}\n")
     if refused:
@@ -182,7 +182,7 @@ def show_duration(plan: Plan, project: Project) -> None:
             sys.stdout.write(f"{target.name}: {expected_words(coming)}.\n")
 
 
-def refusals(plan: Plan, guardrails: Guardrails, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
+def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
     """Return the guardrails' refusals of every target, each with its counts, its limit and the way to proceed.
 
     ``recorded`` has, by target, the addresses recorded at the last apply.
@@ -190,7 +190,9 @@ def refusals(plan: Plan, guardrails: Guardrails, recorded: Mapping[str, frozense
     return [
         f"plan refused: {target.name}: {message}"
         for target in plan.targets
-        for message in refusals_of(target, guardrails, plan.options, recorded.get(target.name, frozenset()))
+        for message in refusals_of(
+            target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
+        )
     ]
 
 

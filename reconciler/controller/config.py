@@ -15,7 +15,7 @@ from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
-from reconciler.model.target import seconds_of
+from reconciler.model.target import LIMITS, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
 from reconciler.spec.yaml import load
 
@@ -43,6 +43,9 @@ class Options:
     jitter: int = 10
     mode: Mode = Mode.OBSERVE
     modes: Mapping[str, Mode] = field(default_factory=dict)
+    guardrails: Mapping[str, Any] = field(default_factory=dict)
+    """Limits that the repository cannot raise, by attribute of ``Guardrails``."""
+
     at_once: int = 4
     keep_days: int = 30
     keep_runs: int = 5_000
@@ -76,6 +79,16 @@ def parse_percent(value: object) -> int:
 def parse_count(value: object) -> int:
     """Return an integer of at least 1. Raises ``ValueError``."""
     return _integer(value, 1, 1_000_000)
+
+
+def parse_limit(value: object) -> int:
+    """Return the limit of a guardrail. Raises ``ValueError``."""
+    return _integer(value, 0, 1_000_000)
+
+
+def parse_percent_limit(value: object) -> int:
+    """Return the limit of a guardrail in percent. Raises ``ValueError``."""
+    return _integer(value, 0, 100)
 
 
 def _integer(value: object, least: int, most: int) -> int:
@@ -113,6 +126,13 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("retention", "runs"): ("keep_runs", parse_count),
     ("controlTokenFile",): ("control_token_file", _text),
     **{("webhooks", hook.setting): (f"webhook_files.{hook.forge}", _text) for hook in WEBHOOKS},
+    **{
+        ("guardrails", name): (
+            f"guardrails.{attribute}",
+            parse_percent_limit if "percent" in attribute else parse_limit,
+        )
+        for name, attribute in LIMITS.items()
+    },
     ("targets", _ANY, "mode"): (f"modes.{_ANY}", parse_mode),
     ("targets", _ANY, "interval"): (f"intervals.{_ANY}", parse_duration),
 }

@@ -27,6 +27,7 @@ from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, Source
+from reconciler.model.target import NO_LIMITS, Guardrails
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY_SECONDS = 30.0
@@ -138,6 +139,8 @@ class Settings:
     """Whether the first fetch may bring a commit that does not descend from the followed one."""
     allow_new_stack: bool = False
     """Whether the first fetch may bring a commit of another stack."""
+    floor: Guardrails = NO_LIMITS
+    """Guardrails that the repository cannot raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,7 @@ class Controller:
             records,
             allow_rewind=settings.allow_rewind,
             allow_new_stack=settings.allow_new_stack,
+            floor=settings.floor,
         )
         self._store = store
         self._settings = settings

@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.controller.state import RepositoryState
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, Commit, Source, load_revision
+from reconciler.model.target import NO_LIMITS, Guardrails
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Follower:
         *,
         allow_rewind: bool = False,
         allow_new_stack: bool = False,
+        floor: Guardrails = NO_LIMITS,
     ) -> None:
         self._source = source
         self._config = config
@@ -38,6 +40,7 @@ class Follower:
         self._is_open = False
         self._allow_rewind = allow_rewind
         self._allow_new_stack = allow_new_stack
+        self._floor = floor
 
     def fetch(self, current: CheckedRevision | None, stack: str = "") -> list[FetchResult]:
         """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart.
@@ -88,6 +91,7 @@ class Follower:
                 records=self._records,
                 path=self._source.path,
                 missing=self._source.submodules(commit, folder),
+                floor=self._floor,
             )
 
 

@@ -188,7 +188,10 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
     if refusals := check(
-        survey.plan, revision.project.guardrails, PlanOptions(), expected_addresses(revision.project, survey)
+        survey.plan,
+        revision.project.guardrails_of(run.target),
+        PlanOptions(),
+        expected_addresses(revision.project, survey),
     ):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
     if run.mode is Mode.APPLY and _is_blocked(survey.plan):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler import logs
@@ -22,6 +23,7 @@ from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError, os_reason
 from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import Source
+from reconciler.model.target import NO_LIMITS
 from reconciler.workflow.progress import interruptible
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable
@@ -115,7 +117,13 @@ def open_controller(
             Source(folder, remote_from(options), options.path, stop=stop),
             store,
             Settings(
-                _schedule(options), config, targets, options.at_once, options.allow_rewind, options.allow_new_stack
+                _schedule(options),
+                config,
+                targets,
+                options.at_once,
+                options.allow_rewind,
+                options.allow_new_stack,
+                replace(NO_LIMITS, **options.guardrails),
             ),
             Dependencies(
                 connect=lambda target, on_request: connect(target, on_request=on_request),

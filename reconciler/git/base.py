@@ -17,7 +17,7 @@ from reconciler.git.clone import commit_of, git_output, head_commit
 from reconciler.git.revision import inside_repository
 from reconciler.model.target import Guardrails, Project
 from reconciler.plan.plan import Base
-from reconciler.plan.settings import changed_settings, stricter
+from reconciler.plan.settings import changed_settings
 from reconciler.spec.files import MAX_FILE_SIZE
 from reconciler.spec.project import load_project
 from reconciler.spec.yaml import load
@@ -39,13 +39,11 @@ def read_base(project: Project, name: str) -> Base:
     fork = git_output(root, "merge-base", commit, "HEAD") or commit
     now = settings_of(Path(project.path).read_bytes())
     before = _file_at(project, fork)
-    settings = (
-        changed_settings(settings_of(before), now, _guardrails(before), project.guardrails)
-        if before is not None
-        else ()
-    )
-    limits = _guardrails(_file_at(project, commit))
-    return Base(name, commit, settings, limits if limits != project.guardrails else None)
+    settings = changed_settings(settings_of(before), now, _project(before), project) if before is not None else ()
+    at_base = _project(_file_at(project, commit))
+    is_guarded = _guarded_by(project, at_base) != project
+    limits = at_base.guardrails if at_base else Guardrails()
+    return Base(name, commit, settings, limits if is_guarded or limits != project.guardrails else None)
 
 
 def guarded(project: Project, base: Base) -> Project:
@@ -53,13 +51,24 @@ def guarded(project: Project, base: Base) -> Project:
 
     A saved plan may have been edited; a commit of the clone has not.
     """
-    guardrails = project.guardrails
     if base.guardrails:
-        guardrails = stricter(base.guardrails, guardrails)
+        project = replace(project, guardrails=base.guardrails.stricter(project.guardrails))
     commit = commit_of(Path(project.root), base.commit)
-    if commit:
-        guardrails = stricter(_guardrails(_file_at(project, commit)), guardrails)
-    return replace(project, guardrails=guardrails)
+    return _guarded_by(project, _project(_file_at(project, commit))) if commit else project
+
+
+def _guarded_by(project: Project, base: Project | None) -> Project:
+    """Return the project with the stricter guardrails of it and the base; a target has those of its name, account and region."""
+    if base is None:
+        return replace(project, guardrails=Guardrails().stricter(project.guardrails))
+    targets = dict(project.targets)
+    for name, target in targets.items():
+        for former in base.targets.values():
+            is_same = (former.region, former.account_id) == (target.region, target.account_id)
+            if former.guardrails and (former.name == name or is_same):
+                own = former.guardrails.stricter(targets[name].guardrails)
+                targets[name] = replace(target, guardrails=own)
+    return replace(project, guardrails=base.guardrails.stricter(project.guardrails), targets=targets)
 
 
 def settings_of(content: bytes) -> Mapping[str, Any]:
@@ -80,13 +89,13 @@ def _file_at(project: Project, commit: str) -> bytes | None:
     return None if content is None else os.fsencode(content)
 
 
-def _guardrails(content: bytes | None) -> Guardrails:
-    """Return the guardrails of a project file; the defaults if it is missing or invalid."""
+def _project(content: bytes | None) -> Project | None:
+    """Return the project of a project file, or ``None`` if it is missing or invalid: then the default guardrails hold."""
     if content is None:
-        return Guardrails()
+        return None
     with tempfile.TemporaryDirectory(prefix="ivs-reconciler-") as folder:
         (Path(folder) / "base.yaml").write_bytes(content)
         try:
-            return load_project(Path(folder), "base.yaml", allowed_paths=None).guardrails
+            return load_project(Path(folder), "base.yaml", allowed_paths=None)
         except SpecError:
-            return Guardrails()
+            return None

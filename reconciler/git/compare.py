@@ -224,7 +224,7 @@ def _side(project: Project, names: tuple[str, ...], missing: tuple[Missing, ...]
 def _settings(before: _Side | None, after: _Side) -> tuple[SettingChange, ...]:
     if before is None:
         return ()
-    return changed_settings(before.settings, after.settings, before.project.guardrails, after.project.guardrails)
+    return changed_settings(before.settings, after.settings, before.project, after.project)
 
 
 def _base_state(side: _Side | None, target: Target) -> tuple[DesiredState, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from reconciler.errors import Problem, SpecError
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
 from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.resource import DesiredState
-from reconciler.model.target import FileLock, OnLive, Project, Target
+from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
@@ -261,10 +261,11 @@ def load_revision(
     records: Path,
     path: str = "",
     missing: Sequence[Missing] = (),
+    floor: Guardrails = NO_LIMITS,
 ) -> CheckedRevision:
     """Read the project and every target's spec from a directory that holds the commit's files.
 
-    ``path`` is its path in the repository, ``missing`` what the commit has and the directory lacks.
+    ``path`` is its path in the repository, ``missing`` what the commit has and the directory lacks. The project's guardrails are at least as strict as ``floor``.
     State files of the sandbox and of locks, which are relative to the project file, are moved to ``records``: ``folder`` is temporary.
     Raises ``GitError`` if there is no valid project file.
     """
@@ -293,7 +294,7 @@ def load_revision(
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
     targets = {name: _with_lasting_files(target, folder, records) for name, target in project.targets.items()}
     # The schedule waits for a broadcast to end: a later reconciliation finds the channel offline, and no worker or lock is held meanwhile.
-    guardrails = replace(project.guardrails, on_live=OnLive.BLOCK)
+    guardrails = replace(project.guardrails.stricter(floor), on_live=OnLive.BLOCK)
     return CheckedRevision(
         commit,
         replace(project, path=file.name, root=str(records), targets=targets, guardrails=guardrails),

@@ -142,6 +142,8 @@ class Target:
     paced: bool = True
     specs: tuple[str, ...] | None = None
     lock: Lock | None = None
+    guardrails: Guardrails | None = None
+    """Its own limits, with those of the project where it sets none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,30 @@ class Guardrails:
     max_update_percent: int | None = None
     on_live: OnLive = OnLive.BLOCK
     live_deadline: int = 1800
+
+    def stricter(self, other: Guardrails | None) -> Guardrails:
+        """Return guardrails with the stricter of each limit."""
+        if other is None:
+            return self
+        both = {
+            name: min(
+                (limit for limit in (getattr(self, name), getattr(other, name)) if limit is not None), default=None
+            )
+            for name in LIMITS.values()
+        }
+        on_live = OnLive.BLOCK if OnLive.BLOCK in (self.on_live, other.on_live) else self.on_live
+        return Guardrails(**both, on_live=on_live, live_deadline=min(self.live_deadline, other.live_deadline))
+
+
+LIMITS: Mapping[str, str] = {
+    "maxDeletes": "max_deletes",
+    "maxDeletePercent": "max_delete_percent",
+    "maxUpdates": "max_updates",
+    "maxUpdatePercent": "max_update_percent",
+}
+"""The attribute of each limit, by its name in the project file."""
+
+NO_LIMITS = Guardrails(max_deletes=None, max_delete_percent=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +205,11 @@ class Project:
     receivers: tuple[Receiver, ...] = ()
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
     prefix: str = ""
+
+    def guardrails_of(self, name: str) -> Guardrails:
+        """Return the guardrails of a target: the stricter of the project's and its own."""
+        target = self.targets.get(name)
+        return self.guardrails.stricter(target.guardrails if target else None)
 
 
 class Store(StrEnum):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.model.target import Guardrails, OnLive
+from reconciler.model.target import LIMITS, Guardrails, OnLive, Project
 from reconciler.plan.plan import SettingChange
 from reconciler.terminal import mask_urls
 
@@ -20,20 +20,13 @@ _IDENTITY = frozenset({"region", "endpointUrl", "roleArn", "externalId", "profil
 _CHECKS = frozenset({"accountId", "lock", "sandbox"})
 """Fields of a target that protect while they are set; adding one widens nothing."""
 
-_LIMITS = {
-    "maxDeletes": "max_deletes",
-    "maxDeletePercent": "max_delete_percent",
-    "maxUpdates": "max_updates",
-    "maxUpdatePercent": "max_update_percent",
-}
-
 
 def changed_settings(
-    base: Mapping[str, Any], head: Mapping[str, Any], limits: Guardrails, head_limits: Guardrails
+    base: Mapping[str, Any], head: Mapping[str, Any], before_in_effect: Project | None, in_effect: Project
 ) -> tuple[SettingChange, ...]:
     """Return the settings that differ between two project files as written, those that widen what an apply may do first.
 
-    ``limits`` are the guardrails in effect with ``base``, ``head_limits`` those with ``head``.
+    The projects have the guardrails in effect with each; ``None`` means the defaults.
     """
     before, after = dict(_flat(base, ())), dict(_flat(head, ()))
     known = {path[1] for path in before if path[:1] == ("targets",) and len(path) > 1}
@@ -42,7 +35,14 @@ def changed_settings(
             ".".join(path),
             _text(before, path),
             _text(after, path),
-            widens=_widens(path, before.get(path), after.get(path), known, limits, head_limits),
+            widens=_widens(
+                path,
+                before.get(path),
+                after.get(path),
+                known,
+                _limits(before_in_effect, path),
+                _limits(in_effect, path),
+            ),
         )
         for path in dict.fromkeys((*after, *before))
         if path not in before or path not in after or before[path] != after[path]
@@ -50,14 +50,10 @@ def changed_settings(
     return tuple(sorted(changes, key=lambda change: not change.widens))
 
 
-def stricter(one: Guardrails, other: Guardrails) -> Guardrails:
-    """Return guardrails with the stricter of each limit."""
-    both = {
-        name: min((limit for limit in (getattr(one, name), getattr(other, name)) if limit is not None), default=None)
-        for name in _LIMITS.values()
-    }
-    on_live = OnLive.BLOCK if OnLive.BLOCK in (one.on_live, other.on_live) else one.on_live
-    return Guardrails(**both, on_live=on_live, live_deadline=min(one.live_deadline, other.live_deadline))
+def _limits(project: Project | None, path: tuple[str, ...]) -> Guardrails:
+    if project is None:
+        return Guardrails()
+    return project.guardrails_of(path[1]) if path[0] == "targets" and len(path) > 1 else project.guardrails
 
 
 def _flat(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -87,13 +83,15 @@ def _widens(
             return True
         case ("ignoreTags",):
             return bool(set(map(str, after or ())) - set(map(str, before or ())))
-        case ("guardrails", name) if name in _LIMITS:
-            was, now = getattr(limits, _LIMITS[name]), getattr(head_limits, _LIMITS[name])
+        case ("targets", target, "guardrails", *_) if target not in known:
+            return False
+        case ("guardrails", name) | ("targets", _, "guardrails", name) if name in LIMITS:
+            was, now = getattr(limits, LIMITS[name]), getattr(head_limits, LIMITS[name])
             return was is not None and (now is None or now > was)
-        case ("guardrails", "onLive"):
+        case ("guardrails", "onLive") | ("targets", _, "guardrails", "onLive"):
             return limits.on_live is OnLive.BLOCK and head_limits.on_live is not OnLive.BLOCK
-        case ("guardrails",):
-            return stricter(limits, head_limits) != head_limits
+        case ("guardrails",) | ("targets", _, "guardrails"):
+            return limits.stricter(head_limits) != head_limits
         case ("targets", target, name, *_):
             if name == "prune":
                 return after is True

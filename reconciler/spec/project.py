@@ -163,12 +163,7 @@ def _faults(raw: object) -> Iterator[Fault]:
     bad = {path[1] for path in faulty if path[:1] == ("receivers",) and len(path) > 1}
     receivers = {name: receiver for name, receiver in _mapping(given, "receivers").items() if name not in bad}
     yield from receiver_faults(receivers, _mapping(given, "targets"))
-    deadline = _mapping(given, "guardrails").get("liveDeadline")
-    if isinstance(deadline, str):
-        try:
-            seconds_of(deadline)
-        except ValueError as error:
-            yield Fault(("guardrails", "liveDeadline"), f"guardrails.liveDeadline {quote(deadline)} {error}")
+    yield from _guardrail_faults(given, faulty)
     if not any(path[:1] == ("defaults",) for path in faulty):
         yield from _default_faults(_mapping(given, "defaults"))
 
@@ -287,6 +282,38 @@ def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fa
         )
 
 
+def _guardrail_faults(raw: Mapping[str, Any], faulty: set[KeyPath]) -> Iterator[Fault]:
+    """Yield the faults of durations, and of limits of a target that are laxer than the project's."""
+    blocks: dict[KeyPath, Mapping[str, Any]] = {("guardrails",): _mapping(raw, "guardrails")}
+    for name, target in _mapping(raw, "targets").items():
+        if isinstance(target, dict):
+            blocks[("targets", name, "guardrails")] = _mapping(target, "guardrails")
+    wrong = {path for path in faulty if "guardrails" in path}
+    for path, block in blocks.items():
+        deadline = block.get("liveDeadline")
+        if isinstance(deadline, str):
+            try:
+                seconds_of(deadline)
+            except ValueError as error:
+                full = (*path, "liveDeadline")
+                wrong.add(full)
+                yield Fault(full, f"{format_path(full)} {quote(deadline)} {error}")
+    if wrong:
+        return
+    limits = _guardrails(blocks[("guardrails",)])
+    for path, block in blocks.items():
+        for name in block if path[0] == "targets" else ():
+            own = _guardrails({**blocks[("guardrails",)], name: block[name]})
+            if limits.stricter(own) != own:
+                full = (*path, name)
+                yield Fault(
+                    full,
+                    f"{format_path(full)} is less strict than guardrails.{name}",
+                    "a target can only be stricter than the project; change guardrails, or remove this line",
+                    at_key=True,
+                )
+
+
 def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     channel = raw.get("channel") or {}
     tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}
@@ -319,7 +346,9 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
         default_tags=dict(defaults.get("tags") or {}),
         default_channel=channel,
         ignore_tags=tuple(raw.get("ignoreTags") or ()),
-        targets={name: _target(name, target, root) for name, target in raw["targets"].items()},
+        targets={
+            name: _target(name, target, root, raw.get("guardrails") or {}) for name, target in raw["targets"].items()
+        },
         guardrails=_guardrails(raw.get("guardrails") or {}),
         default_stream_key={
             key: value for key, value in (defaults.get("streamKey") or {}).items() if value is not None
@@ -329,7 +358,7 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
     )
 
 
-def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
+def _target(name: str, raw: Mapping[str, Any], root: Path, guardrails: Mapping[str, Any]) -> Target:
     sandbox, endpoint, specs, limits = (
         raw.get("sandbox"),
         raw.get("endpointUrl"),
@@ -350,6 +379,7 @@ def _target(name: str, raw: Mapping[str, Any], root: Path) -> Target:
         paced=paced,
         specs=tuple(specs) if specs is not None else None,
         lock=_lock(raw.get("lock"), root),
+        guardrails=_guardrails({**guardrails, **raw["guardrails"]}) if raw.get("guardrails") else None,
     )
 
 

@@ -52,6 +52,27 @@ class LockSettings(Strict):
     )
 
 
+class GuardrailSettings(Strict):
+    """Limits of one plan, counted per kind. `null` disables a limit."""
+
+    maxDeletes: Count | None = Field(None, description="Maximum number of deletions. Default: 20.")
+    maxDeletePercent: Percent | None = Field(
+        None, description="Maximum deletions as a percentage of the managed resources. Default: 30."
+    )
+    maxUpdates: Count | None = Field(None, description="Maximum number of updates. Default: no limit.")
+    maxUpdatePercent: Percent | None = Field(
+        None, description="Maximum updates as a percentage of the managed resources. Default: no limit."
+    )
+    onLive: Literal["block", "wait", "stop"] | None = Field(
+        None,
+        description="What to do if a change requires a live channel to be offline: skip it (block), wait for its stream to end (wait), "
+        "or stop the streams given with --stop-live (stop). Default: block.",
+    )
+    liveDeadline: str | None = Field(
+        None, description="Maximum time to wait with `onLive: wait`, such as 90s, 30m or 2h. Default: 30m."
+    )
+
+
 class TargetSettings(Strict):
     """Account and region that the stack is applied to."""
 
@@ -85,26 +106,8 @@ class TargetSettings(Strict):
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
         None, description="Spec files of this target. Default: the project's `specs`."
     )
-
-
-class GuardrailSettings(Strict):
-    """Limits of one plan, counted per kind. `null` disables a limit."""
-
-    maxDeletes: Count | None = Field(None, description="Maximum number of deletions. Default: 20.")
-    maxDeletePercent: Percent | None = Field(
-        None, description="Maximum deletions as a percentage of the managed resources. Default: 30."
-    )
-    maxUpdates: Count | None = Field(None, description="Maximum number of updates. Default: no limit.")
-    maxUpdatePercent: Percent | None = Field(
-        None, description="Maximum updates as a percentage of the managed resources. Default: no limit."
-    )
-    onLive: Literal["block", "wait", "stop"] | None = Field(
-        None,
-        description="What to do if a change requires a live channel to be offline: skip it (block), wait for its stream to end (wait), "
-        "or stop the streams given with --stop-live (stop). Default: block.",
-    )
-    liveDeadline: str | None = Field(
-        None, description="Maximum time to wait with `onLive: wait`, such as 90s, 30m or 2h. Default: 30m."
+    guardrails: GuardrailSettings | None = Field(
+        None, description="Stricter limits for this target. Default: the project's `guardrails`."
     )
 
 

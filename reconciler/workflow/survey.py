@@ -251,7 +251,7 @@ def plan_target(
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
             plan = build(limits=applied.limits)
-    rules = LiveRules.of(project.guardrails, options, desired.resources, even_live=rotate.even_live)
+    rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
     return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.controller.controller import Schedule
 from reconciler.controller.state import Mode, RunStatus
+from reconciler.model.target import Guardrails
 from tests.controller.test_controller import READS, _credentials  # noqa: F401 - a fixture that is always used
 from tests.controller.world import World
 
@@ -225,3 +226,32 @@ def test_a_renamed_stack_is_not_followed_until_it_is_allowed_once(tmp_path: Path
         assert (snapshot.repository.trouble, snapshot.stack) == (None, "acme-2")
         put(world, targets_of(world))
         assert world.controller.snapshot().repository.trouble == "new-stack"
+
+
+def test_guardrails_of_the_settings_are_not_lifted_by_a_commit(tmp_path: Path) -> None:
+    spec: dict[str, object] = {"channels": {name: {} for name in "abcdef"}}
+    with World(tmp_path, schedule=WRITER, spec=spec) as world:
+        world.store.close()
+        world.begin(floor=Guardrails(max_deletes=2, max_delete_percent=None))
+        target = {**targets_of(world)["dev"], "prune": True}
+        lax = {"maxDeletes": 100, "maxDeletePercent": None}
+        world.repo.commit(
+            {"ivs-reconciler.yaml": {"stack": "acme-live", "guardrails": lax, "targets": {"dev": target}}}
+        )
+        world.settle()
+        world.repo.commit({"specs/dev.yaml": {"channels": {name: {} for name in "abc"}}})
+        world.settle()
+        assert world.last().status is RunStatus.REFUSED
+        assert "3 of 6 managed channels would be deleted (the limit is 2)" in world.last().message
+        world.repo.commit({"specs/dev.yaml": {"channels": {name: {} for name in "abcd"}}})
+        world.settle()
+        assert world.last().status is RunStatus.APPLIED
+        strict = {"dev": {**target, "guardrails": {"maxDeletes": 0}}}
+        world.repo.commit(
+            {
+                "ivs-reconciler.yaml": {"stack": "acme-live", "guardrails": lax, "targets": strict},
+                "specs/dev.yaml": {"channels": {name: {} for name in "abc"}},
+            }
+        )
+        world.settle()
+        assert "1 of 4 managed channels would be deleted (the limit is 0)" in world.last().message

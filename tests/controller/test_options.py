@@ -22,6 +22,7 @@ controller:
   interval: 15m
   jitterPercent: 20
   mode: plan
+  guardrails: {maxDeletes: 2, maxDeletePercent: 5, maxUpdates: 0, maxUpdatePercent: 100}
   targets:
     prod: {mode: apply, interval: 5m}
     dev: {mode: observe}
@@ -52,6 +53,12 @@ def test_everything_may_be_said_and_paths_start_from_the_file(tmp_path: Path) ->
         {"prod": Mode.APPLY, "dev": Mode.OBSERVE},
         {"prod": 300},
     )
+    assert options.guardrails == {
+        "max_deletes": 2,
+        "max_delete_percent": 5,
+        "max_updates": 0,
+        "max_update_percent": 100,
+    }
     assert (options.keep_days, options.keep_runs, options.at_once) == (7, 100, 2)
     assert (options.control_token_file, options.webhook_files) == (
         str(tmp_path / "secrets/control"),
@@ -63,7 +70,7 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text(
         "controller:\n  intervall: 5m\n  interval: soon\n  mode: aply\n  repository: {url: 7, brunch: main}\n"
-        "  targets:\n    prod: {mode: apply, every: 5m}\n    dev: apply\n  retention: {days: 0}\n  jitterPercent: 91\n"
+        "  targets:\n    prod: {mode: apply, every: 5m}\n    dev: apply\n  retention: {days: 0}\n  jitterPercent: 91\n  guardrails: {maxDeletes: null, maxDeletePercent: 101, maxUpdates: -1, onLive: wait}\n"
     )
     with pytest.raises(SpecError) as caught:
         read_options(path)
@@ -78,6 +85,10 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
         f"{path}:8:5: controller.targets.dev",
         f"{path}:9:21: controller.retention.days",
         f"{path}:10:18: controller.jitterPercent",
+        f"{path}:11:28: controller.guardrails.maxDeletes",
+        f"{path}:11:52: controller.guardrails.maxDeletePercent",
+        f"{path}:11:69: controller.guardrails.maxUpdates",
+        f"{path}:11:73: controller.guardrails.onLive",
     ]
     assert 'did you mean "interval"?' in lines[0]
     assert 'did you mean "branch"?' in lines[4]

@@ -92,7 +92,7 @@ class World:
         }
         return {"stack": "acme-live", "targets": targets, **more}
 
-    def begin(self, *, allow_rewind: bool = False, allow_new_stack: bool = False) -> None:
+    def begin(self, **settings: Any) -> None:
         """Start a controller with the state directory."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ class World:
         self.controller = Controller(
             Source(state, self.remote, timeout=60),
             self.store,
-            Settings(self.schedule, allow_rewind=allow_rewind, allow_new_stack=allow_new_stack),
+            Settings(self.schedule, **settings),
             deps,
             records=state / "targets",
             fetcher=Inline(),

@@ -64,6 +64,30 @@ def changes(report: Any) -> dict[str, tuple[str | None, str | None, bool]]:
             ("5", None, True),
         ),
         ({}, {"guardrails": {"onLive": "wait"}}, "guardrails.onLive", (None, '"wait"', True)),
+        (
+            {},
+            {"target": {"guardrails": {"maxDeletes": 5}}},
+            "targets.dev.guardrails.maxDeletes",
+            (None, "5", False),
+        ),
+        (
+            {"target": {"guardrails": {"maxDeletes": 5}}},
+            {"target": {"guardrails": {"maxDeletes": 6}}},
+            "targets.dev.guardrails.maxDeletes",
+            ("5", "6", True),
+        ),
+        (
+            {"target": {"guardrails": {"maxDeletes": 5}}},
+            {"target": {"guardrails": None}},
+            "targets.dev.guardrails.maxDeletes",
+            ("5", None, True),
+        ),
+        (
+            {"guardrails": {"onLive": "wait"}, "target": {"guardrails": {"onLive": "block"}}},
+            {"target": {"guardrails": {"onLive": "wait"}}},
+            "targets.dev.guardrails.onLive",
+            ('"block"', '"wait"', True),
+        ),
         ({}, {"ignoreTags": ["*"]}, "ignoreTags", (None, '["*"]', True)),
         ({"ignoreTags": ["a", "b"]}, {"ignoreTags": ["a"]}, "ignoreTags", ('["a", "b"]', '["a"]', False)),
         ({}, {"specs": ["specs/*.yaml"]}, "specs", (None, '["specs/*.yaml"]', False)),
@@ -178,3 +202,31 @@ def test_a_base_that_cannot_be_read_has_the_default_guardrails(tmp_path: Path, c
     commit(folder)
     planned = run(folder, "plan", "--base", "broken")
     assert "(the limit is 30 %)" in planned.out + planned.err
+
+
+@pytest.mark.parametrize("lifted", [{"guardrails": {"maxDeletes": 10}}, {"guardrails": None}, "renamed"])
+def test_guardrails_of_a_target_are_checked_by_itself_and_not_lifted_by_a_commit(tmp_path: Path, lifted: Any) -> None:
+    folder = applied(tmp_path)
+    project(folder, guardrails={"maxDeletes": 11, "maxDeletePercent": None}, target={"prune": True})
+    rewrite(folder, {"channels": {f"c{number}": {} for number in range(7)}})
+    commit(folder)
+    assert run(folder, "plan").code == 0, "the project allows it"
+    project(folder, target={"guardrails": {"maxDeletes": 3}})
+    commit(folder, tag="guarded")
+    for words in (("plan",), ("apply", "--auto-approve")):
+        ran = run(folder, *words)
+        assert ran.code == 3
+        assert "4 of 11 managed channels would be deleted (the limit is 3)" in ran.out + ran.err
+    path = folder / "ivs-reconciler.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    target = content["targets"].pop("dev")
+    content["targets"] = (
+        {"other": {**target, "guardrails": None}} if lifted == "renamed" else {"dev": {**target, **lifted}}
+    )
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    commit(folder)
+    planned = run(folder, "plan", "--base", "guarded", "--out", "p.json")
+    assert planned.code == 3
+    assert "4 of 11 managed channels would be deleted (the limit is 3)" in planned.out + planned.err
+    assert "guardrails differ from those of the base" in planned.out
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 3
