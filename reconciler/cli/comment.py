@@ -225,6 +225,6 @@ def _project(context: Context) -> Project | None:
     from reconciler.errors import SpecError
 
     try:
-        return project_of(context._replace(targets=()))[0]
+        return project_of(context._replace(targets=(), pin=None))[0]
     except SpecError:
         return None

@@ -153,6 +153,7 @@ class Context(NamedTuple):
     verbosity: int
     no_color: bool
     allowed_paths: tuple[str, ...] = ()
+    pin: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -200,6 +201,7 @@ def context_of(args: argparse.Namespace) -> Context:
         verbosity=getattr(args, "verbose", 0),
         no_color=getattr(args, "no_color", False),
         allowed_paths=tuple(getattr(args, "allow_path", ())),
+        pin=getattr(args, "pin", None),
     )
 
 
@@ -212,7 +214,12 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     from reconciler.workflow.load import load_targets
 
     return load_targets(
-        context.directory, context.config, context.targets, prefix=prefix, allowed_paths=context.allowed_paths
+        context.directory,
+        context.config,
+        context.targets,
+        prefix=prefix,
+        allowed_paths=context.allowed_paths,
+        pin=context.directory / context.pin if context.pin else None,
     )
 
 
@@ -259,6 +266,11 @@ def global_options() -> argparse.ArgumentParser:
         metavar="DIR",
         action="append",
         help="allow sandbox and lock files of the project file in DIR, outside the project; repeatable",
+    )
+    group.add_argument(
+        "--pin",
+        metavar="FILE",
+        help="refuse a project file whose regions, accounts, roles, endpoints, locks or receivers are not as in this one",
     )
     group.add_argument(
         "--log-format",

@@ -142,6 +142,10 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
+    if context.pin:
+        found["pin"] = context.pin
+    if context.allowed_paths:
+        found["allowed_paths"] = context.allowed_paths
     return with_values(
         options,
         {**found, "allow_rewind": args.allow_rewind, "allow_new_stack": args.allow_new_stack},

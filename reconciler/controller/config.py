@@ -53,6 +53,8 @@ class Options:
     webhook_files: Mapping[str, str] = field(default_factory=dict)
     """The file of the credential, by forge."""
 
+    pin: str = ""
+    allowed_paths: tuple[str, ...] = ()
     allow_rewind: bool = False
     allow_new_stack: bool = False
     """Both only by option, for one start."""
@@ -103,6 +105,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("is not a list of strings")  # noqa: TRY004 - the reader reports it
+    return tuple(map(_text, value))
+
+
 _Read = Callable[[object], Any]
 _ANY = "<target>"
 _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
@@ -115,6 +123,8 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("repository", "knownHostsFile"): ("known_hosts", _text),
     ("repository", "allowedSignersFile"): ("allowed_signers", _text),
     ("state",): ("state", _text),
+    ("pinFile",): ("pin", _text),
+    ("allowPaths",): ("allowed_paths", _texts),
     ("listen",): ("listen", _text),
     ("publicUrl",): ("public_url", _text),
     ("fetchInterval",): ("fetch_interval", parse_duration),
@@ -144,6 +154,7 @@ READERS = {name: read for name, read in _FIELDS.values() if read is not _text}
 _PATHS = frozenset(
     {
         "state",
+        "pin",
         "token_file",
         "ssh_key",
         "known_hosts",
@@ -192,6 +203,8 @@ def with_values(options: Options, found: Mapping[str, Any], folder: Path) -> Opt
         name, is_member, key = place.partition(".")
         is_folder = name == "url" and scheme_of(value) == "file" and "://" not in value
         content = str((folder / value).absolute()) if name in _PATHS or is_folder else value
+        if name == "allowed_paths":
+            content = tuple(str((folder / each).absolute()) for each in value)
         changes[name] = {**changes.get(name, getattr(options, name)), key: content} if is_member else content
     return replace(options, **changes)
 

@@ -26,8 +26,7 @@ from reconciler.controller.state import FAILURES, Mode, RepositoryState, Run, Ru
 from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
-from reconciler.git.source import CheckedRevision, Source
-from reconciler.model.target import NO_LIMITS, Guardrails
+from reconciler.git.source import CheckedRevision, ProjectRules, Source
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY_SECONDS = 30.0
@@ -131,7 +130,7 @@ class Settings:
     """What to reconcile, and how often."""
 
     schedule: Schedule = field(default_factory=Schedule)
-    config: str | None = None
+    rules: ProjectRules = field(default_factory=ProjectRules)
     targets: tuple[str, ...] = ()
     """Only these targets; all if empty."""
     at_once: int = TARGETS_AT_ONCE
@@ -139,8 +138,6 @@ class Settings:
     """Whether the first fetch may bring a commit that does not descend from the followed one."""
     allow_new_stack: bool = False
     """Whether the first fetch may bring a commit of another stack."""
-    floor: Guardrails = NO_LIMITS
-    """Guardrails that the repository cannot raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,10 @@ class Controller:
         self.wake = threading.Event()
         self._follower = Follower(
             source,
-            settings.config,
+            settings.rules,
             records,
             allow_rewind=settings.allow_rewind,
             allow_new_stack=settings.allow_new_stack,
-            floor=settings.floor,
         )
         self._store = store
         self._settings = settings
@@ -330,10 +326,11 @@ class Controller:
         names = tuple(name for name in places if not selected or name in selected)
         # The operator just chose repository and modes. A mirror whose history was lost is no first use.
         is_first_use = not self._stack and not resumed
+        pinned = self._settings.rules.pin.targets.keys() - revision.problems if self._settings.rules.pin else ()
         self._stack = revision.project.stack
 
         def save() -> None:
-            self._store.move(places, accept=is_first_use)
+            self._store.move(places, accept=places if is_first_use else pinned)
             self._store.write_note(_STACK, revision.project.stack)
             self._unsaved = None
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from reconciler.controller.state import RepositoryState
 from reconciler.git.git import GitError, Trouble
-from reconciler.git.source import CheckedRevision, Commit, Source, load_revision
-from reconciler.model.target import NO_LIMITS, Guardrails
+from reconciler.git.source import CheckedRevision, Commit, ProjectRules, Source, load_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +26,18 @@ class Follower:
     def __init__(
         self,
         source: Source,
-        config: str | None,
+        rules: ProjectRules,
         records: Path,
         *,
         allow_rewind: bool = False,
         allow_new_stack: bool = False,
-        floor: Guardrails = NO_LIMITS,
     ) -> None:
         self._source = source
-        self._config = config
+        self._rules = rules
         self._records = records
         self._is_open = False
         self._allow_rewind = allow_rewind
         self._allow_new_stack = allow_new_stack
-        self._floor = floor
 
     def fetch(self, current: CheckedRevision | None, stack: str = "") -> list[FetchResult]:
         """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart.
@@ -87,11 +84,10 @@ class Follower:
             return load_revision(
                 folder,
                 commit,
-                config=self._config,
+                self._rules,
                 records=self._records,
                 path=self._source.path,
                 missing=self._source.submodules(commit, folder),
-                floor=self._floor,
             )
 
 

@@ -22,8 +22,9 @@ from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError, os_reason
 from reconciler.git.git import Remote, Secret, check_remote
-from reconciler.git.source import Source
+from reconciler.git.source import ProjectRules, Source
 from reconciler.model.target import NO_LIMITS
+from reconciler.spec.pin import load_pin
 from reconciler.workflow.progress import interruptible
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable
@@ -118,12 +119,11 @@ def open_controller(
             store,
             Settings(
                 _schedule(options),
-                config,
+                _rules(options, config),
                 targets,
                 options.at_once,
                 options.allow_rewind,
                 options.allow_new_stack,
-                replace(NO_LIMITS, **options.guardrails),
             ),
             Dependencies(
                 connect=lambda target, on_request: connect(target, on_request=on_request),
@@ -142,6 +142,11 @@ def open_controller(
         )
         yield controller, store, stop
         store.close()
+
+
+def _rules(options: Options, config: str | None) -> ProjectRules:
+    pin = load_pin(Path(options.pin)) if options.pin else None
+    return ProjectRules(config, replace(NO_LIMITS, **options.guardrails), pin, options.allowed_paths)
 
 
 def _schedule(options: Options) -> Schedule:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,12 +143,12 @@ class Store:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException as error:
+            except sqlite3.Error as error:
+                raise StoreError(f"cannot write the state: {error}", damaged=_is_damage(error)) from error
+            finally:
                 with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"cannot write the state: {error}", damaged=_is_damage(error)) from error
-                raise
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
@@ -174,8 +174,8 @@ class Store:
                 for row in rows
             }
 
-    def move(self, places: Mapping[str, Place], *, accept: bool = False) -> None:
-        """Record where a commit puts its targets; with ``accept``, the operator's modes hold there.
+    def move(self, places: Mapping[str, Place], *, accept: Collection[str] = ()) -> None:
+        """Record where a commit puts its targets; for those to ``accept``, the operator's modes hold there.
 
         A suspension stays with the name and with the account and region: a commit cannot lift it by renaming targets.
         """
@@ -184,7 +184,7 @@ class Store:
             suspended = {row["name"]: _place(row["place"]) for row in rows}
             for name, place in places.items():
                 _set(db, name, "place", place.to_json())
-                if accept:
+                if name in accept:
                     _set(db, name, "accepted", place.to_json())
                 if name not in suspended and any(old and old.is_location_of(place) for old in suspended.values()):
                     _set(db, name, "suspended", True)

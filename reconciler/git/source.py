@@ -26,6 +26,7 @@ from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import Missing
+from reconciler.spec.pin import shared_problems, target_problems
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
@@ -253,22 +254,36 @@ class CheckedRevision:
     problems: Mapping[str, tuple[Problem, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectRules:
+    """What the operator decides about the project file of every commit.
+
+    ``config`` is its name. Its guardrails are at least as strict as ``floor``; its targets and receivers are those of ``pin``.
+    Its state and lock files may be in ``allowed_paths``, outside the project.
+    """
+
+    config: str | None = None
+    floor: Guardrails = NO_LIMITS
+    pin: Project | None = None
+    allowed_paths: tuple[str, ...] = ()
+
+
 def load_revision(
     folder: Path,
     commit: Commit,
+    rules: ProjectRules,
     *,
-    config: str | None,
     records: Path,
     path: str = "",
     missing: Sequence[Missing] = (),
-    floor: Guardrails = NO_LIMITS,
 ) -> CheckedRevision:
     """Read the project and every target's spec from a directory that holds the commit's files.
 
-    ``path`` is its path in the repository, ``missing`` what the commit has and the directory lacks. The project's guardrails are at least as strict as ``floor``.
+    ``path`` is its path in the repository, ``missing`` what the commit has and the directory lacks.
     State files of the sandbox and of locks, which are relative to the project file, are moved to ``records``: ``folder`` is temporary.
     Raises ``GitError`` if there is no valid project file.
     """
+    config = rules.config
     file = folder / (config or DEFAULT_NAME)
     if not file.resolve().is_relative_to(folder.resolve()):
         raise GitError(
@@ -280,13 +295,18 @@ def load_revision(
             Trouble.NO_PROJECT,
         )
     try:
-        project = load_project(folder, config, prefix=prefix_of(path, config))
+        project = load_project(folder, config, prefix=prefix_of(path, config), allowed_paths=rules.allowed_paths)
     except SpecError as error:
         raise GitError(f"commit {commit.short}: {error}", Trouble.NO_PROJECT) from None
+    shared = tuple(shared_problems(project, rules.pin)) if rules.pin else ()
+    if shared:
+        raise GitError(f"commit {commit.short}: {SpecError(shared)}", Trouble.NO_PROJECT)
     desired: dict[str, DesiredState] = {}
     problems: dict[str, tuple[Problem, ...]] = {}
     for name, target in project.targets.items():
         try:
+            if rules.pin and (not_pinned := tuple(target_problems(project, target, rules.pin))):
+                raise SpecError(not_pinned)
             desired[name] = load_desired(project, target, missing)
         except SpecError as error:
             problems[name] = error.problems
@@ -294,7 +314,7 @@ def load_revision(
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
     targets = {name: _with_lasting_files(target, folder, records) for name, target in project.targets.items()}
     # The schedule waits for a broadcast to end: a later reconciliation finds the channel offline, and no worker or lock is held meanwhile.
-    guardrails = replace(project.guardrails.stricter(floor), on_live=OnLive.BLOCK)
+    guardrails = replace(project.guardrails.stricter(rules.floor), on_live=OnLive.BLOCK)
     return CheckedRevision(
         commit,
         replace(project, path=file.name, root=str(records), targets=targets, guardrails=guardrails),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.errors import Problem, SpecError, UsageError
+from reconciler.errors import PlanRefused, Problem, SpecError, UsageError
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import Missing
+from reconciler.spec.pin import load_pin, shared_problems, target_problems
 from reconciler.spec.project import load_project, prefix_of
 
 
@@ -20,10 +21,12 @@ def load_targets(
     *,
     prefix: str | None = None,
     allowed_paths: tuple[str, ...] = (),
+    pin: Path | None = None,
 ) -> tuple[Project, tuple[Target, ...]]:
     """Return the project and the targets of these names; no name means all targets.
 
-    Messages name files relative to the current directory, or below ``prefix``. ``allowed_paths`` are as in ``load_project``. Raises ``SpecError`` and, for an unknown target, ``UsageError``.
+    Messages name files relative to the current directory, or below ``prefix``. ``allowed_paths`` are as in ``load_project``; ``pin`` is the file that the project is compared with.
+    Raises ``SpecError``, ``UsageError`` for an unknown target, and ``PlanRefused`` for what differs from the pin.
     """
     project = load_project(
         directory,
@@ -36,7 +39,18 @@ def load_targets(
         raise UsageError(
             f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}"
         )
-    return project, tuple(target for name, target in project.targets.items() if not names or name in names)
+    targets = tuple(target for name, target in project.targets.items() if not names or name in names)
+    if pin is not None:
+        _check_pin(project, targets, load_pin(pin))
+    return project, targets
+
+
+def _check_pin(project: Project, targets: tuple[Target, ...], pin: Project) -> None:
+    problems = [*shared_problems(project, pin)]
+    for target in targets:
+        problems += target_problems(project, target, pin)
+    if problems:
+        raise PlanRefused("\n".join(map(str, problems)))
 
 
 def load_desired_states(

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reconciler.controller.controller import Schedule
 from reconciler.controller.state import Mode, RunStatus
+from reconciler.git.source import ProjectRules
 from reconciler.model.target import Guardrails
+from reconciler.spec.pin import load_pin
 from tests.controller.test_controller import READS, _credentials  # noqa: F401 - a fixture that is always used
 from tests.controller.world import World
 
@@ -232,7 +235,7 @@ def test_guardrails_of_the_settings_are_not_lifted_by_a_commit(tmp_path: Path) -
     spec: dict[str, object] = {"channels": {name: {} for name in "abcdef"}}
     with World(tmp_path, schedule=WRITER, spec=spec) as world:
         world.store.close()
-        world.begin(floor=Guardrails(max_deletes=2, max_delete_percent=None))
+        world.begin(rules=ProjectRules(floor=Guardrails(max_deletes=2, max_delete_percent=None)))
         target = {**targets_of(world)["dev"], "prune": True}
         lax = {"maxDeletes": 100, "maxDeletePercent": None}
         world.repo.commit(
@@ -255,3 +258,44 @@ def test_guardrails_of_the_settings_are_not_lifted_by_a_commit(tmp_path: Path) -
         )
         world.settle()
         assert "1 of 4 managed channels would be deleted (the limit is 0)" in world.last().message
+
+
+def test_a_pin_of_the_operator_holds_against_the_repository_and_accepts_what_it_names(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(mode=Mode.APPLY, interval=100)) as world:
+        dev, prod = (targets_of(world)[name] for name in ("dev", "prod"))
+        pin = tmp_path / "pin.yaml"
+        pin.write_text(yaml.safe_dump(world.project()), encoding="utf-8")
+        world.store.close()
+        world.begin(rules=ProjectRules(pin=load_pin(pin)))
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": dev}}})
+        world.settle()
+        put(world, {"dev": dev, "prod": prod})
+        assert world.last("prod").status is RunStatus.APPLIED, "it is new, and the pin names it"
+        world.sandboxes["dev"].control.clear_calls()
+        world.sandboxes["prod"].control.clear_calls()
+        put(world, {"dev": prod, "prod": {**prod, "region": "eu-west-1"}, "new": {**dev, "region": "eu-west-1"}})
+        assert {world.last(name).status for name in ("dev", "prod", "new")} == {RunStatus.BAD_SPEC}
+        assert "targets.dev.endpointUrl is " in world.last("dev").message
+        assert "targets.new is not in " in world.last("new").message
+        assert world.operations("dev") | world.operations("prod") == set()
+        receivers = {"ops": {"webhook": {"urlEnv": "HOME"}}}
+        world.repo.commit({"ivs-reconciler.yaml": {**world.project(), "receivers": receivers}})
+        world.settle()
+        repository = world.controller.snapshot().repository
+        assert (repository.trouble, "receivers.ops is not as in " in repository.message) == ("no-project", True)
+
+
+def test_files_outside_the_repository_need_an_allowed_path(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=WRITER) as world:
+        place = tmp_path / "store" / "x.db"
+        target = {"region": "us-west-2", "sandbox": str(place), "specs": ["specs/dev.yaml"]}
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}}})
+        world.settle()
+        assert world.controller.snapshot().repository.trouble == "no-project"
+        assert "--allow-path" in world.controller.snapshot().repository.message
+        assert not place.exists()
+        world.store.close()
+        world.begin(rules=ProjectRules(allowed_paths=(str(tmp_path / "store"),)))
+        world.settle()
+        assert world.last().status is RunStatus.APPLIED
+        assert place.exists()

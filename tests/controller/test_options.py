@@ -17,6 +17,8 @@ controller:
     tokenFile: secrets/token
     allowedSignersFile: /etc/signers
   state: work
+  pinFile: pin.yaml
+  allowPaths: [/srv/ivs, work]
   listen: 0.0.0.0:8080
   fetchInterval: 90s
   interval: 15m
@@ -53,6 +55,7 @@ def test_everything_may_be_said_and_paths_start_from_the_file(tmp_path: Path) ->
         {"prod": Mode.APPLY, "dev": Mode.OBSERVE},
         {"prod": 300},
     )
+    assert (options.pin, options.allowed_paths) == (str(tmp_path / "pin.yaml"), ("/srv/ivs", str(tmp_path / "work")))
     assert options.guardrails == {
         "max_deletes": 2,
         "max_delete_percent": 5,
@@ -70,7 +73,7 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text(
         "controller:\n  intervall: 5m\n  interval: soon\n  mode: aply\n  repository: {url: 7, brunch: main}\n"
-        "  targets:\n    prod: {mode: apply, every: 5m}\n    dev: apply\n  retention: {days: 0}\n  jitterPercent: 91\n  guardrails: {maxDeletes: null, maxDeletePercent: 101, maxUpdates: -1, onLive: wait}\n"
+        "  targets:\n    prod: {mode: apply, every: 5m}\n    dev: apply\n  retention: {days: 0}\n  jitterPercent: 91\n  guardrails: {maxDeletes: null, maxDeletePercent: 101, maxUpdates: -1, onLive: wait}\n  allowPaths: /srv\n"
     )
     with pytest.raises(SpecError) as caught:
         read_options(path)
@@ -89,6 +92,7 @@ def test_every_problem_is_said_at_once_with_its_place(tmp_path: Path) -> None:
         f"{path}:11:52: controller.guardrails.maxDeletePercent",
         f"{path}:11:69: controller.guardrails.maxUpdates",
         f"{path}:11:73: controller.guardrails.onLive",
+        f"{path}:12:15: controller.allowPaths",
     ]
     assert 'did you mean "interval"?' in lines[0]
     assert 'did you mean "branch"?' in lines[4]

@@ -1,0 +1,87 @@
+"""Compares a project file with a pinned one: where requests go, with whose rights, and who is notified.
+
+A plan with credentials trusts the project file that it is given, which may come with somebody's pull request.
+A pin is a project file that comes from elsewhere: the main branch, or a file of the operator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from reconciler.errors import Problem
+from reconciler.model.target import FileLock, Project, S3Lock, Target
+from reconciler.spec.problems import format_path, quote
+from reconciler.spec.project import load_project
+from reconciler.terminal import mask_urls
+
+
+def load_pin(path: Path) -> Project:
+    """Return the project of a pin. Raises ``SpecError``. Nothing of it is opened, so its paths may lead anywhere."""
+    return load_project(path.parent, path.name, prefix=f"{path.parent.as_posix()}/", allowed_paths=None)
+
+
+def shared_problems(project: Project, pin: Project) -> Iterator[Problem]:
+    """Yield what all targets of a project have otherwise than the pin: the stack, and receivers of notifications."""
+    if project.stack != pin.stack:
+        yield _problem(project, pin, ("stack",), project.stack, pin.stack)
+    ours, pinned = ({receiver.name: receiver for receiver in each.receivers} for each in (project, pin))
+    for name in dict.fromkeys((*ours, *pinned)):
+        if ours.get(name) != pinned.get(name):
+            yield Problem(
+                project.prefix + Path(project.path).name,
+                "",
+                f"{format_path(('receivers', name))} is not as in {pin.path}",
+                "change the pin first, or use its receivers",
+            )
+
+
+def target_problems(project: Project, target: Target, pin: Project) -> Iterator[Problem]:
+    """Yield what a target has otherwise than the pin."""
+    known = pin.targets.get(target.name)
+    if known is None:
+        yield Problem(
+            project.prefix + Path(project.path).name,
+            "",
+            f"{format_path(('targets', target.name))} is not in {pin.path}",
+            "add it to the pin first",
+        )
+        return
+    ours, pinned = _fields(target, project.root), _fields(known, pin.root)
+    for name, value in ours.items():
+        if value != pinned[name]:
+            yield _problem(project, pin, ("targets", target.name, name), value, pinned[name])
+
+
+def _problem(project: Project, pin: Project, path: tuple[str, ...], value: str | None, pinned: str | None) -> Problem:
+    given, wanted = ("not set" if each is None else quote(mask_urls(each)) for each in (value, pinned))
+    return Problem(
+        project.prefix + Path(project.path).name,
+        "",
+        f"{format_path(path)} is {given}, and {pin.path} pins it to {wanted}",
+        "change the pin first, or use its value",
+    )
+
+
+def _fields(target: Target, root: str) -> Mapping[str, str | None]:
+    return {
+        "region": target.region,
+        "accountId": target.account_id,
+        "roleArn": target.role_arn,
+        "externalId": target.external_id,
+        "profile": target.profile,
+        "endpointUrl": target.endpoint_url,
+        "sandbox": os.path.relpath(target.sandbox, root) if target.sandbox else None,
+        "lock": _lock(target, root),
+    }
+
+
+def _lock(target: Target, root: str) -> str | None:
+    match target.lock:
+        case None:
+            return None
+        case FileLock(path):
+            return os.path.relpath(path, root)
+        case S3Lock(bucket, key, region):
+            return f"s3://{bucket}/{key} in {region or target.region}"
