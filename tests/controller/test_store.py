@@ -205,5 +205,5 @@ def test_a_file_of_this_format_without_inventories_is_used(tmp_path: Path) -> No
         db.execute("DROP TABLE inventories")
         db.commit()
     with closing(Store(path)) as store:
-        assert store.flags() == {"dev": (True, False)}
+        assert store.flags() == {"dev": Flags(suspended=True)}
         assert store.inventory("dev") is None
