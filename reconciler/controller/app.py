@@ -172,8 +172,7 @@ class App:
         snapshot, flags = self._controller.snapshot(), self._store.flags()
         states = {}
         for name, state in snapshot.states.items():
-            suspended, requested = flags.get(name, (state.suspended, state.requested))
-            states[name] = replace(state, suspended=suspended, requested=requested)
+            states[name] = replace(state, **flags[name]._asdict()) if name in flags else state
         return replace(snapshot, states=states)
 
     def _viewer(self, request: Request) -> pages.Viewer:
