@@ -156,7 +156,7 @@ class App:
         return Response(pages.SCRIPT, mimetype="text/javascript")
 
     def _target(self, request: Request, name: str) -> Response:
-        return _page(pages.target(self._snapshot(), self._store, name, self._viewer(request)))
+        return _page(pages.target(self._snapshot(), self._store, name, request.args, self._viewer(request)))
 
     def _resources(self, request: Request, name: str) -> Response:
         return _page(pages.resources(self._snapshot(), self._store, name, request.args, self._viewer(request)))

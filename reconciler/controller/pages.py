@@ -65,7 +65,7 @@ _PER_PAGE = 100
 _CARDS_PER_PAGE = 60
 _LONGEST_QUERY = 200
 _CARD_STEPS = 48
-_PAGE_DAYS, _PAGE_STEPS = 7, 168
+_TABLE_ROWS = 60
 
 
 def status(state: TargetState) -> str:
@@ -219,6 +219,7 @@ _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
 _PAGES.filters.update(
     address=_address,
+    changes_of=lambda points: _changes(points)[:_TABLE_ROWS],
     commit_url=commit_url,
     duration=duration,
     found=_found,
@@ -232,22 +233,43 @@ _PAGES.filters.update(
 )
 
 
+class Span(NamedTuple):
+    """A length of time that a chart may cover, in seconds and ``steps``. ``marks`` labels, of clock times or days, are under it."""
+
+    title: str
+    seconds: float
+    steps: int
+    marks: int
+    clock: bool = False
+
+
+HOUR = 3_600.0
+SPANS: Mapping[str, Span] = {
+    "hour": Span("hour", HOUR, 60, 5, clock=True),
+    "day": Span("day", DAY, 96, 5, clock=True),
+    "week": Span("7 days", 7 * DAY, 168, 8),
+    "month": Span("30 days", 30 * DAY, 180, 7),
+}
+
+
 class Point(NamedTuple):
-    """The highest counts of one span of time that had a reconciliation; ``at`` is where the span begins."""
+    """The highest counts of one span of time that had a reconciliation, ``None`` if it could not read the account; ``at`` is where the span begins."""
 
     at: float
-    drifted: int
-    pending: int
+    drifted: int | None
+    pending: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Counts over time as SVG paths in a box; ``top`` is the count at its upper edge."""
+    """Counts over time as SVG paths in a box; ``top`` is the count at its upper edge, ``unknown`` where nothing is known."""
 
     label: str
     top: int
     areas: Mapping[str, str]
+    unknown: str
     box: tuple[int, int]
+    points: Sequence[Point]
 
 
 WIDTH, HEIGHT = 600, 100
@@ -256,19 +278,22 @@ WIDTH, HEIGHT = 600, 100
 def plot(points: Sequence[Point], since: float, until: float, *, label: str) -> Plot:
     """Return stepped areas of what drifted and what was pending, for at least one point.
 
-    A count holds until the next point. Before the first point nothing is drawn, because nothing is known.
+    A count holds until the next point. Before the first point nothing is known, nor after one without counts.
     """
-    top = max(max(point.drifted, point.pending) for point in points) or 1
+    top = max(max(point.drifted or 0, point.pending or 0) for point in points) or 1
     ends = [*(point.at for point in points[1:]), until]
     edges = [
         ((point.at - since) / (until - since) * WIDTH, (end - since) / (until - since) * WIDTH)
         for point, end in zip(points, ends, strict=True)
     ]
     paths = {
-        "pending": _area(edges, [point.pending for point in points], top),
-        "drift": _area(edges, [point.drifted for point in points], top),
+        "pending": _area(edges, [point.pending or 0 for point in points], top),
+        "drift": _area(edges, [point.drifted or 0 for point in points], top),
     }
-    return Plot(label, top, {name: path for name, path in paths.items() if path}, (WIDTH, HEIGHT))
+    gaps = [(0.0, edges[0][0])] + [edge for edge, point in zip(edges, points, strict=True) if point.drifted is None]
+    unknown = "".join(f"M{left:.1f} 0H{right:.1f}V{HEIGHT}H{left:.1f}Z" for left, right in gaps if right > left)
+    areas = {name: path for name, path in paths.items() if path}
+    return Plot(label, top, areas, unknown, (WIDTH, HEIGHT), points)
 
 
 def _area(edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int) -> str:
@@ -329,11 +354,17 @@ def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NO
                 "status": status(state),
                 "mode": snapshot.modes[state.name].value,
                 "old": _is_old(state),
-                "history": _history(state.name, snapshot.now, store, days=1, steps=_CARD_STEPS),
+                **_card_history(state.name, snapshot.now, store),
             }
             for state in listed.items
         ],
     )
+
+
+def _card_history(name: str, now: float, store: Store) -> Mapping[str, object]:
+    """Return the small chart of a target: of the last day, or of the last hour if it has no more."""
+    span = SPANS["hour" if _span_of(name, now, store) == "hour" else "day"]
+    return {"history": _history(name, now, store, span, _CARD_STEPS), "span": span.title}
 
 
 def _places(run: Run | None) -> tuple[str, ...]:
@@ -345,14 +376,35 @@ def _is_old(state: TargetState) -> bool:
     return state.last_read is not None and state.last_run is not None and not state.last_run.account_read
 
 
-def _history(name: str, now: float, store: Store, days: int, steps: int) -> Plot | None:
-    """Return the drift of a target in the last days, or ``None`` when it was not reconciled in them."""
-    since = now - days * DAY
+def _span_of(name: str, now: float, store: Store) -> str:
+    """Return the shortest span that has a target's whole history, at most a week: the first hour fills its chart."""
+    began = store.began(name)
+    return next((each for each in SPANS if began is None or now - began <= SPANS[each].seconds or each == "week"), "")
+
+
+def _history(name: str, now: float, store: Store, span: Span, steps: int) -> Plot | None:
+    """Return the drift of a target in a span of time, or ``None`` when it was never reconciled."""
+    since = now - span.seconds
     points = [Point(*each) for each in store.history(name, since, now, steps)]
     if not points:
         return None
-    most = plural(max(point.drifted for point in points), "resource")
-    return plot(points, since, now, label=f"Drift in the last {plural(days, 'day')}: at most {most}")
+    counts = [
+        f"at most {max((count or 0 for count in each), default=0):,} {word}, now {each[-1] if each[-1] is not None else 'unknown'}"
+        for word, each in (("drifted", [one.drifted for one in points]), ("pending", [one.pending for one in points]))
+    ]
+    return plot(points, since, now, label=f"Drift in the last {span.title}: {'; '.join(counts)}")
+
+
+def _marks(span: Span, now: float) -> list[tuple[float, str]]:
+    """Return times that are evenly spread over a span, each with its label in UTC."""
+    times = [now - span.seconds * (1 - at / (span.marks - 1)) for at in range(span.marks)]
+    return [(at, time_tag(at)[11:16] if span.clock else time_tag(at)[5:10]) for at in times]
+
+
+def _changes(points: Sequence[Point]) -> list[Point]:
+    """Return the points at which a count changes, the newest first."""
+    changed = [point for at, point in enumerate(points) if not at or point[1:] != points[at - 1][1:]]
+    return changed[::-1]
 
 
 def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
@@ -361,11 +413,13 @@ def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
     return (top, (name, link(name))) if name else (top,)
 
 
-def target(snapshot: Snapshot, store: Store, name: str, viewer: Viewer = NOBODY) -> str | None:
-    """Return the page of one target."""
+def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = NOBODY) -> str | None:
+    """Return the page of one target. ``query``: the ``span`` of time of its chart."""
     state = snapshot.states.get(name)
     if state is None:
         return None
+    chosen = query.get("span", "")
+    span = SPANS[chosen := chosen if chosen in SPANS else _span_of(name, snapshot.now, store)]
     found = state.last_read.findings if state.last_read else ()
     return _render(
         "target.html",
@@ -378,8 +432,10 @@ def target(snapshot: Snapshot, store: Store, name: str, viewer: Viewer = NOBODY)
         old=_is_old(state),
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
-        history=_history(name, snapshot.now, store, days=_PAGE_DAYS, steps=_PAGE_STEPS),
-        days=[time_tag(snapshot.now - ago * DAY)[5:10] for ago in range(_PAGE_DAYS, -1, -1)],
+        history=_history(name, snapshot.now, store, span, span.steps),
+        span=span,
+        spans=[(each, one.title, each == chosen) for each, one in SPANS.items()],
+        marks=_marks(span, snapshot.now),
         findings=[finding for status in TITLES for finding in found if finding.status is status],
         limit=_FINDINGS,
         runs=list(store.runs(name, _RUNS)),

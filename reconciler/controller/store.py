@@ -294,17 +294,28 @@ class Store:
         with _decoding():
             return read_inventory(_unpacked(rows[0]["body"])) if rows else None
 
-    def history(self, target: str, since: float, until: float, steps: int) -> list[tuple[float, int, int]]:
-        """Return start, highest drifted and highest pending count of each of ``steps`` equal spans in which the account was read."""
+    def history(
+        self, target: str, since: float, until: float, steps: int
+    ) -> list[tuple[float, int | None, int | None]]:
+        """Return start, highest drifted and highest pending count of each of ``steps`` equal spans with a run.
+
+        The counts are ``None`` where the account could not be read. The last run before ``since`` holds at ``since``.
+        """
         width = (until - since) / steps
+        counts = "MAX(CASE WHEN account_read THEN drifted END) AS drifted, MAX(CASE WHEN account_read THEN pending END) AS pending"
         query = (
-            "SELECT CAST((started - ?) / ? AS INTEGER) AS span, MAX(drifted) AS drifted, MAX(pending) AS pending FROM runs "
-            "WHERE target = ? AND account_read = 1 AND started >= ? AND started < ? GROUP BY span ORDER BY span"
+            f"SELECT CAST((started - ?) / ? AS INTEGER) AS span, {counts} FROM runs "  # noqa: S608
+            "WHERE target = ? AND started >= ? AND started < ? GROUP BY span ORDER BY span"
         )
-        return [
-            (since + row["span"] * width, row["drifted"], row["pending"])
-            for row in self._rows(query, since, width, target, since, until)
-        ]
+        rows = self._rows(query, since, width, target, since, until)
+        if not rows or rows[0]["span"]:
+            last = "SELECT * FROM runs WHERE target = ? AND started < ? ORDER BY started DESC LIMIT 1"
+            rows = self._rows(f"SELECT 0 AS span, {counts} FROM ({last}) HAVING count(*)", target, since) + rows  # noqa: S608
+        return [(since + row["span"] * width, row["drifted"], row["pending"]) for row in rows]
+
+    def began(self, target: str) -> float | None:
+        """Return when the oldest kept run of a target started, or ``None`` without one."""
+        return self._rows("SELECT MIN(started) AS began FROM runs WHERE target = ?", target)[0]["began"]  # type: ignore[no-any-return]
 
     def plan(self, target: str, plan_id: str) -> Plan | None:
         """Return a plan of a target by its fingerprint, or ``None`` if it is not kept."""

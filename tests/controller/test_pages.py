@@ -246,7 +246,7 @@ def test_every_page_is_complete_and_its_links_work(store: Store, count: int) -> 
     found = read(pages.overview(snapshot, store, {}))
     assert len([link for link in found.links if link.startswith("/targets/")]) == count
     for name in list(snapshot.states)[:4]:
-        page = read(pages.target(snapshot, store, name))
+        page = read(pages.target(snapshot, store, name, {}))
         for link in page.links:
             match link.strip("/").partition("?")[0].split("/"):
                 case ["targets", target, "plans", plan_id]:
@@ -280,13 +280,13 @@ def test_a_page_says_what_is_known_and_what_is_not(store: Store) -> None:
         for name, state in snapshot.states.items()
         if state.last_run and state.last_run.status is RunStatus.BAD_SPEC
     )
-    html = pages.target(snapshot, store, name)
+    html = pages.target(snapshot, store, name, {})
     assert '<path class="v-drift" d="M' in (html or "")
     page = " ".join(read(html).text)
     assert "ULTRA" in page
     assert "40 managed" in page
     assert "Consecutive failures" in page
-    assert pages.target(snapshot, store, "nowhere") is None
+    assert pages.target(snapshot, store, "nowhere", {}) is None
     assert pages.run(snapshot, store, name, 10**9) is None
     assert pages.plan(snapshot, store, name, "sha256:none") is None
 
@@ -401,11 +401,11 @@ def test_figures_of_a_target_that_could_not_be_read_are_marked_as_old(store: Sto
     assert "Old figures, read 11 min ago" in overview
     assert "old figures of 2 targets" in overview
     (name,) = (name for name, state in snapshot.states.items() if pages.status(state) == "bad spec")
-    for page in (pages.target(snapshot, store, name), pages.resources(snapshot, store, name, {})):
+    for page in (pages.target(snapshot, store, name, {}), pages.resources(snapshot, store, name, {})):
         assert "Old figures, read 11 min ago" in read(page).words
-    assert "not read" in read(pages.target(snapshot, store, name)).words
+    assert "not read" in read(pages.target(snapshot, store, name, {})).words
     fresh = next(name for name, state in snapshot.states.items() if pages.status(state) == "drift")
-    assert "Old figures" not in read(pages.target(snapshot, store, fresh)).words
+    assert "Old figures" not in read(pages.target(snapshot, store, fresh, {})).words
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_commits_are_links_on_every_page(store: Store) -> None:
     assert run.plan_id
     for page in (
         pages.overview(snapshot, store, {}),
-        pages.target(snapshot, store, name),
+        pages.target(snapshot, store, name, {}),
         pages.run(snapshot, store, name, number),
         pages.plan(snapshot, store, name, run.plan_id),
     ):
@@ -451,7 +451,7 @@ def test_commits_are_links_on_every_page(store: Store) -> None:
 
 
 def test_expected_is_the_first_column_for_drift_and_for_pending_changes_alike(store: Store) -> None:
-    page = pages.target(a_full_target(store, 9), store, "prod") or ""
+    page = pages.target(a_full_target(store, 9), store, "prod", {}) or ""
     tables = re.findall(r'<table class="([^"]*)">\s*<thead><tr>(.*?)</tr></thead>\s*<tbody>(.*?)</tbody>', page, re.S)
     shown = [(sort, re.findall("<th[^>]*>([^<]*)", head), re.findall(r'<td class="([a-z]+)">([^<]*)', body)) for sort, head, body in tables if "diff" in sort]  # fmt: skip
     # a_finding: NORMAL is live, LOW is the spec.
@@ -486,7 +486,7 @@ def test_no_text_of_others_breaks_out_of_its_place(tmp_path_factory: pytest.Temp
             clean, repository, states, {"dev": Mode.PLAN}, frozenset({"dev"}), NOW, ready=False, now=NOW
         )
         read(pages.overview(snapshot, store, {}))
-        read(pages.target(snapshot, store, "dev"))
+        read(pages.target(snapshot, store, "dev", {}))
         read(pages.run(snapshot, store, "dev", 1))
     store.close()
 
@@ -534,7 +534,40 @@ def test_a_plot_stays_inside_its_box(counts: list[tuple[int, int, int]]) -> None
 
 def test_a_plot_is_high_where_drift_is() -> None:
     drawn = plot([Point(0, 0, 0), Point(50, 4, 0), Point(75, 0, 0)], 0, 100, label="drift")
-    assert drawn.areas == {"drift": "M300.0 100V4.0H450.0V100Z"}
+    assert (drawn.areas, drawn.unknown) == ({"drift": "M300.0 100V4.0H450.0V100Z"}, "")
+
+
+def test_a_plot_is_grey_where_nothing_is_known() -> None:
+    drawn = plot([Point(25, 0, 0), Point(50, None, None), Point(75, 1, 2)], 0, 100, label="drift")
+    assert drawn.unknown == "M0.0 0H150.0V100H0.0Z" + "M300.0 0H450.0V100H300.0Z"
+    assert drawn.areas == {"drift": "M450.0 100V50.0H600.0V100Z", "pending": "M450.0 100V4.0H600.0V100Z"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "span"), [(0.01, "hour"), (0.9, "hour"), (1.1, "day"), (23.0, "day"), (25.0, "7 days"), (500.0, "7 days")]
+)
+def test_a_chart_begins_with_the_span_that_the_history_fills(store: Store, hours: float, span: str) -> None:
+    for at in (hours, hours / 2):
+        run = a_run("dev", NOW - at * 3600, RunStatus.DRIFTED, drift=3)
+        store.add_run(TargetState("dev", last_run=run), run)
+    snapshot = Snapshot("acme", REPOSITORY, store.states(["dev"]), {"dev": Mode.PLAN}, frozenset(), NOW, ready=True, now=NOW)  # fmt: skip
+    for query, shown in (
+        ({}, span),
+        ({"span": "nonsense"}, span),
+        ({"span": "hour"}, "hour"),
+        ({"span": "day"}, "day"),
+        ({"span": "week"}, "7 days"),
+        ({"span": "month"}, "30 days"),
+    ):
+        page = read(pages.target(snapshot, store, "dev", query))
+        assert f"Drift in the last {shown}" in page.words
+        assert [each["aria-label"] for each in page.all("svg", role="img")] == [
+            f"Drift in the last {shown}: at most 3 drifted, now 3; at most 0 pending, now 0"
+        ]
+        chosen = [each["href"] for each in page.all("a", **{"aria-current": "true"})]
+        assert chosen == [f"/targets/dev?span={ {'7 days': 'week', '30 days': 'month'}.get(shown, shown) }#drift"]
+        assert "Since Drifted Pending" in page.words
+    assert f"last {'hour' if span == 'hour' else 'day'}" in read(pages.overview(snapshot, store, {})).words
 
 
 needs_browser = pytest.mark.skipif(
@@ -602,7 +635,10 @@ def test_a_browser_shows_the_pages_in_light_and_dark_under_their_policy(tmp_path
 def test_nothing_is_wider_than_the_screen(tmp_path: Path, store: Store, width: int) -> None:
     snapshot = a_world(store, 10)
     found = []
-    for page in (pages.overview(snapshot, store, {}), pages.target(snapshot, store, list(snapshot.states)[1]) or ""):
+    for page in (
+        pages.overview(snapshot, store, {}),
+        pages.target(snapshot, store, list(snapshot.states)[1], {}) or "",
+    ):
         (tmp_path / "page.html").write_text(re.sub(r'<meta http-equiv="refresh"[^>]*>', "", page), encoding="utf-8")
         frame = f'<iframe id="f" src="page.html" style="width:{width}px;height:800px;border:0"></iframe>'
         script = "<script>onload=()=>{const d=document.getElementById('f').contentDocument.documentElement;document.title=d.scrollWidth+'/'+d.clientWidth}</script>"

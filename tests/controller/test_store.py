@@ -114,6 +114,13 @@ def test_history_gives_the_worst_of_each_span(path: Path) -> None:
         add(store, a_run(NOW + minute * 60, drift=drift))
     add(store, a_run(NOW + 130 * 60, drift=9, account_read=False, status=RunStatus.FAILED))
     assert store.history("dev", NOW, NOW + 7200, 2) == [(NOW, 3, 0), (NOW + 3600, 2, 0)]
+    # A run that could not read the account says nothing, and the last one before the time holds at its beginning.
+    assert store.history("dev", NOW, NOW + 10_800, 3) == [(NOW, 3, 0), (NOW + 3600, 2, 0), (NOW + 7200, None, None)]
+    assert store.history("dev", NOW + 1800, NOW + 9000, 2) == [(NOW + 1800, 2, 0), (NOW + 5400, None, None)]
+    assert store.history("dev", NOW + 1500, NOW + 1560, 2) == [(NOW + 1500, 1, 0)]
+    assert store.history("dev", NOW + 9000, NOW + 10_000, 2) == [(NOW + 9000, None, None)]
+    assert store.history("dev", NOW - 9000, NOW, 2) == store.history("other", NOW, NOW + 7200, 2) == []
+    assert (store.began("dev"), store.began("other")) == (NOW, None)
 
 
 def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) -> None:

@@ -23,6 +23,8 @@
       time.title = here + ' (' + utc + ')';
       const past = Date.now() / 1000 - skew - date / 1000;
       if (time.dataset.as === 'local') time.textContent = here;
+      else if (time.dataset.as === 'clock') time.textContent = here.slice(11, 16);
+      else if (time.dataset.as === 'day') time.textContent = here.slice(5, 10);
       else if (time.dataset.as === 'ago') time.textContent = past >= 1 ? duration(past) + ' ago' : 'just now';
       else time.textContent = past <= -1 ? 'in ' + duration(-past) : 'now';
     }
