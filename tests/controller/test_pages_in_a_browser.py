@@ -99,6 +99,50 @@ def test_times_are_relative_or_local_with_the_exact_ones_on_hover(tab: Tab, site
     tab.send("Emulation.setTimezoneOverride", timezoneId="")
 
 
+def test_a_page_stays_current_while_nobody_is_busy_with_it_and_says_when_it_cannot(
+    tab: Tab, site: tuple[str, Store, Frozen]
+) -> None:
+    url, store, _ = site
+    tab.errors.clear()
+    pass_time = (
+        "(now => { Date.now = () => now() + 61000 })(Date.now); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    status = "document.querySelector('h1 .tag').textContent"
+    tab.open(f"{url}/targets/prod")
+    assert tab.js(status) == "drift"
+    store.suspend("prod", suspended=True)
+    tab.js(pass_time)
+    tab.until(f"{status} === 'suspended'")
+    store.suspend("prod", suspended=False)
+    for busy in ("document.querySelector('summary').click()", "document.querySelector('a').focus()"):
+        tab.open(f"{url}/targets/prod")
+        tab.js(busy)
+        requests = tab.js("performance.getEntriesByType('resource').length")
+        tab.js(pass_time)
+        assert tab.js("performance.getEntriesByType('resource').length") == requests
+    # While one is still in the search field, the results are refreshed and the field is not.
+    tab.open(f"{url}/")
+    tab.tab_to("at.name === 'q'")
+    tab.type("prod")
+    tab.until("location.search === '?q=prod'")
+    tab.js("document.getElementById('found').dataset.seen = 'yes'")
+    tab.js(pass_time)
+    tab.until("!document.getElementById('found').dataset.seen")
+    assert tab.js("document.activeElement.value") == "prod"
+    # The controller goes away and comes back.
+    tab.open(f"{url}/targets/prod")
+    tab.js("window.there = window.fetch; window.fetch = () => Promise.reject(new Error())")
+    for _ in range(2):
+        tab.js(pass_time)
+        tab.until("document.querySelectorAll('[role=alert]').length === 1")
+    assert "The controller does not answer. This page is as of 20" in tab.js("document.body.innerText")
+    assert tab.js(status) == "drift"
+    tab.js("window.fetch = window.there")
+    tab.js(pass_time)
+    tab.until("document.querySelectorAll('[role=alert]').length === 0")
+    assert tab.errors == []
+
+
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_page_fits_and_runs_under_its_policy(

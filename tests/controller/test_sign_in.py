@@ -49,6 +49,11 @@ def test_buttons_work_for_a_signed_in_browser_and_for_nobody_else(tmp_path: Path
             page = read(controller.ask(path)[1])
             assert "Sign in" in page.words
             assert not page.all("form", method="post")
+        policy = dict(each.split(" ", 1) for each in controller.ask("/")[2]["content-security-policy"].split("; "))
+        assert re.fullmatch("'self' 'sha256-[A-Za-z0-9+/=]{44}'", policy["script-src"])
+        assert {policy[each] for each in ("default-src", "base-uri", "frame-ancestors")} == {"'none'"}
+        assert policy["form-action"] == policy["connect-src"] == "'self'"
+        assert controller.ask("/status.js")[2]["content-type"].startswith("text/javascript")
         form = read(controller.ask("/sign-in?to=/targets/dev")[1])
         assert form.all("input", name="token", type="password", autocomplete="off")
         assert form.all("label", **{"for": "token"})

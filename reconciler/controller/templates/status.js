@@ -1,8 +1,12 @@
-// Relative and local times, copy buttons, search while one types, and a reload while nobody is busy with the page.
+// Relative and local times, copy buttons, search while one types, and fresh figures while nobody is busy with the page.
 (() => {
-  const meta = document.querySelector('meta[name=now]');
-  const skew = meta ? Date.now() / 1000 - Number(meta.content) : 0;
+  const REFRESH = 60000;
 
+  let skew = 0;
+  const setClock = (page) => {
+    const meta = page.querySelector('meta[name=now]');
+    if (meta) skew = Date.now() / 1000 - Number(meta.content);
+  };
   const duration = (seconds) => {
     for (const [size, unit] of [[86400, 'day'], [3600, 'hour'], [60, 'min']]) {
       if (seconds < size) continue;
@@ -49,6 +53,7 @@
     await copy(button.previousElementSibling.textContent);
     button.focus();
     const label = button.getAttribute('aria-label');
+    if (label === 'Copied') return;
     button.textContent = 'Copied';
     button.setAttribute('aria-label', 'Copied');
     setTimeout(() => {
@@ -62,34 +67,52 @@
     showTimes();
   };
 
-  const form = document.querySelector('form[role=search]');
-  let waiting = 0;
+  // What is loaded replaces a part of the page. The newest request wins.
   let newest = 0;
-  const find = async () => {
-    const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
-    const url = form.action + (query.size ? '?' + query : '');
+  let due = Date.now() + REFRESH;
+  const lost = document.createElement('p');
+  lost.className = 'panel alert v-failed';
+  lost.setAttribute('role', 'alert');
+  const load = async (url, selectors) => {
     const number = ++newest;
-    const response = await fetch(url);
-    if (!response.ok) return;
-    const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-    if (number !== newest) return;
-    for (const id of ['found', 'filters']) {
-      const [shown, fresh] = [document.getElementById(id), page.getElementById(id)];
-      if (shown && fresh) shown.replaceWith(document.adoptNode(fresh));
+    due = Date.now() + REFRESH;
+    let page;
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(response.status);
+      page = new DOMParser().parseFromString(await response.text(), 'text/html');
+    } catch {
+      lost.textContent = lost.textContent || 'The controller does not answer. This page is as of ' + local(new Date()) + '.';
+      document.querySelector('main').prepend(lost);
+      return;
     }
-    const range = page.getElementById('range');
-    if (range) document.getElementById('range').textContent = range.textContent;
+    if (number !== newest) return;
+    lost.remove();
+    lost.textContent = '';
+    setClock(page);
+    for (const selector of selectors) {
+      const [shown, fresh] = [document.querySelector(selector), page.querySelector(selector)];
+      if (shown && fresh && selector === '#range') shown.textContent = fresh.textContent; // replaced, it would not be read out
+      else if (shown && fresh) shown.replaceWith(document.adoptNode(fresh));
+    }
+    document.title = page.title;
     history.replaceState(null, '', url);
     enhance();
   };
-  if (form) {
-    form.elements.q.addEventListener('input', () => {
-      clearTimeout(waiting);
-      waiting = setTimeout(find, 150);
-    });
-  }
 
-  // What was said once is not said again by a reload.
+  const find = () => {
+    const form = document.querySelector('form[role=search]');
+    const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+    return load(form.action + (query.size ? '?' + query : ''), ['#found', '#filters', '#range']);
+  };
+  let waiting = 0;
+  document.addEventListener('input', (event) => {
+    if (!event.target.closest('form[role=search]')) return;
+    clearTimeout(waiting);
+    waiting = setTimeout(find, 150);
+  });
+
+  // What was said once is not said again.
   const here = new URL(location);
   if (here.searchParams.has('done')) {
     here.searchParams.delete('done');
@@ -98,14 +121,15 @@
 
   let opened = false;
   document.addEventListener('click', (event) => { opened ||= Boolean(event.target.closest('summary')); });
-  const isBusy = () => opened || document.hidden || document.activeElement !== document.body || !getSelection().isCollapsed;
-  let due = Date.now() + 60000;
-  setInterval(() => {
+  const refresh = () => {
     showTimes();
-    if (Date.now() >= due && !isBusy()) {
-      due = Date.now() + 60000;
-      location.reload();
-    }
-  }, 5000);
+    if (Date.now() < due || document.hidden || opened || !getSelection().isCollapsed) return;
+    const at = document.activeElement;
+    if (at === document.body) load(location.href, ['main']);
+    else if (at.closest('form[role=search]')) find();
+  };
+  setInterval(refresh, 5000);
+  document.addEventListener('visibilitychange', refresh);
+  setClock(document);
   enhance();
 })();
