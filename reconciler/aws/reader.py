@@ -196,11 +196,13 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
     if item["arn"] in request.full_arns:
         return True
     names = request.adopt_names.get(kind)
-    return names is not None and item.get("name", "") in names and address.STACK not in (item.get("tags") or {})
+    return names is not None and (item.get("name") or "") in names and address.STACK not in (item.get("tags") or {})
 
 
 def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Return whether the list summary of the resource is not enough."""
+    """Return whether the list summary of the resource is not enough: a public key that exists already cannot be imported, whoever owns its pair."""
+    if KINDS[kind].unique and kind in request.needed:
+        return True
     return request.everything or is_managed(item, request) or may_be_adopted(kind, item, request)
 
 

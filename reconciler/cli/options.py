@@ -348,7 +348,7 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         action="append",
         default=[],
-        help="create these addresses although another stack has a resource of the same kind and name; repeatable",
+        help="create these addresses although an unmanaged resource has the same kind and name; repeatable",
     )
 
 

@@ -256,7 +256,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
 def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
     """Read and plan again, with the same connection."""
     target, desired, connection = survey.target, survey.desired, survey.connection
-    live = read_target(connection, desired, _OPTIONS, {})
+    live = read_target(connection, desired, _OPTIONS)
     plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
     return Survey(target, desired, live, plan, connection)
 

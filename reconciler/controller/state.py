@@ -114,10 +114,9 @@ class Run:
 
     @property
     def drifted(self) -> int:
-        """The number of resources that are modified outside, missing, or duplicate."""
-        return sum(
-            self.counts.get(status, 0) for status in (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.DUPLICATE)
-        )
+        """The number of resources that are modified outside, missing, without owner tags, or duplicate."""
+        drift = (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.UNTAGGED, DriftStatus.DUPLICATE)
+        return sum(self.counts.get(status, 0) for status in drift)
 
     @property
     def pending(self) -> int:

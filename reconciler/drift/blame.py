@@ -53,6 +53,8 @@ def _operations(finding: Finding) -> Iterable[str]:
             if kind.created_with:
                 yield from (KINDS[kind.created_with].delete, KINDS[kind.created_with].create)
             yield from _TAGGING
+        case DriftStatus.UNTAGGED:
+            yield from _TAGGING
         case _:
             yield kind.create
             if kind.created_with:
@@ -89,6 +91,9 @@ class _Attribution:
                 calls, own = _last(
                     event for arn in arns for event in self._about.get(arn, ()) if self._ends(event, finding.address)
                 )
+            case DriftStatus.UNTAGGED:
+                events = self._about.get(finding.arn or "", [])
+                calls, own = _last(event for event in events if self._ends(event, finding.address))
             case _:
                 about = self._about.get(finding.arn or "", [])
                 calls, own = _last(

@@ -46,7 +46,8 @@ def classify(
     for action in filter(None, (_known(action, live) for action in plan.actions)):
         found = _findings(action, state)
         findings += found
-        state.note(action, found[-1].status)
+        if found:
+            state.note(action, found[-1].status)
     findings += [
         Finding(
             orphan.address,
@@ -144,6 +145,9 @@ class _Classification:
         self.owned = frozenset(self.arns.values())
         self.made: dict[Address, str] = {}
         self.new: set[Address] = set()
+        self.untagged = {
+            action.address for action in plan.actions if action.reason is Reason.OWNER_TAGS_LOST and action.blocked
+        }
 
     def is_new(self, action: Action) -> bool:
         """Return whether the resource was never applied."""
@@ -176,6 +180,11 @@ class _Classification:
 def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
     """Return the findings of an action: two if one resource was changed outside and in the spec, the pending one last."""
     match action.verb:
+        case Verb.ADOPT if action.reason is Reason.OWNER_TAGS_LOST:
+            explanation = "lost its owner tags outside ivs-reconciler since the last apply; restore them with --adopt"
+            return (Finding(action.address, DriftStatus.UNTAGGED, explanation, action.arn, action.changes),)
+        case Verb.CREATE if parent_of(action.address) in state.untagged:
+            return ()  # nothing was read about the stream key of such a channel
         case Verb.CREATE | Verb.ADOPT if state.is_new(action) and (
             action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL
         ):
@@ -183,7 +192,7 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
                 Finding(
                     action.address,
                     DriftStatus.PENDING,
-                    "not applied yet",
+                    f"not applied yet{_namesake_words(action)}",
                     action.arn,
                     action.changes,
                 ),
@@ -193,6 +202,7 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
             explanation = gone if state.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
+            explanation += _namesake_words(action)
             return (Finding(action.address, DriftStatus.MISSING, explanation, None, action.changes),)
         case Verb.DELETE if action.reason is Reason.RETIRED:
             return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
@@ -212,6 +222,12 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
             return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
         case Verb.UPDATE | Verb.REPLACE:
             return _difference(action, state)
+
+
+def _namesake_words(action: Action) -> str:
+    """Return why a create is blocked, if an unmanaged resource is in its place."""
+    is_namesake = action.verb is Verb.CREATE and action.blocked is not None and action.blocked.code == "unmanaged"
+    return f"; {action.explanation}: {action.blocked.message}" if is_namesake and action.blocked else ""
 
 
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:

@@ -27,6 +27,8 @@ class DriftStatus(StrEnum):
     DRIFT = "drift"
     PENDING = "pending"
     MISSING = "missing"
+    UNTAGGED = "untagged"
+    """It exists, and its owner tags are gone."""
     ORPHAN = "orphan"
     DUPLICATE = "duplicate"
 
@@ -72,7 +74,7 @@ class Finding:
     @property
     def is_drift(self) -> bool:
         """Return whether it is drift; a duplicate left behind by a replacement is not."""
-        return self.status in (DriftStatus.DRIFT, DriftStatus.MISSING) or (
+        return self.status in (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.UNTAGGED) or (
             self.status is DriftStatus.DUPLICATE and not self.wanted
         )
 

@@ -5,6 +5,7 @@ A resource has at most 50 user tags. Keys that start with ``aws:`` do not count,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -48,6 +49,14 @@ class Address(NamedTuple):
         except ValueError:
             known = ", ".join(name.value for name in KindName)
             raise ValueError(f"{kind!r} is not a kind; the kinds are {known}") from None
+
+
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def is_valid_id(text: str) -> bool:
+    """Return whether a text can be the id of an address."""
+    return _VALID_ID.fullmatch(text) is not None
 
 
 PREFIX = "ivs-reconciler:"

@@ -18,6 +18,7 @@ class Topic(StrEnum):
 
     DRIFT = "drift"
     MISSING = "missing"
+    UNTAGGED = "untagged"
     DUPLICATE = "duplicate"
     PENDING = "pending"
     ORPHAN = "orphan"
@@ -25,7 +26,7 @@ class Topic(StrEnum):
     UNREADABLE = "unreadable"
 
 
-DEFAULT_TOPICS = frozenset({Topic.DRIFT, Topic.MISSING, Topic.DUPLICATE, Topic.UNREADABLE})
+DEFAULT_TOPICS = frozenset({Topic.DRIFT, Topic.MISSING, Topic.UNTAGGED, Topic.DUPLICATE, Topic.UNREADABLE})
 """What was modified outside, or cannot be read. Pending changes are left out: the person who merged them knows."""
 
 

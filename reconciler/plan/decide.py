@@ -42,6 +42,7 @@ from reconciler.plan.decision import (
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
+from reconciler.plan.namesakes import explain, has_same_key
 from reconciler.plan.order import Planned, actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import choose_resources, classify, has_failed, is_unsettled
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
@@ -50,7 +51,7 @@ from reconciler.plan.replacement import held_material, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import steps_for
 
-_NO_CONSENTS: Mapping[Address, str] = MappingProxyType({})
+_NO_ARNS: Mapping[Address, str] = MappingProxyType({})
 
 
 def build_plan(
@@ -59,7 +60,8 @@ def build_plan(
     options: PlanOptions,
     *,
     target_name: str,
-    adopt: Mapping[Address, str] = _NO_CONSENTS,
+    adopt: Mapping[Address, str] = _NO_ARNS,
+    recorded: Mapping[Address, str] = _NO_ARNS,
     limits: Mapping[KindName, int] = DEFAULTS,
     rotate: Rotate = NOTHING,
     now: datetime = BEGINNING,
@@ -68,9 +70,10 @@ def build_plan(
 
     ``limits`` are the applied quotas, ``rotate`` the stream keys that this run was asked to rotate, ``now`` the current time.
     ``adopt`` has explicit consents: the ARN of the unowned resource to adopt for an address.
+    ``recorded`` has the ARNs that addresses had after the last apply.
     Raises ``UsageError`` for a consent that cannot apply to anything.
     """
-    owned = classify(desired, live, options, adopt)
+    owned = classify(desired, live, options, adopt, recorded)
     kept, choices = choose_resources(desired, owned, live.last_streams)
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
     decisions = decide(inputs)
@@ -174,7 +177,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
     live = inputs.kept.get(resource.address)
     wanted = _resolved(resource.properties, bindings)
     if live is None:
-        consent = inputs.owned.consents.get(resource.address)
+        consent = inputs.owned.consents.get(resource.address) or inputs.owned.untagged.get(resource.address)
         return (
             _create(inputs, resource, wanted, bindings)
             if consent is None
@@ -231,15 +234,10 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
     kind = KINDS[resource.address.kind]
     blocked = _missing(resource.address.kind, wanted, bindings)
     explanation = ""  # the verb says it
-    namesake = inputs.owned.namesakes.get((kind.name, str(wanted.get("name") or "")))
-    if namesake is not None and not is_beside(inputs.options, resource.address):
-        owner = namesake.tags[STACK]
-        explanation = f"stack {owner} has a {kind.title} of this name"
-        blocked = Blocked(
-            "unmanaged",
-            f"{namesake.arn} of stack {owner} has the same kind and name; if this stack was renamed, restore its name; "
-            f"to create another one beside it, use --create-beside {resource.address}",
-        )
+    namesakes = inputs.owned.namesakes.get(resource.address, ())
+    if namesakes and (has_same_key(resource, namesakes[0]) or not is_beside(inputs.options, resource.address)):
+        rivals = inputs.owned.rivals.get(resource.address, ())
+        explanation, blocked = explain(resource, namesakes, rivals, inputs.desired.stack)
     if kind.name in inputs.live.unreadable:
         explanation = "unknown whether it exists; references to its kind are not changed"
         blocked = Blocked(
@@ -265,7 +263,13 @@ def _adopt(
     wanted = effective_properties(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(resource.address.kind, wanted, bindings)
-    if live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
+    tags = tag_changes(live, resource, inputs.desired.ignore_tags)
+    reason, explanation = Reason.CONSENTED, f"adopts {live.arn}"
+    if inputs.owned.untagged.get(resource.address) is live:
+        reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
+    if resource.address not in inputs.owned.consents:
+        blocked, fields = Blocked("unmanaged", "to restore its owner tags, use --adopt"), ()
+    elif live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",
@@ -288,12 +292,12 @@ def _adopt(
     return Decision(
         resource.address,
         Verb.ADOPT,
-        Reason.CONSENTED,
-        f"adopts {live.arn}",
+        reason,
+        explanation,
         live=live,
         desired=resource,
         wanted=wanted,
-        changes=(*fields, *tag_changes(live, resource, inputs.desired.ignore_tags)),
+        changes=(*fields, *tags),
         blocked=blocked,
     )
 
@@ -337,7 +341,7 @@ def _binding(decision: Decision) -> str | Ref | None:
             return Ref(decision.address)
         case Verb.REPLACE if decision.reason is Reason.CREATE_FAILED:
             return None
-        case Verb.ADOPT if decision.blocked is not None:
+        case Verb.ADOPT if decision.blocked is not None and decision.reason is not Reason.OWNER_TAGS_LOST:
             return None
         case _:
             return decision.live.arn if decision.live else None

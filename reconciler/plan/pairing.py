@@ -7,19 +7,20 @@ Several resources claim one address after a lost create, an interrupted replacem
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from reconciler.errors import UsageError
-from reconciler.model.address import ID, RETIRES, STACK, Address, KindName
+from reconciler.model.address import ID, RETIRES, STACK, Address, KindName, is_valid_id
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
+from reconciler.plan.namesakes import has_same_key, is_unowned, name_of, namesakes_in, rivals_in, untagged_in
 from reconciler.plan.plan import PlanOptions, Reason
 
-_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_NO_RECORD: Mapping[Address, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,10 @@ class Ownership:
     ``claims`` maps an address to the managed resources that claim it, in ARN order; more than one is a duplicate. Stream keys are not included.
     ``keys`` maps the ARN of a channel to its stream keys.
     ``users`` maps an ARN to the resources that refer to it, managed or not.
-    ``namesakes`` are the resources of other stacks by kind and name, the first by ARN of each.
     ``consents`` maps an address to the unowned resource that may be adopted for it.
+    ``namesakes`` maps an address without a resource to the ones that a create would duplicate.
+    ``rivals`` maps one of these to others with the same name in the spec.
+    ``untagged`` maps one to the resource that it had after the last apply and that has lost its owner tags.
     """
 
     claims: Mapping[Address, tuple[LiveResource, ...]]
@@ -38,13 +41,21 @@ class Ownership:
     users: Mapping[str, tuple[LiveResource, ...]]
     consents: Mapping[Address, LiveResource]
     unmanaged: tuple[LiveResource, ...]
-    namesakes: Mapping[tuple[KindName, str], LiveResource]
+    namesakes: Mapping[Address, tuple[LiveResource, ...]]
+    rivals: Mapping[Address, tuple[Address, ...]]
+    untagged: Mapping[Address, LiveResource]
     managed: Mapping[KindName, int]
     notes: tuple[str, ...]
 
 
-def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt: Mapping[Address, str]) -> Ownership:
-    """Return the live resources by owner. Raises ``UsageError`` for an adoption that is not possible."""
+def classify(
+    desired: DesiredState,
+    live: LiveState,
+    options: PlanOptions,
+    adopt: Mapping[Address, str],
+    recorded: Mapping[Address, str] = _NO_RECORD,
+) -> Ownership:
+    """Return the live resources by owner. ``recorded`` has the ARNs of the last apply. Raises ``UsageError`` for an adoption that is not possible."""
     claims: dict[Address, list[LiveResource]] = {}
     unmanaged: list[LiveResource] = []
     notes: list[str] = []
@@ -57,7 +68,7 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
                 continue
             count += 1
             identifier = resource.tags.get(ID, "")
-            if _VALID_ID.fullmatch(identifier):
+            if is_valid_id(identifier):
                 claims.setdefault(Address(kind, identifier), []).append(resource)
             else:
                 notes.append(_invalid_id_note(resource, identifier))
@@ -65,17 +76,24 @@ def classify(desired: DesiredState, live: LiveState, options: PlanOptions, adopt
     keys = _by_channel(live)
     managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in CHILD_KINDS}
     settled = {address: tuple(group) for address, group in claims.items()}
+    missing = [address for address in desired.resources if address not in settled and address.kind not in CHILD_KINDS]
+    untagged = untagged_in(desired, live, missing, recorded) if missing else {}
+    namesakes = namesakes_in(desired, live, missing) if missing else {}
+    consents = _consents(desired, live, options, adopt, settled, untagged, namesakes)
+    adopted = {resource.arn for resource in consents.values()}
     return Ownership(
         claims=settled,
         keys=keys,
         users=users_of(live),
-        consents=_consents(desired, live, options, adopt, settled, notes),
+        consents=consents,
         unmanaged=tuple(unmanaged),
         namesakes={
-            (resource.kind, resource.name): resource
-            for resource in reversed(unmanaged)
-            if resource.name and resource.tags.get(STACK)
+            address: rest
+            for address, group in namesakes.items()
+            if (rest := tuple(one for one in group if one.arn not in adopted))
         },
+        rivals=rivals_in(desired, namesakes),
+        untagged=untagged,
         managed=managed,
         notes=tuple(notes),
     )
@@ -105,33 +123,42 @@ def _consents(
     options: PlanOptions,
     adopt: Mapping[Address, str],
     claims: Mapping[Address, tuple[LiveResource, ...]],
-    notes: list[str],
+    untagged: Mapping[Address, LiveResource],
+    namesakes: Mapping[Address, tuple[LiveResource, ...]],
 ) -> dict[Address, LiveResource]:
+    """Return which resource may be adopted for which address: the one given by ARN, else with ``--adopt`` the one certain match, if any.
+
+    Certain are the resource of the last apply, one with the same public key, and one whose name no other resource and no other address has.
+    """
     consents = {
         address: _resource_to_adopt(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())
     }
     if not options.adopt:
         return consents
     taken = {resource.arn for resource in consents.values()}
-    unowned: dict[tuple[KindName, str], list[LiveResource]] = {}
-    missing: dict[tuple[KindName, str], list[Address]] = {}
-    for kind in LISTED:
-        for resource in live.of(kind):
-            if STACK not in resource.tags and resource.name and resource.arn not in taken:
-                unowned.setdefault((kind, resource.name), []).append(resource)
-    for address, spec in desired.resources.items():
-        if address not in claims and address not in consents:
-            missing.setdefault((address.kind, str(spec.properties.get("name", ""))), []).append(address)
-    for (kind, name), addresses in missing.items():
-        group = unowned.get((kind, name), [])
-        if len(group) * len(addresses) == 1:
-            consents[addresses[0]] = group[0]
-        elif group:
-            # Ambiguous: several resources or several addresses have this name.
-            candidates = ", ".join(sorted(resource.arn for resource in group))
-            notes.append(
-                f"{', '.join(map(str, sorted(addresses)))}: not adopted, because several resources have the name {name!r}: {candidates}"
-            )
+
+    def consent(address: Address, resource: LiveResource) -> None:
+        if address not in consents and resource.arn not in taken:
+            consents[address] = resource
+            taken.add(resource.arn)
+
+    for address, resource in untagged.items():
+        consent(address, resource)
+    for address, group in namesakes.items():
+        if is_unowned(group[0], desired.stack) and has_same_key(desired.resources[address], group[0]):
+            consent(address, group[0])
+    by_name: dict[tuple[KindName, str], list[Address]] = {}
+    for address in namesakes:
+        if address not in consents:
+            by_name.setdefault((address.kind, name_of(desired.resources[address])), []).append(address)
+    for (_, name), addresses in by_name.items():
+        free = [
+            one
+            for one in namesakes[addresses[0]]
+            if one.name == name and is_unowned(one, desired.stack) and one.arn not in taken
+        ]
+        if len(free) * len(addresses) == 1:
+            consent(addresses[0], free[0])
     return consents
 
 
@@ -158,7 +185,7 @@ def _resource_to_adopt(
         if resource.arn != arn:
             continue
         identifier = resource.tags.get(ID, "")
-        if resource.tags.get(STACK) == desired.stack and _VALID_ID.fullmatch(identifier) and identifier != address.id:
+        if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and identifier != address.id:
             raise UsageError(
                 f"{address}: this stack manages {arn} as {address.kind}/{identifier}; keep that, or rename that id in the spec"
             )

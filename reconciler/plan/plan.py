@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """Left behind by an interrupted replacement."""
     DUPLICATE = "duplicate"
     CONSENTED = "consented"
+    OWNER_TAGS_LOST = "owner-tags-lost"
+    """The resource of the last apply exists, and its owner tags are gone."""
     BORN_WITH_CHANNEL = "born-with-channel"
     ROTATION_DUE = "rotation-due"
     DELIVERY_DUE = "delivery-due"
@@ -195,7 +197,7 @@ class PlanOptions:
     ``None`` for the project's setting.
 
     The others lift guardrails for one run: that many deletes and updates of any one kind, a spec without resources, lists
-    that lack resources recorded at the last apply, creates beside resources of another stack with the same kind and name.
+    that lack resources recorded at the last apply, creates beside unmanaged resources with the same kind and name.
     """
 
     prune: bool = False

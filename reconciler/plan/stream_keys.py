@@ -37,6 +37,8 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
     """Return a decision if the stream key differs from the spec."""
     channel = channel_of(resource)
     arn = bindings.get(channel)
+    if channel in inputs.owned.untagged and channel not in inputs.owned.consents:
+        arn = None  # its stream keys were not read
     if isinstance(arn, str) and KindName.STREAM_KEY not in inputs.live.unreadable:
         return _of_live_channel(inputs, resource, arn)
     blocked = None

@@ -42,6 +42,7 @@ from reconciler.terminal import sanitize
 _FINDING_MARKS: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "!",
     DriftStatus.MISSING: "-",
+    DriftStatus.UNTAGGED: "!",
     DriftStatus.PENDING: "+",
     DriftStatus.DUPLICATE: "!",
     DriftStatus.ORPHAN: " ",
@@ -144,7 +145,7 @@ def _finding_line(finding: Finding) -> Line:
         else []
     )
     text += ", ".join(names) or finding.explanation
-    if finding.status in (DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
+    if finding.status in (DriftStatus.UNTAGGED, DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
         text += f" {finding.arn}"
     if finding.blame and (who := dict.fromkeys(call.who for call in finding.blame.calls)):
         text += f" (by {', '.join(who)})"

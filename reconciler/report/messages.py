@@ -21,6 +21,7 @@ _SUBJECT = 100
 _DRIFT_STATUS = {
     Topic.DRIFT: "drifted",
     Topic.MISSING: "missing",
+    Topic.UNTAGGED: "without owner tags",
     Topic.DUPLICATE: "duplicate",
     Topic.PENDING: "pending",
     Topic.ORPHAN: "orphaned",

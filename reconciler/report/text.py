@@ -266,6 +266,7 @@ def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
 _FINDING_TONES: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "bad",
     DriftStatus.MISSING: "bad",
+    DriftStatus.UNTAGGED: "bad",
     DriftStatus.PENDING: "change",
     DriftStatus.DUPLICATE: "note",
     DriftStatus.ORPHAN: "note",
@@ -293,7 +294,7 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
     name = sanitize(str(finding.address)) if len(group) == 1 else group_title(addresses)
     head = HEADS[finding.status]
     if len(group) > 1:
-        head = head.replace("has ", "have ", 1).replace("is ", "are ", 1)
+        head = head.replace("has ", "have ", 1).replace("is ", "are ", 1).replace(" its ", " their ")
     yield f"  {paint(name, 'bold')} {paint(head, _FINDING_TONES[finding.status])}"
     changes = finding.changes
     if len(group) > 1:

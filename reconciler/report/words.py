@@ -251,6 +251,7 @@ def join_words(words: Iterable[str]) -> str:
 TITLES: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "Drifted",
     DriftStatus.MISSING: "Missing",
+    DriftStatus.UNTAGGED: "Without owner tags",
     DriftStatus.DUPLICATE: "Duplicate",
     DriftStatus.PENDING: "Pending",
     DriftStatus.ORPHAN: "Orphaned",
@@ -260,6 +261,7 @@ TITLES: Mapping[DriftStatus, str] = {
 HEADS: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "has drifted",
     DriftStatus.MISSING: "is missing",
+    DriftStatus.UNTAGGED: "has lost its owner tags",
     DriftStatus.PENDING: "has pending changes",
     DriftStatus.DUPLICATE: "has a duplicate",
     DriftStatus.ORPHAN: "is orphaned",
@@ -280,6 +282,7 @@ def drift_counts(*reports: DriftReport) -> str:
     for report in reports:
         counts["drifted"] += len(report.of(DriftStatus.DRIFT))
         counts["missing"] += len(report.of(DriftStatus.MISSING))
+        counts["without owner tags"] += len(report.of(DriftStatus.UNTAGGED))
         counts["duplicate"] += len(report.of(DriftStatus.DUPLICATE))
         counts["pending"] += len(report.of(DriftStatus.PENDING))
         counts["orphaned"] += len(report.of(DriftStatus.ORPHAN))

@@ -156,7 +156,7 @@ class ReceiverSettings(Strict):
     sns: TopicSettings | None = Field(None, description="Amazon SNS topic.")
     eventBridge: BusSettings | None = Field(None, description="Amazon EventBridge event bus.")
     about: Annotated[list[Annotated[str, _enum(*Topic)]], Field(min_length=1)] | None = Field(
-        None, description="Topics to notify of. Default: [drift, missing, duplicate, unreadable]."
+        None, description="Topics to notify of. Default: [drift, missing, untagged, duplicate, unreadable]."
     )
     targets: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="Targets to notify about. Default: all."

@@ -20,6 +20,7 @@ from reconciler.files import read_private, replace_file
 from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
+from reconciler.plan.namesakes import is_unowned
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec
 
@@ -37,6 +38,8 @@ def record_apply(
 ) -> str:
     """Write the record after an apply; return an error message if it cannot be written, which fails no apply."""
     addresses = live_addresses(live, stack)
+    before = applied_specs(root, stack, plan.name, live)
+    addresses |= _untagged(before, live, desired)
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
             if outcome.result is Result.DONE:
@@ -54,7 +57,7 @@ def record_apply(
         "accountId": plan.account_id,
         "region": plan.region,
         "addresses": sorted(map(str, addresses)),
-        "applied": _applied(root, stack, plan, live, result, desired) if desired is not None else {},
+        "applied": _applied(before, stack, live, result, desired) if desired is not None else {},
     }
     path = _path(root, plan.name)
     try:
@@ -117,24 +120,43 @@ def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any
     return dict(content)
 
 
+def _untagged(before: Mapping[Address, AppliedSpec], live: LiveState, desired: DesiredState | None) -> set[Address]:
+    """Return the addresses of the spec whose recorded resource exists and has no owner: without the record, a create would follow."""
+    if desired is None:
+        return set()
+    arns = {one.arn: address for address, one in before.items() if address in desired.resources}
+    return {
+        arns[resource.arn]
+        for resources in live.resources.values()
+        for resource in resources
+        if resource.arn in arns and is_unowned(resource, desired.stack)
+    }
+
+
 def _applied(
-    root: Path, stack: str, plan: TargetPlan, live: LiveState, result: ApplyResult | None, desired: DesiredState
+    before: Mapping[Address, AppliedSpec],
+    stack: str,
+    live: LiveState,
+    result: ApplyResult | None,
+    desired: DesiredState,
 ) -> dict[str, object]:
     """Return what each resource with a known digest was applied as: the spec now, or the entry of the previous record."""
-    before = applied_specs(root, stack, plan.name, live)
     now = dict(live.claims(stack))
     done = {
         outcome.address: outcome.arn or ""
         for outcome in (result.outcomes if result else ())
         if outcome.result is Result.DONE and outcome.verb is not Verb.DELETE
     }
+    untagged = _untagged(before, live, desired)
     found: dict[str, object] = {}
     for address, spec in desired.resources.items():
         there = now.get(address)
         if address in done or (there is not None and there.tags.get(SPEC) == spec.digest):
             arn = done.get(address) or (there.arn if there else "")
             found[str(address)] = _entry(AppliedSpec(spec.digest, spec.properties, spec.tags, arn, spec.ignore))
-        elif there is not None and address in before and before[address].digest == there.tags.get(SPEC):
+        elif address in before and (
+            address in untagged if there is None else before[address].digest == there.tags.get(SPEC)
+        ):
             found[str(address)] = _entry(before[address])
     return found
 

@@ -34,10 +34,11 @@ from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import needs_applied_quotas
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
-from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan
+from reconciler.plan.namesakes import name_of
+from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
-from reconciler.workflow.history import live_addresses, recorded_kinds
+from reconciler.workflow.history import applied_specs, live_addresses, recorded_kinds
 from reconciler.workflow.journal import last_run
 
 _PARALLEL_TARGETS = 8
@@ -92,11 +93,15 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                 spec = desired[target.name]
                 kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, spec, options)
                 began = time.monotonic()
+                arns = frozenset((adopt or {}).values())
+                if options.adopt:
+                    here = LiveState(connection.account_id, connection.region, {})
+                    arns |= frozenset(_recorded_arns(project, target, here).values())
                 live = read_target(
                     connection,
                     spec,
                     options,
-                    adopt or {},
+                    arns,
                     progress and (lambda calls, left: progress(target.name, calls, left)),
                     kinds,
                 )
@@ -149,6 +154,12 @@ def _server_of(target: Target) -> str:
     return os.path.realpath(target.sandbox) if target.sandbox else (target.endpoint_url or "").rstrip("/")
 
 
+def _recorded_arns(project: Project, target: Target, live: LiveState) -> dict[Address, str]:
+    """Return the ARNs that the addresses of a target had after the last apply, as far as they are recorded."""
+    applied = applied_specs(Path(project.root), project.stack, target.name, live)
+    return {address: spec.arn for address, spec in applied.items() if spec.arn}
+
+
 def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
     """Return the kinds that a plan of this target reads: see ``kinds_to_read``."""
     root = Path(project.root)
@@ -199,24 +210,26 @@ def read_target(
     connection: Connection,
     desired: DesiredState,
     options: PlanOptions,
-    adopt: Mapping[Address, str],
+    full_arns: frozenset[str] = frozenset(),
     progress: Callable[[int, Expected | None], None] | None = None,
     kinds: frozenset[KindName] = frozenset(LISTED),
 ) -> LiveState:
-    """Return the live state of these kinds that a plan of this spec needs, of one account and region."""
+    """Return the live state of these kinds that a plan of this spec needs, of one account and region.
+
+    ``full_arns`` are unowned resources that may be adopted.
+    """
     names: dict[KindName, set[str]] = {}
     if options.adopt:
         for address, resource in desired.resources.items():
-            name = resource.properties.get("name")
-            if isinstance(name, str) and name:
-                names.setdefault(address.kind, set()).add(name)
+            if address.kind not in CHILD_KINDS:
+                names.setdefault(address.kind, set()).add(name_of(resource))
     request = ReadRequest(
         stack=desired.stack,
         stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in CHILD_KINDS),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
-        full_arns=frozenset(adopt.values()),
+        full_arns=full_arns,
         kinds=kinds,
     )
     calls: ReadCalls = connection.gateway
@@ -246,6 +259,12 @@ def plan_target(
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     plan = build()
+    # Only a create can be of a resource that exists without its owner tags, and reading the record of 5,000 channels takes 30 ms.
+    if created := {action.address for action in plan.actions if action.verb is Verb.CREATE}:
+        recorded = _recorded_arns(project, target, live)
+        if not created.isdisjoint(recorded):
+            build = partial(build, recorded=recorded)
+            plan = build()
     applied = AppliedQuotas()
     if needs_applied_quotas(plan.actions):
         applied = connection.quotas()

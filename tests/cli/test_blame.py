@@ -80,7 +80,7 @@ def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sa
     assert who(blames["missing", "channel/side"]) == [("carol", "DeleteChannel")]
     assert who(blames["missing", "stream-key/side"]) == [("carol", "DeleteChannel")]
     assert who(blames["drift", "playback-restriction-policy/eu"]) == [("dave", "UpdatePlaybackRestrictionPolicy")]
-    assert who(blames["missing", "channel/fourth"]) == [("carol", "UntagResource")]
+    assert who(blames["untagged", "channel/fourth"]) == [("carol", "UntagResource")]
     assert [who(blame) for (status, _), blame in blames.items() if status == "duplicate"] == [
         [("bob", "CreateChannel")]
     ]

@@ -145,7 +145,7 @@ def test_an_unowned_channel_is_adopted_only_with_consent(tmp_path: Path) -> None
     (folder / ".sandbox").mkdir()
     with outside(folder) as (ivs, _):
         arn = ivs.create_channel(name="main-stage", tags={"by": "hand"})["channel"]["arn"]
-    assert "1 to create" in run(folder, "plan").out
+    assert "1 blocked" in run(folder, "plan").out
     assert "1 to adopt" in run(folder, "plan", "--adopt").out
     assert run(folder, "apply", "--adopt", "--auto-approve").code == 0
     assert run(folder, "plan", "--detailed-exitcode").code == 0

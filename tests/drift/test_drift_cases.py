@@ -32,6 +32,7 @@ class DriftCase(Case):
             Address.parse(address): self._record(address, given or {})
             for address, given in content.get("records", {}).items()
         }
+        self.recorded |= {address: record.arn for address, record in self.records.items() if record.arn}
         self.ignores = tuple(map(Ignore.parse, content.get("ignore", ())))
 
     def _record(self, address: str, given: dict[str, Any]) -> AppliedSpec:
@@ -87,7 +88,8 @@ def test_a_case_is_classified_as_expected(case: DriftCase) -> None:
     for finding, one in zip(report.findings, wanted, strict=True):
         if "paths" in one:
             assert [path_of(change.path) for change in finding.changes] == one["paths"]
-        assert one.get("says", "") in finding.explanation
+        assert one.get("says", "") in short(finding.explanation)
+        assert one.get("arn", short(finding.arn or "")) == short(finding.arn or "")
     assert (2 if report.drifted else 5 if report.pending else 0) == expected["exit"]
     assert [short(unmanaged.arn) for unmanaged in report.unmanaged] == expected.get("unmanaged", [])
     assert [

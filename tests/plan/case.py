@@ -45,10 +45,12 @@ class Case:
             exclude=tuple(options.get("exclude", ())),
             stop_live=tuple(options.get("stopLive", ())),
             wait_live=options.get("waitLive"),
+            create_beside=tuple(options.get("createBeside", ())),
         )
         self.desired = self._desired(content)
         self.live = self._live(content)
         self.adopt = {Address.parse(address): _arns(value) for address, value in content.get("adopt", {}).items()}
+        self.recorded = {Address.parse(address): _arns(value) for address, value in content.get("recorded", {}).items()}
         self.streams = {
             _arns(key): Stream(_arns(key), value["since"], value["viewers"])
             for key, value in content.get("streams", {}).items()
@@ -88,6 +90,7 @@ class Case:
             self.options,
             target_name="prod",
             adopt=self.adopt,
+            recorded=self.recorded,
             limits=self.applied.limits,
             rotate=NOTHING if later else self.rotate,
             now=self.now,

@@ -1,0 +1,164 @@
+"""Finds live resources that a create would duplicate, and resources that lost their owner tags. Pure.
+
+A namesake has the kind and name of a resource of the spec, or its public key, and belongs to nobody or to another stack.
+A create beside it would be a second channel with another playback URL, so it is blocked until the user adopts the namesake or asks for another one.
+A public key exists once in an account and region, so a create beside its key pair is never possible.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from reconciler.model.address import ID, STACK, Address, KindName, is_valid_id
+from reconciler.model.kinds import FIELDS, KINDS, LISTED
+from reconciler.model.normalise import default_of
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.values import Value, thaw
+from reconciler.plan.plan import Blocked
+
+_LISTED = 5
+"""Namesakes that a message lists."""
+
+_FACTS = 4
+"""Differences that it lists for each."""
+
+
+def is_unowned(resource: LiveResource, stack: str) -> bool:
+    """Return whether no stack can claim the resource: it has no owner tag, or this stack's without a valid id."""
+    owner = resource.tags.get(STACK)
+    return owner is None or (owner == stack and not is_valid_id(resource.tags.get(ID, "")))
+
+
+def namesakes_in(
+    desired: DesiredState, live: LiveState, missing: Iterable[Address]
+) -> dict[Address, tuple[LiveResource, ...]]:
+    """Return by missing address its namesakes in ARN order, those with its public key first."""
+    by_name: dict[tuple[KindName, str], list[LiveResource]] = {}
+    by_key: dict[tuple[KindName, Value], list[LiveResource]] = {}
+    stack = desired.stack
+    for kind in LISTED:
+        for resource in live.of(kind):
+            if resource.tags.get(STACK) == stack and not is_unowned(resource, stack):
+                continue
+            by_name.setdefault((kind, resource.name), []).append(resource)
+            if key := _public_key(resource):
+                by_key.setdefault((kind, key), []).append(resource)
+    found: dict[Address, tuple[LiveResource, ...]] = {}
+    for address in missing if by_name else ():
+        spec = desired.resources[address]
+        same_key = by_key.get((address.kind, _public_key(spec)), ())
+        same_name = by_name.get((address.kind, name_of(spec)), ())
+        if group := {one.arn: one for one in (*sorted(same_key, key=_arn), *sorted(same_name, key=_arn))}:
+            found[address] = tuple(group.values())
+    return found
+
+
+def untagged_in(
+    desired: DesiredState, live: LiveState, missing: Iterable[Address], recorded: Mapping[Address, str]
+) -> dict[Address, LiveResource]:
+    """Return by missing address the unowned resource that the record of the last apply has for it."""
+    wanted = {recorded[address]: address for address in missing if address in recorded}
+    return {
+        wanted[resource.arn]: resource
+        for kind in LISTED
+        for resource in (live.of(kind) if wanted else ())
+        if resource.arn in wanted and wanted[resource.arn].kind is kind and is_unowned(resource, desired.stack)
+    }
+
+
+def has_same_key(spec: DesiredResource, resource: LiveResource) -> bool:
+    """Return whether both have one public key."""
+    key = _public_key(spec)
+    return bool(key) and key == _public_key(resource)
+
+
+def name_of(spec: DesiredResource) -> str:
+    """Return the name in AWS that a resource of the spec will have; it may be empty."""
+    return str(spec.properties.get("name") or "")
+
+
+def rivals_in(desired: DesiredState, addresses: Iterable[Address]) -> dict[Address, tuple[Address, ...]]:
+    """Return by address the others of its kind that have the same name in the spec; none for a name that is used once."""
+    groups: dict[tuple[KindName, str], list[Address]] = {}
+    for address in addresses:
+        groups.setdefault((address.kind, name_of(desired.resources[address])), []).append(address)
+    return {
+        address: tuple(other for other in sorted(group) if other != address)
+        for group in groups.values()
+        for address in (group if len(group) > 1 else ())
+    }
+
+
+def explain(
+    spec: DesiredResource, group: tuple[LiveResource, ...], rivals: tuple[Address, ...], stack: str
+) -> tuple[str, Blocked]:
+    """Return why a create is blocked by these namesakes, in short and with the ways out. ``rivals`` are other addresses of this name."""
+    kind = KINDS[spec.address.kind]
+    if has_same_key(spec, group[0]):
+        return f"a {kind.title} with this public key exists", Blocked("unmanaged", _same_key(spec, group[0], stack))
+    beside = f"use --create-beside {spec.address}"
+    ways = f"to adopt it, use --adopt; to create another one beside it, {beside}"
+    if len(group) > 1:
+        listed = [_with_facts(one, group, stack) for one in group[:_LISTED]]
+        if len(group) > _LISTED:
+            listed.append(f"and {len(group) - _LISTED:,} more")
+        adopt = "to adopt one, give the others another name, then use --adopt; "
+        ways = f"{adopt if any(is_unowned(one, stack) for one in group) else ''}to create another one beside them, {beside}"
+        head = f"{len(group):,} unmanaged {kind.titles} have this name"
+        return head, Blocked("unmanaged", f"{'; '.join(listed)}; {ways}")
+    (one,) = group
+    if not is_unowned(one, stack):
+        owner = one.tags[STACK]
+        return f"stack {owner} has a {kind.title} of this name", Blocked(
+            "unmanaged",
+            f"{one.arn} of stack {owner} has the same kind and name; if this stack was renamed, restore its name; "
+            f"to create another one beside it, {beside}",
+        )
+    if rivals:
+        ways = (
+            f"{' and '.join(map(str, rivals))} {'has' if len(rivals) == 1 else 'have'} this name too, so give each its own, then use --adopt; "
+            f"to create another one beside it, {beside}"
+        )
+    return f"an unmanaged {kind.title} has this name", Blocked(
+        "unmanaged", f"{one.arn} has the same kind and name and no owner; {ways}"
+    )
+
+
+def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
+    head = f"{pair.arn} has the same public key, which cannot be imported twice"
+    if not is_unowned(pair, stack):
+        return f"{head}, and is owned by stack {pair.tags[STACK]}; use another key pair, or delete that one first"
+    if pair.name != name_of(spec):
+        return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then use --adopt"
+    return f"{head}; to adopt it, use --adopt"
+
+
+def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: str) -> str:
+    """Return an ARN with what tells the resource from the others, as far as it was read."""
+    facts = []
+    if owner := resource.tags.get(STACK):
+        facts.append("this stack, without an id" if owner == stack else f"stack {owner}")
+    if len({one.complete for one in group}) == 1:
+        for name, field in FIELDS[resource.kind].items():
+            if any(name in one.properties for one in group):
+                values = [one.properties.get(name, default_of(field, one.properties)) for one in group]
+                value = resource.properties.get(name, default_of(field, resource.properties))
+                if any(other != value for other in values):
+                    facts.append(f"{name} {json.dumps(thaw(value), ensure_ascii=False)}")
+    facts += [
+        f"tag {key}={value}"
+        for key, value in sorted(resource.tags.items())
+        if key != STACK and any(one.tags.get(key) != value for one in group)
+    ]
+    return f"{resource.arn} ({', '.join(facts[:_FACTS])})" if facts else resource.arn
+
+
+def _arn(resource: LiveResource) -> str:
+    return resource.arn
+
+
+def _public_key(resource: DesiredResource | LiveResource) -> Value:
+    """Return what identifies the public key of a key pair; ``None`` for other kinds, and if it was not read."""
+    kind = resource.kind if isinstance(resource, LiveResource) else resource.address.kind
+    return resource.properties.get(KINDS[kind].unique)
