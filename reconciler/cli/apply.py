@@ -41,7 +41,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="REV",
-        help="the current base, for --require-commit (default: the name given to plan --base)",
+        help="the base that a saved plan must have, whose guardrails count as well (with --require-commit, default: the name given to plan --base)",
     )
     add_approval(parser)
     add_format(parser, "text", "json")
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 def _apply(args: argparse.Namespace, context: Context) -> int:
     from reconciler.errors import UsageError
 
-    if args.base and not args.require_commit:
-        raise UsageError("--base needs --require-commit")
+    if args.base and not args.plan_file:
+        raise UsageError("--base needs a PLANFILE; to plan with a base, use plan --base REV --out FILE")
     if args.require_commit and not args.plan_file:
         raise UsageError("--require-commit needs a PLANFILE: it checks the commit of a saved plan")
     if args.plan_file:
@@ -106,7 +106,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.progress import reading
     from reconciler.errors import StalePlan, UsageError
-    from reconciler.git.base import guarded
+    from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
     from reconciler.git.work_tree import load_desired_states
@@ -141,10 +141,17 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     plan = replace(plan, options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
     check_project(plan, project)
+    if args.base and plan.base is None:
+        raise StalePlan(
+            f"plan refused: it records no base to compare with {args.base}; run plan with --base {args.base}"
+        )
     if plan.base:
         project = guarded(project, plan.base)
     if args.require_commit:
         require_current(plan, Path(project.root), args.base)
+    if args.base:
+        # The file may have been edited, its base included; the command line was not.
+        project = guarded(project, read_base(project, args.base))
     check_can_prompt(args)
     planned = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in planned)

@@ -131,8 +131,6 @@ def require_current(plan: Plan, root: Path, base: str | None) -> None:
         raise StalePlan(
             "plan refused: it records no commit, because it was created outside a git repository; run plan in a clone"
         )
-    if plan.base is None and base:
-        raise StalePlan(f"plan refused: it records no base to compare with {base}; run plan with --base {base}")
     head = head_commit(root)
     if head is None:
         raise StalePlan(

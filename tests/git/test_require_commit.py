@@ -133,7 +133,7 @@ def test_a_plan_from_outside_a_repository_is_refused(tmp_path: Path) -> None:
     assert run(folder, "plan", "--base", "main").code == 1
 
 
-@pytest.mark.parametrize("words", [("--require-commit",), ("p.json", "--base", "main")])
+@pytest.mark.parametrize("words", [("--require-commit",), ("--base", "main")])
 def test_flags_that_need_each_other_are_refused_alone(repo: Path, words: tuple[str, ...]) -> None:
     assert run(repo, "apply", "--auto-approve", *words).code == 1
 

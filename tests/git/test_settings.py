@@ -230,3 +230,30 @@ def test_guardrails_of_a_target_are_checked_by_itself_and_not_lifted_by_a_commit
     assert "4 of 11 managed channels would be deleted (the limit is 3)" in planned.out + planned.err
     assert "guardrails differ from those of the base" in planned.out
     assert run(folder, "apply", "p.json", "--auto-approve").code == 3
+
+
+def test_a_base_that_was_cut_out_or_edited_does_not_lift_guardrails_if_apply_names_it(tmp_path: Path) -> None:
+    folder = applied(tmp_path)
+    project(folder, guardrails={"maxDeletePercent": None}, target={"prune": True})
+    rewrite(folder, ONE)
+    commit(folder)
+    run(folder, "plan", "--base", "main", "--out", "p.json")
+    saved = json.loads((folder / "p.json").read_text(encoding="utf-8"))
+    head = git(folder, "rev-parse", "HEAD").strip()
+    forged = {
+        "cut.json": (None, "records no base to compare with main"),
+        "moved.json": ({"name": "side", "commit": head}, "(the limit is 30 %)"),
+        "unknown.json": ({"name": "main", "commit": "0" * 40}, "(the limit is 30 %)"),
+    }
+    for name, (base, said) in forged.items():
+        (folder / name).write_text(
+            json.dumps({**saved, "base": base} if base else _without_base(saved)), encoding="utf-8"
+        )
+        ran = run(folder, "apply", name, "--auto-approve", "--base", "main")
+        assert (ran.code, said in ran.err) == (3, True), (name, ran.err)
+    ran = run(folder, "apply", "p.json", "--auto-approve", "--base", "nowhere")
+    assert (ran.code, "nowhere" in ran.err) == (1, True)
+
+
+def _without_base(saved: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in saved.items() if key != "base"}
