@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -203,4 +204,30 @@ def test_line_ends_of_a_checkout_and_other_files_do_not_matter(repo: Path) -> No
     spec = repo / "specs/live.yaml"
     spec.write_bytes(spec.read_bytes().replace(b"\n", b"\r\n"))
     plan(repo)
+    assert apply(repo).code == 0
+
+
+def test_a_spec_and_a_key_file_in_git_lfs_are_those_of_their_pointers(repo: Path) -> None:
+    """The commit holds pointers, the work tree the content, as after ``git lfs pull``; the program git-lfs is not needed."""
+    pem, other = (
+        ec.generate_private_key(ec.SECP384R1())
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        for _ in range(2)
+    )
+    spec = b"channels: {one: {}, two: {}}\nplaybackKeyPairs: {web: {publicKeyMaterial: {file: web.pem}}}\n"
+    real = {"specs/live.yaml": spec, "web.pem": pem}
+    for path, content in real.items():
+        oid = hashlib.sha256(content).hexdigest()
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+        (repo / path).write_text(pointer, encoding="utf-8")
+    commit(repo)
+    for path, content in real.items():
+        (repo / path).write_bytes(content)
+    plan(repo)
+    for path, content in real.items():
+        (repo / path).write_bytes(other if path == "web.pem" else content.replace(b"two", b"three"))
+        ran = apply(repo)
+        assert (ran.code, f"{path}: " in ran.err) == (3, True), ran.err
+        (repo / path).write_bytes(content)
     assert apply(repo).code == 0
