@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reconciler.aws.lock import S3LockBackend
 from reconciler.aws.notifications import publish, put_event
@@ -228,3 +229,41 @@ def test_a_service_that_answers_nonsense_ends_the_run_with_a_message(tmp_path: P
         )
     assert ran.code == 1
     assert "GetCallerIdentity" in ran.err
+
+
+def _xml(depth: int, head: bytes = b"", tail: bytes = b"") -> bytes:
+    return b'<?xml version="1.0"?>' + head + b"<a>" * depth + b"1" + b"</a>" * depth + tail
+
+
+DEEP_XML = {
+    "deep": _xml(100_000),
+    "deep in an error": _xml(100_000, b"<Error><Code>", b"</Code></Error>"),
+    "deep in an STS error": _xml(20_000, b"<ErrorResponse><Error><Code>X</Code><Message>", b"</Message></Error></ErrorResponse>"),
+    "deep in a result": _xml(
+        20_000,
+        b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>",
+        b"</Account></GetCallerIdentityResult></GetCallerIdentityResponse>",
+    ),
+    "many entities": b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">' + b"".join(
+        b'<!ENTITY a%d "%s">' % (level, b"&a%s;" % (str(level - 1).encode() if level > 1 else b"") * 10) for level in range(1, 12)
+    ) + b"]><Error><Code>&a11;</Code></Error>",
+    "open": b"<Error>" * 5_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_deeply_nested_xml_is_an_error_without_a_traceback(tmp_path: Path, status: int) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"a": {}}})
+    locked = {"lock": {"s3": {"bucket": "b", "key": "k"}}}
+    (folder / "aws.yaml").write_text(
+        yaml.safe_dump({"stack": "acme-live", "targets": {"dev": {"region": REGION, **locked}}}), encoding="utf-8"
+    )
+    keys = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_MAX_ATTEMPTS": "1"}
+    for name, body in DEEP_XML.items():
+        with faulty(Said(status, body=body, headers={"Content-Type": "text/xml"})) as server:
+            for service, words in (("STS", ("plan",)), ("S3", ("unlock", "--force"))):
+                ran = run(
+                    folder, "--config", "aws.yaml", *words, env={**keys, f"AWS_ENDPOINT_URL_{service}": server.url}
+                )
+                assert ran.code == 1, (name, service, ran.out)
+                assert len(ran.err) < 3000, (name, service)
