@@ -129,6 +129,7 @@ class Target:
 
     ``sandbox`` is the absolute path of the embedded server's state file; ``None`` means AWS or ``endpoint_url``.
     ``paced`` says whether calls are kept within the published rates.
+    ``specs`` are patterns of spec files in addition to the project's.
     """
 
     name: str
@@ -141,7 +142,7 @@ class Target:
     sandbox: str | None = None
     prune: bool = False
     paced: bool = True
-    specs: tuple[str, ...] | None = None
+    specs: tuple[str, ...] = ()
     lock: Lock | None = None
     guardrails: Guardrails | None = None
     """Its own limits, with those of the project where it sets none."""

@@ -29,7 +29,7 @@ MAX_FILE_SIZE = 16 << 20
 """Maximum size of a spec file in bytes; a spec of 10,000 channels is far smaller."""
 
 DEFAULT_SPECS = ("specs/**/*.yaml", "specs/**/*.yml")
-"""The patterns of a project that names none: one of them has to match."""
+"""The patterns of a project that names none: one of them has to match, unless a target has its own."""
 
 _SUFFIX = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
 _SUFFIXES = (".[yY][aA][mM][lL]", ".[yY][mM][lL]")
@@ -106,7 +106,7 @@ def read_specs(
 
 def missing_of(project: Project, target: Target, missing: Iterable[Missing]) -> tuple[Missing, ...]:
     """Return what a target's patterns would match if it were in the work tree."""
-    patterns = target.specs or project.specs
+    patterns = (*project.specs, *target.specs)
     return tuple(one for one in missing if any(may_match(pattern, one) for pattern in patterns))
 
 
@@ -211,25 +211,25 @@ def _is_inside(root: str, path: str) -> bool:
 
 def matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
     """Return the matching files sorted by name, and whether every pattern could be expanded."""
-    patterns = target.specs or project.specs
-    is_default = target.specs is None and patterns == DEFAULT_SPECS
+    is_default = project.specs == DEFAULT_SPECS
     found: dict[str, None] = {}
     ignored: dict[str, str] = {}
     itself = Path(project.path).name
     complete = True
-    for index, pattern in enumerate(patterns):
+    for index, pattern in enumerate((*project.specs, *target.specs)):
+        own = index - len(project.specs)
         try:
             names = list(_expand(project.root, pattern))
             found |= {name: None for name in names if name != itself}
             ignored |= {name: pattern for name in _with_other_suffix(project, pattern) if names}
-            if not names and not (is_default and (index == 0 or found)):
-                raise Unreadable(*_why_no_match(project.root, patterns[0] if is_default else pattern))
+            if not names and not (is_default and own < 0 and (index == 0 or found or target.specs)):
+                raise Unreadable(*_why_no_match(project.root, DEFAULT_SPECS[0] if is_default and own < 0 else pattern))
         except Unreadable as error:
             complete = False
             source = project_source(project)
-            shown = patterns[0] if is_default else pattern
+            shown = DEFAULT_SPECS[0] if is_default and own < 0 else pattern
             noun = "pattern" if _WILD.search(shown) else "path"
-            path = ("specs", index) if target.specs is None else ("targets", target.name, "specs", index)
+            path = ("specs", index) if own < 0 else ("targets", target.name, "specs", own)
             problems.add(source.name, source.mark(path), f'{noun} "{shown}" {error.what}', error.hint)
     for name, pattern in ignored.items():
         problems.add(
@@ -247,7 +247,7 @@ def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:
     stem = _SUFFIX.sub("", pattern)
     if stem == pattern or not _WILD.search(pattern):
         return
-    patterns = [*project.specs, *(each for target in project.targets.values() for each in target.specs or ())]
+    patterns = [*project.specs, *(each for target in project.targets.values() for each in target.specs)]
     for suffix in _SUFFIXES:
         try:
             names = list(_expand(project.root, stem + suffix))

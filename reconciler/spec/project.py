@@ -160,6 +160,13 @@ def _faults(raw: object) -> Iterator[Fault]:
             yield from _target_faults(
                 ("targets", name), {key: value for key, value in target.items() if ("targets", name, key) not in faulty}
             )
+            if given.get("specs") == [] and not target.get("specs"):
+                yield Fault(
+                    ("targets", name),
+                    f"{format_path(('targets', name))} has no spec files: specs of the project is empty",
+                    "add specs to the target, or patterns to the project's specs",
+                    at_key=True,
+                )
     bad = {path[1] for path in faulty if path[:1] == ("receivers",) and len(path) > 1}
     receivers = {name: receiver for name, receiver in _mapping(given, "receivers").items() if name not in bad}
     yield from receiver_faults(receivers, _mapping(given, "targets"))
@@ -359,12 +366,7 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
 
 
 def _target(name: str, raw: Mapping[str, Any], root: Path, guardrails: Mapping[str, Any]) -> Target:
-    sandbox, endpoint, specs, limits = (
-        raw.get("sandbox"),
-        raw.get("endpointUrl"),
-        raw.get("specs"),
-        raw.get("rateLimits"),
-    )
+    sandbox, endpoint, limits = raw.get("sandbox"), raw.get("endpointUrl"), raw.get("rateLimits")
     paced = limits == "aws" if limits is not None else sandbox is None and not _is_loopback(endpoint)
     return Target(
         name=name,
@@ -377,7 +379,7 @@ def _target(name: str, raw: Mapping[str, Any], root: Path, guardrails: Mapping[s
         sandbox=os.path.normpath(root / sandbox) if sandbox is not None else None,
         prune=bool(raw.get("prune")),
         paced=paced,
-        specs=tuple(specs) if specs is not None else None,
+        specs=tuple(raw.get("specs") or ()),
         lock=_lock(raw.get("lock"), root),
         guardrails=_guardrails({**guardrails, **raw["guardrails"]}) if raw.get("guardrails") else None,
     )

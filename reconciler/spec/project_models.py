@@ -104,7 +104,7 @@ class TargetSettings(Strict):
         None, description="Delete managed resources that were removed from the spec. Default: false."
     )
     specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
-        None, description="Spec files of this target. Default: the project's `specs`."
+        None, description="Spec files of this target, in addition to the project's `specs`."
     )
     guardrails: GuardrailSettings | None = Field(
         None, description="Stricter limits for this target. Default: the project's `guardrails`."
@@ -182,9 +182,9 @@ class ProjectFile(Strict):
     stack: Annotated[str, Field(pattern=STACK_PATTERN)] = Field(
         description="Name of the stack, written as a tag on every managed resource."
     )
-    specs: Annotated[list[Pattern], Field(min_length=1)] | None = Field(
+    specs: list[Pattern] | None = Field(
         None,
-        description="Spec files: paths relative to this file, with the wildcards `*`, `?` and `**`. Default: [specs/**/*.yaml, specs/**/*.yml].",
+        description="Spec files of every target: paths relative to this file, with the wildcards `*`, `?` and `**`. Default: [specs/**/*.yaml, specs/**/*.yml].",
     )
     defaults: Defaults | None = Field(None, description="Default tags, channel fields and stream key fields.")
     targets: Annotated[dict[Annotated[str, Field(pattern=TARGET_PATTERN)], TargetSettings], Field(min_length=1)] = (

@@ -90,7 +90,7 @@ class World:
             }
             for name in self.names
         }
-        return {"stack": "acme-live", "targets": targets, **more}
+        return {"stack": "acme-live", "specs": [], "targets": targets, **more}
 
     def begin(self, **settings: Any) -> None:
         """Start a controller with the state directory."""
