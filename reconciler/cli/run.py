@@ -72,6 +72,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     for name, (_, metavar, text) in _OPTIONS.items():
         group.add_argument(f"--{name}", metavar=metavar, help=text)
     group.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="accept requests with this Host, besides addresses, localhost, names without a dot, and those of --listen and --public-url; repeatable",
+    )
+    group.add_argument(
         "--mode",
         metavar="[TARGET=]MODE",
         action="append",
@@ -142,6 +149,8 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
+    if args.allow_host:
+        found["hosts"] = tuple(args.allow_host)
     if context.pin:
         found["pin"] = context.pin
     if context.allowed_paths:
@@ -249,8 +258,9 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
     from reconciler.extras import imports_of
 
     with imports_of("run", "controller"):
-        from reconciler.controller.app import App, serving
+        from reconciler.controller.app import App
         from reconciler.controller.metrics import Metrics
+        from reconciler.controller.server import serving
     from reconciler.controller import service
 
     token, webhooks = service.control_token_from(options), service.webhook_secrets_from(options)
@@ -268,7 +278,7 @@ def _serve(context: Context, folder: Path, options: Options) -> int:
             metrics=metrics.expose(controller.snapshot),
             secure=options.public_url.startswith("https://"),
         )
-        with serving(options.listen, app) as url:
+        with serving(options.listen, app, names=service.host_names_from(options)) as url:
             sys.stderr.write(f"serving on {url}\n")
             service.run_until_stopped(controller, stop)
     return ExitCode.OK

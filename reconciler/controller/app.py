@@ -1,4 +1,4 @@
-"""The controller's web server: health, metrics and status pages, webhooks, and requests about a target.
+"""The controller's web application: health, metrics and status pages, webhooks, and requests about a target.
 
 Reading needs no token, because nothing that is served is a secret; whatever has an effect needs one.
 waitress reads requests, and bounds their size, their time and the number of connections; werkzeug finds the handler.
@@ -6,23 +6,15 @@ waitress reads requests, and bounds their size, their time and the number of con
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import logging
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import (
     BadRequest,
@@ -42,45 +34,24 @@ from werkzeug.wrappers import Request, Response
 from reconciler import logs
 from reconciler.controller import pages
 from reconciler.controller.controller import Controller, Snapshot
-from reconciler.controller.follow import internal_error
+from reconciler.controller.server import SECURITY
 from reconciler.controller.sign_in import WRONG_TOKENS_IN, SignIn, TooManyWrongTokens, is_same
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.git.git import Secret
-from reconciler.report.html import SCRIPT, source_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 COOKIE = "ivs-reconciler-session"
 
 STUCK_AFTER = 60.0
 """Seconds without a step of the loop after which the controller is not alive; a step comes every second."""
 
-MAX_BODY = 1_048_576
-"""Bytes. GitHub sends webhooks of up to 25 MB, but those for a push are far smaller."""
-
-MAX_CONNECTIONS = 64
-REQUEST_SECONDS = 30
-"""Seconds that a connection may be idle, and that a request may take to arrive."""
-
 _MAX_URL = 4_096
 _MAX_HEADERS = 100
-_MAX_HEAD_BYTES = 65_536
 _MAX_NUMBER = 999_999_999_999_999
-
-_SECURITY: Mapping[str, str] = {
-    # The status pages' own script, and the one in the pages of plans and results.
-    "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'self' {source_of(SCRIPT)}; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 _LOG = logs.get("web")
 
@@ -143,7 +114,7 @@ class App:
         except ReconcilerError as error:
             _LOG.warning("request failed", path=request.path, message=str(error))
             response = _text(500, "internal error; see the log")
-        for name, value in _SECURITY.items():
+        for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response(environ, start_response)
 
@@ -340,88 +311,3 @@ def _local(path: str) -> str:
 def _is_from_here(request: Request) -> bool:
     """Return whether a form was sent by one of our pages, as far as the browser says."""
     return request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-
-
-class _Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """The answer to a request that waitress cannot read. Its own would repeat what was sent."""
-
-    def execute(self) -> None:
-        """Send the answer."""
-        self.request.error.body = "refused"
-        self.response_headers.extend(_SECURITY.items())
-        super().execute()
-
-
-class _Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection that knows when its request began."""
-
-    error_task_class = _Refusal
-    request_began = 0.0
-
-    def received(self, data: bytes) -> bool:
-        """Take bytes from the client."""
-        if self.request is None:
-            self.request_began = time.time()
-        return bool(super().received(data))
-
-
-class _Server(TcpWSGIServer):  # type: ignore[misc]
-    """waitress closes idle connections, but would let a client send its request forever, byte by byte. This server does not."""
-
-    channel_class = _Connection
-
-    def maintenance(self, now: float) -> None:
-        """Close connections with requests that take too long. Called every second."""
-        super().maintenance(now)
-        for connection in self.active_channels.values():
-            if connection.request is not None and connection.request_began < now - self.adj.channel_timeout:
-                connection.will_close = True
-
-
-class _ErrorsToLog(logging.Handler):
-    """Logs the errors of waitress without their text, which may contain what a client sent."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        error = record.exc_info[1] if record.exc_info else None
-        _LOG.error("web server", message=internal_error(error) if error else record.msg)
-
-
-@contextlib.contextmanager
-def serving(where: str, app: WSGIApplication, *, seconds: int = REQUEST_SECONDS) -> Iterator[str]:
-    """Serve at ``host:port`` (port 0 is a free port) in threads while the context lasts, and yield the URL. Raises ``UsageError``."""
-    host, _, port = where.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise UsageError(f"--listen: {where!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    logger = logging.getLogger("waitress")
-    logger.handlers, logger.propagate = [_ErrorsToLog()], False
-    logger.setLevel(logging.ERROR)
-    sockets: dict[int, Any] = {}
-    try:
-        server = _Server(
-            app,
-            sockets,
-            listen=where,
-            ipv4=":" not in host,
-            ipv6=":" in host,
-            connection_limit=MAX_CONNECTIONS + 2,  # waitress counts its own two sockets as well
-            cleanup_interval=1,
-            channel_timeout=seconds,
-            max_request_header_size=_MAX_HEAD_BYTES,
-            max_request_body_size=MAX_BODY + 1,
-            asyncore_use_poll=True,
-            log_socket_errors=False,
-            ident="ivs-reconciler",
-        )
-    except (OSError, ValueError) as error:
-        wasyncore.close_all(sockets)
-        why = (getattr(error, "strerror", None) or "unknown").lower()
-        raise UsageError(f"cannot listen on {where} ({why}); use another address with --listen") from None
-    thread = threading.Thread(target=server.run, daemon=True, name="web")
-    thread.start()
-    try:
-        yield f"http://{f'[{server.effective_host}]' if ':' in host else server.effective_host}:{server.effective_port}"
-    finally:
-        server.task_dispatcher.shutdown()
-        server.trigger.pull_trigger(partial(wasyncore.close_all, sockets))
-        thread.join()

@@ -37,6 +37,9 @@ class Options:
     state: str = "controller-state"
     listen: str = "127.0.0.1:8080"
     public_url: str = ""
+    hosts: tuple[str, ...] = ()
+    """Host names that are accepted besides those of ``listen`` and ``public_url``."""
+
     fetch_interval: float = 60
     interval: float = 600
     intervals: Mapping[str, float] = field(default_factory=dict)
@@ -127,6 +130,7 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("allowPaths",): ("allowed_paths", _texts),
     ("listen",): ("listen", _text),
     ("publicUrl",): ("public_url", _text),
+    ("allowHosts",): ("hosts", _texts),
     ("fetchInterval",): ("fetch_interval", parse_duration),
     ("interval",): ("interval", parse_duration),
     ("jitterPercent",): ("jitter", parse_percent),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from reconciler import logs
 from reconciler.aws.connection import connect
@@ -68,6 +69,11 @@ def webhook_secrets_from(options: Options) -> dict[str, Secret]:
     for secret in secrets.values():
         secret.read()
     return secrets
+
+
+def host_names_from(options: Options) -> tuple[str, ...]:
+    """Return the host names of requests that are accepted besides addresses and names of this machine."""
+    return (*options.hosts, urlsplit(options.public_url).hostname or "")
 
 
 def _secret(file: str, variable: str, what: str) -> Secret:

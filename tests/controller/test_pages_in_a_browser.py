@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.controller.app import App, serving
+from reconciler.controller.app import App
 from reconciler.controller.controller import Snapshot
+from reconciler.controller.server import serving
 from reconciler.controller.store import Store
 from reconciler.git.git import Secret
 from tests.browser import Tab, a_browser, needs_browser

@@ -97,9 +97,22 @@ def test_a_webhook_brings_a_commit_at_once_and_only_with_its_signature(tmp_path:
 
 
 def test_requests_need_the_token(tmp_path: Path, repo: Repo) -> None:
-    with running(tmp_path, "--repo", str(repo.folder), *QUICK, env=SECRETS) as controller:
+    names = ("--public-url", "https://status.example.com/ivs", "--allow-host", "ivs.internal.example")
+    with running(tmp_path, "--repo", str(repo.folder), *QUICK, *names, env=SECRETS) as controller:
         controller.until_ready()
         token = f"Bearer {CONTROL}"
+        for host, status in (
+            ("status.example.com", 200),
+            ("IVS.internal.example:8080", 200),
+            ("localhost:1", 200),
+            ("evil.example", 403),
+            ("internal.example", 403),
+        ):
+            assert controller.ask("/metrics", Host=host)[0] == status, host
+        many = "&".join(f"field{number}=x" for number in range(200))
+        for path in ("/", "/healthz", "/metrics", "/targets/dev"):
+            assert controller.ask(f"{path}?{many}")[0] == 200, path
+        assert controller.ask(f"/reconcile?{many}&target=dev", "POST", Authorization=token)[0] == 202
         for path in ("/reconcile?target=dev", "/suspend?target=dev", "/resume?target=dev"):
             status, _, headers = controller.ask(path, "POST")
             assert (status, headers["www-authenticate"].strip()) == (401, "Bearer")
@@ -154,15 +167,20 @@ def test_what_strangers_send_is_bounded(tmp_path: Path) -> None:
         assert again(lambda: controller.ask("/hooks/github", "POST", b"x" * 1_048_577))[0] == 413
         assert controller.ask("/" + "x" * 5_000)[0] == 414
         for sent, status in (
-            (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n", b"431"),
-            (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
-            (b"POST /hooks/github HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
-            (b"POST /hooks/github HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", b"400"),
-            (b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
+            (
+                b"GET / HTTP/1.1\r\nHost: here\r\n"
+                + b"".join(b"X-%d: y\r\n" % number for number in range(200))
+                + b"\r\n",
+                b"431",
+            ),
+            (b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
+            (b"POST /hooks/github HTTP/1.1\r\nHost: here\r\nContent-Length: -1\r\n\r\n", b"400"),
+            (b"POST /hooks/github HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", b"400"),
+            (b"POST /hooks/github HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
             # A chunked body is read, within the same bounds, and has no signature.
-            (b"POST /hooks/github HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"401"),
-            (b"GET /<script>alert(1)</script> HTTP/1.1\r\n<script>: x\r\n\r\n", b"400"),
-            (b"GET /<script>alert(1)</script> HTTP/1.1\r\n\r\n", b"404"),
+            (b"POST /hooks/github HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"401"),
+            (b"GET /<script>alert(1)</script> HTTP/1.1\r\nHost: here\r\n<script>: x\r\n\r\n", b"400"),
+            (b"GET /<script>alert(1)</script> HTTP/1.1\r\nHost: here\r\n\r\n", b"404"),
         ):
             answer = raw(controller, sent)
             assert (answer.split()[1], b"<script>" in answer) == (status, False), sent[:60]
