@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reconciler.model.address import OWN, KindName
+from reconciler.model.address import OWN, KindName, comparable_tags
 from reconciler.model.kinds import KINDS, Shape
-from reconciler.model.normalise import default_of, effective_properties
 from reconciler.model.values import REF, Ref, Value
 
 
@@ -41,42 +40,45 @@ def compare(
     kind: KindName,
     live: Mapping[str, Value],
     desired: Mapping[str, Value],
-    *,
-    ignore: frozenset[str] = frozenset(),
 ) -> tuple[FieldChange, ...]:
-    """Return the differences of canonical properties, in the order of the kind's fields, without the fields in ``ignore``.
+    """Return the differences of canonical properties, in the order of the kind's fields; see ``effective_properties`` for ignored ones.
 
     A ``Ref`` differs from every ARN, because its ARN is not known yet.
     """
     if live == desired:
         return ()
-    target = effective_properties(kind, live, desired, ignore)
     changes: list[FieldChange] = []
     for field in KINDS[kind].fields:
         name = field.name
-        before, after = live.get(name), target.get(name)
+        before, after = live.get(name), desired.get(name)
         if before == after:
             continue
         path = "/" + escape(name)
         if field.shape is Shape.OBJECT:
-            changes.extend(_inside(path, before, after, default_of(field, target), field.off))
+            changes.extend(_inside(path, before, after, field.default_beside(desired), field.off))
             continue
         if before is None:
-            before = default_of(field, live)
+            before = field.default_beside(live)
         if after is None:
-            after = default_of(field, target)
+            after = field.default_beside(desired)
         if before != after:
             changes.append(FieldChange(path, before, after, absent_before=before is None, absent_after=after is None))
     return tuple(changes)
 
 
 def compare_tags(
-    live_tags: Mapping[str, str], desired_tags: Mapping[str, str], ignore: frozenset[str] = frozenset()
+    live_tags: Mapping[str, str],
+    desired_tags: Mapping[str, str],
+    ignore: frozenset[str] = frozenset(),
+    patterns: tuple[str, ...] = (),
 ) -> tuple[FieldChange, ...]:
     """Return the tags that differ, in the order of their keys.
 
-    ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one; ownership tags are compared in any case.
+    ``ignore`` holds ``tags`` for every tag or ``tags/<key>`` for one, and ``patterns`` the project's ignored tags;
+    ownership tags are compared in any case.
     """
+    if patterns:
+        live_tags, desired_tags = comparable_tags(live_tags, patterns), comparable_tags(desired_tags, patterns)
     if live_tags == desired_tags:
         return ()
     changes = []
@@ -99,6 +101,11 @@ def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str
     ]
     changes += [FieldChange("/tags/" + escape(key), None, tags[key], absent_before=True) for key in sorted(tags)]
     return tuple(changes)
+
+
+def names_of(changes: tuple[FieldChange, ...]) -> str:
+    """Return the names of the changed fields, each once."""
+    return ", ".join(dict.fromkeys(change.field for change in changes))
 
 
 def escape(token: str) -> str:

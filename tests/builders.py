@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.normalise import canonical, default_of
+from reconciler.model.normalise import canonical
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
@@ -28,7 +28,7 @@ def arn(address: str, *, suffix: str = "") -> str:
 
 def with_defaults(kind: KindName, properties: Mapping[str, Value]) -> dict[str, Value]:
     """Return every field of the kind with its value, service defaults included, in the table's order."""
-    return {field.name: properties.get(field.name, default_of(field, properties)) for field in KINDS[kind].fields}
+    return {field.name: properties.get(field.name, field.default_beside(properties)) for field in KINDS[kind].fields}
 
 
 def wanted(

@@ -24,6 +24,7 @@ IN_USE_SECONDS = 30.0
 
 NOT_FOUND = "ResourceNotFoundException"
 CONFLICT = "ConflictException"
+UNREADABLE = "UnreadableAnswer"
 
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
@@ -150,6 +151,19 @@ class Attempt:
                 return {key: self.resolve(item) for key, item in value.items()}
             case _:
                 return value
+
+    def bound_by(self, data: Mapping[str, object]) -> dict[Address, Bound]:
+        """Return what the step binds, from the answer to its call. Raises ``AwsError`` if an ARN is missing."""
+        found: dict[Address, Bound] = {}
+        for text, path in self.step.binds.items():
+            value: object = data
+            for part in path.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if not isinstance(value, str):
+                message = f"the call succeeded, but the answer has no {path}; run plan again to find what was created"
+                raise self.error(message, UNREADABLE)
+            found[Address.parse(text)] = Bound(value, self.context.clock())
+        return found
 
     def error(self, message: str, code: str) -> AwsError:
         """Return an error about an answer whose requests are counted already."""

@@ -13,6 +13,7 @@ from reconciler.apply.call import (
     CONFLICT,
     LAG_SECONDS,
     NOT_FOUND,
+    UNREADABLE,
     Attempt,
     Bound,
     InterruptedStepError,
@@ -41,7 +42,6 @@ FRESH_SECONDS = 30.0
 PLAN_LATER = "If a resource was created, it carries our tags: wait 30 seconds until lists show it, then run plan again"
 """What to do after a create whose result is unknown."""
 
-UNREADABLE = "UnreadableAnswer"
 _QUOTA = "ServiceQuotaExceededException"
 
 _DELETE_SECONDS = 90.0
@@ -140,7 +140,7 @@ class Creation:
         if self.claim.attempt:
             parameters = {**parameters, "tags": {**self.claim.tags, ATTEMPT: self.claim.attempt}}
         try:
-            self.bound.update(bound_by(self.attempt, self.attempt.call(self.kind.create, parameters).data))
+            self.bound.update(self.attempt.bound_by(self.attempt.call(self.kind.create, parameters).data))
         except AwsError as error:
             self.attempt.count(error)
             self._handle(error)
@@ -258,7 +258,7 @@ class Creation:
         for delay in backoff(_LONGEST_DELAY):
             self.sends += 1
             try:
-                self.bound.update(bound_by(self.attempt, self.attempt.call(self.kind.create, self.parameters).data))
+                self.bound.update(self.attempt.bound_by(self.attempt.call(self.kind.create, self.parameters).data))
             except AwsError as error:
                 self.attempt.count(error)
                 if why := retry_reason(self.attempt, error):
@@ -328,24 +328,6 @@ class Creation:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.5 + self.attempt.context.draw())
-
-
-def bound_by(attempt: Attempt, data: Mapping[str, object]) -> dict[Address, Bound]:
-    """Return what a step binds, from the answer to its call. Raises ``AwsError`` if an ARN is missing."""
-    now = attempt.context.clock()
-    return {Address.parse(text): Bound(_arn_at(attempt, data, path), now) for text, path in attempt.step.binds.items()}
-
-
-def _arn_at(attempt: Attempt, data: Mapping[str, object], path: str) -> str:
-    """Return the ARN at a path of an answer, such as ``channel.arn``. Raises ``AwsError`` if there is none."""
-    found: object = data
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    if not isinstance(found, str):
-        raise attempt.error(
-            f"the call succeeded, but the answer has no {path}; run plan again to find what was created", UNREADABLE
-        )
-    return found
 
 
 def bind_existing(attempt: Attempt, new_resources: NewResources, arn: str) -> dict[Address, Bound]:

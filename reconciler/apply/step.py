@@ -20,7 +20,7 @@ from reconciler.apply.call import (
     backoff,
     retry_reason,
 )
-from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, bound_by, kind_created_by
+from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, kind_created_by
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
@@ -111,7 +111,7 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
             attempt.count(error)
             attempt.wait(delay, why)
         else:
-            return bound_by(attempt, answer.data)
+            return attempt.bound_by(answer.data)
     raise AssertionError("backoff() never ends")
 
 

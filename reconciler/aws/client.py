@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from reconciler import logs
@@ -66,18 +66,20 @@ def secret_paths(
             return ()
 
 
-def remove_member(value: object, path: Path) -> None:
-    """Remove the members at a path from an answer, in place."""
-    head, rest = path[0], path[1:]
-    if head == "*":
-        if isinstance(value, list):
-            for item in value:
-                remove_member(item, rest)
-    elif isinstance(value, dict):
-        if not rest:
-            value.pop(head, None)
-        elif head in value:
-            remove_member(value[head], rest)
+def remove_members(data: object, paths: Iterable[Path]) -> None:
+    """Remove the members at these paths from an answer, in place."""
+    for *above, last in paths:
+        holders = [data]
+        for name in above:
+            outer, holders = holders, []
+            for holder in outer:
+                if name == "*" and isinstance(holder, list):
+                    holders += holder
+                elif isinstance(holder, dict) and name in holder:
+                    holders.append(holder[name])
+        for holder in holders:
+            if isinstance(holder, dict):
+                holder.pop(last, None)
 
 
 _ANSWERED_WITH: Mapping[tuple[str, str], Kind] = {
@@ -87,10 +89,6 @@ _ANSWERED_WITH: Mapping[tuple[str, str], Kind] = {
     if name
 }
 """By client and name, the operations whose answer is the resource."""
-
-
-def _has_arn(item: Mapping[str, object] | None) -> bool:
-    return item is not None and isinstance(item["arn"], str) and bool(item["arn"])
 
 
 MAX_CONNECTIONS = 6
@@ -218,10 +216,10 @@ class IvsGateway:
             value := (STREAM_KEY.resource_in(data) or {}).get(STREAM_KEY.value_member), str
         ):
             secrets.append(value)
-        for path in self._paths(operation):
-            remove_member(data, path)
+        remove_members(data, self._paths(operation))
         kind = _ANSWERED_WITH.get((self._service, operation))
-        if kind is not None and not _has_arn(kind.resource_in(data)):
+        item = kind.resource_in(data) if kind is not None else None
+        if kind is not None and not (item is not None and isinstance(item["arn"], str) and item["arn"]):
             raise AwsError(
                 f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; nothing can be concluded from it",
                 operation=operation,

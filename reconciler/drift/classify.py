@@ -90,7 +90,7 @@ def _known(action: Action, live: LiveState) -> Action | None:
     if not live.unreadable:
         return action
     if action.verb is Verb.CREATE and (
-        action.kind in live.unreadable or parent_of(action.address).kind in live.unreadable
+        action.address.kind in live.unreadable or parent_of(action.address).kind in live.unreadable
     ):
         return None
     changes = tuple(

@@ -15,7 +15,6 @@ from reconciler.diff import FieldChange
 from reconciler.errors import UsageError
 from reconciler.model.address import ID, SPEC, STACK, Address
 from reconciler.model.kinds import FIELDS
-from reconciler.model.normalise import default_of
 from reconciler.model.resource import DesiredState, LiveState, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.plan import TargetPlan
@@ -168,7 +167,7 @@ def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tupl
                 continue
             named = resource.properties.keys() | wanted.properties.keys()
             fields = {
-                name: default_of(field, resource.properties)
+                name: field.default_beside(resource.properties)
                 for name, field in FIELDS[kind].items()
                 if name not in named
             }

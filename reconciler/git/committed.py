@@ -18,11 +18,11 @@ from reconciler.git.clone import head_commit
 from reconciler.git.revision import Revision, checked_out
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project
+from reconciler.spec.desired import load_desired_states
 from reconciler.spec.files import MAX_FILE_SIZE, matching_files
 from reconciler.spec.problems import Problems
 from reconciler.spec.project import load_project
 from reconciler.terminal import sanitize
-from reconciler.workflow.load import load_desired_states
 
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize [0-9]+\n"

@@ -30,9 +30,9 @@ from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, SettingChange, TargetPlan
 from reconciler.plan.selection import unmatched_globs
 from reconciler.plan.settings import changed_settings
+from reconciler.spec.desired import load_desired_states
 from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
-from reconciler.workflow.load import load_desired_states
 
 EMPTY = DesiredState("", {}, "")
 """The spec of a target that the base lacks: everything is new."""

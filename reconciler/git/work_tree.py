@@ -13,9 +13,9 @@ from pathlib import Path
 from reconciler.git.clone import git_output, git_refusal, work_tree_of
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
+from reconciler.spec import desired
 from reconciler.spec.files import Missing
 from reconciler.terminal import sanitize
-from reconciler.workflow import load
 
 SUBMODULE, LINK = "160000", "120000"
 _LIST = ("ls-files", "-z", "-s", "-t")
@@ -36,7 +36,7 @@ def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[s
 
     Raises ``SpecError``, also for spec files that git tracks and did not check out.
     """
-    return load.load_desired_states(project, targets, missing_files(Path(project.root)))
+    return desired.load_desired_states(project, targets, missing_files(Path(project.root)))
 
 
 def missing_files(root: Path) -> tuple[Missing, ...]:

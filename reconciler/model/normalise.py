@@ -47,11 +47,6 @@ def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Val
     return _without_derived(kind, result) if _DERIVED[kind] else result
 
 
-def default_of(field: Field, properties: Mapping[str, Value]) -> Value:
-    """Return the service's default of a field beside these other properties."""
-    return field.default if field.default_from is None else field.default_from(properties)
-
-
 def effective_properties(
     kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
 ) -> Mapping[str, Value]:
@@ -65,7 +60,7 @@ def effective_properties(
         if (
             field.name in result
             and field.name not in ignore
-            and not (field.applies(result) and result[field.name] != default_of(field, result))
+            and not (field.applies(result) and result[field.name] != field.default_beside(result))
         ):
             del result[field.name]
     return result
@@ -74,6 +69,6 @@ def effective_properties(
 def _without_derived(kind: KindName, properties: dict[str, Value]) -> dict[str, Value]:
     """Remove fields that equal a default that depends on other properties."""
     for field in _DERIVED[kind]:
-        if field.name in properties and properties[field.name] == default_of(field, properties):
+        if field.name in properties and properties[field.name] == field.default_beside(properties):
             del properties[field.name]
     return properties

@@ -10,13 +10,12 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange, additions, compare
+from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
 from reconciler.model.address import PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
@@ -25,7 +24,6 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.values import Ref, Value, resolve
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
-    AS_DECIDED,
     BEGINNING,
     NOTHING,
     RECORDS,
@@ -33,23 +31,20 @@ from reconciler.plan.decision import (
     Decision,
     PlanInputs,
     Rotate,
-    channel_of,
     is_protected,
-    names_of,
-    tag_changes,
     unseen_users,
     why_update,
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.namesakes import explain, has_same_key
-from reconciler.plan.order import Planned, actions_of, blocked_verdicts, with_verdicts
-from reconciler.plan.pairing import choose_resources, classify, has_failed, is_unsettled
+from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
+from reconciler.plan.pairing import choose_resources, classify, has_failed
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import Removals, removals
 from reconciler.plan.replacement import held_material, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
-from reconciler.plan.steps import steps_for
+from reconciler.plan.steps import plan_steps
 
 _NO_ARNS: Mapping[Address, str] = MappingProxyType({})
 
@@ -78,7 +73,11 @@ def build_plan(
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
     decisions = decide(inputs)
     removed = removals(inputs, decisions)
-    candidates = _candidates(inputs, (*decisions, *removed.deletes), removed)
+    drafts = (*decisions, *removed.deletes)
+    free = {kind: limit - len(live.of(kind)) for kind, limit in limits.items()}
+    planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
+    known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
+    candidates = actions_of(planned, owned.users, known, held_material(live), limits)
     dropped, left_out = _selected(candidates, inputs, removed)
     actions = (
         with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
@@ -192,7 +191,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
-    tags = tag_changes(live, resource, inputs.desired.ignore_tags)
+    tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
     if unknown:
         # The tag of the applied spec would claim more than is known.
         tags = tuple(change for change in tags if change.path not in RECORDS)
@@ -211,7 +210,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
-    reason, explanation = why_update(fields, tags)
+    reason, explanation = why_update(names_of(fields), tags)
     return Decision(
         resource.address,
         Verb.UPDATE,
@@ -263,7 +262,7 @@ def _adopt(
     wanted = effective_properties(kind.name, live.properties, wanted, resource.ignore)
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(resource.address.kind, wanted, bindings)
-    tags = tag_changes(live, resource, inputs.desired.ignore_tags)
+    tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
     reason, explanation = Reason.CONSENTED, f"adopts {live.arn}"
     if inputs.owned.untagged.get(resource.address) is live:
         reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
@@ -382,35 +381,6 @@ def _missing(kind: KindName, wanted: Mapping[str, Value], bindings: Bindings) ->
     if not lacking:
         return None
     return Blocked("depends", f"depends on {', '.join(lacking)}, which is blocked")
-
-
-def _candidates(inputs: PlanInputs, decisions: tuple[Decision, ...], removed: Removals) -> list[Action]:
-    """Return the actions of the decisions, in order, before ``--only`` and ``--exclude``."""
-    free = {kind: limit - len(inputs.live.of(kind)) for kind, limit in inputs.limits.items()}
-    treated = treatments(inputs, decisions, removed.in_use, free)
-    unsettled = {
-        resource.arn: resource
-        for kind in KINDS.values()
-        if kind.ready
-        for resource in inputs.live.of(kind.name)
-        if is_unsettled(resource)
-    }
-    new_keys = {
-        channel_of(resource): address
-        for address, resource in inputs.desired.resources.items()
-        if address.kind in CHILD_KINDS
-    }
-    numbers: Counter[Address] = Counter()
-    planned = []
-    for index, decision in enumerate(decisions):
-        treatment, address = treated.get(index, AS_DECIDED), decision.address
-        steps = steps_for(
-            decision, treatment, first=numbers[address] + 1, new_key=new_keys.get(address), unsettled=unsettled
-        )
-        numbers[address] += len(steps)
-        planned.append(Planned(decision, treatment, steps))
-    known = {kind: places for kind, places in free.items() if kind not in inputs.live.unreadable}
-    return actions_of(planned, inputs.owned.users, known, held_material(inputs.live), inputs.limits)
 
 
 def _selected(candidates: list[Action], inputs: PlanInputs, removed: Removals) -> Selection:

@@ -10,17 +10,17 @@ no other key. No plan contains the value: a step names its sink, and only the ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from reconciler.diff import FieldChange, compare_tags, escape, unescape
-from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName, comparable_tags
-from reconciler.model.kinds import TAG, UNTAG, USERS, Kind, parent_of
+from reconciler.diff import FieldChange, escape, unescape
+from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName
+from reconciler.model.kinds import USERS, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
-from reconciler.model.target import Sink, Store
+from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
 from reconciler.plan.pairing import Choice, Ownership
 from reconciler.plan.plan import Blocked, PlanOptions, Reason, ReplaceOrder, Step, Verb
@@ -114,6 +114,14 @@ class Treatment:
 AS_DECIDED = Treatment()
 
 
+class Planned(NamedTuple):
+    """A decision, what the rest of the plan means for it, and its calls."""
+
+    decision: Decision
+    treatment: Treatment
+    steps: tuple[Step, ...]
+
+
 def channel_of(key: DesiredResource) -> Address:
     """Return the address of a stream key's channel."""
     channel = key.properties.get("channelArn")
@@ -129,34 +137,19 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
     )
 
 
-def why_update(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its explanation."""
+def why_update(fields: str, tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its explanation. ``fields`` are the names of the fields that differ."""
     if fields:
-        return (
-            Reason.PROPERTIES_DIFFER,
-            f"{names_of(fields)} {'differs' if len({change.field for change in fields}) == 1 else 'differ'} from the spec",
-        )
+        return Reason.PROPERTIES_DIFFER, f"{fields} {'differ' if ', ' in fields else 'differs'} from the spec"
     if all(change.path in RECORDS for change in tags):
         return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
     keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
     return Reason.TAGS_DIFFER, f"tags differ: {', '.join(keys)}"
 
 
-def tag_changes(live: LiveResource, resource: DesiredResource, ignored: tuple[str, ...]) -> tuple[FieldChange, ...]:
-    """Return the tags that differ, without those that match the project's ``ignored`` patterns."""
-    if not ignored:
-        return compare_tags(live.tags, resource.tags, resource.ignore)
-    return compare_tags(comparable_tags(live.tags, ignored), comparable_tags(resource.tags, ignored), resource.ignore)
-
-
 def is_protected(live: LiveResource) -> bool:
     """Return whether the live resource has the protect tag, whatever the spec says."""
     return live.tags.get(PROTECT) == "true"
-
-
-def names_of(changes: tuple[FieldChange, ...]) -> str:
-    """Return the names of the changed fields, each once."""
-    return ", ".join(dict.fromkeys(change.field for change in changes))
 
 
 def sinks_of(resource: DesiredResource, asked: Rotate) -> tuple[Sink, ...]:
@@ -182,27 +175,6 @@ def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:
 def waits(live: LiveResource) -> bool:
     """Return whether the key was created by an interrupted rotation."""
     return live.tags.get(DELIVERED) == WAITING
-
-
-def tags_at_creation(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
-    """Return the tags for the create call of a key that is to have these tags in the end."""
-    created = {key: value for key, value in tags.items() if key != DELIVERED}
-    return {**created, DELIVERED: WAITING} if waiting else created
-
-
-def publishing_steps(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
-    """Yield the steps that publish a key's value."""
-    for sink in deliver:
-        yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
-
-
-def recording_steps(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
-    """Yield the step that records where a key's value was published. A file is not recorded: only the caller keeps it."""
-    lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
-    if lasting:
-        yield Step("", TAG, {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
-    elif deliver:
-        yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": (DELIVERED,)})
 
 
 def where_to(deliver: tuple[Sink, ...]) -> str:

@@ -147,7 +147,7 @@ def _over(
     percent: int | None,
     allowed: int | None,
 ) -> list[str]:
-    found = Counter(action.kind for action in plan.actions if action.blocked is None and counts(action))
+    found = Counter(action.address.kind for action in plan.actions if action.blocked is None and counts(action))
     over = {
         kind: found[kind]
         for kind in KINDS

@@ -20,9 +20,9 @@ from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import publishing_steps, recording_steps, tags_at_creation
 from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
+from reconciler.plan.steps import publishing_steps, recording_steps, tags_at_creation
 
 STOP = "StopStream"
 IS_LIVE = "ListStreams"
@@ -173,7 +173,7 @@ def _address(action: Action) -> Address:
 
 def _channel(action: Action) -> str:
     """Return the ARN of the channel that an action concerns and that may be live, or an empty string."""
-    match action.kind:
+    match action.address.kind:
         case KindName.CHANNEL:
             return action.arn or ""
         case KindName.STREAM_KEY if action.observed:
@@ -223,7 +223,7 @@ def _obstacle(action: Action, rules: LiveRules, *, is_protected: bool = False) -
             "live", "it is not managed yet, so its broadcast is not ended; adopt it when the broadcast has ended"
         )
     restored = Address(KindName.STREAM_KEY, action.address.id) in rules.in_spec
-    if action.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored:
+    if action.address.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored:
         return Blocked(
             "live",
             "ending it deletes the stream key, which is not in the spec, so an interrupted run would leave the channel without one; "
@@ -323,7 +323,7 @@ def _on_channel(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], ar
         (
             index
             for index, action in enumerate(actions)
-            if action.kind is KindName.CHANNEL
+            if action.address.kind is KindName.CHANNEL
             and action.arn == arn
             and any(step.operation in _TOUCHING for step in steps[index])
         ),
@@ -340,7 +340,7 @@ def _on_key(
         (
             index
             for index, action in enumerate(actions)
-            if action.kind is KindName.STREAM_KEY
+            if action.address.kind is KindName.STREAM_KEY
             and steps[index]
             and (action.arn in arns or any(step.parameters.get("channelArn") == channel for step in steps[index]))
         ),

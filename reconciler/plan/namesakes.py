@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.model.address import ID, STACK, Address, KindName, is_valid_id
 from reconciler.model.kinds import FIELDS, KINDS, LISTED
-from reconciler.model.normalise import default_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Value, thaw
 from reconciler.plan.plan import Blocked
@@ -142,8 +141,8 @@ def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: 
     if len({one.complete for one in group}) == 1:
         for name, field in FIELDS[resource.kind].items():
             if any(name in one.properties for one in group):
-                values = [one.properties.get(name, default_of(field, one.properties)) for one in group]
-                value = resource.properties.get(name, default_of(field, resource.properties))
+                values = [one.properties.get(name, field.default_beside(one.properties)) for one in group]
+                value = resource.properties.get(name, field.default_beside(resource.properties))
                 if any(other != value for other in values):
                     facts.append(f"{name} {json.dumps(thaw(value), ensure_ascii=False)}")
     facts += [

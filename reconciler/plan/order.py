@@ -10,25 +10,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS, REFERENCES
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import Decision, Treatment
+from reconciler.plan.decision import Decision, Planned
 from reconciler.plan.plan import Action, Blocked, Observed, ReplaceOrder, Step, Verb
 
 Edges: TypeAlias = dict[str, set[str]]
 """By step, the steps of other actions that it waits for."""
-
-
-class Planned(NamedTuple):
-    """A decision, what the rest of the plan means for it, and its calls."""
-
-    decision: Decision
-    treatment: Treatment
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +113,7 @@ def with_verdicts(
 
 def names_replaced(action: Action, step: Step) -> bool:
     """Return whether a step of a replacement is about the replaced resource, not about the new one."""
-    return step.parameters.get(KINDS[action.kind].identifier) == action.arn
+    return step.parameters.get(KINDS[action.address.kind].identifier) == action.arn
 
 
 def action_key(action: Action) -> tuple[int, int, str, str, str]:

@@ -126,11 +126,6 @@ class Action:
     blocked: Blocked | None = None
     warnings: tuple[str, ...] = ()
 
-    @property
-    def kind(self) -> KindName:
-        """The kind of the resource."""
-        return self.address.kind
-
 
 @dataclass(frozen=True, slots=True)
 class Orphan:

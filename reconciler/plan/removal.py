@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.diff import compare
+from reconciler.diff import compare, names_of
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Value
-from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, names_of, unseen_users
+from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, unseen_users
 from reconciler.plan.pairing import Choice
 from reconciler.plan.plan import Blocked, Duplicate, Orphan, Reason, Verb
 from reconciler.plan.replacement import is_leftover, leftover

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import SPEC, Address
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of
+from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.pairing import users_of
@@ -75,12 +76,12 @@ def _action(
     by_address: Mapping[Address, LiveResource],
     live: LiveState,
 ) -> Iterator[str]:
-    if action.kind in CHILD_KINDS and action.arn is None:
+    if action.address.kind in CHILD_KINDS and action.arn is None:
         # A key belongs to one channel, and a key created with its channel is as new as the channel.
         for channel in (step.parameters.get("channelArn") for step in action.steps):
             yield from (
                 f"{action.address}: to be created, and exists now ({key.arn})"
-                for key in live.of(action.kind)
+                for key in live.of(action.address.kind)
                 if key.properties.get("channelArn") == channel
             )
     elif action.arn is None:
@@ -94,7 +95,11 @@ def _action(
         yield from _fields(action, by_arn[action.arn])
     for step in action.steps:
         for name, value in step.parameters.items():
-            if name in (KINDS[action.kind].identifier, "resourceArn") or not isinstance(value, str) or value in by_arn:
+            if (
+                name in (KINDS[action.address.kind].identifier, "resourceArn")
+                or not isinstance(value, str)
+                or value in by_arn
+            ):
                 continue
             # An ARN is known to be absent only if its kind was read.
             if (kind := kind_of(value)) and kind.name not in live.not_read:
@@ -105,26 +110,26 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
     if action.observed is None:
         return
     observed = action.observed
-    changes: tuple[FieldChange, ...] = compare(action.kind, observed.properties, resource.properties) + compare_tags(
-        observed.tags, resource.tags
-    )
+    changes: tuple[FieldChange, ...] = compare(
+        action.address.kind, observed.properties, resource.properties
+    ) + compare_tags(observed.tags, resource.tags)
     for change in changes:
         before = "absent" if change.absent_before else _value_words(change.before)
         after = "absent" if change.absent_after else _value_words(change.after)
         yield f"{action.address}: {change.path} was {before} and is now {after}"
-    failed = KINDS[action.kind].failed
+    failed = KINDS[action.address.kind].failed
     if observed.state != resource.state and failed in (observed.state, resource.state):
         yield f"{action.address}: its state was {observed.state} and is now {resource.state}"
 
 
 def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
     """Yield a line for each resource that has begun to use something that the plan deletes."""
-    planned = {action.arn for action in saved.actions if REFERENCES.get(action.kind)}
+    planned = {action.arn for action in saved.actions if REFERENCES.get(action.address.kind)}
     deleted = [
-        (action, step.parameters[KINDS[action.kind].identifier])
+        (action, step.parameters[KINDS[action.address.kind].identifier])
         for action in saved.actions
         for step in action.steps
-        if step.operation == KINDS[action.kind].delete
+        if step.operation == KINDS[action.address.kind].delete
     ]
     if not deleted:
         return
@@ -170,7 +175,11 @@ def changed_outside(
     }
     ignore = spec.ignore | applied.ignore
     moved = (
-        *compare(action.kind, live.properties, before, ignore=ignore),
+        *compare(
+            action.address.kind,
+            live.properties,
+            effective_properties(action.address.kind, live.properties, before, ignore),
+        ),
         *compare_tags(live.tags, applied.tags, ignore),
     )
     paths = [change.path for change in moved]

@@ -8,23 +8,23 @@ Operations have separate rates and run concurrently, so the slowest one determin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.diff import FieldChange, unescape
-from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, RETIRES, Address
-from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, TAG, UNTAG, Field, Kind
-from reconciler.model.normalise import default_of
+from reconciler.model.address import ATTEMPT, DELIVERED, MAX_TAGS_WITH_ATTEMPT, RETIRES, WAITING, Address
+from reconciler.model.kinds import BATCH_SIZE, CHILD_KINDS, FIELDS, KINDS, TAG, UNTAG, Field, Kind
 from reconciler.model.resource import DesiredState, LiveResource
+from reconciler.model.target import Sink, Store
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decision import (
     AS_DECIDED,
     Decision,
+    PlanInputs,
+    Planned,
     Treatment,
-    publishing_steps,
-    recording_steps,
-    tags_at_creation,
+    channel_of,
 )
 from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
@@ -32,13 +32,36 @@ from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, 
 _TAGS = "/tags/"
 
 
-def steps_for(
+def plan_steps(inputs: PlanInputs, decisions: Sequence[Decision], treatments: Mapping[int, Treatment]) -> list[Planned]:
+    """Return the decisions with their calls. ``treatments`` are by index."""
+    unsettled = {
+        resource.arn: resource
+        for kind in KINDS.values()
+        if kind.ready
+        for resource in inputs.live.of(kind.name)
+        if is_unsettled(resource)
+    }
+    new_keys = {
+        channel_of(resource): address
+        for address, resource in inputs.desired.resources.items()
+        if address.kind in CHILD_KINDS
+    }
+    numbers: Counter[Address] = Counter()
+    planned = []
+    for index, decision in enumerate(decisions):
+        treatment, address = treatments.get(index, AS_DECIDED), decision.address
+        steps = _steps(decision, treatment, numbers[address] + 1, new_keys.get(address), unsettled)
+        numbers[address] += len(steps)
+        planned.append(Planned(decision, treatment, steps))
+    return planned
+
+
+def _steps(
     decision: Decision,
-    treatment: Treatment = AS_DECIDED,
-    *,
-    first: int = 1,
-    new_key: Address | None = None,
-    unsettled: Mapping[str, LiveResource] | None = None,
+    treatment: Treatment,
+    first: int,
+    new_key: Address | None,
+    unsettled: Mapping[str, LiveResource],
 ) -> tuple[Step, ...]:
     """Return the calls of one decision, each after the one before it; empty if it is blocked.
 
@@ -48,7 +71,7 @@ def steps_for(
     if decision.blocked or treatment.blocked:
         return ()
     steps: list[Step] = []
-    for number, call in enumerate(_calls(decision, treatment, new_key, unsettled or {}), start=first):
+    for number, call in enumerate(_calls(decision, treatment, new_key, unsettled), start=first):
         steps.append(replace(call, id=f"{decision.address}#{number}", after=(steps[-1].id,) if steps else ()))
     return tuple(steps)
 
@@ -174,7 +197,7 @@ def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[Fi
     names = changed.union(*(FIELDS[kind.name][name].together for name in changed))
     names |= {other for name in names for other in FIELDS[kind.name][name].together_if_set if other in wanted}
     return {
-        field.name: _whole(field, wanted[field.name]) if field.name in wanted else default_of(field, wanted)
+        field.name: _whole(field, wanted[field.name]) if field.name in wanted else field.default_beside(wanted)
         for field in kind.fields
         if field.name in names and field.applies(wanted)
     }
@@ -240,3 +263,24 @@ def reads_of(desired: DesiredState) -> Counter[Call]:
         elif not (kind.summary_complete or kind.created_with):
             found[kind.service.client, kind.get] = count
     return found
+
+
+def tags_at_creation(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str]:
+    """Return the tags for the create call of a key that is to have these tags in the end."""
+    created = {key: value for key, value in tags.items() if key != DELIVERED}
+    return {**created, DELIVERED: WAITING} if waiting else created
+
+
+def publishing_steps(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+    """Yield the steps that publish a key's value."""
+    for sink in deliver:
+        yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
+
+
+def recording_steps(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+    """Yield the step that records where a key's value was published. A file is not recorded: only the caller keeps it."""
+    lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
+    if lasting:
+        yield Step("", TAG, {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
+    elif deliver:
+        yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": (DELIVERED,)})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.diff import FieldChange, additions, escape
+from reconciler.diff import FieldChange, additions, compare_tags, escape
 from reconciler.model.address import DELIVERED, ID, ROTATION, STACK, Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.target import Sink
@@ -23,7 +23,6 @@ from reconciler.plan.decision import (
     delivery_due,
     rotation_due,
     sinks_of,
-    tag_changes,
     waits,
     where_to,
     why_update,
@@ -160,7 +159,7 @@ def _updated(
         )
     if not changes:
         return None
-    reason, explanation = why_update((), changes)
+    reason, explanation = why_update("", changes)
     return Decision(
         resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
     )
@@ -171,7 +170,7 @@ def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResour
     kept = resource.sink is None and waits(live) and resource.address not in inputs.rotate.addresses
     return tuple(
         change
-        for change in tag_changes(live, resource, inputs.desired.ignore_tags)
+        for change in compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
         if not (kept and change.path == _DELIVERED)
     )
 

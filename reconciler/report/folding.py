@@ -130,7 +130,14 @@ def _action_key(action: Action) -> Hashable | None:
         return None
     blocked = action.blocked and (action.blocked.code, _without_id(action.blocked.message, action.address))
     explanation = _without_id(action.explanation, action.address)
-    return (action.kind, action.verb, action.reason, explanation, blocked, _changes_key(action.changes, action.address))
+    return (
+        action.address.kind,
+        action.verb,
+        action.reason,
+        explanation,
+        blocked,
+        _changes_key(action.changes, action.address),
+    )
 
 
 def _finding_key(finding: Finding) -> Hashable | None:

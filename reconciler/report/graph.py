@@ -159,7 +159,7 @@ def edges(target: TargetPlan) -> tuple[tuple[Address, Address], ...]:
 
 
 def _named(action: Action, by_arn: Mapping[str, Address]) -> Iterator[Address]:
-    if action.kind in CHILD_KINDS:
+    if action.address.kind in CHILD_KINDS:
         yield parent_of(action.address)
     for change in action.changes:
         yield from _in_value((change.before, change.after), by_arn)

@@ -205,7 +205,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         targets=[_target(target, at) for at, target in enumerate(plan.targets)],
         count=len(actions),
         verbs=[(name, name, verbs[name]) for name in (*_VERBS, BLOCKED)],
-        kinds=_kinds(action.kind for action in actions),
+        kinds=_kinds(action.address.kind for action in actions),
     )
 
 

@@ -118,7 +118,7 @@ def render_targets(
     cut = cut_line("plan", artefact_url)
     total = Summary(*(sum(getattr(target.summary, one.name) for target in targets) for one in fields(Summary)))
     lines = [
-        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.kind.value}")
+        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.address.kind.value}")
         for target in targets
         for group in notable_changes(target)
         for action in group.actions
@@ -325,7 +325,7 @@ def _notable(target: TargetPlan, times: int) -> Iterable[Group]:
         lines = tuple(replace(_line(action), count=times) for action in group.actions)
         yield Group(group.title + each, lines, _NOTICE_WEIGHTS[group.notice])
     warnings = tuple(
-        Line(sanitize(f"! {action.address}: {text}"), action.kind.value, times)
+        Line(sanitize(f"! {action.address}: {text}"), action.address.kind.value, times)
         for action in target.actions
         for text in action.warnings
     )
@@ -373,7 +373,7 @@ def _line(action: Action) -> Line:
         text += f": {', '.join(path_words(change.path) for change in action.changes if not is_own_record(change)) or _reason(action)}"
     else:
         text += f": {_reason(action)}"
-    return Line(sanitize(text), action.kind.value)
+    return Line(sanitize(text), action.address.kind.value)
 
 
 def _reason(action: Action) -> str:
@@ -418,7 +418,7 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value], times: int) -
     line = None
     if len(group) > 1:
         text = f"{_mark(action)} {group_title(addresses)}: {members_line(addresses, limit=_MEMBERS_SHOWN)}"
-        line = Line(sanitize(text), action.kind.value, len(group) * times)
+        line = Line(sanitize(text), action.address.kind.value, len(group) * times)
     if notice_of(action):
         line = None
     elif len(group) == 1:

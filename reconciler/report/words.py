@@ -385,7 +385,7 @@ def notice_of(action: Action) -> Notice | None:
         return Notice.DELETED
     if action.verb is Verb.REPLACE:
         return Notice.REPLACED
-    return Notice.KEYS if action.kind in KEY_KINDS else None
+    return Notice.KEYS if action.address.kind in KEY_KINDS else None
 
 
 def notable_changes(target: TargetPlan) -> tuple[Notable, ...]:
@@ -396,7 +396,7 @@ def notable_changes(target: TargetPlan) -> tuple[Notable, ...]:
         notice = notice_of(action)
         if notice is not None:
             by_notice[notice].append(action)
-            also += notice is not Notice.KEYS and action.kind in KEY_KINDS
+            also += notice is not Notice.KEYS and action.address.kind in KEY_KINDS
     groups = (
         Notable(notice, tuple(actions), also if notice is Notice.KEYS else 0) for notice, actions in by_notice.items()
     )
@@ -407,5 +407,5 @@ def count_by_kind(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]
     """Return, for each kind that has actions, how many of each verb, and under ``None`` how many are blocked; kinds in the order of creation."""
     counts: dict[KindName, Counter[Verb | None]] = {kind: Counter() for kind in KINDS}
     for action in target.actions:
-        counts[action.kind][None if action.blocked else action.verb] += 1
+        counts[action.address.kind][None if action.blocked else action.verb] += 1
     return {kind: verbs for kind, verbs in counts.items() if verbs}

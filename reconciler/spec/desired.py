@@ -7,12 +7,13 @@ A problem in the project's defaults is reported once, at its place in the projec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from reconciler.errors import Problem, SpecError
 from reconciler.model import address as tag_names
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
@@ -32,7 +33,6 @@ from reconciler.spec.rules import (
     arn_faults,
     check_across_resources,
     check_references,
-    conflicting_references,
     count_fault,
     faults_in,
     parse_ignored_fields,
@@ -125,9 +125,8 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     entries = read_entries(sources, problems)
     defaults = Defaults(project)
     location = TargetLocation(target.region, target.account_id)
+    check_references(entries, problems, complete=complete)
     defaults.check(entries, location, problems, complete=complete)
-    if complete:
-        check_references(entries, problems)
     build = _resource_builder(project, location, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
@@ -138,15 +137,16 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
         if "streamKey" in entry.body:
             keys.append(_stream_key(project, target, entry, resource, problems))
     resources.update((key.address, key) for key in keys)
-    check_across_resources(entries, resources, problems)
     check_sinks(entries, keys, problems)
+    check_across_resources(entries, resources, problems)
+    warnings = warnings_of(entries, resources)
     problems.raise_any()
     return DesiredState(
         stack=project.stack,
         resources=resources,
         digest=_digest_of_all(project, resources),
         ignore_tags=project.ignore_tags,
-        warnings=(*map(str, own), *warnings_of(entries, resources)),
+        warnings=(*map(str, own), *warnings),
         missing=tuple(map(str, own)),
     )
 
@@ -224,8 +224,6 @@ def _resolve(
     kind = entry.address.kind
     fields: Mapping[str, Any] = entry.body
     if kind is WITH_DEFAULTS:
-        for fault in conflicting_references(fields):
-            entry.note(problems, fault)
         fields = defaults.merge_fields(entry)
     for fault in faults_in(kind, fields, location, entry.broken):
         defaults.note(entry, fault, problems)
@@ -349,3 +347,22 @@ def _digest_of_all(project: Project, resources: Mapping[Address, DesiredResource
             },
         }
     )
+
+
+def load_desired_states(
+    project: Project, targets: tuple[Target, ...], missing: Sequence[Missing] = ()
+) -> dict[str, DesiredState]:
+    """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once.
+
+    ``missing`` is what git tracks below the project and the work tree lacks; ``git.work_tree`` finds it.
+    """
+    states: dict[str, DesiredState] = {}
+    problems: dict[Problem, None] = {}
+    for target in targets:
+        try:
+            states[target.name] = load_desired(project, target, missing)
+        except SpecError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise SpecError(tuple(problems))
+    return states

@@ -347,10 +347,14 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
     )
 
 
-def check_references(entries: Mapping[Address, Entry], problems: Problems) -> None:
-    """Add a problem for each reference by id that has no entry."""
+def check_references(entries: Mapping[Address, Entry], problems: Problems, *, complete: bool) -> None:
+    """Add a problem for each reference given in both forms, and if ``entries`` are ``complete``, for each by id that has no entry."""
     for address, entry in entries.items():
         body = entry.body if REFERRING[address.kind] else {}
+        for conflict in conflicting_references(body):
+            entry.note(problems, conflict)
+        if not complete:
+            continue
         for name in REFERENCES:
             if name in body and (fault := reference_fault(name, body[name], entries)):
                 entry.note(problems, fault)

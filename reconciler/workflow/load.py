@@ -1,15 +1,11 @@
-"""Loads the project file, the selected targets, and the spec as desired state. Imports nothing of AWS."""
+"""Loads the project file and the selected targets, and compares them with a pin. Imports nothing of AWS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.errors import PlanRefused, Problem, SpecError, UsageError
-from reconciler.model.resource import DesiredState
+from reconciler.errors import PlanRefused, UsageError
 from reconciler.model.target import Project, Target
-from reconciler.spec.desired import load_desired
-from reconciler.spec.files import Missing
 from reconciler.spec.pin import load_pin, shared_problems, target_problems
 from reconciler.spec.project import load_project, prefix_of
 
@@ -51,22 +47,3 @@ def _check_pin(project: Project, targets: tuple[Target, ...], pin: Project) -> N
         problems += target_problems(project, target, pin)
     if problems:
         raise PlanRefused("\n".join(map(str, problems)))
-
-
-def load_desired_states(
-    project: Project, targets: tuple[Target, ...], missing: Sequence[Missing] = ()
-) -> dict[str, DesiredState]:
-    """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once.
-
-    ``missing`` is what git tracks below the project and the work tree lacks; ``git.work_tree`` finds it.
-    """
-    states: dict[str, DesiredState] = {}
-    problems: dict[Problem, None] = {}
-    for target in targets:
-        try:
-            states[target.name] = load_desired(project, target, missing)
-        except SpecError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise SpecError(tuple(problems))
-    return states

@@ -10,49 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from reconciler.apply import Event, Forecast, StepFinished
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.model.kinds import Service
 from reconciler.model.kinds.ivs import IVS
-from reconciler.plan.plan import TargetPlan
-from reconciler.plan.steps import Call, Expected, call_of, calls_of, expected
+from reconciler.plan.steps import Call, Expected, expected
 
-FORECAST_INTERVAL = 1.0
 """Seconds between two forecasts, at least."""
-
-
-def with_forecasts(
-    plan: TargetPlan,
-    on_event: Callable[[Event], None],
-    pace: Callable[[str, str], float | None],
-    clock: Callable[[], float],
-) -> Callable[[Event], None]:
-    """Return an event handler that calls ``on_event`` and adds forecasts. There are none unless all calls are rate-limited by the client."""
-    left = calls_of(plan)
-    if any(pace(*call) is None for call in left):
-        return on_event
-    began = clock()
-    last = began - FORECAST_INTERVAL
-
-    def forecast() -> None:
-        nonlocal last
-        now = clock()
-        rest = expected(left, lambda service, operation: pace(service, operation) or 1.0)
-        if rest is not None and now - last >= FORECAST_INTERVAL:
-            last = now
-            names: Counter[str] = Counter()
-            for (_, operation), count in left.items():
-                names[operation] += count
-            on_event(Forecast(+names, rest, now - began))
-
-    def handle(event: Event) -> None:
-        on_event(event)
-        if isinstance(event, StepFinished):
-            left[call_of(event.address, event.outcome.operation)] -= 1
-            forecast()
-
-    forecast()
-    return handle
 
 
 class ForecastCalls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,15 +14,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from reconciler.apply import Event, NewResources, execute
+from reconciler.apply import Event, Forecast, NewResources, StepFinished, execute
 from reconciler.aws.reader import list_kind
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult, TargetPlan
+from reconciler.plan.steps import Call, call_of, calls_of, expected
 from reconciler.workflow.history import record_apply
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import either
-from reconciler.workflow.progress import with_forecasts
 from reconciler.workflow.survey import CountedCalls, Survey
+
+FORECAST_INTERVAL = 1.0
 
 PlannedTargets: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
 """The plans to apply, each with its open connection and the live state it was created from."""
@@ -75,11 +78,12 @@ def apply_plans(
             note(
                 f"{plan.name}: no journal is written ({not_opened}); if this apply dies, the next run cannot report where"
             )
+        coming = calls_of(plan)
         with journal, observer.observe(plan) as on_event:
             result = execute(
                 plan,
                 gateway,
-                on_event=with_forecasts(plan, journal.recording(on_event), gateway.pace, clock),
+                on_event=with_forecasts(coming, journal.recording(on_event), gateway.pace, clock),
                 stop=either(stop, lost.get(plan.name)),
                 sleep=sleep,
                 clock=clock,
@@ -100,3 +104,36 @@ def apply_plans(
                 "drift cannot tell resources deleted outside from new ones"
             )
     return tuple(results)
+
+
+def with_forecasts(
+    left: Counter[Call],
+    on_event: Callable[[Event], None],
+    pace: Callable[[str, str], float | None],
+    clock: Callable[[], float],
+) -> Callable[[Event], None]:
+    """Return an event handler that calls ``on_event`` and adds forecasts. ``left`` are the calls to come. There are none unless all calls are rate-limited by the client."""
+    if any(pace(*call) is None for call in left):
+        return on_event
+    began = clock()
+    last = began - FORECAST_INTERVAL
+
+    def forecast() -> None:
+        nonlocal last
+        now = clock()
+        rest = expected(left, lambda service, operation: pace(service, operation) or 1.0)
+        if rest is not None and now - last >= FORECAST_INTERVAL:
+            last = now
+            names: Counter[str] = Counter()
+            for (_, operation), count in left.items():
+                names[operation] += count
+            on_event(Forecast(+names, rest, now - began))
+
+    def handle(event: Event) -> None:
+        on_event(event)
+        if isinstance(event, StepFinished):
+            left[call_of(event.address, event.outcome.operation)] -= 1
+            forecast()
+
+    forecast()
+    return handle

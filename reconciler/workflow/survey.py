@@ -271,10 +271,10 @@ def plan_target(
         if applied.limits != DEFAULTS:
             plan = build(limits=applied.limits)
     rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
-    return complete(plan, live, rules, read_broadcasts(plan.actions, rules, connection.gateway), applied)
+    return complete(plan, live, rules, _read_broadcasts(plan.actions, rules, connection.gateway), applied)
 
 
-def read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
+def _read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
     """Return the active streams, or ``None``, without a call, if the actions change no channel that may be live.
 
     The stream keys of a channel are read if its stream will be ended. Without the permission to list streams, the reason is returned.

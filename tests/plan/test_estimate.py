@@ -15,7 +15,7 @@ from reconciler.plan.plan import Outcome, Result, StepOutcome, Verb
 from reconciler.plan.steps import Expected, calls_of, expected, reads_of
 from reconciler.report.text import plain
 from reconciler.report.words import duration_words
-from reconciler.workflow.progress import with_forecasts
+from reconciler.workflow.run import with_forecasts
 from tests.apply.makers import action, plan, step
 from tests.builders import desired, wanted
 
@@ -74,7 +74,9 @@ class Told:
         self.events: list[Event] = []
         self.names = ["channel/a#1", "channel/a#2", "channel/a#3"]
         target = plan(action("channel/a", *(step(name) for name in self.names)))
-        self.on_event = with_forecasts(target, self.events.append, lambda _service, _operation: pace, lambda: self.now)
+        self.on_event = with_forecasts(
+            calls_of(target), self.events.append, lambda _service, _operation: pace, lambda: self.now
+        )
 
     def ends(self, name: str) -> None:
         self.on_event(StepFinished(Address.parse("channel/a"), StepOutcome(name, "UpdateChannel", Result.DONE)))

@@ -272,8 +272,8 @@ def test_dependencies_come_first_and_every_selection_can_be_run(
     assert len(place) == len(steps), "a step's id is not its own"
     assert all(place[needed] < place[step.id] for step in steps for needed in step.after)
     assert not any(action.steps for action in plan.actions if action.blocked)
-    ranks = [KINDS[action.kind].rank for action in plan.actions if action.verb is not Verb.DELETE]
-    falling = [KINDS[action.kind].rank for action in plan.actions if action.verb is Verb.DELETE]
+    ranks = [KINDS[action.address.kind].rank for action in plan.actions if action.verb is not Verb.DELETE]
+    falling = [KINDS[action.address.kind].rank for action in plan.actions if action.verb is Verb.DELETE]
     assert ranks == sorted(ranks)
     assert falling == sorted(falling, reverse=True)
     if not any("is used up" in warning for action in plan.actions for warning in action.warnings):

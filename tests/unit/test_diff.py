@@ -27,7 +27,8 @@ ARCHIVE = Ref(Address(RECORDING, "archive"))
 def between(
     kind: KindName, live: dict[str, object], desired: dict[str, object], *ignore: str
 ) -> dict[str, tuple[object, object]]:
-    changes = compare(kind, canonical(kind, live), canonical(kind, desired), ignore=frozenset(ignore))
+    found = canonical(kind, live)
+    changes = compare(kind, found, effective_properties(kind, found, canonical(kind, desired), frozenset(ignore)))
     return {
         change.path: (
             "absent" if change.absent_before else change.before,

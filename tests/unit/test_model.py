@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.model.address import MAX_SPEC_TAGS, STACK, Address, KindName, comparable_tags
 from reconciler.model.kinds import FIELDS, KINDS
-from reconciler.model.normalise import canonical, default_of
+from reconciler.model.normalise import canonical
 from reconciler.model.resource import LiveResource, LiveState, digest_of
 from reconciler.model.values import Ref, Value, as_set, freeze, thaw
 from tests.builders import with_defaults
@@ -73,7 +73,7 @@ def test_the_canonical_form_leaves_out_what_is_not_the_kinds() -> None:
 
 @pytest.mark.parametrize("kind", KindName)
 def test_every_default_written_out_is_left_out(kind: KindName) -> None:
-    written = {name: thaw(default_of(FIELDS[kind][name], {})) for name in FIELDS[kind]}
+    written = {name: thaw(FIELDS[kind][name].default_beside({})) for name in FIELDS[kind]}
     assert canonical(kind, written) == {}
 
 
@@ -86,8 +86,8 @@ def test_expanding_names_every_field_and_changes_nothing(kind: KindName) -> None
 
 def test_the_preset_that_a_type_takes_by_itself_is_left_out() -> None:
     assert canonical(CHANNEL, {"type": "ADVANCED_SD", "preset": "HIGHER_BANDWIDTH_DELIVERY"}) == {"type": "ADVANCED_SD"}
-    assert default_of(FIELDS[CHANNEL]["preset"], {"type": "ADVANCED_SD"}) == "HIGHER_BANDWIDTH_DELIVERY"
-    assert default_of(FIELDS[CHANNEL]["preset"], {}) == ""
+    assert FIELDS[CHANNEL]["preset"].default_beside({"type": "ADVANCED_SD"}) == "HIGHER_BANDWIDTH_DELIVERY"
+    assert FIELDS[CHANNEL]["preset"].default_beside({}) == ""
 
 
 def test_what_has_no_effect_is_dropped() -> None:

@@ -98,6 +98,10 @@ class Field:
     off: Value = None
     send_all_members: bool = False
 
+    def default_beside(self, properties: Mapping[str, Value]) -> Value:
+        """Return the service's default beside these other properties."""
+        return self.default if self.default_from is None else self.default_from(properties)
+
     def referred(self, value: Value) -> Iterator[str | Ref]:
         """Yield the ARNs and unresolved references in a value of this field."""
         for member in self.path:
