@@ -126,6 +126,11 @@ class Action:
     blocked: Blocked | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> KindName:
+        """The kind of the resource, as JSON and templates name it."""
+        return self.address.kind
+
 
 @dataclass(frozen=True, slots=True)
 class Orphan:

@@ -21,7 +21,7 @@ from reconciler.drift.report import DriftReport
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import Action, ApplyResult, Plan, Result, Step, TargetPlan, Verb
-from reconciler.report import words
+from reconciler.report import actions, words
 from reconciler.report.graph import draw
 from reconciler.report.words import Notice
 from reconciler.terminal import sanitize
@@ -76,18 +76,12 @@ class Sides:
 
 
 def sides(change: FieldChange) -> Sides:
-    """Return both sides of a change."""
-    path = words.path_words(change.path)
-    left = None if change.absent_before else words.show_value(change.before)
-    right = None if change.absent_after else words.show_value(change.after)
+    """Return both sides of a change, with what differs marked if two values are alike for the most part."""
+    path, left, right, *members = actions.sides(change)
     if left is None or right is None:
         return Sides(path, None if left is None else Text(left), None if right is None else Text(right))
-    if (members := words.members(change)) is not None:
-        gained, lost = members
-        after = change.after if isinstance(change.after, tuple) else ()
-        kept = [str(member) for member in after if member not in gained]
-        shown = (tuple(map(words.show_text, group)) for group in (gained, lost, kept))
-        return Sides(path, Text(left), Text(right), *shown)
+    if any(members):
+        return Sides(path, Text(left), Text(right), *members)
     if _SHORTEST <= min(len(left), len(right)) <= max(len(left), len(right)) <= _LONGEST:
         start = _shared(left, right)
         end = _shared(left[start:][::-1], right[start:][::-1])
@@ -114,7 +108,7 @@ def css_class(word: str) -> str:
 
 
 def _parameters(step: Step) -> str:
-    shown = ", ".join(f"{key}: {words.show_value(value)}" for key, value in step.parameters.items())
+    shown = ", ".join(f"{key}: {actions.show_value(value)}" for key, value in step.parameters.items())
     return shown + words.until_words(step)
 
 
@@ -147,13 +141,13 @@ _FILTERS = {
     "number": lambda count: f"{count:,}",
     "live_channels_words": words.live_channels_words,
     "parameters": _parameters,
-    "path": words.path_words,
+    "path": actions.path_words,
     "plural": words.plural,
     "sides": sides,
     "status_word": lambda status: words.TITLES[status].lower(),
-    "symbol": words.symbol,
-    "text": words.show_text,
-    "will": words.will,
+    "symbol": actions.symbol,
+    "text": actions.show_text,
+    "will": actions.will,
 }
 
 
@@ -172,7 +166,7 @@ def environment(*packages: str) -> Environment:
         undefined=StrictUndefined,
     )
     made.filters.update(_FILTERS)
-    made.tests.update(ownership_tag=words.is_own_record, compared=words.shows_changes)
+    made.tests.update(ownership_tag=actions.is_own_record, compared=words.shows_changes)
     made.globals.update(style=STYLE, script=SCRIPT, policy=policy(SCRIPT))
     return made
 
@@ -190,8 +184,8 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         "Streams to stop": ", ".join(plan.options.stop_live),
     }
     origin = {**words.origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
-    actions = [action for target in plan.targets for action in target.actions]
-    verbs = Counter(_verb(action) for action in actions)
+    listed = [action for target in plan.targets for action in target.actions]
+    verbs = Counter(_verb(action) for action in listed)
     heading = words.title_of(plan)
     return _REPORTS.get_template("plan.html").render(
         title=f"{heading} for {plan.stack}",
@@ -203,9 +197,9 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         widens_words=words.WIDENS,
         origin={**origin, **(extra or {}), **options},
         targets=[_target(target, at) for at, target in enumerate(plan.targets)],
-        count=len(actions),
+        count=len(listed),
         verbs=[(name, name, verbs[name]) for name in (*_VERBS, BLOCKED)],
-        kinds=_kinds(action.address.kind for action in actions),
+        kinds=_kinds(action.address.kind for action in listed),
     )
 
 

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from reconciler.model.values import Value
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
-from reconciler.report.folding import (
-    fold_actions,
-    group_title,
+from reconciler.report.actions import (
+    ShownAction,
+    is_own_record,
     members_line,
-    own_id_hidden,
+    path_words,
     shared_actions,
-    shared_tags,
-    without_shared_tags,
+    show_value,
+    shown_actions,
+    symbol,
 )
 from reconciler.report.markdown_layout import (
     Block,
@@ -45,21 +45,16 @@ from reconciler.report.words import (
     Notice,
     broadcast_words,
     count_by_kind,
-    is_own_record,
     join_words,
     live_channels_words,
     notable_changes,
     notice_of,
     origin_of,
-    path_words,
     plural,
     resources_words,
     settings_words,
-    show_value,
     summary_words,
-    symbol,
     title_of,
-    will,
 )
 from reconciler.terminal import sanitize
 
@@ -268,7 +263,7 @@ def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
 
 def _section(target: TargetPlan, head: Sequence[str], brief: str, *, times: int = 1) -> Section:
     """Return the details of a target, or of what ``times`` targets have in common, below their heading."""
-    shared = shared_tags(target.actions)
+    shown, shared = shown_actions(target.actions)
     if shared:
         tags = {path_words(path): show_value(value) for path, value in shared.items()}
         created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
@@ -279,7 +274,7 @@ def _section(target: TargetPlan, head: Sequence[str], brief: str, *, times: int 
         "\n\n".join(head),
         brief,
         (*_notable(target, times), *remarks),
-        tuple(_block(group, shared, times) for group in fold_actions(target.actions)),
+        tuple(_block(one, times) for one in shown),
     )
 
 
@@ -390,17 +385,14 @@ _PARTICIPLES: Mapping[Verb, str] = {
 }
 
 
-def _block(group: tuple[Action, ...], shared: Mapping[str, Value], times: int) -> Block:
+def _block(shown: ShownAction, times: int) -> Block:
     """Return the details of one action, or of several identical ones."""
-    action = group[0]
-    addresses = [one.address for one in group]
+    group, action = shown.actions, shown.actions[0]
+    members = members_line([one.address for one in group], limit=_MEMBERS_SHOWN)
     blocked = " (blocked)" if action.blocked else ""
-    name = str(action.address) if len(group) == 1 else group_title(addresses)
-    parts = [f"<details><summary>{tag_code(symbol(action))} {tag_code(name)} {will(action)}{blocked}</summary>"]
-    changes = without_shared_tags(action, shared)
+    parts = [f"<details><summary>{tag_code(shown.symbol)} {tag_code(shown.title)} {shown.will}{blocked}</summary>"]
     if len(group) > 1:
-        changes = own_id_hidden(changes, action.address)
-        parts.append(code(members_line(addresses, limit=_MEMBERS_SHOWN)))
+        parts.append(code(members))
     elif action.explanation:
         parts.append(prose(action.explanation))
     if action.arn and len(group) == 1:
@@ -408,7 +400,7 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value], times: int) -
     if action.blocked:
         parts.append(f"**Blocked** ({code(action.blocked.code)}): {prose(action.blocked.message)}")
     parts += [f"**Warning:** {prose(warning)}" for warning in action.warnings]
-    if lines := diff_lines(changes):
+    if lines := diff_lines(shown.changes):
         parts.append(fenced(lines))
     if action.steps:
         each = "" if len(group) == 1 else ", each"
@@ -417,7 +409,7 @@ def _block(group: tuple[Action, ...], shared: Mapping[str, Value], times: int) -
     urgent = action.blocked or action.warnings
     line = None
     if len(group) > 1:
-        text = f"{_mark(action)} {group_title(addresses)}: {members_line(addresses, limit=_MEMBERS_SHOWN)}"
+        text = f"{_mark(action)} {shown.title}: {members}"
         line = Line(sanitize(text), action.address.kind.value, len(group) * times)
     if notice_of(action):
         line = None

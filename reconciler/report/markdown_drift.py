@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.resource import UnmanagedResource
+from reconciler.report.actions import is_own_record, path_words, show_text, sides_of
 from reconciler.report.markdown_layout import (
     Block,
     Group,
@@ -31,10 +32,7 @@ from reconciler.report.words import (
     headline,
     ignored_words,
     in_time_order,
-    is_own_record,
-    path_words,
     plural,
-    show_text,
     shows_changes,
 )
 from reconciler.terminal import sanitize
@@ -165,7 +163,7 @@ def _finding_block(finding: Finding) -> Block:
     ]
     if finding.arn:
         parts.append(code(finding.arn))
-    if shows_changes(finding) and (lines := diff_lines(in_time_order(finding))):
+    if shows_changes(finding) and (lines := diff_lines(sides_of(in_time_order(finding)))):
         drifted = finding.status is DriftStatus.DRIFT
         parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))

@@ -18,9 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from reconciler.diff import FieldChange
-from reconciler.model.values import Value
-from reconciler.report.words import is_own_record, members, path_words, show_text, show_value
+from reconciler.report.actions import Sides
 from reconciler.terminal import sanitize
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
@@ -89,32 +87,23 @@ def _longest_run(text: str) -> int:
     return max(map(len, _BACKTICKS.findall(text)), default=0) if "`" in text else 0
 
 
-def diff_lines(changes: Sequence[FieldChange]) -> list[str]:
-    """Return before and after as lines of a diff fence; lists as members gained and lost; without ownership tags."""
-    shown = [change for change in changes if not is_own_record(change)]
-    width = min(max((len(path_words(change.path)) for change in shown), default=0) + 1, _NAME_WIDTH)
-    return [line for change in shown for line in _change(change, width)]
+def diff_lines(changes: Sequence[Sides]) -> list[str]:
+    """Return before and after as lines of a diff fence; lists as members gained and lost."""
+    width = min(max((len(change.name) for change in changes), default=0) + 1, _NAME_WIDTH)
+    return [line for change in changes for line in _change(change, width)]
 
 
-def _change(change: FieldChange, width: int) -> Iterable[str]:
-    name = f"{path_words(change.path)}:".ljust(width)
-    if change.absent_before:
-        yield f"+ {name} {show_value(change.after)}"
-    elif change.absent_after:
-        yield f"- {name} {show_value(change.before)}"
-    elif (sets := members(change)) is not None:
-        gained, lost = sets
-        kept = _count(change.after) - len(gained)
-        yield f"  {name}{f' ({kept:,} unchanged)' if kept > 0 else ''}"
-        yield from (f"-   {show_text(member)}" for member in lost)
-        yield from (f"+   {show_text(member)}" for member in gained)
-    else:
-        yield f"- {name} {show_value(change.before)}"
-        yield f"+ {name} {show_value(change.after)}"
-
-
-def _count(value: Value) -> int:
-    return len(value) if isinstance(value, tuple) else 0
+def _change(change: Sides, width: int) -> Iterable[str]:
+    name = f"{change.name}:".ljust(width)
+    if change.gained or change.lost:
+        yield f"  {name}{f' ({len(change.kept):,} unchanged)' if change.kept else ''}"
+        yield from (f"-   {member}" for member in change.lost)
+        yield from (f"+   {member}" for member in change.gained)
+        return
+    if change.before is not None:
+        yield f"- {name} {change.before}"
+    if change.after is not None:
+        yield f"+ {name} {change.after}"
 
 
 def facts_line(facts: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from reconciler.drift.changes import Item, Notification
 from reconciler.model.target import Topic
-from reconciler.report.words import join_words, path_words, plural
+from reconciler.report.actions import path_words
+from reconciler.report.words import join_words, plural
 from reconciler.terminal import sanitize
 
 _LINES = 20

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler.diff import FieldChange
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.values import Value
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
-from reconciler.report.folding import (
-    fold_actions,
+from reconciler.report.actions import (
+    ShownAction,
+    Sides,
     fold_findings,
     group_title,
     members_line,
     own_id_hidden,
-    shared_tags,
-    without_shared_tags,
+    path_words,
+    show_text,
+    show_value,
+    shown_actions,
+    sides_of,
 )
 from reconciler.report.words import (
     HEADS,
@@ -38,19 +40,12 @@ from reconciler.report.words import (
     headline,
     ignored_heading,
     ignored_words,
-    is_own_record,
     live_channels_words,
-    members,
-    path_words,
     plural,
     resources_words,
     settings_words,
-    show_text,
-    show_value,
     summary_words,
-    symbol,
     until_words,
-    will,
 )
 from reconciler.terminal import sanitize
 
@@ -108,9 +103,9 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     """Return the plan of one account and region."""
     account = f"account {target.account_id}, " if target.account_id else ""
     lines = [paint(f"{target.name}: {account}region {target.region}", "bold")]
-    shared = {} if calls else shared_tags(target.actions)
-    for group in [(action,) for action in target.actions] if calls else fold_actions(target.actions):
-        lines += ["", *_actions(group, shared, paint, calls=calls)]
+    shown, shared = shown_actions(target.actions, each=calls)
+    for one in shown:
+        lines += ["", *_action(one, paint, calls=calls)]
     if shared:
         tags = ", ".join(f"{sanitize(path_words(path))} {show_value(value)}" for path, value in shared.items())
         created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
@@ -164,49 +159,49 @@ def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
     return groups
 
 
-def _actions(group: tuple[Action, ...], shared: Mapping[str, Value], paint: Paint, *, calls: bool) -> Iterable[str]:
+def _action(shown: ShownAction, paint: Paint, *, calls: bool) -> Iterable[str]:
     """Return the block of one action, or of several identical ones."""
-    action = group[0]
-    tone = _TONES[action.verb]
-    changes = without_shared_tags(action, shared)
-    addresses = [one.address for one in group]
-    name = sanitize(str(action.address)) if len(group) == 1 else group_title(addresses)
-    yield f"  {paint(f'{symbol(action):>3}', tone)} {paint(name, 'bold')} {will(action)}"
-    if len(group) > 1:
-        changes = own_id_hidden(changes, action.address)
-        more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
-        yield f"        {paint(sanitize(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+    action, *others = shown.actions
+    yield f"  {paint(f'{shown.symbol:>3}', _TONES[action.verb])} {paint(sanitize(shown.title), 'bold')} {shown.will}"
+    if others:
+        yield f"        {_members(shown.actions, paint)}"
     elif action.explanation:
         yield f"        {paint(sanitize(action.explanation), 'dim')}"
-    if action.arn and len(group) == 1:
+    if action.arn and not others:
         yield f"        {paint(sanitize(action.arn), 'dim')}"
     if action.blocked:
         yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {sanitize(action.blocked.message)}"
     for warning in action.warnings:
         yield f"        {paint('warning', 'bad')}: {sanitize(warning)}"
-    width = max((len(sanitize(path_words(change.path))) for change in changes), default=0)
-    for change in changes:
-        yield from _change(change, width, paint)
+    width = max((len(sanitize(change.name)) for change in shown.changes), default=0)
+    for change in shown.changes:
+        yield _change(change, width, paint)
     # A broadcast is ended only with each of its calls in view.
     if calls or any(step.operation == STOP for step in action.steps):
         for step in action.steps:
             yield f"        {paint('call', 'dim')} {_call(step)}"
 
 
-def _change(change: FieldChange, width: int, paint: Paint) -> Iterable[str]:
-    name = sanitize(path_words(change.path)).ljust(width)
-    if change.absent_before:
-        yield f"        {paint('+', 'good')} {name}  {show_value(change.after)}"
-    elif change.absent_after:
-        yield f"        {paint('-', 'bad')} {name}  {show_value(change.before)}"
-    elif (sets := members(change)) is not None:
-        gained, lost = sets
-        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [
-            paint(f"-{show_text(member)}", "bad") for member in lost
-        ]
-        yield f"        {paint('~', 'change')} {name}  {' '.join(words)}"
-    else:
-        yield f"        {paint('~', 'change')} {name}  {show_value(change.before)} -> {show_value(change.after)}"
+def _members(group: Sequence[Action | Finding], paint: Paint) -> str:
+    more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
+    return paint(sanitize(members_line([one.address for one in group], limit=_MEMBERS_SHOWN)) + more, "dim")
+
+
+def _change(change: Sides, width: int, paint: Paint) -> str:
+    name = sanitize(change.name).ljust(width)
+    if change.before is None:
+        return f"        {paint('+', 'good')} {name}  {change.after}"
+    if change.after is None:
+        return f"        {paint('-', 'bad')} {name}  {change.before}"
+    if change.gained or change.lost:
+        return f"        {paint('~', 'change')} {name}  {_gained_and_lost(change.gained, change.lost, paint)}"
+    return f"        {paint('~', 'change')} {name}  {change.before} -> {change.after}"
+
+
+def _gained_and_lost(gained: Iterable[str], lost: Iterable[str], paint: Paint) -> str:
+    return " ".join(
+        (*(paint(f"+{member}", "good") for member in gained), *(paint(f"-{member}", "bad") for member in lost))
+    )
 
 
 def _call(step: Step) -> str:
@@ -299,8 +294,7 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
     changes = finding.changes
     if len(group) > 1:
         changes = own_id_hidden(changes, finding.address)
-        more = " (-v lists them)" if len(group) > _MEMBERS_SHOWN else ""
-        yield f"      {paint(sanitize(members_line(addresses, limit=_MEMBERS_SHOWN)) + more, 'dim')}"
+        yield f"      {_members(group, paint)}"
     elif finding.explanation:
         yield f"      {paint(sanitize(finding.explanation), 'dim')}"
     if finding.arn and len(group) == 1:
@@ -308,24 +302,19 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
     for line in blame_words(finding):
         yield f"      {sanitize(line)}"
     if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn:
-        shown = [change for change in changes if not is_own_record(change)]
-        width = max((len(sanitize(path_words(change.path))) for change in shown), default=0)
+        shown = sides_of(changes)
+        width = max((len(sanitize(change.name)) for change in shown), default=0)
         for change in shown:
             yield _finding_change(change, width, drifted=finding.status is DriftStatus.DRIFT, paint=paint)
 
 
-def _finding_change(change: FieldChange, width: int, *, drifted: bool, paint: Paint) -> str:
+def _finding_change(change: Sides, width: int, *, drifted: bool, paint: Paint) -> str:
     """Return one changed field: expected and actual for drift, before and after for a pending change."""
-    name = sanitize(path_words(change.path)).ljust(width)
-    live = "(absent)" if change.absent_before else show_value(change.before)
-    spec = "(absent)" if change.absent_after else show_value(change.after)
-    sets = members(change)
-    if sets is not None and not change.absent_before and not change.absent_after:
-        gained, lost = (sets[1], sets[0]) if drifted else sets
-        words = [paint(f"+{show_text(member)}", "good") for member in gained] + [
-            paint(f"-{show_text(member)}", "bad") for member in lost
-        ]
-        return f"      {paint('~', 'change')} {name}  {' '.join(words)}"
+    name = sanitize(change.name).ljust(width)
+    live, spec = change.before or "(absent)", change.after or "(absent)"
+    if change.gained or change.lost:
+        sets = (change.lost, change.gained) if drifted else (change.gained, change.lost)
+        return f"      {paint('~', 'change')} {name}  {_gained_and_lost(*sets, paint)}"
     if drifted:
         return f"      {paint('~', 'change')} {name}  expected {spec}, actual {live}"
     return f"      {paint('~', 'change')} {name}  {live} -> {spec}"

@@ -5,7 +5,6 @@ Takes values, returns text. Text that users or AWS wrote is sanitized for a term
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,97 +14,15 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.plan import Action, LiveChannel, Plan, ReplaceOrder, SettingChange, Step, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, LiveChannel, Plan, SettingChange, Step, Summary, TargetPlan, Verb
 from reconciler.plan.steps import Expected
+from reconciler.report.actions import path_words, show_value
 from reconciler.terminal import sanitize
-
-SYMBOLS: Mapping[Verb, str] = {
-    Verb.CREATE: "+",
-    Verb.UPDATE: "~",
-    Verb.REPLACE: "+/-",
-    Verb.DELETE: "-",
-    Verb.ADOPT: "=",
-    Verb.FORGET: ".",
-}
-
-
-def symbol(action: Action) -> str:
-    """Return the mark in front of an action: ``+/-`` creates first, ``-/+`` deletes first."""
-    if action.order is ReplaceOrder.DELETE_FIRST:
-        return "-/+"
-    return SYMBOLS[action.verb]
-
-
-def will(action: Action) -> str:
-    """Return what an action does, as the rest of a sentence that begins with the address."""
-    match action.verb:
-        case Verb.CREATE:
-            return "will be created"
-        case Verb.UPDATE:
-            return "will be updated in place"
-        case Verb.REPLACE if action.order is ReplaceOrder.DELETE_FIRST:
-            return "must be replaced: deleted, then created"
-        case Verb.REPLACE:
-            return "must be replaced: created, then deleted"
-        case Verb.DELETE:
-            return "will be deleted"
-        case Verb.ADOPT:
-            return "will be adopted"
-        case Verb.FORGET:
-            return "will no longer be managed; the resource is kept"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
     """Return ``1 channel`` or ``2 channels``, with thousands separated."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def show_value(value: Value) -> str:
-    """Return a value as text: strings in quotes, lists in brackets, references by address."""
-    match value:
-        case None:
-            return "(none)"
-        case Ref():
-            return f"(known after apply: {sanitize(str(value.address))})"
-        case str():
-            return show_text(value)
-        case tuple():
-            return "[" + ", ".join(show_value(item) for item in value) + "]"
-        case Mapping():
-            return "{" + ", ".join(f"{sanitize(key)}: {show_value(item)}" for key, item in value.items()) + "}"
-        case _:
-            return json.dumps(thaw(value))
-
-
-def show_text(text: str) -> str:
-    """Return a string in quotes, with unprintable characters escaped."""
-    return sanitize(json.dumps(text, ensure_ascii=False))
-
-
-def path_words(path: str) -> str:
-    """Return a JSON pointer as a dotted field name: ``/tags/a`` is ``tags.a``."""
-    return ".".join(part.replace("~1", "/").replace("~0", "~") for part in path.strip("/").split("/"))
-
-
-def members(change: FieldChange) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Return the members that a list gains and loses, or ``None`` when the change is not between two lists of strings."""
-    before, after = change.before or (), change.after or ()
-    if not (isinstance(before, tuple) and isinstance(after, tuple)) or not (before or after):
-        return None
-    if not all(isinstance(member, str) for member in (*before, *after)):
-        return None
-    gained = tuple(str(member) for member in after if member not in before)
-    lost = tuple(str(member) for member in before if member not in after)
-    return (gained, lost) if gained or lost else None
-
-
-def is_own_record(change: FieldChange) -> bool:
-    """Return whether a change is of an ownership tag (owner, id, spec).
-
-    Protection is not: a reviewer sees it enabled and disabled.
-    """
-    return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
 
 
 def nonzero(counts: Mapping[str, int]) -> str:

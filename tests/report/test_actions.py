@@ -7,7 +7,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.values import Ref
 from reconciler.plan.plan import Action, Verb
 from reconciler.report import markdown, text
-from reconciler.report.folding import FOLD_FROM, fold_actions, shared_tags
+from reconciler.report.actions import FOLD_FROM, fold_actions, shared_tags
 
 from .makers import a_target, added, an_action
 

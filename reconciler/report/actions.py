@@ -1,4 +1,4 @@
-"""Folds identical actions and findings into one, and finds the tags that everything created shares.
+"""Actions and changes as all views show them: in words, identical ones folded into one, the tags that everything created shares only once.
 
 Two actions are identical when they differ in nothing but their id: same kind, verb, reason and changes,
 where a value or a reference that equals the resource's own id counts as the same.
@@ -7,18 +7,19 @@ Deletes and replacements are never folded: a reviewer sees each of them.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
-from reconciler.model.values import Ref, Value
-from reconciler.plan.plan import Action, TargetPlan, Verb
-from reconciler.report.words import is_own_record
+from reconciler.model.values import Ref, Value, thaw
+from reconciler.plan.plan import Action, ReplaceOrder, TargetPlan, Verb
+from reconciler.terminal import sanitize
 
 FOLD_FROM = 4
 """The smallest number of identical resources that are folded into one block."""
@@ -28,6 +29,139 @@ OWN_ID = "(the id)"
 
 _FOLDED_VERBS = frozenset({Verb.CREATE, Verb.UPDATE, Verb.ADOPT, Verb.FORGET})
 _Item = TypeVar("_Item", Action, Finding)
+
+
+SYMBOLS: Mapping[Verb, str] = {
+    Verb.CREATE: "+",
+    Verb.UPDATE: "~",
+    Verb.REPLACE: "+/-",
+    Verb.DELETE: "-",
+    Verb.ADOPT: "=",
+    Verb.FORGET: ".",
+}
+
+
+def symbol(action: Action) -> str:
+    """Return the mark in front of an action: ``+/-`` creates first, ``-/+`` deletes first."""
+    if action.order is ReplaceOrder.DELETE_FIRST:
+        return "-/+"
+    return SYMBOLS[action.verb]
+
+
+def will(action: Action) -> str:
+    """Return what an action does, as the rest of a sentence that begins with the address."""
+    match action.verb:
+        case Verb.CREATE:
+            return "will be created"
+        case Verb.UPDATE:
+            return "will be updated in place"
+        case Verb.REPLACE if action.order is ReplaceOrder.DELETE_FIRST:
+            return "must be replaced: deleted, then created"
+        case Verb.REPLACE:
+            return "must be replaced: created, then deleted"
+        case Verb.DELETE:
+            return "will be deleted"
+        case Verb.ADOPT:
+            return "will be adopted"
+        case Verb.FORGET:
+            return "will no longer be managed; the resource is kept"
+
+
+def show_value(value: Value) -> str:
+    """Return a value as text: strings in quotes, lists in brackets, references by address."""
+    match value:
+        case None:
+            return "(none)"
+        case Ref():
+            return f"(known after apply: {sanitize(str(value.address))})"
+        case str():
+            return show_text(value)
+        case tuple():
+            return "[" + ", ".join(show_value(item) for item in value) + "]"
+        case Mapping():
+            return "{" + ", ".join(f"{sanitize(key)}: {show_value(item)}" for key, item in value.items()) + "}"
+        case _:
+            return json.dumps(thaw(value))
+
+
+def show_text(text: str) -> str:
+    """Return a string in quotes, with unprintable characters escaped."""
+    return sanitize(json.dumps(text, ensure_ascii=False))
+
+
+def path_words(path: str) -> str:
+    """Return a JSON pointer as a dotted field name: ``/tags/a`` is ``tags.a``."""
+    return ".".join(part.replace("~1", "/").replace("~0", "~") for part in path.strip("/").split("/"))
+
+
+def is_own_record(change: FieldChange) -> bool:
+    """Return whether a change is of an ownership tag (owner, id, spec).
+
+    Protection is not: a reviewer sees it enabled and disabled.
+    """
+    return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
+
+
+class Sides(NamedTuple):
+    """A changed field in words: its dotted name, and both values, ``None`` where it is absent. A list of strings has members as well."""
+
+    name: str
+    before: str | None
+    after: str | None
+    gained: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+class ShownAction(NamedTuple):
+    """One action, or several identical ones: their address or count, the mark in front, what they do, and what a view shows of their changes."""
+
+    actions: tuple[Action, ...]
+    title: str
+    symbol: str
+    will: str
+    changes: tuple[Sides, ...]
+
+
+def shown_actions(actions: Sequence[Action], *, each: bool = False) -> tuple[list[ShownAction], Mapping[str, Value]]:
+    """Return the actions of a target as they are shown, and the tags that all created resources share.
+
+    ``each`` shows every action by itself with all of its tags.
+    """
+    shared = {} if each else shared_tags(actions)
+    groups = [(action,) for action in actions] if each else fold_actions(actions)
+    return [_shown(group, shared) for group in groups], shared
+
+
+def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownAction:
+    action = group[0]
+    changes: Iterable[FieldChange] = action.changes
+    if action.verb is Verb.CREATE and shared:
+        changes = [one for one in changes if not (one.absent_before and shared.get(one.path) == one.after)]
+    title = str(action.address)
+    if len(group) > 1:
+        changes, title = own_id_hidden(changes, action.address), group_title([one.address for one in group])
+    return ShownAction(group, title, symbol(action), will(action), sides_of(changes))
+
+
+def sides_of(changes: Iterable[FieldChange]) -> tuple[Sides, ...]:
+    """Return changes in words, without those of ownership tags."""
+    return tuple(sides(change) for change in changes if not is_own_record(change))
+
+
+def sides(change: FieldChange) -> Sides:
+    """Return one change in words."""
+    name = path_words(change.path)
+    before = None if change.absent_before else show_value(change.before)
+    after = None if change.absent_after else show_value(change.after)
+    old, new = change.before or (), change.after or ()
+    if before is None or after is None or not (isinstance(old, tuple) and isinstance(new, tuple)):
+        return Sides(name, before, after)
+    if not all(isinstance(member, str) for member in (*old, *new)):
+        return Sides(name, before, after)
+    gained, lost = [one for one in new if one not in old], [one for one in old if one not in new]
+    kept = [one for one in new if one in old] if gained or lost else []
+    return Sides(name, before, after, *(tuple(show_text(str(one)) for one in group) for group in (gained, lost, kept)))
 
 
 def fold_actions(actions: Iterable[Action]) -> list[tuple[Action, ...]]:
@@ -75,16 +209,6 @@ def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
     ]
     first, *others = tags
     return {path: value for path, value in first.items() if all(other.get(path) == value for other in others)}
-
-
-def without_shared_tags(action: Action, shared: Mapping[str, Value]) -> tuple[FieldChange, ...]:
-    """Return what a view shows of an action's changes: without ownership tags and tags that are shown once for all."""
-    return tuple(
-        change
-        for change in action.changes
-        if not is_own_record(change)
-        and not (action.verb is Verb.CREATE and change.absent_before and shared.get(change.path) == change.after)
-    )
 
 
 def own_id_hidden(changes: Iterable[FieldChange], address: Address) -> tuple[FieldChange, ...]:
