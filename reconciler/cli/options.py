@@ -211,7 +211,7 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     Messages name files relative to the current folder, or below ``prefix``.
     Raises ``SpecError`` and ``UsageError``.
     """
-    from reconciler.workflow.load import load_targets
+    from reconciler.spec.pin import load_targets
 
     return load_targets(
         context.directory,

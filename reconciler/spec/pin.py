@@ -1,4 +1,4 @@
-"""Compares a project file with a pinned one: where requests go, with whose rights, and who is notified.
+"""Loads a project with the targets of a call, compared with a pinned project: where requests go, with whose rights, and who is notified.
 
 A plan with credentials trusts the project file that it is given, which may come with somebody's pull request.
 A pin is a project file that comes from elsewhere: the main branch, or a file of the operator.
@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.errors import Problem
+from reconciler.errors import PlanRefused, Problem, UsageError
 from reconciler.model.target import FileLock, Project, S3Lock, Target
 from reconciler.spec.problems import format_path, quote
-from reconciler.spec.project import load_project
+from reconciler.spec.project import load_project, prefix_of
 from reconciler.terminal import mask_urls
 
 
@@ -85,3 +85,42 @@ def _lock(target: Target, root: str) -> str | None:
             return os.path.relpath(path, root)
         case S3Lock(bucket, key, region):
             return f"s3://{bucket}/{key} in {region or target.region}"
+
+
+def load_targets(
+    directory: Path,
+    config: str | None,
+    names: tuple[str, ...],
+    *,
+    prefix: str | None = None,
+    allowed_paths: tuple[str, ...] = (),
+    pin: Path | None = None,
+) -> tuple[Project, tuple[Target, ...]]:
+    """Return the project and the targets of these names; no name means all targets.
+
+    Messages name files relative to the current directory, or below ``prefix``. ``allowed_paths`` are as in ``load_project``; ``pin`` is the file that the project is compared with.
+    Raises ``SpecError``, ``UsageError`` for an unknown target, and ``PlanRefused`` for what differs from the pin.
+    """
+    project = load_project(
+        directory,
+        config,
+        prefix=prefix_of(directory, config) if prefix is None else prefix,
+        allowed_paths=allowed_paths,
+    )
+    unknown = [name for name in names if name not in project.targets]
+    if unknown:
+        raise UsageError(
+            f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}"
+        )
+    targets = tuple(target for name, target in project.targets.items() if not names or name in names)
+    if pin is not None:
+        _check_pin(project, targets, load_pin(pin))
+    return project, targets
+
+
+def _check_pin(project: Project, targets: tuple[Target, ...], pin: Project) -> None:
+    problems = [*shared_problems(project, pin)]
+    for target in targets:
+        problems += target_problems(project, target, pin)
+    if problems:
+        raise PlanRefused("\n".join(map(str, problems)))
