@@ -146,8 +146,14 @@ _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud
 """Characters that JSON leaves unescaped and that a terminal or an editor interprets or cannot show."""
 
 
+_BUILD_COMMAND = re.compile(r"##(?=\[|vso\[)")
+"""Begins a command to the agents of GitHub Actions and Azure Pipelines, anywhere in a line."""
+
+
 def sanitize(text: str) -> str:
-    """Return text on one line, with everything that is not printable escaped."""
+    """Return text on one line, with everything that is not printable, or a command to a build agent, escaped."""
+    if "##" in text:
+        text = _BUILD_COMMAND.sub(r"\\u0023#", text)
     return text if text.isascii() and text.isprintable() else "".join(_harmless(char) for char in text)
 
 
@@ -156,16 +162,18 @@ def sanitize_lines(text: str) -> str:
     return "\n".join(sanitize(line) for line in text.split("\n"))
 
 
-_COMMAND = re.compile(r"^(\s*)(::|##(?=\[))", re.MULTILINE)
+_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
 
 
 def without_commands(text: str) -> str:
-    """Return text of several lines, none of which a build server takes for a workflow command of its own."""
-    return _COMMAND.sub(lambda found: f"{found[1]}\\u{ord(found[2][0]):04x}{found[2][1:]}", text)
+    """Return sanitized text of several lines, none of which begins with a workflow command."""
+    return _COMMAND.sub(r"\1\\u003a:", text)
 
 
 def sanitize_json(text: str) -> str:
-    """Return equivalent JSON with invisible and control characters as JSON escapes."""
+    """Return equivalent JSON with invisible and control characters, and commands to build agents, as JSON escapes."""
+    if "##" in text:
+        text = _BUILD_COMMAND.sub(r"\\u0023#", text)
     return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -182,6 +182,27 @@ def test_a_file_name_is_no_workflow_command(tmp_path: Path, name: str) -> None:
             assert begun == []
 
 
+def test_no_text_is_a_command_to_a_build_agent_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """The agents of GitHub (the older syntax) and Azure look for these anywhere in a line."""
+    evil = ("##[add-mask]main", "###[error]x", "a ##vso[task.setvariable variable=x]y")
+    folder = stack(tmp_path / "repo", {"channels": {f"c{number}": {"type": text} for number, text in enumerate(evil)}})
+    (folder / "specs" / f"{evil[0]}.yaml").write_text(f'channels: {{"{evil[2]}": {{}}}}', encoding="utf-8")
+    calls = (
+        ("plan",),
+        *(("validate", "--format", view) for view in ("text", "json", "github", "gitlab")),
+        ("plan", "--only", evil[2]),
+        ("-t", evil[0], "validate"),
+        ("--config", evil[0], "validate"),
+        ("apply", evil[1]),
+    )
+    for words in calls:
+        ran = run(folder, *words)
+        assert ran.code == 1
+        assert not [sign for sign in ("##[", "##vso[") if sign in ran.out + ran.err], words
+        if "json" in words:
+            assert evil[1] in str(ran.json)
+
+
 def test_text_of_a_problem_reaches_no_terminal(tmp_path: Path) -> None:
     evil = "\x1b[31m\x9b2J\u202e\n::error::forged"
     problem = Problem(f"specs/a{evil}.yaml:1:1", "", f"what{evil}", f"hint{evil}")
