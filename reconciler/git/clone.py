@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+import threading
 from pathlib import Path
 
 from reconciler.errors import StalePlan
 from reconciler.plan.plan import Plan
 
 _TIMEOUT_SECONDS = 60
+_MAX_OUTPUT = 64 << 20
+"""Bytes of an answer; the list of 500,000 files is shorter."""
+_MAX_ERRORS = 1 << 16
 
 
 def head_commit(folder: Path) -> str | None:
@@ -53,18 +58,18 @@ def is_ancestor(folder: Path, ancestor: str, commit: str) -> bool:
     return git_output(folder, "merge-base", "--is-ancestor", ancestor, commit) is not None
 
 
-def git_output(folder: Path, *args: str, strip: bool = True) -> str | None:
-    """Return the output of a git command, or ``None`` if it fails or git is not installed."""
-    answer = _run(folder, *args)
+def git_output(folder: Path, *args: str, strip: bool = True, most: int = _MAX_OUTPUT) -> str | None:
+    """Return the output of a git command, or ``None`` if it fails, is longer than ``most`` bytes, or git is not installed."""
+    answer = _run(folder, args, most)
     if isinstance(answer, str) or answer.returncode:
         return None
     text = os.fsdecode(answer.stdout)
     return text.strip() if strip else text
 
 
-def git_refusal(folder: Path, *args: str) -> str:
+def git_refusal(folder: Path, *args: str, most: int = _MAX_OUTPUT) -> str:
     """Return why a git command fails: git's own words, and what to do where that is known; empty if it succeeds."""
-    answer = _run(folder, *args)
+    answer = _run(folder, args, most)
     if isinstance(answer, str):
         return answer
     if not answer.returncode:
@@ -78,23 +83,37 @@ def git_refusal(folder: Path, *args: str) -> str:
     return words
 
 
-def _run(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes] | str:
+def _run(folder: Path, args: tuple[str, ...], most: int) -> subprocess.CompletedProcess[bytes] | str:
     """Run git; return its answer, or why there is none."""
-    try:
-        return subprocess.run(  # noqa: S603 - the arguments are ours; names that are not follow --end-of-options
-            ["git", *args],  # noqa: S607 - git is found as the user's shell finds it
-            cwd=repository_of(folder),
-            env=read_only_environment(),
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
-        return "git is not installed, or not on PATH"
-    except OSError as error:
-        return f"git cannot be run: {(error.strerror or 'unknown').lower()}"
-    except subprocess.TimeoutExpired:
-        return f"git did not answer within {_TIMEOUT_SECONDS} s"
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the arguments are ours; names that are not follow --end-of-options
+                ["git", *args],  # noqa: S607 - git is found as the user's shell finds it
+                cwd=repository_of(folder),
+                env=read_only_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+        except FileNotFoundError:
+            return "git is not installed, or not on PATH"
+        except OSError as error:
+            return f"git cannot be run: {(error.strerror or 'unknown').lower()}"
+        timer = threading.Timer(_TIMEOUT_SECONDS, process.kill)
+        timer.daemon = True
+        timer.start()
+        with process:
+            output = process.stdout.read(most + 1) if process.stdout else b""
+            if len(output) > most:
+                process.kill()
+        is_late = not timer.is_alive()
+        timer.cancel()
+        if len(output) > most:
+            return f"git's answer is longer than {most >> 20} MiB"
+        if is_late and process.returncode:
+            return f"git did not answer within {_TIMEOUT_SECONDS} s"
+        errors.seek(0)
+        return subprocess.CompletedProcess(args, process.returncode, output, errors.read(_MAX_ERRORS))
 
 
 def repository_of(folder: Path) -> Path:

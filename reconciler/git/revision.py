@@ -31,6 +31,8 @@ from reconciler.spec.files import MAX_FILE_SIZE, Missing
 
 MAX_TREE_BYTES = 256 << 20
 MAX_FILES = 50_000
+_MAX_LIST_BYTES = 16 << 20
+"""More than ``MAX_FILES`` usual lines; a small commit can list one tree any number of times."""
 
 _LIST = ("ls-tree", "-r", "-z", "-l", "--full-tree")
 _NOWHERE = "/outside of the revision"
@@ -151,9 +153,10 @@ def _blobs_of(folder: Path, place: Path, tree: str, revision: Revision, missing:
 
     ``place`` is the directory of the work tree that the tree belongs to, whether or not it exists there.
     """
-    listing = git_output(folder, *_LIST, tree, strip=False)
+    listing = git_output(folder, *_LIST, tree, strip=False, most=_MAX_LIST_BYTES)
     if listing is None:
-        raise UsageError(f"{revision.name}: its files cannot be listed: {git_refusal(folder, *_LIST, tree)}")
+        refusal = git_refusal(folder, *_LIST, tree, most=_MAX_LIST_BYTES)
+        raise UsageError(f"{revision.name}: its files cannot be listed: {refusal}")
     for entry in filter(None, listing.split("\0")):
         facts, _, path = entry.partition("\t")
         mode, _, identity, size = facts.split()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -418,3 +420,23 @@ def test_without_git_it_is_said_so(repo: Path, tmp_path: Path, verb: tuple[str, 
     shown = run(repo, *verb, env={"PATH": str(tmp_path)})
     assert shown.code == 1
     assert "git is not installed, or not on PATH" in shown.err
+
+
+def test_a_small_commit_that_lists_a_hundred_million_files_is_refused_within_bounds(repo: Path) -> None:
+    blob = git(repo, "hash-object", "-w", "--stdin", stdin="channels: {}\n")
+    entry = f"100644 blob {blob}"
+    for _ in range(8):
+        tree = git(repo, "mktree", stdin="".join(f"{entry}\td{number}\n" for number in range(10)))
+        entry = f"040000 tree {tree}"
+    root = git(repo, "mktree", stdin=git(repo, "ls-tree", "HEAD") + f"\n{entry}\tbomb\n")
+    bomb = git(repo, "commit-tree", root, "-p", "HEAD", "-m", "bomb")
+    peak = "import resource,runpy,sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); sys.argv[0] = 'x'; "
+    done = subprocess.run(
+        [sys.executable, "-c", peak + "runpy.run_module('reconciler', run_name='__main__')", "diff", f"HEAD..{bomb}"],
+        cwd=repo,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "git's answer is longer than 16 MiB" in done.stderr) == (1, True), done.stderr
