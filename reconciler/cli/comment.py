@@ -21,8 +21,6 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.forge.ci import CiRun
-    from reconciler.forge.client import Access
     from reconciler.git.comments import Report
     from reconciler.model.address import Address
     from reconciler.model.target import Project
@@ -95,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
     from reconciler.errors import ForgeRefused
     from reconciler.forge.ci import detect_ci
-    from reconciler.forge.open import open_forge
+    from reconciler.forge.open import access_in, open_forge
     from reconciler.git.clone import is_ancestor
     from reconciler.git.comments import (
         SUMMARY_LIMIT,
@@ -111,7 +109,21 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--issue opens an issue for each target; leave --comment-per project out")
     ci = detect_ci(os.environ)
     # First: a missing client or token is reported before minutes are spent on a plan.
-    forge = None if args.dry_run else open_forge(_access(args, ci))
+    forge = (
+        None
+        if args.dry_run
+        else open_forge(
+            access_in(
+                ci,
+                os.environ,
+                provider=args.provider or "",
+                repository=args.repository or "",
+                api_url=args.api_url or "",
+                token_env=args.token_env or "",
+                author=args.author or "",
+            )
+        )
+    )
     head, base, run_url = (
         args.commit or ci.head,
         args.base_commit or ci.base,
@@ -152,27 +164,6 @@ def run(args: argparse.Namespace) -> int:
             f"{error}; the text is {'above' if left else 'in the job summary'}", status=error.status
         ) from None
     return ExitCode.OK
-
-
-def _access(args: argparse.Namespace, ci: CiRun) -> Access:
-    from reconciler.forge.ci import GITHUB_API, GITLAB_API, TOKEN_NAMES
-    from reconciler.forge.client import Access
-
-    provider = args.provider or ci.provider
-    repository = args.repository or ci.repository
-    if not provider or not repository:
-        raise UsageError("no forge detected; use --provider github or gitlab, and --repository owner/name")
-    names = (args.token_env,) if args.token_env else TOKEN_NAMES[provider]
-    token = next((found for name in names if (found := os.environ.get(name, "").strip())), "")
-    if not token:
-        raise UsageError(f"no token for {provider}: set {' or '.join(names)} in the environment")
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError(
-            f"the token for {provider} ({' or '.join(names)}) contains a line end, a space or another character that it cannot have; set it again without that character"
-        )
-    same = provider == ci.provider
-    api_url = args.api_url or (ci.api_url if same else {"github": GITHUB_API, "gitlab": GITLAB_API}[provider])
-    return Access(provider, api_url, repository, token, args.author or "")
 
 
 def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:

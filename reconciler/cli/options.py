@@ -330,8 +330,8 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_allowances(parser: argparse.ArgumentParser) -> None:
-    """Add the options that let one run pass a guardrail."""
+def add_allowances(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that let one run pass a guardrail, and return their group."""
     group = parser.add_argument_group("guardrail overrides, for this run or saved plan only")
     group.add_argument("--allow-deletes", metavar="N", type=_count, help="allow up to N deletes per kind")
     group.add_argument("--allow-updates", metavar="N", type=_count, help="allow up to N updates per kind")
@@ -350,6 +350,7 @@ def add_allowances(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="create these addresses although an unmanaged resource has the same kind and name; repeatable",
     )
+    return group
 
 
 def add_approval(parser: argparse.ArgumentParser) -> None:

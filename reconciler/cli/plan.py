@@ -50,7 +50,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)
     add_live(parser)
-    add_allowances(parser)
+    allowances = add_allowances(parser)
+    allowances.add_argument(
+        "--allow-by-label",
+        action="store_true",
+        help="in CI, also allow what a reviewer set as labels of the pull or merge request: "
+        "'ivs-reconciler-allow: deletes N', 'updates N' or 'prune'",
+    )
     parser.set_defaults(run=run)
 
 
@@ -122,6 +128,9 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
+    granted: tuple[str, ...] = ()
+    if getattr(args, "allow_by_label", False):
+        options, granted = _with_labels(options, Path(project.root))
     base = read_base(project, args.base) if args.base else None
     if base:
         project = guarded(project, base)
@@ -144,8 +153,30 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         tuple(warning for state in desired.values() for warning in state.warnings),
         failures,
         recorded,
-        notes,
+        (*granted, *notes),
     )
+
+
+def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[str, ...]]:
+    """Return the options with what the labels of the commit's request allow, and notes about them."""
+    import os
+    from functools import partial
+
+    from reconciler.errors import UsageError
+    from reconciler.forge.ci import detect_ci
+    from reconciler.forge.open import access_in, open_forge
+    from reconciler.git.allowances import granted_by_labels
+    from reconciler.git.clone import head_commit, is_ancestor
+
+    ci = detect_ci(os.environ)
+    if not ci.provider:
+        raise UsageError("--allow-by-label needs GitHub Actions or GitLab CI, which name the request")
+    commit = head_commit(root)
+    if commit is None:
+        raise UsageError(f"--allow-by-label: {root} is not in a git repository with a commit")
+    forge = open_forge(access_in(ci, os.environ), user="plan --allow-by-label")
+    granted, notes = granted_by_labels(forge, ci, commit, partial(is_ancestor, root))
+    return options.allowing(granted), notes
 
 
 def show_plan(plan: Plan, view: str, context: Context) -> None:

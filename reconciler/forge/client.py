@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
@@ -96,6 +97,28 @@ class Status:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetLabel:
+    """A label that a request has now; who set it last, and when. ``by_person`` is false for a bot, and if that is not known."""
+
+    name: str
+    by: str
+    by_person: bool
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A pull or merge request. ``merged_as`` are the commits that it became, none if it is not merged."""
+
+    number: int
+    author: str
+    head: str
+    merged_as: tuple[str, ...]
+    merged_at: datetime | None
+    labels: tuple[SetLabel, ...]
+
+
 class Forge(Protocol):
     """One repository of a forge."""
 
@@ -110,6 +133,9 @@ class Forge(Protocol):
 
     def request_of(self, commit: str) -> int | None:
         """Return the number of the newest pull or merge request that contains a commit, or ``None``."""
+
+    def request(self, number: int, prefix: str) -> Request:
+        """Return a pull or merge request, with its labels that begin with ``prefix`` in any case."""
 
     def parents_of(self, commit: str) -> tuple[str, ...]:
         """Return the parents of a commit; empty if the forge does not have it."""

@@ -3,6 +3,7 @@
 Facts from GitHub's REST documentation: a body has at most 65,536 characters; a workflow's own token cannot read its user
 (``GET /user`` answers 403 to an installation's token) and writes as ``github-actions[bot]``; comments come oldest first,
 at most a hundred a page; ``x-ratelimit-remaining: 0`` marks a primary limit, ``retry-after`` a secondary one.
+``merge_commit_sha`` is that of a trial merge until the request is merged; setting a label needs the role triage.
 Another app's installation token cannot read its user either; the answer to what it writes names its author.
 """
 
@@ -14,10 +15,11 @@ import requests
 from github import Auth, Github, GithubException
 from github.Issue import Issue
 from github.IssueComment import IssueComment
+from github.IssueEvent import IssueEvent
 
 from reconciler import __version__
 from reconciler.errors import ForgeError, ForgeRefused
-from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
+from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status, shortened
 from reconciler.network import ca_bundle, why_unreachable
 
 LIMIT = 65_536
@@ -68,6 +70,28 @@ class GitHub:
             lambda: [pull.number for pull in self.repository.get_commit(commit).get_pulls()],
         )
         return max(found, default=None)
+
+    def request(self, number: int, prefix: str) -> Request:
+        """Return a pull request, with its labels that begin with ``prefix`` in any case."""
+        return self.call(f"read pull request {number} and its labels", lambda: self._read_request(number, prefix))
+
+    def _read_request(self, number: int, prefix: str) -> Request:
+        pull = self.repository.get_pull(number)
+        names = [label.name for label in pull.labels if label.name.lower().startswith(prefix)]
+        last: dict[str, IssueEvent] = {}
+        if names:
+            for event in self.repository.get_issue(number).get_events():
+                if event.event == "labeled" and event.label:
+                    last[event.label.name] = event
+        labels = []
+        for name in names:
+            set_by = last[name].actor if name in last else None
+            at = last[name].created_at if name in last else None
+            labels.append(SetLabel(name, set_by.login if set_by else "", bool(set_by and set_by.type == "User"), at))
+        # An open request has the commit of a trial merge there.
+        merged_as = (pull.merge_commit_sha,) if pull.merged and pull.merge_commit_sha else ()
+        author = pull.user.login if pull.user else ""
+        return Request(number, author, pull.head.sha, merged_as, pull.merged_at, tuple(labels))
 
     def parents_of(self, commit: str) -> tuple[str, ...]:
         """Return the parents of a commit; empty if GitHub does not have it."""

@@ -7,7 +7,9 @@ token may not write notes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -16,7 +18,7 @@ from gitlab.exceptions import GitlabAuthenticationError
 
 from reconciler import __version__
 from reconciler.errors import ForgeError
-from reconciler.forge.client import Access, Caller, Failure, Post, RetryBudget, Status, shortened
+from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status, shortened
 from reconciler.network import ca_bundle, why_unreachable
 
 LIMIT = 1_000_000
@@ -25,6 +27,9 @@ _TIMEOUT_SECONDS = 30
 _MAX_DESCRIPTION = 255
 _ERRORS = (GitlabError, requests.RequestException)
 _STATES = {"success": "success", "failure": "failed"}
+_BOT = re.compile(r"(project|group)_\d+_bot|service_account_")
+"""Names of the users of access tokens and of service accounts."""
+
 _NO_WAITING: dict[str, Any] = {"obey_rate_limit": False}
 """The client would wait for any time that GitLab asks for; ``Caller`` waits instead."""
 
@@ -75,6 +80,31 @@ class GitLab:
             lambda: [int(one["iid"]) for one in at.merge_requests(**_NO_WAITING)],
         )
         return max(found, default=None)
+
+    def request(self, number: int, prefix: str) -> Request:
+        """Return a merge request, with its labels that begin with ``prefix`` in any case."""
+        return self.call(f"read merge request {number} and its labels", lambda: self._read_request(number, prefix))
+
+    def _read_request(self, number: int, prefix: str) -> Request:
+        found = self.project.mergerequests.get(number, **_NO_WAITING)
+        names = [name for name in found.labels if name.lower().startswith(prefix)]
+        last: dict[str, Any] = {}
+        for event in found.resourcelabelevents.list(iterator=True, **_NO_WAITING) if names else ():
+            if event.action == "add" and event.label:
+                last[event.label["name"]] = event
+        labels = []
+        for name in names:
+            user = (last[name].user or {}) if name in last else {}
+            by = str(user.get("username") or "")
+            at = datetime.fromisoformat(last[name].created_at) if name in last else None
+            labels.append(SetLabel(name, by, bool(by) and not _BOT.match(by), at))
+        merged = found.state == "merged"
+        # The commit of a merge, of a squash, or, merged by fast-forward, the head itself.
+        commits = (found.merge_commit_sha, found.squash_commit_sha, found.sha) if merged else ()
+        merged_at = datetime.fromisoformat(found.merged_at) if found.merged_at else None
+        author = str((found.author or {}).get("username") or "")
+        merged_as = tuple(filter(None, commits))
+        return Request(number, author, str(found.sha), merged_as, merged_at, tuple(labels))
 
     def parents_of(self, commit: str) -> tuple[str, ...]:
         """Return the parents of a commit; empty if GitLab does not have it."""

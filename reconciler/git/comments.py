@@ -329,13 +329,18 @@ def _outdated(stack: str, comments: Sequence[Comment], *, whole: bool) -> Callab
 
 def _check_planned(forge: Forge, number: int, newest: str, to: Destination) -> None:
     """Raise ``UsageError`` for a plan of something else: neither of the request's newest commit, nor of a merge that contains it."""
-    if to.planned in ("", newest) or to.is_ancestor(newest, to.planned) or newest in forge.parents_of(to.planned):
+    if not to.planned or contains(forge, to.planned, newest, to.is_ancestor):
         return
     raise UsageError(
         f"the plan was made from commit {to.planned}, which does not contain {newest}, the newest commit of request {number}; "
         "nothing was posted: check out the request before plan "
         "(events such as pull_request_target and issue_comment check out the default branch)"
     )
+
+
+def contains(forge: Forge, commit: str, newest: str, is_ancestor: Callable[[str, str], bool]) -> bool:
+    """Return whether a commit is the newest one of a request, or a merge of it, as the clone or the forge knows it."""
+    return newest == commit or is_ancestor(newest, commit) or newest in forge.parents_of(commit)
 
 
 def append_to_summary(comments: Sequence[Comment], path: str) -> str:

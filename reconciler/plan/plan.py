@@ -228,6 +228,7 @@ class PlanOptions:
         """Return these options with the allowances of both; of two numbers the larger one."""
         return replace(
             self,
+            prune=self.prune or other.prune,
             allow_deletes=_larger(self.allow_deletes, other.allow_deletes),
             allow_updates=_larger(self.allow_updates, other.allow_updates),
             allow_empty=self.allow_empty or other.allow_empty,

@@ -65,6 +65,27 @@ class Refusal(Exception):
 
 
 @dataclass
+class Labelled:
+    """A label of a request: who set it and when. One that somebody took off again has only its event left."""
+
+    name: str
+    login: str
+    at: str = "2026-11-01T10:00:00Z"
+    bot: bool = False
+    removed: bool = False
+
+
+@dataclass
+class Asked:
+    """A request besides its comments and its head."""
+
+    author: str = "ada"
+    labels: list[Labelled] = field(default_factory=list)
+    merged_as: str = ""
+    merged_at: str = ""
+
+
+@dataclass
 class Forge:
     """What the forge holds. Comments and issues are plain dicts: ``id``, ``author`` (a ``User``), ``body`` and so on."""
 
@@ -76,6 +97,7 @@ class Forge:
     statuses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     heads: dict[int, str] = field(default_factory=lambda: {12: HEAD})
     merged: dict[str, int] = field(default_factory=dict)
+    asked: dict[int, Asked] = field(default_factory=lambda: {12: Asked()})
     parents: dict[str, list[str]] = field(default_factory=lambda: {TRIAL_MERGE: ["b" * 40, HEAD]})
     page_size: int = 100
     next_id: int = 1000
@@ -241,9 +263,25 @@ def hub_pull(
             "number": int(number),
             "url": f"{forge.url}/repos/{REPOSITORY}/pulls/{number}",
             "head": {"sha": forge.heads[int(number)]},
+            "user": {"login": forge.asked[int(number)].author, "type": "User"},
+            "labels": [{"name": one.name} for one in forge.asked[int(number)].labels if not one.removed],
+            "merged": bool(forge.asked[int(number)].merged_at),
+            "merged_at": forge.asked[int(number)].merged_at or None,
+            "merge_commit_sha": forge.asked[int(number)].merged_as or None,
         },
         {},
     )
+
+
+def hub_events(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
+    found: list[dict[str, object]] = [{"id": 1, "event": "closed", "actor": None, "created_at": "2026-01-01T00:00:00Z"}]
+    for at, one in enumerate(forge.asked[int(number)].labels):
+        actor = {"login": one.login, "type": "Bot" if one.bot else "User"}
+        event = {"id": at + 2, "event": "labeled", "actor": actor, "label": {"name": one.name}, "created_at": one.at}
+        found += [event, {**event, "event": "unlabeled"}] if one.removed else [event]
+    return forge.pages(found, query, f"/repos/{REPOSITORY}/issues/{number}/events")
 
 
 def hub_pulls_of(
@@ -348,6 +386,7 @@ GITHUB: list[tuple[str, str, Handler]] = [
     ("PATCH", rf"{_R}/issues/comments/(\d+)", hub_edit),
     ("DELETE", rf"{_R}/issues/comments/(\d+)", hub_delete),
     ("GET", rf"{_R}/pulls/(\d+)", hub_pull),
+    ("GET", rf"{_R}/issues/(\d+)/events", hub_events),
     ("GET", rf"{_R}/commits/(\w+)/pulls", hub_pulls_of),
     ("GET", rf"{_R}/commits/(\w+)", hub_commit),
     ("GET", rf"{_R}/commits/(\w+)/status", hub_status),
@@ -417,7 +456,29 @@ def lab_request(
 ) -> tuple[int, object, dict[str, str]]:
     if int(number) not in forge.heads:
         raise Refusal(404, {"message": "404 Not found"})
-    return 200, {"iid": int(number), "sha": forge.heads[int(number)]}, {}
+    asked = forge.asked[int(number)]
+    content = {
+        "id": 900,
+        "iid": int(number),
+        "sha": forge.heads[int(number)],
+        "author": {"username": asked.author},
+        "labels": [one.name for one in asked.labels if not one.removed],
+        "state": "merged" if asked.merged_at else "opened",
+        "merged_at": asked.merged_at or None,
+        "merge_commit_sha": (asked.merged_as or None) if asked.merged_at else None,
+        "squash_commit_sha": None,
+    }
+    return 200, content, {}
+
+
+def lab_label_events(
+    forge: Forge, user: User, body: Any, query: dict[str, str], number: str
+) -> tuple[int, object, dict[str, str]]:
+    found = []
+    for at, one in enumerate(forge.asked[int(number)].labels):
+        event = {"id": at, "user": {"username": one.login}, "label": {"name": one.name}, "created_at": one.at}
+        found += [{**event, "action": action} for action in ("add", "remove")[: 1 + one.removed]]
+    return forge.pages(found, query, f"/api/v4/projects/{PROJECT}/merge_requests/{number}/resource_label_events")
 
 
 def lab_requests_of(
@@ -512,6 +573,7 @@ GITLAB: list[tuple[str, str, Handler]] = [
     ("PUT", rf"{_P}/merge_requests/(\d+)/notes/(\d+)", lab_edit),
     ("DELETE", rf"{_P}/merge_requests/(\d+)/notes/(\d+)", lab_delete),
     ("GET", rf"{_P}/merge_requests/(\d+)", lab_request),
+    ("GET", rf"{_P}/merge_requests/(\d+)/resource_label_events", lab_label_events),
     ("GET", rf"{_P}/repository/commits/(\w+)/merge_requests", lab_requests_of),
     ("GET", rf"{_P}/repository/commits/(\w+)", lab_commit),
     ("GET", rf"{_P}/repository/commits/(\w+)/statuses", lab_statuses),

@@ -16,7 +16,7 @@ import yaml
 
 from tests.cli.support import arn_of, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
-from tests.forge.forge import PROJECT, Forge
+from tests.forge.forge import PROJECT, Asked, Forge, Labelled
 from tests.forge.runs import github, gitlab
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def test_what_is_merged_is_applied_once_and_not_when_main_moved(
 ) -> None:
     origin = tmp_path / "origin"
     git(origin, "merge", "-q", "--squash", "side")
-    commit(origin)
+    merged = commit(origin)
     git(clone, "fetch", "-q")
     git(clone, "checkout", "-q", "--detach", "origin/main")
     job = Job(clone, program, github(forge, tmp_path, event={}))
@@ -256,15 +256,48 @@ def test_what_is_merged_is_applied_once_and_not_when_main_moved(
     assert planned.returncode == 0
     assert "changes=true" in job.output
     (origin / "notes.txt").write_text("newer\n", encoding="utf-8")
-    commit(origin)
+    merged = commit(origin)
     git(clone, "fetch", "-q")
     late = job.act(command="apply", report_file="plan.json")
     assert late.returncode == 3
     assert "  base: origin/main is at " in late.stderr
     git(clone, "checkout", "-q", "--detach", "origin/main")
+    forge.merged[merged] = 12
+    forge.asked[12] = Asked(
+        labels=[Labelled("ivs-reconciler-allow: updates 7", "bea")], merged_as=merged, merged_at="2026-11-02T10:00:00Z"
+    )
+    (planned,) = job.workflow("apply.yml", "plan", {})
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads((clone / "plan.json").read_text(encoding="utf-8"))["options"]["allowUpdates"] == 7
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "channel/two" in summary
+    assert "--allow-updates 7" in summary
     done = job.workflow("apply.yml", "apply", {})
-    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert run(clone, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_plan_that_is_approved_is_made_without_the_environment_and_is_the_one_applied() -> None:
+    jobs = yaml.safe_load((ROOT / "examples" / "github" / "apply.yml").read_text(encoding="utf-8"))["jobs"]
+    planning, applying = jobs["plan"], jobs["apply"]
+    assert ("environment" in planning, applying["environment"], applying["needs"]) == (False, "production", "plan")
+    assert "write" not in {level for name, level in applying["permissions"].items() if name != "id-token"}
+    uses = {name: [step.get("uses", "").partition("@")[0] for step in job["steps"]] for name, job in jobs.items()}
+    assert uses["plan"][-1] == "actions/upload-artifact"
+    assert uses["apply"][1] == "actions/download-artifact"
+    assert planning["steps"][-1]["with"] == {"name": "plan", "path": "plan.json"}
+    assert applying["steps"][1]["with"] == {"name": "plan"}
+    ours = [step["with"] for step in applying["steps"] if step.get("uses", "").startswith("your-organisation/")]
+    assert ours == [{"command": "apply", "report-file": "plan.json"}]
+    roles = [
+        step["with"]["role-to-assume"] for job in jobs.values() for step in job["steps"] if "aws-actions" in str(step)
+    ]
+    assert [role.rpartition("-")[2] for role in roles] == ["plan", "apply"]
+    assert ("environment" in PIPELINE["plan-main"], PIPELINE["apply"]["environment"]) == (False, "production")
+    assert PIPELINE["apply"]["needs"] == ["plan-main"]
+    assert PIPELINE["apply"]["rules"][0]["when"] == "manual"
+    assert PIPELINE["plan-main"]["variables"] != PIPELINE["apply"]["variables"]
+    assert "ivs-reconciler plan" not in scripts("apply")
 
 
 def test_the_night_opens_an_issue_and_closes_it(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
@@ -323,7 +356,9 @@ def test_the_scripts_of_the_pipeline_can_be_read(job: str) -> None:
     assert subprocess.run(["bash", "-n", "-c", scripts(job)], capture_output=True, check=False).returncode == 0
 
 
-def test_a_merge_request_is_validated_planned_and_commented(clone: Path, program: Path, forge: Forge) -> None:
+def test_a_merge_request_is_validated_planned_and_commented(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
     env = gitlab(forge, head=forge.heads[12]) | {
         "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "rev-parse", "origin/main")
     }
@@ -334,7 +369,15 @@ def test_a_merge_request_is_validated_planned_and_commented(clone: Path, program
     (body,) = forge.bodies()
     assert "channel/two" in body
     assert PROJECT == 77
-    applied = lab(clone, program, env, "apply")
+    git(clone, "branch", "-f", "main")
+    git(clone, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(clone, "push", "-q", "--force", "origin", "HEAD:refs/heads/elsewhere")
+    git(tmp_path / "origin", "checkout", "-q", "--detach")
+    git(tmp_path / "origin", "branch", "-f", "main", "elsewhere")
+    pushed = env | {"CI_MERGE_REQUEST_IID": "", "CI_MERGE_REQUEST_DIFF_BASE_SHA": "", "CI_DEFAULT_BRANCH": "main"}
+    planned = lab(clone, program, pushed, "plan-main")
+    assert planned.returncode == 0, planned.stderr
+    applied = lab(clone, program, pushed, "apply")
     assert applied.returncode == 0, applied.stderr
     assert lab(clone, program, env, "drift").returncode == 0
     assert forge.issues == []
