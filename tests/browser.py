@@ -30,6 +30,12 @@ QUIET = [
 needs_browser = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium or Chrome is installed, so the pages are not opened in a browser"
 )
+# What can be operated or has a role, and has no name for a screen reader.
+UNNAMED = (
+    "[...document.querySelectorAll('a, button, input:not([type=hidden]), select, summary, svg, [role=group], [role=region]')]"
+    ".filter(at => !(at.getAttribute('aria-label') || (at.labels && at.labels.length && at.labels[0].textContent) || at.textContent).trim())"
+    ".map(at => at.outerHTML)"
+)
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -186,6 +187,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
     origin = {**words.origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
     listed = [action for target in plan.targets for action in target.actions]
     verbs = Counter(_verb(action) for action in listed)
+    targets = [_target(target, at) for at, target in enumerate(plan.targets)]
     heading = words.title_of(plan)
     return _REPORTS.get_template("plan.html").render(
         title=f"{heading} for {plan.stack}",
@@ -196,7 +198,8 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         settings_heading=words.SETTINGS,
         widens_words=words.WIDENS,
         origin={**origin, **(extra or {}), **options},
-        targets=[_target(target, at) for at, target in enumerate(plan.targets)],
+        targets=targets,
+        totals=_totals(targets, (*_VERBS, BLOCKED)),
         count=len(listed),
         verbs=[(name, name, verbs[name]) for name in (*_VERBS, BLOCKED)],
         kinds=_kinds(action.address.kind for action in listed),
@@ -220,6 +223,7 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
     }
     return {
         "plan": target,
+        **_heading(at, target.name, target.account_id, target.region),
         "anchors": {action.address: f"t{at}-{index}" for index, action in enumerate(target.actions)},
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(
@@ -229,6 +233,20 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
         "kinds": kinds,
         "warnings": [(action, warning) for action in target.actions for warning in action.warnings],
     }
+
+
+def _heading(at: int, name: str, account_id: str, region: str) -> Mapping[str, object]:
+    """Return the anchor of a target and what the list of all targets shows of it."""
+    return {"anchor": f"t{at}", "name": name, "where": " · ".join(filter(None, (account_id, region)))}
+
+
+def _totals(targets: Sequence[Mapping[str, Any]], order: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Return the counts of all targets together, by their classes in this order."""
+    totals: dict[str, tuple[str, int]] = {}
+    for target in targets:
+        for name, shown, count in target["counts"]:
+            totals[name] = (shown, totals.get(name, (shown, 0))[1] + count)
+    return [(name, *totals[name]) for name in order if name in totals]
 
 
 def _kinds(found: Iterable[KindName]) -> list[tuple[KindName, int]]:
@@ -260,22 +278,25 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
     """Return the page of the drift reports of all targets; ``extra`` as for ``render_plan``."""
     findings = [finding for report in reports for finding in report.findings]
     statuses = Counter(finding.status for finding in findings)
+    targets = [_drift(report, at) for at, report in enumerate(reports)]
     return _REPORTS.get_template("drift.html").render(
         title=f"Drift report for {stack}",
         stack=stack,
         extra=extra or {},
-        targets=[_drift(report) for report in reports],
+        targets=targets,
+        totals=_totals(targets, words.TITLES),
         count=len(findings),
         statuses=[(status.value, title.lower(), statuses[status]) for status, title in words.TITLES.items()],
         kinds=_kinds(finding.address.kind for finding in findings),
     )
 
 
-def _drift(report: DriftReport) -> Mapping[str, object]:
+def _drift(report: DriftReport, at: int) -> Mapping[str, object]:
     counts = [(status.value, title.lower(), len(report.of(status))) for status, title in words.TITLES.items()]
     rest = {"in sync": report.unchanged, "unmanaged": len(report.unmanaged), "ignored": report.ignored_differences}
     return {
         "report": report,
+        **_heading(at, report.name, report.account_id, report.region),
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(rest),
         "findings": [finding for status in words.TITLES for finding in report.of(status)],

@@ -313,8 +313,10 @@ def _finding_change(change: Sides, width: int, *, drifted: bool, paint: Paint) -
     name = sanitize(change.name).ljust(width)
     live, spec = change.before or "(absent)", change.after or "(absent)"
     if change.gained or change.lost:
-        sets = (change.lost, change.gained) if drifted else (change.gained, change.lost)
-        return f"      {paint('~', 'change')} {name}  {_gained_and_lost(*sets, paint)}"
+        shown = [f"{paint('missing', 'note')} {member}" for member in change.gained]
+        shown += [f"{paint('unexpected', 'change')} {member}" for member in change.lost]
+        words = ", ".join(shown) if drifted else _gained_and_lost(change.gained, change.lost, paint)
+        return f"      {paint('~', 'change')} {name}  {words}"
     if drifted:
         return f"      {paint('~', 'change')} {name}  expected {spec}, actual {live}"
     return f"      {paint('~', 'change')} {name}  {live} -> {spec}"

@@ -152,8 +152,37 @@ def test_the_page_of_a_drifted_list_names_members_that_are_unexpected_and_missin
     policy = Address(KindName.PLAYBACK_RESTRICTION_POLICY, "eu-only")
     text = html.render_drift((a_report(Finding(policy, DriftStatus.DRIFT, "", "arn", (change,))),), stack="acme-live")
     assert '<table class="diff drift">' in text
-    assert '<span class="gain">unexpected &#34;IT&#34;</span>' in text
-    assert '<span class="loss">missing &#34;FR&#34;</span>' in text
+    expected, actual = re.findall(r'<td class="(?:left|right) set">(.*?)</td>', text, re.DOTALL)
+    spans = re.compile(r'<span class="(\w+)">(.*?)</span>')
+    assert spans.findall(expected) == [("loss", "missing &#34;FR&#34;"), ("kept", "&#34;DE&#34;")]
+    assert spans.findall(actual) == [("gain", "unexpected &#34;IT&#34;"), ("kept", "&#34;DE&#34;")]
+    terminal = drift_text.render_drift(
+        a_report(Finding(policy, DriftStatus.DRIFT, "", "arn", (change,))), paint=drift_text.ansi
+    )
+    assert '\x1b[35mmissing\x1b[0m "FR", \x1b[33munexpected\x1b[0m "IT"' in terminal, "a value of the spec is not red"
+    pending = html.render_drift((a_report(Finding(policy, DriftStatus.PENDING, "", "arn", (change,))),), stack="acme")
+    assert [words for _, words in spans.findall(pending) if "to " in words] == [
+        "to add &#34;FR&#34;",
+        "to remove &#34;IT&#34;",
+    ]
+
+
+def test_expected_is_always_the_first_column_and_actual_the_second() -> None:
+    channel = Address(KindName.CHANNEL, "x")
+    unset, extra = removed("/tags/a", "live"), FieldChange("/tags/b", None, "spec", absent_before=True)
+    for status in (DriftStatus.DRIFT, DriftStatus.PENDING):
+        for change in (unset, extra):
+            text = html.render_drift((a_report(Finding(channel, status, "", "arn", (change,))),), stack="acme-live")
+            assert re.findall(r'<th scope="col">(\w+)</th>', text) == ["Field", "Expected", "Actual"]
+            sides = (
+                [("left nil", "(absent)"), ("right", "live")]
+                if change is unset
+                else [("left", "spec"), ("right nil", "(absent)")]
+            )
+            assert [
+                (name, value.replace("&#34;", ""))
+                for name, value in re.findall(r'<td class="(\w+(?: nil)?)">(.*?)</td>', text)
+            ] == sides
 
 
 def test_a_clean_report_says_no_drift() -> None:

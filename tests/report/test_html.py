@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from reconciler.diff import FieldChange
+from reconciler.model.address import Address, KindName
+from reconciler.model.values import Ref
 from reconciler.plan.plan import ApplyResult, Plan, Verb
 from reconciler.report import html
 
@@ -19,6 +21,7 @@ from .makers import (
     a_plan,
     a_result,
     a_target,
+    added,
     an_action,
     plans,
     results,
@@ -36,7 +39,7 @@ TAGS = {
     "svg", "g", "path", "rect", "text",
 }  # fmt: skip
 ATTRIBUTES = {
-    "lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "hidden", "open", "title", "style", "type", "placeholder", "role",
+    "lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "hidden", "open", "title", "style", "type", "placeholder", "role", "tabindex",
     "scope", "colspan", "data-verb", "data-kind", "data-of", "data-is", "viewbox", "width", "height", "x", "y", "rx", "d", "transform", "text-anchor",
 }  # fmt: skip
 
@@ -155,6 +158,44 @@ def test_an_empty_plan_says_no_changes() -> None:
     text = html.render_plan(a_plan(a_target()))
     assert "<b>No changes</b>prod is in sync (41 resources, 3 unmanaged)<" in text
     assert 'id="tools"' not in text
+
+
+def test_all_targets_come_first_then_each_whole() -> None:
+    create = an_action(Verb.CREATE, "channel/new")
+    delete = an_action(Verb.DELETE, "channel/old")
+    text = html.render_plan(
+        a_plan(a_target(create, name="a"), a_target(name="b"), a_target(create, delete, name="c"), a_target(name="d"))
+    )
+    assert is_whole(text)
+    places = [text.index(part) for part in ('id="targets"', 'id="tools"', *(f'<section id="t{at}"' for at in range(4)))]
+    assert places == sorted(places)
+    overview = text[places[0] : places[1]]
+    assert ">4 targets</h2>" in overview
+    assert re.findall(r'<a href="#(t\d)">(.)</a>', overview) == [("t0", "a"), ("t1", "b"), ("t2", "c"), ("t3", "d")]
+    assert re.findall(r'class="tag v-([a-z-]+)">([^<]+)<', overview) == [
+        ("create", "1 to create"),
+        ("in-sync", "in sync"),
+        ("create", "1 to create"),
+        ("delete", "1 to delete"),
+        ("in-sync", "in sync"),
+    ]
+    assert re.findall(r"<b>(\d)</b>([a-z ]+)<", overview) == [("2", "to create"), ("1", "to delete")]
+    sections = [text[start:end] for start, end in zip(places[2:], [*places[3:], len(text)], strict=True)]
+    assert [section.count('<details class="act ') for section in sections] == [1, 0, 2, 0]
+    assert all('href="#targets"' in section for section in sections)
+    alone = html.render_plan(a_plan(a_target(create)))
+    assert 'id="targets"' not in alone
+    assert alone.index("<section") < alone.index('id="tools"') < alone.index('<details class="act ')
+
+
+def test_a_graph_is_there_only_with_dependencies() -> None:
+    create = an_action(Verb.CREATE, "channel/new")
+    on_it = an_action(
+        Verb.CREATE, "stream-key/new", added("/channelArn", Ref(Address(KindName.CHANNEL, "new"))), arn="x"
+    )
+    text = html.render_plan(a_plan(a_target(create, name="a"), a_target(create, on_it, name="b")))
+    assert text.count("<svg") == 1
+    assert 'aria-label="Dependency graph of b"' in text
 
 
 def test_a_finished_apply_says_complete_and_an_interrupted_one_says_so() -> None:
