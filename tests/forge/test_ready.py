@@ -288,7 +288,7 @@ def test_the_plan_that_is_approved_is_made_without_the_environment_and_is_the_on
     assert planning["steps"][-1]["with"] == {"name": "plan", "path": "plan.json"}
     assert applying["steps"][1]["with"] == {"name": "plan"}
     ours = [step["with"] for step in applying["steps"] if step.get("uses", "").startswith("your-organisation/")]
-    assert ours == [{"command": "apply", "report-file": "plan.json"}]
+    assert ours == [{"command": "apply", "base": "origin/main", "report-file": "plan.json"}]
     roles = [
         step["with"]["role-to-assume"] for job in jobs.values() for step in job["steps"] if "aws-actions" in str(step)
     ]
