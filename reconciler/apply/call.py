@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.apply.claims import NewResources
 from reconciler.apply.events import StepStarted, StepWaiting
@@ -13,7 +13,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS, Service
 from reconciler.model.target import Sink
-from reconciler.model.values import Ref, Value
+from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 LAG_SECONDS = 30.0
@@ -132,6 +132,10 @@ class Attempt:
             self.context.sleep(seconds)
         if self.context.stop.is_set():
             raise InterruptedStepError(f"interrupted while waiting: {why}")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the step's parameters for a call. Raises ``AwsError`` as ``resolve``."""
+        return {key: thaw(self.resolve(value)) for key, value in self.step.parameters.items()}
 
     def resolve(self, value: Value) -> Value:
         """Replace references by the ARNs that earlier steps returned. Raises ``AwsError`` for an ARN that is not known."""

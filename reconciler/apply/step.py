@@ -29,7 +29,6 @@ from reconciler.model.kinds import KINDS, TAG
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
-from reconciler.model.values import thaw
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0
@@ -75,27 +74,23 @@ def run_step(step: Step, address: Address, context: Context) -> StepResult:
 def _run(attempt: Attempt) -> StepResult:
     """Send the call, or repeat the read. Raises ``AwsError``, ``ChannelLiveError`` and ``InterruptedStepError``."""
     step, context = attempt.step, attempt.context
-    parameters = {key: thaw(attempt.resolve(value)) for key, value in step.parameters.items()}
     if step.until is not None:
-        _wait_until(attempt, parameters, step.until)
+        _wait_until(attempt, attempt.parameters(), step.until)
         return StepResult(attempt.outcome(Result.DONE))
     context.before_step(attempt.address, step.operation)
     if step.deliver is not None:
-        publish_value(attempt, str(parameters["arn"]), step.deliver)
+        publish_value(attempt, str(attempt.parameters()["arn"]), step.deliver)
         return StepResult(attempt.outcome(Result.DONE))
     kind = kind_created_by(step.operation)
     if kind is None or context.new_resources is None:
-        try:
-            bound = _send(attempt, parameters)
-        except AwsError as error:
-            raise superseded_error(attempt, parameters, error) from None
-        return StepResult(attempt.outcome(Result.DONE), bound)
-    creation = Creation.of(attempt, kind, parameters, context.new_resources)
+        return StepResult(*_send(attempt))
+    creation = Creation.of(attempt, kind, attempt.parameters(), context.new_resources)
     bound = creation.run()
     return StepResult(attempt.outcome(Result.DONE, message=creation.message), bound, deferred=creation.deferred)
 
 
-def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address, Bound]:
+def _send(attempt: Attempt) -> tuple[StepOutcome, Mapping[Address, Bound]]:
+    parameters = attempt.parameters()
     for delay in backoff():
         try:
             answer = attempt.call(attempt.step.operation, parameters)
@@ -104,14 +99,15 @@ def _send(attempt: Attempt, parameters: Mapping[str, object]) -> Mapping[Address
                 error.code == _NOT_LIVE and attempt.step.operation == STOP_STREAM
             ):
                 attempt.count(error)
-                return {}  # already the intended state
+                return attempt.outcome(Result.DONE), {}  # already the intended state
             why = stream_end_reason(attempt, parameters, error) or retry_reason(attempt, error)
             if why is None:
-                raise
+                raise superseded_error(attempt, parameters, error) from None
             attempt.count(error)
             attempt.wait(delay, why)
         else:
-            return attempt.bound_by(answer.data)
+            bound = attempt.bound_by(answer.data)
+            return attempt.outcome(Result.DONE), bound
     raise AssertionError("backoff() never ends")
 
 

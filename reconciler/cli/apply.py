@@ -13,6 +13,7 @@ from reconciler.cli.options import (
     add_live,
     add_scope,
     begin,
+    desired_of,
     plan_options_of,
     project_of,
     spec_of,
@@ -93,8 +94,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         check_globs(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
-        work = [(survey.plan, survey) for survey in surveys]
-        return approve_and_run(plan, work, project, args, context, lost=lost)
+        return approve_and_run(plan, surveys, project, args, context, lost=lost)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
@@ -109,7 +109,6 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
-    from reconciler.git.work_tree import load_desired_states
     from reconciler.workflow.saved_plans import (
         check_project,
         load_plan,
@@ -155,7 +154,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     check_can_prompt(args)
     planned = {target.name for target in plan.targets}
     targets = tuple(target for target in targets if target.name in planned)
-    desired = load_desired_states(project, targets)
+    desired = desired_of(project, targets)
     if args.require_commit:
         require_committed(project, desired)
     with contextlib.ExitStack() as stack:
@@ -168,7 +167,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         if moved:
             raise StalePlan.because(moved)
         by_name = {survey.target.name: survey for survey in surveys}
-        work = [(plan_to_run(target, by_name[target.name]), by_name[target.name]) for target in plan.targets]
+        work = [
+            replace(by_name[target.name], plan=plan_to_run(target, by_name[target.name])) for target in plan.targets
+        ]
         return approve_and_run(
             plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(path, plan)
         )

@@ -6,7 +6,7 @@ import argparse
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,17 +15,17 @@ from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json, result_json
 from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
-from reconciler.cli.progress import watcher
+from reconciler.cli.progress import Screen
 from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
-from reconciler.plan.plan import ApplyResult, Plan, TargetPlan
-from reconciler.report.text import Paint, render_result
+from reconciler.plan.plan import ApplyResult, Plan
 from reconciler.terminal import display_json, sanitize_lines
-from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
+from reconciler.workflow.drift import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.progress import interruptible
-from reconciler.workflow.run import ApplyObserver, PlannedTargets, apply_plans
+from reconciler.workflow.run import ApplyObserver, apply_plans
+from reconciler.workflow.survey import Survey
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
 _STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
@@ -75,7 +75,7 @@ def hold_locks(
 
 def approve_and_run(
     plan: Plan,
-    work: PlannedTargets,
+    surveys: Sequence[Survey],
     project: Project,
     args: argparse.Namespace,
     context: Context,
@@ -83,22 +83,22 @@ def approve_and_run(
     lost: Mapping[str, threading.Event],
     before_first_call: Callable[[], None] | None = None,
 ) -> int:
-    """Show the plan, refuse or ask, run every target, report; return the exit code. ``lost`` has an event for each lock, set when it is lost."""
-    plan = replace(plan, targets=tuple(target for target, _ in work))
+    """Show the plan of all targets, refuse or ask, run every target, report; return the exit code. ``lost`` has an event for each lock, set when it is lost."""
+    plan = replace(plan, targets=tuple(survey.plan for survey in surveys))
+    recorded, notes = last_applies(project, surveys)
     if args.format == "json":
         _line({"type": "plan", "plan": to_json(plan)})
     else:
         show_plan(plan, "text", context)
         show_duration(plan, project)
         sys.stdout.flush()
-    print_notes(note for _, survey in work for note in unfinished_apply_notes(project, survey))
-    refused = refusals(plan, project, {survey.target.name: expected_addresses(project, survey) for _, survey in work})
+    print_notes(notes)
+    refused = refusals(plan, project, recorded)
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
-    paint = context.paint(sys.stdout)
-    watch: ApplyObserver = _JsonLines() if args.format == "json" else _Screen(paint)
-    if all(target.is_empty for target in plan.targets):
-        apply_plans(work, project, watch, stop=threading.Event())
+    watch: ApplyObserver = _JsonLines() if args.format == "json" else Screen(context.paint(sys.stdout))
+    if all(not target.actions for target in plan.targets):
+        apply_plans(surveys, project, watch, stop=threading.Event())
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": []})
         return ExitCode.OK
@@ -111,7 +111,7 @@ def approve_and_run(
         before_first_call()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
-            results = apply_plans(work, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text]))
+            results = apply_plans(surveys, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text]))
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
     complete = all(result.complete for result in results)
@@ -130,7 +130,7 @@ def _warn(text: str) -> None:
 
 def _agreed(plan: Plan) -> bool:
     where = ", ".join(
-        f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if not target.is_empty
+        f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if target.actions
     )
     return confirmed(f"\nApply these changes to {where}?")
 
@@ -139,33 +139,14 @@ class _JsonLines:
     """Events and results as JSON, one object a line."""
 
     @contextmanager
-    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
+    def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
         """Yield a function that prints the events of one target."""
-        yield lambda event: _line({"target": plan.name, **events_json(event), **_expected_end(event)})
+        del actions
+        yield lambda event: _line({"target": name, **events_json(event), **_expected_end(event)})
 
-    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
+    def finished(self, result: ApplyResult) -> None:
         """Print the result of one target."""
-        del plan
         _line(result_json(result))
-
-
-class _Screen:
-    """Lines and a bar on the terminal, and the report at the end."""
-
-    def __init__(self, paint: Paint) -> None:
-        self._paint = paint
-
-    @contextmanager
-    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
-        """Yield a function that shows the events of one target."""
-        with watcher(plan, sys.stdout, sys.stderr, self._paint) as shown:
-            yield shown.event
-
-    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
-        """Show the report of one target."""
-        del plan
-        sys.stdout.write("\n" + render_result(result, paint=self._paint))
-        sys.stdout.flush()
 
 
 def _expected_end(event: Event) -> dict[str, object]:

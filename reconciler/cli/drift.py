@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, add_globs, begin, project_of
+from reconciler.cli.options import Subparsers, add_format, add_globs, begin, desired_of, project_of
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.progress import reading
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
-    from reconciler.git.work_tree import load_desired_states
     from reconciler.plan.plan import PlanOptions
     from reconciler.workflow.drift import drift_report
     from reconciler.workflow.metrics_file import RunMetrics
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     state = _state(args, context, project)
     metrics = RunMetrics()
     try:
-        desired = load_desired_states(project, targets)
+        desired = desired_of(project, targets)
     except SpecError:
         _write_metrics(args, context, project, targets, (), metrics)
         raise

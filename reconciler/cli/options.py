@@ -227,10 +227,21 @@ def spec_of(
     context: Context, *, prefix: str | None = None
 ) -> tuple[Project, tuple[Target, ...], dict[str, DesiredState]]:
     """Return the project, the selected targets, and the desired state of each. See ``project_of``."""
-    from reconciler.git.work_tree import load_desired_states
-
     project, targets = project_of(context, prefix=prefix)
-    return project, targets, load_desired_states(project, targets)
+    return project, targets, desired_of(project, targets)
+
+
+def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
+    """Return the desired state of every target, as it is in the work tree.
+
+    Raises ``SpecError``, also for spec files that git tracks and did not check out.
+    """
+    from pathlib import Path
+
+    from reconciler.git.work_tree import missing_files
+    from reconciler.spec.desired import load_desired_states
+
+    return load_desired_states(project, targets, missing_files(Path(project.root)))
 
 
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"{sanitize_lines(message)}\n")
     if refused:
         return ExitCode.REFUSED
-    changes = any(not target.is_empty for target in plan.targets)
+    changes = any(target.actions for target in plan.targets)
     return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
 
 
@@ -123,7 +123,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from reconciler.cli.progress import reading
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import head_commit, tree_of
-    from reconciler.workflow.drift import expected_addresses, unfinished_apply_notes
+    from reconciler.workflow.drift import last_applies
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
@@ -141,8 +141,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     ):
         check_globs(options, desired, surveys)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
-        recorded = {survey.target.name: expected_addresses(project, survey) for survey in surveys}
-        notes = tuple(note for survey in surveys for note in unfinished_apply_notes(project, survey))
+        recorded, notes = last_applies(project, surveys)
     if failures and not plan.targets:
         raise failures[0]
     if plan.git_commit:

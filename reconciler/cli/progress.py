@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
-from reconciler.plan.plan import Outcome, Result, TargetPlan
-from reconciler.report.text import Paint, plain
+from reconciler.plan.plan import ApplyResult, Outcome, Result
+from reconciler.report.text import Paint, plain, render_result
 from reconciler.report.words import duration_words, plural
 from reconciler.terminal import sanitize
 
@@ -140,9 +141,9 @@ class Waits:
 
 
 @contextlib.contextmanager
-def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Lines | Bar]:
+def watcher(name: str, actions: int, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Lines | Bar]:
     """Show one target's apply; with a bar if stderr is a terminal."""
-    stdout.write(f"\nApplying to {plan.name}\n")
+    stdout.write(f"\nApplying to {name}\n")
     stdout.flush()
     if not stderr.isatty():
         yield Lines(stdout, paint)
@@ -160,7 +161,7 @@ def watcher(plan: TargetPlan, stdout: TextIO, stderr: TextIO, paint: Paint) -> I
     with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
         yield Bar(
             progress,
-            progress.add_task(plan.name, total=len(plan.actions), forecast=""),
+            progress.add_task(name, total=actions, forecast=""),
             Lines(stdout, paint),
             same_terminal=stdout.isatty(),
         )
@@ -229,3 +230,21 @@ class Bar:
         else:
             self.lines.event(event)
         self.progress.advance(self.task)
+
+
+class Screen:
+    """Lines and a bar on the terminal, and the report at the end."""
+
+    def __init__(self, paint: Paint) -> None:
+        self._paint = paint
+
+    @contextlib.contextmanager
+    def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
+        """Yield a function that shows the events of one target."""
+        with watcher(name, actions, sys.stdout, sys.stderr, self._paint) as shown:
+            yield shown.event
+
+    def finished(self, result: ApplyResult) -> None:
+        """Show the report of one target."""
+        sys.stdout.write("\n" + render_result(result, paint=self._paint))
+        sys.stdout.flush()

@@ -89,9 +89,7 @@ def _rotate(args: argparse.Namespace) -> int:
             )
         surveys = tuple(replace(survey, plan=_rotations_only(survey.plan, rotate.addresses)) for survey in surveys)
         plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
-        return approval.approve_and_run(
-            plan, [(survey.plan, survey) for survey in surveys], project, args, context, lost=lost
-        )
+        return approval.approve_and_run(plan, surveys, project, args, context, lost=lost)
 
 
 def _addresses(words: list[str]) -> tuple[Address, ...]:

@@ -183,7 +183,7 @@ def _inventory(survey: Survey, report: DriftReport) -> Inventory:
 
 def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
     """Return the run with its plan: refused by a guardrail, blocked if all actions are, or else unchanged in status."""
-    if not survey.plan.is_empty:
+    if survey.plan.actions:
         created_at = datetime.fromtimestamp(run.started, UTC)
         plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
@@ -202,7 +202,7 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
 def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependencies) -> ApplyResult | None:
     """Apply the plan with the target locked, and return the result. Raises ``PlanRefused`` if the target changed meanwhile."""
     # An empty plan needs no lock: applying it only records the resources.
-    locked = () if survey.plan.is_empty else (survey.target,)
+    locked = () if not survey.plan.actions else (survey.target,)
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
         lock_targets(
@@ -215,7 +215,7 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependenci
         if lost and fingerprint(_repeat_survey(revision, survey).plan) != run.plan_id:
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
-            [(survey.plan, survey)],
+            [survey],
             revision.project,
             _NoProgress(),
             stop=deps.stop,
@@ -242,7 +242,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
         return replace(run, status=RunStatus.INCOMPLETE, message=_shortened(failed))
-    if left.plan.is_empty:
+    if not left.plan.actions:
         return replace(run, status=RunStatus.APPLIED, message="")
     if _is_blocked(left.plan):
         return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(left.plan))
@@ -263,7 +263,7 @@ def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
 
 def _is_blocked(plan: TargetPlan) -> bool:
     """Return whether there are actions, and all of them are blocked."""
-    return not plan.is_empty and all(action.blocked for action in plan.actions)
+    return bool(plan.actions) and all(action.blocked for action in plan.actions)
 
 
 def _blocked_message(plan: TargetPlan) -> str:
@@ -297,11 +297,11 @@ def _live_channels(survey: Survey) -> tuple[LiveChannel, ...]:
 class _NoProgress:
     """Shows no progress: the steps of an apply are logged."""
 
-    def observe(self, _plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
+    def observe(self, _name: str, _actions: int, /) -> AbstractContextManager[Callable[[Event], None]]:
         """Ignore the events."""
         return nullcontext(lambda _event: None)
 
-    def finished(self, plan: TargetPlan, result: ApplyResult, /) -> None:
+    def finished(self, result: ApplyResult, /) -> None:
         """Ignore the result."""
 
 

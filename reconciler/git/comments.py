@@ -209,7 +209,7 @@ def _changed_settings(plan: Plan) -> int:
 
 
 def _plan_verdict(plan: Plan, target: TargetPlan, origin: Origin) -> Verdict:
-    counts = "no changes" if target.is_empty else summary_words(target.summary)
+    counts = "no changes" if not target.actions else summary_words(target.summary)
     if changed := _changed_settings(plan):
         counts = f"{counts}; {plural(changed, 'setting')} changed"
     return Verdict(target.name, counts, not origin.refusals.get(target.name))

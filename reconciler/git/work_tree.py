@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.git.clone import git_output, git_refusal, work_tree_of
-from reconciler.model.resource import DesiredState
-from reconciler.model.target import Project, Target
-from reconciler.spec import desired
 from reconciler.spec.files import Missing
 from reconciler.terminal import sanitize
 
@@ -29,14 +26,6 @@ class _Entry:
     tag: str
     mode: str
     path: str
-
-
-def load_desired_states(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
-    """Return the desired state of every target, as it is in the work tree.
-
-    Raises ``SpecError``, also for spec files that git tracks and did not check out.
-    """
-    return desired.load_desired_states(project, targets, missing_files(Path(project.root)))
 
 
 def missing_files(root: Path) -> tuple[Missing, ...]:

@@ -33,15 +33,15 @@ from reconciler.plan.decision import (
     Rotate,
     is_protected,
     unseen_users,
-    why_update,
+    why_tags_differ,
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.namesakes import explain, has_same_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import choose_resources, classify, has_failed
-from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
-from reconciler.plan.removal import Removals, removals
+from reconciler.plan.plan import Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
+from reconciler.plan.removal import removals
 from reconciler.plan.replacement import held_material, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
@@ -78,7 +78,11 @@ def build_plan(
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
     candidates = actions_of(planned, owned.users, known, held_material(live), limits)
-    dropped, left_out = _selected(candidates, inputs, removed)
+    dropped, left_out = Selection({}, ())
+    if options.only or options.exclude:
+        dropped, left_out = select(
+            candidates, options, (*desired.resources, *(orphan.address for orphan in removed.orphans))
+        )
     actions = (
         with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
     )
@@ -210,7 +214,12 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
-    reason, explanation = why_update(names_of(fields), tags)
+    names = names_of(fields)
+    reason, explanation = (
+        (Reason.PROPERTIES_DIFFER, f"{names} {'differ' if ', ' in names else 'differs'} from the spec")
+        if fields
+        else why_tags_differ(tags)
+    )
     return Decision(
         resource.address,
         Verb.UPDATE,
@@ -381,13 +390,6 @@ def _missing(kind: KindName, wanted: Mapping[str, Value], bindings: Bindings) ->
     if not lacking:
         return None
     return Blocked("depends", f"depends on {', '.join(lacking)}, which is blocked")
-
-
-def _selected(candidates: list[Action], inputs: PlanInputs, removed: Removals) -> Selection:
-    if not (inputs.options.only or inputs.options.exclude):
-        return Selection({}, ())
-    others = (*inputs.desired.resources, *(orphan.address for orphan in removed.orphans))
-    return select(candidates, inputs.options, others)
 
 
 def _defaults(inputs: PlanInputs) -> int:

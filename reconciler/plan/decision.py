@@ -137,10 +137,8 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
     )
 
 
-def why_update(fields: str, tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its explanation. ``fields`` are the names of the fields that differ."""
-    if fields:
-        return Reason.PROPERTIES_DIFFER, f"{fields} {'differ' if ', ' in fields else 'differs'} from the spec"
+def why_tags_differ(tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place of tags alone, and its explanation."""
     if all(change.path in RECORDS for change in tags):
         return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
     keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]

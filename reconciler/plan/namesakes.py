@@ -77,11 +77,11 @@ def name_of(spec: DesiredResource) -> str:
     return str(spec.properties.get("name") or "")
 
 
-def rivals_in(desired: DesiredState, addresses: Iterable[Address]) -> dict[Address, tuple[Address, ...]]:
+def rivals_in(names: Mapping[Address, str]) -> dict[Address, tuple[Address, ...]]:
     """Return by address the others of its kind that have the same name in the spec; none for a name that is used once."""
     groups: dict[tuple[KindName, str], list[Address]] = {}
-    for address in addresses:
-        groups.setdefault((address.kind, name_of(desired.resources[address])), []).append(address)
+    for address, name in names.items():
+        groups.setdefault((address.kind, name), []).append(address)
     return {
         address: tuple(other for other in sorted(group) if other != address)
         for group in groups.values()

@@ -92,7 +92,7 @@ def classify(
             for address, group in namesakes.items()
             if (rest := tuple(one for one in group if one.arn not in adopted))
         },
-        rivals=rivals_in(desired, namesakes),
+        rivals=rivals_in({address: name_of(desired.resources[address]) for address in namesakes}),
         untagged=untagged,
         managed=managed,
         notes=tuple(notes),

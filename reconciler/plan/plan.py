@@ -268,11 +268,6 @@ class TargetPlan:
     not_read: tuple[KindName, ...] = ()
     unmanaged: tuple[UnmanagedResource, ...] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.actions
-
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:

@@ -25,7 +25,7 @@ from reconciler.plan.decision import (
     sinks_of,
     waits,
     where_to,
-    why_update,
+    why_tags_differ,
 )
 from reconciler.plan.plan import Blocked, Reason, Verb
 
@@ -159,7 +159,7 @@ def _updated(
         )
     if not changes:
         return None
-    reason, explanation = why_update("", changes)
+    reason, explanation = why_tags_differ(changes)
     return Decision(
         resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
     )

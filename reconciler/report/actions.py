@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from reconciler.diff import FieldChange
@@ -103,7 +104,7 @@ def is_own_record(change: FieldChange) -> bool:
 
 
 class Sides(NamedTuple):
-    """A changed field in words: its dotted name, and both values, ``None`` where it is absent. A list of strings has members as well."""
+    """A changed field in words, sanitized: its dotted name, and both values, ``None`` where it is absent. A list of strings has members as well."""
 
     name: str
     before: str | None
@@ -130,7 +131,7 @@ def shown_actions(actions: Sequence[Action], *, each: bool = False) -> tuple[lis
     """
     shared = {} if each else shared_tags(actions)
     groups = [(action,) for action in actions] if each else fold_actions(actions)
-    return [_shown(group, shared) for group in groups], shared
+    return list(map(partial(_shown, shared=shared), groups)), shared
 
 
 def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownAction:
@@ -146,12 +147,12 @@ def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownActio
 
 def sides_of(changes: Iterable[FieldChange]) -> tuple[Sides, ...]:
     """Return changes in words, without those of ownership tags."""
-    return tuple(sides(change) for change in changes if not is_own_record(change))
+    return tuple(map(sides, (change for change in changes if not is_own_record(change))))
 
 
 def sides(change: FieldChange) -> Sides:
     """Return one change in words."""
-    name = path_words(change.path)
+    name = sanitize(path_words(change.path))
     before = None if change.absent_before else show_value(change.before)
     after = None if change.absent_after else show_value(change.after)
     old, new = change.before or (), change.after or ()

@@ -89,7 +89,9 @@ def render_plan(plan: Plan) -> str:
 
 def settings_lines(plan: Plan) -> list[str]:
     """Return the settings that changed since the base as a heading and a list, or nothing."""
-    lines = [f"- {code(text)} (**{WIDENS}**)" if widens else f"- {code(text)}" for text, widens in settings_words(plan)]
+    lines = [
+        f"- {code(text)} (**{WIDENS}**)" if widens else f"- {code(text)}" for text, widens in settings_words(plan.base)
+    ]
     return [f"**{SETTINGS}:**", "\n".join(lines)] if lines else []
 
 
@@ -251,7 +253,7 @@ def _counts_words(target: TargetPlan, counts: str) -> str:
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
     summary = target.summary
-    if target.is_empty:
+    if not target.actions:
         resources = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
         counts = f"No changes. In sync ({resources})"
     else:

@@ -94,7 +94,7 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
 def _settings(plan: Plan, paint: Paint) -> list[str]:
     lines = [
         paint(f"  ! {sanitize(text)} ({WIDENS})", "bad") if widens else f"    {sanitize(text)}"
-        for text, widens in settings_words(plan)
+        for text, widens in settings_words(plan.base)
     ]
     return ["\n".join((paint(f"{SETTINGS}:", "bold"), *lines)) + "\n"] if lines else []
 
@@ -119,7 +119,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     if calls and target.not_read:
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
-    if target.is_empty:
+    if not target.actions:
         summary = target.summary
         counts = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
         lines.append(f"{paint('No changes.', 'good')} {target.name} is in sync ({counts}).")
@@ -173,7 +173,7 @@ def _action(shown: ShownAction, paint: Paint, *, calls: bool) -> Iterable[str]:
         yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {sanitize(action.blocked.message)}"
     for warning in action.warnings:
         yield f"        {paint('warning', 'bad')}: {sanitize(warning)}"
-    width = max((len(sanitize(change.name)) for change in shown.changes), default=0)
+    width = max((len(change.name) for change in shown.changes), default=0)
     for change in shown.changes:
         yield _change(change, width, paint)
     # A broadcast is ended only with each of its calls in view.
@@ -188,7 +188,7 @@ def _members(group: Sequence[Action | Finding], paint: Paint) -> str:
 
 
 def _change(change: Sides, width: int, paint: Paint) -> str:
-    name = sanitize(change.name).ljust(width)
+    name = change.name.ljust(width)
     if change.before is None:
         return f"        {paint('+', 'good')} {name}  {change.after}"
     if change.after is None:
@@ -303,14 +303,14 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
         yield f"      {sanitize(line)}"
     if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn:
         shown = sides_of(changes)
-        width = max((len(sanitize(change.name)) for change in shown), default=0)
+        width = max((len(change.name) for change in shown), default=0)
         for change in shown:
             yield _finding_change(change, width, drifted=finding.status is DriftStatus.DRIFT, paint=paint)
 
 
 def _finding_change(change: Sides, width: int, *, drifted: bool, paint: Paint) -> str:
     """Return one changed field: expected and actual for drift, before and after for a pending change."""
-    name = sanitize(change.name).ljust(width)
+    name = change.name.ljust(width)
     live, spec = change.before or "(absent)", change.after or "(absent)"
     if change.gained or change.lost:
         shown = [f"{paint('missing', 'note')} {member}" for member in change.gained]

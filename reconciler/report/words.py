@@ -14,7 +14,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
-from reconciler.plan.plan import Action, LiveChannel, Plan, SettingChange, Step, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, Base, LiveChannel, Plan, SettingChange, Step, Summary, TargetPlan, Verb
 from reconciler.plan.steps import Expected
 from reconciler.report.actions import path_words, show_value
 from reconciler.terminal import sanitize
@@ -97,15 +97,15 @@ _MOST_VALUE = 120
 WIDENS = "widens what an apply may do"
 
 
-def settings_words(plan: Plan) -> list[tuple[str, bool]]:
+def settings_words(base: Base | None) -> list[tuple[str, bool]]:
     """Return a line for each setting that changed since a plan's base, and whether it widens what an apply may do; those first."""
-    if plan.base is None:
+    if base is None:
         return []
-    changes = plan.base.settings
+    changes = base.settings
     lines = [(_setting_words(change), change.widens) for change in changes[:_MOST_SETTINGS]]
     if len(changes) > _MOST_SETTINGS:
         lines.append((f"and {plural(len(changes) - _MOST_SETTINGS, 'more setting')}", False))
-    if plan.base.guardrails is not None:
+    if base.guardrails is not None:
         lines.append(("guardrails differ from those of the base; the stricter of both are used", False))
     return lines
 

@@ -32,7 +32,6 @@ from reconciler.spec.rules import (
     TargetLocation,
     arn_faults,
     check_across_resources,
-    check_references,
     count_fault,
     faults_in,
     parse_ignored_fields,
@@ -41,7 +40,6 @@ from reconciler.spec.rules import (
     warnings_of,
 )
 from reconciler.spec.stream_key_options import (
-    check_sinks,
     overlap_of,
     placeholder_values,
     read_stream_key_options,
@@ -125,7 +123,6 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     entries = read_entries(sources, problems)
     defaults = Defaults(project)
     location = TargetLocation(target.region, target.account_id)
-    check_references(entries, problems, complete=complete)
     defaults.check(entries, location, problems, complete=complete)
     build = _resource_builder(project, location, defaults, problems)
     resources: dict[Address, DesiredResource] = {}
@@ -137,8 +134,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
         if "streamKey" in entry.body:
             keys.append(_stream_key(project, target, entry, resource, problems))
     resources.update((key.address, key) for key in keys)
-    check_sinks(entries, keys, problems)
-    check_across_resources(entries, resources, problems)
+    check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
     problems.raise_any()
     return DesiredState(

@@ -15,7 +15,7 @@ from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, nearest, quote, suggestion, type_name
-from reconciler.spec.yaml import Mark, Source
+from reconciler.spec.yaml import Source
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
 """By section, the kind; a stream key is part of its channel."""
@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.v
 
 @dataclass(slots=True)
 class Entry:
-    """One resource as written.
+    """One resource as written; ``where`` is ``file:line:col`` of its id.
 
     ``body`` has no null fields; ``nulls`` names them: a null removes a default.
     ``broken`` names the invalid fields, which are removed from ``body`` so that the others can still be checked.
@@ -33,14 +33,9 @@ class Entry:
     body: dict[str, Any]
     source: Source
     document: int
-    mark: Mark
+    where: str
     nulls: tuple[str, ...] = ()
     broken: frozenset[str] = frozenset()
-
-    @property
-    def where(self) -> str:
-        """``file:line:col`` of the id."""
-        return f"{self.source.name}:{self.mark[0]}:{self.mark[1]}"
 
     @property
     def label(self) -> str:
@@ -118,7 +113,7 @@ def _read_section(
                 for key, value in body.items()
                 if value is not None or key == "streamKey"
             }
-        entry = Entry(address, body, source, number, mark, nulls)
+        entry = Entry(address, body, source, number, f"{source.name}:{mark[0]}:{mark[1]}", nulls)
         if not is_id(identifier):
             fault = id_fault(identifier)
             problems.add(source.name, mark, fault.what, fault.hint)

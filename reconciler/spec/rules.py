@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
 from reconciler.model.address import MAX_SPEC_TAGS, MAX_TAGS, PREFIX, Address, KindName
-from reconciler.model.kinds import FIELDS, KINDS
+from reconciler.model.kinds import FIELDS, KINDS, parent_of
 from reconciler.model.kinds import REFERENCES as REFERRING
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.quotas import QUOTAS
@@ -347,7 +347,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
     )
 
 
-def check_references(entries: Mapping[Address, Entry], problems: Problems, *, complete: bool) -> None:
+def _check_references(entries: Mapping[Address, Entry], problems: Problems, *, complete: bool) -> None:
     """Add a problem for each reference given in both forms, and if ``entries`` are ``complete``, for each by id that has no entry."""
     for address, entry in entries.items():
         body = entry.body if REFERRING[address.kind] else {}
@@ -361,9 +361,26 @@ def check_references(entries: Mapping[Address, Entry], problems: Problems, *, co
 
 
 def check_across_resources(
-    entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource], problems: Problems
+    entries: Mapping[Address, Entry],
+    resources: Mapping[Address, DesiredResource],
+    problems: Problems,
+    *,
+    complete: bool,
 ) -> None:
-    """Add problems for key pairs with the same public key, and for more resources than a fixed quota allows."""
+    """Add problems for references, for sinks and public keys that two have, and for more resources than a fixed quota allows.
+
+    References by id are checked only if ``entries`` are ``complete``.
+    """
+    _check_references(entries, problems, complete=complete)
+    sinks: dict[str, Address] = {}
+    for address in _of(resources, KindName.STREAM_KEY):
+        sink = resources[address].sink
+        if sink is not None and (other := sinks.setdefault(sink.mark, address)) != address:
+            what, hint = (
+                f"{sink} is also the sink of {other}",
+                "use one sink per key, such as a name that contains {id}",
+            )
+            entries[parent_of(address)].note(problems, Fault(("streamKey",), what, hint))
     first: dict[object, Address] = {}
     for address in _of(resources, KindName.PLAYBACK_KEY_PAIR):
         fingerprint = resources[address].properties.get("fingerprint")

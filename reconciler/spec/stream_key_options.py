@@ -7,12 +7,11 @@ its length is limited because it is also written as a tag value of at most 256 c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC, Address
-from reconciler.model.kinds import parent_of
+from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC
 from reconciler.model.resource import DesiredResource, digest_of
 from reconciler.model.target import Sink, Store, Target, seconds_of
 from reconciler.spec.problems import Fault, Problems, quote
@@ -133,18 +132,3 @@ def with_options(
         entry.note(problems, too_many.below(("streamKey",)))
     digest = digest_of({"digest": key.digest, **options})
     return replace(key, tags={**key.tags, SPEC: digest, **options}, digest=digest, sink=sink)
-
-
-def check_sinks(entries: Mapping[Address, Entry], keys: Iterable[DesiredResource], problems: Problems) -> None:
-    """Add a problem for each stream key that shares its sink with another one."""
-    first: dict[str, Address] = {}
-    for key in keys:
-        if key.sink is None:
-            continue
-        other = first.setdefault(key.sink.mark, key.address)
-        if other != key.address:
-            what = f"{key.sink} is also the sink of {other}"
-            channel = parent_of(key.address)
-            entries[channel].note(
-                problems, Fault(("streamKey",), what, "use one sink per key, such as a name that contains {id}")
-            )

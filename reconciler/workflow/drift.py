@@ -5,6 +5,7 @@ The record of the last apply also says which addresses are expected to exist, an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,16 @@ _MAX_CALLS = 8
 """Calls of an unfinished apply that are listed."""
 
 _EVERYTHING = PlanOptions()
+
+
+def last_applies(project: Project, surveys: Iterable[Survey]) -> tuple[dict[str, frozenset[Address]], tuple[str, ...]]:
+    """Return by target the addresses that the last apply left, and where an apply ended that did not finish."""
+    expected: dict[str, frozenset[Address]] = {}
+    notes: list[str] = []
+    for survey in surveys:
+        expected[survey.target.name] = expected_addresses(project, survey)
+        notes += unfinished_apply_notes(project, survey)
+    return expected, tuple(notes)
 
 
 def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
@@ -98,7 +109,7 @@ def drift_report(
     partial = bool(scope.only or scope.exclude)
     root, name = Path(project.root), survey.target.name
     applied = complete_addresses(root, project.stack, name, survey.live)
-    records = {} if survey.plan.is_empty else applied_specs(root, project.stack, name, survey.live)
+    records = {} if not survey.plan.actions else applied_specs(root, project.stack, name, survey.live)
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
     doubts = (
         f"{found}: deleted outside, or no longer visible to the caller"

@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from reconciler.apply import Event, Forecast, NewResources, StepFinished, execute
 from reconciler.aws.reader import list_kind
 from reconciler.model.target import Project
-from reconciler.plan.plan import ApplyResult, TargetPlan
+from reconciler.plan.plan import ApplyResult
 from reconciler.plan.steps import Call, call_of, calls_of, expected
 from reconciler.workflow.history import record_apply
 from reconciler.workflow.journal import Journal, close_last_run
@@ -26,22 +26,19 @@ from reconciler.workflow.survey import CountedCalls, Survey
 
 FORECAST_INTERVAL = 1.0
 
-PlannedTargets: TypeAlias = Sequence[tuple[TargetPlan, Survey]]
-"""The plans to apply, each with its open connection and the live state it was created from."""
-
 
 class ApplyObserver(Protocol):
     """Receives the progress of an apply: a terminal, a stream of JSON, the controller's state."""
 
-    def observe(self, plan: TargetPlan, /) -> AbstractContextManager[Callable[[Event], None]]:
-        """Return a context with the handler for the events of one target's apply."""
+    def observe(self, name: str, actions: int, /) -> AbstractContextManager[Callable[[Event], None]]:
+        """Return a context with the handler for the events of one target's apply, of so many actions."""
 
-    def finished(self, plan: TargetPlan, result: ApplyResult, /) -> None:
+    def finished(self, result: ApplyResult, /) -> None:
         """Receive the result of one target's apply."""
 
 
 def apply_plans(
-    work: PlannedTargets,
+    surveys: Sequence[Survey],
     project: Project,
     observer: ApplyObserver,
     *,
@@ -58,8 +55,9 @@ def apply_plans(
     """
     root = Path(project.root)
     results: list[ApplyResult] = []
-    for plan, survey in work:
-        if plan.is_empty:
+    for survey in surveys:
+        plan = survey.plan
+        if not plan.actions:
             close_last_run(root, plan.name, plan.account_id)
             record_apply(root, project.stack, plan, survey.live, None, survey.desired)
             continue
@@ -79,7 +77,7 @@ def apply_plans(
                 f"{plan.name}: no journal is written ({not_opened}); if this apply dies, the next run cannot report where"
             )
         coming = calls_of(plan)
-        with journal, observer.observe(plan) as on_event:
+        with journal, observer.observe(plan.name, len(plan.actions)) as on_event:
             result = execute(
                 plan,
                 gateway,
@@ -93,7 +91,7 @@ def apply_plans(
                 publish=survey.connection.deliver,
             )
         result = replace(result, calls=result.calls + lists.count)
-        observer.finished(plan, result)
+        observer.finished(result)
         results.append(result)
         if journal.trouble and not not_opened:
             note(f"{plan.name}: the journal of this apply is incomplete ({journal.trouble})")

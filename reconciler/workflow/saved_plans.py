@@ -133,7 +133,8 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
     Resources that changed since, and that the saved plan does not touch, are left alone.
     Raises ``StalePlan`` with a line for each difference.
     """
-    differences = tuple(_differences(saved, survey.plan))
+    reviewed = {_action_key(action): action for action in saved.actions}
+    differences = tuple(_differences(reviewed, survey.plan))
     if differences:
         raise StalePlan(
             "\n".join(
@@ -144,7 +145,6 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
                 )
             )
         )
-    reviewed = {_action_key(action): action for action in saved.actions}
     fresh = survey.plan.actions
     later = {
         index: "is not part of the saved plan"
@@ -170,8 +170,7 @@ def _action_key(action: Action) -> tuple[str, str, str]:
     return str(action.address), action.verb.value, action.arn or ""
 
 
-def _differences(saved: TargetPlan, fresh: TargetPlan) -> Iterator[str]:
-    reviewed = {_action_key(action): action for action in saved.actions}
+def _differences(reviewed: Mapping[tuple[str, str, str], Action], fresh: TargetPlan) -> Iterator[str]:
     made = {_action_key(action): action for action in fresh.actions}
     for key in sorted(reviewed):
         address, verb, arn = key

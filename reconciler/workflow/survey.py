@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import needs_applied_quotas
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.namesakes import name_of
-from reconciler.plan.plan import Action, Plan, PlanOptions, TargetPlan, Verb
+from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import applied_specs, live_addresses, recorded_kinds
@@ -271,29 +271,31 @@ def plan_target(
         if applied.limits != DEFAULTS:
             plan = build(limits=applied.limits)
     rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
-    return complete(plan, live, rules, _read_broadcasts(plan.actions, rules, connection.gateway), applied)
+    broadcasts = _read_streams(connection.gateway) if needs_streams(plan.actions) else None
+    if broadcasts is not None:
+        to_end = to_stop(plan.actions, broadcasts.streams, rules)
+        broadcasts = _read_keys(broadcasts, to_end, connection.gateway)
+    return complete(plan, live, rules, broadcasts, applied)
 
 
-def _read_broadcasts(actions: Sequence[Action], rules: LiveRules, calls: ReadCalls) -> Broadcasts | None:
-    """Return the active streams, or ``None``, without a call, if the actions change no channel that may be live.
-
-    The stream keys of a channel are read if its stream will be ended. Without the permission to list streams, the reason is returned.
-    Raises ``AwsError`` for any other failure.
-    """
-    if not needs_streams(actions):
-        return None
+def _read_streams(calls: ReadCalls) -> Broadcasts:
+    """Return the active streams, or the reason why they may not be listed. Raises ``AwsError`` for any other failure."""
     try:
-        streams = read_streams(calls)
+        return Broadcasts(read_streams(calls))
     except AwsError as error:
         return Broadcasts(unseen=missing_permission(error))
+
+
+def _read_keys(broadcasts: Broadcasts, channels: Iterable[str], calls: ReadCalls) -> Broadcasts:
+    """Add the stream keys of the channels whose stream will be ended, by ARN."""
     keys: dict[str, tuple[LiveResource, ...]] = {}
     hidden: dict[str, str] = {}
-    for arn in to_stop(actions, streams, rules):
+    for arn in channels:
         try:
             keys[arn] = read_stream_keys(calls, arn)
         except AwsError as error:
             hidden[arn] = missing_permission(error)
-    return Broadcasts(streams, keys, hidden)
+    return replace(broadcasts, keys=keys, hidden=hidden)
 
 
 def combine_plans(

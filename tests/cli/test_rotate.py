@@ -278,7 +278,7 @@ def test_stopped_after_any_step_a_rotation_goes_on_and_makes_one_key(world: Worl
     for _ in range(2):
         # The rotation that was asked for is not repeated by an apply; the first one finishes what was begun.
         world.carry_out(surveyed(world, spec))
-    assert surveyed(world, spec).plan.is_empty
+    assert not surveyed(world, spec).plan.actions
     (key,) = [found for found in world.everything() if ":stream-key/" in found["arn"]]
     assert key["tags"][DELIVERED] == SINK.mark
     stored = json.loads((world.root / "sinks.json").read_text(encoding="utf-8"))
@@ -298,7 +298,7 @@ def test_a_key_that_is_gone_and_still_listed_is_not_taken_for_the_new_one(world:
         assert result is not None
         assert result.complete, result
         world.control.set_lag()
-        assert surveyed(world, keys(label, SINK)).plan.is_empty
+        assert not surveyed(world, keys(label, SINK)).plan.actions
 
 
 @pytest.mark.parametrize("effect", ["reset", "error", "truncate"])
@@ -315,7 +315,7 @@ def test_a_create_whose_answer_is_lost_is_found_again_and_not_the_key_that_was_d
     assert [outcome.result for outcome in result.outcomes] == [Result.DONE], result
     assert result.outcomes[0].arn != old
     world.clock.sleep(60)
-    assert surveyed(world, keys("2", SINK)).plan.is_empty
+    assert not surveyed(world, keys("2", SINK)).plan.actions
     (new,) = [found["arn"] for found in world.everything() if ":stream-key/" in found["arn"]]
     assert new == result.outcomes[0].arn
     assert new != old
@@ -351,7 +351,7 @@ def test_a_file_that_cannot_be_written_leaves_the_key_waiting_for_another(world:
     )
     assert result is not None
     assert "repeat the rotation with another file" in result.outcomes[0].message
-    assert surveyed(world, spec).plan.is_empty, "no place is named, so an apply has nothing to do"
+    assert not surveyed(world, spec).plan.actions, "no place is named, so an apply has nothing to do"
     path = world.root / "key"
     world.carry_out(surveyed(world, spec, Rotate(asked, Sink(Store.FILE, str(path)))))
     (key,) = [found for found in world.everything() if ":stream-key/" in found["arn"]]
@@ -371,7 +371,7 @@ def test_two_rotations_of_one_key_at_once_leave_one_key_and_its_value(world: Wor
     assert key["tags"][DELIVERED] == SINK.mark
     stored = json.loads((world.root / "sinks.json").read_text(encoding="utf-8"))
     assert stored == {SINK.mark: world.client.get_stream_key(arn=key["arn"])["streamKey"]["value"]}
-    assert surveyed(world, keys("2", SINK)).plan.is_empty
+    assert not surveyed(world, keys("2", SINK)).plan.actions
 
 
 def test_without_the_permission_to_read_values_the_key_stays_unpublished(world: World) -> None:
@@ -384,4 +384,4 @@ def test_without_the_permission_to_read_values_the_key_stays_unpublished(world: 
     assert "ivs:GetStreamKey" in outcome.message
     world.control.clear_faults()
     world.carry_out(surveyed(world, keys("2", SINK)))
-    assert surveyed(world, keys("2", SINK)).plan.is_empty
+    assert not surveyed(world, keys("2", SINK)).plan.actions

@@ -50,7 +50,7 @@ def test_the_old_pair_stays_for_its_time_is_no_drift_and_then_goes(world: World)
     for later in (timedelta(), timedelta(days=6, hours=23)):
         survey = at(world, spec("two"), START + later)
         report = classify(survey.plan, survey.desired, survey.live)
-        assert survey.plan.is_empty
+        assert not survey.plan.actions
         assert (report.drifted, report.pending, report.findings) == (False, False, ())
         assert "until 2026-11-27T10:00:00Z" in report.notes[0]
     survey = at(world, spec("two"), START + timedelta(days=7))
@@ -59,7 +59,7 @@ def test_the_old_pair_stays_for_its_time_is_no_drift_and_then_goes(world: World)
     world.carry_out(survey)
     (left,) = world.everything()
     assert RETIRES not in left["tags"]
-    assert at(world, spec("two"), START + timedelta(days=7)).plan.is_empty
+    assert not at(world, spec("two"), START + timedelta(days=7)).plan.actions
 
 
 def test_killed_after_the_import_the_old_pair_still_gets_its_time(world: World) -> None:

@@ -22,7 +22,7 @@ from reconciler.model.kinds import KINDS, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.target import Guardrails, Project, Target
-from reconciler.plan.plan import ApplyResult, PlanOptions, TargetPlan
+from reconciler.plan.plan import ApplyResult, PlanOptions
 from reconciler.plan.selection import kinds_to_read
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.spec.keys import read_public_key
@@ -50,12 +50,12 @@ class Screen:
         self.events: list[Event] = []
 
     @contextmanager
-    def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
-        del plan
+    def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
+        del name, actions
         yield self.events.append
 
-    def finished(self, plan: TargetPlan, result: ApplyResult) -> None:
-        del plan, result
+    def finished(self, result: ApplyResult) -> None:
+        del result
 
 
 class Gated(IvsGateway):
@@ -121,7 +121,7 @@ class World:
     ) -> ApplyResult | None:
         """Carry out what was planned; ``None`` when there was nothing to do."""
         results = apply_plans(
-            [(survey.plan, survey)],
+            [survey],
             self.project,
             screen or Screen(),
             stop=stop or threading.Event(),

@@ -26,7 +26,7 @@ from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError
 from reconciler.model.lock import LockHolder, from_json, to_json
 from reconciler.model.target import FileLock, S3Lock, Target
-from reconciler.plan.plan import Result, TargetPlan
+from reconciler.plan.plan import Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.workflow.locks import (
     LEASE_SECONDS,
@@ -319,12 +319,12 @@ def test_an_apply_that_loses_its_lock_starts_no_more(tmp_path: Path) -> None:
 
         class Losing(Screen):
             @contextmanager
-            def observe(self, plan: TargetPlan) -> Iterator[Callable[[Event], None]]:
-                del plan
+            def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
+                del name, actions
                 yield lambda event: lost.set() if isinstance(event, ActionFinished) else None
 
         (result,) = apply_plans(
-            [(survey.plan, survey)],
+            [survey],
             world.project,
             Losing(),
             stop=threading.Event(),
