@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,15 +89,21 @@ def masked(text: str) -> str:
     return "\n".join(lines)
 
 
-def run_page(text: str, folder: Path) -> list[str]:
+def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str]:
     """Run every command of a page in one shell below ``folder`` and return what each printed, log lines (JSON) left out.
 
-    Ports of the page are replaced by free ones meanwhile. Raises ``AssertionError`` if the shell ends early or the last command fails.
+    ``hidden`` are packages that cannot be imported meanwhile. Ports of the page are replaced by free ones.
+    Raises ``AssertionError`` if the shell ends early or the last command fails.
     """
     program = folder / "bin" / "ivs-reconciler"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8")
     program.chmod(0o755)
+    for package in hidden:
+        (folder / "hidden").mkdir(exist_ok=True)
+        (folder / "hidden" / f"{package}.py").write_text(
+            "raise ModuleNotFoundError(f'No module named {__name__!r}', name=__name__)\n", encoding="utf-8"
+        )
     work = folder / "work"
     work.mkdir()
     found = commands(text)
@@ -111,7 +118,7 @@ def run_page(text: str, folder: Path) -> list[str]:
             **os.environ,
             **_GIT,
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{folder / 'hidden'}{os.pathsep}{ROOT}",
             "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
         },
         stdout=subprocess.PIPE,

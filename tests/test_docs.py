@@ -66,9 +66,16 @@ def test_the_spec_in_the_readme_is_valid_and_plans(tmp_path: Path) -> None:
     (tmp_path / "specs").mkdir()
     (tmp_path / "ivs-reconciler.yaml").write_text(project, encoding="utf-8")
     (tmp_path / "specs" / "live.yaml").write_text(spec, encoding="utf-8")
-    assert run(tmp_path, "validate").code == 0
-    assert run(tmp_path, "apply", "--target", "dev", "--auto-approve").code == 0
-    assert run(tmp_path, "drift", "--target", "dev").code == 0
+    use = README.partition("## Use it")[2].partition("## ")[0]
+    calls = [line.removeprefix("$ ivs-reconciler ").split() for line in use.splitlines() if line.startswith("$ ivs")]
+    assert len(calls) == 4
+    for words in calls:
+        ran = run(
+            tmp_path,
+            *words,
+            env={"HOME": str(tmp_path), "AWS_CONFIG_FILE": "none", "AWS_EC2_METADATA_DISABLED": "true"},
+        )
+        assert (ran.code, ran.err) == (0, ""), words
 
 
 def prose(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages of ``docs/`` are run, command by command, and show what the commands print."""
+"""The pages of ``docs/`` are run, command by command, without the extras that they do not name, and show what the commands print."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_extras import PACKAGES
 from tests.guide import PAGES, commands, masked, page, run_page
 
 NEEDED = {"controller": ("curl", "ssh-keygen"), "write-specs": ("openssl",)}
@@ -35,7 +36,13 @@ def test_the_commands_of_a_page_print_what_it_shows(name: str, tmp_path: Path) -
     text = page(name)
     expected = commands(text)
     assert len([command for command in expected if not command.file]) >= FEWEST[name]
-    for command, printed in zip(expected, run_page(text, tmp_path), strict=True):
+    hidden = () if name == "controller" else PACKAGES
+    for command, printed in zip(expected, run_page(text, tmp_path, hidden=hidden), strict=True):
         assert masked(printed) == masked(command.output), f"{command.text}: run make docs"
     for log in tmp_path.rglob("*.log"):
         assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+def test_the_controllers_page_without_its_extra_ends_at_once_and_says_what_to_install(tmp_path: Path) -> None:
+    printed = "".join(run_page(page("controller"), tmp_path, hidden=PACKAGES))
+    assert 'install the extra: pip install "ivs-reconciler[controller]"' in printed

@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         code = int(args.run(args))
         sys.stdout.flush()
     except ReconcilerError as error:
+        _flush_stdout()
         _complain(error, colored=context_of(args).colored(sys.stderr))
         return int(error.exit_code)
     except BrokenPipeError:
@@ -150,6 +151,14 @@ def _open_missing_streams() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _flush_stdout() -> None:
+    """Write what is buffered, so that in a log of both streams a report comes before the error that it explains."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     show_plan(plan, args.format, context)
     if args.format == "text":
         show_duration(plan, made.project)
+    with contextlib.suppress(OSError):  # main deals with it at the end
+        sys.stdout.flush()
     warn(made.warnings)
     print_notes(made.notes)
     failures = [*failures, *_unread(plan)]

@@ -40,6 +40,13 @@ def test_output_that_cannot_be_written_is_a_message_and_not_a_traceback(folder: 
     assert (done.returncode, done.stderr) == (1, "output: no space left on device; make it writable and run again\n")
 
 
+def test_in_a_log_of_both_streams_a_report_comes_before_the_error_that_it_explains(folder: Path) -> None:
+    assert shell(folder, "apply --auto-approve").returncode == 0
+    rewrite(folder, {"channels": {}})
+    said = shell(folder, "plan --prune 2>&1").stdout
+    assert 0 <= said.index("channel/side will be deleted") < said.index("plan refused")
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_closed_stream_is_no_reason_to_stumble(folder: Path, closed: str) -> None:
     done = shell(folder, f"plan --detailed-exitcode {closed}")
