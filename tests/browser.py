@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ UNNAMED = (
     ".filter(at => !(at.getAttribute('aria-label') || (at.labels && at.labels.length && at.labels[0].textContent) || at.textContent).trim())"
     ".map(at => at.outerHTML)"
 )
+_PATIENCE = 60
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
@@ -69,7 +71,9 @@ class Tab:
 
     def _read(self) -> Any:
         while b"\0" not in self._read_ahead:
-            part = self._back.read1(1_000_000)
+            ready, _, _ = select.select([self._back], [], [], _PATIENCE)
+            assert ready, "the browser said nothing more"
+            part = self._back.read(1_000_000)
             assert part, "the browser ended"
             self._read_ahead += part
         text, _, self._read_ahead = self._read_ahead.partition(b"\0")
@@ -169,7 +173,7 @@ def a_browser(folder: Path) -> Iterator[Tab]:
     os.close(to_read)
     os.close(back_write)
     try:
-        with os.fdopen(to_write, "wb") as to, os.fdopen(back_read, "rb") as back:
+        with os.fdopen(to_write, "wb") as to, os.fdopen(back_read, "rb", buffering=0) as back:
             yield Tab(to, back)
     finally:
         process.kill()
