@@ -37,6 +37,30 @@ UNNAMED = (
     ".filter(at => !(at.getAttribute('aria-label') || (at.labels && at.labels.length && at.labels[0].textContent) || at.textContent).trim())"
     ".map(at => at.outerHTML)"
 )
+# The texts whose contrast is below what WCAG 2 asks for at level AA.
+FAINT = """(() => {
+  const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const parts = colour => {
+    pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = pen.getImageData(0, 0, 1, 1).data;
+    return [red, green, blue, alpha / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map(at => top[at] * top[3] + below[at] * (1 - top[3]));
+  const behind = at => at ? over(parts(getComputedStyle(at).backgroundColor), behind(at.parentElement)) : [255, 255, 255];
+  const light = colour => {
+    const [red, green, blue] = colour.map(part => part / 255).map(part => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4);
+    return .2126 * red + .7152 * green + .0722 * blue + .05;
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode.textContent.trim(), at = texts.currentNode.parentElement, style = getComputedStyle(at);
+    if (!text || !at.checkVisibility() || at.closest('svg, noscript, .kinds .nil')) continue;
+    const ground = behind(at), ratio = light(over(parts(style.color), ground)) / light(ground);
+    if (Math.max(ratio, 1 / ratio) < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) found.push(text);
+  }
+  return found;
+})()"""
 _PATIENCE = 60
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
