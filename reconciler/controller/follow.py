@@ -87,7 +87,7 @@ class Follower:
                 self._rules,
                 records=self._records,
                 path=self._source.path,
-                missing=self._source.submodules(commit, folder),
+                missing=self._source.missing(commit, folder),
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import selectors
 import shlex
 import signal
 import subprocess
@@ -45,6 +46,21 @@ _MAX_OUTPUT = 400
 """Characters of git's output in a message."""
 
 _STOP_POLL_SECONDS = 0.25
+_MOST_OUTPUT = 64 << 20
+"""Bytes that a command may write. The longest output is the list of a commit's files."""
+
+_MOST_MEMORY_KIB = 1 << 20
+_MOST_FILE_BLOCKS = 4 << 20
+"""Of 512 bytes: the largest file that git may write, which is a pack."""
+
+_LIMITED = (
+    "sh",
+    "-c",
+    f'ulimit -v {_MOST_MEMORY_KIB} 2>/dev/null; ulimit -f {_MOST_FILE_BLOCKS} 2>/dev/null; exec "$@"',
+    "sh",
+)
+"""Runs a command with limits that its children inherit: a remote decides how much it sends."""
+
 _MIN_VERSION = (2, 34)
 """The first git with ssh signatures. Older ones also ignore configuration in the environment, which would leave hooks and redirects enabled."""
 
@@ -165,18 +181,26 @@ class Git:
         self._timeout = timeout
 
     def run(
-        self, *args: str, network: bool = False, extra: Mapping[str, str] | None = None
+        self,
+        *args: str,
+        network: bool = False,
+        extra: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        errors: str = "replace",
     ) -> subprocess.CompletedProcess[str]:
-        """Run git and return the finished process, whatever its exit code; ``network`` passes the credentials.
+        """Run git and return the finished process, whatever its exit code; ``network`` passes the credentials, and bounds memory and files.
 
-        Raises ``GitError`` if git is missing or does not finish in time.
+        Raises ``GitError`` if git is missing, does not finish in time, or writes too much.
         """
         try:
             token = self._remote.token.read() if network else ""
         except UsageError as error:
             raise GitError(str(error)) from None
-        done = self._run(["git", *args], {**self._environment(token), **(extra or {})})
-        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        # A directory's packs are mapped by the git that serves it, and are the operator's own.
+        is_limited = network and scheme_of(self._remote.url) != "file"
+        command = [*(_LIMITED if is_limited else ()), "git", *args]
+        done = self._run(command, {**self._environment(token), **(extra or {})}, stdin)
+        out, err = done.stdout.decode(errors=errors), done.stderr.decode(errors="replace")
         return subprocess.CompletedProcess(args, done.returncode, out, _clean(err, token))
 
     def check_signed_now(self, commit: str) -> None:
@@ -204,36 +228,58 @@ class Git:
         )
 
     def _run(
-        self, command: Sequence[str], environment: Mapping[str, str], stdin: bytes | None = None
+        self, command: Sequence[str], environment: Mapping[str, str], stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - no shell, and every argument is ours or checked
-                command,
-                cwd=self._folder,
-                env=environment,
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise GitError(f"cannot start {command[0]} ({os_reason(error)}); install it, and check PATH") from None
-        end = time.monotonic() + self._timeout
-        while True:
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
             try:
-                out, err = process.communicate(stdin, timeout=_STOP_POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                stdin = None  # it is remembered
-                if time.monotonic() < end and not self._stop.is_set():
-                    continue
+                process = subprocess.Popen(  # noqa: S603 - no shell but for limits, and every argument is ours or checked
+                    command,
+                    cwd=self._folder,
+                    env=environment,
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise GitError(f"cannot start {command[0]} ({os_reason(error)}); install it, and check PATH") from None
+        with process:
+            try:
+                out, err = self._output_of(process)
+            except GitError:
                 # Git uses child processes for the network: the whole group has to end.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-                why = "interrupted by shutdown" if self._stop.is_set() else f"no answer within {self._timeout:.0f} s"
-                raise GitError(f"{without_credentials(self._remote.url)}: {why}") from None
+                raise
         return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def _output_of(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        """Return the output of a process once it has ended. Raises ``GitError`` when it takes too long or writes too much."""
+        end = time.monotonic() + self._timeout
+        out, err = bytearray(), bytearray()
+        url = without_credentials(self._remote.url)
+        with selectors.DefaultSelector() as pipes:
+            pipes.register(process.stdout, selectors.EVENT_READ, out)  # type: ignore[arg-type]  # it is a pipe
+            pipes.register(process.stderr, selectors.EVENT_READ, err)  # type: ignore[arg-type]
+            while pipes.get_map() or process.poll() is None:
+                if self._stop.is_set() or time.monotonic() >= end:
+                    why = (
+                        "interrupted by shutdown" if self._stop.is_set() else f"no answer within {self._timeout:.0f} s"
+                    )
+                    raise GitError(f"{url}: {why}")
+                if not pipes.get_map():
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_STOP_POLL_SECONDS)
+                for key, _ in pipes.select(_STOP_POLL_SECONDS) if pipes.get_map() else ():
+                    part = os.read(key.fd, 65_536)
+                    key.data.extend(part)
+                    if not part:
+                        pipes.unregister(key.fileobj)
+                if len(out) + len(err) > _MOST_OUTPUT:
+                    raise GitError(f"{url}: git wrote more than {_MOST_OUTPUT >> 20} MiB; it was stopped")
+        return bytes(out), bytes(err)
 
     def check(self) -> None:
         """Raise ``GitError`` if git is missing, or too old to be restricted."""
@@ -245,9 +291,16 @@ class Git:
             raise GitError(f"git {'.'.join(map(str, _MIN_VERSION))} or newer is required, found {version!r}")
         self._checked = True
 
-    def output(self, *args: str, network: bool = False, extra: Mapping[str, str] | None = None) -> str:
+    def output(
+        self,
+        *args: str,
+        network: bool = False,
+        extra: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        errors: str = "replace",
+    ) -> str:
         """Run git and return its output. Raises ``GitError`` with its last error lines if it fails."""
-        done = self.run(*args, network=network, extra=extra)
+        done = self.run(*args, network=network, extra=extra, stdin=stdin, errors=errors)
         if done.returncode:
             raise GitError(f"git {args[0]} failed: {last_lines(done.stderr)}")
         return done.stdout.strip()
@@ -266,6 +319,10 @@ class Git:
             ("fetch.recurseSubmodules", "false"),
             ("submodule.recurse", "false"),
             ("gc.autoDetach", "false"),
+            ("core.bigFileThreshold", "16m"),
+            ("core.packedGitWindowSize", "32m"),
+            ("core.packedGitLimit", "256m"),
+            ("pack.threads", "2"),
             ("advice.detachedHead", "false"),
             ("credential.helper", ""),
             ("gpg.program", "false"),
@@ -280,6 +337,7 @@ class Git:
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
+            "MALLOC_ARENA_MAX": "2",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",

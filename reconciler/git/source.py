@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.errors import Problem, SpecError
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
@@ -25,13 +26,23 @@ from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
-from reconciler.spec.files import Missing
+from reconciler.spec.files import MAX_FILE_SIZE, Missing
 from reconciler.spec.pin import shared_problems, target_problems
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
 _DEPTHS = (50, 1_000, 10_000)
 """How many commits of history are fetched, one after the other, to find the followed commit among the ancestors of the head."""
+
+
+_MOST_FILES = 100_000
+_MOST_BYTES = 512 << 20
+
+
+class _Entry(NamedTuple):
+    path: str
+    mode: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,7 @@ class Source:
                 f"commit {commit.short} has no directory {self.path!r}; check the path",
                 Trouble.NO_PROJECT,
             )
+        paths = [entry.path for entry in self._entries(commit) if entry.size <= MAX_FILE_SIZE]
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
         handle, index = tempfile.mkstemp(dir=self._mirror, prefix="index-")
@@ -191,33 +203,59 @@ class Source:
             self._git.output("read-tree", f"--index-output={index}", place, extra={"GIT_INDEX_FILE": index})
             self._git.output(
                 "checkout-index",
-                "--all",
                 "--quiet",
                 f"--prefix={self._scratch}/",
+                "-z",
+                "--stdin",
                 extra={"GIT_INDEX_FILE": index, "GIT_WORK_TREE": str(self._scratch)},
+                stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"),
             )
             yield self._scratch
         finally:
             Path(index).unlink(missing_ok=True)
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def submodules(self, commit: Commit, folder: Path) -> tuple[Missing, ...]:
-        """Return the submodules of a commit, which are not fetched. ``folder`` holds its files, for the links among them."""
-        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
-        modes: dict[str, list[str]] = {SUBMODULE: [], LINK: []}
-        for line in filter(None, self._git.output("ls-tree", "-r", "-z", "--full-tree", place).split("\0")):
-            facts, _, path = line.partition("\t")
-            modes.setdefault(facts.split()[0], []).append(path)
+    def missing(self, commit: Commit, folder: Path) -> tuple[Missing, ...]:
+        """Return what a commit has and ``files`` does not write to ``folder``: submodules, and files that are too large for a spec."""
+        entries = self._entries(commit)
         missing = [
             Missing(
-                path,
+                entry.path,
                 "is a submodule, and the controller does not fetch submodules",
                 "move its specs into the repository, or exclude it from the patterns of specs",
                 is_folder=True,
             )
-            for path in modes[SUBMODULE]
+            for entry in entries
+            if entry.mode == SUBMODULE
         ]
-        return (*missing, *through_links(missing, modes[LINK], folder))
+        missing += [
+            Missing(
+                entry.path,
+                f"has {entry.size >> 20:,} MiB, more than the {MAX_FILE_SIZE >> 20} MiB of a spec file",
+                "split it",
+            )
+            for entry in entries
+            if entry.size > MAX_FILE_SIZE
+        ]
+        return (*missing, *through_links(missing, [entry.path for entry in entries if entry.mode == LINK], folder))
+
+    def _entries(self, commit: Commit) -> list[_Entry]:
+        """Return the files of the project's directory. Raises ``GitError`` for more than can be written: a small push can hold a huge tree."""
+        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
+        entries = []
+        listed = self._git.output("ls-tree", "-r", "-l", "-z", "--full-tree", place, errors="surrogateescape")
+        for line in filter(None, listed.split("\0")):
+            facts, _, path = line.partition("\t")
+            mode, _, _, size = facts.split()
+            entries.append(_Entry(path, mode, int(size) if size.isdigit() else 0))
+        total = sum(entry.size for entry in entries if entry.size <= MAX_FILE_SIZE)
+        if len(entries) > _MOST_FILES or total > _MOST_BYTES:
+            raise GitError(
+                f"commit {commit.short} has {len(entries):,} files of {total >> 20:,} MiB, more than {_MOST_FILES:,} or {_MOST_BYTES >> 20:,} MiB; "
+                "name the directory of the project file with --path",
+                Trouble.NO_PROJECT,
+            )
+        return entries
 
     def _holds(self, commit: str) -> bool:
         return self._git.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
@@ -235,7 +273,7 @@ class Source:
                 )
             verified = True
         fields = self._git.output(
-            "show", "--no-patch", "--no-show-signature", "--encoding=UTF-8", "--format=%s%x00%an%x00%cI", commit
+            "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%s%x00%an%x00%cI", commit
         ).split("\0")
         subject, author, at = (*fields, "", "", "")[:3]
         return Commit(commit, subject[:200], author[:100], at, verified)

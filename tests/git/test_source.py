@@ -3,7 +3,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -435,3 +439,115 @@ def test_a_stop_does_not_wait_for_a_forge_that_is_silent(tmp_path: Path) -> None
         threading.Timer(0.5, stop.set).start()
         with pytest.raises(GitError, match="interrupted by shutdown"):
             following.fetch()
+
+
+def test_a_small_push_that_unpacks_into_much_is_not_written(tmp_path: Path, repo: Repo) -> None:
+    # A large file of zeros, and 600 MB in many: packs of a few KB.
+    (repo.folder / "specs").mkdir()
+    (repo.folder / "specs" / "large.yaml").write_bytes(bytes(40 << 20))
+    following = source(tmp_path, repo.folder)
+    with measured(tmp_path / "state") as most:
+        repo.commit({b"\xff.yaml".decode("utf-8", "surrogateescape"): "c: 3\n"}, "A bomb")
+        commit = following.fetch()
+        with following.files(commit) as folder:
+            assert names(folder)[:2] == ["live/spec.yaml", "other.yaml"]
+            assert len(names(folder)) == 3
+            (missing,) = following.missing(commit, folder)
+            assert (missing.path, missing.what) == (
+                "specs/large.yaml",
+                "has 40 MiB, more than the 16 MiB of a spec file",
+            )
+    assert most() < 20 << 20
+    (repo.folder / "zeros").write_bytes(bytes(15 << 20))
+    blob = repo.git("hash-object", "-w", "zeros")
+    many = made_tree(repo, "".join(f"100644 blob {blob}\t{number}.yaml\n" for number in range(40)))
+    push_tree(repo, made_tree(repo, f"{repo.git('ls-tree', 'HEAD')}\n040000 tree {many}\tmany\n"))
+    commit = following.fetch()
+    with pytest.raises(GitError, match=r"has \d+ files of 600 MiB, more than 100,000 or 512 MiB") as caught:
+        following.missing(commit, tmp_path)
+    assert caught.value.trouble is Trouble.NO_PROJECT
+    with pytest.raises(GitError, match="--path"), following.files(commit):
+        pass
+    narrow = source(tmp_path, repo.folder, "live")
+    with narrow.files(narrow.fetch()) as folder:
+        assert names(folder) == ["spec.yaml"]
+
+
+@contextmanager
+def measured(folder: Path) -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the most bytes that the files below a folder had, outside git's objects' own size."""
+    sizes = [0]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            total = 0
+            for path in folder.rglob("*"):
+                with suppress(OSError):
+                    total += path.stat().st_size
+            sizes[0] = max(sizes[0], total)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: sizes[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+def made_tree(repo: Repo, content: str) -> str:
+    return subprocess.run(
+        ["git", "mktree"], cwd=repo.folder, input=content, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def push_tree(repo: Repo, tree: str) -> None:
+    repo.git("update-ref", "refs/heads/main", repo.git("commit-tree", "-p", "HEAD", "-m", "A bomb", tree))
+
+
+@pytest.mark.parametrize("levels", [5, 9])
+def test_a_tree_that_contains_itself_many_times_is_refused_soon(tmp_path: Path, repo: Repo, levels: int) -> None:
+    tree = repo.git("rev-parse", "HEAD^{tree}")
+    for _ in range(levels):
+        tree = made_tree(repo, "".join(f"040000 tree {tree}\t{number}\n" for number in range(10)))
+    push_tree(repo, tree)
+    following = source(tmp_path, repo.folder)
+    commit = following.fetch()
+    said = "has 200,000 files of 0 MiB, more than 100,000 or" if levels == 5 else "git wrote more than 64 MiB"
+    with pytest.raises(GitError, match=said), following.files(commit):
+        pass
+
+
+@pytest.mark.parametrize("what", ["refs", "noise"])
+def test_a_remote_that_never_ends_is_stopped(tmp_path: Path, what: str) -> None:
+    line = f"{'a' * 40} refs/heads/{'x' * 60_000}\n".encode()
+    packet = b"%04x%s" % (len(line) + 4, line) if what == "refs" else b"%04x\x02%s" % (60_005, b"n" * 60_000)
+    sent = 0
+
+    class Flood(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+        def do_GET(self) -> None:
+            nonlocal sent
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+            self.end_headers()
+            self.wfile.write(b"001e# service=git-upload-pack\n0000")
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(packet * 16)
+                    sent += len(packet) * 16
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Flood)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        following = source(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/repo.git")
+        with pytest.raises(GitError):
+            following.fetch()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sent < 1_500 << 20
