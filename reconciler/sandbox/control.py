@@ -7,7 +7,6 @@ with the same defaults, errors and results; queries answer GET too.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import inspect
 import json
 import sqlite3
@@ -20,11 +19,11 @@ from reconciler.sandbox import events, journal
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
+from reconciler.sandbox.inventory import MAX_OFFSET, Search, describe
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
-from reconciler.sandbox.service import settled
 from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
 from reconciler.sandbox.store import FORMAT
 from reconciler.sandbox.supporting import calls as supporting
@@ -300,8 +299,19 @@ class Control:
         with self._parts.store.transaction(write=False) as connection:
             return {name: applied_quota(connection, row, account, region) for name, row in QUOTAS.items()}
 
-    def calls(self, operation: str = "", account: str = "", region: str = "", limit: int = 100) -> list[JsonDict]:
-        """Return logged calls, newest first, with secrets masked."""
+    def calls(
+        self,
+        operation: str = "",
+        account: str = "",
+        region: str = "",
+        limit: int = 100,
+        arn: str = "",
+        before: int | None = None,
+    ) -> list[JsonDict]:
+        """Return logged calls, newest first, with secrets masked; `before` is the `seq` of the last one of a page.
+
+        `arn` restricts them to calls whose parameters or result name this resource.
+        """
         self._parts.journal.flush(self._parts.store)
         with self._parts.store.transaction(write=False) as connection:
             return journal.query(
@@ -310,6 +320,8 @@ class Control:
                 account=account,
                 region=region,
                 limit=_capped(limit, journal.MAX_RECORDS),
+                arn=arn,
+                before=before,
             )
 
     def clear_calls(self) -> JsonDict:
@@ -341,25 +353,43 @@ class Control:
             ).fetchall()
         return dict(rows)
 
-    def inventory(self, limit: int = 100) -> list[JsonDict]:
-        """Return the newest resources of all accounts and regions; `digest` changes with any other member than tags."""
-        now = self._parts.clock.now()
+    def inventory(
+        self,
+        limit: int = 100,
+        offset: int = 0,
+        text: str = "",
+        kind: str = "",
+        without: str = "",
+        account: str = "",
+        region: str = "",
+    ) -> list[JsonDict]:
+        """Return resources, newest first; `digest` changes with any other member than tags.
+
+        `text` is words that are in name, ARN or tags; `kind` and `without` are types such as channel.
+        """
+        if offset < 0:
+            raise ControlError("offset must be 0 or more")
+        search = Search(text, kind, without, account, region)
         with self._parts.store.transaction(write=False) as connection:
-            rows = connection.execute(
-                "SELECT kind, name, arn, document FROM resources WHERE gone_from IS NULL ORDER BY seq DESC LIMIT ?",
-                (_capped(limit, _MAX_LIMIT),),
-            ).fetchall()
-        return [
-            {
-                "kind": kind,
-                "name": name,
-                "arn": arn,
-                "state": document.get("state", ""),
-                "tags": document.get("tags", {}),
-                "digest": _digest(document),
-            }
-            for kind, name, arn, document in ((*row[:3], settled(json.loads(row[3]), now)) for row in rows)
-        ]
+            return search.page(connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT), min(offset, MAX_OFFSET))
+
+    def kinds(
+        self, text: str = "", kind: str = "", without: str = "", account: str = "", region: str = ""
+    ) -> dict[str, int]:
+        """Return how many resources of each kind `inventory` finds."""
+        with self._parts.store.transaction(write=False) as connection:
+            return Search(text, kind, without, account, region).count(connection)
+
+    def resource(self, arn: str) -> JsonDict:
+        """Return a resource with its members, secrets masked, what it belongs to, what uses it, and a channel's streams."""
+        parts, kind = arn.split(":"), kind_of(arn)
+        if kind is not None:
+            with self._parts.store.transaction(write=False) as connection:
+                world = World(connection, parts[4], parts[3], self._parts.clock.now())
+                row = world.find(arn)
+                if row is not None:
+                    return describe(world, row, kind, self._parts.models[parts[2]])
+        raise ControlError(f"resource {arn} does not exist")
 
     def reset(self) -> JsonDict:
         """Delete resources, streams, events, call log, faults and lag, and restore the settings of the start."""
@@ -371,9 +401,3 @@ class Control:
         self._parts.settings.assume.restore()
         self._set_limits()
         return {}
-
-
-def _digest(document: JsonDict) -> str:
-    """Return a short digest of a resource without its tags; it covers secrets and does not reveal them."""
-    rest = {name: value for name, value in document.items() if name != "tags"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]

@@ -22,7 +22,7 @@ PREFIX = "/_sandbox/"
 TOKEN_VARIABLE = "IVS_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT_SECONDS = 30.0
 QUERIES = frozenset(
-    "faults assumptions conditions version inventory quotas calls events resources worlds live".split()  # noqa: SIM905
+    "faults assumptions conditions version inventory kinds resource quotas calls events resources worlds live".split()  # noqa: SIM905
 )
 CHANGES = frozenset(name for name in vars(Control) if not name.startswith("_")) - QUERIES
 
@@ -48,9 +48,8 @@ def answer(control: Control, request: Request) -> Response:
     name = _operation(request)
     if name in QUERIES and request.method == "GET":
         arguments: Any = dict(parse_qsl(request.query))
-        limit = parse_position(arguments.get("limit", ""))
-        if limit is not None:
-            arguments["limit"] = limit
+        numbers = {name: parse_position(arguments.get(name, "")) for name in ("limit", "offset", "before")}
+        arguments |= {name: number for name, number in numbers.items() if number is not None}
     elif name in QUERIES | CHANGES and request.method == "POST":
         if not request.headers.get("content-type", "").startswith(JSON_TYPE):
             return refusal(415, f"content type must be {JSON_TYPE}")

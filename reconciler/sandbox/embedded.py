@@ -116,6 +116,7 @@ class Sandbox:
         self._stopping = threading.Event()
         try:
             self.control = Control(self._engine, dict(limits or {}))
+            self._pages = page.Pages(self.control, str(self._store.path or "memory"), control_token)
             self._poster = events.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
@@ -188,8 +189,8 @@ class Sandbox:
             return control_http.refusal(500, "internal error; see the log of the sandbox")
 
     def _handle(self, request: Request, source_ip: str) -> Response:
-        if request.method in ("GET", "HEAD") and request.path == "/" and not request.headers.get("authorization"):
-            return page.answer(self.control, request, str(self._store.path or "memory"))
+        if self._pages.serves(request):
+            return self._pages.answer(request)
         if request.method in ("GET", "HEAD") and request.path == "/favicon.ico":
             return Response(204)
         if request.path.startswith(control_http.PREFIX):

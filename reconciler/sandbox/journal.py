@@ -90,7 +90,7 @@ class Journal:
             self._unsaved.clear()
 
 
-def query(
+def query(  # noqa: PLR0913 - one restriction each, by name
     connection: sqlite3.Connection,
     *,
     operation: str = "",
@@ -101,14 +101,22 @@ def query(
     until: float | None = None,
     limit: int = 100,
     before: int | None = None,
+    arn: str = "",
 ) -> list[dict[str, Any]]:
-    """Return records, newest first; the `seq` of the last one is `before` of the next page."""
+    """Return records, newest first; the `seq` of the last one is `before` of the next page.
+
+    arn: a resource that parameters or result name.
+    """
     rows = connection.execute(
         "SELECT seq, document FROM calls WHERE (?1 = '' OR operation = ?1)"
         " AND (?2 = '' OR account = ?2) AND (?3 = '' OR region = ?3) AND time >= ?4"
         " AND (?5 IS NULL OR time <= ?5) AND (?6 IS NULL OR seq < ?6)"
         " AND (?7 = '[]' OR json_extract(document, '$.service') IN (SELECT value FROM json_each(?7)))"
-        " ORDER BY seq DESC LIMIT ?8",
-        (operation, account, region, since, until, before, json.dumps([*services]), limit),
+        " AND (?8 = '' OR instr(document, ?8)) ORDER BY seq DESC LIMIT ?9",
+        (
+            *(operation, account, region, since, until, before, json.dumps([*services])),
+            json.dumps(arn) if arn else "",
+            limit,
+        ),
     )
     return [{"seq": seq, **json.loads(document)} for seq, document in rows]
