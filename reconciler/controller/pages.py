@@ -244,6 +244,7 @@ class Span(NamedTuple):
 
 
 HOUR = 3_600.0
+_SHORTEST = 60.0
 SPANS: Mapping[str, Span] = {
     "hour": Span("hour", HOUR, 60, 5, clock=True),
     "day": Span("day", DAY, 96, 5, clock=True),
@@ -362,8 +363,9 @@ def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NO
 
 
 def _card_history(name: str, now: float, store: Store) -> Mapping[str, object]:
-    """Return the small chart of a target: of the last day, or of the last hour if it has no more."""
-    span = SPANS["hour" if _span_of(name, now, store) == "hour" else "day"]
+    """Return the small chart of a target: of the last day, or of the hour while there is little more."""
+    chosen, span = _span_of(name, now, store)
+    span = SPANS["day"] if chosen == "week" else span
     return {"history": _history(name, now, store, span, _CARD_STEPS), "span": span.title}
 
 
@@ -376,10 +378,20 @@ def _is_old(state: TargetState) -> bool:
     return state.last_read is not None and state.last_run is not None and not state.last_run.account_read
 
 
-def _span_of(name: str, now: float, store: Store) -> str:
-    """Return the shortest span that has a target's whole history, at most a week: the first hour fills its chart."""
+def _span_of(name: str, now: float, store: Store, asked: str = "") -> tuple[str, Span]:
+    """Return the span of time of a target's chart: the one asked for, or the longest of which the history fills a quarter, at most a week.
+
+    The hour is shortened to the history, so that the first minutes are to be seen.
+    """
     began = store.began(name)
-    return next((each for each in SPANS if began is None or now - began <= SPANS[each].seconds or each == "week"), "")
+    history = now - began if began is not None else 0.0
+    fitting = [each for each in ("week", "day") if history >= SPANS[each].seconds / 4]
+    chosen = asked if asked in SPANS else [*fitting, "hour"][0]
+    span = SPANS[chosen]
+    if chosen == "hour" and history < HOUR:
+        seconds = max(_SHORTEST, history)
+        span = span._replace(title=duration(seconds), seconds=seconds)
+    return chosen, span
 
 
 def _history(name: str, now: float, store: Store, span: Span, steps: int) -> Plot | None:
@@ -418,8 +430,7 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
     state = snapshot.states.get(name)
     if state is None:
         return None
-    chosen = query.get("span", "")
-    span = SPANS[chosen := chosen if chosen in SPANS else _span_of(name, snapshot.now, store)]
+    chosen, span = _span_of(name, snapshot.now, store, query.get("span", ""))
     found = state.last_read.findings if state.last_read else ()
     return _render(
         "target.html",

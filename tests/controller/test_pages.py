@@ -544,9 +544,19 @@ def test_a_plot_is_grey_where_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "span"), [(0.01, "hour"), (0.9, "hour"), (1.1, "day"), (23.0, "day"), (25.0, "7 days"), (500.0, "7 days")]
+    ("hours", "span"),
+    [
+        (0.01, "1 min"),
+        (0.5, "30 min"),
+        (1.1, "hour"),
+        (5.9, "hour"),
+        (6.1, "day"),
+        (41, "day"),
+        (43, "7 days"),
+        (500, "7 days"),
+    ],
 )
-def test_a_chart_begins_with_the_span_that_the_history_fills(store: Store, hours: float, span: str) -> None:
+def test_a_chart_begins_with_a_span_that_the_history_fills(store: Store, hours: float, span: str) -> None:
     for at in (hours, hours / 2):
         run = a_run("dev", NOW - at * 3600, RunStatus.DRIFTED, drift=3)
         store.add_run(TargetState("dev", last_run=run), run)
@@ -554,7 +564,7 @@ def test_a_chart_begins_with_the_span_that_the_history_fills(store: Store, hours
     for query, shown in (
         ({}, span),
         ({"span": "nonsense"}, span),
-        ({"span": "hour"}, "hour"),
+        ({"span": "hour"}, span if "min" in span else "hour"),
         ({"span": "day"}, "day"),
         ({"span": "week"}, "7 days"),
         ({"span": "month"}, "30 days"),
@@ -565,9 +575,10 @@ def test_a_chart_begins_with_the_span_that_the_history_fills(store: Store, hours
             f"Drift in the last {shown}: at most 3 drifted, now 3; at most 0 pending, now 0"
         ]
         chosen = [each["href"] for each in page.all("a", **{"aria-current": "true"})]
-        assert chosen == [f"/targets/dev?span={ {'7 days': 'week', '30 days': 'month'}.get(shown, shown) }#drift"]
+        names = {"7 days": "week", "30 days": "month", "1 min": "hour", "30 min": "hour"}
+        assert chosen == [f"/targets/dev?span={names.get(shown, shown)}#drift"]
         assert "Since Drifted Pending" in page.words
-    assert f"last {'hour' if span == 'hour' else 'day'}" in read(pages.overview(snapshot, store, {})).words
+    assert f"last {'day' if span == '7 days' else span}" in read(pages.overview(snapshot, store, {})).words
 
 
 needs_browser = pytest.mark.skipif(

@@ -94,7 +94,7 @@ def test_times_are_relative_or_local_with_the_exact_ones_on_hover(tab: Tab, site
     ((number, _),) = store.runs("prod", 1)
     tab.open(f"{url}/targets/prod/runs/{number}")
     assert tab.js("document.querySelector('time').textContent").startswith("2026-01-01 05:29:30")
-    tab.open(f"{url}/targets/prod?span=hour")
+    tab.open(f"{url}/targets/stage-00-eu-central-1?span=hour")
     marks = "[...document.querySelectorAll('#drift .scale time')].map(time => time.textContent)"
     assert tab.js(marks) == ["04:30", "04:45", "05:00", "05:15", "05:30"]
     tab.send("Emulation.setTimezoneOverride", timezoneId="")
