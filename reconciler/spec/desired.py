@@ -22,7 +22,8 @@ from reconciler.model.resource import DesiredResource, DesiredState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.spec.files import Missing, missing_of, project_source, read_specs
-from reconciler.spec.problems import Fault, Problems
+from reconciler.spec.model_errors import name_fault
+from reconciler.spec.problems import Fault, KeyPath, Problems, format_path
 from reconciler.spec.resources import Entry, read_entries
 from reconciler.spec.rules import (
     NOT_PROPERTIES,
@@ -41,24 +42,57 @@ from reconciler.spec.rules import (
 )
 from reconciler.spec.stream_key_options import (
     overlap_of,
-    placeholder_values,
     read_stream_key_options,
     with_options,
 )
+from reconciler.spec.templates import fill_fields, placeholder_values
 from reconciler.spec.yaml import Source
+
+_ID = "{id}"
 
 
 class Defaults:
     """Merges the project's channel defaults into channels, and reports their problems in the project file."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, names: Mapping[str, str], problems: Problems) -> None:
         self._project = project
-        self._block: Mapping[str, Any] = {
-            name: value for name, value in project.default_channel.items() if name != "tags"
-        }
+        faults: list[Fault] = []
+        # The id stays a placeholder until a resource's is known.
+        names = {**names, "id": _ID}
+        tags = fill_fields({"tags": project.default_tags}, names, faults)["tags"]
+        for fault in faults:
+            self._report(("defaults",), fault, problems)
+        faults = []
+        block = fill_fields(project.default_channel, names, faults)
+        self._name: str | None = block.pop("name", None)
+        channel_tags = block.pop("tags", None) or {}
+        faults += [
+            Fault((name,), f"{name} cannot contain {{id}}", "use {id} in name and tags")
+            for name, value in block.items()
+            if isinstance(value, str) and _ID in value
+        ]
+        for fault in faults:
+            self._report(("defaults", "channel"), fault, problems)
+        self._block: Mapping[str, Any] = block
         self._references = tuple(name for name in self._block if name in SIBLINGS)
-        channel_tags: Any = project.default_channel.get("tags") or {}
-        self._channel_tags: Mapping[str, str] = channel_tags
+        self._tags: Mapping[str, str] = tags
+        self._channel_tags: Mapping[str, str] = {**tags, **channel_tags}
+        self._id_in_tags = any(_ID in value for value in self._channel_tags.values())
+
+    def name_of(self, entry: Entry, problems: Problems) -> str:
+        """Return the name of a resource: its own, the default one of channels, or its id."""
+        own = entry.body.get("name")
+        if own is not None or self._name is None or entry.address.kind is not WITH_DEFAULTS or "name" in entry.nulls:
+            return entry.address.id if own is None else str(own)
+        name = self._name.replace(_ID, entry.address.id)
+        if fault := name_fault(name):
+            self._report(("defaults", "channel", "name"), fault, problems)
+        return name
+
+    def tags_of(self, entry: Entry, *, of_channel: bool) -> Mapping[str, str]:
+        """Return the default tags of a resource; those of channels if it is one, unless they are removed by ``null``."""
+        tags = self._channel_tags if of_channel and "tags" not in entry.nulls else self._tags
+        return {key: value.replace(_ID, entry.address.id) for key, value in tags.items()} if self._id_in_tags else tags
 
     @cached_property
     def _source(self) -> Source:
@@ -79,11 +113,6 @@ class Defaults:
                 merged.pop(name, None)
         return merged
 
-    def merge_tags(self, entry: Entry) -> Mapping[str, str] | None:
-        """Return a channel's tags merged over the default tags of channels."""
-        own: Mapping[str, str] | None = entry.body.get("tags")
-        return {**self._channel_tags, **(own or {})} if self._channel_tags and "tags" not in entry.nulls else own
-
     def check(
         self, entries: Mapping[Address, Entry], location: TargetLocation, problems: Problems, *, complete: bool
     ) -> None:
@@ -103,8 +132,11 @@ class Defaults:
             self._note(fault, problems)
 
     def _note(self, fault: Fault, problems: Problems) -> None:
+        self._report(("defaults", "channel"), fault, problems)
+
+    def _report(self, prefix: KeyPath, fault: Fault, problems: Problems) -> None:
         source = self._source
-        mark = source.mark(("defaults", "channel", *fault.path), at_key=fault.at_key)
+        mark = source.mark((*prefix, *fault.path), at_key=fault.at_key)
         problems.add(source.name, mark, fault.what, fault.hint)
 
 
@@ -120,8 +152,9 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     problems = Problems()
     own = missing_of(project, target, missing)
     sources, complete = read_specs(project, target, problems, own)
-    entries = read_entries(sources, problems)
-    defaults = Defaults(project)
+    names = placeholder_values(project.stack, target)
+    entries = read_entries(sources, names, problems)
+    defaults = Defaults(project, names, problems)
     location = TargetLocation(target.region, target.account_id)
     defaults.check(entries, location, problems, complete=complete)
     build = _resource_builder(project, location, defaults, problems)
@@ -132,7 +165,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
         resource = build(entry)
         resources[address] = resource
         if "streamKey" in entry.body:
-            keys.append(_stream_key(project, target, entry, resource, problems))
+            keys.append(_stream_key(project, names, entry, resource, defaults, problems))
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
@@ -179,10 +212,10 @@ def _resource_builder(
             resolved = _resolve(project, entry, location, defaults, problems)
             if key is not None and len(problems) == before:
                 cache[key] = resolved
-        name = entry.body.get("name", entry.address.id)
+        name = defaults.name_of(entry, problems)
         properties: dict[str, Value] = {"name": name, **resolved.properties} if name else resolved.properties
-        own = defaults.merge_tags(entry) if kind is WITH_DEFAULTS else entry.body.get("tags")
-        user_tags = _user_tags(entry, ("tags",), project.default_tags, own, problems)
+        default = defaults.tags_of(entry, of_channel=kind is WITH_DEFAULTS)
+        user_tags = _user_tags(entry, ("tags",), default, entry.body.get("tags"), problems)
         resource = _resource(
             project,
             entry,
@@ -256,12 +289,17 @@ def _properties(
 
 
 def _stream_key(
-    project: Project, target: Target, entry: Entry, channel: DesiredResource, problems: Problems
+    project: Project,
+    names: Mapping[str, str],
+    entry: Entry,
+    channel: DesiredResource,
+    defaults: Defaults,
+    problems: Problems,
 ) -> DesiredResource:
     """Return the stream key of a channel. It is protected as its channel is, which cannot receive a stream without it."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
     own = entry.body["streamKey"].get("tags")
-    tags = _user_tags(entry, ("streamKey", "tags"), project.default_tags, own, problems)
+    tags = _user_tags(entry, ("streamKey", "tags"), defaults.tags_of(entry, of_channel=False), own, problems)
     key = _resource(
         project,
         entry,
@@ -272,18 +310,25 @@ def _stream_key(
         protect=channel.protect,
         public_key=None,
     )
-    label, sink = read_stream_key_options(
-        entry, project.default_stream_key, placeholder_values(project.stack, target, address.id), problems
-    )
+    label, sink = read_stream_key_options(entry, project.default_stream_key, {**names, "id": address.id}, problems)
     return with_options(key, label, sink, entry, len(tags), problems) if label or sink else key
 
 
 def _user_tags(
-    entry: Entry, path: tuple[str, ...], default: Mapping[str, str], own: Mapping[str, str] | None, problems: Problems
+    entry: Entry,
+    path: tuple[str, ...],
+    default: Mapping[str, str],
+    own: Mapping[str, str | None] | None,
+    problems: Problems,
 ) -> dict[str, str]:
+    """Return the tags of a resource merged over the default ones; ``null`` removes a default."""
     if not own:
         return dict(default)
-    merged = {**default, **own}
+    merged = {key: value for key, value in {**default, **own}.items() if value is not None}
+    for key, value in own.items():
+        if value is None and key not in default and "/".join((*path, key)) not in entry.nulls:
+            what = f"{format_path((*path, key))} must be a string, not null"
+            entry.note(problems, Fault((*path, key), what, 'write a string, or "" for none; no default tag is removed'))
     for fault in tag_faults(own):
         entry.note(problems, fault.below(path))
     if too_many := count_fault(len(merged)):

@@ -90,7 +90,7 @@ def read_specs(
         if not one.is_deleted:
             problems.add(project.prefix + one.path, None, one.what, one.hint)
             complete = False
-    for name in names:
+    for name, of_target in names.items():
         try:
             data = read_inside(project.root, name, most=MAX_FILE_SIZE, trusted=trusted)
         except Unreadable as error:
@@ -98,6 +98,7 @@ def read_specs(
             complete = False
             continue
         source = load(project.prefix + name, data, cache)
+        source.of_target = of_target
         source.report(problems)
         sources.append(source)
         complete = complete and source.complete
@@ -209,10 +210,10 @@ def _is_inside(root: str, path: str) -> bool:
     return os.path.commonpath([real, top]) == top
 
 
-def matching_files(project: Project, target: Target, problems: Problems) -> tuple[list[str], bool]:
-    """Return the matching files sorted by name, and whether every pattern could be expanded."""
+def matching_files(project: Project, target: Target, problems: Problems) -> tuple[dict[str, bool], bool]:
+    """Return the matching files sorted by name, each with whether only the target's patterns match it, and whether every pattern could be expanded."""
     is_default = project.specs == DEFAULT_SPECS
-    found: dict[str, None] = {}
+    found: dict[str, bool] = {}
     ignored: dict[str, str] = {}
     itself = Path(project.path).name
     complete = True
@@ -220,7 +221,7 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
         own = index - len(project.specs)
         try:
             names = list(_expand(project.root, pattern))
-            found |= {name: None for name in names if name != itself}
+            found = {name: own >= 0 for name in names if name != itself} | found
             ignored |= {name: pattern for name in _with_other_suffix(project, pattern) if names}
             if not names and not (is_default and own < 0 and (index == 0 or found or target.specs)):
                 raise Unreadable(*_why_no_match(project.root, DEFAULT_SPECS[0] if is_default and own < 0 else pattern))
@@ -239,7 +240,7 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
             "rename it, or add a pattern",
         )
         complete = False
-    return sorted(found), complete
+    return dict(sorted(found.items())), complete
 
 
 def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:

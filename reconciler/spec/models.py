@@ -53,10 +53,22 @@ OVERLAP_PATTERN = r"^[1-9][0-9]{0,3}[hd]$"
 RESOLUTIONS = Literal["SD", "HD", "FULL_HD", "LOWEST_RESOLUTION"]
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
+LONGEST_NAME = 128
+
+
+def _template(characters: str) -> dict[str, Any]:
+    """Return what the JSON Schema says of a string that may contain placeholders, before they are replaced."""
+    return {"pattern": rf"^([{characters}]|\{{[A-Za-z0-9._-]+\}})*$", "minLength": 0, "maxLength": 1024}
+
+
+Reference = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra=_template("A-Za-z0-9_-"))]
+_ARN_TEMPLATE = _template("a-zA-Z0-9:/_-")
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME, json_schema_extra=_template("a-zA-Z0-9_-"))]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
-Tags = dict[TagKey, TagValue]
+DefaultTags = dict[TagKey, TagValue]
+Tags = dict[TagKey, TagValue | None]
 Country = Annotated[str, Field(json_schema_extra={"enum": sorted(COUNTRIES)})]
 Origin = Annotated[str, Field(max_length=128, pattern=ORIGIN_PATTERN)]
 
@@ -69,11 +81,29 @@ class Strict(BaseModel):
     )
 
 
-class Resource(Strict):
+class Written(Strict):
+    """Fields that say how an entry becomes resources; they are gone before the others are validated."""
+
+    forEach: list[str | int] | dict[str, dict[str, Any] | int | None] | None = Field(
+        None,
+        description="Make one resource for each member: a list, or a mapping of names to fields. Every value may contain `{each}`, `{each.FIELD}` and `{index}`; the ids are `<id>-<member>`.",
+    )
+    count: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
+        None, description="Make this many resources, with `{index}` from 0; the ids are `<id>-<index>`."
+    )
+    override: bool | None = Field(
+        None,
+        description="Merge these fields into the resource of the same id; only in files of a target's `specs`. Default: false.",
+    )
+
+
+class Resource(Written):
     """Fields that every kind has."""
 
     name: Name | None = Field(None, description="Name of the resource in AWS; it need not be unique. Default: the id.")
-    tags: Tags | None = Field(None, description="Tags of this resource, merged over the project's default tags.")
+    tags: Tags | None = Field(
+        None, description="Tags of this resource, merged over the project's default tags; `null` removes one."
+    )
     protect: bool | None = Field(
         None,
         description="Refuse to delete or replace this resource, even after it is removed from the spec. Default: false.",
@@ -87,9 +117,9 @@ class Resource(Strict):
 class S3Destination(Strict):
     """S3 bucket in the account and region of the target."""
 
-    bucketName: Annotated[str, Field(min_length=3, max_length=63, pattern=BUCKET_PATTERN)] = Field(
-        description="Name of the S3 bucket."
-    )
+    bucketName: Annotated[
+        str, Field(min_length=3, max_length=63, pattern=BUCKET_PATTERN, json_schema_extra=_template("a-z0-9.-"))
+    ] = Field(description="Name of the S3 bucket.")
 
 
 class Destination(Strict):
@@ -191,9 +221,9 @@ class PlaybackRestrictionPolicy(Resource):
 class MediaTailorPlaybackConfiguration(Strict):
     """MediaTailor playback configuration."""
 
-    playbackConfigurationArn: Annotated[str, Field(max_length=128, pattern=MEDIATAILOR_PATTERN)] = Field(
-        description="ARN of the playback configuration in AWS Elemental MediaTailor."
-    )
+    playbackConfigurationArn: Annotated[
+        str, Field(max_length=128, pattern=MEDIATAILOR_PATTERN, json_schema_extra=_ARN_TEMPLATE)
+    ] = Field(description="ARN of the playback configuration in AWS Elemental MediaTailor.")
 
 
 class PostRoll(Strict):
@@ -247,7 +277,7 @@ class SecretSink(Strict):
     """AWS Secrets Manager secret: exactly one of `name` and `arn`. A missing secret is created by name."""
 
     name: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="Name of the secret. Placeholders: {stack}, {target}, {region}, {id}."
+        None, description="Name of the secret. Placeholders: {stack}, {target}, {region}, {accountId}, {id}."
     )
     arn: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="ARN of an existing secret in the region of the target."
@@ -261,7 +291,7 @@ class ParameterSink(Strict):
     """SecureString parameter in Systems Manager Parameter Store."""
 
     name: Annotated[str, Field(min_length=1)] = Field(
-        description="Name of the parameter. Placeholders: {stack}, {target}, {region}, {id}."
+        description="Name of the parameter. Placeholders: {stack}, {target}, {region}, {accountId}, {id}."
     )
     kmsKeyId: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
         None, description="KMS key that encrypts the value. Default: the account's AWS managed key."
@@ -290,13 +320,16 @@ class StreamKeyDefaults(Strict):
 class StreamKey(StreamKeyDefaults):
     """Stream key of a channel. AWS generates the value; never write it in the spec."""
 
-    tags: Tags | None = Field(None, description="Tags of the stream key, merged over the project's default tags.")
+    tags: Tags | None = Field(
+        None, description="Tags of the stream key, merged over the project's default tags; `null` removes one."
+    )
 
 
 class ChannelDefaults(Strict):
     """Default fields of channels."""
 
-    tags: Tags | None = Field(None, description="Tags of the channel, merged over the project's default tags.")
+    name: Name | None = Field(None, description="Name of the channel in AWS; it need not be unique. Default: the id.")
+    tags: DefaultTags | None = Field(None, description="Tags of the channel, merged over the project's default tags.")
     protect: bool | None = Field(
         None,
         description="Refuse to delete or replace the channel, even after it is removed from the spec. Default: false.",
@@ -317,25 +350,52 @@ class ChannelDefaults(Strict):
         description="Make the channel private: viewers need a token signed with the private key of a playback key pair. Default: false.",
     )
     insecureIngest: bool | None = Field(None, description="Allow RTMP, and SRT without a passphrase. Default: false.")
-    recordingConfiguration: Id | None = Field(None, description="Id of a recording configuration in this spec.")
+    recordingConfiguration: Reference | None = Field(None, description="Id of a recording configuration in this spec.")
     recordingConfigurationArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.RECORDING_CONFIGURATION))] | None
+        Annotated[
+            str,
+            Field(
+                max_length=128, pattern=arn_pattern(KindName.RECORDING_CONFIGURATION), json_schema_extra=_ARN_TEMPLATE
+            ),
+        ]
+        | None
     ) = Field(None, description='ARN of a recording configuration outside this spec; "" for none.')
-    playbackRestrictionPolicy: Id | None = Field(None, description="Id of a playback restriction policy in this spec.")
+    playbackRestrictionPolicy: Reference | None = Field(
+        None, description="Id of a playback restriction policy in this spec."
+    )
     playbackRestrictionPolicyArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.PLAYBACK_RESTRICTION_POLICY))] | None
+        Annotated[
+            str,
+            Field(
+                max_length=128,
+                pattern=arn_pattern(KindName.PLAYBACK_RESTRICTION_POLICY),
+                json_schema_extra=_ARN_TEMPLATE,
+            ),
+        ]
+        | None
     ) = Field(None, description='ARN of a playback restriction policy outside this spec; "" for none.')
-    adConfiguration: Id | None = Field(
+    adConfiguration: Reference | None = Field(
         None, description="Id of an ad configuration in this spec. Requires containerFormat TS."
     )
-    adConfigurationArn: Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.AD_CONFIGURATION))] | None = (
-        Field(None, description='ARN of an ad configuration outside this spec; "" for none.')
-    )
-    failoverSlateConfiguration: Id | None = Field(
+    adConfigurationArn: (
+        Annotated[
+            str, Field(max_length=128, pattern=arn_pattern(KindName.AD_CONFIGURATION), json_schema_extra=_ARN_TEMPLATE)
+        ]
+        | None
+    ) = Field(None, description='ARN of an ad configuration outside this spec; "" for none.')
+    failoverSlateConfiguration: Reference | None = Field(
         None, description="Id of a failover slate configuration in this spec."
     )
     failoverSlateConfigurationArn: (
-        Annotated[str, Field(max_length=128, pattern=arn_pattern(KindName.FAILOVER_SLATE_CONFIGURATION))] | None
+        Annotated[
+            str,
+            Field(
+                max_length=128,
+                pattern=arn_pattern(KindName.FAILOVER_SLATE_CONFIGURATION),
+                json_schema_extra=_ARN_TEMPLATE,
+            ),
+        ]
+        | None
     ) = Field(None, description='ARN of a failover slate configuration outside this spec; "" for none.')
     containerFormat: Literal["TS", "FRAGMENTED_MP4"] | None = Field(
         None, description="Container format of the stream. Default: TS."
@@ -343,10 +403,12 @@ class ChannelDefaults(Strict):
     multitrackInputConfiguration: MultitrackInput | None = Field(None, description="Multitrack input. Default: off.")
 
 
-class Channel(ChannelDefaults):
+class Channel(ChannelDefaults, Written):
     """Channel, and its stream key."""
 
-    name: Name | None = Field(None, description="Name of the channel in AWS; it need not be unique. Default: the id.")
+    tags: Tags | None = Field(  # type: ignore[assignment]  # null removes a default tag
+        None, description="Tags of the channel, merged over the default tags; `null` removes one."
+    )
     streamKey: StreamKey | None = Field(
         None, description="Manage the stream key of the channel; `{}` for the defaults. Default: unmanaged."
     )

@@ -32,7 +32,8 @@ from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
-from reconciler.spec.stream_key_options import SAMPLE, sink_of
+from reconciler.spec.stream_key_options import sink_of
+from reconciler.spec.templates import SAMPLE, fill_fields
 from reconciler.spec.yaml import load
 
 DEFAULT_NAME = "ivs-reconciler.yaml"
@@ -148,6 +149,11 @@ def _faults(raw: object) -> Iterator[Fault]:
     given = {key: value for key, value in raw.items() if value is not None}
     faulty: set[KeyPath] = set()
     skipped: list[int] = []
+    if isinstance(defaults := given.get("defaults"), dict):
+        given["defaults"], unknown = _sampled(defaults)
+        for fault in unknown:
+            faulty.add(fault.path)
+            yield fault
     for fault in faults_of(ProjectFile, given, MOST_PROBLEMS - 1, skipped.append):
         faulty.add(fault.path)
         yield fault
@@ -173,6 +179,18 @@ def _faults(raw: object) -> Iterator[Fault]:
     yield from _guardrail_faults(given, faulty)
     if not any(path[:1] == ("defaults",) for path in faulty):
         yield from _default_faults(_mapping(given, "defaults"))
+
+
+def _sampled(defaults: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the defaults with their placeholders replaced by samples, and a fault for each unknown one."""
+    faults: list[Fault] = []
+    sampled = {**defaults, **fill_fields({"tags": defaults.get("tags")}, SAMPLE, faults)}
+    found = [fault.below(("defaults",)) for fault in faults]
+    if isinstance(channel := defaults.get("channel"), dict):
+        faults = []
+        sampled["channel"] = fill_fields(channel, SAMPLE, faults)
+        found += [fault.below(("defaults", "channel")) for fault in faults]
+    return {key: value for key, value in sampled.items() if key in defaults}, found
 
 
 def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

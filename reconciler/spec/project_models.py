@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from reconciler.model.target import HOME_REGIONS, Topic
-from reconciler.spec.models import ChannelDefaults, Spec, StreamKeyDefaults, Strict, Tags
+from reconciler.spec.models import ChannelDefaults, DefaultTags, Spec, StreamKeyDefaults, Strict
 
 STACK_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 TARGET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -166,7 +166,7 @@ class ReceiverSettings(Strict):
 class Defaults(Strict):
     """Default fields of resources."""
 
-    tags: Tags | None = Field(None, description="Tags of every resource, including stream keys.")
+    tags: DefaultTags | None = Field(None, description="Tags of every resource, including stream keys.")
     channel: ChannelDefaults | None = Field(
         None, description="Default fields of channels. Write `null` in a channel to remove a default."
     )
@@ -218,6 +218,10 @@ def _schema(name: str, title: str, model: type[BaseModel]) -> dict[str, Any]:
         for field, content in definition.get("properties", {}).items():
             if not _means_something(owner, field):
                 _remove_null(content)
+            if model is Spec and owner not in ("Spec", "Written"):
+                _allow_each(content)
+    if model is Spec:
+        made["patternProperties"] = {"^x-": {"description": "Holds YAML anchors; nothing else reads it."}}
     return {"$schema": DIALECT, "$id": name, "title": title, **made}
 
 
@@ -233,6 +237,21 @@ def _remove_null(content: dict[str, Any]) -> None:
         content.update(others[0] if len(others) == 1 else {"anyOf": others})
     elif None in content.get("enum", ()):
         content["enum"] = [one for one in content["enum"] if one is not None]
+
+
+def _allow_each(content: dict[str, Any]) -> None:
+    """Also allow ``{each.FIELD}`` for a choice, a boolean or a number: an entry with a loop has its value there."""
+    kinds = content.get("anyOf") or [content]
+    if (
+        any("enum" in one or one.get("type") in ("boolean", "integer", "array") for one in kinds)
+        and "oneOf" not in content
+    ):
+        each = {"type": "string", "pattern": r"^\{(each|index)"}
+        if "anyOf" in content:
+            content["anyOf"].append(each)
+        else:
+            only = {key: content.pop(key) for key in [*content] if key != "description"}
+            content["anyOf"] = [only, each]
 
 
 def _without_titles(node: Any, *, names: bool = False) -> Any:

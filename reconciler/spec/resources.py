@@ -6,8 +6,8 @@ A section may be split over files and documents; a duplicate id is a problem tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.model.address import Address, KindName
@@ -15,17 +15,24 @@ from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, nearest, quote, suggestion, type_name
-from reconciler.spec.yaml import Source
+from reconciler.spec.templates import expand, fill_fields, has_placeholders
+from reconciler.spec.yaml import Mark, Source
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
 """By section, the kind; a stream key is part of its channel."""
+
+OVERRIDE = "override"
+ANCHORS = "x-"
+"""How a key at the top of a file begins that only holds YAML anchors."""
+
+_is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
 
 
 @dataclass(slots=True)
 class Entry:
     """One resource as written; ``where`` is ``file:line:col`` of its id.
 
-    ``body`` has no null fields; ``nulls`` names them: a null removes a default.
+    ``body`` has no null fields; ``nulls`` names them: a null removes a default, or with ``override`` what is merged into; ``tags/<key>`` is one tag.
     ``broken`` names the invalid fields, which are removed from ``body`` so that the others can still be checked.
     """
 
@@ -36,6 +43,16 @@ class Entry:
     where: str
     nulls: tuple[str, ...] = ()
     broken: frozenset[str] = frozenset()
+    written_id: str = ""
+    """The id in the file; that of the address also has the member of a loop."""
+    overridden: Mapping[str, Entry] = field(default_factory=dict)
+    """By field, the entry with ``override: true`` that it comes from."""
+
+    @property
+    def mark(self) -> Mark:
+        """Line and column of the id."""
+        path = (KINDS[self.address.kind].section, self.written_id)
+        return self.source.mark(path, document=self.document, at_key=True)
 
     @property
     def label(self) -> str:
@@ -44,17 +61,24 @@ class Entry:
 
     def note(self, problems: Problems, fault: Fault) -> None:
         """Add a problem at a path of this resource."""
+        if fault.path and fault.path[0] in self.overridden:
+            self.overridden[str(fault.path[0])].note(problems, fault)
+            return
         if problems.left(self.source.name) <= 0:
             problems.skip(self.source.name)
             return
-        path = (KINDS[self.address.kind].section, self.address.id, *fault.path)
+        path = (KINDS[self.address.kind].section, self.written_id, *fault.path)
         mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
         problems.add(self.source.name, mark, fault.what, fault.hint, address=self.label)
 
 
-def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address, Entry]:
-    """Return the entries of these files by address. Invalid fields are added to ``problems`` and left out."""
+def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: Problems) -> dict[Address, Entry]:
+    """Return the entries of these files by address, loops expanded and placeholders replaced by ``names`` and the id.
+
+    Invalid fields are added to ``problems`` and left out.
+    """
     entries: dict[Address, Entry] = {}
+    overrides: list[Entry] = []
     for source in sources:
         for number, document in enumerate(source.documents):
             if document is None:
@@ -69,6 +93,8 @@ def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address,
                 continue
             for section, bodies in document.items():
                 kind = SECTIONS.get(section)
+                if isinstance(section, str) and section.startswith(ANCHORS):
+                    continue
                 if kind is None:
                     problems.add(
                         source.name,
@@ -77,7 +103,8 @@ def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address,
                         _section_hint(section),
                     )
                 elif isinstance(bodies, dict):
-                    _read_section(entries, kind, bodies, source, number, problems)
+                    for entry in _section(kind, bodies, source, number, names, problems):
+                        _add(entry, entries, overrides, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
                     problems.add(
@@ -86,56 +113,114 @@ def read_entries(sources: Iterable[Source], problems: Problems) -> dict[Address,
                         f"{section} must be a mapping, not {type_name(bodies)}",
                         "write <id>: with the fields of the resource below it",
                     )
+    for override in overrides:
+        _merge(override, entries.get(override.address), problems)
     return entries
 
 
-def _read_section(
-    entries: dict[Address, Entry],
+def _section(
     kind: KindName,
     bodies: Mapping[str, Any],
     source: Source,
     number: int,
+    names: Mapping[str, str],
     problems: Problems,
-) -> None:
-    model = MODELS[kind]
-    is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
-    for identifier, body in bodies.items():
-        address = Address(kind, identifier)
+) -> Iterator[Entry]:
+    """Yield the entries of a section: loops expanded, placeholders replaced, null fields taken out."""
+    templated = has_placeholders(source.data)
+    for identifier, written in bodies.items():
         mark = source.key_mark(bodies, identifier)
-        nulls: tuple[str, ...] = ()
-        if body is None:
-            body = {}  # noqa: PLW2901 - no body is an empty mapping
-        elif isinstance(body, dict) and None in body.values():
-            nulls = tuple(key for key, value in body.items() if value is None)
-            # "streamKey:" without a value asks for a stream key with the defaults.
-            body = {  # noqa: PLW2901
-                key: {} if key == "streamKey" else value
-                for key, value in body.items()
-                if value is not None or key == "streamKey"
-            }
-        entry = Entry(address, body, source, number, f"{source.name}:{mark[0]}:{mark[1]}", nulls)
-        if not is_id(identifier):
-            fault = id_fault(identifier)
-            problems.add(source.name, mark, fault.what, fault.hint)
-        earlier = entries.setdefault(address, entry)
-        if earlier is not entry:
-            problems.add(
-                source.name,
-                mark,
-                f"duplicate id (first defined at {earlier.where})",
-                "rename or remove one of the two",
-                address=entry.label,
-            )
-        skipped: list[int] = []
-        faults = faults_of(model, body, problems.left(source.name), skipped.append)
-        for fault in faults:
-            entry.note(problems, fault)
-        if skipped:
-            # Which fields are valid is unknown: none is looked at again.
-            problems.skip(source.name, skipped[0])
-            _remove_broken(entry, frozenset(body if isinstance(body, dict) else ()))
-        elif faults:
-            _remove_broken(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+        where = f"{source.name}:{mark[0]}:{mark[1]}"
+        expanded = expand(identifier, written)
+        if isinstance(expanded, Fault):
+            Entry(Address(kind, identifier), {}, source, number, where, written_id=identifier).note(problems, expanded)
+            continue
+        for own_id, body, faults in expanded:
+            entry = Entry(Address(kind, own_id), body, source, number, where, written_id=identifier)
+            for fault in faults:
+                entry.note(problems, fault)
+            if body is None:
+                entry.body = {}
+            elif isinstance(body, dict):
+                if templated:
+                    unknown: list[Fault] = []
+                    entry.body = fill_fields(body, {**names, "id": own_id}, unknown)
+                    for fault in unknown:
+                        entry.note(problems, fault)
+                _take_nulls(entry)
+            yield entry
+
+
+def _take_nulls(entry: Entry) -> None:
+    if None in entry.body.values():
+        entry.nulls = tuple(key for key, value in entry.body.items() if value is None)
+        # "streamKey:" without a value asks for a stream key with the defaults.
+        entry.body = {
+            key: {} if key == "streamKey" else value
+            for key, value in entry.body.items()
+            if value is not None or key == "streamKey"
+        }
+
+
+def _add(entry: Entry, entries: dict[Address, Entry], overrides: list[Entry], problems: Problems) -> None:
+    """Validate an entry and add it to ``entries``, or to ``overrides`` if it says so."""
+    if not _is_id(entry.address.id):
+        fault = id_fault(entry.address.id)
+        problems.add(entry.source.name, entry.mark, fault.what, fault.hint)
+    if isinstance(entry.body, dict) and entry.body.get(OVERRIDE) is True:
+        entry.body = {name: value for name, value in entry.body.items() if name != OVERRIDE}
+        overrides.append(entry)
+        return
+    earlier = entries.setdefault(entry.address, entry)
+    if earlier is not entry:
+        problems.add(
+            entry.source.name,
+            entry.mark,
+            f"duplicate id (first defined at {earlier.where})",
+            "rename or remove one of the two"
+            + (f", or write {OVERRIDE}: true to merge this one" if entry.source.of_target else ""),
+            address=entry.label,
+        )
+    skipped: list[int] = []
+    faults = faults_of(MODELS[entry.address.kind], entry.body, problems.left(entry.source.name), skipped.append)
+    for fault in faults:
+        entry.note(problems, fault)
+    if skipped:
+        # Which fields are valid is unknown: none is looked at again.
+        problems.skip(entry.source.name, skipped[0])
+        _remove_broken(entry, frozenset(entry.body if isinstance(entry.body, dict) else ()))
+    elif faults:
+        _remove_broken(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+
+
+def _merge(override: Entry, base: Entry | None, problems: Problems) -> None:
+    """Merge an override into the entry of the same id: its fields replace those of the base, tags one by one, and ``null`` removes."""
+    if base is None:
+        what = f"{OVERRIDE}: true, but no other entry has this id"
+        override.note(problems, Fault((), what, f"remove {OVERRIDE}, or correct the id", at_key=True))
+        return
+    if not override.source.of_target:
+        what = f"{OVERRIDE} is for files that only one target reads"
+        override.note(
+            problems, Fault((OVERRIDE,), what, "list the file in specs of a target, and not in those of the project")
+        )
+        return
+    before = base.body
+    merged = {**{name: value for name, value in before.items() if name not in override.nulls}, **override.body}
+    removed: tuple[str, ...] = ()
+    tags, own = before.get("tags"), override.body.get("tags")
+    if isinstance(tags, dict) and isinstance(own, dict):
+        merged["tags"] = {**tags, **own}
+        removed = tuple(f"tags/{key}" for key in tags if key in own and own[key] is None)
+    base.overridden = {**base.overridden, **dict.fromkeys(override.body, override)}
+    faults = [
+        fault for fault in faults_of(MODELS[base.address.kind], merged) if fault.path and fault.path[0] in override.body
+    ]
+    for fault in faults:
+        override.note(problems, fault)
+    base.body, base.nulls = merged, (*base.nulls, *override.nulls, *removed)
+    if faults:
+        _remove_broken(base, base.broken | {str(fault.path[0]) for fault in faults})
 
 
 def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
@@ -143,7 +228,7 @@ def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
     entry.broken = broken
     entry.body = {name: value for name, value in body.items() if name not in broken}
     if "tags" in broken and isinstance(body.get("tags"), dict):
-        entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str)}
+        entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str | None)}
 
 
 def _section_hint(section: str) -> str:

@@ -25,7 +25,7 @@ from reconciler.spec.resources import Entry
 
 Fields = Mapping[str, Any]
 
-NOT_PROPERTIES = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation"})
+NOT_PROPERTIES = frozenset({"tags", "protect", "ignoreChanges", "streamKey", "rotation", "override"})
 """Fields of an entry that are not properties of its kind."""
 
 REFERENCES: Mapping[str, tuple[str, KindName]] = {
@@ -264,11 +264,11 @@ _COMMON = re.compile(r"[A-Za-z0-9 _.:/=+\-@]*")
 _SIGNS = frozenset("_.:/=+-@")
 
 
-def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
-    """Yield the faults of the keys and values of one ``tags`` mapping."""
+def tag_faults(tags: Mapping[str, str | None]) -> Iterator[Fault]:
+    """Yield the faults of the keys and values of one ``tags`` mapping; ``None`` removes a default."""
     for key, value in tags.items():
         yield from _key_faults(key)
-        if wrong := _disallowed_character(value):
+        if value and (wrong := _disallowed_character(value)):
             yield Fault(
                 (key,),
                 f"the value of tag {quote(key)} contains {wrong}",

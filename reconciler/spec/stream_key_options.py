@@ -1,6 +1,6 @@
 """Reads the rotation label and sink of stream keys, and the overlap of playback key pairs.
 
-The name of a sink may contain ``{stack}``, ``{target}``, ``{region}`` and ``{id}``. Its pattern is that of Secrets Manager or Parameter Store;
+The name of a sink may contain placeholders. Its pattern is that of Secrets Manager or Parameter Store;
 its length is limited because it is also written as a tag value of at most 256 characters.
 """
 
@@ -13,27 +13,19 @@ from typing import Any
 
 from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC
 from reconciler.model.resource import DesiredResource, digest_of
-from reconciler.model.target import Sink, Store, Target, seconds_of
+from reconciler.model.target import Sink, Store, seconds_of
 from reconciler.spec.problems import Fault, Problems, quote
 from reconciler.spec.resources import Entry
 from reconciler.spec.rules import count_fault
-
-SAMPLE = {"stack": "stack", "target": "target", "region": "region", "id": "id"}
-"""Placeholder values to check the name in the project's defaults with."""
+from reconciler.spec.templates import SAMPLE, fill
 
 _LONGEST = 240
 _LONGEST_OVERLAP_DAYS = 9_999
 """Maximum of the pattern of ``overlap``."""
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]+")
 _PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+")
 _SECRET_ARN = re.compile(r"arn:aws:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+")
-
-
-def placeholder_values(stack: str, target: Target, identifier: str) -> Mapping[str, str]:
-    """Return the values of the placeholders in the name of a sink."""
-    return {"stack": stack, "target": target.name, "region": target.region, "id": identifier}
 
 
 def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | None, list[Fault]]:
@@ -53,27 +45,13 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
             Fault((store.value,), "secretsManager must have exactly one of name and arn", "set one of the two")
         ]
     field = "name" if arn is None else "arn"
-    faults = [
-        fault.below((store.value, field))
-        for fault in _name_faults(store, str(body[field]), names, is_arn=arn is not None)
-    ]
-    return Sink(store, fill_placeholders(str(body[field]), names), str(body.get("kmsKeyId") or "")), faults
+    text, unknown = fill(str(body[field]), names)
+    found = [unknown] if unknown else _name_faults(store, text, names, is_arn=arn is not None)
+    faults = [fault.below((store.value, field)) for fault in found]
+    return Sink(store, text, str(body.get("kmsKeyId") or "")), faults
 
 
-def fill_placeholders(text: str, names: Mapping[str, str]) -> str:
-    """Return the text with known placeholders replaced by their values."""
-    return _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), text)
-
-
-def _name_faults(store: Store, text: str, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
-    unknown = [name for name in _PLACEHOLDER.findall(text) if name not in names]
-    if unknown:
-        known = ", ".join(f"{{{name}}}" for name in names)
-        yield Fault(
-            (), f"{quote(text)} contains the unknown placeholder {{{unknown[0]}}}", f"the placeholders are {known}"
-        )
-        return
-    name = fill_placeholders(text, names)
+def _name_faults(store: Store, name: str, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
     if len(name) > _LONGEST:
         yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {_LONGEST}", "shorten it")
     elif is_arn:

@@ -414,6 +414,8 @@ class Source:
     problems: list[YamlProblem] = field(default_factory=list)
     complete: bool = True
     """Whether the file was read to its end."""
+    of_target: bool = False
+    """Whether only the patterns of the target match the file."""
     _detailed: Source | None = None
     """The same file with the positions of everything, once they are needed."""
 
