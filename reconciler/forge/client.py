@@ -131,8 +131,8 @@ class Forge(Protocol):
     def head_of(self, number: int) -> str:
         """Return the newest commit of a pull or merge request."""
 
-    def request_of(self, commit: str) -> int | None:
-        """Return the number of the newest pull or merge request that contains a commit, or ``None``."""
+    def requests_of(self, commit: str) -> list[int]:
+        """Return the numbers of the pull or merge requests that contain a commit, newest first."""
 
     def request(self, number: int, prefix: str) -> Request:
         """Return a pull or merge request, with its labels that begin with ``prefix`` in any case."""

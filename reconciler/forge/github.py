@@ -63,13 +63,13 @@ class GitHub:
         """Return the newest commit of a pull request."""
         return self.call(f"read pull request {number}", lambda: self.repository.get_pull(number).head.sha)
 
-    def request_of(self, commit: str) -> int | None:
-        """Return the number of the newest pull request that contains a commit, or ``None``."""
+    def requests_of(self, commit: str) -> list[int]:
+        """Return the numbers of the pull requests that contain a commit, newest first."""
         found = self.call(
-            f"find the pull request of {commit[:12]}",
+            f"find the pull requests of {commit[:12]}",
             lambda: [pull.number for pull in self.repository.get_commit(commit).get_pulls()],
         )
-        return max(found, default=None)
+        return sorted(found, reverse=True)
 
     def request(self, number: int, prefix: str) -> Request:
         """Return a pull request, with its labels that begin with ``prefix`` in any case."""

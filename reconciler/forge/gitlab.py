@@ -72,14 +72,14 @@ class GitLab:
             self.call(f"read merge request {number}", lambda: self.project.mergerequests.get(number, **_NO_WAITING).sha)
         )
 
-    def request_of(self, commit: str) -> int | None:
-        """Return the number of the newest merge request that contains a commit, or ``None``."""
+    def requests_of(self, commit: str) -> list[int]:
+        """Return the numbers of the merge requests that contain a commit, newest first."""
         at = self.project.commits.get(commit, lazy=True)
         found = self.call(
-            f"find the merge request of {commit[:12]}",
+            f"find the merge requests of {commit[:12]}",
             lambda: [int(one["iid"]) for one in at.merge_requests(**_NO_WAITING)],
         )
-        return max(found, default=None)
+        return sorted(found, reverse=True)
 
     def request(self, number: int, prefix: str) -> Request:
         """Return a merge request, with its labels that begin with ``prefix`` in any case."""

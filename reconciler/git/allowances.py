@@ -18,6 +18,7 @@ from reconciler.plan.plan import PlanOptions
 from reconciler.terminal import sanitize
 
 PREFIX = "ivs-reconciler-allow:"
+_MOST_REQUESTS = 10
 _GRANT = re.compile(
     rf"{PREFIX}:?\s*(?:(?P<prune>prune)|(?P<what>deletes|updates)\s+(?P<count>\d{{1,9}}))", re.IGNORECASE
 )
@@ -53,11 +54,12 @@ def _request(forge: Forge, ci: CiRun, commit: str, is_ancestor: Callable[[str, s
     if ci.number is not None and ci.base:
         request = forge.request(ci.number, PREFIX)
         return request if contains(forge, commit, request.head, is_ancestor) else None
-    number = forge.request_of(commit)
-    if number is None:
-        return None
-    request = forge.request(number, PREFIX)
-    return request if commit in request.merged_as else None
+    # A later request, such as one for another branch, may contain the commit too.
+    for number in forge.requests_of(commit)[:_MOST_REQUESTS]:
+        request = forge.request(number, PREFIX)
+        if commit in request.merged_as:
+            return request
+    return None
 
 
 def _grant(label: SetLabel) -> PlanOptions | None:

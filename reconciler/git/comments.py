@@ -275,7 +275,7 @@ def post_report(
     if to.issue:
         posts: Posts = forge.issues()
     else:
-        number = to.number or forge.request_of(head)
+        number = to.number or next(iter(forge.requests_of(head)), None)
         if number is None:
             say(f"no pull or merge request contains commit {head}; nothing to comment on")
             return

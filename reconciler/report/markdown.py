@@ -137,7 +137,9 @@ def render_results(
 ) -> str:
     """Return the outcome of every action; of several targets, a table first. Arguments and errors as of ``render_targets``."""
     several = len(results) > 1
-    sections = [_result(result, {} if several else facts or {}) for result in results]
+    sections = [
+        replace(_result(result, {}), of=result.name) if several else _result(result, facts or {}) for result in results
+    ]
     outcomes = [outcome for result in results for outcome in result.outcomes]
     if several:
         shown = [one for one in Result if one is Result.DONE or any(outcome.result is one for outcome in outcomes)]
@@ -230,13 +232,14 @@ def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
         actions = alone.get(at, ())
         if len(actions) == len(target.actions):
             if actions or any(_remarks(target)):
-                yield _target(target, {})
+                yield replace(_target(target, {}), of=target.name)
         elif actions or any(_remarks(target)):
             rest = replace(target, actions=actions, summary=Summary().counting(actions))
             counts = _counts_words(rest, summary_words(rest.summary) if actions else "")
             title = f"Only {code(target.name)}" if actions else code(target.name)
             head = [f"### {title}", *([f"**{counts}**"] if counts else [])]
-            yield _section(rest, head, f"**{title}**" + (f": {counts}" if counts else ""))
+            brief = f"**{title}**" + (f": {counts}" if counts else "")
+            yield replace(_section(rest, head, brief), of=target.name)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.resource import UnmanagedResource
@@ -64,7 +65,11 @@ def render_drift(
     else:
         sections = [
             _overview(reports, facts or {}),
-            *(section for report in reports if (section := _report(report, {})).groups or section.blocks),
+            *(
+                replace(section, of=report.name)
+                for report in reports
+                if (section := _report(report, {})).groups or section.blocks
+            ),
         ]
     counts = f"{headline(*reports)}: {drift_counts(*reports)}"
     cut = cut_line("report", artefact_url)

@@ -15,7 +15,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from reconciler.report.actions import Sides
@@ -25,6 +25,7 @@ _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
 _BACKTICKS = re.compile(r"`+")
 _NAME_WIDTH = 40
+_MOST_SECTIONS = 20
 _URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
 
 
@@ -163,12 +164,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One target. ``brief`` takes the place of ``head`` when that is too long."""
+    """One target, which ``of`` names among several, or what is said of several. ``brief`` takes the place of ``head`` when that is too long."""
 
     head: str
     brief: str
     groups: tuple[Group, ...] = ()
     blocks: tuple[Block, ...] = ()
+    of: str = ""
 
 
 @dataclass(slots=True)
@@ -207,6 +209,9 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, 
     )
     if limit is None or size(whole) <= limit:
         return whole
+    single = [section for section in sections if section.of]
+    if len(single) > _MOST_SECTIONS:
+        sections = [*(section for section in sections if not section.of), _merged(single)]
     for brief in (False, True):
         room = (
             limit
@@ -222,6 +227,35 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, 
     if size(last) > limit:
         raise ValueError(f"limit of {limit} bytes is too small: the counts need {size(last)}")
     return last
+
+
+def _merged(sections: Sequence[Section]) -> Section:
+    """Return the sections of many targets as one, with the target named in each line: the headings would take the room."""
+    lines: dict[tuple[int, str, bool], list[Line]] = {}
+    for section in sections:
+        for group in section.groups:
+            key = (group.weight, group.title.partition(":")[0], group.folded)
+            lines.setdefault(key, []).extend(_named(line, section.of) for line in group.lines)
+    groups = (
+        Group(f"{title}: {sum(line.count for line in found):,}", tuple(found), weight, folded=folded)
+        for (weight, title, folded), found in sorted(lines.items(), key=lambda item: item[0])
+    )
+    blocks = (
+        replace(
+            block,
+            text=block.text.replace("<summary>", f"<summary>{tag_code(section.of)} ", 1),
+            line=_named(block.line, section.of) if block.line else None,
+        )
+        for section in sections
+        for block in section.blocks
+    )
+    title = f"{len(sections):,} single targets"
+    return Section(f"### {title}", f"**{title}**", tuple(groups), tuple(blocks))
+
+
+def _named(line: Line, target: str) -> Line:
+    """Return a line of a diff fence with a target after its first character, which colours it."""
+    return replace(line, text=f"{line.text[:1]} {sanitize(target)}: {line.text[1:].lstrip()}")
 
 
 def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:

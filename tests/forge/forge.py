@@ -96,7 +96,7 @@ class Forge:
     issues: list[dict[str, Any]] = field(default_factory=list)
     statuses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     heads: dict[int, str] = field(default_factory=lambda: {12: HEAD})
-    merged: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, int | list[int]] = field(default_factory=dict)
     asked: dict[int, Asked] = field(default_factory=lambda: {12: Asked()})
     parents: dict[str, list[str]] = field(default_factory=lambda: {TRIAL_MERGE: ["b" * 40, HEAD]})
     page_size: int = 100
@@ -113,6 +113,11 @@ class Forge:
     def bodies(self, number: int = 12) -> list[str]:
         """Return the comments' texts, oldest first."""
         return [one["body"] for one in self.comments[number]]
+
+    def containing(self, commit: str) -> list[int]:
+        """Return the requests that contain a commit."""
+        found = self.merged.get(commit, [])
+        return found if isinstance(found, list) else [found]
 
     @property
     def writes(self) -> list[tuple[str, str]]:
@@ -287,7 +292,7 @@ def hub_events(
 def hub_pulls_of(
     forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
 ) -> tuple[int, object, dict[str, str]]:
-    found = [{"number": forge.merged[commit]}] if commit in forge.merged else []
+    found = [{"number": number} for number in forge.containing(commit)]
     return forge.pages(found, query, f"/repos/{REPOSITORY}/commits/{commit}/pulls")
 
 
@@ -484,7 +489,7 @@ def lab_label_events(
 def lab_requests_of(
     forge: Forge, user: User, body: Any, query: dict[str, str], commit: str
 ) -> tuple[int, object, dict[str, str]]:
-    return 200, [{"iid": forge.merged[commit]}] if commit in forge.merged else [], {}
+    return 200, [{"iid": number} for number in forge.containing(commit)], {}
 
 
 def lab_commit(

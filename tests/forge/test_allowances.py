@@ -115,7 +115,9 @@ def test_labels_of_another_request_or_of_a_time_after_the_merge_do_not_count(
     git(folder, "merge", "-q", "--no-ff", "-m", "Merge\n\nIvs-Reconciler-Allow: updates 9", "side")
     merge = git(folder, "rev-parse", "HEAD")
     forge.heads[12] = side
-    forge.merged[merge] = 12
+    forge.merged[merge] = [12, 15]
+    forge.heads[15] = merge
+    forge.asked[15] = Asked(labels=[Labelled(A + "deletes 80", "bea", BEFORE)])
     open_still, options = plan(folder, env(merge, push=True))
     assert (options["allowDeletes"], "is neither" in open_still.err) == (None, True)
     forge.asked[12].merged_as, forge.asked[12].merged_at = merge, MERGED

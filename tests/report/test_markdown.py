@@ -210,6 +210,29 @@ def test_a_cut_plan_of_several_targets_fits_is_harmless_and_hides_no_delete(
     assert sum(int(one) * int(each or 1) for one, each in titles) == sum(target.summary.delete for target in some)
 
 
+@pytest.mark.parametrize("count", [300, 900])
+def test_hundreds_of_targets_keep_their_counts_and_what_each_deletes(count: int) -> None:
+    change = FieldChange("/latencyMode", "LOW", "NORMAL")
+    many = [
+        a_target(
+            *(an_action(Verb.UPDATE, f"channel/stage-{number}", change) for number in range(9)),
+            an_action(Verb.DELETE, f"channel/old-{at}"),
+            name=f"t{at:03}",
+        )
+        for at in range(count)
+    ]
+    text = markdown.render_targets(*many, limit=GITHUB, reserve=8_000, artefact_url="https://example.com/runs/7")
+    assert len(text.encode()) <= GITHUB - 8_000
+    assert is_harmless(text)
+    assert f"all {count} targets" in text.lower()
+    assert len(re.findall(r"^\| `t\d+` \|.* · \| 9 \| · \| 1 \|", text, re.MULTILINE)) == count
+    deleted = text.split(f"**Deleted: {count}**")[1]
+    listed = [at for at in range(count) if f"\n- t{at:03}: channel/old-{at}: left spec\n" in deleted]
+    left_out = re.search(r"Not listed \(size limit\): (\d+) \(channel: \1\)", deleted)
+    assert len(listed) + (int(left_out[1]) if left_out else 0) == count
+    assert count == 900 or len(listed) == count
+
+
 def test_results_of_several_targets_are_in_one_table() -> None:
     failed = the_small_result()
     text = markdown.render_results(replace(failed, name="a"), replace(a_result(), name="b"), facts={"Commit": "abc"})
