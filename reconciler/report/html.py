@@ -24,7 +24,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import Action, ApplyResult, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report import actions, words
 from reconciler.report.graph import draw
-from reconciler.report.words import Notice
+from reconciler.report.words import Notice, apply_state, plural
 from reconciler.terminal import sanitize
 
 BLOCKED = "blocked"
@@ -257,11 +257,11 @@ def _kinds(found: Iterable[KindName]) -> list[tuple[KindName, int]]:
 
 def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None, trail: Trail = ()) -> str:
     """Return the page of an apply's outcomes; ``extra`` and ``trail`` as for ``render_plan``."""
-    heading = "Apply complete" if result.complete else "Apply partially failed"
-    if result.interrupted:
-        heading = "Apply interrupted"
     order = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     counts = Counter(outcome.result for outcome in result.outcomes)
+    heading = f"Apply {apply_state(result)}"
+    if counts[Result.BLOCKED] and not counts[Result.FAILED]:
+        heading += f": {plural(counts[Result.BLOCKED], 'action')} blocked"
     return _REPORTS.get_template("result.html").render(
         title=f"{heading}: {result.name}",
         heading=heading,

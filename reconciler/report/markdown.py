@@ -43,6 +43,7 @@ from reconciler.report.words import (
     SETTINGS,
     WIDENS,
     Notice,
+    apply_state,
     broadcast_words,
     count_by_kind,
     join_words,
@@ -145,7 +146,7 @@ def render_results(
         shown = [one for one in Result if one is Result.DONE or any(outcome.result is one for outcome in outcomes)]
         rows = {
             result.name: [
-                _state(result),
+                apply_state(result),
                 *(count_cell(sum(outcome.result is one for outcome in result.outcomes)) for one in shown),
             ]
             for result in results
@@ -153,16 +154,16 @@ def render_results(
         table = targets_table(["Apply", *(one.value.capitalize() for one in shown)], rows, left=1)
         sections.insert(0, Section("\n\n".join((*facts_line(facts or {}), table)), table))
     cut = cut_line("result", artefact_url)
-    states = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(_state, results)).items())
+    states = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(apply_state, results)).items())
     effort = (
         f"{plural(sum(result.calls for result in results), 'call')}, {sum(result.seconds for result in results):.1f} s"
     )
-    last = f"Apply {states if several else _state(results[0])}: {_result_words(outcomes)} ({effort}).\n\n{cut}"
+    last = f"Apply {states if several else apply_state(results[0])}: {_result_words(outcomes)} ({effort}).\n\n{cut}"
     return fit(sections, limit=limit, reserve=reserve, cut=cut, last=last)
 
 
 def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
-    state, words = _state(result), _result_words(result.outcomes)
+    state, words = apply_state(result), _result_words(result.outcomes)
     counts = Counter(outcome.result for outcome in result.outcomes)
     head = [
         f"### Apply of {code(result.name)}: {state}",
@@ -184,10 +185,6 @@ def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
         if counts[sort]
     ]
     return Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
-
-
-def _state(result: ApplyResult) -> str:
-    return "interrupted" if result.interrupted else "complete" if result.complete else "partially failed"
 
 
 def _result_words(outcomes: Sequence[Outcome]) -> str:

@@ -31,6 +31,7 @@ from reconciler.report.words import (
     OVERRIDES,
     SETTINGS,
     WIDENS,
+    apply_state,
     blame_words,
     broadcast_words,
     comparison_words,
@@ -138,9 +139,8 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
             lines.append(f"  {paint(skipped, _RESULTS[outcomes[0].result])} ({sanitize(message)})")
         else:
             lines += _outcome(outcomes[0], paint)
-    head = paint("Apply complete", "good") if result.complete else paint("Apply partially failed", "bad")
-    if result.interrupted:
-        head = paint("Apply interrupted", "bad")
+    state = apply_state(result)
+    head = paint(f"Apply {state}", {"complete": "good", "incomplete": "change"}.get(state, "bad"))
     words = ", ".join(f"{count:,} {sort.value}" for sort, count in counts.items() if count or sort is Result.DONE)
     lines.append(f"{head} for {result.name}: {words} ({plural(result.calls, 'call')}, {result.seconds:.1f} s).")
     if not result.complete:

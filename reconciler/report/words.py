@@ -14,7 +14,19 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
-from reconciler.plan.plan import Action, Base, LiveChannel, Plan, SettingChange, Step, Summary, TargetPlan, Verb
+from reconciler.plan.plan import (
+    Action,
+    ApplyResult,
+    Base,
+    LiveChannel,
+    Plan,
+    Result,
+    SettingChange,
+    Step,
+    Summary,
+    TargetPlan,
+    Verb,
+)
 from reconciler.plan.steps import Expected
 from reconciler.report.actions import path_words, show_value
 from reconciler.terminal import sanitize
@@ -23,6 +35,16 @@ from reconciler.terminal import sanitize
 def plural(count: int, one: str, many: str = "") -> str:
     """Return ``1 channel`` or ``2 channels``, with thousands separated."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def apply_state(result: ApplyResult) -> str:
+    """Return how an apply ended in a word or two. Blocked actions are no failure."""
+    if result.interrupted:
+        return "interrupted"
+    if result.complete:
+        return "complete"
+    failed = any(outcome.result is Result.FAILED for outcome in result.outcomes)
+    return "partially failed" if failed else "incomplete"
 
 
 def nonzero(counts: Mapping[str, int]) -> str:
