@@ -10,15 +10,21 @@ import pytest
 from tests.cli.support import outside, rewrite, run, stack
 
 TARGETS = {
-    "dev": {"region": "us-west-2", "accountId": "123456789012", "sandbox": ".sandbox/dev.db"},
-    "test": {"region": "us-west-2", "sandbox": ".sandbox/test.db", "specs": ["specs/live.yaml"]},
+    "dev": {
+        "region": "us-west-2",
+        "accountId": "123456789012",
+        "sandbox": ".sandbox/dev.db",
+        "specs": ["dev/dev.yaml"],
+    },
+    "test": {"region": "us-west-2", "sandbox": ".sandbox/test.db"},
 }
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = stack(tmp_path / "repo", {"channels": {"main-stage": {}, "side-stage": {}}}, targets=TARGETS)
-    rewrite(folder, {"channels": {"of-dev": {}}}, "dev.yaml")
+    (folder / "dev").mkdir()
+    (folder / "dev" / "dev.yaml").write_text("channels: {of-dev: {}}\n", encoding="utf-8")
     return folder
 
 
