@@ -79,7 +79,7 @@ def test_a_comparison_of_revisions_knows_the_addresses_of_both(folder: Path) -> 
         )
 
     git("init", "-q")
-    git("add", "specs", "ivs-reconciler.yaml")
+    git("add", "specs", "dev", "ivs-reconciler.yaml")
     git("commit", "-qm", "first")
     rewrite(folder, {"channels": {"main-stage": {}, "new": {}}})
     for address in ("channel/side-stage", "channel/new"):
