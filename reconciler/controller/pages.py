@@ -10,23 +10,24 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
+from reconciler.controller import chart
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
-from reconciler.controller.store import DAY, Store
+from reconciler.controller.store import Store
+from reconciler.controller.times import duration, iso, seconds, time_tag
 from reconciler.drift.report import DriftStatus, Finding
 from reconciler.git.git import without_credentials
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
-from reconciler.report.words import TITLES, plural
+from reconciler.report.words import TITLES
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""
@@ -75,23 +76,6 @@ def status(state: TargetState) -> str:
     return STATUSES[state.last_run.status] if state.last_run else "unknown"
 
 
-def time_tag(at: float) -> str:
-    """Return a time, in seconds since the epoch, as ``2026-05-04 10:20:30 UTC``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _seconds(text: str) -> float:
-    """Return the time that AWS wrote as seconds since the epoch, or 0 for what is no time."""
-    try:
-        return max(0.0, datetime.fromisoformat(text).timestamp())
-    except (ValueError, OverflowError):
-        return 0.0
-
-
 _REPOSITORY = re.compile(
     r"(?:https://|ssh://(?:[\w.-]+@)?|(?:[\w.-]+@)(?=[\w.-]+:))(?P<host>[A-Za-z0-9.-]+)(?P<port>:[0-9]+)?[/:](?P<path>[\w.-]+(?:/[\w.-]+)+)/?"
 )
@@ -112,15 +96,6 @@ def commit_url(repository: str, commit: str) -> str:
     if host.startswith("github.") and path.count("/") == 1:
         return f"https://{host}{port}/{path}/commit/{commit}"
     return f"https://{host}{port}/{path}/-/commit/{commit}" if host.startswith("gitlab.") else ""
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its largest unit: ``3 hours``."""
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "min")):
-        if seconds >= size:
-            number = int(seconds // size)
-            return f"{number} min" if unit == "min" else plural(number, unit)
-    return f"{int(max(0, seconds))} s"
 
 
 def _found(run: Run) -> list[tuple[str, str, int]]:
@@ -219,99 +194,18 @@ _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
 _PAGES.filters.update(
     address=_address,
-    changes_of=lambda points: _changes(points)[:_TABLE_ROWS],
+    changes_of=lambda points: chart.changes(points)[:_TABLE_ROWS],
     commit_url=commit_url,
     duration=duration,
     found=_found,
-    iso=_iso,
+    iso=iso,
     link=link,
     moment=time_tag,
     ready=lambda kind: KINDS[kind].ready,
-    seconds=_seconds,
+    seconds=seconds,
     viewers=_viewers,
     without_credentials=without_credentials,
 )
-
-
-class Span(NamedTuple):
-    """A length of time that a chart may cover, in seconds and ``steps``. ``marks`` labels, of clock times or days, are under it."""
-
-    title: str
-    seconds: float
-    steps: int
-    marks: int
-    clock: bool = False
-
-
-HOUR = 3_600.0
-_SHORTEST = 60.0
-SPANS: Mapping[str, Span] = {
-    "hour": Span("hour", HOUR, 60, 5, clock=True),
-    "day": Span("day", DAY, 96, 5, clock=True),
-    "week": Span("7 days", 7 * DAY, 168, 8),
-    "month": Span("30 days", 30 * DAY, 180, 7),
-}
-
-
-class Point(NamedTuple):
-    """The highest counts of one span of time that had a reconciliation, ``None`` if it could not read the account; ``at`` is where the span begins."""
-
-    at: float
-    drifted: int | None
-    pending: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """Counts over time as SVG paths in a box; ``top`` is the count at its upper edge, ``unknown`` where nothing is known."""
-
-    label: str
-    top: int
-    areas: Mapping[str, str]
-    unknown: str
-    box: tuple[int, int]
-    points: Sequence[Point]
-
-
-WIDTH, HEIGHT = 600, 100
-
-
-def plot(points: Sequence[Point], since: float, until: float, *, label: str) -> Plot:
-    """Return stepped areas of what drifted and what was pending, for at least one point.
-
-    A count holds until the next point. Before the first point nothing is known, nor after one without counts.
-    """
-    top = max(max(point.drifted or 0, point.pending or 0) for point in points) or 1
-    ends = [*(point.at for point in points[1:]), until]
-    edges = [
-        ((point.at - since) / (until - since) * WIDTH, (end - since) / (until - since) * WIDTH)
-        for point, end in zip(points, ends, strict=True)
-    ]
-    paths = {
-        "pending": _area(edges, [point.pending or 0 for point in points], top),
-        "drift": _area(edges, [point.drifted or 0 for point in points], top),
-    }
-    gaps = [(0.0, edges[0][0])] + [edge for edge, point in zip(edges, points, strict=True) if point.drifted is None]
-    unknown = "".join(f"M{left:.1f} 0H{right:.1f}V{HEIGHT}H{left:.1f}Z" for left, right in gaps if right > left)
-    areas = {name: path for name, path in paths.items() if path}
-    return Plot(label, top, areas, unknown, (WIDTH, HEIGHT), points)
-
-
-def _area(edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int) -> str:
-    """Return the path of one stepped area; where the count is zero there is no line either."""
-    path: list[str] = []
-    before = 0
-    for (left, right), count in zip(edges, counts, strict=True):
-        if count and not before:
-            path.append(f"M{left:.1f} {HEIGHT}")
-        if count != before:
-            path.append(f"V{HEIGHT - 4 - (HEIGHT - 8) * count / top:.1f}" if count else f"V{HEIGHT}Z")
-        if count:
-            path.append(f"H{right:.1f}")
-        before = count
-    if before:
-        path.append(f"V{HEIGHT}Z")
-    return "".join(path)
 
 
 def _render(template: str, snapshot: Snapshot, viewer: Viewer, **values: object) -> str:
@@ -364,9 +258,9 @@ def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NO
 
 def _card_history(name: str, now: float, store: Store) -> Mapping[str, object]:
     """Return the small chart of a target: of the last day, or of the hour while there is little more."""
-    chosen, span = _span_of(name, now, store)
-    span = SPANS["day"] if chosen == "week" else span
-    return {"history": _history(name, now, store, span, _CARD_STEPS), "span": span.title}
+    chosen, span = chart.span_of(name, now, store)
+    span = chart.SPANS["day"] if chosen == "week" else span
+    return {"history": chart.history(name, now, store, span, _CARD_STEPS), "span": span.title}
 
 
 def _places(run: Run | None) -> tuple[str, ...]:
@@ -376,47 +270,6 @@ def _places(run: Run | None) -> tuple[str, ...]:
 def _is_old(state: TargetState) -> bool:
     """Return whether the figures are those of an earlier reconciliation, because the last one could not read the account."""
     return state.last_read is not None and state.last_run is not None and not state.last_run.account_read
-
-
-def _span_of(name: str, now: float, store: Store, asked: str = "") -> tuple[str, Span]:
-    """Return the span of time of a target's chart: the one asked for, or the longest of which the history fills a quarter, at most a week.
-
-    The hour is shortened to the history, so that the first minutes are to be seen.
-    """
-    began = store.began(name)
-    history = now - began if began is not None else 0.0
-    fitting = [each for each in ("week", "day") if history >= SPANS[each].seconds / 4]
-    chosen = asked if asked in SPANS else [*fitting, "hour"][0]
-    span = SPANS[chosen]
-    if chosen == "hour" and history < HOUR:
-        seconds = max(_SHORTEST, history)
-        span = span._replace(title=duration(seconds), seconds=seconds)
-    return chosen, span
-
-
-def _history(name: str, now: float, store: Store, span: Span, steps: int) -> Plot | None:
-    """Return the drift of a target in a span of time, or ``None`` when it was never reconciled."""
-    since = now - span.seconds
-    points = [Point(*each) for each in store.history(name, since, now, steps)]
-    if not points:
-        return None
-    counts = [
-        f"at most {max((count or 0 for count in each), default=0):,} {word}, now {each[-1] if each[-1] is not None else 'unknown'}"
-        for word, each in (("drifted", [one.drifted for one in points]), ("pending", [one.pending for one in points]))
-    ]
-    return plot(points, since, now, label=f"Drift in the last {span.title}: {'; '.join(counts)}")
-
-
-def _marks(span: Span, now: float) -> list[tuple[float, str]]:
-    """Return times that are evenly spread over a span, each with its label in UTC."""
-    times = [now - span.seconds * (1 - at / (span.marks - 1)) for at in range(span.marks)]
-    return [(at, time_tag(at)[11:16] if span.clock else time_tag(at)[5:10]) for at in times]
-
-
-def _changes(points: Sequence[Point]) -> list[Point]:
-    """Return the points at which a count changes, the newest first."""
-    changed = [point for at, point in enumerate(points) if not at or point[1:] != points[at - 1][1:]]
-    return changed[::-1]
 
 
 def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
@@ -430,7 +283,7 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
     state = snapshot.states.get(name)
     if state is None:
         return None
-    chosen, span = _span_of(name, snapshot.now, store, query.get("span", ""))
+    chosen, span = chart.span_of(name, snapshot.now, store, query.get("span", ""))
     found = state.last_read.findings if state.last_read else ()
     return _render(
         "target.html",
@@ -443,10 +296,10 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
         old=_is_old(state),
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
-        history=_history(name, snapshot.now, store, span, span.steps),
+        history=chart.history(name, snapshot.now, store, span, span.steps),
         span=span,
-        spans=[(each, one.title, each == chosen) for each, one in SPANS.items()],
-        marks=_marks(span, snapshot.now),
+        spans=[(each, one.title, each == chosen) for each, one in chart.SPANS.items()],
+        marks=chart.marks(span, snapshot.now),
         findings=[finding for status in TITLES for finding in found if finding.status is status],
         limit=_FINDINGS,
         runs=list(store.runs(name, _RUNS)),
