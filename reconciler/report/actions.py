@@ -18,6 +18,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import Finding
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.plan import Action, ReplaceOrder, TargetPlan, Verb
 from reconciler.terminal import sanitize
@@ -88,6 +89,13 @@ def show_value(value: Value) -> str:
 def show_text(text: str) -> str:
     """Return a string in quotes, with unprintable characters escaped."""
     return sanitize(json.dumps(text, ensure_ascii=False))
+
+
+def unmanaged_words(resource: UnmanagedResource) -> str:
+    """Return the kind, the name and the owner of a resource that is not this stack's."""
+    owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
+    name = f" {show_text(resource.name)}" if resource.name else ""
+    return f"{resource.kind.value}{name}, {owner}"
 
 
 def path_words(path: str) -> str:

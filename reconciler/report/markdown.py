@@ -21,6 +21,7 @@ from reconciler.report.actions import (
     show_value,
     shown_actions,
     symbol,
+    unmanaged_words,
 )
 from reconciler.report.markdown_layout import (
     Block,
@@ -69,7 +70,7 @@ _WEIGHTS: Mapping[Verb, int] = {
 }
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
 _MEMBERS_SHOWN = 50
-_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS = 3, 3, 5, 6, 7
+_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS, _UNMANAGED = 3, 3, 5, 6, 7, 8
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -353,9 +354,14 @@ def _remarks(target: TargetPlan) -> Iterable[Group]:
         ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
         ("Orphaned, kept because prune is disabled (--prune)", orphans, _ORPHANS),
+        (
+            "Unmanaged, not changed",
+            [Line(sanitize(f"  {unmanaged_words(one)} {one.arn}"), one.kind.value) for one in target.unmanaged],
+            _UNMANAGED,
+        ),
     ):
         if lines:
-            yield Group(f"{title}: {len(lines):,}", tuple(lines), weight, folded=weight == _ORPHANS)
+            yield Group(f"{title}: {len(lines):,}", tuple(lines), weight, folded=weight >= _ORPHANS)
 
 
 def _mark(action: Action) -> str:

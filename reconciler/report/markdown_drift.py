@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
-from reconciler.model.resource import UnmanagedResource
-from reconciler.report.actions import is_own_record, path_words, show_text, sides_of
+from reconciler.report.actions import is_own_record, path_words, sides_of, unmanaged_words
 from reconciler.report.markdown_layout import (
     Block,
     Group,
@@ -126,7 +125,7 @@ def _finding_groups(report: DriftReport) -> Iterable[Group]:
     if report.unmanaged:
         yield Group(
             f"Unmanaged: {len(report.unmanaged):,}",
-            tuple(_unmanaged(one) for one in report.unmanaged),
+            tuple(Line(sanitize(f"  {unmanaged_words(one)} {one.arn}"), one.kind.value) for one in report.unmanaged),
             _UNMANAGED,
             folded=True,
         )
@@ -153,12 +152,6 @@ def _finding_line(finding: Finding) -> Line:
     if finding.blame and (who := dict.fromkeys(call.who for call in finding.blame.calls)):
         text += f" (by {', '.join(who)})"
     return Line(sanitize(text), finding.address.kind.value)
-
-
-def _unmanaged(resource: UnmanagedResource) -> Line:
-    owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
-    name = f" {show_text(resource.name)}" if resource.name else ""
-    return Line(sanitize(f"  {resource.kind.value}{name}, {owner} {resource.arn}"), resource.kind.value)
 
 
 def _finding_block(finding: Finding) -> Block:

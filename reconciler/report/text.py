@@ -21,10 +21,10 @@ from reconciler.report.actions import (
     members_line,
     own_id_hidden,
     path_words,
-    show_text,
     show_value,
     shown_actions,
     sides_of,
+    unmanaged_words,
 )
 from reconciler.report.words import (
     HEADS,
@@ -326,12 +326,12 @@ def unmanaged_lines(resources: Sequence[UnmanagedResource], paint: Paint, *, lim
     """Return a line for each resource that is not this stack's, with its owner, up to a limit."""
     if not resources:
         return []
-    lines = ["", f"  {plural(len(resources), 'unmanaged resource')}, not changed:"]
-    for resource in resources[:limit]:
-        owner = f"owned by stack {show_text(resource.owner)}" if resource.owner else "no owner"
-        name = f" {show_text(resource.name)}" if resource.name else ""
-        lines.append(f"      {resource.kind.value}{name}, {owner}  {paint(sanitize(resource.arn), 'dim')}")
-    return lines + _more(len(resources), limit)
+    return [
+        "",
+        f"  {plural(len(resources), 'unmanaged resource')}, not changed:",
+        *(f"      {unmanaged_words(one)}  {paint(sanitize(one.arn), 'dim')}" for one in resources[:limit]),
+        *_more(len(resources), limit),
+    ]
 
 
 def _left_out(report: DriftReport, paint: Paint) -> list[str]:

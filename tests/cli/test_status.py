@@ -154,6 +154,10 @@ def test_unmanaged_resources_are_named_with_their_owner(account: Account) -> Non
     ]
     assert account.run("status", "--format", "json").json["targets"][0]["unmanaged"] == named
     assert account.run("plan", "--format", "json").json["targets"][0]["unmanaged"] == named
+    for view in ("markdown", "html"):
+        for verb in ("plan", "drift"):
+            shown = account.run(verb, "--format", view).out
+            assert all(one["arn"] in shown for one in named), (verb, view)
     assert account.run("plan", "--out", "p.json").code == 0
     for words in (["status"], ["plan", "-v"], ["show", "p.json", "-v"]):
         shown = account.run(*words).out
