@@ -24,6 +24,9 @@ PATIENCE_SECONDS = 300.0
 """How long to wait for an answer: a build server may provide a terminal that no one watches."""
 
 _WIDTH = 78
+_DEFAULT_WIDTH = 80
+_WORD = re.compile(r"( *)([^ ]+)")
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _SCREEN = threading.Lock()
 _ASKING: list[Callable[[], None]] = []
 """Restores the terminal while a question is open."""
@@ -42,6 +45,53 @@ def is_colored(stream: TextIO) -> bool:
     if any(os.environ.get(name, "0") not in ("", "0", "false") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
         return True
     return stream.isatty() and os.environ.get("TERM") != "dumb" and os.environ.get("CLICOLOR") != "0"
+
+
+def width_of(stream: TextIO) -> int | None:
+    """Return the width of a stream's terminal, ``None`` without one. ``COLUMNS`` comes first."""
+    if not stream.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdecimal() and int(columns[:9]) > 0:
+        return int(columns[:9])
+    with contextlib.suppress(ValueError, OSError):
+        return os.get_terminal_size(stream.fileno()).columns or _DEFAULT_WIDTH
+    return _DEFAULT_WIDTH
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Return text with its long lines wrapped at blanks to the width of a stream's terminal, the rest indented below the start.
+
+    A word that is wider, such as an ARN, stays whole so that it can be copied. Without a terminal the text is unchanged.
+    """
+    width = width_of(stream)
+    return text if width is None else "\n".join(_wrapped(line, width) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int) -> str:
+    if len(line) <= width and line.isascii():
+        return line
+    hang = min(len(line) - len(line.lstrip(" ")) + 2, width // 2)
+    lines, used = [""], 0
+    for gap, word in _WORD.findall(line):
+        size = cells(word)
+        if used and used + len(gap) + size > width:
+            lines.append(" " * hang + word)
+            used = hang + size
+        else:
+            lines[-1] += gap + word
+            used += len(gap) + size
+    return "\n".join(lines) + line[len(line.rstrip(" ")) :]
+
+
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text without line ends takes."""
+    shown = _STYLE.sub("", text)
+    if shown.isascii():
+        return len(shown)
+    import unicodedata  # noqa: PLC0415 - a shared library that ASCII text does not need
+
+    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in shown)
 
 
 class NoAnswer(Exception):

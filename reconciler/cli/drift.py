@@ -279,7 +279,9 @@ def _show(
         )
     else:
         from reconciler.report.text import render_drift
+        from reconciler.terminal import fitted
 
         paint = context.paint(sys.stdout)
         verbose = context.verbosity > 0
-        sys.stdout.write("\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports))
+        text = "\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports)
+        sys.stdout.write(fitted(text, sys.stdout))

@@ -162,9 +162,9 @@ def _flush_stdout() -> None:
 
 
 def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    from reconciler.terminal import sanitize_lines, without_commands
+    from reconciler.terminal import fitted, sanitize_lines, without_commands
 
-    text = without_commands(sanitize_lines(str(error)))
+    text = fitted(without_commands(sanitize_lines(str(error))), sys.stderr)
     _write_stderr(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 

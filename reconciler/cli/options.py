@@ -177,7 +177,9 @@ class Context(NamedTuple):
 
 def confirmed(question: str) -> bool:
     """Ask on the terminal, and return whether the answer is yes."""
-    sys.stderr.write(f"{question}\nOnly 'yes' will be accepted to confirm: ")
+    from reconciler.terminal import fitted
+
+    sys.stderr.write(fitted(f"{question}\nOnly 'yes' will be accepted to confirm: ", sys.stderr))
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
 

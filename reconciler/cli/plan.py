@@ -198,8 +198,9 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
             text = html.render_plan(plan)
         case _:
             from reconciler.report.text import render_plan
+            from reconciler.terminal import fitted
 
-            text = render_plan(plan, paint=context.paint(sys.stdout), calls=context.verbosity > 0)
+            text = fitted(render_plan(plan, paint=context.paint(sys.stdout), calls=context.verbosity > 0), sys.stdout)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
@@ -208,11 +209,12 @@ def show_duration(plan: Plan, project: Project) -> None:
     from reconciler.model.quotas import pace_of
     from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
+    from reconciler.terminal import fitted
 
     for target in plan.targets:
         coming = expected(calls_of(target), pace_of) if project.targets[target.name].paced else None
         if coming is not None and coming.seconds >= WORTH_SAYING_SECONDS:
-            sys.stdout.write(f"{target.name}: {expected_words(coming)}.\n")
+            sys.stdout.write(fitted(f"{target.name}: {expected_words(coming)}.\n", sys.stdout))
 
 
 def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
@@ -240,10 +242,10 @@ def refusals_of(
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings about the spec to stderr, each once."""
-    from reconciler.terminal import sanitize
+    from reconciler.terminal import fitted, sanitize
 
     for warning in distinct(warnings):
-        sys.stderr.write(f"warning: {sanitize(warning)}\n")
+        sys.stderr.write(fitted(f"warning: {sanitize(warning)}\n", sys.stderr))
 
 
 def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
@@ -257,10 +259,10 @@ def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
 
 def print_notes(notes: Iterable[str]) -> None:
     """Write notes about the last apply to stderr."""
-    from reconciler.terminal import sanitize
+    from reconciler.terminal import fitted, sanitize
 
     for note in notes:
-        sys.stderr.write(f"note: {sanitize(note)}\n")
+        sys.stderr.write(fitted(f"note: {sanitize(note)}\n", sys.stderr))
 
 
 def write_new(path: Path, text: str) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.plan import ApplyResult, Outcome, Result
 from reconciler.report.text import Paint, plain, render_result
 from reconciler.report.words import duration_words, plural
-from reconciler.terminal import sanitize
+from reconciler.terminal import fitted, sanitize
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -49,7 +48,7 @@ class Meter:
 
     def __call__(self, target: str, calls: int, left: Expected | None) -> None:
         """Show a target's number of calls, and the remaining time if it is known and long enough."""
-        from reconciler.terminal import screen  # most runs show no progress
+        from reconciler.terminal import screen, width_of  # most runs show no progress
 
         with self._lock, screen() as free:
             self._texts[target] = f"{target}: {plural(calls, 'call')}" + (
@@ -60,7 +59,7 @@ class Meter:
             if not free:
                 return
             # One column stays free: a full line would move the cursor to the next one on some terminals.
-            width = _terminal_width(self._stream) - 1
+            width = (width_of(self._stream) or 80) - 1
             text = "reading " + ", ".join(self._texts.values())
             text = text if len(text) <= width else text[: width - 1] + "…"
             self._stream.write(f"\r{text:<{self._shown}}")
@@ -73,20 +72,6 @@ class Meter:
             if self._texts:
                 self._stream.write("\r" + " " * self._shown + "\r")
                 self._stream.flush()
-
-
-def _terminal_width(stream: TextIO) -> int:
-    """Return the width of a stream's terminal, 80 without one. ``shutil`` finds that of stdout only."""
-    try:
-        columns = int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        columns = 0
-    if columns <= 0:
-        try:
-            columns = os.get_terminal_size(stream.fileno()).columns
-        except (ValueError, OSError):
-            columns = 0
-    return columns if columns > 0 else 80
 
 
 _MARKS = {
@@ -182,10 +167,10 @@ class Lines:
         if isinstance(event, ActionFinished):
             if event.outcome.result is Result.SKIPPED:
                 return  # the report has one line for all that were skipped for one reason
-            self._stdout.write(self.line(event.outcome, self._paint) + "\n")
+            self._stdout.write(fitted(self.line(event.outcome, self._paint), self._stdout) + "\n")
             self._stdout.flush()
         elif (words := self._waits.words(event)) is not None:
-            self._stdout.write(f"  {self._paint('waiting', 'note')}  {words}\n")
+            self._stdout.write(fitted(f"  {self._paint('waiting', 'note')}  {words}\n", self._stdout))
             self._stdout.flush()
         elif (
             isinstance(event, Forecast)
@@ -193,7 +178,8 @@ class Lines:
             and event.expected.seconds >= _MIN_FORECAST_SECONDS
         ):
             self._forecast_at = event.elapsed
-            self._stdout.write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
+            forecast = self._paint(forecast_words(event, self._now()), "dim")
+            self._stdout.write(fitted(f"  {forecast}\n", self._stdout))
             self._stdout.flush()
 
     @staticmethod
@@ -220,16 +206,20 @@ class Bar:
             self.progress.update(self.task, forecast=forecast_words(event, local_now()))
             return
         if self.same_terminal and (words := self.waits.words(event)) is not None:
-            self.progress.console.print(f"  waiting  {words}", markup=False, highlight=False, soft_wrap=True)
+            self._print(f"  waiting  {words}")
             return
         if not isinstance(event, ActionFinished):
             self.lines.event(event)
             return
         if self.same_terminal and event.outcome.result is not Result.SKIPPED:
-            self.progress.console.print(Lines.line(event.outcome, plain), markup=False, highlight=False, soft_wrap=True)
+            self._print(Lines.line(event.outcome, plain))
         else:
             self.lines.event(event)
         self.progress.advance(self.task)
+
+    def _print(self, line: str) -> None:
+        console = self.progress.console
+        console.print(fitted(line, cast("TextIO", console.file)), markup=False, highlight=False, soft_wrap=True)
 
 
 class Screen:
@@ -246,5 +236,5 @@ class Screen:
 
     def finished(self, result: ApplyResult) -> None:
         """Show the report of one target."""
-        sys.stdout.write("\n" + render_result(result, paint=self._paint))
+        sys.stdout.write("\n" + fitted(render_result(result, paint=self._paint), sys.stdout))
         sys.stdout.flush()

@@ -38,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
     else:
         from reconciler.report.status import render_status
+        from reconciler.terminal import fitted, width_of
 
-        paint = context.paint(sys.stdout)
-        sys.stdout.write("\n".join(render_status(overview, project.stack, paint=paint) for overview in found))
+        paint, width = context.paint(sys.stdout), width_of(sys.stdout)
+        text = "\n".join(render_status(overview, project.stack, paint=paint, width=width) for overview in found)
+        sys.stdout.write(fitted(text, sys.stdout))
     if failure is not None:
         sys.stdout.flush()
         raise failure

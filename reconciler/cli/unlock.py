@@ -91,5 +91,7 @@ def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
 
 
 def _print(name: str, backend: LockBackend, what: str) -> bool:
-    sys.stdout.write(f"{name}: {backend.where} {what}\n")
+    from reconciler.terminal import fitted
+
+    sys.stdout.write(fitted(f"{name}: {backend.where} {what}\n", sys.stdout))
     return True

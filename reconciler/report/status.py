@@ -8,15 +8,15 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.observed import Broadcast, Overview, QuotaCount
 from reconciler.report.text import Paint, plain, unmanaged_lines
 from reconciler.report.words import plural
-from reconciler.terminal import sanitize
+from reconciler.terminal import cells, sanitize
 
 FORMAT_VERSION = "1.0"
 _LIST_LIMIT = 50
 _NEARLY_FULL = 90.0
 
 
-def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> str:
-    """Return one account and region as text."""
+def render_status(overview: Overview, stack: str, *, paint: Paint = plain, width: int | None = None) -> str:
+    """Return one account and region as text; tables wider than ``width`` become lists."""
     lines = [
         paint(
             f"{overview.name}: account {overview.account_id}, region {overview.region}, stack {sanitize(stack)}", "bold"
@@ -27,14 +27,14 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
     for count in overview.kinds:
         title = KINDS[count.kind].titles
         rows.append((title, "?", "?") if count.unreadable else (title, f"{count.managed:,}", f"{count.others:,}"))
-    lines += _table(rows)
+    lines += filter(None, _table(rows, width))
     lines += [
         f"  not counted: {KINDS[count.kind].titles}: {sanitize(count.unreadable)}"
         for count in overview.kinds
         if count.unreadable
     ]
     lines += unmanaged_lines(overview.unmanaged, paint)
-    lines += ["", *_live_channels(overview.live_channels, paint), ""]
+    lines += ["", *_live_channels(overview.live_channels, paint, width), ""]
     quotas = [("quota", "used", "of", "", "")]
     quotas += [
         (quota.name, f"{quota.used:,}", f"{quota.limit:,}", _percent(quota), _source(quota))
@@ -42,7 +42,7 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain) -> st
     ]
     lines += [
         paint(line, "bad") if quota is not None and quota.percent >= _NEARLY_FULL else line
-        for line, quota in zip(_table(quotas), (None, *overview.quotas), strict=True)
+        for line, quota in zip(_table(quotas, width), (None, *overview.quotas), strict=True)
     ]
     lines += ["", *(f"  note: {sanitize(note)}" for note in overview.notes)] if overview.notes else []
     return "\n".join(lines) + "\n"
@@ -53,7 +53,7 @@ def status_json(stack: str, overviews: Sequence[Overview]) -> dict[str, object]:
     return {"formatVersion": FORMAT_VERSION, "stack": stack, "targets": [_target(overview) for overview in overviews]}
 
 
-def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list[str]:
+def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint, width: int | None) -> list[str]:
     if broadcasts is None:
         return ["  live channels: unknown"]
     if not broadcasts:
@@ -64,11 +64,12 @@ def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint) -> list
     unmanaged = f"; {others:,} unmanaged" if others else ""
     counts = f"{plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{unmanaged}"
     lines = [f"  {paint(counts, 'bad')}"]
-    rows = [
+    rows = [("", "", "", "")]
+    rows += [
         (_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower())
         for one in broadcasts[:_LIST_LIMIT]
     ]
-    lines += [f"  {line}" for line in _table(rows)]
+    lines += _table(rows, width, indent=4)[1:]
     if len(broadcasts) > _LIST_LIMIT:
         lines.append(f"      … and {len(broadcasts) - _LIST_LIMIT:,} more")
     return lines
@@ -94,19 +95,31 @@ def _source(quota: QuotaCount) -> str:
     return f"applied, {quota.code}" if quota.applied else f"documented default, {quota.code}"
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows as aligned lines; numbers are aligned to the right."""
-    clean = [tuple(sanitize(cell) for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
-    right = [any(row[column][:1].isdigit() for row in clean) for column in range(len(widths))]
+def _table(rows: Sequence[tuple[str, ...]], width: int | None, *, indent: int = 2) -> list[str]:
+    """Return rows, the first of them headings, as aligned lines with numbers aligned to the right.
+
+    If they are wider than ``width``, each row is an entry of a list instead: its first cell, and below it the others with
+    their headings.
+    """
+    head, *clean = [tuple(sanitize(cell) for cell in row) for row in rows]
+    widths = [max(map(cells, column)) for column in zip(head, *clean, strict=True)]
+    margin = " " * indent
+    if width is not None and indent + sum(widths) + 2 * (len(widths) - 1) > width:
+        named = [[f"{name} {cell}".strip() for name, cell in zip(head, row, strict=True)] for row in clean]
+        entries = [
+            f"{margin}{row[0]}\n{margin}  {', '.join(others)}" for row, (_, *others) in zip(clean, named, strict=True)
+        ]
+        return [head[0] and margin + head[0], *entries]
+    right = [bool(at) and any(row[at][:1].isdigit() for row in clean) for at in range(len(widths))]
     return [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if flush and at else cell.ljust(width)
-            for at, (cell, width, flush) in enumerate(zip(row, widths, right, strict=True))
-        ).rstrip()
-        for row in clean
+        margin + "  ".join(_padded(*cell) for cell in zip(row, widths, right, strict=True)).rstrip()
+        for row in (head, *clean)
     ]
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    free = " " * (width - cells(cell))
+    return free + cell if right else cell + free
 
 
 def _target(overview: Overview) -> dict[str, object]:

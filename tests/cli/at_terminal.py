@@ -65,7 +65,8 @@ def at_terminal(
     process = subprocess.Popen(
         [sys.executable, "-c", _OWN_TERMINAL, *program],
         cwd=folder,
-        env={**os.environ, "TERM": "xterm", **env},
+        # So wide that no sentence is wrapped.
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "500", **env},
         stdin=theirs,
         stdout=theirs if stdout is None else stdout,
         stderr=theirs,
