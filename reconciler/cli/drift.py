@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="ADDRESS:PATH",
         action="append",
         default=[],
-        help="ignore differences of a field in this run, such as channel/main-stage:/latencyMode or 'channel/*:/tags/team'; repeatable",
+        help="ignore differences of a field in this run, such as channel/main-stage:/type or 'channel/*:/tags/team'; repeatable",
     )
     add_globs(parser.add_argument_group("scope"))
     parser.add_argument(

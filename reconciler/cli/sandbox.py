@@ -91,7 +91,7 @@ def _add_drift(verb: AddVerb) -> None:
         "changes",
         nargs="+",
         metavar="MEMBER=VALUE",
-        help="members to change, with JSON values or strings: latencyMode=NORMAL authorized=true tags.team=x",
+        help="members to change, with JSON values or strings: type=BASIC authorized=true tags.team=x",
     )
 
 

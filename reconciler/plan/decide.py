@@ -71,7 +71,7 @@ def build_plan(
     owned = classify(desired, live, options, adopt, recorded)
     kept, choices = choose_resources(desired, owned, live.last_streams)
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
-    decisions = decide(inputs)
+    decisions, defaults = decide(inputs), _defaults(inputs)
     removed = removals(inputs, decisions)
     drafts = (*decisions, *removed.deletes)
     free = {kind: limit - len(live.of(kind)) for kind, limit in limits.items()}
@@ -101,7 +101,7 @@ def build_plan(
             unchanged=sum(address not in changed and is_selected(options, address) for address in desired.resources),
             unmanaged=len(owned.unmanaged),
             orphaned=len(orphans),
-            defaults=_defaults(inputs),
+            defaults=defaults,
         ).counting(actions),
         managed=owned.managed,
         desired_count=len(desired.resources),

@@ -15,7 +15,7 @@ from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, nearest, quote, suggestion, type_name
-from reconciler.spec.templates import expand, fill_fields, has_placeholders
+from reconciler.spec.templates import expand, fill_fields
 from reconciler.spec.yaml import Mark, Source
 
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
@@ -127,11 +127,10 @@ def _section(
     problems: Problems,
 ) -> Iterator[Entry]:
     """Yield the entries of a section: loops expanded, placeholders replaced, null fields taken out."""
-    templated = has_placeholders(source.data)
     for identifier, written in bodies.items():
+        expanded = expand(identifier, written)
         mark = source.key_mark(bodies, identifier)
         where = f"{source.name}:{mark[0]}:{mark[1]}"
-        expanded = expand(identifier, written)
         if isinstance(expanded, Fault):
             Entry(Address(kind, identifier), {}, source, number, where, written_id=identifier).note(problems, expanded)
             continue
@@ -142,24 +141,20 @@ def _section(
             if body is None:
                 entry.body = {}
             elif isinstance(body, dict):
-                if templated:
+                if source.has_placeholders:
                     unknown: list[Fault] = []
                     entry.body = fill_fields(body, {**names, "id": own_id}, unknown)
                     for fault in unknown:
                         entry.note(problems, fault)
-                _take_nulls(entry)
+                if None in entry.body.values():
+                    entry.nulls = tuple(key for key, value in entry.body.items() if value is None)
+                    # "streamKey:" without a value asks for a stream key with the defaults.
+                    entry.body = {
+                        key: {} if key == "streamKey" else value
+                        for key, value in entry.body.items()
+                        if value is not None or key == "streamKey"
+                    }
             yield entry
-
-
-def _take_nulls(entry: Entry) -> None:
-    if None in entry.body.values():
-        entry.nulls = tuple(key for key, value in entry.body.items() if value is None)
-        # "streamKey:" without a value asks for a stream key with the defaults.
-        entry.body = {
-            key: {} if key == "streamKey" else value
-            for key, value in entry.body.items()
-            if value is not None or key == "streamKey"
-        }
 
 
 def _add(entry: Entry, entries: dict[Address, Entry], overrides: list[Entry], problems: Problems) -> None:

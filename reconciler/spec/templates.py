@@ -26,7 +26,6 @@ SAMPLE: Mapping[str, str] = {
 """Values to check the project's defaults with, which are the same for all targets and ids."""
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_IN_FILE = re.compile(rb"\{[\w.-]+\}|\{\{")
 _EACH = re.compile(r"each(\..+)?|index")
 
 
@@ -35,11 +34,6 @@ def placeholder_values(stack: str, target: Target) -> dict[str, str]:
     account = target.account_id or (DEFAULT_ACCOUNT if target.sandbox is not None else None)
     values = {"target": target.name, "stack": stack, "region": target.region}
     return {**values, "accountId": account} if account else values
-
-
-def has_placeholders(data: bytes) -> bool:
-    """Return whether a file may contain a placeholder: most files do not, and filling each value of a large one takes time."""
-    return _IN_FILE.search(data) is not None
 
 
 def fill(text: str, names: Mapping[str, str]) -> tuple[str, Fault | None]:

@@ -12,6 +12,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -31,6 +32,7 @@ from reconciler.spec.problems import KeyPath, Problems, quote
 Mark = tuple[int, int]
 """Line and column, both from 1."""
 
+_PLACEHOLDER = re.compile(rb"\{[\w.-]+\}|\{\{")
 _CONFLICT = re.compile(rb"(?m)^(<{7}|>{7}|\|{7}) |^={7}\r?$")
 """A line that git writes into a file with a merge conflict."""
 
@@ -448,6 +450,11 @@ class Source:
             if self.documents:
                 read_events(self._detailed, Cache(), positions=True)
         return self._detailed
+
+    @cached_property
+    def has_placeholders(self) -> bool:
+        """Whether the file may contain a placeholder: most files do not, and filling each value of a large one takes time."""
+        return _PLACEHOLDER.search(self.data) is not None
 
     def key_mark(self, mapping: Mapping[str, Any], key: str) -> Mark:
         """Return line and column of a key of one of this file's mappings."""
