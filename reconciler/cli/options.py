@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
 
-_MOST_HINTS = 5
+_MOST_HINTS = 8
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""

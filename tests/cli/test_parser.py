@@ -153,7 +153,7 @@ def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None
         (("plan", "--fromat", "json"), "unrecognized arguments: --fromat json; did you mean --format?"),
         (
             ("plan", "--allow"),
-            "did you mean --allow-path or --allow-deletes or --allow-updates or --allow-empty or --allow-missing?",
+            "did you mean --allow-path or --allow-deletes or --allow-updates or --allow-empty or --allow-missing or --allow-by-label?",
         ),
         (("plan", "--format", "jsn"), "(choose from text, json, markdown, html); did you mean json?"),
         (("iam-policy", "aply"), "(choose from plan, apply); did you mean apply?"),
