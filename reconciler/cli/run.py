@@ -83,7 +83,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         metavar="[TARGET=]MODE",
         action="append",
         default=[],
-        help="observe (default), plan or apply, for all targets or one; repeatable",
+        help="observe (default), plan, heal or apply, for all targets or one; repeatable",
     )
     group.add_argument(
         "--interval",

@@ -378,7 +378,7 @@ class Controller:
         if state.place is None or state.accepted is None or not state.is_accepted:
             return Granted(Mode.OBSERVE, reason=unaccepted(state.name, state.accepted, state.place))
         # A missing branch may be a mistake: nothing is applied until it exists again.
-        if mode is Mode.APPLY and self._repository.trouble is Trouble.NO_BRANCH:
+        if mode in (Mode.APPLY, Mode.HEAL) and self._repository.trouble is Trouble.NO_BRANCH:
             mode = Mode.PLAN
         return Granted(mode, state.accepted.account)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote
 
 from structlog.contextvars import bound_contextvars
@@ -32,9 +33,11 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import check
+from reconciler.plan.heal import as_applied
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.report.words import plural
 from reconciler.workflow.drift import drift_report, expected_addresses
+from reconciler.workflow.history import applied_specs
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
 from reconciler.workflow.run import apply_plans
@@ -138,17 +141,33 @@ def _reconcile(
             return replace(run, mode=Mode.OBSERVE, message="\n".join(filter(None, (f"{reason}; {hint}", run.message))))
         if run.mode is Mode.OBSERVE:
             return run
-        run = _with_plan(run, revision, survey)
+        due = _due(revision, run.mode, survey)
+        if run.mode is not Mode.HEAL or due.plan.actions:
+            run = _with_plan(run, revision, due)
         if run.mode is Mode.PLAN or run.status in (RunStatus.REFUSED, RunStatus.BLOCKED):
             return run
         try:
-            result = _apply(revision, run, survey, deps)
+            result = _apply(revision, run, survey, due, deps)
         except PlanRefused as error:
             return replace(run, status=RunStatus.REFUSED, message=str(error))
         except ReconcilerError as error:
             # The findings are valid. The next reconciliation finds what was applied.
             return replace(run, status=RunStatus.FAILED, message=str(error))
-        return _with_result(run, revision, survey, result, deps) if result else run
+        if result:
+            return _with_result(run, revision, survey, result, deps)
+        # What waits for a person is kept for review, as in the mode plan.
+        return _with_plan(run, revision, survey) if run.mode is Mode.HEAL else run
+
+
+def _due(revision: CheckedRevision, mode: Mode, survey: Survey) -> Survey:
+    """Return the survey with the plan that the mode is about: the whole, or with ``heal`` back to what was last applied."""
+    if mode is not Mode.HEAL:
+        return survey
+    project, target = revision.project, replace(survey.target, prune=False)
+    applied = applied_specs(Path(project.root), project.stack, target.name, survey.live)
+    desired = as_applied(survey.desired, survey.live, applied)
+    plan = plan_target(project, target, desired, survey.live, _OPTIONS, survey.connection, {})
+    return replace(survey, target=target, desired=desired, plan=replace(plan, orphans=()))
 
 
 def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
@@ -194,15 +213,17 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         expected_addresses(revision.project, survey),
     ):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
-    if run.mode is Mode.APPLY and _is_blocked(survey.plan):
+    if run.mode in (Mode.APPLY, Mode.HEAL) and _is_blocked(survey.plan):
         return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(survey.plan))
     return run
 
 
-def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependencies) -> ApplyResult | None:
-    """Apply the plan with the target locked, and return the result. Raises ``PlanRefused`` if the target changed meanwhile."""
+def _apply(revision: CheckedRevision, run: Run, survey: Survey, due: Survey, deps: Dependencies) -> ApplyResult | None:
+    """Apply the plan that is due with the target locked, and return the result. Raises ``PlanRefused`` if the target changed meanwhile."""
     # An empty plan needs no lock: applying it only records the resources.
-    locked = () if not survey.plan.actions else (survey.target,)
+    locked = () if not due.plan.actions else (due.target,)
+    # The record keeps what is in the spec and was not touched.
+    recorded = replace(due.desired, resources={**survey.desired.resources, **due.desired.resources})
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
         lock_targets(
@@ -212,10 +233,10 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, deps: Dependenci
             clock=LockClock(deps.now, deps.sleep),
         ) as lost,
     ):
-        if lost and fingerprint(_repeat_survey(revision, survey).plan) != run.plan_id:
+        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != run.plan_id:
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
-            [survey],
+            [replace(due, desired=recorded)],
             revision.project,
             _NoProgress(),
             stop=deps.stop,
@@ -242,14 +263,16 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
         return replace(run, status=RunStatus.INCOMPLETE, message=_shortened(failed))
-    if not left.plan.actions:
-        return replace(run, status=RunStatus.APPLIED, message="")
-    if _is_blocked(left.plan):
-        return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(left.plan))
+    due = _due(revision, run.mode, left).plan
+    if not due.actions:
+        # With heal, pending changes may be left.
+        return run if left.plan.actions else replace(run, status=RunStatus.APPLIED, message="")
+    if _is_blocked(due):
+        return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(due))
     return replace(
         run,
         status=RunStatus.INCOMPLETE,
-        message=f"{plural(len(left.plan.actions), 'action')} still pending after the apply",
+        message=f"{plural(len(due.actions), 'action')} still pending after the apply",
     )
 
 

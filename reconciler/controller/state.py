@@ -51,10 +51,12 @@ _INVENTORY = TypeAdapter(Inventory)
 
 
 class Mode(StrEnum):
-    """What the controller does with a target: report drift, plan as well, or apply the plan."""
+    """What the controller does with a target: report drift, plan as well, revert outside changes, or apply the plan."""
 
     OBSERVE = "observe"
     PLAN = "plan"
+    HEAL = "heal"
+    """New commits wait for a person."""
     APPLY = "apply"
 
 

@@ -20,7 +20,6 @@ from reconciler.files import read_private, replace_file
 from reconciler.model.address import SPEC, Address, KindName
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
-from reconciler.plan.namesakes import is_unowned
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec
 
@@ -39,7 +38,10 @@ def record_apply(
     """Write the record after an apply; return an error message if it cannot be written, which fails no apply."""
     addresses = live_addresses(live, stack)
     before = applied_specs(root, stack, plan.name, live)
-    addresses |= _untagged(before, live, desired)
+    if desired is not None:
+        # What is missing, or lost its owner tags, and was not mended is still known.
+        recorded = recorded_addresses(root, stack, plan.name, live) or frozenset()
+        addresses |= recorded & desired.resources.keys()
     for outcome in result.outcomes if result else ():
         if outcome.verb is Verb.DELETE:
             if outcome.result is Result.DONE:
@@ -120,19 +122,6 @@ def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any
     return dict(content)
 
 
-def _untagged(before: Mapping[Address, AppliedSpec], live: LiveState, desired: DesiredState | None) -> set[Address]:
-    """Return the addresses of the spec whose recorded resource exists and has no owner: without the record, a create would follow."""
-    if desired is None:
-        return set()
-    arns = {one.arn: address for address, one in before.items() if address in desired.resources}
-    return {
-        arns[resource.arn]
-        for resources in live.resources.values()
-        for resource in resources
-        if resource.arn in arns and is_unowned(resource, desired.stack)
-    }
-
-
 def _applied(
     before: Mapping[Address, AppliedSpec],
     stack: str,
@@ -147,16 +136,13 @@ def _applied(
         for outcome in (result.outcomes if result else ())
         if outcome.result is Result.DONE and outcome.verb is not Verb.DELETE
     }
-    untagged = _untagged(before, live, desired)
     found: dict[str, object] = {}
     for address, spec in desired.resources.items():
         there = now.get(address)
         if address in done or (there is not None and there.tags.get(SPEC) == spec.digest):
             arn = done.get(address) or (there.arn if there else "")
             found[str(address)] = _entry(AppliedSpec(spec.digest, spec.properties, spec.tags, arn, spec.ignore))
-        elif address in before and (
-            address in untagged if there is None else before[address].digest == there.tags.get(SPEC)
-        ):
+        elif address in before and (there is None or before[address].digest == there.tags.get(SPEC)):
             found[str(address)] = _entry(before[address])
     return found
 

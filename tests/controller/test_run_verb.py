@@ -350,7 +350,7 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str)
     [
         ((), "no repository; use --repo"),
         (("--repo", "https://u:p@h/x"), "contains a user name or password"),
-        (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, apply"),
+        (("--repo", ".", "--mode", "aply"), "--mode: 'aply' is not one of observe, plan, heal, apply"),
         (("--repo", ".", "--interval", "soon"), "--interval: 'soon' is not a duration"),
         (("--repo", ".", "--listen", "everywhere"), "is not HOST:PORT"),
         (("--repo", ".", "--config-file", "nowhere.yaml"), "use --config-file with a settings file"),
