@@ -33,8 +33,8 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import check
-from reconciler.plan.heal import as_applied
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
+from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
 from reconciler.workflow.drift import drift_report, expected_addresses
 from reconciler.workflow.history import applied_specs

@@ -1,4 +1,4 @@
-"""Finds what changed since a plan was saved, and tells changes made outside from pending ones.
+"""Finds what changed since a plan was saved, tells changes made outside from pending ones, and what to revert them to.
 
 A plan is stale if the spec changed, or a live resource that it changes or depends on; a stale plan is refused as a whole.
 The spec tag of a live resource is the digest of the spec it was last applied from. If the record of the last apply has that digest,
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.diff import FieldChange, compare, compare_tags
-from reconciler.model.address import SPEC, Address
-from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of
+from reconciler.model.address import PROTECT, SPEC, Address, KindName
+from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.values import Ref, Value, thaw
@@ -189,3 +189,42 @@ def changed_outside(
 def _overlap(path: str, other: str) -> bool:
     """Return whether the paths are equal, or one is inside the other."""
     return path == other or path.startswith(other + "/") or other.startswith(path + "/")
+
+
+def as_applied(desired: DesiredState, live: LiveState, applied: Mapping[Address, AppliedSpec]) -> DesiredState:
+    """Return what is known of the desired state of the last apply. ``applied`` are the recorded specs of it.
+
+    A resource has the digest of the spec that it was applied from: that spec is in the record, or is the present one.
+    Left out is what was never applied, what was applied by somebody else from another commit, and what the spec no longer has and
+    nobody needs to create again.
+    """
+    there = {address: resource.tags.get(SPEC) for address, resource in live.claims(desired.stack)}
+    resources: dict[Address, DesiredResource] = {}
+    for address in dict.fromkeys((*desired.resources, *applied)):
+        spec, record = desired.resources.get(address), applied.get(address)
+        if address not in there and (spec is None or record is None):
+            continue
+        digest = there.get(address) or (record.digest if record else None)
+        if spec is not None and digest == spec.digest:
+            resources[address] = spec
+        elif record is not None and digest == record.digest and _is_enough(address, is_there=address in there):
+            resources[address] = DesiredResource(
+                address, record.properties, record.tags, record.digest, PROTECT in record.tags, record.ignore
+            )
+    while incomplete := [address for address, one in resources.items() if not _has_all(one, resources)]:
+        for address in incomplete:
+            del resources[address]
+    return replace(desired, resources=resources)
+
+
+def _is_enough(address: Address, *, is_there: bool) -> bool:
+    """Return whether a record is all that a resource is made of: stream keys have sinks as well, and key pairs a public key."""
+    return address.kind not in CHILD_KINDS and (is_there or address.kind is not KindName.PLAYBACK_KEY_PAIR)
+
+
+def _has_all(resource: DesiredResource, resources: Mapping[Address, DesiredResource]) -> bool:
+    """Return whether everything that a resource refers to, and belongs to, is in the same state."""
+    needed = [
+        each.address for each in references_in(resource.address.kind, resource.properties) if isinstance(each, Ref)
+    ]
+    return parent_of(resource.address) in resources and all(address in resources for address in needed)
