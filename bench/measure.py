@@ -66,7 +66,7 @@ def paired(ours: Sequence[Cost], theirs: Sequence[Cost], what: Callable[[Cost], 
 def as_installed() -> None:
     """Compile the package's byte code, as pip does for everything it installs, the programs compared with included.
 
-    A package that is worked on is not installed by pip, and where PYTHONDONTWRITEBYTECODE is set it would be compiled anew in every run.
+    A package that is worked on is not installed by pip, and where PYTHONDONTWRITEBYTECODE is set it would be compiled again in every run.
     """
     compileall.compile_dir(Path(reconciler.__file__).parent, quiet=1)
 

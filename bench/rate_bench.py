@@ -152,7 +152,7 @@ def worker(one: IvsGateway, operation: str, until: float) -> Callable[[], None]:
 
 
 def stubborn(server: Server, rate: float, until: float) -> None:
-    """Call at a steady rate, whatever is answered."""
+    """Call at a steady rate with any answer."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import ClientError

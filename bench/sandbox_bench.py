@@ -2,7 +2,7 @@
 
 The servers run in processes of their own and are asked by the same clients, over a connection that is kept where the
 server keeps it. They take turns, round by round, and a ratio is the median of the rounds' ratios: what made the machine
-slow for one made it slow for the other. Wall times suffer all the same from whatever else the machine does; processor
+slow for one made it slow for the other. Wall times suffer all the same from other work of the machine; processor
 times, of client and server together, much less.
 
 Most of a call through boto3 is boto3. The third server does nothing at all (`static_responder`): its column is the

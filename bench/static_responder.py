@@ -1,4 +1,4 @@
-"""A server that does nothing: one answer, made beforehand, to whatever comes; what a client then takes is its own cost."""
+"""A server that does nothing: one answer, made beforehand, to any request; what a client then takes is its own cost."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class SpecError(ReconcilerError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
-        # A line for each problem, whatever the names of files contain.
+        # One line for each problem: names of files may contain line ends.
         super().__init__("\n".join(str(problem).replace("\n", "\\u000a") for problem in problems))
 
 

@@ -1,6 +1,6 @@
 """Files that several processes use: locked, with a bound on the wait, and replaced atomically.
 
-Files of ours in somebody's project may be links or devices that a commit put there: they are opened without following links, and read within bounds.
+Our own files in a project may be links or devices that a commit put there: they are opened without following links, and read within bounds.
 """
 
 from __future__ import annotations

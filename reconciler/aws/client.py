@@ -42,7 +42,7 @@ Path = tuple[str, ...]
 def secret_paths(
     shape: Any, trail: Path = (), inside: frozenset[str] = frozenset()
 ) -> tuple[Path, ...]:  # a botocore shape
-    """Return the paths to remove from answers of this output shape; ``*`` stands for every item of a list.
+    """Return the paths to remove from answers of this output shape; ``*`` means every item of a list.
 
     ``inside`` holds the enclosing shapes, because shapes can be recursive.
     """

@@ -60,7 +60,7 @@ class S3LockBackend:
         return self._etag(answer, "PutObject")
 
     def force(self, holder: LockHolder) -> None:
-        """Overwrite the lock, whatever its state. Raises ``AwsError``."""
+        """Overwrite the lock in any state. Raises ``AwsError``."""
         _, token = self._object()
         self.write(holder, token)
 

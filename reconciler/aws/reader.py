@@ -196,11 +196,13 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
     if item["arn"] in request.full_arns:
         return True
     names = request.adopt_names.get(kind)
-    return names is not None and (item.get("name") or "") in names and address.STACK not in (item.get("tags") or {})
+    tags = item.get("tags") or {}
+    is_unowned = address.STACK not in tags or (is_managed(item, request) and not address.is_valid_id(tags.get(ID, "")))
+    return names is not None and (item.get("name") or "") in names and is_unowned
 
 
 def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:
-    """Return whether the list summary of the resource is not enough: a public key that exists already cannot be imported, whoever owns its pair."""
+    """Return whether the list summary of the resource is not enough: a public key that exists already cannot be imported, in any stack."""
     if KINDS[kind].unique and kind in request.needed:
         return True
     return request.everything or is_managed(item, request) or may_be_adopted(kind, item, request)
@@ -210,8 +212,8 @@ def needs_stream_keys(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Return whether to read the stream keys of this channel: its spec has one, or the channel may be adopted."""
     if not request.stream_key_channels:
         return False
-    if is_managed(item, request):
-        return item["tags"].get(address.ID) in request.stream_key_channels
+    if is_managed(item, request) and item["tags"].get(ID) in request.stream_key_channels:
+        return True
     return may_be_adopted(kind, item, request)
 
 

@@ -132,7 +132,7 @@ class Source(Protocol):
 
 
 class SecretPublisher:
-    """Publishes stream key values of one target. ``sandbox`` is the file that stands for the stores of a sandbox, ``None`` for AWS."""
+    """Publishes stream key values of one target. ``sandbox`` is the file that holds the stores of a sandbox, ``None`` for AWS."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""``rotate``: rotates stream keys now, whatever their label, and publishes the new values."""
+"""``rotate``: rotates stream keys now, with any label, and publishes the new values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "rotate",
         parents=[common],
         help="rotate stream keys and publish the new values",
-        description="Delete and create stream keys, whatever their rotation label, and publish each new value to the sink in the spec. "
+        description="Delete and create stream keys, regardless of their rotation label, and publish each new value to the sink in the spec. "
         "An interrupted rotation is completed; no second key is created.",
     )
     parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what to rotate")

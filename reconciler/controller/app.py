@@ -1,6 +1,6 @@
 """The controller's web application: health, metrics and status pages, webhooks, and requests about a target.
 
-Reading needs no token, because nothing that is served is a secret; whatever has an effect needs one.
+Reading needs no token, because nothing that is served is a secret; every request with an effect needs one.
 waitress reads requests, and bounds their size, their time and the number of connections; werkzeug finds the handler.
 """
 
@@ -304,7 +304,7 @@ def _text(status: int, text: str) -> Response:
 
 
 def _local(path: str) -> str:
-    """Return the address of a page of this site, whatever was asked for."""
+    """Return the address of a page of this site for any requested one."""
     return path if re.fullmatch(r"/(?:targets/|\?)[!-\[\]-~]*", path) else "/"
 
 

@@ -63,7 +63,7 @@ class Place:
         return is_same_account and replace(self, account="") == replace(other, account="")
 
     def is_location_of(self, other: Place) -> bool:
-        """Return whether both are the same account and region of the same server, whatever the credentials."""
+        """Return whether both are the same account and region of the same server, with any credentials."""
         is_same_account = (
             self.account == other.account
             if self.account and other.account

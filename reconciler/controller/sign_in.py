@@ -1,4 +1,4 @@
-"""Who may act through the status pages: whoever signed in with the control token. Sessions, and a limit on wrong tokens.
+"""Who may act through the status pages: browsers signed in with the control token. Sessions, and a limit on wrong tokens.
 
 A session is a random cookie that only this process knows, so that a restart signs everybody out, and so does another token.
 """

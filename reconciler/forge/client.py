@@ -173,7 +173,7 @@ def targets_in(mark: str, stack: str) -> frozenset[str]:
 
 
 def target_mark(name: str) -> str:
-    """Return what stands for a target among several in a marker."""
+    """Return the text that identifies a target among several in a marker."""
     return _hashed(_encoded(name))
 
 
@@ -277,7 +277,7 @@ class Caller:
     def __call__(self, what: str, call: Callable[[], T], *, once: bool = False) -> T:
         """Return what ``call`` returns; ``what`` names it in errors. Raises ``ForgeError`` or ``ForgeRefused``.
 
-        A rejected call was not carried out, so it is repeated whatever it is. One that broke off may have been, so it is
+        A rejected call was not carried out, so any call is repeated. One that broke off may have been, so it is
         repeated unless ``once`` is set.
         """
         for attempt in range(1, _ATTEMPTS + 1):

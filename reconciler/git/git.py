@@ -188,7 +188,7 @@ class Git:
         stdin: bytes = b"",
         errors: str = "replace",
     ) -> subprocess.CompletedProcess[str]:
-        """Run git and return the finished process, whatever its exit code; ``network`` passes the credentials, and bounds memory and files.
+        """Run git and return the finished process with any exit code; ``network`` passes the credentials, and bounds memory and files.
 
         Raises ``GitError`` if git is missing, does not finish in time, or writes too much.
         """
@@ -223,7 +223,7 @@ class Git:
                     return
         why = last_lines(found.stderr.decode(errors="replace"))
         raise GitError(
-            f"commit {commit[:10]} is signed by a key that is not allowed now, whatever its date says ({why}); it is not followed",
+            f"commit {commit[:10]} is signed by a key that is not allowed now; its date does not count ({why}); it is not followed",
             Trouble.UNVERIFIED,
         )
 

@@ -209,10 +209,10 @@ _OPTIONS = form.record(
     stop_live=TEXTS,
     wait_live=form.or_null(COUNT),
     allow_deletes=form.omitted(
-        described(COUNT, "This many deletes of any one kind are allowed, whatever the guardrails.")
+        described(COUNT, "This many deletes of any one kind are allowed, also beyond the guardrails.")
     ),
     allow_updates=form.omitted(
-        described(COUNT, "This many updates of any one kind are allowed, whatever the guardrails.")
+        described(COUNT, "This many updates of any one kind are allowed, also beyond the guardrails.")
     ),
     allow_empty=form.omitted(described(TRUE, "A spec without resources is allowed.")),
     allow_missing=form.omitted(

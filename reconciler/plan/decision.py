@@ -146,7 +146,7 @@ def why_tags_differ(tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
 
 
 def is_protected(live: LiveResource) -> bool:
-    """Return whether the live resource has the protect tag, whatever the spec says."""
+    """Return whether the live resource has the protect tag, also without protect in the spec."""
     return live.tags.get(PROTECT) == "true"
 
 

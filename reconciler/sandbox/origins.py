@@ -32,7 +32,7 @@ class Access:
     hosts: Collection[str] = ()
 
     def refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request with a foreign Host or Origin, None for an accepted request."""
+        """Return the answer to a request with another Host or Origin, None for an accepted request."""
         host = request.headers.get("host", "").lower()
         if host and not self._accepts_host(host):
             return _forbidden(f"Host {host[:200]} is not accepted: use --allow-host, or an IP address")

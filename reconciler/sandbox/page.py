@@ -64,7 +64,7 @@ class Pages:
         self._control = control
         self._state = state
         self._token = token
-        # Whoever signed in; another process has another one.
+        # The token of a signed-in browser; each process has its own.
         self._session = os.urandom(24).hex()
         self._paths = {
             "/": self._overview,

@@ -1,7 +1,7 @@
 """Settings of a sandbox: delays, buckets, assumptions, resource quotas, the clock.
 
 An assumption is a choice where public sources do not say what the service does. The first option is the default; a
-client that is tested under the others as well is right whatever the service does.
+client that is tested under the others as well is right with either behaviour of the service.
 
 Everything that depends on time (a recording configuration becoming ACTIVE, a token bucket, the end of a stream) reads
 a `Clock`, so a test with a `VirtualClock` never waits.

@@ -60,7 +60,7 @@ class BadKey(Exception):
 
 
 def read_public_key(text: str) -> PublicKey:
-    """Return the key in one PEM block, whatever its spaces, blank lines and line ends. Raises ``BadKey``."""
+    """Return the key in one PEM block, with any spaces, blank lines and line ends. Raises ``BadKey``."""
     if "PRIVATE KEY" in text:
         raise BadKey("this is a private key", _EXTRACT_HINT)
     blocks = _BLOCK.findall(text)

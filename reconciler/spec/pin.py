@@ -1,6 +1,6 @@
 """Loads a project with the targets of a call, compared with a pinned project: where requests go, with whose rights, and who is notified.
 
-A plan with credentials trusts the project file that it is given, which may come with somebody's pull request.
+A plan with credentials trusts the project file that it is given, which may come from a pull request.
 A pin is a project file that comes from elsewhere: the main branch, or a file of the operator.
 """
 

@@ -235,7 +235,7 @@ def _account_of(target: Mapping[str, Any]) -> str | None:
 def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -> Iterator[Fault]:
     """Yield a fault for each path of a target that leads out of the project, also through a link, and is not allowed.
 
-    The project file may come with somebody's pull request, and the files are created and overwritten.
+    The project file may come from a pull request, and the files are created and overwritten.
     """
     places = [os.path.realpath(root), *map(os.path.realpath, allowed)]
     for name, target in _mapping(raw, "targets").items():

@@ -1,4 +1,4 @@
-"""Placeholders and loops: an entry as written becomes the entries that it stands for, with every value filled in.
+"""Placeholders and loops: an entry as written becomes the entries that it describes, with every value filled in.
 
 ``{target}``, ``{stack}``, ``{region}``, ``{accountId}`` and ``{id}`` are placeholders in names, bucket names, tag values, ARNs and sinks;
 ``{{`` and ``}}`` are braces there. In an entry with ``forEach`` or ``count``, every value may contain ``{each}``, ``{each.FIELD}`` and ``{index}``.
@@ -98,7 +98,7 @@ def _filled(value: Any, path: KeyPath, names: Mapping[str, str], faults: list[Fa
 
 
 class Expanded(NamedTuple):
-    """One entry that an entry as written stands for."""
+    """One entry that an entry as written describes."""
 
     id: str
     body: Any
@@ -106,7 +106,7 @@ class Expanded(NamedTuple):
 
 
 def expand(identifier: str, body: Any) -> list[Expanded] | Fault:
-    """Return the entries that an entry stands for: itself, or one for each member of ``forEach`` or ``count``; a fault for a wrong loop."""
+    """Return the entries that an entry describes: itself, or one for each member of ``forEach`` or ``count``; a fault for a wrong loop."""
     if not isinstance(body, dict) or not (FOR_EACH in body or COUNT in body):
         return [Expanded(identifier, body)]
     members = _members(body)

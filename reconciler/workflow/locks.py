@@ -53,7 +53,7 @@ class LockBackend(Protocol):
         """Write if the state is still that of the token; return the new token, or ``None`` otherwise."""
 
     def force(self, holder: LockHolder) -> None:
-        """Write whatever the state is."""
+        """Write in any state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,7 @@ class FileLockBackend:
             return self._write(handle, holder)
 
     def force(self, holder: LockHolder) -> None:
-        """Write whatever the state is, a lock or not. Raises ``UsageError``."""
+        """Write in any state, a lock or not. Raises ``UsageError``."""
         with self._open() as handle:
             self._write(handle, holder)
 

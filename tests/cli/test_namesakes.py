@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -123,4 +124,17 @@ def test_lost_owner_tags_are_restored_by_adopt_and_lead_to_no_create(tmp_path: P
     assert run(folder, "apply", "p.json", "--auto-approve").code == 0
     assert names(folder) == ["a", "b", "c"]
     assert run(folder, "drift").code == 0
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
+def test_a_channel_of_ours_without_an_id_is_adopted_with_its_stream_key(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"a": {"streamKey": {}}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    shutil.rmtree(folder / ".ivs-reconciler")
+    with outside(folder) as (ivs, _):
+        ivs.untag_resource(resourceArn=arn_of(ivs, "a"), tagKeys=["ivs-reconciler:id"])
+    assert run(folder, "apply", "--auto-approve").code == 3
+    assert run(folder, "plan", "--adopt", "--detailed-exitcode").out.count("will be created") == 0
+    assert run(folder, "apply", "--adopt", "--auto-approve").code == 0
+    assert names(folder) == ["a"]
     assert run(folder, "plan", "--detailed-exitcode").code == 0
