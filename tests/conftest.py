@@ -25,7 +25,7 @@ _AWS = [name for name in os.environ if name.startswith("AWS_")]
 
 @pytest.fixture(autouse=True)
 def _no_aws_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep credentials, profiles and endpoints of whoever runs the tests out of them."""
+    """Keep credentials, profiles and endpoints of the caller out of the tests."""
     for name in _AWS:
         monkeypatch.delenv(name, raising=False)
     nowhere = tmp_path_factory.getbasetemp() / "no-aws"

@@ -76,7 +76,7 @@ def test_no_test_patches_anything() -> None:
 
 
 def test_broad_exceptions_are_caught_only_at_entry_points() -> None:
-    # A foreign package may fail in any way while it is imported.
+    # A package of others may fail in any way while it is imported.
     allowed = ("reconciler/cli/main.py", "reconciler/extras.py", "reconciler/sandbox/")
     found = []
     for path in SOURCES:

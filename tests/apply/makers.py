@@ -108,7 +108,7 @@ class Service:
 
 
 class Time:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only in a sleep."""
 
     def __init__(self, on_sleep: Callable[[], None] = lambda: None) -> None:
         self.now = 0.0

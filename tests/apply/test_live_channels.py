@@ -56,7 +56,7 @@ class Air(Service):
 
 
 class Run:
-    """An apply on a clock that moves only when somebody sleeps."""
+    """An apply on a clock that moves only in a sleep."""
 
     def __init__(
         self, service: Service, time: Time, *actions: Action, wait_live: int = 0, stop: threading.Event | None = None

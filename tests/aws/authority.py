@@ -1,4 +1,4 @@
-"""Whoever gives credentials, in one local server: STS's AssumeRole and AssumeRoleWithWebIdentity, SSO's GetRoleCredentials and CreateToken, a container's agent, a machine's metadata; and a program that prints some.
+"""The services that issue credentials, in one local server: STS's AssumeRole and AssumeRoleWithWebIdentity, SSO's GetRoleCredentials and CreateToken, a container's agent, a machine's metadata; and a program that prints some.
 
 They give keys of one pool, each only once, so that the sandbox, which verifies signatures with the same pool, shows which were used for what.
 """

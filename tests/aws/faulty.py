@@ -1,4 +1,4 @@
-"""A server that answers what it is told, for the failures below and around the API that only a crafted answer can show."""
+"""A server that gives prepared answers, for the failures below and around the API that only a crafted answer can show."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ OURS = {STACK: "acme"}
 
 
 class Time:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only in a sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -55,7 +55,7 @@ def gateway_to(
 
 
 class Recorded:
-    """Passes calls on and keeps them; ``before`` is told each one first."""
+    """Passes calls on and keeps them; ``before`` is called with each one first."""
 
     def __init__(self, calls: ReadCalls, before: Callable[[str], None] = lambda _: None) -> None:
         self.calls: list[tuple[str, Mapping[str, object]]] = []
@@ -78,7 +78,7 @@ class Recorded:
 
 
 class Told:
-    """Answers what it was told, by operation, the last answer for ever; an exception is raised. Operations not told of are empty lists."""
+    """Gives the prepared answers, by operation, the last one for ever; an exception is raised. Other operations are empty lists."""
 
     def __init__(self, **answers: list[Any]) -> None:
         self._answers = answers

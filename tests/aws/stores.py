@@ -26,7 +26,7 @@ from tests.builders import ACCOUNT, REGION
 Service = Literal["secretsmanager", "ssm"]
 
 SERVICES: dict[str, Service] = {"secretsmanager": "secretsmanager", "AmazonSSM": "ssm"}
-"""What stands before the dot of ``X-Amz-Target``, and the service that IAM knows it as."""
+"""The text before the dot of ``X-Amz-Target``, and the service that IAM knows it as."""
 
 _HERE = Target("here", REGION, sandbox="not used", paced=False)
 _NOWHERE = "http://127.0.0.1:9"
@@ -87,7 +87,7 @@ class Stores:
         return found and str(found["Parameter"]["Value"])
 
     def handle(self, request: Request, source_ip: str = "") -> Response:
-        """Answer one request, whatever brought it."""
+        """Answer one request of any kind."""
         del source_ip
         prefix, _, operation = request.headers["x-amz-target"].partition(".")
         service = SERVICES[prefix]
@@ -148,7 +148,7 @@ def _failure(fault: Fault, done: Response | None) -> Response:
         case "throttle":
             return _error("ThrottlingException", "Rate exceeded")
         case "error":
-            # Both services answer refusals with 400, whatever their sort.
+            # Both services answer every refusal with 400.
             return _error(fault.code, fault.message, 500 if fault.code == "InternalServerException" else 400)
         case "html":
             return Response(503, (("Content-Type", "text/html"),), _PAGE)

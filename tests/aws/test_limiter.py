@@ -45,7 +45,7 @@ class Seen:
 def simulate(
     bucket: Bucket, *, seconds: float = 200.0, workers: int = 4, clients: int = 1, stubborn: float = 0.0, seed: int = 1
 ) -> Seen:
-    """Let clients, each with a pacer of its own, share a bucket of 5 calls a second with one that keeps calling whatever it is answered.
+    """Let clients, each with a pacer of its own, share a bucket of 5 calls a second with one that keeps calling after any answer.
 
     The way there takes 40 ms, give or take 5.
     """

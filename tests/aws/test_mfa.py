@@ -56,7 +56,7 @@ def test_targets_that_share_a_profile_ask_once_and_others_do_not_draw_over_the_q
             screen.until(QUESTION)
             until = time.monotonic() + 120
             while not bench.sandbox.control.calls("ListChannels"):
-                assert time.monotonic() < until, "the target with another profile goes on meanwhile"
+                assert time.monotonic() < until, "the target with another profile continues meanwhile"
                 time.sleep(0.05)
             screen.type("808182\r")
             assert screen.end() == 0, screen.text

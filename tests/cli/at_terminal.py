@@ -1,4 +1,4 @@
-"""The command line at a terminal, with somebody who reads what stands there and types."""
+"""The command line at a terminal, with a user who reads it and types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKGROUND = (
 
 
 class Screen:
-    """What stands on the terminal, and the keyboard."""
+    """What the terminal shows, and the keyboard."""
 
     def __init__(self, handle: int, process: subprocess.Popen[bytes]) -> None:
         self.text = ""
@@ -29,7 +29,7 @@ class Screen:
         self._process = process
 
     def until(self, words: str, times: int = 1) -> None:
-        """Wait until something stands there so many times."""
+        """Wait until a text is shown so many times."""
         end = time.monotonic() + _SECONDS
         while self.text.count(words) < times:
             assert self._more(end), f"{words!r} did not come: {self.text}"

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 MARK = "HOSTILE"
-"""Where it stands in a tag or a name, the other text is put."""
+"""In a tag or a name, it is replaced by the other text."""
 
 _TEXT = rb"\u001b[31mred\u0007\n::error::forged\r\u202egnp.exe\ud800\u2028\u009b2J\u007fend"
 _MESSAGE = re.compile(rb'("(?:exceptionMessage|message)": ?")')

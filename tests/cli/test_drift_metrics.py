@@ -41,7 +41,7 @@ def test_the_file_has_the_state_of_the_target_and_keeps_the_last_success_over_fa
     assert value(text, metrics.CALLS.name, operation="ListChannels", outcome="ok") == 1
     assert value(text, metrics.LAST_RUN_OK.name) == 1
     success = value(text, metrics.LAST_SUCCESS.name)
-    assert (kept.stat().st_mode & 0o777) == 0o644, "a collector runs as somebody else"
+    assert (kept.stat().st_mode & 0o777) == 0o644, "a collector runs as another user"
     assert [each.name for each in folder.iterdir() if "prom" in each.name] == ["drift.prom"]
     rewrite(folder, {"channels": {"main": {"latencyMode": "SOON"}}})
     assert run(folder, "drift", "--prometheus", "drift.prom").code == 1

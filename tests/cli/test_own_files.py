@@ -1,4 +1,4 @@
-"""Files of ours: read and written as regular files within bounds, whatever a commit put in their place, and readable by their owner only."""
+"""Files of ours: read and written as regular files within bounds, with anything that a commit put in their place, and readable by their owner only."""
 
 from __future__ import annotations
 

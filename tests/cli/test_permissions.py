@@ -73,7 +73,7 @@ def test_a_write_that_is_not_allowed_fails_its_address_and_names_the_permission(
         failed = [line for line in applied.out.splitlines() if line.strip().startswith("failed")]
         assert failed
         assert all(f"ivs:{operation}" in line for line in failed), failed
-        # Whoever may not tag may not create with tags either, so nothing is left to be done then.
+        # A caller that may not tag may not create with tags either, so nothing is left to be done then.
         assert operation == "TagResource" or any(line.strip().startswith("done") for line in applied.out.splitlines())
         sandbox.control.clear_faults()
         assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0

@@ -19,7 +19,7 @@ def channels(*names: str, latency: str = "LOW") -> dict[str, object]:
 
 
 class Account:
-    """A served sandbox in which three channels fit, one of which is nobody's."""
+    """A served sandbox in which three channels fit, one of which has no owner."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.sandbox = sandbox

@@ -228,7 +228,7 @@ def keys(rotation: str = "", sink: Sink | None = None) -> DesiredState:
 
 
 def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Survey:
-    """Survey with somebody who carries values, into a file that plays the stores."""
+    """Survey with a publisher of values, into a file that plays the stores."""
     found = world.survey(spec)
     courier = SecretPublisher(
         found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep
@@ -287,7 +287,7 @@ def test_stopped_after_any_step_a_rotation_goes_on_and_makes_one_key(world: Worl
 
 
 def test_a_key_that_is_gone_and_still_listed_is_not_taken_for_the_new_one(world: World) -> None:
-    """Whichever of the two is listed first: which key is which is told by tags."""
+    """In either order of the list: tags say which key is which."""
     world.carry_out(surveyed(world, keys("0", SINK)))
     for label in map(str, range(1, 7)):
         world.clock.advance(60)

@@ -47,7 +47,7 @@ def project(folder: Path, sandbox: Sandbox, rates: str, channels: int = CHANNELS
 
 
 def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
-    # A shell without job control starts what it puts in the background with SIGINT ignored, and so may whoever runs these tests.
+    # A shell without job control starts what it puts in the background with SIGINT ignored, and so may the caller of these tests.
     return subprocess.Popen(
         [sys.executable, "-m", "reconciler", *words],
         cwd=folder,

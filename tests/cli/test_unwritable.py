@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, and readers that leave: an apply goes on to its end, says what could not be written, and its exit code is that of the work."""
+"""Disks that are full or read-only, and readers that leave: an apply runs to its end, says what could not be written, and its exit code is that of the work."""
 
 from __future__ import annotations
 

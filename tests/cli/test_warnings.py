@@ -1,4 +1,4 @@
-"""A warning appears once, whatever the number of targets and outputs."""
+"""A warning appears once, for any number of targets and outputs."""
 
 from __future__ import annotations
 

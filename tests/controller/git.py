@@ -1,4 +1,4 @@
-"""Git repositories for tests: real ones, with nobody's settings in them."""
+"""Git repositories for tests: real ones, without settings of a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody who is notified: a webhook that keeps what it was sent, and may be out of order."""
+"""A receiver of notifications: a webhook that keeps what it was sent, and may be out of order."""
 
 from __future__ import annotations
 

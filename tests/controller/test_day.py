@@ -1,4 +1,4 @@
-"""A day in the life of a controller, on a clock of the test's own: 24 hours of commits, changes outside, outages of AWS, of the forge and of whoever is notified, and restarts."""
+"""A day in the life of a controller, on a clock of the test's own: 24 hours of commits, changes outside, outages of AWS, of the forge and of a receiver, and restarts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Day:
             self.push()
 
     def force_push(self) -> None:
-        """Somebody rewrites the branch, which is not followed, and puts it back."""
+        """The branch is rewritten, which is not followed, and put back."""
         if repo := self.repo():
             head = repo.head
             self.push("--amend")
@@ -104,7 +104,7 @@ class Day:
                 ivs.delete_channel(arn=ours[0]["arn"])
 
     def watched_changes(self) -> None:
-        """Somebody changes a channel of the target that is only observed, and puts it back after an hour."""
+        """A channel of the target that is only observed is changed, and put back after an hour."""
         with self.world.ivs("watched") as ivs:
             arn = arn_of(ivs, "stage-0")
             ivs.update_channel(arn=arn, latencyMode="NORMAL")

@@ -20,7 +20,9 @@ from reconciler.cli.main import build_parser
 from reconciler.controller import metrics
 from reconciler.controller.config import read_options
 from reconciler.controller.state import Mode
+from reconciler.drift.report import DriftStatus, Finding
 from reconciler.git.git import Trouble
+from reconciler.model.address import Address
 from reconciler.report import metrics as names
 from tests.controller.process import running
 from tests.controller.repos import Repo
@@ -272,3 +274,10 @@ def test_a_running_controller_exports_every_metric_that_is_asked_for(tmp_path: P
         "ivs_reconciler_run_duration_seconds_bucket",
         "ivs_reconciler_repository_up",
     } <= samples
+
+
+def test_the_alert_of_drift_has_every_status_that_is_drift() -> None:
+    address = Address.parse("channel/a")
+    drift = {status.value for status in DriftStatus if Finding(address, status, "").is_drift}
+    (values,) = re.findall(r'status=~"([^"]+)"', expressions()["IvsReconcilerDrift"])
+    assert set(values.split("|")) == drift

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "cases" / "drift"
 
 
 class DriftCase(Case):
-    """A situation, with what somebody remembers of the last apply and what the caller does not want to hear of."""
+    """A situation, with the record of the last apply and the differences that the caller ignores."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         super().__init__(content)

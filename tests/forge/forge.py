@@ -26,7 +26,7 @@ TRIAL_MERGE = "3f2c1d0b9a8877665544332211ffeeddccbbaa00"
 
 @dataclass(frozen=True)
 class User:
-    """Whom a token stands for. An installation's token cannot ask who it is; a fork's may only read."""
+    """The user of a token. An installation's token cannot ask who it is; a fork's may only read."""
 
     login: str
     number: int
@@ -66,7 +66,7 @@ class Refusal(Exception):
 
 @dataclass
 class Labelled:
-    """A label of a request: who set it and when. One that somebody took off again has only its event left."""
+    """A label of a request: who set it and when. One that was removed again has only its event left."""
 
     name: str
     login: str
@@ -104,7 +104,7 @@ class Forge:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, body: str, login: str = "github-actions[bot]", number: int = 12, system: bool = False) -> int:
-        """Put a comment there as somebody."""
+        """Put a comment there as a user."""
         user = next((one for one in TOKENS.values() if one.login == login), User(login, 500))
         self.next_id += 1
         self.comments[number].append({"id": self.next_id, "author": user, "body": body, "system": system})

@@ -64,7 +64,7 @@ def plan(folder: Path, env: dict[str, str], *words: str) -> tuple[Ran, dict[str,
 
 def test_labels_of_a_reviewer_count_and_no_others(env: Env, forge: Forge, folder: Path) -> None:
     forge.heads[12] = head = git(folder, "rev-parse", "HEAD")
-    # The default guardrails refuse it, whatever the commit message says.
+    # The default guardrails refuse it with any commit message.
     ran, options = plan(folder, env(head), "--prune")
     assert (ran.code, options["allowDeletes"], "ignored" in ran.err) == (3, None, False)
     forge.asked[12] = Asked(

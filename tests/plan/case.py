@@ -1,6 +1,6 @@
 """Reading case files: one situation of the planner in YAML, with what is expected of it.
 
-``@channel/main`` stands for the ARN that the live resource of this address has in the builders, ``&channel/main`` for a reference.
+``@channel/main`` is the ARN that the live resource of this address has in the builders, ``&channel/main`` for a reference.
 Our own tags are written ``$stack``, ``$id``, ``$spec`` and ``$protect``; their values are ``ours`` where they are what the spec demands.
 """
 

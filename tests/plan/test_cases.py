@@ -1,4 +1,4 @@
-"""Every situation under ``tests/cases/plan``, and what must hold in each of them whatever it is about."""
+"""Every situation under ``tests/cases/plan``, and what must hold in each of them."""
 
 from __future__ import annotations
 

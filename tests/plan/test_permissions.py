@@ -1,4 +1,4 @@
-"""The policy that ``iam-policy`` prints allows every call that plans and applies make, nothing that changes somebody else's, and no more than it says."""
+"""The policy that ``iam-policy`` prints allows every call that plans and applies make, nothing that changes resources of others, and no more than it says."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner
     theirs = {f"aws:ResourceTag/{key}": value for key, value in owner.items()}
     assert not allowed(policy, f"ivs:{operation}", resource, theirs)
     taking = {**theirs, f"aws:RequestTag/{STACK}": THIS_STACK}
-    # What is nobody's may be adopted; what another stack owns may not.
+    # What has no owner may be adopted; what another stack owns may not.
     assert allowed(policy, f"ivs:{operation}", resource, taking) == (operation == "TagResource" and not owner)
     ours = {f"aws:ResourceTag/{STACK}": THIS_STACK}
     assert allowed(policy, f"ivs:{operation}", resource, ours)

@@ -38,7 +38,7 @@ PARAMETER = Sink(Store.PARAMETER_STORE, "/live/a")
 
 @dataclass(frozen=True)
 class Fault:
-    """A column: what goes wrong, how often, and how the sandbox is told."""
+    """A column: what goes wrong, how often, and how the sandbox is set up for it."""
 
     title: str
     effect: str = ""
@@ -203,7 +203,7 @@ def _stops() -> Iterator[Row]:
 
 
 def _half_made() -> Iterator[Row]:
-    """Yield a channel's waits for what somebody else, or an apply that was killed, has only begun to make."""
+    """Yield a channel's waits for what another caller, or an apply that was killed, has only begun to create."""
     for name, reference in (
         (KindName.RECORDING_CONFIGURATION, "recordingConfigurationArn"),
         (KindName.FAILOVER_SLATE_CONFIGURATION, "failoverSlateConfigurationArn"),
@@ -287,9 +287,9 @@ class Bench:
             _converges(world, after, row)
             every_value_arrived(world, after)
             assert kept <= {found["arn"] for found in world.everything()}, (
-                "what was made before the failure was made anew instead of completed"
+                "what was made before the failure was recreated instead of completed"
             )
-            assert _seen(world, unmanaged) == unmanaged, "somebody else's resource was touched"
+            assert _seen(world, unmanaged) == unmanaged, "another owner's resource was touched"
             return said
 
 
@@ -390,7 +390,7 @@ def _holds(world: World, sink: Sink, arn: str) -> None:
 
 
 def _converges(world: World, spec: DesiredState, row: Row) -> None:
-    """The next apply is at the end, and the one after it has nothing to do; exactly one of each address stands."""
+    """The next apply is at the end, and the one after it has nothing to do; exactly one of each address is left."""
     again = world.apply(spec, row.options)
     assert again is None or _complete(again), again
     assert world.survey(spec, row.options).plan.actions == (), "the plan after the next apply is not empty"

@@ -1,4 +1,4 @@
-"""The number that a create writes on what it makes: where it stands, that nothing compares it, and that it gives its place to a tag of the spec."""
+"""The number that a create writes on what it makes: where it is, that nothing compares it, and that it gives its place to a tag of the spec."""
 
 from __future__ import annotations
 

@@ -113,9 +113,9 @@ def _shows_the_truth(plan: Mapping[str, Any], there: Counter[str]) -> None:
     for action in target["actions"]:
         stands = there[_sandbox_name(action["address"])]
         if action["action"] == "create":
-            assert stands == 0, f"{action['address']} stands and would be made again"
+            assert stands == 0, f"{action['address']} exists and would be created again"
         elif action["action"] in ("update", "replace", "delete"):
-            assert stands > 0, f"{action['address']} is not there and would be changed"
+            assert stands > 0, f"{action['address']} does not exist and would be changed"
 
 
 def _sandbox_name(address: str) -> str:
@@ -123,7 +123,7 @@ def _sandbox_name(address: str) -> str:
 
 
 def in_the_end(killed: Killed, expected: set[str], unmanaged: Mapping[str, Any]) -> None:
-    """One of everything stands, the next plan is empty, and what is not ours is as it was."""
+    """One of everything is left, the next plan is empty, and what is not ours is as it was."""
     assert status(killed.url) == dict.fromkeys(expected, 1)
     assert run(killed.folder, "plan", "--prune", "--detailed-exitcode", env=CREDENTIALS).code == 0
     assert client(killed.url).get_channel(arn=unmanaged["arn"])["channel"]["tags"] == unmanaged["tags"]

@@ -1,4 +1,4 @@
-"""A rotation is killed at each of its calls and at random moments: one key stands in the end, its value is where it belongs, and no other value is taken for it."""
+"""A rotation is killed at each of its calls and at random moments: one key is left in the end, its value is where it belongs, and no other value is taken for it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_killed_before_a_call_does_its_work_a_rotation_that_was_asked_for_is_bro
     rotate = ("rotate", "stream-key", "stream-key/a", "--auto-approve")
     assert front.killed_at(nth, stage.folder, *rotate, after=False) == call
     stage.no_stale_value_passes_for_the_new_one()
-    # An apply goes on with what was begun; where nothing was done yet, only whoever asked can ask again.
+    # An apply continues what was begun; where nothing was done yet, only a new request rotates.
     assert front.run(stage.folder, "apply", "--auto-approve").code == 0
     assert (stage.key("a")["arn"] == old) == (call == "DeleteStreamKey")
     if call == "DeleteStreamKey":

@@ -1,6 +1,6 @@
 """Anything may happen: specs change, colleagues change things outside, calls fail, channels go live, two people apply at once.
 
-What must hold whatever came: what is not ours is never touched, what is protected stays, what is live is not changed,
+What must always hold: what is not ours is never touched, what is protected stays, what is live is not changed,
 two applies at once double nothing, and when the trouble is over one apply brings everything to the spec and the next plan is empty.
 """
 
@@ -289,7 +289,7 @@ class Account(RuleBasedStateMachine):
         return there[channel]["digest"], self.keys[channel] & there.keys()
 
     def note_protected(self) -> None:
-        """Remember what stands protected now, and shall whatever an apply does."""
+        """Record what is protected now, and must stay so after any apply."""
         self.kept = {
             arn: True
             for arn, found in self.ours().items()

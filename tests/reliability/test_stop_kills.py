@@ -98,7 +98,7 @@ def test_killed_at_each_call_an_apply_that_may_not_stop_anything_says_what_is_le
         ran = stage.front.run(stage.folder, "apply", "--auto-approve")
         stage.the_key_arrived()
         if call == "DeleteStreamKey":
-            # The broadcast goes on without its key; the channel gets one, and keeps its setting until the broadcast is over.
+            # The broadcast continues without its key; the channel gets one, and keeps its setting until the broadcast is over.
             assert (ran.code, stage.live_channels) == (4, True)
             assert "stream-key/main will be created" in ran.out
             assert "its value is published to the parameter /live/main" in ran.out

@@ -1,4 +1,4 @@
-"""Two applies of one stack without a lock, their calls in random order: one of everything stands, and nothing is lost."""
+"""Two applies of one stack without a lock, their calls in random order: one of everything is left, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sandbox without sockets and a clock that moves only when somebody sleeps, so that waiting costs a test nothing.
+"""A sandbox without sockets and a clock that moves only in a sleep, so that waiting costs a test nothing.
 
 ``World`` plans and applies on it through boto3 and the real pipeline; faults are the sandbox's own.
 """
@@ -75,7 +75,7 @@ class Gated(IvsGateway):
 
 
 class World:
-    """One account of a sandbox, and somebody who applies to it from a folder."""
+    """One account of a sandbox, and applies to it from a folder."""
 
     def __init__(
         self, sandbox: Sandbox, clock: VirtualClock, client: Any, root: Path, *, stores: Stores | None = None
@@ -165,7 +165,7 @@ class World:
 
 
 def worlds_client() -> Any:
-    """Return a boto3 client that is answered by whatever sandbox is attached to it."""
+    """Return a boto3 client that is answered by the sandbox that is attached to it."""
     url = "http://127.0.0.1:9"
     return open_client(open_session(HERE, url), "ivs", HERE, url, 4)
 

@@ -10,14 +10,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 OURS = {"details", "summary", "code"}
-# What a forge makes a link of, or calls somebody by, in text that is not code.
+# What a forge makes a link of, or mentions a person by, in text that is not code.
 CALLS = re.compile(r"@|#\d|\b[0-9a-f]{7,}\b|://|www\.|\bGH-\d|:\w+:|[!~%$&]\w|[<>|*_`\\\[\]]")
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 SENTINEL = "Sentinel"
 
 
 class Tags(HTMLParser):
-    """Follows the raw HTML of a text: which tags are open, and what text stands outside code."""
+    """Follows the raw HTML of a text: which tags are open, and what text is outside code."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -88,7 +88,7 @@ def is_whole(text: str) -> bool:
     reader.feed(text)
     reader.close()
     assert reader.open == []
-    assert len(reader.ids) == len(set(reader.ids)), "an id stands twice"
+    assert len(reader.ids) == len(set(reader.ids)), "an id is there twice"
     assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links), (
         "a link leads nowhere, or out of the page"
     )
@@ -253,7 +253,7 @@ QUIET = [
 
 
 def in_a_browser(folder: Path, text: str, anchor: str = "") -> str:
-    """Return the page as it stands after its scripts ran."""
+    """Return the page as it is after its scripts ran."""
     assert BROWSER
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")

@@ -38,7 +38,7 @@ def message(call: Callable[..., Any], **arguments: Any) -> str:
 
 
 def request_for(operation: Operation, members: dict[str, Any], account: str, region: str) -> Request:
-    """Return a call of an operation by somebody of an account and region, as a client would send it, but unsigned."""
+    """Return a call of an operation by a caller of an account and region, as a client would send it, but unsigned."""
     members = dict(members)
     path, query = operation.path, ""
     if "{resourceArn}" in path:

@@ -178,7 +178,7 @@ def test_what_is_being_made_may_be_deleted_and_attached(ivs: Any, sandbox: Sandb
     assert refusal(ivs.delete_recording_configuration, arn=other) == CONFLICT
     sandbox.control.assume("unsettled-delete", "accepted")
     ivs.delete_recording_configuration(arn=other)
-    # Documented, so not open: what a channel records to cannot be deleted, whatever is assumed.
+    # Documented, so not open: what a channel records to cannot be deleted under any assumption.
     sandbox.control.assume("attached-delete", "accepted")
     assert refusal(ivs.delete_recording_configuration, arn=fresh) == CONFLICT
 

@@ -137,7 +137,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(value: Any, path: tuple[Any, ...], how: str, new: Any = None) -> Any:
-    """Return a copy with what stands at the path replaced or removed, or with a member added beside it."""
+    """Return a copy with the value at the path replaced or removed, or with a member added beside it."""
     copied = copy.deepcopy(value)
     *above, last = path
     holder = copied

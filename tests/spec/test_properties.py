@@ -1,4 +1,4 @@
-"""What holds for every document, not only for those somebody thought of."""
+"""What holds for every document, not only for those with a test of their own."""
 
 from __future__ import annotations
 

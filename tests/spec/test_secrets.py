@@ -1,4 +1,4 @@
-"""Wherever somebody puts a secret into a spec, no message, exception or repr gives it away."""
+"""A secret anywhere in a spec: no message, exception or repr gives it away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs as they are shown: without user names, passwords, queries and fragments, whatever these hold."""
+"""URLs as they are shown: without user names, passwords, queries and fragments, with anything in them."""
 
 from __future__ import annotations
 

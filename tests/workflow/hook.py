@@ -1,4 +1,4 @@
-"""A webhook on this machine that answers as it is told and keeps what it got."""
+"""A webhook on this machine that gives prepared answers and keeps what it got."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``drift --notify`` as a cron job runs it: once for each change of state, per channel and target, whatever fails on the way."""
+"""``drift --notify`` as a cron job runs it: once for each change of state, per receiver and target, with failures on the way."""
 
 from __future__ import annotations
 

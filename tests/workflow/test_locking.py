@@ -48,7 +48,7 @@ OTHER = LockHolder("f00", "alice", "build-7", 4711, "apply", START - 60, START +
 
 @dataclass
 class Clock:
-    """Time that passes only when somebody sleeps; the renewing thread turns whenever it is let."""
+    """Time that passes only in a sleep; the renewing thread turns whenever it is let."""
 
     at: float = START
     turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -178,7 +178,7 @@ def test_losing_it_is_noticed_said_and_left_to_the_other(target: Target) -> None
         clock.turn.release()
         assert lost["prod"].wait(60)
     assert "was lost" in said[0]
-    assert held_by(target) == OTHER, "what is somebody else's was released"
+    assert held_by(target) == OTHER, "the lock of another holder was released"
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])

@@ -1,4 +1,4 @@
-"""Channels that are told once, whatever happens to the others; SNS and EventBridge against a server that speaks their protocols."""
+"""Receivers that are notified once, independent of the others; SNS and EventBridge against a server that speaks their protocols."""
 
 from __future__ import annotations
 

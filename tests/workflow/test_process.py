@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 
 HERE = socket.gethostname()
 NAME = "a) R 1 (b"
-"""What a process may call itself, to lead astray whoever reads the list of processes."""
+"""What a process may call itself, to mislead a reader of the list of processes."""
 
 
 @pytest.fixture(scope="module")
