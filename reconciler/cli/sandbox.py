@@ -409,7 +409,7 @@ def serve(args: argparse.Namespace) -> int:
     where = args.db or "memory"
     sys.stdout.write(
         f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\n"
-        f"use it with: export AWS_ENDPOINT_URL_IVS={sandbox.endpoint_url} {_client_settings(args)}\n"
+        f"use it with: export {sandbox.client_settings(sandbox.endpoint_url)}\n"
     )
     if sandbox.control_token and not _control_token(args):
         sys.stdout.write(f"control it with: export IVS_SANDBOX_TOKEN={sandbox.control_token}\n")
@@ -420,12 +420,6 @@ def serve(args: argparse.Namespace) -> int:
     sandbox.stop()
     sys.stdout.write("stopped\n")
     return 0
-
-
-def _client_settings(args: argparse.Namespace) -> str:
-    """Return the region and keys that an AWS client needs, as assignments; with ``--auth strict`` the keys are the caller's."""
-    region = "AWS_DEFAULT_REGION=us-west-2"
-    return region if args.auth == "strict" else f"{region} AWS_ACCESS_KEY_ID=123456789012 AWS_SECRET_ACCESS_KEY=any"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from reconciler.sandbox import control_http, events, inproc, model, origins, page
-from reconciler.sandbox.auth import AccessKey, access_keys
+from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, AccessKey, access_keys
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
 from reconciler.sandbox.faults import FaultRules
@@ -116,7 +116,9 @@ class Sandbox:
         self._stopping = threading.Event()
         try:
             self.control = Control(self._engine, dict(limits or {}))
-            self._pages = page.Pages(self.control, str(self._store.path or "memory"), control_token)
+            self._pages = page.Pages(
+                self.control, str(self._store.path or "memory"), control_token, self.client_settings
+            )
             self._poster = events.Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
@@ -130,6 +132,11 @@ class Sandbox:
         host, port = self._http.server_address[:2]
         name = host if isinstance(host, str) else host.decode()
         return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+    def client_settings(self, endpoint_url: str) -> str:
+        """Return the endpoint, region and keys that an AWS client needs, as assignments; with auth="strict" the keys are the caller's."""
+        keys = "" if self._engine.parts.strict else f" AWS_ACCESS_KEY_ID={DEFAULT_ACCOUNT} AWS_SECRET_ACCESS_KEY=any"
+        return f"AWS_ENDPOINT_URL_IVS={endpoint_url} AWS_DEFAULT_REGION={DEFAULT_REGION}{keys}"
 
     def start(self) -> Sandbox:
         """Listen and serve in a background thread."""

@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,11 +59,15 @@ _STREAM_KEY = "stream-key"
 class Pages:
     """The pages of one sandbox."""
 
-    def __init__(self, control: Control, state: str, token: str) -> None:
-        """Take the control operations, where the state is kept, and the token that the pages need, "" for none."""
+    def __init__(self, control: Control, state: str, token: str, client_settings: Callable[[str], str]) -> None:
+        """Take the control operations, where the state is kept, and the token that the pages need, "" for none.
+
+        client_settings: returns what an AWS client needs for an endpoint URL.
+        """
         self._control = control
         self._state = state
         self._token = token
+        self._client_settings = client_settings
         # The token of a signed-in browser; each process has its own.
         self._session = os.urandom(24).hex()
         self._paths = {
@@ -114,9 +118,10 @@ class Pages:
         return _redirect(_own_path(form.get("back", "")), ("Set-Cookie", cookie))
 
     def _overview(self, request: Request) -> Response:
-        return Response(
-            200, _HEADERS, render(self._control, self._state, refreshing="refresh" in request.query).encode()
-        )
+        host = request.headers.get("host", "")
+        settings = self._client_settings(f"http://{host}") if host else ""
+        text = render(self._control, self._state, refreshing="refresh" in request.query, settings=settings)
+        return Response(200, _HEADERS, text.encode())
 
     def _resources(self, request: Request) -> Response:
         """Return a page of the list of resources, restricted by the query."""
@@ -250,8 +255,8 @@ def _flat(document: JsonDict, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + name, json.dumps(value, ensure_ascii=False)
 
 
-def render(control: Control, state: str, *, refreshing: bool) -> str:
-    """Return the page as HTML; `state` is where the sandbox keeps its state."""
+def render(control: Control, state: str, *, refreshing: bool, settings: str) -> str:
+    """Return the overview as HTML; `state` is where the sandbox keeps its state, `settings` what an AWS client needs."""
     live = control.live()
     worlds = [
         {**world, "resources": control.resources(world["account"], world["region"])} for world in control.worlds()
@@ -268,6 +273,7 @@ def render(control: Control, state: str, *, refreshing: bool) -> str:
             live_total=len(live),
             faults=[{**fault, "only": _restrictions(fault)} for fault in control.faults()],
             settings=_settings(control),
+            client_settings=settings,
             # Without stream keys: each channel has one.
             newest=control.inventory(limit=ROWS, without=_STREAM_KEY),
             resources_total=sum(

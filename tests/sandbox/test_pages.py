@@ -159,6 +159,7 @@ def test_five_thousand_channels_are_found_filtered_and_paged(full: Sandbox) -> N
     overview = visitor.get("/")
     assert 'href="/resources?kind=channel&amp;account=123456789012&amp;region=us-west-2"' in overview
     assert "25 of 5,001" in overview
+    assert f"<pre>export {full.client_settings(full.endpoint_url)}</pre>" in overview
 
 
 def test_a_search_does_not_tell_what_is_in_a_secret(full: Sandbox) -> None:
