@@ -40,7 +40,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="post a plan on a pull or merge request",
         description="Post a plan on a pull or merge request: one comment, found again by a hidden marker and replaced in place.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_argument_group("content").add_mutually_exclusive_group()
     source.add_argument(

@@ -49,7 +49,6 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         prog="ivs-reconciler",
         description="Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")

@@ -29,6 +29,38 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argp
 """What ``add_subparsers`` returns."""
 
 
+class Help(argparse.HelpFormatter):
+    """Shows a short line of usage, keeps the lines of texts, and wraps all between words to the width of the terminal."""
+
+    def _format_usage(self, usage: Any, actions: Iterable[argparse.Action], groups: Any, prefix: Any) -> str:
+        if prefix is not None:  # asked for the beginning of a verb's own usage
+            return super()._format_usage(usage, actions, groups, prefix)
+        operands = [_operand(action) for action in actions if not action.option_strings]
+        return self._fill_text(" ".join(("usage:", self._prog, "[OPTIONS]", *operands)), self._width, "") + "\n"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = []
+        for line in text.splitlines():
+            hang = len(line) - len(line.lstrip()) + 2 if line.startswith(" ") else 0
+            first, *others = _wrap(line.strip(), width - hang) or [""]
+            margin = " " * (hang - 2 if hang else 0)
+            lines += [indent + margin + first, *(indent + " " * hang + other for other in others)]
+        return "\n".join(lines) + "\n"
+
+    def start_section(self, heading: str | None) -> None:
+        """Begin a group of options, with its heading wrapped."""
+        super().start_section(heading and "\n".join(_wrap(heading, self._width - 1)))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrap(" ".join(text.split()), width)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that takes options by their full names only, and ends with exit code 1 on a usage error.
 
@@ -36,7 +68,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": Help, **options})
         self.register("action", "parsers", Verbs)
 
     def error(self, message: str) -> NoReturn:

@@ -69,6 +69,23 @@ def test_a_global_option_may_stand_before_and_after_every_verb(path: tuple[str, 
         assert option in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    parser = build_parser()
+    path: tuple[str, ...]
+    for path in [(), ("sandbox",), *LEAVES]:
+        shown = parser
+        for name in path:
+            shown = verbs(shown)[name]
+        text = shown.format_help()
+        usage = " ".join(text.partition("\n\n")[0].split())
+        assert usage.startswith(" ".join(("usage: ivs-reconciler", *path, "[OPTIONS]")))
+        for line in text.splitlines():
+            # An option stays with its value, and a word is whole.
+            assert len(line) <= width or len(line.split()) <= (2 if line.startswith("  -") else 1), (path, line)
+
+
 @pytest.mark.parametrize("place", range(3))
 def test_options_before_and_after_a_verb_add_up(place: int) -> None:
     words = ["sandbox", "reset"]
