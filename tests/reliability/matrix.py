@@ -295,7 +295,7 @@ class Bench:
 
 def _unmanaged(world: World) -> dict[str, Any]:
     """Make what is not ours: of no stack, and of another stack under an address like one of ours."""
-    world.client.create_channel(name="a")
+    world.client.create_channel(name="unmanaged")
     world.client.create_channel(name="theirs", tags={"ivs-reconciler:stack": "other", "ivs-reconciler:id": "a"})
     world.client.create_recording_configuration(
         name="theirs", destinationConfiguration={"s3": {"bucketName": "vod"}}, tags={"ivs-reconciler:stack": "other"}
