@@ -93,6 +93,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="reconciliation interval (default: 10m), for all targets or one; repeatable",
     )
     group.add_argument(
+        "--window",
+        metavar="[TARGET=]WINDOW",
+        action="append",
+        default=[],
+        help='when targets may be applied, such as "0 9 * * MON-FRI for 8h in Europe/Berlin" (cron, duration, time zone; default: always), '
+        "for all targets or one; repeatable",
+    )
+    group.add_argument(
         "--allow-rewind",
         action="store_true",
         help="follow the branch even if it was moved back or rewritten; for the first fetch after this start",
@@ -135,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
 def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
     from reconciler.controller.config import READERS, Options, parse_duration, parse_mode, read_options, with_values
+    from reconciler.controller.windows import parse_window
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
@@ -149,6 +158,10 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
             target, given, text = word.rpartition("=")
             value = _read(f"--{flag}", text, read)
             found[f"{many}.{target}" if given else one] = value
+    for word in args.window:
+        target, given, text = word.rpartition("=")
+        place = f"windows_of.{target}" if given else "windows"
+        found[place] = (*found.get(place, ()), _read("--window", text, parse_window))
     if args.allow_host:
         found["hosts"] = tuple(args.allow_host)
     if context.pin:

@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
+from reconciler.controller.windows import Window, parse_window
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
 from reconciler.model.target import LIMITS, seconds_of
@@ -49,6 +50,10 @@ class Options:
     guardrails: Mapping[str, Any] = field(default_factory=dict)
     """Limits that the repository cannot raise, by attribute of ``Guardrails``."""
 
+    windows: tuple[Window, ...] = ()
+    """When targets may be applied; always if empty. Those of a target are used instead."""
+
+    windows_of: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     at_once: int = 4
     keep_days: int = 30
     keep_runs: int = 5_000
@@ -114,6 +119,18 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
+def _windows(value: object) -> tuple[Window, ...]:
+    if not isinstance(value, list):
+        raise ValueError("is not a list of windows")  # noqa: TRY004 - the reader reports it
+    windows = []
+    for each in value:
+        try:
+            windows.append(parse_window(each))
+        except ValueError as error:
+            raise ValueError(f"has {quote(each)}, which {error}") from None
+    return tuple(windows)
+
+
 _Read = Callable[[object], Any]
 _ANY = "<target>"
 _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
@@ -147,6 +164,8 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
         )
         for name, attribute in LIMITS.items()
     },
+    ("windows",): ("windows", _windows),
+    ("targets", _ANY, "windows"): (f"windows_of.{_ANY}", _windows),
     ("targets", _ANY, "mode"): (f"modes.{_ANY}", parse_mode),
     ("targets", _ANY, "interval"): (f"intervals.{_ANY}", parse_duration),
 }

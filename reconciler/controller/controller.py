@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,8 +23,9 @@ from reconciler import logs
 from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
 from reconciler.controller.place import Place, unaccepted
 from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
-from reconciler.controller.state import FAILURES, Mode, RepositoryState, Run, RunStatus, TargetState
+from reconciler.controller.state import APPLYING, FAILURES, Mode, RepositoryState, Run, RunStatus, TargetState
 from reconciler.controller.store import Flags, Store, StoreError
+from reconciler.controller.windows import Window
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, ProjectRules, Source
@@ -51,6 +53,8 @@ class Schedule:
     intervals: Mapping[str, float] = field(default_factory=dict)
     mode: Mode = Mode.OBSERVE
     modes: Mapping[str, Mode] = field(default_factory=dict)
+    windows: tuple[Window, ...] = ()
+    windows_of: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
 
     def interval_of(self, target: str) -> float:
         """Return the interval of a target."""
@@ -59,6 +63,13 @@ class Schedule:
     def mode_of(self, target: str) -> Mode:
         """Return the mode of a target."""
         return self.modes.get(target, self.mode)
+
+    def opens_at(self, target: str, now: float) -> float | None:
+        """Return when a target may be applied next; ``None`` if it may now."""
+        windows = self.windows_of.get(target, self.windows)
+        if not windows or any(window.is_open(now) for window in windows):
+            return None
+        return min(window.opens_after(now) for window in windows)
 
 
 def due(states: Iterable[TargetState], now: float, *, running: frozenset[str]) -> tuple[str, ...]:
@@ -83,12 +94,13 @@ def state_after(state: TargetState, run: Run, schedule: Schedule, now: float, dr
     """Return a target's state after a run. ``draw`` is a random number from 0 to 1."""
     interval = schedule.interval_of(state.name)
     state = replace(state, last_run=run, last_read=run if run.account_read else state.last_read, commit=run.commit)
+    opens_at = schedule.opens_at(state.name, now) if schedule.mode_of(state.name) in APPLYING else None
     if run.status in FAILURES:
         failures = state.failures + 1
-        return replace(
-            state, due=now + retry_delay(failures, max(MAX_RETRY_SECONDS, interval), draw), failures=failures
-        )
-    return replace(state, due=now + interval * (1 + schedule.jitter * (2 * draw - 1)), failures=0, last_success=now)
+        due = now + retry_delay(failures, max(MAX_RETRY_SECONDS, interval), draw)
+        return replace(state, due=min(due, opens_at or due), failures=failures)
+    due = now + interval * (1 + schedule.jitter * (2 * draw - 1))
+    return replace(state, due=min(due, opens_at or due), failures=0, last_success=now)
 
 
 def on_new_commit(state: TargetState, now: float, draw: float) -> TargetState:
@@ -378,8 +390,12 @@ class Controller:
         if state.place is None or state.accepted is None or not state.is_accepted:
             return Granted(Mode.OBSERVE, reason=unaccepted(state.name, state.accepted, state.place))
         # A missing branch may be a mistake: nothing is applied until it exists again.
-        if mode in (Mode.APPLY, Mode.HEAL) and self._repository.trouble is Trouble.NO_BRANCH:
+        if mode in APPLYING and self._repository.trouble is Trouble.NO_BRANCH:
             mode = Mode.PLAN
+        opens_at = self._settings.schedule.opens_at(state.name, self._deps.now()) if mode in APPLYING else None
+        if opens_at is not None:
+            reason = f"nothing is applied outside of the target's windows; the next opens at {_utc(opens_at)}"
+            return Granted(Mode.PLAN, state.accepted.account, reason)
         return Granted(mode, state.accepted.account)
 
     def _start(self, name: str) -> None:
@@ -435,6 +451,10 @@ class Controller:
             _LOG.error("run not saved", target=name, message=str(problem))
         self._observer.on_run(run)
         self._reconciled.add(name)  # last: a ready controller has its runs in the store and the metrics
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _decided(saved: TargetState | None) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.state import Inventory, ManagedResource, Mode, Run, RunStatus
+from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftReport
@@ -213,7 +213,7 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
         expected_addresses(revision.project, survey),
     ):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
-    if run.mode in (Mode.APPLY, Mode.HEAL) and _is_blocked(survey.plan):
+    if run.mode in APPLYING and _is_blocked(survey.plan):
         return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(survey.plan))
     return run
 

@@ -157,7 +157,14 @@ def _rules(options: Options, config: str | None) -> ProjectRules:
 
 def _schedule(options: Options) -> Schedule:
     return Schedule(
-        options.interval, options.fetch_interval, options.jitter / 100, options.intervals, options.mode, options.modes
+        options.interval,
+        options.fetch_interval,
+        options.jitter / 100,
+        options.intervals,
+        options.mode,
+        options.modes,
+        options.windows,
+        options.windows_of,
     )
 
 

@@ -60,6 +60,9 @@ class Mode(StrEnum):
     APPLY = "apply"
 
 
+APPLYING = frozenset({Mode.HEAL, Mode.APPLY})
+
+
 class RunStatus(StrEnum):
     """How a run ended."""
 

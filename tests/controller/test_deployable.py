@@ -168,7 +168,7 @@ def test_the_images_requirements_are_those_of_a_run_and_the_extra() -> None:
 
     run, controller, dev = pinned("run.txt"), pinned("controller.txt"), pinned("dev.txt")
     assert controller.items() >= run.items()
-    assert controller.keys() - run.keys() == {"prometheus-client", "waitress", "werkzeug"}
+    assert controller.keys() - run.keys() == {"cronsim", "prometheus-client", "waitress", "werkzeug"}
     assert dev.items() >= controller.items()
 
 
