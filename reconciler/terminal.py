@@ -65,10 +65,11 @@ def fitted(text: str, stream: TextIO) -> str:
     A word that is wider, such as an ARN, stays whole so that it can be copied. Without a terminal the text is unchanged.
     """
     width = width_of(stream)
-    return text if width is None else "\n".join(_wrapped(line, width) for line in text.split("\n"))
+    return text if width is None else "\n".join(wrapped(line, width) for line in text.split("\n"))
 
 
-def _wrapped(line: str, width: int) -> str:
+def wrapped(line: str, width: int) -> str:
+    """Return a line as lines of at most ``width`` columns, if its words allow it."""
     if len(line) <= width and line.isascii():
         return line
     hang = min(len(line) - len(line.lstrip(" ")) + 2, width // 2)

@@ -16,7 +16,7 @@ from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
 from reconciler.model.resource import Stream
 from reconciler.report.status import render_status
 from reconciler.sandbox import Sandbox
-from reconciler.terminal import _wrapped, cells
+from reconciler.terminal import cells, wrapped
 from tests.cli.at_terminal import at_terminal
 from tests.cli.support import arn_of, client, rewrite, run, stack
 from tests.report.makers import an_arn
@@ -97,7 +97,7 @@ def test_every_report_fits_a_narrow_terminal(tmp_path: Path) -> None:
     st.integers(10, 60),
 )
 def test_wrapping_keeps_every_word_and_wraps_no_sooner_than_needed(text: str, width: int) -> None:
-    lines = _wrapped(text, width).split("\n")
+    lines = wrapped(text, width).split("\n")
     assert [word for line in lines for word in line.split(" ") if word] == [word for word in text.split(" ") if word]
     for line, following in pairwise(lines):
         assert cells(line) + 1 + cells(following.strip(" ").split(" ")[0]) > width
@@ -116,7 +116,7 @@ def test_wrapping_keeps_every_word_and_wraps_no_sooner_than_needed(text: str, wi
     ],
 )
 def test_lines_are_wrapped_between_words(line: str, shown: list[str]) -> None:
-    assert _wrapped(line, 20) == "\n".join(shown)
+    assert wrapped(line, 20) == "\n".join(shown)
 
 
 def an_overview() -> Overview:

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.plan.plan import Verb
 from reconciler.report import html
-from tests.browser import UNNAMED, Tab, a_browser, needs_browser
+from tests.browser import FAINT, UNNAMED, Tab, a_browser, needs_browser
 
 from .makers import a_big_target, a_plan, a_target, an_action, the_small_result, the_small_target
 from .test_drift_views import a_report, the_small_report
@@ -54,6 +54,7 @@ def test_every_report_fits_and_names_what_can_be_operated(
         tab.open(url)
         assert tab.js("document.documentElement.scrollWidth") <= width, name
         assert tab.js(UNNAMED) == [], name
+        assert tab.js(FAINT) == [], name
         colour = tab.js("getComputedStyle(document.body).backgroundColor")
         assert colour == ("rgb(13, 17, 23)" if dark else "rgb(245, 246, 248)")
         assert tab.errors == [], name

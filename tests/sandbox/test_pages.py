@@ -17,7 +17,7 @@ import pytest
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox.store import Store
 from reconciler.sandbox.world import World
-from tests.browser import UNNAMED, Tab, a_browser, needs_browser
+from tests.browser import FAINT, UNNAMED, Tab, a_browser, needs_browser
 from tests.sandbox.conftest import ACCOUNT, REGION
 
 CHANNELS = 5_000
@@ -369,6 +369,7 @@ def test_every_page_fits_and_names_what_can_be_operated(tab: Tab, full: Sandbox,
             tab.open(full.endpoint_url + path)
             assert tab.js("document.documentElement.scrollWidth") <= width, path
             assert tab.js(UNNAMED) == [], path
+            assert tab.js(FAINT) == [], path
             colour = tab.js("getComputedStyle(document.body).backgroundColor")
             assert colour == ("rgb(17, 20, 26)" if dark else "rgb(246, 247, 249)")
             assert tab.errors == [], path
