@@ -41,7 +41,7 @@ def healing(tmp_path: Path) -> Iterator[World]:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY, interval=100), spec=SPEC) as world:
         target = {**targets_of(world)["dev"], "prune": True}
         world.repo.commit(
-            {"ivs-reconciler.yaml": {"stack": "acme-live", "guardrails": LAX, "targets": {"dev": target}}}
+            {"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "guardrails": LAX, "targets": {"dev": target}}}
         )
         world.settle()
         assert world.last().status is RunStatus.APPLIED
@@ -121,13 +121,15 @@ def test_guardrails_live_channels_and_a_missing_branch_hold_heal_back(healing: W
         world.pass_time(120)
         assert ivs.get_channel(arn=main)["channel"]["latencyMode"] == "LOW"
         target = {**targets_of(world)["dev"], "guardrails": {"maxUpdates": 0}}
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}}})
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": target}}})
         world.settle()
         ivs.update_channel(arn=main, latencyMode="NORMAL")
         world.pass_time(120)
         assert world.last().status is RunStatus.REFUSED
         assert "--allow-updates" in world.last().message
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": targets_of(world)["dev"]}}})
+        world.repo.commit(
+            {"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": targets_of(world)["dev"]}}}
+        )
         world.repo.git("checkout", "--quiet", "-b", "other")
         world.repo.git("branch", "--quiet", "-D", "main")
         world.settle()

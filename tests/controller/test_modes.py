@@ -26,7 +26,7 @@ def targets_of(world: World) -> dict[str, Any]:
 
 
 def put(world: World, targets: Mapping[str, object], stack: str = "acme-live") -> None:
-    world.repo.commit({"ivs-reconciler.yaml": {"stack": stack, "targets": targets}})
+    world.repo.commit({"ivs-reconciler.yaml": {"stack": stack, "specs": [], "targets": targets}})
     world.settle()
 
 
@@ -88,7 +88,7 @@ def test_a_stated_account_that_is_the_one_that_was_read_moves_nothing_and_anothe
     with World(tmp_path, schedule=WRITER) as world:
         stated = targets_of(world)["dev"]
         unstated = {name: value for name, value in stated.items() if name != "accountId"}
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": unstated}}})
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": unstated}}})
         world.settle()
         assert world.last().status is RunStatus.APPLIED
         for target in (stated, unstated):
@@ -110,7 +110,7 @@ def test_a_stated_account_that_is_the_one_that_was_read_moves_nothing_and_anothe
 def test_a_target_that_is_new_or_was_renamed_is_observed_until_it_is_accepted(tmp_path: Path) -> None:
     with World(tmp_path, "dev", "prod", schedule=Schedule(mode=Mode.APPLY, interval=100)) as world:
         prod, dev = targets_of(world)["prod"], targets_of(world)["dev"]
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": dev}}})
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": dev}}})
         world.settle()
         assert world.last().status is RunStatus.APPLIED, "the first commit has the modes that the operator gave"
         put(world, {"dev": dev, "prod": prod})
@@ -239,7 +239,7 @@ def test_guardrails_of_the_settings_are_not_lifted_by_a_commit(tmp_path: Path) -
         target = {**targets_of(world)["dev"], "prune": True}
         lax = {"maxDeletes": 100, "maxDeletePercent": None}
         world.repo.commit(
-            {"ivs-reconciler.yaml": {"stack": "acme-live", "guardrails": lax, "targets": {"dev": target}}}
+            {"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "guardrails": lax, "targets": {"dev": target}}}
         )
         world.settle()
         world.repo.commit({"specs/dev.yaml": {"channels": {name: {} for name in "abc"}}})
@@ -252,7 +252,7 @@ def test_guardrails_of_the_settings_are_not_lifted_by_a_commit(tmp_path: Path) -
         strict = {"dev": {**target, "guardrails": {"maxDeletes": 0}}}
         world.repo.commit(
             {
-                "ivs-reconciler.yaml": {"stack": "acme-live", "guardrails": lax, "targets": strict},
+                "ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "guardrails": lax, "targets": strict},
                 "specs/dev.yaml": {"channels": {name: {} for name in "abc"}},
             }
         )
@@ -267,7 +267,7 @@ def test_a_pin_of_the_operator_holds_against_the_repository_and_accepts_what_it_
         pin.write_text(yaml.safe_dump(world.project()), encoding="utf-8")
         world.store.close()
         world.begin(rules=ProjectRules(pin=load_pin(pin)))
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": dev}}})
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": dev}}})
         world.settle()
         put(world, {"dev": dev, "prod": prod})
         assert world.last("prod").status is RunStatus.APPLIED, "it is new, and the pin names it"
@@ -289,7 +289,7 @@ def test_files_outside_the_repository_need_an_allowed_path(tmp_path: Path) -> No
     with World(tmp_path, schedule=WRITER) as world:
         place = tmp_path / "store" / "x.db"
         target = {"region": "us-west-2", "sandbox": str(place), "specs": ["specs/dev.yaml"]}
-        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "targets": {"dev": target}}})
+        world.repo.commit({"ivs-reconciler.yaml": {"stack": "acme-live", "specs": [], "targets": {"dev": target}}})
         world.settle()
         assert world.controller.snapshot().repository.trouble == "no-project"
         assert "--allow-path" in world.controller.snapshot().repository.message
