@@ -48,7 +48,7 @@ class Page(HTMLParser):
             self.landmarks.add(tag)
         if tag == "nav":
             assert known.get("aria-label")
-        if tag not in ("meta", "input"):
+        if tag not in ("meta", "input", "wbr"):
             self.open.append((tag, known))
 
     def handle_endtag(self, tag: str) -> None:
