@@ -124,6 +124,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         for flag, value in (
             ("--prune", args.prune),
             ("--adopt", args.adopt),
+            ("--adopt-with-changes", args.adopt_with_changes),
             ("--only", args.only),
             ("--exclude", args.exclude),
             ("--wait-live", args.wait_live),

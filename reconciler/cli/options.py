@@ -284,7 +284,8 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
 
     return PlanOptions(
         prune=args.prune,
-        adopt=getattr(args, "adopt", False),
+        adopt=getattr(args, "adopt", False) or getattr(args, "adopt_with_changes", False),
+        adopt_with_changes=getattr(args, "adopt_with_changes", False),
         only=tuple(args.only),
         exclude=tuple(args.exclude),
         stop_live=tuple(getattr(args, "stop_live", ())),
@@ -342,6 +343,11 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
             "--adopt",
             action="store_true",
             help="adopt an unowned live resource with the kind and name of a missing one",
+        )
+        group.add_argument(
+            "--adopt-with-changes",
+            action="store_true",
+            help="adopt, and change the fields that differ from the spec as well",
         )
     add_globs(group, needs=", and what they depend on")
 

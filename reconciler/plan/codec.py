@@ -219,8 +219,9 @@ _OPTIONS = form.record(
         described(TRUE, "AWS may list none, or few, of the resources recorded at the last apply.")
     ),
     create_beside=form.omitted(
-        described(TEXTS, "Addresses that are created although another stack has a resource of the same kind and name.")
+        described(TEXTS, "Addresses that are created although an unmanaged resource has the same kind and name.")
     ),
+    adopt_with_changes=form.omitted(described(TRUE, "An adoption may change fields as well.")),
 )
 _SETTING = form.record(
     SettingChange,

@@ -297,6 +297,11 @@ def _adopt(
             "unmanaged",
             f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; write the live values into the spec, adopt it, then change the spec",
         )
+    elif fields and reason is Reason.CONSENTED and not inputs.options.adopt_with_changes:
+        blocked = Blocked(
+            "unmanaged",
+            f"{live.arn} differs in {names_of(fields)}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",
+        )
     return Decision(
         resource.address,
         Verb.ADOPT,

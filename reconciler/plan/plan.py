@@ -194,7 +194,7 @@ class PlanOptions:
     """The permissions and the scope that a plan was made with; saved with it.
 
     ``stop_live`` names the channels whose stream may be ended; ``wait_live`` is how many seconds to wait for streams to end,
-    ``None`` for the project's setting.
+    ``None`` for the project's setting. ``adopt_with_changes`` lets an adoption change fields as well.
 
     The others lift guardrails for one run: that many deletes and updates of any one kind, a spec without resources, lists
     that lack resources recorded at the last apply, creates beside unmanaged resources with the same kind and name.
@@ -211,6 +211,7 @@ class PlanOptions:
     allow_empty: bool = False
     allow_missing: bool = False
     create_beside: tuple[str, ...] = ()
+    adopt_with_changes: bool = False
 
     @property
     def allowances(self) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
     """Return the page of a plan. ``extra`` gives further facts for the top, by name; ``trail`` links back to the pages above it."""
     options = {
         "Prune": "enabled" if plan.options.prune else "",
-        "Adopt": "enabled" if plan.options.adopt else "",
+        "Adopt": ("with changes" if plan.options.adopt_with_changes else "enabled") if plan.options.adopt else "",
         "Only": ", ".join(plan.options.only),
         "Exclude": ", ".join(plan.options.exclude),
         "Streams to stop": ", ".join(plan.options.stop_live),

@@ -146,8 +146,12 @@ def test_an_unowned_channel_is_adopted_only_with_consent(tmp_path: Path) -> None
     with outside(folder) as (ivs, _):
         arn = ivs.create_channel(name="main-stage", tags={"by": "hand"})["channel"]["arn"]
     assert "1 blocked" in run(folder, "plan").out
-    assert "1 to adopt" in run(folder, "plan", "--adopt").out
-    assert run(folder, "apply", "--adopt", "--auto-approve").code == 0
+    blocked = run(folder, "plan", "--adopt").out
+    assert "differs in latencyMode; write the live values into the spec" in blocked
+    assert "1 blocked" in blocked
+    assert "1 to adopt" in run(folder, "plan", "--adopt-with-changes", "--out", "p.json").out
+    assert run(folder, "apply", "p.json", "--adopt-with-changes", "--auto-approve").code == 1
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 0
     assert run(folder, "plan", "--detailed-exitcode").code == 0
     with outside(folder) as (ivs, _):
         (channel,) = ivs.list_channels()["channels"]

@@ -77,7 +77,7 @@ def test_nothing_is_created_beside_what_nobody_owns(tmp_path: Path) -> None:
     assert refused.code == 3
     assert "Nothing was changed" in refused.err
     # One is adopted by name, one without a name, one by its public key; the twins stay blocked, until they are asked for.
-    assert run(folder, "apply", "--adopt", "--auto-approve").code == 4
+    assert run(folder, "apply", "--adopt-with-changes", "--auto-approve").code == 4
     assert names(folder) == ["", "free", "one", "two", "two"]
     saved = run(folder, "plan", "--create-beside", "channel/two", "--out", "p.json")
     assert "1 to create, 4 unchanged" in saved.out

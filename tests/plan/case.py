@@ -41,6 +41,7 @@ class Case:
         self.options = PlanOptions(
             prune=options.get("prune", False),
             adopt=options.get("adopt", False),
+            adopt_with_changes=options.get("adoptWithChanges", False),
             only=tuple(options.get("only", ())),
             exclude=tuple(options.get("exclude", ())),
             stop_live=tuple(options.get("stopLive", ())),
