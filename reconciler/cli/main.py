@@ -132,6 +132,11 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         silence(sys.stdout)
         from reconciler.terminal import sanitize, without_commands
 
+        if "usable temporary directory" in (error.strerror or ""):  # as the module tempfile says it
+            _write_stderr(
+                "no temporary directory can be written; free space, or set TMPDIR to one that can, and run again\n"
+            )
+            return code or int(ExitCode.ERROR)
         name = without_commands(sanitize(str(error.filename or "output")))
         _write_stderr(f"{name}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n")
         return code or int(ExitCode.ERROR)

@@ -145,3 +145,17 @@ def test_a_refusal_that_cannot_be_written_is_still_one(folder: Path) -> None:
             check=False,
         )
     assert done.returncode == 3
+
+
+def test_no_temporary_directory_is_named_as_such(folder: Path) -> None:
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    ran = full(folder, 0, "diff", "HEAD..HEAD")
+    assert (ran.code, ran.out) == (1, "")
+    assert (
+        ran.err == "no temporary directory can be written; free space, or set TMPDIR to one that can, and run again\n"
+    )
