@@ -196,7 +196,11 @@ def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
         store.request(name)
         done = "reconciliation scheduled"
     elif args.accept:
-        done = f"accepted ({store.accept(name)})"
+        place = store.accept(name)
+        if place is None:
+            store.close()
+            raise UsageError(f"the controller in {folder} has not seen target {name!r} in a commit yet; start it first")
+        done = f"accepted ({place})"
     else:
         store.suspend(name, suspended=bool(args.suspend))
         done = "suspended" if args.suspend else "resumed"

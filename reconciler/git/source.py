@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.errors import Problem, SpecError
+from reconciler.errors import Problem, SpecError, os_reason
+from reconciler.files import read_private, replace_file
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
 from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.resource import DesiredState
@@ -31,6 +32,7 @@ from reconciler.spec.pin import shared_problems, target_problems
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 _NO_SUCH_REF = 2
+_NO_SUCH_NAME = 1
 _DEPTHS = (50, 1_000, 10_000)
 """How many commits of history are fetched, one after the other, to find the followed commit among the ancestors of the head."""
 
@@ -78,7 +80,10 @@ class Source:
         self._mirror = folder / "mirror.git"
         self._scratch = folder / "tree"
         # A mirror that was made for another repository or branch must not provide the commit.
-        self._followed = f"refs/followed/{hashlib.sha256(f'{remote.url} {remote.branch}'.encode()).hexdigest()[:20]}"
+        key = hashlib.sha256(f"{remote.url} {remote.branch}".encode()).hexdigest()[:20]
+        self._followed = f"refs/followed/{key}"
+        # Beside the mirror, which is made again if it is damaged: without it, any commit would be the first.
+        self._note = folder / f"followed-{key}"
         self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
 
     def open(self) -> Commit | None:
@@ -93,8 +98,10 @@ class Source:
             try:
                 self._git.output("init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
                 done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
-                if done.returncode:
+                if done.returncode == _NO_SUCH_NAME:
                     return None
+                if done.returncode:
+                    raise GitError(f"git rev-parse failed: {last_lines(done.stderr)}")
                 return self._commit(done.stdout.strip())
             except GitError as error:
                 if attempt == 2 or error.trouble is Trouble.UNVERIFIED:
@@ -166,7 +173,14 @@ class Source:
 
     def _followed_id(self) -> str | None:
         done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
-        return done.stdout.strip() if done.returncode == 0 else None
+        if done.returncode == 0:
+            return done.stdout.strip()
+        try:
+            return read_private(self._note).strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise GitError(f"cannot read {self._note} ({os_reason(error)})") from None
 
     def _is_ancestor(self, ancestor: str, commit: str) -> bool:
         return self._git.run("merge-base", "--is-ancestor", ancestor, commit).returncode == 0
@@ -181,6 +195,10 @@ class Source:
 
     def follow(self, commit: Commit) -> None:
         """Record a commit as the one that is followed."""
+        try:
+            replace_file(self._note, f"{commit.id}\n")
+        except OSError as error:
+            raise GitError(f"cannot write {self._note} ({os_reason(error)})") from None
         self._git.output("update-ref", self._followed, commit.id)
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -545,3 +546,26 @@ def test_a_branch_that_was_moved_back_keeps_the_last_commit_until_it_is_allowed_
         world.repo.git("reset", "--quiet", "--hard", "HEAD~1")
         world.settle()
         assert world.controller.snapshot().repository.trouble == "rewound"
+
+
+def test_a_lost_mirror_does_not_let_a_branch_go_back(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        old = world.repo.head
+        new = world.repo.commit({"specs/dev.yaml": {"channels": {name: {} for name in "abcd"}}})
+        world.settle()
+        world.repo.git("reset", "--quiet", "--hard", old)
+        for damage in ("mirror", "objects"):
+            if damage == "mirror":
+                shutil.rmtree(tmp_path / "state" / "mirror.git")
+            else:
+                (tmp_path / "state" / "mirror.git" / "HEAD").write_text("damaged")
+            world.restart()
+            world.settle()
+            snapshot = world.controller.snapshot()
+            assert (snapshot.repository.trouble, snapshot.repository.commit) == ("rewound", None)
+            assert {one["name"] for one in ivs.list_channels()["channels"]} == set("abcd")
+        world.repo.git("reset", "--quiet", "--hard", new)
+        world.repo.commit({})
+        world.settle()
+        assert world.controller.snapshot().repository.trouble is None
+        assert world.last().mode is Mode.APPLY
