@@ -43,7 +43,9 @@ def is_loopback(host: str) -> bool:
 def bypass_proxies_for_loopback(environment: MutableMapping[str, str]) -> None:
     """Add this machine to ``no_proxy``, which every client reads: the loopback of a proxy is another machine."""
     known = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    environment["no_proxy"] = environment["NO_PROXY"] = f"{known},{_LOOPBACK}" if known else _LOOPBACK
+    # "*" is every host, which clients understand only by itself.
+    known = "*" if known.strip() == "*" else f"{known},{_LOOPBACK}" if known else _LOOPBACK
+    environment["no_proxy"] = environment["NO_PROXY"] = known
 
 
 def proxy_refusal(error: BaseException) -> str:

@@ -78,7 +78,7 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
     Invalid fields are added to ``problems`` and left out.
     """
     entries: dict[Address, Entry] = {}
-    overrides: list[Entry] = []
+    overrides: dict[Address, Entry] = {}
     for source in sources:
         for number, document in enumerate(source.documents):
             if document is None:
@@ -113,8 +113,8 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
                         f"{section} must be a mapping, not {type_name(bodies)}",
                         "write <id>: with the fields of the resource below it",
                     )
-    for override in overrides:
-        _merge(override, entries.get(override.address), problems)
+    for address, override in overrides.items():
+        _merge(override, entries.get(address), problems)
     return entries
 
 
@@ -148,23 +148,28 @@ def _section(
                         entry.note(problems, fault)
                 if None in entry.body.values():
                     entry.nulls = tuple(key for key, value in entry.body.items() if value is None)
-                    # "streamKey:" without a value asks for a stream key with the defaults.
+                    # "streamKey:" without a value asks for a stream key with the defaults; in an override it removes the key.
+                    kept = "" if entry.body.get(OVERRIDE) is True else "streamKey"
                     entry.body = {
-                        key: {} if key == "streamKey" else value
+                        key: {} if key == kept else value
                         for key, value in entry.body.items()
-                        if value is not None or key == "streamKey"
+                        if value is not None or key == kept
                     }
             yield entry
 
 
-def _add(entry: Entry, entries: dict[Address, Entry], overrides: list[Entry], problems: Problems) -> None:
+def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, Entry], problems: Problems) -> None:
     """Validate an entry and add it to ``entries``, or to ``overrides`` if it says so."""
     if not _is_id(entry.address.id):
         fault = id_fault(entry.address.id)
         problems.add(entry.source.name, entry.mark, fault.what, fault.hint)
     if isinstance(entry.body, dict) and entry.body.get(OVERRIDE) is True:
         entry.body = {name: value for name, value in entry.body.items() if name != OVERRIDE}
-        overrides.append(entry)
+        first = overrides.setdefault(entry.address, entry)
+        if first is not entry:
+            # One would win by the order of files.
+            what = f"second {OVERRIDE} of this id (first at {first.where})"
+            entry.note(problems, Fault((), what, "merge the two", at_key=True))
         return
     earlier = entries.setdefault(entry.address, entry)
     if earlier is not entry:
@@ -177,7 +182,8 @@ def _add(entry: Entry, entries: dict[Address, Entry], overrides: list[Entry], pr
             address=entry.label,
         )
     skipped: list[int] = []
-    faults = faults_of(MODELS[entry.address.kind], entry.body, problems.left(entry.source.name), skipped.append)
+    body = {**entry.body, **_unknown_nulls(entry)} if entry.nulls else entry.body
+    faults = faults_of(MODELS[entry.address.kind], body, problems.left(entry.source.name), skipped.append)
     for fault in faults:
         entry.note(problems, fault)
     if skipped:
@@ -200,8 +206,12 @@ def _merge(override: Entry, base: Entry | None, problems: Problems) -> None:
             problems, Fault((OVERRIDE,), what, "list the file in specs of a target, and not in those of the project")
         )
         return
-    before = base.body
-    merged = {**{name: value for name, value in before.items() if name not in override.nulls}, **override.body}
+    before, fields = base.body, MODELS[base.address.kind].model_fields
+    required = {name for name in override.nulls if name in fields and fields[name].is_required()}
+    for name in sorted(required):
+        override.note(problems, Fault((name,), f"{name} is required and cannot be removed", "write a value"))
+    removable = {*override.nulls} - required
+    merged = {**{name: value for name, value in before.items() if name not in removable}, **override.body}
     removed: tuple[str, ...] = ()
     tags, own = before.get("tags"), override.body.get("tags")
     if isinstance(tags, dict) and isinstance(own, dict):
@@ -209,13 +219,20 @@ def _merge(override: Entry, base: Entry | None, problems: Problems) -> None:
         removed = tuple(f"tags/{key}" for key in tags if key in own and own[key] is None)
     base.overridden = {**base.overridden, **dict.fromkeys(override.body, override)}
     faults = [
-        fault for fault in faults_of(MODELS[base.address.kind], merged) if fault.path and fault.path[0] in override.body
+        fault
+        for fault in faults_of(MODELS[base.address.kind], {**merged, **_unknown_nulls(override)})
+        if fault.path and (fault.path[0] in override.body or fault.path[0] in override.nulls)
     ]
     for fault in faults:
         override.note(problems, fault)
     base.body, base.nulls = merged, (*base.nulls, *override.nulls, *removed)
     if faults:
         _remove_broken(base, base.broken | {str(fault.path[0]) for fault in faults})
+
+
+def _unknown_nulls(entry: Entry) -> dict[str, None]:
+    """Return the null fields that the kind does not have, which removing them from the body would hide."""
+    return dict.fromkeys(name for name in entry.nulls if name not in MODELS[entry.address.kind].model_fields)
 
 
 def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:

@@ -178,8 +178,11 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
     if not isinstance(value, str) or "{" not in value:
         return value
     whole = _TOKEN.fullmatch(value)
-    if whole and whole[1] in names and not (_is_text(path) or "sink" in path):
-        return names[whole[1]]
+    if whole and whole[1] in names:
+        given = names[whole[1]]
+        # In text, a number becomes its digits.
+        if given is None or isinstance(given, list | dict) or not (_is_text(path) or "sink" in path):
+            return given
 
     before = len(faults)
 
@@ -192,8 +195,12 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
             what = f"{quote(value)} contains {{{name}}}, which member {quote(member)} of {FOR_EACH} does not have"
             faults.append(Fault(path, what, suggestion(f"{{{name}}}", fields, otherwise=f"it has {', '.join(fields)}")))
             return "x"
-        found_value = names[name]
-        return str(found_value).lower() if isinstance(found_value, bool) else str(found_value)
+        given = names[name]
+        if given is None or isinstance(given, list | dict):
+            what = f"{quote(value)} contains {{{name}}}, which is {type_name(given)} in member {quote(member)} of {FOR_EACH}"
+            faults.append(Fault(path, what, "write a string or a number there"))
+            return "x"
+        return str(given).lower() if isinstance(given, bool) else str(given)
 
     filled = _TOKEN.sub(replaced, value)
     # What is unknown causes no other fault.

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from requests.utils import should_bypass_proxies
 
 from reconciler.aws.connection import connect
 from reconciler.errors import ReconcilerError
@@ -26,7 +27,7 @@ from reconciler.forge.webhook import post
 from reconciler.git.git import Remote, Secret
 from reconciler.git.source import Source
 from reconciler.model.target import Target
-from reconciler.network import CA_VARIABLES
+from reconciler.network import CA_VARIABLES, bypass_proxies_for_loopback
 from reconciler.plan.codec import dumps
 from reconciler.sandbox import Sandbox
 from tests.cli.support import REGION, run, stack
@@ -201,3 +202,12 @@ def test_loopback_is_never_asked_for_through_a_proxy(tmp_path: Path) -> None:
         for env in (github(forge, tmp_path), gitlab(forge)):
             ran = run(tmp_path, "comment", "--plan", "p.json", env=env | dead)
             assert ran.code == 0, ran.err
+
+
+def test_no_proxy_for_every_host_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for known in ("*", " * "):
+        environment = {"NO_PROXY": known}
+        bypass_proxies_for_loopback(environment)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, environment[name])
+        assert should_bypass_proxies("https://there.example", None)
