@@ -68,6 +68,11 @@ def fitted(text: str, stream: TextIO) -> str:
     return text if width is None else "\n".join(wrapped(line, width) for line in text.split("\n"))
 
 
+def write_fitted(text: str, stream: TextIO) -> None:
+    """Write text to a stream, wrapped as ``fitted`` does."""
+    stream.write(fitted(text, stream))
+
+
 def wrapped(line: str, width: int) -> str:
     """Return a line as lines of at most ``width`` columns, if its words allow it."""
     if len(line) <= width and line.isascii():

@@ -20,7 +20,7 @@ from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, os_reason,
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan
-from reconciler.terminal import display_json, sanitize_lines
+from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.drift import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.progress import interruptible
@@ -124,7 +124,7 @@ def approve_and_run(
 
 def _warn(text: str) -> None:
     with suppress(OSError):
-        sys.stderr.write(f"{sanitize_lines(text)}\n")
+        write_fitted(f"{sanitize_lines(text)}\n", sys.stderr)
         sys.stderr.flush()
 
 

@@ -188,11 +188,12 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
 def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tuple[DriftReport, ...]:
     """Return the reports without ignored differences, and print a note for each ``--ignore`` that matched nothing."""
     from reconciler.drift.report import without
+    from reconciler.terminal import write_fitted
 
     done = [without(report, ignores) for report in reports]
     for ignore in ignores if reports else ():
         if not any(ignore in met for _, met in done):
-            sys.stderr.write(f"note: --ignore {ignore} matched no difference\n")
+            write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
     return tuple(report for report, _ in done)
 
 
@@ -205,7 +206,7 @@ def _notify(
     link: str,
 ) -> None:
     """Notify every receiver of what is new to it. A delivery failure is printed and does not change the exit code."""
-    from reconciler.terminal import sanitize_lines
+    from reconciler.terminal import sanitize_lines, write_fitted
     from reconciler.workflow.notifications import UnreadableTarget, notify, open_notification_file, reading_of
 
     found = {report.name: report for report in reports}
@@ -219,10 +220,10 @@ def _notify(
         with open_notification_file(state, project.stack) as store:
             deliveries = notify(project.receivers, project.stack, readings, store, environment=os.environ, link=link)
     except UsageError as error:
-        sys.stderr.write(f"no notifications were sent: {sanitize_lines(str(error))}\n")
+        write_fitted(f"no notifications were sent: {sanitize_lines(str(error))}\n", sys.stderr)
         return
     for delivery in deliveries:
-        sys.stderr.write(f"{sanitize_lines(str(delivery))}\n")
+        write_fitted(f"{sanitize_lines(str(delivery))}\n", sys.stderr)
 
 
 def _write_metrics(
@@ -279,9 +280,9 @@ def _show(
         )
     else:
         from reconciler.report.text import render_drift
-        from reconciler.terminal import fitted
+        from reconciler.terminal import write_fitted
 
         paint = context.paint(sys.stdout)
         verbose = context.verbosity > 0
         text = "\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports)
-        sys.stdout.write(fitted(text, sys.stdout))
+        write_fitted(text, sys.stdout)

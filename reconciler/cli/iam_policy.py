@@ -44,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
     policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):
-        sys.stderr.write(
-            "note: for a target without accountId the policy allows any account it is attached in; add accountId to narrow it\n"
+        from reconciler.terminal import write_fitted
+
+        write_fitted(
+            "note: for a target without accountId the policy allows any account it is attached in; add accountId to narrow it\n",
+            sys.stderr,
         )
     return ExitCode.OK

@@ -209,9 +209,9 @@ class Context(NamedTuple):
 
 def confirmed(question: str) -> bool:
     """Ask on the terminal, and return whether the answer is yes."""
-    from reconciler.terminal import fitted
+    from reconciler.terminal import write_fitted
 
-    sys.stderr.write(fitted(f"{question}\nOnly 'yes' will be accepted to confirm: ", sys.stderr))
+    write_fitted(f"{question}\nOnly 'yes' will be accepted to confirm: ", sys.stderr)
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
 

@@ -64,7 +64,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
     from reconciler.plan.codec import dumps
-    from reconciler.terminal import sanitize_lines
+    from reconciler.terminal import sanitize_lines, write_fitted
 
     context = begin(args)
     made = make_plan(args, context)
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         raise failures[0]
     refused = refusals(plan, made.project, made.recorded)
     for message in refused:
-        sys.stderr.write(f"{sanitize_lines(message)}\n")
+        write_fitted(f"{sanitize_lines(message)}\n", sys.stderr)
     if refused:
         return ExitCode.REFUSED
     changes = any(target.actions for target in plan.targets)
@@ -209,12 +209,12 @@ def show_duration(plan: Plan, project: Project) -> None:
     from reconciler.model.quotas import pace_of
     from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
-    from reconciler.terminal import fitted
+    from reconciler.terminal import write_fitted
 
     for target in plan.targets:
         coming = expected(calls_of(target), pace_of) if project.targets[target.name].paced else None
         if coming is not None and coming.seconds >= WORTH_SAYING_SECONDS:
-            sys.stdout.write(fitted(f"{target.name}: {expected_words(coming)}.\n", sys.stdout))
+            write_fitted(f"{target.name}: {expected_words(coming)}.\n", sys.stdout)
 
 
 def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
@@ -242,10 +242,10 @@ def refusals_of(
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings about the spec to stderr, each once."""
-    from reconciler.terminal import fitted, sanitize
+    from reconciler.terminal import sanitize, write_fitted
 
     for warning in distinct(warnings):
-        sys.stderr.write(fitted(f"warning: {sanitize(warning)}\n", sys.stderr))
+        write_fitted(f"warning: {sanitize(warning)}\n", sys.stderr)
 
 
 def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
@@ -259,10 +259,10 @@ def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
 
 def print_notes(notes: Iterable[str]) -> None:
     """Write notes about the last apply to stderr."""
-    from reconciler.terminal import fitted, sanitize
+    from reconciler.terminal import sanitize, write_fitted
 
     for note in notes:
-        sys.stderr.write(fitted(f"note: {sanitize(note)}\n", sys.stderr))
+        write_fitted(f"note: {sanitize(note)}\n", sys.stderr)
 
 
 def write_new(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.plan import ApplyResult, Outcome, Result
 from reconciler.report.text import Paint, plain, render_result
 from reconciler.report.words import duration_words, plural
-from reconciler.terminal import fitted, sanitize
+from reconciler.terminal import fitted, sanitize, write_fitted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -167,10 +167,10 @@ class Lines:
         if isinstance(event, ActionFinished):
             if event.outcome.result is Result.SKIPPED:
                 return  # the report has one line for all that were skipped for one reason
-            self._stdout.write(fitted(self.line(event.outcome, self._paint), self._stdout) + "\n")
+            write_fitted(self.line(event.outcome, self._paint) + "\n", self._stdout)
             self._stdout.flush()
         elif (words := self._waits.words(event)) is not None:
-            self._stdout.write(fitted(f"  {self._paint('waiting', 'note')}  {words}\n", self._stdout))
+            write_fitted(f"  {self._paint('waiting', 'note')}  {words}\n", self._stdout)
             self._stdout.flush()
         elif (
             isinstance(event, Forecast)
@@ -179,7 +179,7 @@ class Lines:
         ):
             self._forecast_at = event.elapsed
             forecast = self._paint(forecast_words(event, self._now()), "dim")
-            self._stdout.write(fitted(f"  {forecast}\n", self._stdout))
+            write_fitted(f"  {forecast}\n", self._stdout)
             self._stdout.flush()
 
     @staticmethod
@@ -236,5 +236,5 @@ class Screen:
 
     def finished(self, result: ApplyResult) -> None:
         """Show the report of one target."""
-        sys.stdout.write("\n" + fitted(render_result(result, paint=self._paint), sys.stdout))
+        write_fitted("\n" + render_result(result, paint=self._paint), sys.stdout)
         sys.stdout.flush()

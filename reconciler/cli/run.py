@@ -241,13 +241,13 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 def _report(snapshot: Snapshot) -> int:
     from reconciler.controller.state import RunStatus
-    from reconciler.terminal import sanitize, sanitize_lines
+    from reconciler.terminal import sanitize, sanitize_lines, write_fitted
 
     repository = snapshot.repository
     if repository.trouble is not None:
-        sys.stderr.write(f"{sanitize_lines(repository.message)}\n")
+        write_fitted(f"{sanitize_lines(repository.message)}\n", sys.stderr)
     if repository.commit:
-        sys.stdout.write(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n")
+        write_fitted(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n", sys.stdout)
     statuses = set()
     for name, state in snapshot.states.items():
         if state.suspended or state.last_run is None:
@@ -255,11 +255,10 @@ def _report(snapshot: Snapshot) -> int:
             continue
         one = state.last_run
         statuses.add(one.status)
-        sys.stdout.write(
-            f"{name}: {one.status.value} ({one.mode.value}; {one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending)\n"
-        )
+        counts = f"{one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending"
+        write_fitted(f"{name}: {one.status.value} ({one.mode.value}; {counts})\n", sys.stdout)
         if one.message:
-            sys.stdout.write("".join(f"  {sanitize(line)}\n" for line in one.message.splitlines()))
+            write_fitted("".join(f"  {sanitize(line)}\n" for line in one.message.splitlines()), sys.stdout)
     if repository.trouble is not None or statuses & {RunStatus.FAILED, RunStatus.BAD_SPEC}:
         return ExitCode.ERROR
     order = {

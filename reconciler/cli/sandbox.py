@@ -288,7 +288,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _fail(text: str) -> int:
     """Print an error and return its exit code."""
-    sys.stderr.write(f"{text}\n")
+    from reconciler.terminal import write_fitted
+
+    write_fitted(f"{text}\n", sys.stderr)
     return 1
 
 

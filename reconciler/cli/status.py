@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
     else:
         from reconciler.report.status import render_status
-        from reconciler.terminal import fitted, width_of
+        from reconciler.terminal import width_of, write_fitted
 
         paint, width = context.paint(sys.stdout), width_of(sys.stdout)
         text = "\n".join(render_status(overview, project.stack, paint=paint, width=width) for overview in found)
-        sys.stdout.write(fitted(text, sys.stdout))
+        write_fitted(text, sys.stdout)
     if failure is not None:
         sys.stdout.flush()
         raise failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.options import Subparsers, begin, confirmed, project_of
 from reconciler.errors import ExitCode
@@ -71,7 +71,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     else:
         return False
     if backend.write(replace(holder, released=True), token) is None:
-        sys.stderr.write(f"{name}: {backend.where} has just changed; run unlock again\n")
+        _write(f"{name}: {backend.where} has just changed; run unlock again\n", sys.stderr)
         return False
     return _print(name, backend, f"{end}; released")
 
@@ -79,19 +79,23 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
 def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
     from reconciler.model.lock import format_time
 
-    sys.stderr.write(
-        f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
-    )
+    held = f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
+    _write(held, sys.stderr)
     if not sys.stdin.isatty():
-        sys.stderr.write(
-            "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n"
+        _write(
+            "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n",
+            sys.stderr,
         )
         return False
     return confirmed("That run may still be changing resources. Release its lock?")
 
 
 def _print(name: str, backend: LockBackend, what: str) -> bool:
-    from reconciler.terminal import fitted
-
-    sys.stdout.write(fitted(f"{name}: {backend.where} {what}\n", sys.stdout))
+    _write(f"{name}: {backend.where} {what}\n", sys.stdout)
     return True
+
+
+def _write(text: str, stream: TextIO) -> None:
+    from reconciler.terminal import write_fitted  # --help does not need it
+
+    write_fitted(text, stream)

@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
 
             sys.stdout.write(code_quality(problems))
         case _:
-            from reconciler.terminal import fitted, sanitize
+            from reconciler.terminal import sanitize, write_fitted
 
             for warning in warnings:
-                sys.stdout.write(fitted(f"warning: {sanitize(warning)}\n", sys.stdout))
+                write_fitted(f"warning: {sanitize(warning)}\n", sys.stdout)
     if args.format in ("text", "github"):
         for name, count in counts.items():
             sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")

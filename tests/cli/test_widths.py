@@ -47,7 +47,7 @@ for width in (40, 60, 80, 0):
             ["show", "saved.json"], ["diff", "HEAD~1..HEAD"], ["apply", "--auto-approve", "--only", "channel/side"],
         ]
     if width == 40:
-        verbs += [["plan", "-v"], ["drift", "-v"]]
+        verbs += [["plan", "-v"], ["drift", "-v", "--ignore", "channel/nothing-of-this-name:/type"]]
     for words in verbs:
         print(f"<<{width or 50} {' '.join(words)}>>", flush=True)
         main(words)
@@ -85,6 +85,7 @@ def test_every_report_fits_a_narrow_terminal(tmp_path: Path) -> None:
             line = STYLE.sub("", written.rpartition("\r")[2])
             # What is wider is one word, whole, such as an ARN.
             assert cells(line) <= width or " " not in line.strip(), (name, line)
+    assert any("/type\n  matched no difference" in text for text in reports.values()), "notes on stderr are wrapped too"
     status = STYLE.sub("", reports["40 status"])
     assert "\n  channels\n    managed 3, unmanaged 1\n" in status
     assert "\n    channel/main\n      since 20" in status
