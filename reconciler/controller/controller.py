@@ -316,7 +316,7 @@ class Controller:
         results = future.result() if error is None else [FetchResult(None, GitError(internal_error(error)))]
         for result in results:
             if result.revision is not None:
-                self._use(result.revision, now, resumed=result.resumed)
+                self._use(result.revision, now, first=result.first)
             if result.resumed:
                 continue
             repository = repository_after(self._repository, result, self._revision, now)
@@ -331,13 +331,13 @@ class Controller:
             self._fetch_at = now if self._fetch_again else next_fetch(repository, self._settings.schedule, self._draw())
             self._observer.on_fetch(repository)
 
-    def _use(self, revision: CheckedRevision, now: float, *, resumed: bool) -> None:
+    def _use(self, revision: CheckedRevision, now: float, *, first: bool) -> None:
         """Use another commit from now on. Targets that it lacks are dropped; their resources are kept."""
         selected = self._settings.targets
         places = {name: Place.of(target, revision.project) for name, target in revision.project.targets.items()}
         names = tuple(name for name in places if not selected or name in selected)
         # The operator just chose repository and modes. A mirror whose history was lost is no first use.
-        is_first_use = not self._stack and not resumed
+        is_first_use = not self._stack and first
         pinned = self._settings.rules.pin.targets.keys() - revision.problems if self._settings.rules.pin else ()
         self._stack = revision.project.stack
 

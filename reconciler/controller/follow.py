@@ -13,11 +13,15 @@ from reconciler.git.source import CheckedRevision, Commit, ProjectRules, Source,
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """The result of a fetch: a new revision, an error, or neither if the branch has not moved. ``resumed`` is from the mirror."""
+    """The result of a fetch: a new revision, an error, or neither if the branch has not moved.
+
+    ``resumed`` is from the mirror, ``first`` the first revision that the mirror follows.
+    """
 
     revision: CheckedRevision | None
     trouble: GitError | None
     resumed: bool = False
+    first: bool = False
 
 
 class Follower:
@@ -54,7 +58,7 @@ class Follower:
             # For the first commit that the forge answers with: an option that stays set must not allow the next rewind.
             allow_rewind, self._allow_rewind = self._allow_rewind, False
             allow_new_stack, self._allow_new_stack = self._allow_new_stack, False
-            revision = None
+            revision, is_first = None, self._source.followed_id() is None
             if current is None or commit.id != current.commit.id:
                 if not allow_rewind:
                     self._source.check_descends(commit)
@@ -62,7 +66,7 @@ class Follower:
                 if stack and not allow_new_stack:
                     _check_stack(revision, stack)
                 self._source.follow(commit)
-            results.append(FetchResult(revision, None))
+            results.append(FetchResult(revision, None, first=is_first))
         except GitError as error:
             results.append(FetchResult(None, error))
         return results

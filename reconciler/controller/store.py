@@ -180,9 +180,13 @@ class Store:
         A suspension stays with the name and with the account and region: a commit cannot lift it by renaming targets.
         """
         with self._writing() as db:
-            rows = db.execute("SELECT name, place FROM targets WHERE suspended").fetchall()
-            suspended = {row["name"]: _place(row["place"]) for row in rows}
+            rows = db.execute("SELECT name, place, suspended FROM targets").fetchall()
+            known = {row["name"]: _place(row["place"]) for row in rows}
+            suspended = {row["name"]: known[row["name"]] for row in rows if row["suspended"]}
             for name, place in places.items():
+                before = known.get(name)
+                if before and before.admits(place):
+                    place = replace(place, account=place.account or before.account)  # noqa: PLW2901
                 _set(db, name, "place", place.to_json())
                 if name in accept:
                     _set(db, name, "accepted", place.to_json())

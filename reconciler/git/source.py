@@ -130,17 +130,17 @@ class Source:
             raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
         if not self._holds(head):
-            self._fetch_history(_DEPTHS[0] if self._followed_id() else 1)
+            self._fetch_history(_DEPTHS[0] if self.followed_id() else 1)
             head = self._git.output("rev-parse", "--verify", "refs/fetched/head^{commit}")
         commit = self._commit(head)
         # A commit that was followed while its key was valid stays, also after the key has expired.
-        if self.remote.allowed_signers and head != self._followed_id():
+        if self.remote.allowed_signers and head != self.followed_id():
             self._git.check_signed_now(head)
         return commit
 
     def check_descends(self, commit: Commit) -> None:
         """Raise ``GitError`` if a commit neither is the followed one nor descends from it. Fetches the history that this takes."""
-        followed = self._followed_id()
+        followed = self.followed_id()
         if followed is None or followed == commit.id:
             return
         for depth in (0, *_DEPTHS):
@@ -171,7 +171,8 @@ class Source:
             network=True,
         )
 
-    def _followed_id(self) -> str | None:
+    def followed_id(self) -> str | None:
+        """Return the id of the commit followed last, whether or not it is still allowed, or ``None`` without one."""
         done = self._git.run("rev-parse", "--verify", "--quiet", f"{self._followed}^{{commit}}")
         if done.returncode == 0:
             return done.stdout.strip()

@@ -155,6 +155,17 @@ def test_a_suspension_stays_with_the_account_and_the_name(tmp_path: Path) -> Non
         assert suspended() == {"prod"}
 
 
+def test_a_suspension_stays_with_the_account_that_was_read_after_further_commits(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=Schedule(interval=100)) as world:
+        stated = targets_of(world)["dev"]
+        unstated = {name: value for name, value in stated.items() if name != "accountId"}
+        put(world, {"dev": unstated})
+        world.store.suspend("dev", suspended=True)
+        put(world, {"dev": unstated})
+        put(world, {"dev2": {**stated, "profile": "other"}})
+        assert world.controller.snapshot().states["dev2"].suspended
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -190,6 +201,20 @@ def test_with_a_damaged_or_lost_state_nothing_is_applied(tmp_path: Path, damage:
             world.store.accept("dev")
             world.pass_time(5)
             assert world.last().status is RunStatus.APPLIED
+
+
+def test_a_mirror_whose_commit_is_not_usable_any_more_is_no_first_use(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=WRITER) as world:
+        world.settle()
+        world.sandboxes["dev"].control.clear_calls()
+        project = world.project()
+        world.store.close()
+        (tmp_path / "state" / "controller.db").unlink()
+        world.begin(rules=ProjectRules(config="other.yaml"))
+        world.repo.commit({"other.yaml": project, "specs/dev.yaml": {"channels": {"other": {}}}})
+        world.settle()
+        assert world.last().mode is Mode.OBSERVE
+        assert writes(world, "dev") == set()
 
 
 def test_a_state_that_becomes_unreadable_stops_applies_until_it_can_be_read(tmp_path: Path) -> None:
