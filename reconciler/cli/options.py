@@ -64,12 +64,18 @@ def _wrap(text: str, width: int) -> list[str]:
 class Parser(argparse.ArgumentParser):
     """An argument parser that takes options by their full names only, and ends with exit code 1 on a usage error.
 
-    A shortened option is refused, because ``--au`` must not stand for ``--auto-approve``.
+    A shortened option is refused, because ``--au`` must not be taken for ``--auto-approve``. So is an empty value, which
+    is an unset variable of a script: ``apply "$PLAN"`` and ``--base "$BASE"`` would apply without the plan or the base.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": Help, **options})
         self.register("action", "parsers", Verbs)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if "" in arg_strings and not isinstance(action, Verbs):
+            raise argparse.ArgumentError(action, "the value is empty")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Print the error, then one line of usage, and exit."""

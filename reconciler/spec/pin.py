@@ -19,7 +19,7 @@ from reconciler.terminal import mask_urls
 
 def load_pin(path: Path) -> Project:
     """Return the project of a pin. Raises ``SpecError``. Nothing of it is opened, so its paths may lead anywhere."""
-    return load_project(path.parent, path.name, prefix=f"{path.parent.as_posix()}/", allowed_paths=None)
+    return load_project(path.parent, path.name, prefix=prefix_of(path.parent, path.name), allowed_paths=None)
 
 
 def shared_problems(project: Project, pin: Project) -> Iterator[Problem]:

@@ -150,6 +150,35 @@ def test_no_option_of_any_verb_may_be_shortened(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
 
 
+def test_an_empty_value_is_refused_for_every_option_of_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
+    for name, verb in {**WHOLE, **{f"sandbox {name}": one for name, one in verbs(WHOLE["sandbox"]).items()}}.items():
+        for option, action in verb._option_string_actions.items():
+            if action.nargs is None and option.startswith("--"):
+                for words in ([option, ""], [f"{option}="]):
+                    with pytest.raises(SystemExit) as left:
+                        parser.parse_args([*name.split(), *words])
+                    assert (left.value.code, "the value is empty" in capsys.readouterr().err) == (1, True), (
+                        name,
+                        option,
+                    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("apply", "", "--auto-approve"),
+        ("apply", "--auto-approve", "--pin", ""),
+        ("apply", "--auto-approve", "--base", ""),
+    ],
+)
+def test_an_unset_variable_of_a_script_applies_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
+    stack(tmp_path, {"channels": {"a": {"type": "BASIC"}}})
+    ran = run(tmp_path, *words)
+    assert (ran.code, ran.out, "the value is empty" in ran.err) == (1, "", True)
+    assert not (tmp_path / ".sandbox").exists()
+
+
 @pytest.mark.parametrize("word", ["--au", "--auto", "--auto-approv", "--auto-approve=", "--auto_approve"])
 def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None:
     stack(tmp_path, {"channels": {"a": {"type": "BASIC"}}})

@@ -191,7 +191,7 @@ def test_a_file_that_is_not_utf_8_is_named_beside_the_others(tmp_path: Path) -> 
     ("make", "expected"),
     [
         (lambda path: None, "ivs-reconciler.yaml: project file not found in"),
-        (lambda path: path.mkdir(), "ivs-reconciler.yaml: is a directory; pass a project file with --config"),
+        (lambda path: path.mkdir(), "ivs-reconciler.yaml: is a directory; pass a project file"),
         (lambda path: path.write_bytes(b"\xff"), "ivs-reconciler.yaml: is not UTF-8"),
         (lambda path: path.write_text("a: [\n"), "ivs-reconciler.yaml:2:1: not valid YAML"),
         (
@@ -214,9 +214,7 @@ def test_another_project_file_can_be_named(tmp_path: Path) -> None:
         str(tmp_path / "deploy"),
         str(tmp_path / "deploy" / "other.yaml"),
     )
-    with pytest.raises(
-        SpecError, match=r"^none\.yaml: project file not found in .*; check the path given with --config$"
-    ):
+    with pytest.raises(SpecError, match=r"^none\.yaml: project file not found in .*; check the path$"):
         load_project(tmp_path, "none.yaml")
 
 
