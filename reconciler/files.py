@@ -18,6 +18,9 @@ _POLL_SECONDS = 0.1
 MAX_BYTES = 64 << 20
 """Maximum size of a file of ours that is read at once; the record of 10,000 channels is a tenth of that."""
 
+MAX_REPORT_BYTES = 256 << 20
+"""Maximum size of a saved plan or report; the plan of 10,000 new channels is a tenth of that."""
+
 
 def locked(handle: int, patience: float) -> bool:
     """Lock an open file exclusively, until it is closed; ``False`` if another process kept it for ``patience`` seconds.
@@ -58,6 +61,15 @@ def read_private(path: Path, *, errors: str = "strict") -> str:
     if len(data) > MAX_BYTES:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return data.decode("utf-8", errors)
+
+
+def read_report(path: Path) -> str:
+    """Return the text of a saved plan or report, which may be a pipe. Raises ``OSError``, also for more than ``MAX_REPORT_BYTES``, and ``ValueError``."""
+    with path.open("rb") as stream:
+        data = stream.read(MAX_REPORT_BYTES + 1)
+    if len(data) > MAX_REPORT_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data.decode("utf-8")
 
 
 def replace_file(path: Path, text: str, *, mode: int | None = 0o600) -> None:

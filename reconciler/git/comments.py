@@ -16,6 +16,7 @@ from reconciler.apply.events import read_events
 from reconciler.drift.codec import describe_output, read_drift
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
+from reconciler.files import read_report as read_text
 from reconciler.forge.client import (
     Forge,
     Posts,
@@ -118,7 +119,7 @@ class Destination:
 def read_report(path: Path) -> Report:
     """Return a saved plan, a drift report, or the result in the events of an apply. Raises ``UsageError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; {_EXPECTED}") from None
     except ValueError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.diff import FieldChange
 from reconciler.errors import PlanRefused, StalePlan, UsageError
-from reconciler.files import read_private, replace_file
+from reconciler.files import read_private, read_report, replace_file
 from reconciler.model.address import RETIRES
 from reconciler.model.target import Project
 from reconciler.plan.codec import fingerprint, from_json
@@ -27,7 +27,7 @@ def load_plan(path: Path) -> Plan:
     """Return the plan of a file. Raises ``UsageError`` if the file is missing, is not a plan, or was edited."""
     text = ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_report(path)
         return from_json(json.loads(text))
     except OSError as error:
         raise UsageError(

@@ -61,6 +61,13 @@ def test_a_file_nested_without_end_is_not_a_saved_plan(folder: Path) -> None:
     assert "deep.json: not a saved plan" in shown.err
 
 
+@pytest.mark.parametrize("verb", ["show", "apply --auto-approve", "comment --dry-run --plan"])
+def test_a_plan_file_without_end_is_refused_within_bounds(folder: Path, verb: str) -> None:
+    (folder / "p.json").symlink_to("/dev/zero")
+    done = shell(folder, f"{verb} p.json")
+    assert (done.returncode, "p.json: file too large" in done.stderr) == (1, True), done.stderr
+
+
 def test_a_missing_plan_file_is_named_in_the_words_of_the_other_messages(folder: Path) -> None:
     shown = run(folder, "show", "nowhere.json")
     assert shown.code == 1

@@ -208,7 +208,7 @@ def test_a_pull_request_is_validated_planned_and_commented(
 ) -> None:
     job = Job(clone, program, github(forge, tmp_path, head=forge.heads[12]))
     done = job.workflow("preview.yml", "plan", {"github.base_ref": "main"})
-    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    assert [one.returncode for one in done] == [0, 0, 0, 0], [one.stderr for one in done]
     content = json.loads((clone / "plan.json").read_text(encoding="utf-8"))
     assert content["base"] == {"name": "origin/main", "commit": git(clone, "rev-parse", "origin/main")}
     (body,) = forge.bodies()
@@ -422,3 +422,11 @@ def test_the_hook_for_pre_commit_runs_what_is_there(tmp_path: Path) -> None:
         assert re.search(hook["files"], name)
     example = yaml.safe_load((ROOT / "examples" / "pre-commit" / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert example["repos"][0]["hooks"][0]["id"] == hook["id"]
+
+
+def test_a_report_that_a_request_contains_is_removed_before_anything_can_fail() -> None:
+    """Otherwise a run whose plan is not made posts what the request wrote itself."""
+    job = yaml.safe_load((ROOT / "examples" / "github" / "preview.yml").read_text(encoding="utf-8"))["jobs"]["plan"]
+    assert [step.get("run") for step in job["steps"]].index("rm -f plan.json") == 1, "after the checkout"
+    lines = scripts("plan").splitlines()
+    assert lines[0] == "rm -f plan.json"
