@@ -277,7 +277,7 @@ def _adopt(
         reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
     if resource.address not in inputs.owned.consents:
         blocked, fields = Blocked("unmanaged", "to restore its owner tags, use --adopt"), ()
-    elif live.tags.get(STACK, inputs.desired.stack) != inputs.desired.stack:
+    elif (live.tags.get(STACK) or inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",

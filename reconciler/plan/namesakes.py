@@ -26,7 +26,7 @@ _FACTS = 4
 def is_unowned(resource: LiveResource, stack: str) -> bool:
     """Return whether no stack can claim the resource: it has no owner tag, or this stack's without a valid id."""
     owner = resource.tags.get(STACK)
-    return owner is None or (owner == stack and not is_valid_id(resource.tags.get(ID, "")))
+    return not owner or (owner == stack and not is_valid_id(resource.tags.get(ID, "")))
 
 
 def namesakes_in(
