@@ -21,6 +21,7 @@ from werkzeug.exceptions import (
     Conflict,
     Forbidden,
     HTTPException,
+    InternalServerError,
     NotFound,
     RequestHeaderFieldsTooLarge,
     RequestURITooLarge,
@@ -108,15 +109,26 @@ class App:
             handler, values = self._find(request.path, request.method)
             response: Response = handler(request, **values)
         except HTTPException as error:
-            response = error.get_response()
-            response.mimetype = "text/plain"
-            response.set_data(f"{error.description}\n")
+            response = self._refusal(request, error)
         except ReconcilerError as error:
             _LOG.warning("request failed", path=request.path, message=str(error))
-            response = _text(500, "internal error; see the log")
+            response = self._refusal(request, InternalServerError("internal error; see the log"))
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response(environ, start_response)
+
+    def _refusal(self, request: Request, error: HTTPException) -> Response:
+        """Return the answer to a request that failed: a page with links for a browser, or else text."""
+        response = error.get_response()
+        if "text/html" in request.headers.get("Accept", ""):
+            name = request.form.get("target", "") or next(iter(re.findall("^/targets/([^/]+)", request.path)), "")
+            text = str(error.description)
+            known = name if self._controller.has_target(name) else ""
+            response.set_data(pages.message(error.name, text[:1].upper() + text[1:], known))
+        else:
+            response.mimetype = "text/plain"
+            response.set_data(f"{error.description}\n")
+        return response
 
     # Reading
 
@@ -285,7 +297,9 @@ class App:
         session = self._sign_in.session(request.cookies.get(COOKIE, ""))
         if session is None or not _is_from_here(request) or not is_same(request.form.get("csrf", ""), session.csrf):
             _LOG.warning("request refused", path=request.path)
-            raise Forbidden("not signed in, or the page is out of date; load it again")
+            raise Forbidden(
+                "not signed in, or the page is out of date; load it again, and sign in if it has no buttons"
+            )
 
     def _accepted(self, request: Request, name: str, text: str) -> Response:
         _LOG.info("request", path=request.path, target=name)
@@ -295,7 +309,7 @@ class App:
 
 def _page(html: str | None) -> Response:
     if html is None:
-        raise NotFound
+        raise NotFound("no such target, or the plan or reconciliation is not kept any more")
     return Response(html, mimetype="text/html")
 
 

@@ -219,6 +219,12 @@ def sign_in(to: str, problem: str = "") -> str:
     return _PAGES.get_template("sign_in.html").render(title="Sign in", trail=[("Back", to)], to=to, problem=problem)
 
 
+def message(title: str, text: str, name: str = "") -> str:
+    """Return a page with one message, and links to all targets and to one."""
+    trail = [("All targets", "/"), *([(name, link(name))] if name else [])]
+    return _PAGES.get_template("message.html").render(title=title, text=text, trail=trail)
+
+
 def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NOBODY) -> str:
     """Return the page of all targets, the most severe status first. ``query``: words ``q``, a ``status`` and a ``page``."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))

@@ -175,6 +175,37 @@ def test_every_page_fits_and_runs_under_its_policy(
         assert tab.errors == [], path
 
 
+def test_a_refused_request_is_answered_with_a_page_that_leads_on(tab: Tab, site: tuple[str, Store, Frozen]) -> None:
+    url, *_ = site
+    tab.errors.clear()
+    tab.show(375)
+    for path, text, links in (
+        ("/targets/nope", "No such target, or", ["All targets"]),
+        ("/targets/prod/plans/nope", "No such target, or", ["All targets", "prod"]),
+        ("/nope", "The requested URL was not found", ["All targets"]),
+        ("/act", "The method is not allowed", ["All targets"]),
+        ("/hooks/<b>", "The requested URL was not found", ["All targets"]),
+    ):
+        tab.open(url + path)
+        assert tab.js("document.querySelector('[role=alert]').textContent").startswith(text), path
+        assert tab.js("[...document.querySelectorAll('a')].map(at => at.textContent)") == links, path
+        assert tab.js("document.documentElement.scrollWidth") <= 375
+        assert (tab.js(UNNAMED), tab.js(FAINT)) == ([], [])
+    # A button on a page that was open while the controller restarted.
+    tab.open(f"{url}/sign-in?to=/targets/prod")
+    tab.type(TOKEN)
+    tab.follow()
+    tab.js("document.querySelectorAll('[name=csrf]').forEach(at => { at.value = 'of the last session' })")
+    tab.tab_to("at.getAttribute('aria-label') === 'Suspend prod'")
+    tab.follow()
+    assert tab.js("document.querySelector('[role=alert]').textContent").startswith("Not signed in, or the page is out")
+    tab.tab_to("at.textContent === 'prod'")
+    tab.follow()
+    tab.tab_to("at.textContent === 'Sign out'")
+    tab.follow()
+    assert all("Failed to load resource" in error for error in tab.errors)
+
+
 def test_one_signs_in_and_acts_with_the_keyboard(tab: Tab, site: tuple[str, Store, Frozen]) -> None:
     url, store, controller = site
     tab.errors.clear()
