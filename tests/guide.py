@@ -20,7 +20,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = ("get-started", "write-specs", "plan-and-apply", "preview", "drift", "controller", "secrets", "permissions")
+PAGES = (
+    "get-started",
+    "write-specs",
+    "plan-and-apply",
+    "preview",
+    "drift",
+    "controller",
+    "secrets",
+    "permissions",
+    "outputs",
+)
 PORTS = ("8080", "4599")
 
 _BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,6 +40,7 @@ _MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "(time)"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "(event)"),
     (_ARN_ID, r"\1(id)"),
+    (re.compile(r"\.channel\.[A-Za-z0-9]{12}\.m3u8"), ".channel.(id).m3u8"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "(commit)"),
     (re.compile(r"\bcommit [0-9a-f]{7,12}\b"), "commit (commit)"),
     (re.compile(r"\(\d+ calls?, \d+\.\d s\)"), "(calls, time)"),

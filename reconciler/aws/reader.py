@@ -273,6 +273,7 @@ def _intern_values(properties: dict[str, Value]) -> dict[str, Value]:
     return properties
 
 
+_NO_OUTPUTS: Mapping[str, str] = {}
 _WORKERS = 4
 _STREAMS = Pages("ListStreams", "streams", 100)
 
@@ -458,8 +459,12 @@ class _Reading:
             tags=self._shared.tags(item.get("tags") or {}),
             state=state if isinstance(state, str) else None,
             complete=complete,
-            url=str(item.get(kind.url_member) or "") if kind.url_member else "",
+            outputs=_outputs(kind, item) if complete and kind.outputs else _NO_OUTPUTS,
         )
+
+
+def _outputs(kind: Kind, item: Item) -> dict[str, str]:
+    return {name: value for name, output in kind.outputs.items() if (value := output.of(item))}
 
 
 class _Listing:

@@ -17,6 +17,7 @@ from reconciler.cli import (
     diff,
     drift,
     iam_policy,
+    outputs,
     plan,
     rotate,
     run,
@@ -37,7 +38,7 @@ exit codes:
   2  differences: drift found drift; plan --detailed-exitcode found changes
   3  refused, nothing was changed: stale plan, guardrail, lock held, live channel
   4  an apply partially failed; the report lists what is done, failed, skipped, blocked
-  5  drift: no drift, but changes are pending
+  5  drift: no drift, but changes are pending; outputs: a resource of the spec does not exist
   130, 143  interrupted by Ctrl-C, by SIGTERM; an apply first waits for in-flight calls and ends with 4
 """
 
@@ -59,6 +60,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         plan,
         apply,
         show,
+        outputs,
         status,
         drift,
         diff,

@@ -129,7 +129,7 @@ def _operand(action: argparse.Action) -> str:
     """Return how a usage line shows a positional argument."""
     choices = ",".join(map(str, action.choices or ()))
     name = str(action.metavar or (f"{{{choices}}}" if choices else action.dest))
-    return {"?": f"[{name}]", "+": f"{name}..."}.get(str(action.nargs), name)
+    return {"?": f"[{name}]", "+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), name)
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""``schema``: prints the JSON Schemas of project file, spec files, plan file, drift report and apply events."""
+"""``schema``: prints the JSON Schemas of project file, spec files, plan file, drift report, apply events and outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAMES = ("project", "spec", "plan", "drift", "events")
+_NAMES = ("project", "spec", "plan", "drift", "events", "outputs")
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -34,13 +34,14 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from reconciler.report.json_schemas import drift_schema, events_schema, plan_schema
+    from reconciler.report.json_schemas import drift_schema, events_schema, outputs_schema, plan_schema
     from reconciler.spec.project_models import schemas
 
     others = {
         "plan.schema.json": plan_schema(),
         "drift.schema.json": drift_schema(),
         "events.schema.json": events_schema(),
+        "outputs.schema.json": outputs_schema(),
     }
     documents: dict[str, object] = {**schemas(), **others}
     texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}

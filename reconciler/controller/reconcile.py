@@ -194,7 +194,9 @@ def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
 def _inventory(survey: Survey, report: DriftReport) -> Inventory:
     found = sorted(survey.live.claims(survey.desired.stack), key=lambda each: (each[0], each[1].arn))
     managed = (
-        ManagedResource(address, resource.arn, resource.name, resource.url, resource.state or "")
+        ManagedResource(
+            address, resource.arn, resource.name, resource.outputs.get("playbackUrl", ""), resource.state or ""
+        )
         for address, resource in found
     )
     return Inventory(tuple(managed), report.unmanaged)

@@ -166,6 +166,8 @@ def describe_output(text: str) -> str:
         "$schema": "a JSON Schema",
     }
     known = next((sort for key, sort in sorts.items() if key in content), "")
-    return known or (
-        "the output of status" if {"stack", "targets"} <= content.keys() and "options" not in content else ""
-    )
+    if known or not {"stack", "targets"} <= content.keys() or "options" in content:
+        return known
+    targets = content["targets"] if isinstance(content["targets"], list) else []
+    with_outputs = any(isinstance(target, dict) and "missing" in target for target in targets)
+    return "the output of outputs" if with_outputs else "the output of status"

@@ -1,7 +1,8 @@
-"""What ``status`` and drift attribution read: counts, live channels, quotas and CloudTrail events, as values."""
+"""What ``status``, ``outputs`` and drift attribution read: counts, live channels, quotas, outputs and CloudTrail events, as values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.model.address import Address, KindName
@@ -56,6 +57,17 @@ class Overview:
     quotas: tuple[QuotaCount, ...]
     notes: tuple[str, ...] = ()
     unmanaged: tuple[UnmanagedResource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutputs:
+    """The outputs of one target's resources, by address and name. ``missing`` are addresses of the spec without a live resource."""
+
+    name: str
+    account_id: str
+    region: str
+    resources: Mapping[Address, Mapping[str, str]]
+    missing: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class LiveResource:
 
     ``tags`` are without ``aws:`` tags. ``state`` is the life-cycle state of the kinds that have one.
     ``complete`` says that every property was read; an unmanaged resource is known from its list summary alone.
-    ``url`` is the URL for viewers, if the kind has one; it is shown and not compared.
+    ``outputs`` are the values of its kind's outputs, if it was read in full; they are shown and not compared.
     """
 
     kind: KindName
@@ -71,7 +71,7 @@ class LiveResource:
     tags: Mapping[str, str]
     state: str | None = None
     complete: bool = True
-    url: str = field(default="", compare=False)
+    outputs: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
 from reconciler.model.address import PROTECT, STACK, Address, KindName
-from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, references_in
+from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, UnmanagedResource
@@ -114,6 +114,24 @@ def build_plan(
         ),
         not_read=tuple(kind for kind in KINDS if kind in live.not_read),
     )
+
+
+def managed_resources(desired: DesiredState, live: LiveState) -> dict[Address, LiveResource]:
+    """Return the live resource of each address that this stack manages; of duplicates, the one that a plan keeps.
+
+    A resource whose creation failed is not included, because it can only be deleted.
+    """
+    options = PlanOptions()
+    owned = classify(desired, live, options, _NO_ARNS)
+    kept, choices = choose_resources(desired, owned, live.last_streams)
+    inputs = PlanInputs(desired, live, options, owned, kept, choices, DEFAULTS, NOTHING, BEGINNING)
+    found = {address: resource for address, resource in kept.items() if not has_failed(resource)}
+    for address, resource in desired.resources.items():
+        if address.kind in CHILD_KINDS and (channel := found.get(parent_of(address))):
+            key, owner = stream_keys.key_of_channel(inputs, resource, channel.arn)
+            if key is not None and owner == desired.stack:
+                found[address] = key
+    return found
 
 
 def complete(

@@ -1,7 +1,7 @@
-"""The published JSON Schemas of the plan file, of ``drift --format json`` and of a line of ``apply --format json``.
+"""The published JSON Schemas of the plan file, of ``drift`` and ``outputs --format json``, and of a line of ``apply --format json``.
 
-They come from the tables that read and write: ``plan.codec``, ``drift.codec``, ``apply.events``. Later versions may add members, so unknown
-ones are allowed.
+They come from the tables that read and write: ``plan.codec``, ``drift.codec``, ``outputs``, ``apply.events``. Later versions may add members,
+so unknown ones are allowed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from reconciler.apply.events import APPLY_RESULT, OUTCOME, STEP, STEP_OUTCOME
 from reconciler.drift.codec import REPORT
 from reconciler.json_format import COUNT, SECONDS, TEXT, Form, Format, described, object_of
 from reconciler.plan.codec import ADDRESS, DIGEST, FORMAT_VERSION, PLAN
+from reconciler.report.outputs import OUTPUTS
 
 
 def _document(title: str, description: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +46,11 @@ def _add(schema: dict[str, Any], name: str, member: Form) -> None:
 def drift_schema() -> dict[str, Any]:
     """Return the schema of the drift report."""
     return _document("drift report", "What drift --format json prints.", REPORT.schema())
+
+
+def outputs_schema() -> dict[str, Any]:
+    """Return the schema of the outputs."""
+    return _document("outputs", "What outputs --format json prints.", OUTPUTS.schema())
 
 
 def _ending(codes: tuple[str, ...], *exit_codes: int) -> Form:

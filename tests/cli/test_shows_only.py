@@ -17,6 +17,8 @@ SHOWING = [
     ("plan", "-v"),
     ("plan", "--format", "json"),
     ("plan", "--format", "html"),
+    ("outputs",),
+    ("outputs", "--partial", "--format", "env"),
     ("status",),
     ("status", "--format", "json"),
     ("drift",),

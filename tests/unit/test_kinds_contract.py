@@ -175,6 +175,16 @@ def test_secret_values_are_marked_by_the_service(kind: Kind) -> None:
     assert kind.value_member in (secrets or {""})
 
 
+def test_outputs_are_texts_in_the_answer_and_not_secret(kind: Kind) -> None:
+    for output in kind.outputs.values():
+        first, *rest = output.path
+        shape = answered(kind, kind.get)[first]
+        for member in rest:
+            shape = shape.members[member]
+        assert shape.type_name == "string"
+        assert not shape.metadata.get("sensitive")
+
+
 def test_what_is_created_with_another_is_in_its_answer(kind: Kind) -> None:
     if kind.created_with is not None:
         outer = KINDS[kind.created_with]

@@ -17,6 +17,7 @@ from reconciler.model.kinds.row import UNTAG as UNTAG
 from reconciler.model.kinds.row import Field as Field
 from reconciler.model.kinds.row import Kind as Kind
 from reconciler.model.kinds.row import Operation as Operation
+from reconciler.model.kinds.row import Output as Output
 from reconciler.model.kinds.row import Quota as Quota
 from reconciler.model.kinds.row import Repeat as Repeat
 from reconciler.model.kinds.row import Service as Service

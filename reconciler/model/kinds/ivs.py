@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds.row import TAG, UNTAG, Field, Kind, Operation, Quota, Repeat, Service, Shape
+from reconciler.model.kinds.row import TAG, UNTAG, Field, Kind, Operation, Output, Quota, Repeat, Service, Shape
 from reconciler.model.values import Value, as_set
 
 IVS = Service(
@@ -114,6 +114,9 @@ RECORDING_CONFIGURATION = Kind(
     ready="ACTIVE",
     failed="CREATE_FAILED",
     quota=Quota(20, adjustable=True, code="L-90ABAB37"),
+    outputs={
+        "bucket": Output(("destinationConfiguration", "s3", "bucketName"), "The S3 bucket that recordings go to.")
+    },
 )
 
 FAILOVER_SLATE_CONFIGURATION = Kind(
@@ -164,6 +167,7 @@ PLAYBACK_KEY_PAIR = Kind(
     quota=Quota(3),
     unique="fingerprint",
     credential=True,
+    outputs={"fingerprint": Output(("fingerprint",), "The fingerprint of the public key.")},
 )
 
 PLAYBACK_RESTRICTION_POLICY = Kind(
@@ -291,7 +295,12 @@ CHANNEL = Kind(
     member="channel",
     members="channels",
     quota=Quota(5_000, adjustable=True, code="L-C01DFF58"),
-    url_member="playbackUrl",
+    outputs={
+        "playbackUrl": Output(("playbackUrl",), "The URL for viewers."),
+        "ingestEndpoint": Output(("ingestEndpoint",), "The host to broadcast to over RTMPS."),
+        "ingestUrl": Output(("ingestEndpoint",), "The server URL for an RTMPS encoder.", "rtmps://{}:443/app/"),
+        "srtUrl": Output(("srt", "endpoint"), "The server URL for an SRT encoder.", "srt://{}:9000"),
+    },
     live=True,
 )
 

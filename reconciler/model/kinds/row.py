@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from reconciler.model.address import KindName
@@ -111,6 +111,22 @@ class Field:
                 yield item
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value of a resource that other systems need: the text at ``path`` of Get's answer, in a template. ``about`` describes it."""
+
+    path: tuple[str, ...]
+    about: str
+    template: str = "{}"
+
+    def of(self, item: Mapping[str, object]) -> str:
+        """Return the value for a resource in an answer; empty if the answer has none."""
+        value: object = item
+        for member in self.path:
+            value = value.get(member) if isinstance(value, Mapping) else None
+        return self.template.format(value) if isinstance(value, str) and value else ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """A kind of resource: one row of the table.
@@ -126,7 +142,7 @@ class Kind:
     ``live``: the resource can have a live stream, during which it cannot be updated or deleted.
     ``unique`` is a field whose values are unique in a region, computed from the field with ``spec_name``.
     ``value_member`` is the member of Get's answer with a secret value. ``credential``: the resource grants access.
-    ``url_member`` is the member with the URL for viewers.
+    ``outputs`` are the values that other systems need besides ARN and name, by the name that they have for users; none is secret.
     """
 
     service: Service
@@ -157,7 +173,7 @@ class Kind:
     unique: str = ""
     value_member: str = ""
     credential: bool = False
-    url_member: str = ""
+    outputs: Mapping[str, Output] = field(default_factory=dict)
 
     @property
     def titles(self) -> str:
