@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Reason, Result, Summary, TargetPlan, Verb
 from reconciler.report.actions import (
     ShownAction,
     is_own_record,
@@ -380,7 +380,15 @@ def _line(action: Action) -> Line:
 
 
 def _reason(action: Action) -> str:
-    return action.reason.value.replace("-", " ")
+    match action.reason:
+        case Reason.LEFT_SPEC:
+            return "removed from the spec"
+        case Reason.BORN_WITH_CHANNEL:
+            return "created with its channel"
+        case Reason.DELIVERY_DUE:
+            return "publication due"
+        case reason:
+            return reason.value.replace("-", " ")
 
 
 _PARTICIPLES: Mapping[Verb, str] = {

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from reconciler.report.actions import Sides
 from reconciler.terminal import sanitize
 
-_PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?""")
+_PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?|%\)?[,;:.]?""")
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
 _BACKTICKS = re.compile(r"`+")
 _NAME_WIDTH = 40

@@ -201,10 +201,8 @@ def _merge(override: Entry, base: Entry | None, problems: Problems) -> None:
         override.note(problems, Fault((), what, f"remove {OVERRIDE}, or correct the id", at_key=True))
         return
     if not override.source.of_target:
-        what = f"{OVERRIDE} is for files that only one target reads"
-        override.note(
-            problems, Fault((OVERRIDE,), what, "list the file in specs of a target, and not in those of the project")
-        )
+        what = f"{OVERRIDE} is for files in specs of a target"
+        override.note(problems, Fault((OVERRIDE,), what, "list the file there, and not in specs of the project"))
         return
     before, fields = base.body, MODELS[base.address.kind].model_fields
     required = {name for name in override.nulls if name in fields and fields[name].is_required()}

@@ -110,6 +110,7 @@ def test_text_in_a_sentence_keeps_its_words_and_has_no_other_meaning(text: str) 
 
 def test_a_sentence_of_plain_words_stays_as_it_is() -> None:
     assert prose("it was removed, and 20 don't (yet)") == "it was removed, and 20 don't (yet)"
+    assert prose("the limit is 0 and 30 %); check 5 %.") == "the limit is 0 and 30 %); check 5 %."
     assert prose("channel/main-stage: see @team, now") == "`channel/main-stage`: see `@team`, now"
 
 
@@ -227,7 +228,7 @@ def test_hundreds_of_targets_keep_their_counts_and_what_each_deletes(count: int)
     assert f"all {count} targets" in text.lower()
     assert len(re.findall(r"^\| `t\d+` \|.* · \| 9 \| · \| 1 \|", text, re.MULTILINE)) == count
     deleted = text.split(f"**Deleted: {count}**")[1]
-    listed = [at for at in range(count) if f"\n- t{at:03}: channel/old-{at}: left spec\n" in deleted]
+    listed = [at for at in range(count) if f"\n- t{at:03}: channel/old-{at}: removed from the spec\n" in deleted]
     left_out = re.search(r"Not listed \(size limit\): (\d+) \(channel: \1\)", deleted)
     assert len(listed) + (int(left_out[1]) if left_out else 0) == count
     assert count == 900 or len(listed) == count
@@ -253,6 +254,6 @@ def test_five_hundred_resources_fit_a_comment_with_every_destructive_and_every_k
     assert len(text.encode()) > GITHUB - 2_000, "room was left unused"
     for action in target.actions:
         assert str(action.address) in text, "each resource has at least its line"
-        assert action.verb is not Verb.DELETE or f"\n- {action.address}: left spec\n" in text
+        assert action.verb is not Verb.DELETE or f"\n- {action.address}: removed from the spec\n" in text
     assert "[the whole plan](<https://example.com/runs/7>)" in text
     assert is_harmless(text)
