@@ -197,7 +197,9 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
         return True
     names = request.adopt_names.get(kind)
     tags = item.get("tags") or {}
-    is_unowned = address.STACK not in tags or (is_managed(item, request) and not address.is_valid_id(tags.get(ID, "")))
+    is_unowned = not tags.get(address.STACK) or (
+        is_managed(item, request) and not address.is_valid_id(tags.get(ID, ""))
+    )
     return names is not None and (item.get("name") or "") in names and is_unowned
 
 

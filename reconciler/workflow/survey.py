@@ -259,10 +259,10 @@ def plan_target(
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     plan = build()
-    # Only a create can be of a resource that exists without its owner tags, and reading the record of 5,000 channels takes 30 ms.
-    if created := {action.address for action in plan.actions if action.verb is Verb.CREATE}:
+    # What is to be created, or adopted by its name, may exist without its owner tags. The record of 5,000 channels takes 30 ms to read.
+    if without := {action.address for action in plan.actions if action.verb in (Verb.CREATE, Verb.ADOPT)}:
         recorded = _recorded_arns(project, target, live)
-        if not created.isdisjoint(recorded):
+        if not without.isdisjoint(recorded):
             build = partial(build, recorded=recorded)
             plan = build()
     applied = AppliedQuotas()

@@ -138,3 +138,22 @@ def test_a_channel_of_ours_without_an_id_is_adopted_with_its_stream_key(tmp_path
     assert run(folder, "apply", "--adopt", "--auto-approve").code == 0
     assert names(folder) == ["a"]
     assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
+def test_adopt_prefers_what_lost_its_owner_tags_to_another_resource_of_that_name(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"a": {}, "b": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    with outside(folder) as (ivs, _):
+        ours = arn_of(ivs, "a")
+        ivs.untag_resource(resourceArn=ours, tagKeys=["ivs-reconciler:stack", "ivs-reconciler:id"])
+        ivs.update_channel(arn=ours, name="renamed")
+        other = ivs.create_channel(name="a")["channel"]["arn"]
+        ivs.untag_resource(resourceArn=arn_of(ivs, "b"), tagKeys=["ivs-reconciler:id"])
+        ivs.tag_resource(resourceArn=arn_of(ivs, "b"), tags={"ivs-reconciler:stack": ""})
+    plan = run(folder, "plan", "--adopt")
+    assert plan.code == 0
+    assert (plan.out.count("lost its owner tags"), ours in plan.out) == (2, True), plan.out
+    assert run(folder, "apply", "--adopt", "--auto-approve").code == 0
+    with outside(folder) as (ivs, _):
+        assert not ivs.list_tags_for_resource(resourceArn=other)["tags"]
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
