@@ -380,7 +380,7 @@ class Controller:
     # The targets
 
     def _granted(self, state: TargetState) -> Granted:
-        """Return the mode of a target: less than the operator's while it does not hold for where the target is, or nobody knows."""
+        """Return the mode of a target: the operator's, or a lower one while its place is not accepted or the state cannot be read."""
         mode = self._settings.schedule.mode_of(state.name)
         if mode is Mode.OBSERVE:
             return Granted(mode)

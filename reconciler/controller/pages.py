@@ -84,7 +84,7 @@ _REPOSITORY = re.compile(
 def commit_url(repository: str, commit: str) -> str:
     """Return the web page of a commit, or an empty string for a repository that is not on a GitHub or GitLab host.
 
-    A forge of one's own counts if its host name begins with ``github.`` or ``gitlab.``.
+    A self-hosted forge counts if its host name begins with ``github.`` or ``gitlab.``.
     """
     found = _REPOSITORY.fullmatch(without_credentials(repository))
     if found is None or not re.fullmatch("[0-9a-f]{7,64}", commit):

@@ -1,4 +1,4 @@
-"""Who may act through the status pages: browsers signed in with the control token. Sessions, and a limit on wrong tokens.
+"""Signing in to the status pages with the control token: sessions, and a limit on wrong tokens.
 
 A session is a random cookie that only this process knows, so that a restart signs everybody out, and so does another token.
 """
@@ -64,7 +64,7 @@ class SignIn:
         return bool(self._token.read())
 
     def accepts(self, given: str, client: str) -> bool:
-        """Return whether this is the token. Raises ``TooManyWrongTokens``, without a look at the token."""
+        """Return whether this is the token. Raises ``TooManyWrongTokens`` without comparing it."""
         expected, group, now = self._token.read(), _group(client), self._now()
         with self._lock:
             while self._wrong and self._wrong[0][0] <= now - WRONG_TOKENS_IN:

@@ -241,6 +241,15 @@ def test_one_signs_in_and_acts_with_the_keyboard(tab: Tab, site: tuple[str, Stor
     assert tab.js("document.body.innerText.includes('Sign in')")
     assert tab.js("document.querySelectorAll('form[method=post]').length") == 0
     assert tab.errors == []
+    # The page before is shown as it is now, not as it was left.
+    tab.open(f"{url}/targets/prod")
+    tab.open(f"{url}/")
+    store.suspend("prod", suspended=True)
+    tab.js("setTimeout(() => history.back())")
+    while tab.js("location.pathname") != "/targets/prod":
+        pass
+    tab.until("document.querySelector('h1 .tag')?.textContent === 'suspended'")
+    store.suspend("prod", suspended=False)
 
 
 def test_without_scripts_pages_are_searched_filtered_and_paged_by_links_and_forms(

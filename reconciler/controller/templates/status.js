@@ -129,6 +129,8 @@
     else if (at.closest('form[role=search]')) find();
   };
   setInterval(refresh, 5000);
+  // Back and forward restore a page as it was left.
+  addEventListener('pageshow', (event) => { if (event.persisted) load(location.href, ['main']); });
   document.addEventListener('visibilitychange', refresh);
   setClock(document);
   enhance();
