@@ -37,7 +37,7 @@ from reconciler.controller import pages
 from reconciler.controller.controller import Controller, Snapshot
 from reconciler.controller.server import SECURITY
 from reconciler.controller.sign_in import WRONG_TOKENS_IN, SignIn, TooManyWrongTokens, is_same
-from reconciler.controller.store import Store
+from reconciler.controller.store import Store, StoreError
 from reconciler.controller.webhooks import WEBHOOKS, Webhook
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.git.git import Secret
@@ -112,7 +112,9 @@ class App:
             response = self._refusal(request, error)
         except ReconcilerError as error:
             _LOG.warning("request failed", path=request.path, message=str(error))
-            response = self._refusal(request, InternalServerError("internal error; see the log"))
+            # SQLite's reasons name no content, and who suspends a target has to know that it is not suspended.
+            text = str(error) if isinstance(error, StoreError) else "internal error; see the log"
+            response = self._refusal(request, InternalServerError(text))
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response(environ, start_response)

@@ -6,6 +6,7 @@ import http.client
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -129,6 +130,16 @@ def test_requests_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert run(tmp_path, "run", "--now", "nowhere").code == 1
         assert run(tmp_path, "run", "--resume", "dev").out == "dev: resumed\n"
         until(lambda: len(controller.lines("reconciled")) == 3)
+        # With a state that cannot be used, a request that was not carried out says why.
+        with sqlite3.connect(tmp_path / "controller-state" / "controller.db", isolation_level=None) as db:
+            db.execute("ALTER TABLE targets RENAME TO away")
+            for path, method, said in (
+                ("/", "GET", "cannot read the state: no such table: targets"),
+                ("/suspend?target=dev", "POST", "cannot write the state: no such table: targets"),
+            ):
+                status, text, _ = controller.ask(path, method, Authorization=token)
+                assert (status, text.strip()) == (500, said)
+            db.execute("ALTER TABLE away RENAME TO targets")
         assert controller.end() == 0
 
 
