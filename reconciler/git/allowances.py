@@ -20,7 +20,7 @@ from reconciler.terminal import sanitize
 PREFIX = "ivs-reconciler-allow:"
 _MOST_REQUESTS = 10
 _GRANT = re.compile(
-    rf"{PREFIX}:?\s*(?:(?P<prune>prune)|(?P<what>deletes|updates)\s+(?P<count>\d{{1,9}}))", re.IGNORECASE
+    rf"{PREFIX}:?\s*(?:(?P<prune>prune)|(?P<what>deletes|updates)\s+(?P<count>[1-9][0-9]{{0,8}}))", re.IGNORECASE
 )
 
 

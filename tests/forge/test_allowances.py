@@ -77,6 +77,8 @@ def test_labels_of_a_reviewer_count_and_no_others(env: Env, forge: Forge, folder
             Labelled(A + "deletes", "bea"),
             Labelled(A + "empty", "bea"),
             Labelled(A + "deletes -1", "bea"),
+            Labelled(A + "deletes 0", "bea"),
+            Labelled(A + "deletes \u0662", "bea"),
             Labelled(A + "deletes 9 --prune", "bea"),
             Labelled("bug", "bea"),
             Labelled("allow: deletes 70", "bea"),
@@ -93,7 +95,7 @@ def test_labels_of_a_reviewer_count_and_no_others(env: Env, forge: Forge, folder
         f"label '{A}deletes 50' of request 12 is ignored: ada, who opened the request, set it",
         f"label '{A}updates 50' of request 12 is ignored: no person set it (project_77_bot_1f)",
     ]
-    assert [note.endswith("it is none of deletes N, updates N and prune") for note in notes[4:]] == [True] * 4
+    assert [note.endswith("it is none of deletes N, updates N and prune") for note in notes[4:]] == [True] * 6
     # The saved plan has them, so its apply needs nothing.
     shown = run(folder, "show", "p.json").out
     assert "--allow-deletes 3" in shown
