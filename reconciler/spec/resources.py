@@ -21,6 +21,9 @@ from reconciler.spec.yaml import Mark, Source
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
 """By section, the kind; a stream key is part of its channel."""
 
+MOST_RESOURCES = 100_000
+"""Of all files of a target: a few lines with loops could fill the memory."""
+
 OVERRIDE = "override"
 ANCHORS = "x-"
 """How a key at the top of a file begins that only holds YAML anchors."""
@@ -79,6 +82,19 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
     """
     entries: dict[Address, Entry] = {}
     overrides: dict[Address, Entry] = {}
+    for number, entry in enumerate(_entries(sources, names, problems)):
+        if number == MOST_RESOURCES:
+            what = f"the spec has more than {MOST_RESOURCES:,} resources, with this one"
+            entry.note(problems, Fault((), what, "use loops with fewer members", at_key=True))
+            break
+        _add(entry, entries, overrides, problems)
+    for address, override in overrides.items():
+        _merge(override, entries.get(address), problems)
+    return entries
+
+
+def _entries(sources: Iterable[Source], names: Mapping[str, str], problems: Problems) -> Iterator[Entry]:
+    """Yield the entries of these files as written, loops expanded."""
     for source in sources:
         for number, document in enumerate(source.documents):
             if document is None:
@@ -103,8 +119,7 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
                         _section_hint(section),
                     )
                 elif isinstance(bodies, dict):
-                    for entry in _section(kind, bodies, source, number, names, problems):
-                        _add(entry, entries, overrides, problems)
+                    yield from _section(kind, bodies, source, number, names, problems)
                 elif bodies is not None:
                     mark = source.mark((section,), document=number)
                     problems.add(
@@ -113,9 +128,6 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
                         f"{section} must be a mapping, not {type_name(bodies)}",
                         "write <id>: with the fields of the resource below it",
                     )
-    for address, override in overrides.items():
-        _merge(override, entries.get(address), problems)
-    return entries
 
 
 def _section(

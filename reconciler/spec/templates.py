@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.model.target import DEFAULT_ACCOUNT, Target
@@ -15,6 +15,8 @@ from reconciler.spec.problems import Fault, KeyPath, quote, suggestion, type_nam
 
 FOR_EACH, COUNT = "forEach", "count"
 MOST_MEMBERS = 10_000
+_LONGEST = 1_024
+"""Characters of a text with placeholders of a loop, and of what replaces one; no field accepts more, and both multiply."""
 
 SAMPLE: Mapping[str, str] = {
     "target": "target",
@@ -105,20 +107,22 @@ class Expanded(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
-def expand(identifier: str, body: Any) -> list[Expanded] | Fault:
+def expand(identifier: str, body: Any) -> Iterable[Expanded] | Fault:
     """Return the entries that an entry describes: itself, or one for each member of ``forEach`` or ``count``; a fault for a wrong loop."""
     if not isinstance(body, dict) or not (FOR_EACH in body or COUNT in body):
-        return [Expanded(identifier, body)]
+        return (Expanded(identifier, body),)
     members = _members(body)
-    if isinstance(members, Fault):
-        return members
+    return members if isinstance(members, Fault) else _expanded(identifier, body, members)
+
+
+def _expanded(
+    identifier: str, body: Mapping[str, Any], members: Iterable[tuple[str, dict[str, Any]]]
+) -> Iterator[Expanded]:
     template = {key: value for key, value in body.items() if key not in (FOR_EACH, COUNT)}
-    expanded = []
     for index, (member, names) in enumerate(members):
         faults: list[Fault] = []
         filled = _with_each(template, (), {**names, "index": index}, member, faults)
-        expanded.append(Expanded(f"{identifier}-{member}", filled, tuple(faults)))
-    return expanded
+        yield Expanded(f"{identifier}-{member}", filled, tuple(faults))
 
 
 def _members(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]] | Fault:
@@ -184,6 +188,10 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
         if given is None or isinstance(given, list | dict) or not (_is_text(path) or "sink" in path):
             return given
 
+    if len(value) > _LONGEST and ("{each" in value or "{index" in value):
+        what = f"a text with placeholders has {len(value):,} characters, more than the limit of {_LONGEST:,}"
+        faults.append(Fault(path, what, "shorten it"))
+        return None
     before = len(faults)
 
     def replaced(found: re.Match[str]) -> str:
@@ -200,7 +208,12 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
             what = f"{quote(value)} contains {{{name}}}, which is {type_name(given)} in member {quote(member)} of {FOR_EACH}"
             faults.append(Fault(path, what, "write a string or a number there"))
             return "x"
-        return str(given).lower() if isinstance(given, bool) else str(given)
+        text = str(given).lower() if isinstance(given, bool) else str(given)
+        if len(text) > _LONGEST:
+            what = f"{{{name}}} has {len(text):,} characters in member {quote(member)} of {FOR_EACH}, more than the limit of {_LONGEST:,}"
+            faults.append(Fault(path, what, "shorten it"))
+            return "x"
+        return text
 
     filled = _TOKEN.sub(replaced, value)
     # What is unknown causes no other fault.

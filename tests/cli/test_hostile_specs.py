@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,38 @@ def test_problems_of_the_project_file_stop_too(tmp_path: Path) -> None:
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 300
     assert "and 4,701 more problems in this file" in ran.err
+
+
+LOOPS = {
+    "many": (
+        "channels:\n" + "".join(f"  c{n}: {{count: 10000}}\n" for n in range(2_000)),
+        "specs/live.yaml:12:3: channel/c10-0: the spec has more than 100,000 resources, with this one; use loops with fewer members",
+    ),
+    "long texts": (
+        f"channels: {{c: {{count: 300, tags: {{a: '{'x' * 4_000_000}{{index}}'}}}}}}\n",
+        "a text with placeholders has 4,000,007 characters, more than the limit of 1,024; shorten it",
+    ),
+    "long members": (
+        f"channels: {{c: {{forEach: {{m: {{x: {'y' * 1_000_000}}}}}, tags: {{a: '{'{each.x}' * 100}'}}}}}}\n",
+        '{each.x} has 1,000,000 characters in member "m" of forEach, more than the limit of 1,024; shorten it',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_fill_no_memory(tmp_path: Path, name: str) -> None:
+    text, said = LOOPS[name]
+    folder = stack(tmp_path, {})
+    (folder / "specs" / "live.yaml").write_text(text)
+    memory = run_limited(folder, 1_500_000)
+    assert (memory.returncode, said in memory.stderr) == (1, True), memory.stderr[-500:]
+
+
+def run_limited(folder: Path, kibibytes: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f'ulimit -v {kibibytes}; exec "$0" -m reconciler validate', sys.executable],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
