@@ -180,16 +180,14 @@ class Store:
         A suspension stays with the name and with the account and region: a commit cannot lift it by renaming targets.
         """
         with self._writing() as db:
-            rows = db.execute("SELECT name, place, suspended FROM targets").fetchall()
+            rows = db.execute("SELECT name, place, accepted, suspended FROM targets").fetchall()
             known = {row["name"]: _place(row["place"]) for row in rows}
+            accepted = {row["name"]: _place(row["accepted"]) for row in rows}
             suspended = {row["name"]: known[row["name"]] for row in rows if row["suspended"]}
             for name, place in places.items():
-                before = known.get(name)
-                if before and before.admits(place):
-                    place = replace(place, account=place.account or before.account)  # noqa: PLW2901
-                _set(db, name, "place", place.to_json())
+                _set(db, name, "place", _with_account(place, known.get(name)).to_json())
                 if name in accept:
-                    _set(db, name, "accepted", place.to_json())
+                    _set(db, name, "accepted", _with_account(place, accepted.get(name)).to_json())
                 if name not in suspended and any(old and old.is_location_of(place) for old in suspended.values()):
                     _set(db, name, "suspended", True)
 
@@ -345,6 +343,11 @@ def _place(text: str) -> Place | None:
         return Place.from_json(text)
 
 
+def _with_account(place: Place, before: Place | None) -> Place:
+    """Return a place with the account that was known there before, if it names none."""
+    return replace(place, account=place.account or before.account) if before and before.admits(place) else place
+
+
 def _set(db: sqlite3.Connection, name: str, column: str, value: object) -> None:
     upsert = f"INSERT INTO targets (name, {column}) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET {column} = excluded.{column}"  # noqa: S608
     db.execute(upsert, (name, value))
@@ -361,10 +364,12 @@ def _resume_former_names(db: sqlite3.Connection, name: str) -> None:
 
 
 def _add_account(db: sqlite3.Connection, run: Run, place: Place) -> None:
+    """Record the account that a run read. The place follows it, so that it can be accepted; what was accepted does not."""
     (row,) = db.execute("SELECT place, accepted FROM targets WHERE name = ?", (run.target,)).fetchall()
     for column in ("place", "accepted"):
         known = _place(row[column])
-        if known and not known.account and known.admits(place):
+        is_unknown = known and not (known.account and (column == "accepted" or place.account))
+        if known and is_unknown and replace(known, account="").admits(place):
             _set(db, run.target, column, replace(known, account=run.account_id).to_json())
 
 

@@ -107,6 +107,34 @@ def test_a_stated_account_that_is_the_one_that_was_read_moves_nothing_and_anothe
         assert world.last().status is RunStatus.APPLIED
 
 
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_credentials_of_another_account_are_accepted_by_name_and_by_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_pinned: bool
+) -> None:
+    with World(tmp_path, schedule=WRITER) as world:
+        target = {name: value for name, value in targets_of(world)["dev"].items() if name != "accountId"}
+        project = {"stack": "acme-live", "specs": [], "targets": {"dev": target}}
+        world.repo.commit({"ivs-reconciler.yaml": project})
+        pin = tmp_path / "pin.yaml"
+        pin.write_text(yaml.safe_dump(project), encoding="utf-8")
+        rules = ProjectRules(pin=load_pin(pin) if is_pinned else None)
+        world.store.close()
+        world.begin(rules=rules)
+        world.settle()
+        assert world.last().status is RunStatus.APPLIED
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "222222222222")
+        for number in range(3):
+            world.pass_time(200)
+            assert "the mode holds for account 123456789012" in world.last().message
+            world.repo.commit({"specs/dev.yaml": {"channels": {f"c{number}": {}}}})
+            world.settle()
+            world.store.close()
+            world.begin(rules=rules)
+        assert "account 222222222222" in str(world.store.accept("dev"))
+        world.pass_time(5)
+        assert world.last().mode is Mode.APPLY
+
+
 def test_a_target_that_is_new_or_was_renamed_is_observed_until_it_is_accepted(tmp_path: Path) -> None:
     with World(tmp_path, "dev", "prod", schedule=Schedule(mode=Mode.APPLY, interval=100)) as world:
         prod, dev = targets_of(world)["prod"], targets_of(world)["dev"]
