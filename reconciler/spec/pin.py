@@ -55,11 +55,12 @@ def target_problems(project: Project, target: Target, pin: Project) -> Iterator[
 
 
 def _problem(project: Project, pin: Project, path: tuple[str, ...], value: str | None, pinned: str | None) -> Problem:
-    given, wanted = ("not set" if each is None else quote(mask_urls(each)) for each in (value, pinned))
+    given = "not set" if value is None else quote(mask_urls(value))
+    wanted = "does not set it" if pinned is None else f"pins it to {quote(mask_urls(pinned))}"
     return Problem(
         project.prefix + Path(project.path).name,
         "",
-        f"{format_path(path)} is {given}, and {pin.path} pins it to {wanted}",
+        f"{format_path(path)} is {given}, and {pin.path} {wanted}",
         "change the pin first, or use its value",
     )
 

@@ -74,6 +74,9 @@ def test_receivers_the_stack_and_unknown_targets_are_refused_and_the_same_file_i
         ran = run(folder, "--pin", str(pin), "plan")
         assert (ran.code, said in ran.err) == (3, True), ran.err
     assert run(folder, "--pin", str(pin), "-t", "dev", "plan").code == 0, "only what is used is compared"
+    write(file, {**PINNED, "targets": {"dev": {**dev, "accountId": "210987654321"}}})
+    assert 'targets.dev.accountId is "210987654321", and ' in (added := run(folder, "--pin", str(pin), "plan").err)
+    assert "pin.yaml does not set it; " in added
     write(file, {**PINNED, "targets": {"dev": {**dev, "prune": True}}})
     assert run(folder, "apply", "--auto-approve", "--pin", str(pin)).code == 0
     missing = run(folder, "plan", "--pin", "nowhere.yaml")
