@@ -35,6 +35,7 @@ from reconciler.spec.rules import (
     check_across_resources,
     count_fault,
     faults_in,
+    ids_by_kind,
     parse_ignored_fields,
     reference_fault,
     tag_faults,
@@ -117,8 +118,9 @@ class Defaults:
         self, entries: Mapping[Address, Entry], location: TargetLocation, problems: Problems, *, complete: bool
     ) -> None:
         """Check the references in the defaults; by id only if ``entries`` are ``complete``."""
+        ids = ids_by_kind(entries)
         for name in self._references:
-            if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], entries)):
+            if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], ids)):
                 self._note(fault, problems)
         for fault in arn_faults(self._block, location):
             self._note(fault, problems)

@@ -332,13 +332,21 @@ def _disallowed_character(text: str) -> str:
     return ""
 
 
-def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]) -> Fault | None:
-    """Return a fault if a reference by id has no entry."""
+def ids_by_kind(entries: Iterable[Address]) -> dict[KindName, dict[str, None]]:
+    """Return the ids of each kind, in the order of the entries."""
+    found: dict[KindName, dict[str, None]] = {kind: {} for kind in KINDS}
+    for address in entries:
+        found[address.kind][address.id] = None
+    return found
+
+
+def reference_fault(name: str, identifier: str, ids: Mapping[KindName, Mapping[str, None]]) -> Fault | None:
+    """Return a fault if a reference by id has no entry. ``ids`` are those of each kind."""
     kind = REFERENCES[name][1]
-    if Address(kind, identifier) in entries:
+    known = ids[kind]
+    if identifier in known:
         return None
     section = KINDS[kind].section
-    known = [address.id for address in entries if address.kind is kind]
     what = f"{name} refers to {quote(identifier)}, which is not defined under {section}"
     return Fault(
         (name,),
@@ -349,6 +357,7 @@ def reference_fault(name: str, identifier: str, entries: Mapping[Address, Entry]
 
 def _check_references(entries: Mapping[Address, Entry], problems: Problems, *, complete: bool) -> None:
     """Add a problem for each reference given in both forms, and if ``entries`` are ``complete``, for each by id that has no entry."""
+    ids = ids_by_kind(entries)
     for address, entry in entries.items():
         body = entry.body if REFERRING[address.kind] else {}
         for conflict in conflicting_references(body):
@@ -356,7 +365,7 @@ def _check_references(entries: Mapping[Address, Entry], problems: Problems, *, c
         if not complete:
             continue
         for name in REFERENCES:
-            if name in body and (fault := reference_fault(name, body[name], entries)):
+            if name in body and (fault := reference_fault(name, body[name], ids)):
                 entry.note(problems, fault)
 
 
