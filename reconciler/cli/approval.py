@@ -102,8 +102,7 @@ def approve_and_run(
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": []})
         return ExitCode.OK
-    due = [action for target in plan.targets for action in target.actions if action.blocked is None]
-    if not due:
+    if not any(action.blocked is None for target in plan.targets for action in target.actions):
         raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
     if not args.auto_approve and not _agreed(plan):
         raise PlanRefused(f"{args.command} not approved. Nothing was changed")

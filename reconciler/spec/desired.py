@@ -118,7 +118,7 @@ class Defaults:
         self, entries: Mapping[Address, Entry], location: TargetLocation, problems: Problems, *, complete: bool
     ) -> None:
         """Check the references in the defaults; by id only if ``entries`` are ``complete``."""
-        ids = ids_by_kind(entries)
+        ids = ids_by_kind(entries) if self._references else {}
         for name in self._references:
             if complete and name in REFERENCES and (fault := reference_fault(name, self._block[name], ids)):
                 self._note(fault, problems)
