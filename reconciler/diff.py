@@ -36,11 +36,7 @@ class FieldChange:
         return unescape(self.path.split("/", 2)[1])
 
 
-def compare(
-    kind: KindName,
-    live: Mapping[str, Value],
-    desired: Mapping[str, Value],
-) -> tuple[FieldChange, ...]:
+def compare(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value]) -> tuple[FieldChange, ...]:
     """Return the differences of canonical properties, in the order of the kind's fields; see ``effective_properties`` for ignored ones.
 
     A ``Ref`` differs from every ARN, because its ARN is not known yet.

@@ -186,9 +186,7 @@ class SecretPublisher:
                     raise to_aws_error(error, service, writes=False) from None
                 except ValueError as error:
                     raise AwsError(
-                        f"cannot reach {sink}: {error}; correct {_ENDPOINTS[sink.store]}",
-                        code="BadEndpoint",
-                        calls=0,
+                        f"cannot reach {sink}: {error}; correct {_ENDPOINTS[sink.store]}", code="BadEndpoint", calls=0
                     ) from None
             return self._clients[service]
 

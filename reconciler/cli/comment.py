@@ -7,15 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import (
-    Context,
-    Subparsers,
-    add_allowances,
-    add_scope,
-    begin,
-    plan_options_of,
-    project_of,
-)
+from reconciler.cli.options import Context, Subparsers, add_allowances, add_scope, begin, plan_options_of, project_of
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -76,9 +68,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     where.add_argument("--api-url", metavar="URL", help="API URL of a self-hosted server")
     where.add_argument("--token-env", metavar="NAME", help="the environment variable with the token")
     where.add_argument(
-        "--author",
-        metavar="LOGIN",
-        help="author of our comments, if the token cannot tell (GitHub apps: name[bot])",
+        "--author", metavar="LOGIN", help="author of our comments, if the token cannot tell (GitHub apps: name[bot])"
     )
     parser.set_defaults(base=None)
     add_scope(parser)
@@ -94,14 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.forge.ci import detect_ci
     from reconciler.forge.open import access_in, open_forge
     from reconciler.git.clone import is_ancestor
-    from reconciler.git.comments import (
-        SUMMARY_LIMIT,
-        Destination,
-        Origin,
-        append_to_summary,
-        comments_of,
-        post_report,
-    )
+    from reconciler.git.comments import SUMMARY_LIMIT, Destination, Origin, append_to_summary, comments_of, post_report
 
     context = begin(args)
     if args.issue and args.comment_per == "project":
@@ -123,11 +106,7 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     )
-    head, base, run_url = (
-        args.commit or ci.head,
-        args.base_commit or ci.base,
-        args.artifact_url or ci.run_url,
-    )
+    head, base, run_url = (args.commit or ci.head, args.base_commit or ci.base, args.artifact_url or ci.run_url)
     number = args.number or ci.number
     report, refusals = _report(args, context)
     per_target = args.issue or args.comment_per == "target"

@@ -51,16 +51,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="look up in CloudTrail who changed, deleted or duplicated a resource; needs cloudtrail:LookupEvents",
     )
     group.add_argument(
-        "--blame-days",
-        metavar="N",
-        type=_days,
-        help=f"days to look back, at most {_MOST_DAYS} (default: {_DAYS})",
+        "--blame-days", metavar="N", type=_days, help=f"days to look back, at most {_MOST_DAYS} (default: {_DAYS})"
     )
     group = parser.add_argument_group("notifications")
     group.add_argument(
-        "--notify",
-        action="store_true",
-        help="notify the configured receivers of new and resolved drift",
+        "--notify", action="store_true", help="notify the configured receivers of new and resolved drift"
     )
     group.add_argument("--link", metavar="URL", help="URL of the whole report, for the notifications")
     group.add_argument(

@@ -44,9 +44,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="save the plan for apply and show")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
     parser.add_argument(
-        "--base",
-        metavar="REV",
-        help="the branch or commit to merge into; checked by apply --require-commit",
+        "--base", metavar="REV", help="the branch or commit to merge into; checked by apply --require-commit"
     )
     add_format(parser, "text", "json", "markdown", "html")
     add_scope(parser)

@@ -33,9 +33,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "addresses", metavar="ADDRESS", nargs="+", help="a stream key, such as stream-key/main-stage, or its channel"
     )
     parser.add_argument(
-        "--to-file",
-        metavar="PATH",
-        help="also write the value of one key to this new file (mode 0600)",
+        "--to-file", metavar="PATH", help="also write the value of one key to this new file (mode 0600)"
     )
     parser.add_argument(
         "--even-live",

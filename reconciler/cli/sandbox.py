@@ -310,10 +310,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def _add_serve(verbs: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = verbs.add_parser(
-        "serve",
-        parents=[common],
-        help="start the server",
-        description="Serve until interrupted (Ctrl-C or SIGTERM).",
+        "serve", parents=[common], help="start the server", description="Serve until interrupted (Ctrl-C or SIGTERM)."
     )
     parser.add_argument(
         "--port",

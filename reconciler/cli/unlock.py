@@ -23,9 +23,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Show who holds the locks of the selected targets, and release them. A lock that is still held is released only after confirmation, or with --force.",
     )
     parser.add_argument(
-        "--force",
-        action="store_true",
-        help="release a lock that is still held or damaged, without asking",
+        "--force", action="store_true", help="release a lock that is still held or damaged, without asking"
     )
     parser.set_defaults(run=run)
 

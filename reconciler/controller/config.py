@@ -175,16 +175,7 @@ READERS = {name: read for name, read in _FIELDS.values() if read is not _text}
 """How the settings that are not texts are read, by attribute."""
 
 _PATHS = frozenset(
-    {
-        "state",
-        "pin",
-        "token_file",
-        "ssh_key",
-        "known_hosts",
-        "allowed_signers",
-        "control_token_file",
-        "webhook_files",
-    }
+    {"state", "pin", "token_file", "ssh_key", "known_hosts", "allowed_signers", "control_token_file", "webhook_files"}
 )
 
 
@@ -202,12 +193,7 @@ def read_options(path: Path) -> Options:
     raw = source.documents[0] if source.documents else None
     content = raw.get("controller") if isinstance(raw, dict) and len(raw) == 1 else None
     if not isinstance(content, dict):
-        problems.add(
-            str(path),
-            None,
-            "is not a controller settings file",
-            "put the settings under controller:",
-        )
+        problems.add(str(path), None, "is not a controller settings file", "put the settings under controller:")
         problems.raise_any()
         content = {}
     reader = _Reader(problems, str(path), source.mark)

@@ -111,12 +111,7 @@ def reconcile_target(revision: CheckedRevision, name: str, granted: Granted, dep
 
 
 def _reconcile(
-    revision: CheckedRevision,
-    target: Target,
-    run: Run,
-    account_id: str,
-    deps: Dependencies,
-    on_request: OnRequest,
+    revision: CheckedRevision, target: Target, run: Run, account_id: str, deps: Dependencies, on_request: OnRequest
 ) -> Run:
     """Read, plan and apply, as far as mode and guardrails allow; in another account than the mode holds for, only read."""
 
@@ -229,10 +224,7 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, due: Survey, dep
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
         lock_targets(
-            locked,
-            "run",
-            notify=lambda text: _LOG.warning("lock", reason=text),
-            clock=LockClock(deps.now, deps.sleep),
+            locked, "run", notify=lambda text: _LOG.warning("lock", reason=text), clock=LockClock(deps.now, deps.sleep)
         ) as lost,
     ):
         if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != run.plan_id:
@@ -272,9 +264,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
     if _is_blocked(due):
         return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(due))
     return replace(
-        run,
-        status=RunStatus.INCOMPLETE,
-        message=f"{plural(len(due.actions), 'action')} still pending after the apply",
+        run, status=RunStatus.INCOMPLETE, message=f"{plural(len(due.actions), 'action')} still pending after the apply"
     )
 
 

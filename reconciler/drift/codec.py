@@ -10,15 +10,7 @@ from pydantic_core import core_schema as core
 
 from reconciler import json_format as form
 from reconciler.diff import FieldChange
-from reconciler.drift.report import (
-    AtDefault,
-    AttributedCall,
-    Blame,
-    DriftReport,
-    DriftStatus,
-    Finding,
-    Ignored,
-)
+from reconciler.drift.report import AtDefault, AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
 from reconciler.model.values import Value, thaw
 from reconciler.plan.codec import ADDRESS, ARN, PATH, UNMANAGED, freeze_value

@@ -17,16 +17,7 @@ from reconciler.drift.codec import describe_output, read_drift
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.files import read_report as read_text
-from reconciler.forge.client import (
-    Forge,
-    Posts,
-    Status,
-    Upserted,
-    marker,
-    target_mark,
-    targets_in,
-    upsert,
-)
+from reconciler.forge.client import Forge, Posts, Status, Upserted, marker, target_mark, targets_in, upsert
 from reconciler.json_format import FormatError
 from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, Result, TargetPlan

@@ -208,10 +208,7 @@ class Source:
         place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
         kind = self._git.run("cat-file", "-t", place)
         if kind.stdout.strip() != "tree":
-            raise GitError(
-                f"commit {commit.short} has no directory {self.path!r}; check the path",
-                Trouble.NO_PROJECT,
-            )
+            raise GitError(f"commit {commit.short} has no directory {self.path!r}; check the path", Trouble.NO_PROJECT)
         paths = [entry.path for entry in self._entries(commit) if entry.size <= MAX_FILE_SIZE]
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
@@ -326,13 +323,7 @@ class ProjectRules:
 
 
 def load_revision(
-    folder: Path,
-    commit: Commit,
-    rules: ProjectRules,
-    *,
-    records: Path,
-    path: str = "",
-    missing: Sequence[Missing] = (),
+    folder: Path, commit: Commit, rules: ProjectRules, *, records: Path, path: str = "", missing: Sequence[Missing] = ()
 ) -> CheckedRevision:
     """Read the project and every target's spec from a directory that holds the commit's files.
 
@@ -348,8 +339,7 @@ def load_revision(
         )
     if not file.is_file():
         raise GitError(
-            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; check the path",
-            Trouble.NO_PROJECT,
+            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; check the path", Trouble.NO_PROJECT
         )
     try:
         project = load_project(folder, config, prefix=prefix_of(path, config), allowed_paths=rules.allowed_paths)

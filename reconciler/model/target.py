@@ -59,15 +59,7 @@ class Receiver:
     targets: frozenset[str] = frozenset()
 
 
-HOME_REGIONS = (
-    "ap-northeast-1",
-    "ap-northeast-2",
-    "ap-south-1",
-    "eu-central-1",
-    "eu-west-1",
-    "us-east-1",
-    "us-west-2",
-)
+HOME_REGIONS = ("ap-northeast-1", "ap-northeast-2", "ap-south-1", "eu-central-1", "eu-west-1", "us-east-1", "us-west-2")
 """The regions that have the IVS control plane (AWS General Reference)."""
 
 DEFAULT_ACCOUNT = "123456789012"

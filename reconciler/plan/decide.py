@@ -301,10 +301,7 @@ def _adopt(
             f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",
         )
     elif not live.complete:
-        blocked = Blocked(
-            "unreadable",
-            f"{live.arn} was not read in full, so it cannot be adopted",
-        )
+        blocked = Blocked("unreadable", f"{live.arn} was not read in full, so it cannot be adopted")
     elif has_failed(live):
         blocked = Blocked(
             "unmanaged",

@@ -265,12 +265,7 @@ def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
 def _allow(
     sid: str, actions: Iterable[str], resources: object, condition: Mapping[str, object] | None = None
 ) -> Statement:
-    statement: Statement = {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": sorted(set(actions)),
-        "Resource": resources,
-    }
+    statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(set(actions)), "Resource": resources}
     return {**statement, "Condition": dict(condition)} if condition else statement
 
 

@@ -164,13 +164,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
     if (reason is Reason.SUPERSEDED or is_leftover(other)) and (due := leftover(inputs, address, other)):
         return due
     if reason is Reason.SUPERSEDED:
-        return _delete(
-            inputs,
-            address,
-            other,
-            reason,
-            f"left over from an earlier replacement; {kept.arn} is kept",
-        ), ""
+        return _delete(inputs, address, other, reason, f"left over from an earlier replacement; {kept.arn} is kept"), ""
     choice = inputs.choices[address]
     claim = f"{address}: {KINDS[address.kind].title} {other.arn} has the same address as {kept.arn}"
     if not inputs.options.prune:
@@ -187,11 +181,7 @@ def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Re
     unlike = f"; it differs in {names_of(differing)}" if differing else ""
     used = f", because it {choice.why}" if choice.why else ""
     return _delete(
-        inputs,
-        address,
-        other,
-        reason,
-        f"{kept.arn} is kept for this address{used}; prune is enabled{unlike}",
+        inputs, address, other, reason, f"{kept.arn} is kept for this address{used}; prune is enabled{unlike}"
     ), ""
 
 

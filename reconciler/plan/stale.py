@@ -71,10 +71,7 @@ def _written(live: LiveResource | None) -> str | None:
 
 
 def _action(
-    action: Action,
-    by_arn: Mapping[str, LiveResource],
-    by_address: Mapping[Address, LiveResource],
-    live: LiveState,
+    action: Action, by_arn: Mapping[str, LiveResource], by_address: Mapping[Address, LiveResource], live: LiveState
 ) -> Iterator[str]:
     if action.address.kind in CHILD_KINDS and action.arn is None:
         # A key belongs to one channel, and a key created with its channel is as new as the channel.

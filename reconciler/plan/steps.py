@@ -18,14 +18,7 @@ from reconciler.model.kinds import BATCH_SIZE, CHILD_KINDS, FIELDS, KINDS, TAG, 
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.target import Sink, Store
 from reconciler.model.values import Ref, Value
-from reconciler.plan.decision import (
-    AS_DECIDED,
-    Decision,
-    PlanInputs,
-    Planned,
-    Treatment,
-    channel_of,
-)
+from reconciler.plan.decision import AS_DECIDED, Decision, PlanInputs, Planned, Treatment, channel_of
 from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
@@ -57,11 +50,7 @@ def plan_steps(inputs: PlanInputs, decisions: Sequence[Decision], treatments: Ma
 
 
 def _steps(
-    decision: Decision,
-    treatment: Treatment,
-    first: int,
-    new_key: Address | None,
-    unsettled: Mapping[str, LiveResource],
+    decision: Decision, treatment: Treatment, first: int, new_key: Address | None, unsettled: Mapping[str, LiveResource]
 ) -> tuple[Step, ...]:
     """Return the calls of one decision, each after the one before it; empty if it is blocked.
 

@@ -177,10 +177,7 @@ def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
     sorts = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     groups = [
         Group(
-            f"{sort.value.capitalize()}: {counts[sort]:,}",
-            _outcomes(result, sort),
-            weight,
-            folded=sort is Result.DONE,
+            f"{sort.value.capitalize()}: {counts[sort]:,}", _outcomes(result, sort), weight, folded=sort is Result.DONE
         )
         for weight, sort in enumerate(sorts)
         if counts[sort]
@@ -274,10 +271,7 @@ def _section(target: TargetPlan, head: Sequence[str], brief: str, *, times: int 
         head = [*head, said]
     remarks = _remarks(target) if times == 1 else ()
     return Section(
-        "\n\n".join(head),
-        brief,
-        (*_notable(target, times), *remarks),
-        tuple(_block(one, times) for one in shown),
+        "\n\n".join(head), brief, (*_notable(target, times), *remarks), tuple(_block(one, times) for one in shown)
     )
 
 

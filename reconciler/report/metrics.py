@@ -39,10 +39,7 @@ RESOURCES = Metric(
 )
 IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences ignored on request of the caller.")
 LAST_RUN = Metric(
-    PREFIX + "last_run_timestamp_seconds",
-    "gauge",
-    _TARGET,
-    "When the last run of the target ended, successful or not.",
+    PREFIX + "last_run_timestamp_seconds", "gauge", _TARGET, "When the last run of the target ended, successful or not."
 )
 LAST_RUN_OK = Metric(
     PREFIX + "last_run_success",
@@ -67,10 +64,7 @@ CALLS_TOTAL = Metric(
     "AWS calls since the start, by operation and outcome: ok, throttled or error.",
 )
 THROTTLES_TOTAL = Metric(
-    PREFIX + "throttles_total",
-    "counter",
-    (*_TARGET, "operation"),
-    "Calls throttled by AWS since the start.",
+    PREFIX + "throttles_total", "counter", (*_TARGET, "operation"), "Calls throttled by AWS since the start."
 )
 RUNS_TOTAL = Metric(PREFIX + "runs_total", "counter", (*_TARGET, "outcome"), "Runs since the start, by outcome.")
 LIVE_BLOCKS = Metric(PREFIX + "pending_live_blocks", "gauge", _TARGET, "Actions blocked because a channel is live.")

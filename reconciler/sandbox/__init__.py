@@ -13,13 +13,4 @@ from reconciler.sandbox.embedded import Sandbox
 from reconciler.sandbox.settings import Clock, ControlError, SystemClock, VirtualClock
 from reconciler.sandbox.store import StoreError
 
-__all__ = [
-    "AccessKey",
-    "Clock",
-    "Control",
-    "ControlError",
-    "Sandbox",
-    "StoreError",
-    "SystemClock",
-    "VirtualClock",
-]
+__all__ = ["AccessKey", "Clock", "Control", "ControlError", "Sandbox", "StoreError", "SystemClock", "VirtualClock"]

@@ -182,10 +182,7 @@ def _check_time(request: Request, scope: tuple[str, ...], service: str, now: flo
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date",
         )
     if scope[3] != service or scope[4] != "aws4_request":
-        raise ApiError(
-            "InvalidSignatureException",
-            f"Credential should be scoped to correct service: '{service}'.",
-        )
+        raise ApiError("InvalidSignatureException", f"Credential should be scoped to correct service: '{service}'.")
 
 
 def _signature(request: Request, secret: str, scope: tuple[str, ...], signed: str) -> str:
@@ -206,12 +203,7 @@ def _signature(request: Request, secret: str, scope: tuple[str, ...], signed: st
         )
     )
     text = "\n".join(
-        (
-            _ALGORITHM,
-            request.headers["x-amz-date"],
-            "/".join(scope[1:]),
-            hashlib.sha256(canonical.encode()).hexdigest(),
-        )
+        (_ALGORITHM, request.headers["x-amz-date"], "/".join(scope[1:]), hashlib.sha256(canonical.encode()).hexdigest())
     )
     key = f"AWS4{secret}".encode()
     for part in scope[1:]:

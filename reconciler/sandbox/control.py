@@ -348,8 +348,7 @@ class Control:
         """Return the number of resources of each kind."""
         with self._parts.store.transaction(write=False) as connection:
             rows = connection.execute(
-                "SELECT kind, n FROM counts WHERE account = ? AND region = ? ORDER BY kind",
-                (account, region),
+                "SELECT kind, n FROM counts WHERE account = ? AND region = ? ORDER BY kind", (account, region)
             ).fetchall()
         return dict(rows)
 

@@ -15,15 +15,7 @@ from dataclasses import dataclass, field
 
 from reconciler.sandbox import validation
 from reconciler.sandbox.auth import AccessKey, Caller, identifier, refuse_expired, verify
-from reconciler.sandbox.faults import (
-    REFUSALS,
-    Fault,
-    FaultRules,
-    Subject,
-    error_of,
-    injected_error,
-    subject_of,
-)
+from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, error_of, injected_error, subject_of
 from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel

@@ -87,8 +87,7 @@ def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
 def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:
     """Return due events, newest first."""
     rows = connection.execute(
-        "SELECT document FROM events WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT ?",
-        (now, limit),
+        "SELECT document FROM events WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT ?", (now, limit)
     )
     return [json.loads(document) for (document,) in rows]
 
@@ -195,9 +194,7 @@ class Poster:
         import urllib.request
 
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self._url,
-            json.dumps(event).encode(),
-            {"Content-Type": "application/json"},
+            self._url, json.dumps(event).encode(), {"Content-Type": "application/json"}
         )
         for attempt in range(3):
             try:

@@ -270,9 +270,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> h11.Response:
     return h11.Response(
-        status_code=status,
-        headers=[("Date", _date(int(time.time()))), *headers],
-        reason=_REASONS.get(status, b""),
+        status_code=status, headers=[("Date", _date(int(time.time()))), *headers], reason=_REASONS.get(status, b"")
     )
 
 
@@ -289,10 +287,7 @@ def _origin_form(target: str, headers: dict[str, str]) -> str:
 def serve(server: SandboxHTTPServer) -> threading.Thread:
     """Serve in a background thread."""
     thread = threading.Thread(
-        target=server.serve_forever,
-        kwargs={"poll_interval": 0.05},
-        daemon=True,
-        name="ivs-sandbox",
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="ivs-sandbox"
     )
     thread.start()
     return thread

@@ -239,13 +239,7 @@ def deleter(kind: Kind, *, linked_conflict_documented: bool = False) -> Handler:
 
 
 def page_of(
-    call: Call,
-    kind: Kind,
-    request: JsonDict,
-    *,
-    name: str = "",
-    parent: str = "",
-    linked: str = "",
+    call: Call, kind: Kind, request: JsonDict, *, name: str = "", parent: str = "", linked: str = ""
 ) -> JsonDict:
     """Return one page of a listing as an answer."""
     page = call.world.page(
@@ -259,10 +253,7 @@ def page_of(
         salt=salt(call),
         short=call.assumes("list-pages") == "short",
     )
-    return {
-        kind.plural: [settled(row.document, call.world.now) for row in page.rows],
-        "nextToken": page.token or None,
-    }
+    return {kind.plural: [settled(row.document, call.world.now) for row in page.rows], "nextToken": page.token or None}
 
 
 def salt(call: Call) -> int:

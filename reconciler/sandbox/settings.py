@@ -31,10 +31,7 @@ class Assumption:
 
 
 ASSUMPTIONS: Mapping[str, Assumption] = {
-    "list-order": Assumption(
-        "order of lists (shuffled: a new order for each listing)",
-        ("creation", "shuffled"),
-    ),
+    "list-order": Assumption("order of lists (shuffled: a new order for each listing)", ("creation", "shuffled")),
     "list-pages": Assumption("size of pages (short: half, and an empty last page)", ("full", "short")),
     "batch-order": Assumption("order of batch answers", ("request", "shuffled")),
     "batch-code": Assumption("code of a batch error: HTTP status or name", ("status", "name")),

@@ -71,7 +71,7 @@ CREATE TABLE buckets (
   tokens REAL NOT NULL, at REAL NOT NULL,
   PRIMARY KEY (account, region, operation)
 ) WITHOUT ROWID;
-""",
+"""
 }
 
 

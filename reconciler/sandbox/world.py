@@ -63,14 +63,7 @@ class World:
     now: float
     lag: Lag = Lag()
 
-    def insert(
-        self,
-        kind: str,
-        document: JsonDict,
-        *,
-        parent: str | None = None,
-        links: tuple[str, ...] = (),
-    ) -> None:
+    def insert(self, kind: str, document: JsonDict, *, parent: str | None = None, links: tuple[str, ...] = ()) -> None:
         """Store a new resource; `links` are the ARNs that it refers to."""
         cursor = self.connection.execute(
             "INSERT INTO resources (account, region, kind, arn, name, parent, visible_from, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -106,8 +99,7 @@ class World:
         self.connection.execute("DELETE FROM resources WHERE gone_from <= ?", (self.now,))
         if self.lag.delete > 0:
             self.connection.execute(
-                "UPDATE resources SET gone_from = ? WHERE seq = ?",
-                (self.now + self.lag.delete, row.seq),
+                "UPDATE resources SET gone_from = ? WHERE seq = ?", (self.now + self.lag.delete, row.seq)
             )
         else:
             self.connection.execute("DELETE FROM resources WHERE seq = ?", (row.seq,))
@@ -126,8 +118,7 @@ class World:
     def children(self, parent: str) -> list[Row]:
         """Return the resources whose parent is a given one."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM resources WHERE parent = ? AND gone_from IS NULL ORDER BY seq",
-            (parent,),
+            f"SELECT {_COLUMNS} FROM resources WHERE parent = ? AND gone_from IS NULL ORDER BY seq", (parent,)
         )
         return [_row(found) for found in rows]
 
@@ -142,8 +133,7 @@ class World:
     def count(self, kind: str) -> int:
         """Return the number of resources of a kind; stored, so that a create costs the same at any size."""
         found = self.connection.execute(
-            "SELECT n FROM counts WHERE account = ? AND region = ? AND kind = ?",
-            (self.account, self.region, kind),
+            "SELECT n FROM counts WHERE account = ? AND region = ? AND kind = ?", (self.account, self.region, kind)
         ).fetchone()
         return 0 if found is None else int(found[0])
 

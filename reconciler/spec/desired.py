@@ -41,11 +41,7 @@ from reconciler.spec.rules import (
     tag_faults,
     warnings_of,
 )
-from reconciler.spec.stream_key_options import (
-    overlap_of,
-    read_stream_key_options,
-    with_options,
-)
+from reconciler.spec.stream_key_options import overlap_of, read_stream_key_options, with_options
 from reconciler.spec.templates import fill_fields, placeholder_values
 from reconciler.spec.yaml import Source
 

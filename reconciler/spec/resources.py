@@ -131,12 +131,7 @@ def _entries(sources: Iterable[Source], names: Mapping[str, str], problems: Prob
 
 
 def _section(
-    kind: KindName,
-    bodies: Mapping[str, Any],
-    source: Source,
-    number: int,
-    names: Mapping[str, str],
-    problems: Problems,
+    kind: KindName, bodies: Mapping[str, Any], source: Source, number: int, names: Mapping[str, str], problems: Problems
 ) -> Iterator[Entry]:
     """Yield the entries of a section: loops expanded, placeholders replaced, null fields taken out."""
     for identifier, written in bodies.items():

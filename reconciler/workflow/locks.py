@@ -206,12 +206,7 @@ class _Lease:
 
 
 def _acquire(
-    name: str,
-    backend: LockBackend,
-    holder: LockHolder,
-    timeout: float,
-    notify: Callable[[str], None],
-    clock: LockClock,
+    name: str, backend: LockBackend, holder: LockHolder, timeout: float, notify: Callable[[str], None], clock: LockClock
 ) -> _Lease:
     """Acquire the lock, waiting up to ``timeout`` seconds. Raises ``LockHeld``."""
     until = clock.now() + timeout

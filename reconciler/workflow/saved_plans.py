@@ -159,10 +159,7 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
         f"{fresh[index].address} changed since the plan was saved and is not part of it" for index in sorted(later)
     ]
     return replace(
-        survey.plan,
-        actions=actions,
-        summary=survey.plan.summary.counting(actions),
-        notes=(*survey.plan.notes, *notes),
+        survey.plan, actions=actions, summary=survey.plan.summary.counting(actions), notes=(*survey.plan.notes, *notes)
     )
 
 

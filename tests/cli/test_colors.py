@@ -66,12 +66,7 @@ def test_actions_skipped_for_one_reason_are_one_line(tmp_path: Path) -> None:
             targets={"dev": {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}},
         )
         sandbox.control.deny("CreateRecordingConfiguration")
-        ran = run(
-            folder,
-            "apply",
-            "--auto-approve",
-            env={"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"},
-        )
+        ran = run(folder, "apply", "--auto-approve", env={"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"})
     assert ran.code == 4
     after = ran.out[ran.out.index("Applying to dev") :]
     lines = [line for line in after.splitlines() if "skipped" in line]

@@ -29,11 +29,7 @@ def test_a_plan_in_sync_loads_nothing_that_it_does_not_use(tmp_path: Path) -> No
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "No changes" in ran.stdout
     loaded = set(ran.stdout.split())
-    assert not loaded & {
-        "deepdiff",
-        "structlog",
-        "rich",
-    }
+    assert not loaded & {"deepdiff", "structlog", "rich"}
 
 
 WHOLE = verbs(build_parser())
@@ -231,18 +227,12 @@ def test_a_call_with_options_and_no_verb_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (
-            ["--log-level", "debug", "plan"],
-            "ivs-reconciler: unrecognized arguments: --log-level\n",
-        ),
+        (["--log-level", "debug", "plan"], "ivs-reconciler: unrecognized arguments: --log-level\n"),
         (
             ["sandbox", "--log-level=debug", "serve"],
             "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug\n",
         ),
-        (
-            ["apply", "--auto-aprove"],
-            "unrecognized arguments: --auto-aprove; did you mean --auto-approve?\n",
-        ),
+        (["apply", "--auto-aprove"], "unrecognized arguments: --auto-aprove; did you mean --auto-approve?\n"),
     ],
 )
 def test_an_unknown_option_is_named_and_not_what_follows_it(

@@ -120,9 +120,7 @@ def _other_channel(action: dict[str, Any], other: str) -> None:
 
 
 def _delete_instead(action: dict[str, Any], _: str) -> None:
-    action["steps"] = [
-        {**action["steps"][0], "operation": "DeleteChannel", "parameters": {"arn": action["arn"]}},
-    ]
+    action["steps"] = [{**action["steps"][0], "operation": "DeleteChannel", "parameters": {"arn": action["arn"]}}]
 
 
 def _open_to_everybody(action: dict[str, Any], _: str) -> None:

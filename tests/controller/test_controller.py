@@ -451,9 +451,7 @@ def test_a_request_during_a_fetch_is_not_lost(tmp_path: Path) -> None:
         assert len(later.held) == 2
 
 
-def test_a_held_lock_postpones_the_apply_and_a_file_lock_is_in_the_state_folder(
-    tmp_path: Path,
-) -> None:
+def test_a_held_lock_postpones_the_apply_and_a_file_lock_is_in_the_state_folder(tmp_path: Path) -> None:
     from reconciler.model.target import FileLock, Target
     from reconciler.workflow.locks import lock_targets
 

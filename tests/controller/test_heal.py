@@ -28,7 +28,7 @@ NEXT: dict[str, object] = {
         "main": {"authorized": True, "streamKey": {}},
         "side": {"latencyMode": "NORMAL", "type": "BASIC"},
         "new": {"streamKey": {}},
-    },
+    }
 }
 
 

@@ -147,9 +147,7 @@ LOOKS = st.one_of(
 
 @given(st.lists(LOOKS, max_size=12))
 @settings(deadline=None)
-def test_the_messages_add_up_to_the_state_and_repeat_nothing(
-    looks: list[DriftReport | AwsError],
-) -> None:
+def test_the_messages_add_up_to_the_state_and_repeat_nothing(looks: list[DriftReport | AwsError]) -> None:
     known, heard, dark = NOTHING, dict[str, str](), ""
     for look in looks:
         found = (

@@ -144,10 +144,7 @@ def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
         got.append(connection.recv(65_536))
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    with (
-        listening(refuse) as (port, seen),
-        pytest.raises(PublishError, match="cannot connect") as caught,
-    ):
+    with listening(refuse) as (port, seen), pytest.raises(PublishError, match="cannot connect") as caught:
         send(f"https://127.0.0.1:{port}/zzCANARYzz")
     assert not caught.value.ambiguous
     assert len(seen) == ATTEMPTS

@@ -133,11 +133,7 @@ def test_a_saved_difference_is_shown_like_a_plan_and_never_applied(repo: Path) -
 
 @pytest.mark.parametrize(
     ("view", "expected"),
-    [
-        ("text", "; AWS was not queried"),
-        ("markdown", "## Comparison for stack"),
-        ("html", "<small>Comparison</small>"),
-    ],
+    [("text", "; AWS was not queried"), ("markdown", "## Comparison for stack"), ("html", "<small>Comparison</small>")],
 )
 def test_every_view_says_that_it_is_a_difference(repo: Path, view: str, expected: str) -> None:
     shown = diff(repo, "base..head", "--format", view)

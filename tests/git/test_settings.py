@@ -64,12 +64,7 @@ def changes(report: Any) -> dict[str, tuple[str | None, str | None, bool]]:
             ("5", None, True),
         ),
         ({}, {"guardrails": {"onLive": "wait"}}, "guardrails.onLive", (None, '"wait"', True)),
-        (
-            {},
-            {"target": {"guardrails": {"maxDeletes": 5}}},
-            "targets.dev.guardrails.maxDeletes",
-            (None, "5", False),
-        ),
+        ({}, {"target": {"guardrails": {"maxDeletes": 5}}}, "targets.dev.guardrails.maxDeletes", (None, "5", False)),
         (
             {"target": {"guardrails": {"maxDeletes": 5}}},
             {"target": {"guardrails": {"maxDeletes": 6}}},

@@ -131,13 +131,7 @@ def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
     lines = Lines(out, plain)
     for _ in range(8):
         lines.event(
-            StepWaiting(
-                Address.parse("channel/a"),
-                "channel/a#1",
-                "CreateChannel",
-                2.0,
-                "the list may lag behind",
-            )
+            StepWaiting(Address.parse("channel/a"), "channel/a#1", "CreateChannel", 2.0, "the list may lag behind")
         )
     lines.event(
         StepWaiting(

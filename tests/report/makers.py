@@ -241,8 +241,7 @@ def the_small_target() -> TargetPlan:
             "channel/on-air",
             FieldChange("/type", "STANDARD", "ADVANCED_HD"),
             blocked=Blocked(
-                "live",
-                "channel/on-air is live since 2026-05-04T09:00:00Z with 1200 viewers; wait, or stop the stream",
+                "live", "channel/on-air is live since 2026-05-04T09:00:00Z with 1200 viewers; wait, or stop the stream"
             ),
             arn=an_arn(KindName.CHANNEL, "OnAir0000001"),
         ),

@@ -10,15 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
 from reconciler.drift.codec import drift_json, read_drift
-from reconciler.drift.report import (
-    AtDefault,
-    AttributedCall,
-    Blame,
-    DriftReport,
-    DriftStatus,
-    Finding,
-    Ignored,
-)
+from reconciler.drift.report import AtDefault, AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import UnmanagedResource
 from reconciler.report import html, markdown_drift

@@ -133,10 +133,7 @@ def test_a_verb_passes_on_what_the_sandbox_refuses(sandbox: Sandbox, capsys: pyt
     ("change", "said"),
     [
         ("latencymode=NORMAL", "unknown member latencymode of a channel; known: "),
-        (
-            "arn=arn:aws:ivs:us-west-2:123456789012:channel/other",
-            "unknown member arn of a channel; known: ",
-        ),
+        ("arn=arn:aws:ivs:us-west-2:123456789012:channel/other", "unknown member arn of a channel; known: "),
         (
             'multitrackInputConfiguration={"bogus": 1}',
             "unknown member multitrackInputConfiguration.bogus of a channel; known: enabled, ",

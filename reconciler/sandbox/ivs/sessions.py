@@ -40,13 +40,7 @@ _INGEST: JsonDict = {
         "track": "Track0",
         "profile": "Main",
     },
-    "audio": {
-        "codec": "mp4a.40.2",
-        "targetBitrate": 160_000,
-        "sampleRate": 48_000,
-        "channels": 2,
-        "track": "Track0",
-    },
+    "audio": {"codec": "mp4a.40.2", "targetBitrate": 160_000, "sampleRate": 48_000, "channels": 2, "track": "Track0"},
 }
 
 
@@ -73,8 +67,7 @@ class Session:
 def live_session(world: World, channel: str) -> Session | None:
     """Return the live session of a channel, None if the channel is idle."""
     found = world.connection.execute(
-        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND {_LIVE} ORDER BY seq DESC LIMIT 1",
-        (channel, world.now),
+        f"SELECT {_COLUMNS} FROM sessions WHERE channel = ? AND {_LIVE} ORDER BY seq DESC LIMIT 1", (channel, world.now)
     ).fetchone()
     return None if found is None else _session(found)
 
