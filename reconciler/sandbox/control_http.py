@@ -110,10 +110,7 @@ class RemoteControl:
             raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
 
     def follow(self) -> Iterator[dict[str, Any]]:
-        """Yield events until the sandbox stops.
-
-        Raises ControlError if it refuses or does not answer.
-        """
+        """Yield events until the sandbox stops. Raises ControlError if it refuses or does not answer."""
         import urllib.error
         import urllib.request
 

@@ -81,10 +81,7 @@ def query_values(query: str, name: str) -> list[str]:
 
 
 def parse_body(request: Request) -> JsonDict:
-    """Return the JSON object in the body, an empty one if there is no body.
-
-    Raises ApiError.
-    """
+    """Return the JSON object in the body, an empty one if there is no body. Raises ApiError."""
     body = plain_body(request)
     if not body.strip():
         return {}
@@ -98,10 +95,7 @@ def parse_body(request: Request) -> JsonDict:
 
 
 def plain_body(request: Request) -> bytes:
-    """Return the body, decompressed.
-
-    Raises ApiError for bad gzip, or more than 1 MB (assumed).
-    """
+    """Return the body, decompressed. Raises ApiError for bad gzip, or more than 1 MB (assumed)."""
     body = request.body
     if request.headers.get("content-encoding", "").lower() == "gzip":
         try:

@@ -102,20 +102,14 @@ class Call:
         return f"arn:aws:{self.service.name}:{world.region}:{world.account}:{kind.type}/{new_id(self.rng)}"
 
     def create(self, kind: Kind, document: JsonDict) -> JsonDict:
-        """Store a new resource and return the answer.
-
-        Raises ApiError if the quota is used up.
-        """
+        """Store a new resource and return the answer. Raises ApiError if the quota is used up."""
         self.refuse_over_quota(kind.quota, self.world.count(kind.type))
         resource = {"tags": {}, **document, "arn": self.new_arn(kind)}
         self.world.insert(kind.type, resource)
         return {kind.member: resource}
 
     def visible(self, arn: str) -> Row:
-        """Return a resource as reads show it.
-
-        Raises ApiError if there is none, or if it is another account's.
-        """
+        """Return a resource as reads show it. Raises ApiError if there is none, or if it is another account's."""
         self.refuse_other_account(arn)
         row = self.world.visible(arn)
         if row is None:
@@ -123,10 +117,7 @@ class Call:
         return row
 
     def find(self, arn: str) -> Row:
-        """Return a resource to change.
-
-        Raises ApiError if there is none, or if it is another account's.
-        """
+        """Return a resource to change. Raises ApiError if there is none, or if it is another account's."""
         self.refuse_other_account(arn)
         row = self.world.find(arn)
         if row is None:

@@ -74,10 +74,7 @@ class Assumptions:
             self.choose(name, option)
 
     def choose(self, name: str, option: str) -> None:
-        """Choose an option of an assumption.
-
-        Raises ControlError if either is unknown.
-        """
+        """Choose an option of an assumption. Raises ControlError if either is unknown."""
         assumption = ASSUMPTIONS.get(name)
         if assumption is None:
             raise ControlError(f"unknown assumption {name!r}; known: {', '.join(ASSUMPTIONS)}")

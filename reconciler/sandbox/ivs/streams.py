@@ -124,10 +124,7 @@ def batch_start_viewer_session_revocation(call: Call, request: JsonDict) -> Json
 
 
 def _live(call: Call, channel: str) -> Session:
-    """Return the live session of a channel.
-
-    Raises ApiError if the channel is idle.
-    """
+    """Return the live session of a channel. Raises ApiError if the channel is idle."""
     session = sessions.live_session(call.world, channel)
     if session is None:
         raise ApiError("ChannelNotBroadcasting", f"Channel: {channel} is not currently online")

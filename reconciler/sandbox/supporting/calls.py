@@ -46,10 +46,7 @@ class SupportingCall:
     operation: str
 
     def answer(self, connection: sqlite3.Connection, request: Request, caller: Caller, request_id: str) -> Response:
-        """Return the answer.
-
-        Raises ApiError.
-        """
+        """Return the answer. Raises ApiError."""
         if (self.service, self.operation) == _CALLER_IDENTITY:
             return _caller_identity(caller, request_id)
         handler = _HANDLERS.get((self.service, self.operation))
