@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import socket
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -40,13 +42,18 @@ _REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     names = (*CA_VARIABLES, "GIT_SSL_CAINFO", *(f"{one}_proxy" for one in ("http", "https", "all", "no")))
     for name in names:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    yield
+    with warnings.catch_warnings():
+        # The connections of the forges' clients end with the process of a run; here they are collected.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def ask(client: str, url: str, folder: Path) -> str:
