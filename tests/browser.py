@@ -159,6 +159,8 @@ class Tab:
 
     def type(self, text: str) -> None:
         """Type into the focused field."""
+        # A page gives the focus to its field some time after it is loaded.
+        self.until("document.activeElement.matches('input, textarea')")
         self.send("Input.insertText", text=text)
 
     def tab_to(self, expression: str, most: int = 60) -> None:
