@@ -22,7 +22,8 @@ from reconciler.model.resource import DesiredResource, DesiredState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.spec.files import Missing, missing_of, project_source, read_specs
-from reconciler.spec.model_errors import name_fault
+from reconciler.spec.model_errors import faults_of
+from reconciler.spec.models import ChannelDefaults
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path
 from reconciler.spec.resources import Entry, read_entries
 from reconciler.spec.rules import (
@@ -82,8 +83,8 @@ class Defaults:
         if own is not None or self._name is None or entry.address.kind is not WITH_DEFAULTS or "name" in entry.nulls:
             return entry.address.id if own is None else str(own)
         name = self._name.replace(_ID, entry.address.id)
-        if fault := name_fault(name):
-            self._report(("defaults", "channel", "name"), fault, problems)
+        for fault in faults_of(ChannelDefaults, {"name": name}):
+            self._note(fault, problems)
         return name
 
     def tags_of(self, entry: Entry, *, of_channel: bool) -> Mapping[str, str]:

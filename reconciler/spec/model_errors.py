@@ -236,17 +236,6 @@ def id_fault(identifier: str) -> Fault:
     return Fault((), f"{quote(identifier)} {what}", hint, at_key=True)
 
 
-def name_fault(name: str) -> Fault | None:
-    """Return the fault of a resource's name that was made from a template, or ``None``."""
-    if not re.fullmatch(models.NAME_PATTERN, name):
-        what, hint = _PATTERNS[models.NAME_PATTERN]
-        return Fault((), f"name {quote(name)} {what}", hint)
-    if len(name) > models.LONGEST_NAME:
-        what = f"name {quote(name)} has {len(name)} characters, more than the limit of {models.LONGEST_NAME}"
-        return Fault((), what, f"shorten it to {models.LONGEST_NAME} characters")
-    return None
-
-
 def _quoted(value: object) -> str:
     return type_name(value) if isinstance(value, dict | list) or value is None else quote(value)
 

@@ -53,7 +53,6 @@ OVERLAP_PATTERN = r"^[1-9][0-9]{0,3}[hd]$"
 RESOLUTIONS = Literal["SD", "HD", "FULL_HD", "LOWEST_RESOLUTION"]
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-LONGEST_NAME = 128
 
 
 def _template(characters: str) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def _template(characters: str) -> dict[str, Any]:
 Reference = Annotated[str, Field(pattern=ID_PATTERN, json_schema_extra=_template("A-Za-z0-9_-"))]
 _ARN_TEMPLATE = _template("a-zA-Z0-9:/_-")
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME, json_schema_extra=_template("a-zA-Z0-9_-"))]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128, json_schema_extra=_template("a-zA-Z0-9_-"))]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
 DefaultTags = dict[TagKey, TagValue]
