@@ -170,7 +170,7 @@ DONE: Mapping[str, str] = {
     "suspend": "Suspended.",
     "resume": "Resumed; reconciliation requested.",
 }
-"""What is said after an action, by its name."""
+"""By action, the message after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Viewer:
         return DONE.get(self.done, "")
 
 
-NOBODY = Viewer()
+SIGNED_OUT = Viewer()
 
 _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
@@ -225,7 +225,7 @@ def message(title: str, text: str, name: str = "") -> str:
     return _PAGES.get_template("message.html").render(title=title, text=text, trail=trail)
 
 
-def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = NOBODY) -> str:
+def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = SIGNED_OUT) -> str:
     """Return the page of all targets, the most severe status first. ``query``: words ``q``, a ``status`` and a ``page``."""
     states = sorted(snapshot.states.values(), key=lambda state: (MOST_SEVERE_FIRST.index(status(state)), state.name))
     counts = Counter(map(status, states))
@@ -284,7 +284,7 @@ def _above(snapshot: Snapshot, name: str = "") -> html.Trail:
     return (top, (name, link(name))) if name else (top,)
 
 
-def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = NOBODY) -> str | None:
+def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = SIGNED_OUT) -> str | None:
     """Return the page of one target. ``query``: the ``span`` of time of its chart."""
     state = snapshot.states.get(name)
     if state is None:
@@ -377,7 +377,7 @@ def _row(row: Row, findings: Sequence[Finding]) -> Row:
     return replace(row, status=_STATUS_WORDS[findings[0].status], findings=tuple(findings)) if findings else row
 
 
-def resources(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = NOBODY) -> str | None:
+def resources(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = SIGNED_OUT) -> str | None:
     """Return the page of a target's resources, managed and unmanaged. ``query``: words ``q``, a ``status``, a ``kind`` and a ``page``."""
     state = snapshot.states.get(name)
     if state is None:
@@ -429,7 +429,7 @@ def plan(snapshot: Snapshot, store: Store, name: str, plan_id: str) -> str | Non
     return html.render_plan(found, extra=extra, trail=_above(snapshot, name))
 
 
-def run(snapshot: Snapshot, store: Store, name: str, number: int, viewer: Viewer = NOBODY) -> str | None:
+def run(snapshot: Snapshot, store: Store, name: str, number: int, viewer: Viewer = SIGNED_OUT) -> str | None:
     """Return the page of one reconciliation: the outcomes of its apply, or else its result."""
     found = store.run(name, number) if name in snapshot.states else None
     if found is None:

@@ -1,7 +1,7 @@
 """The controller's web server: waitress, which bounds the size and time of requests, with stricter rules for them.
 
 Requests that proxies and servers may read differently are refused. When there are too many connections, the one that has
-waited longest for its client is closed, so that nobody shuts others out by opening connections and sending nothing.
+waited longest for its client is closed, so that connections that send nothing do not shut others out.
 """
 
 from __future__ import annotations

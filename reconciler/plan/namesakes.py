@@ -1,6 +1,6 @@
 """Finds live resources that a create would duplicate, and resources that lost their owner tags. Pure.
 
-A namesake has the kind and name of a resource of the spec, or its public key, and belongs to nobody or to another stack.
+A namesake has the kind and name of a resource of the spec, or its public key, and has no owner or another stack as owner.
 A create beside it would be a second channel with another playback URL, so it is blocked until the user adopts the namesake or asks for another one.
 A public key exists once in an account and region, so a create beside its key pair is never possible.
 """

@@ -192,8 +192,8 @@ def as_applied(desired: DesiredState, live: LiveState, applied: Mapping[Address,
     """Return what is known of the desired state of the last apply. ``applied`` are the recorded specs of it.
 
     A resource has the digest of the spec that it was applied from: that spec is in the record, or is the present one.
-    Left out is what was never applied, what was applied by somebody else from another commit, and what the spec no longer has and
-    nobody needs to create again.
+    Left out is what was never applied, what was applied elsewhere from another commit, and what the spec no longer has, so
+    that it need not be created again.
     """
     there = {address: resource.tags.get(SPEC) for address, resource in live.claims(desired.stack)}
     resources: dict[Address, DesiredResource] = {}

@@ -164,7 +164,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One target, which ``of`` names among several, or what is said of several. ``brief`` takes the place of ``head`` when that is too long."""
+    """One target, which ``of`` names among several, or the text about several. ``brief`` takes the place of ``head`` when that is too long."""
 
     head: str
     brief: str

@@ -194,7 +194,7 @@ def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, E
     for fault in faults:
         entry.note(problems, fault)
     if skipped:
-        # Which fields are valid is unknown: none is looked at again.
+        # Which fields are valid is unknown: none is checked further.
         problems.skip(entry.source.name, skipped[0])
         _remove_broken(entry, frozenset(entry.body if isinstance(entry.body, dict) else ()))
     elif faults:

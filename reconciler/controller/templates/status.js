@@ -1,4 +1,4 @@
-// Relative and local times, copy buttons, search while one types, and fresh figures while nobody is busy with the page.
+// Relative and local times, copy buttons, search while one types, and fresh figures while the page is not in use.
 (() => {
   const REFRESH = 60000;
 
