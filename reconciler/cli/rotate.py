@@ -139,7 +139,7 @@ def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPl
     left = len(plan.actions) - len(actions)
     notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run apply for them",) if left else ()
     return replace(
-        plan, actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), notes=notes
+        plan, actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), kept=(), notes=notes
     )
 
 

@@ -154,7 +154,7 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
     for finding in report.findings:
         topic = Topic(finding.status.value)
         name = f"{topic.value} {finding.address}" + (
-            f" {finding.arn}" if finding.status is DriftStatus.DUPLICATE else ""
+            f" {finding.arn}" if finding.status in (DriftStatus.DUPLICATE, DriftStatus.KEPT) else ""
         )
         paths = (
             tuple(change.path for change in finding.changes)

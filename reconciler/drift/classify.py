@@ -64,6 +64,7 @@ def classify(
         for arn in duplicate.others
         if arn not in reported and duplicate.address in desired.resources
     ]
+    findings += [Finding(kept.address, DriftStatus.KEPT, kept.explanation, kept.arn) for kept in plan.kept]
     unread = tuple(unread_of(desired.resources, live))
     report = DriftReport(
         name=plan.name,
@@ -137,6 +138,7 @@ class _Classification:
         self.records = records
         self.fresh = not any(plan.managed.values())
         self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
+        self.leftovers |= {one.arn for one in plan.kept}
         self.arns = {
             address: resource.arn
             for address, resource in live.claims(desired.stack)

@@ -30,6 +30,8 @@ class DriftStatus(StrEnum):
     """It exists, and its owner tags are gone."""
     ORPHAN = "orphan"
     DUPLICATE = "duplicate"
+    KEPT = "kept"
+    """It was replaced, and resources of other owners still use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class DriftReport:
 
 def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tuple[AtDefault, ...]:
     """Return the resources with unset fields, by address; as many fields as the plan counted."""
-    others = {arn for duplicate in plan.duplicates for arn in duplicate.others}
+    others = {arn for duplicate in plan.duplicates for arn in duplicate.others} | {one.arn for one in plan.kept}
     found = []
     for kind, group in live.resources.items():
         for resource in group:

@@ -22,6 +22,7 @@ class Topic(StrEnum):
     DUPLICATE = "duplicate"
     PENDING = "pending"
     ORPHAN = "orphan"
+    KEPT = "kept"
     UNMANAGED = "unmanaged"
     UNREADABLE = "unreadable"
 

@@ -40,6 +40,7 @@ from reconciler.plan.plan import (
     Base,
     Blocked,
     Duplicate,
+    Kept,
     LiveChannel,
     Observed,
     Orphan,
@@ -180,6 +181,22 @@ _TARGET = form.record(
     duplicates=list_of(
         form.record(
             Duplicate, address=ADDRESS, kept=ARN, others=form.reworded(list_of(ARN), "is not a list of strings")
+        )
+    ),
+    kept=form.omitted(
+        described(
+            list_of(
+                form.record(
+                    Kept,
+                    address=ADDRESS,
+                    arn=ARN,
+                    replaced_by=ARN,
+                    usage=TEXT,
+                    count=COUNT,
+                    users=described(list_of(UNMANAGED), "The first of them, in ARN order."),
+                )
+            ),
+            "Replaced resources that are kept, because resources of other owners still use them; count says how many.",
         )
     ),
     notes=TEXTS,

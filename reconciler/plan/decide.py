@@ -107,6 +107,7 @@ def build_plan(
         desired_count=len(desired.resources),
         orphans=tuple(sorted(orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
         duplicates=tuple(sorted(duplicates, key=lambda duplicate: str(duplicate.address))),
+        kept=tuple(one for one in removed.kept if is_selected(options, one.address)),
         notes=(*sorted(owned.notes), *sorted(removed.notes), *sorted(stream_keys.waiting_notes(inputs)), *left_out),
         unmanaged=tuple(
             UnmanagedResource(resource.kind, resource.arn, resource.name, resource.tags.get(STACK, ""))

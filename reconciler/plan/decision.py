@@ -90,10 +90,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Which channels keep using a resource, and why. ``by_others`` is true if one of them is not this stack's."""
+    """Which channels keep using a resource, and why. ``by_others`` is true if one of them is not this stack's.
+
+    ``others`` are the users if none of them is this stack's.
+    """
 
     said: str
     by_others: bool
+    others: tuple[LiveResource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,32 @@ class Duplicate:
     others: tuple[str, ...]
 
 
+MOST_USERS = 10
+"""How many users of a kept resource are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A managed resource that was replaced and is kept, because only resources of other owners still use it.
+
+    ``usage`` says in a phrase how many use it and whose they are; ``users`` are the first ``MOST_USERS`` of ``count``, in ARN order.
+    """
+
+    address: Address
+    arn: str
+    replaced_by: str
+    usage: str
+    count: int
+    users: tuple[UnmanagedResource, ...]
+
+    @property
+    def explanation(self) -> str:
+        """What replaced it, and who uses it."""
+        named = ", ".join(f"{user.name or '(without a name)'} ({user.arn})" for user in self.users)
+        more = f" and {self.count - len(self.users):,} more" if self.count > len(self.users) else ""
+        return f"replaced by {self.replaced_by}; {self.usage}: {named}{more}"
+
+
 @dataclass(frozen=True, slots=True)
 class LiveChannel:
     """A channel that was live when streams were listed. ``viewers`` is ``-1`` if the service could not count them in time."""
@@ -268,6 +294,7 @@ class TargetPlan:
     quotas: tuple[QuotaUse, ...] = ()
     not_read: tuple[KindName, ...] = ()
     unmanaged: tuple[UnmanagedResource, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

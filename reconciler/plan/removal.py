@@ -3,32 +3,38 @@
 Without prune, a resource removed from the spec is an orphan: reported, and kept.
 What an interrupted replacement left behind is deleted without prune, because the replacement was approved when it was applied.
 A recording configuration, policy, ad or slate configuration is deleted after every channel stopped using it; while one still does, it is kept.
+One that was replaced and that only channels of other owners use is neither deleted nor blocked: whether they stop is not this stack's decision.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.diff import compare, names_of
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
-from reconciler.model.resource import LiveResource
+from reconciler.model.resource import LiveResource, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, unseen_users
 from reconciler.plan.pairing import Choice
-from reconciler.plan.plan import Blocked, Duplicate, Orphan, Reason, Verb
+from reconciler.plan.plan import MOST_USERS, Blocked, Duplicate, Kept, Orphan, Reason, Verb
 from reconciler.plan.replacement import is_leftover, leftover
 
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use."""
+    """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use.
+
+    ``kept`` are the replaced resources that only other owners use.
+    """
 
     deletes: tuple[Decision, ...]
     in_use: Mapping[str, InUse]
     orphans: tuple[Orphan, ...]
     duplicates: tuple[Duplicate, ...]
+    kept: tuple[Kept, ...]
     notes: tuple[str, ...]
 
 
@@ -57,19 +63,51 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
     }
     for address, key in _keys_without_spec(inputs, doubled):
         _removed_from_spec(inputs, address, (key,), deletes, orphans)
+    in_use = _in_use(inputs, (*decisions, *deletes))
+    kept = tuple(filter(None, (_kept(inputs, decision, in_use) for decision in deletes)))
+    explained = {one.arn for one in kept}
+    due = tuple(decision for decision in deletes if decision.live is None or decision.live.arn not in explained)
     duplicates = tuple(
         Duplicate(address, choice.kept.arn, others)
         for address, choice in inputs.choices.items()
-        if (others := _unexplained(choice, deletes))
+        if (others := _unexplained(choice, due, explained))
     )
-    in_use = _in_use(inputs, (*decisions, *deletes))
-    return Removals(tuple(deletes), in_use, tuple(orphans), duplicates, tuple(notes))
+    return Removals(due, in_use, tuple(orphans), duplicates, kept, tuple(notes))
 
 
-def _unexplained(choice: Choice, due: Iterable[Decision]) -> tuple[str, ...]:
-    """Return the others that claim an address, without key pairs that the kept one replaced."""
+def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -> Kept | None:
+    """Return what is kept in place of a delete: a replaced resource that only other owners use."""
+    live = decision.live
+    if live is None or decision.reason is not Reason.SUPERSEDED or decision.blocked or live.arn not in in_use:
+        return None
+    users = in_use[live.arn].others
+    if not users:
+        return None
+    counts = Counter((user.kind, user.tags.get(STACK, "")) for user in users)
+    usage = " and ".join(
+        f"{count:,} {KINDS[kind].title if count == 1 else KINDS[kind].titles} of {f'stack {owner}' if owner else 'no stack'}"
+        for (kind, owner), count in sorted(counts.items(), key=lambda item: item[0][1])
+    )
+    return Kept(
+        decision.address,
+        live.arn,
+        inputs.kept[decision.address].arn,
+        f"in use by {usage}",
+        len(users),
+        tuple(
+            UnmanagedResource(user.kind, user.arn, user.name, user.tags.get(STACK, "")) for user in users[:MOST_USERS]
+        ),
+    )
+
+
+def _unexplained(choice: Choice, due: Iterable[Decision], kept: Container[str]) -> tuple[str, ...]:
+    """Return the others that claim an address, without key pairs that the kept one replaced and what other owners use."""
     retiring = {decision.live.arn for decision in due if decision.live and decision.reason is Reason.RETIRING}
-    return tuple(other.arn for other, _ in choice.others if not is_leftover(other) and other.arn not in retiring)
+    return tuple(
+        other.arn
+        for other, _ in choice.others
+        if not is_leftover(other) and other.arn not in retiring and other.arn not in kept
+    )
 
 
 def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUse]:
@@ -110,8 +148,10 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
         said = [_usage(inputs, user, names.get(user.arn), of_user.get(user.arn)) for user in holding]
         said = said or [f"{user} names its ARN" for user in will_use.get(live.arn, ())]
         if said:
-            others = any(user.tags.get(STACK) != inputs.desired.stack for user in holding)
-            found[live.arn] = InUse("; ".join(said), others)
+            foreign = [user for user in holding if user.tags.get(STACK) != inputs.desired.stack]
+            found[live.arn] = InUse(
+                "; ".join(said), bool(foreign), tuple(foreign) if len(foreign) == len(holding) else ()
+            )
     return found
 
 

@@ -114,9 +114,7 @@ def _parameters(step: Step) -> str:
 
 
 def _in_sync(target: TargetPlan) -> str:
-    summary = target.summary
-    counts = words.resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
-    return f"{target.name} is in sync ({counts})"
+    return f"{target.name} is in sync ({words.in_sync_words(target)})"
 
 
 def _sanitized(value: object) -> str:
@@ -227,7 +225,12 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
         "anchors": {action.address: f"t{at}-{index}" for index, action in enumerate(target.actions)},
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(
-            {"unchanged": summary.unchanged, "orphaned": summary.orphaned, "unmanaged": summary.unmanaged}
+            {
+                "unchanged": summary.unchanged,
+                "orphaned": summary.orphaned,
+                "kept": len(target.kept),
+                "unmanaged": summary.unmanaged,
+            }
         ),
         "verbs": [verb for verb in (*_VERBS, BLOCKED) if any(row[verb] for row in kinds.values())],
         "kinds": kinds,

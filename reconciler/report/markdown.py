@@ -47,13 +47,13 @@ from reconciler.report.words import (
     apply_state,
     broadcast_words,
     count_by_kind,
+    in_sync_words,
     join_words,
     live_channels_words,
     notable_changes,
     notice_of,
     origin_of,
     plural,
-    resources_words,
     settings_words,
     summary_words,
     title_of,
@@ -70,7 +70,7 @@ _WEIGHTS: Mapping[Verb, int] = {
 }
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
 _MEMBERS_SHOWN = 50
-_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS, _UNMANAGED = 3, 3, 5, 6, 7, 8
+_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS, _KEPT, _UNMANAGED = 3, 3, 5, 6, 7, 8, 9
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -250,12 +250,7 @@ def _counts_words(target: TargetPlan, counts: str) -> str:
 
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
-    summary = target.summary
-    if not target.actions:
-        resources = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
-        counts = f"No changes. In sync ({resources})"
-    else:
-        counts = summary_words(summary)
+    counts = summary_words(target.summary) if target.actions else f"No changes. In sync ({in_sync_words(target)})"
     counts = _counts_words(target, counts)
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
     return _section(target, head, f"**{code(target.name)}**: {counts}")
@@ -343,11 +338,15 @@ def _remarks(target: TargetPlan) -> Iterable[Group]:
         )
         for one in target.orphans
     ]
+    kept = [
+        Line(sanitize(f"  {one.address} {one.arn}: {one.explanation}"), one.address.kind.value) for one in target.kept
+    ]
     for title, lines, weight in (
         ("Live", live_channels, _ON_AIR),
         ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
         ("Orphaned, kept because prune is disabled (--prune)", orphans, _ORPHANS),
+        ("Kept, in use by other owners", kept, _KEPT),
         (
             "Unmanaged, not changed",
             [Line(sanitize(f"  {unmanaged_words(one)} {one.arn}"), one.kind.value) for one in target.unmanaged],

@@ -44,6 +44,7 @@ _FINDING_MARKS: Mapping[DriftStatus, str] = {
     DriftStatus.PENDING: "+",
     DriftStatus.DUPLICATE: "!",
     DriftStatus.ORPHAN: " ",
+    DriftStatus.KEPT: " ",
 }
 _DRIFT_NOTES, _UNMANAGED, _IGNORED, _DEFAULTS = range(len(TITLES), len(TITLES) + 4)
 
@@ -114,7 +115,7 @@ def _finding_groups(report: DriftReport) -> Iterable[Group]:
                 f"{title}: {len(found):,}",
                 tuple(_finding_line(finding) for finding in found),
                 weight,
-                folded=status is DriftStatus.ORPHAN,
+                folded=status in (DriftStatus.ORPHAN, DriftStatus.KEPT),
             )
     if report.notes:
         yield Group(
@@ -147,7 +148,10 @@ def _finding_line(finding: Finding) -> Line:
         else []
     )
     text += ", ".join(names) or finding.explanation
-    if finding.status in (DriftStatus.UNTAGGED, DriftStatus.DUPLICATE, DriftStatus.ORPHAN) and finding.arn:
+    if (
+        finding.status in (DriftStatus.UNTAGGED, DriftStatus.DUPLICATE, DriftStatus.ORPHAN, DriftStatus.KEPT)
+        and finding.arn
+    ):
         text += f" {finding.arn}"
     if finding.blame and (who := dict.fromkeys(call.who for call in finding.blame.calls)):
         text += f" (by {', '.join(who)})"

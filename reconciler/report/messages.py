@@ -26,6 +26,7 @@ _DRIFT_STATUS = {
     Topic.DUPLICATE: "duplicate",
     Topic.PENDING: "pending",
     Topic.ORPHAN: "orphaned",
+    Topic.KEPT: "kept",
     Topic.UNMANAGED: "unmanaged",
     Topic.UNREADABLE: "unreadable",
 }

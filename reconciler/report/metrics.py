@@ -35,7 +35,7 @@ RESOURCES = Metric(
     PREFIX + "resources",
     "gauge",
     (*_TARGET, "status"),
-    "Resources by status: unchanged, drift, pending, missing, duplicate, orphan, unmanaged.",
+    "Resources by status: unchanged, drift, pending, missing, duplicate, orphan, kept, unmanaged.",
 )
 IGNORED = Metric(PREFIX + "ignored_differences", "gauge", _TARGET, "Differences ignored on request of the caller.")
 LAST_RUN = Metric(

@@ -41,6 +41,7 @@ from reconciler.report.words import (
     headline,
     ignored_heading,
     ignored_words,
+    in_sync_words,
     live_channels_words,
     plural,
     resources_words,
@@ -114,6 +115,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     lines += _live_channels(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)
+    lines += _kept(target, paint)
     lines += ["", *(f"  note: {sanitize(note)}" for note in target.notes)] if target.notes else []
     if calls:
         lines += unmanaged_lines(target.unmanaged, paint, limit=len(target.unmanaged))
@@ -121,9 +123,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
     if not target.actions:
-        summary = target.summary
-        counts = resources_words(summary.unchanged, orphaned=summary.orphaned, unmanaged=summary.unmanaged)
-        lines.append(f"{paint('No changes.', 'good')} {target.name} is in sync ({counts}).")
+        lines.append(f"{paint('No changes.', 'good')} {target.name} is in sync ({in_sync_words(target)}).")
     else:
         lines.append(f"{paint('Plan', 'bold')} for {target.name}: {summary_words(target.summary)}.")
     return "\n".join(lines) + "\n"
@@ -252,6 +252,19 @@ def _duplicates(target: TargetPlan, paint: Paint) -> list[str]:
     return lines
 
 
+def _kept(target: TargetPlan, paint: Paint) -> list[str]:
+    lines: list[str] = []
+    for kept in target.kept:
+        lines += [
+            "",
+            f"  {paint('kept', 'note')} {sanitize(str(kept.address))}: {sanitize(kept.usage)}",
+            f"      {sanitize(kept.arn)}, replaced by {sanitize(kept.replaced_by)}",
+            *(f"      used by {unmanaged_words(one)}  {paint(sanitize(one.arn), 'dim')}" for one in kept.users),
+            *_more(kept.count, len(kept.users)),
+        ]
+    return lines
+
+
 def _outcome(outcome: Outcome, paint: Paint) -> Iterable[str]:
     request = f" (request {outcome.request_id})" if outcome.request_id else ""
     message = sanitize(f"{outcome.verb.value} {outcome.address}: {outcome.message}{request}")
@@ -265,6 +278,7 @@ _FINDING_TONES: Mapping[DriftStatus, str] = {
     DriftStatus.PENDING: "change",
     DriftStatus.DUPLICATE: "note",
     DriftStatus.ORPHAN: "note",
+    DriftStatus.KEPT: "note",
 }
 
 

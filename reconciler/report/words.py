@@ -69,9 +69,17 @@ def summary_words(summary: Summary) -> str:
     return nonzero(counts) or "nothing to do"
 
 
-def resources_words(resources: int, *, orphaned: int = 0, unmanaged: int = 0) -> str:
-    """Return the counts of a target in sync: ``3 resources, 1 orphaned``."""
-    others = nonzero({"orphaned": orphaned, "unmanaged": unmanaged})
+def in_sync_words(target: TargetPlan) -> str:
+    """Return the counts of a plan without changes: ``3 resources, 1 orphaned``."""
+    summary = target.summary
+    return resources_words(
+        summary.unchanged, orphaned=summary.orphaned, kept=len(target.kept), unmanaged=summary.unmanaged
+    )
+
+
+def resources_words(resources: int, *, orphaned: int = 0, kept: int = 0, unmanaged: int = 0) -> str:
+    """Return the counts of a target in sync."""
+    others = nonzero({"orphaned": orphaned, "kept": kept, "unmanaged": unmanaged})
     return plural(resources, "resource") + (f", {others}" if others else "")
 
 
@@ -194,6 +202,7 @@ TITLES: Mapping[DriftStatus, str] = {
     DriftStatus.DUPLICATE: "Duplicate",
     DriftStatus.PENDING: "Pending",
     DriftStatus.ORPHAN: "Orphaned",
+    DriftStatus.KEPT: "Kept",
 }
 """Headings, most severe first."""
 
@@ -204,6 +213,7 @@ HEADS: Mapping[DriftStatus, str] = {
     DriftStatus.PENDING: "has pending changes",
     DriftStatus.DUPLICATE: "has a duplicate",
     DriftStatus.ORPHAN: "is orphaned",
+    DriftStatus.KEPT: "has a former resource that is kept",
 }
 """The rest of a sentence that begins with the address."""
 
@@ -225,6 +235,7 @@ def drift_counts(*reports: DriftReport) -> str:
         counts["duplicate"] += len(report.of(DriftStatus.DUPLICATE))
         counts["pending"] += len(report.of(DriftStatus.PENDING))
         counts["orphaned"] += len(report.of(DriftStatus.ORPHAN))
+        counts["kept"] += len(report.of(DriftStatus.KEPT))
         counts["in sync"] += report.unchanged
         counts["unmanaged"] += len(report.unmanaged)
         counts["ignored"] += report.ignored_differences

@@ -62,6 +62,7 @@ def test_the_plan_is_as_expected(case: Case) -> None:
         f"{orphan.address}{' (protected)' if orphan.protected else ''}" for orphan in plan.orphans
     ] == case.expect.get("orphans", [])
     assert [str(duplicate.address) for duplicate in plan.duplicates] == case.expect.get("duplicates", [])
+    assert {short(one.arn): short(one.usage) for one in plan.kept} == case.expect.get("kept", {})
     said = short("\n".join(plan.notes))
     assert all(fragment in said for fragment in case.expect.get("notes", [])), said
     assert bool(said) == bool(case.expect.get("notes")), said
