@@ -304,6 +304,13 @@ def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, 
     )
 
 
+def read_again(
+    calls: ReadCalls, request: ReadRequest, arns: Mapping[KindName, frozenset[str]], key_channels: Iterable[str]
+) -> Mapping[KindName, tuple[LiveResource, ...]]:
+    """Return these resources read in full, without those that do not exist, and the stream keys of these channels. Raises ``AwsError``."""
+    return _Reading(calls, request).run_again(arns, key_channels)
+
+
 class _Reading:
     """One read with a small pool of workers."""
 
@@ -329,6 +336,36 @@ class _Reading:
         finally:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)
+
+    def run_again(
+        self, arns: Mapping[KindName, frozenset[str]], key_channels: Iterable[str]
+    ) -> Mapping[KindName, tuple[LiveResource, ...]]:
+        try:
+            details = [(STREAM_KEY.name, self._pool.submit(self._stream_keys, arn)) for arn in key_channels]
+            for name, some in arns.items():
+                details += [(name, detail) for detail in self._full_reads(KINDS[name], sorted(some))]
+            found: dict[KindName, list[LiveResource]] = {}
+            for name, detail in details:
+                found.setdefault(name, []).extend(detail.result())
+            return {kind: tuple(resources) for kind, resources in found.items()}
+        finally:
+            self._stop.set()
+            self._pool.shutdown(cancel_futures=True)
+
+    def _full_reads(self, kind: Kind, arns: list[str]) -> list[Future[list[LiveResource]]]:
+        if kind.summary_complete:
+            return [self._pool.submit(self._listed, kind, frozenset(arns))] if arns else []
+        if kind.batch:
+            batches = [arns[at : at + BATCH_SIZE] for at in range(0, len(arns), BATCH_SIZE)]
+            return [self._pool.submit(self._batch, kind, batch) for batch in batches]
+        return [self._pool.submit(self._get, kind, arn) for arn in arns]
+
+    def _listed(self, kind: Kind, arns: frozenset[str]) -> list[LiveResource]:
+        return [
+            self._resource(kind, item, complete=True)
+            for item in read_list(self._calls, Pages.of(kind), {}, self._stop)
+            if item["arn"] in arns
+        ]
 
     def _collect(
         self, listings: Mapping[KindName, Future[_Listing]]

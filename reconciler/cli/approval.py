@@ -16,13 +16,16 @@ from reconciler.apply import Event, Forecast, events_json, result_json
 from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import Screen
-from reconciler.errors import ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
+from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
+from reconciler.model.observed import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan
+from reconciler.report.outputs import outputs_json
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.drift import last_applies
 from reconciler.workflow.locks import lock_targets
+from reconciler.workflow.outputs import outputs_of, survey_after
 from reconciler.workflow.progress import interruptible
 from reconciler.workflow.run import ApplyObserver, apply_plans
 from reconciler.workflow.survey import Survey
@@ -96,11 +99,13 @@ def approve_and_run(
     refused = refusals(plan, project, recorded)
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
-    watch: ApplyObserver = _JsonLines() if args.format == "json" else Screen(context.paint(sys.stdout))
+    events = _JsonLines(sum(bool(target.actions) for target in plan.targets)) if args.format == "json" else None
+    watch: ApplyObserver = events or Screen(context.paint(sys.stdout))
     if all(not target.actions for target in plan.targets):
         apply_plans(surveys, project, watch, stop=threading.Event())
         if args.format == "json":
-            _line({"type": "result", "complete": True, "targets": []})
+            found = _outputs_after(surveys, ())
+            _line({"type": "result", "complete": True, "targets": [], **_outputs_member(project, found)})
         return ExitCode.OK
     if not any(action.blocked is None for target in plan.targets for action in target.actions):
         raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
@@ -108,9 +113,17 @@ def approve_and_run(
         raise PlanRefused(f"{args.command} not approved. Nothing was changed")
     if before_first_call:
         before_first_call()
+    found = []
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
-            results = apply_plans(surveys, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text]))
+            try:
+                results = apply_plans(
+                    surveys, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text])
+                )
+                found = [] if not events or stop.is_set() else _outputs_after(surveys, results)
+            finally:
+                if events:
+                    events.end(_outputs_member(project, found))
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
     complete = all(result.complete for result in results)
@@ -135,7 +148,11 @@ def _agreed(plan: Plan) -> bool:
 
 
 class _JsonLines:
-    """Events and results as JSON, one object a line."""
+    """Events and results as JSON, one object a line. The last result is printed at the end, with the outputs."""
+
+    def __init__(self, results: int) -> None:
+        self._left = results
+        self._last: dict[str, object] | None = None
 
     @contextmanager
     def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
@@ -144,8 +161,35 @@ class _JsonLines:
         yield lambda event: _line({"target": name, **events_json(event), **_expected_end(event)})
 
     def finished(self, result: ApplyResult) -> None:
-        """Print the result of one target."""
-        _line(result_json(result))
+        """Print the result of one target, or keep the last one."""
+        self._left -= 1
+        if self._left:
+            _line(result_json(result))
+        else:
+            self._last = result_json(result)
+
+    def end(self, outputs: Mapping[str, object]) -> None:
+        """Print the last result, if there is one, with more members."""
+        if self._last is not None:
+            _line({**self._last, **outputs})
+            self._last = None
+
+
+def _outputs_after(surveys: Sequence[Survey], results: Sequence[ApplyResult]) -> list[TargetOutputs]:
+    """Return the outputs of all targets after their apply; none, and a note, if one cannot be read."""
+    by_name = {result.name: result for result in results}
+    try:
+        return [
+            outputs_of(survey_after(survey, by_name[survey.target.name]) if survey.target.name in by_name else survey)
+            for survey in surveys
+        ]
+    except AwsError as error:
+        _warn(f"the outputs could not be read ({error}); run outputs to print them")
+        return []
+
+
+def _outputs_member(project: Project, found: Sequence[TargetOutputs]) -> dict[str, object]:
+    return {"outputs": outputs_json(project.stack, found)} if found else {}
 
 
 def _expected_end(event: Event) -> dict[str, object]:

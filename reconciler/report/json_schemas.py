@@ -89,7 +89,14 @@ _EVENTS: dict[str, tuple[str, Form]] = {
     "result": (
         "The end of the apply of one target; without a target if there was nothing to do.",
         object_of(
-            **{name: member if name == "complete" else form.omitted(member) for name, member in APPLY_RESULT.items()}
+            **{name: member if name == "complete" else form.omitted(member) for name, member in APPLY_RESULT.items()},
+            outputs=form.omitted(
+                described(
+                    form.ANY,
+                    "In the last line: the outputs of all targets, changed or not, as outputs.schema.json describes them.",
+                    type="object",
+                )
+            ),
         ),
     ),
     "refused": (

@@ -1,18 +1,23 @@
-"""Collects what other systems need to know of the resources of the spec: ``TargetOutputs`` from a survey, without another call."""
+"""Collects what other systems need to know of the resources of the spec: ``TargetOutputs`` from a survey.
+
+Before an apply that takes no other call than the survey's; after one, what it changed is read again.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from reconciler.aws.reader import ReadRequest, read_again
 from reconciler.errors import AwsError
-from reconciler.model.address import DELIVERED
-from reconciler.model.kinds import KINDS
+from reconciler.model.address import DELIVERED, Address, KindName
+from reconciler.model.kinds import CHILD_KINDS, KINDS, parent_of
 from reconciler.model.observed import TargetOutputs
 from reconciler.model.resource import LiveResource
 from reconciler.model.target import Store
 from reconciler.plan.decide import managed_resources
-from reconciler.plan.plan import PlanOptions
+from reconciler.plan.plan import Action, ApplyResult, Outcome, PlanOptions, Result
 from reconciler.plan.selection import included
 from reconciler.workflow.survey import Survey
 
@@ -43,6 +48,44 @@ def outputs_of(survey: Survey, globs: Sequence[str] = ()) -> TargetOutputs:
         {address: _values(found[address], survey) for address in addresses if address in found},
         tuple(address for address in addresses if address not in found),
     )
+
+
+def survey_after(survey: Survey, result: ApplyResult) -> Survey:
+    """Return the survey with what an apply touched read again, in the same connection. Raises ``AwsError``."""
+    touched: dict[KindName, set[str]] = {}
+    keys: set[Address] = set()
+    arns: dict[Address, set[str]] = {}
+    done = {one.address for one in result.outcomes if one.result in (Result.DONE, Result.FAILED)}
+    settled: tuple[Action | Outcome, ...] = (*survey.plan.actions, *result.outcomes)
+    for one in settled:
+        if one.address not in done:
+            continue
+        found = {one.arn} if one.arn else set()
+        arns.setdefault(one.address, set()).update(found)
+        if one.address.kind in CHILD_KINDS:
+            keys.add(one.address)
+        else:
+            touched.setdefault(one.address.kind, set()).update(found)
+    if not touched and not keys:
+        return survey
+    for address, resource in survey.live.claims(survey.desired.stack):
+        arns.setdefault(address, set()).add(resource.arn)
+    channels = {arn for key in keys for arn in arns.get(parent_of(key), ())}
+    fresh = read_again(
+        survey.connection.gateway,
+        ReadRequest(survey.desired.stack, ignore_tags=survey.desired.ignore_tags),
+        {kind: frozenset(some) for kind, some in touched.items()},
+        sorted(channels),
+    )
+    resources = {}
+    for kind in KINDS:
+        old = (
+            one
+            for one in survey.live.of(kind)
+            if one.arn not in touched.get(kind, ()) and one.properties.get("channelArn") not in channels
+        )
+        resources[kind] = tuple(sorted((*old, *fresh.get(kind, ())), key=lambda one: one.arn))
+    return replace(survey, live=replace(survey.live, resources=resources))
 
 
 def _values(resource: LiveResource, survey: Survey) -> dict[str, str]:

@@ -259,3 +259,49 @@ def test_show_says_that_a_file_of_outputs_is_no_plan(account: Account, tmp_path:
     file = tmp_path / "outputs.json"
     assert account.run("outputs", "--format", "json", "--out", str(file)).code == 0
     assert "the output of outputs" in account.run("show", str(file)).err
+
+
+def test_the_last_line_of_an_apply_has_the_outputs_of_changed_and_unchanged_resources(own: Account) -> None:
+    def applied(*words: str, code: int = 0) -> dict[str, Any]:
+        ran = own.run("apply", "--auto-approve", "--format", "json", *words)
+        assert ran.code == code, ran.err
+        *others, last = [json.loads(line) for line in ran.out.splitlines()]
+        assert last["type"] == "result"
+        assert not any("outputs" in line for line in others)
+        return dict(last["outputs"])
+
+    # A created channel, a replaced configuration, an updated channel, a removed one, and a key: read as they are now.
+    rewrite(
+        own.folder,
+        {
+            "recordingConfigurations": {
+                "archive": {
+                    "destinationConfiguration": {"s3": {"bucketName": "acme-vod"}},
+                    "recordingReconnectWindowSeconds": 60,
+                }
+            },
+            "channels": {"main": {"recordingConfiguration": "archive", "streamKey": {}}, "new": {"streamKey": {}}},
+            "playbackKeyPairs": {"web": {"publicKeyMaterial": PUBLIC_KEY}},
+            "playbackRestrictionPolicies": {"eu": {}},
+        },
+    )
+    found = applied("--prune", "--allow-deletes", "1")
+    assert found == own.run("outputs", "--format", "json").json
+    assert sorted(found["targets"][0]["resources"]) == [
+        "channel/main",
+        "channel/new",
+        "playback-key-pair/web",
+        "playback-restriction-policy/eu",
+        "recording-configuration/archive",
+        "stream-key/main",
+        "stream-key/new",
+    ]
+    assert applied() == found
+    # What could not be created is missing, and the rest is there.
+    own.sandbox.control.add_fault(
+        "error", operation="CreateChannel", code="ValidationException", status=400, times=None
+    )
+    rewrite(own.folder, {"channels": {"main": {"streamKey": {}}, "broken": {}}})
+    left = applied(code=4)
+    assert left["targets"][0]["missing"] == ["channel/broken"]
+    assert list(left["targets"][0]["resources"]) == ["channel/main", "stream-key/main"]
