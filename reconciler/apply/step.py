@@ -26,7 +26,7 @@ from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
 from reconciler.model.kinds import KINDS, TAG
-from reconciler.model.kinds.ivs import STREAM_KEY
+from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
@@ -153,7 +153,7 @@ def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
             answer = publish(arn, sink)
         except AwsError as error:
             attempt.count(error)
-            new = error.code == NOT_FOUND and error.operation == STREAM_KEY.get
+            new = error.code == NOT_FOUND and error.operation in (STREAM_KEY.get, CHANNEL.batch)
             if new and (why := retry_reason(attempt, error)):
                 attempt.wait(delay, why)
                 continue

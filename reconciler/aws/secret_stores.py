@@ -15,15 +15,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from reconciler.aws.client import Answer
+from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.denials import DENIED_CODES
-from reconciler.aws.limiter import backoff_seconds, may_repeat
+from reconciler.aws.limiter import NOT_FOUND, backoff_seconds, may_repeat
 from reconciler.errors import AwsError
 from reconciler.files import locked
 from reconciler.model.kinds import Repeat
-from reconciler.model.target import Sink, Store
+from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
+from reconciler.model.target import Sink, SinkValue, Store
 from reconciler.terminal import mask_value
 
 
@@ -94,7 +95,7 @@ def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float =
             stored: dict[str, str] = {}
             with contextlib.suppress(OSError, ValueError):
                 stored = json.loads(path.read_text(encoding="utf-8"))
-            stored[sink.mark] = value
+            stored[sink.place] = value
             handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump(stored, stream, indent=1)
@@ -124,8 +125,15 @@ _NOT_THERE = "ResourceNotFoundException"
 _THERE_ALREADY = "ResourceExistsException"
 
 
-class Source(Protocol):
-    """Reads stream key values."""
+class Value(NamedTuple):
+    """What is written to a sink, and the secret in it, which is masked in messages."""
+
+    text: str
+    secret: str
+
+
+class Source(ReadCalls, Protocol):
+    """Reads stream key values, and the channels they belong to."""
 
     def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
@@ -153,22 +161,47 @@ class SecretPublisher:
 
     def deliver(self, arn: str, sink: Sink) -> Answer:
         """Publish the value of a stream key to a sink. Raises ``AwsError``, whose message never contains the value."""
-        return self._source.read_stream_key_value(arn, self._writer_of(sink))
+        write = self._writer_of(sink)
+        if sink.value is SinkValue.KEY:
+            return self._source.read_stream_key_value(arn, lambda value: write(Value(value, value)))
+        found: list[str] = []
+        answer = self._source.read_stream_key_value(arn, found.append)
+        channel = str((STREAM_KEY.resource_in(answer.data) or {}).get("channelArn"))
+        url, calls = self._ingest_url(channel)
+        key = found.pop()
+        write(Value(json.dumps({"url": url, "key": key}), key))
+        return answer._replace(calls=answer.calls + calls)
+
+    def _ingest_url(self, channel_arn: str) -> tuple[str, int]:
+        """Return the URL to broadcast to, and how many calls that took. Raises ``AwsError``."""
+        operation = str(CHANNEL.batch)
+        answer = self._source.call(operation, {"arns": [channel_arn]})
+        found = answer.data.get(CHANNEL.members)
+        items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+        url = CHANNEL.outputs["ingestUrl"].of(items[0]) if items else ""
+        if not url:
+            raise AwsError(
+                f"{operation}: the answer contains no ingest endpoint of {channel_arn}",
+                operation=operation,
+                code=NOT_FOUND,  # a new channel may not be found at first
+                calls=answer.calls,
+            )
+        return url, answer.calls
 
     def close(self) -> None:
         """Close the clients of the stores."""
         for client in self._clients.values():
             client.close()
 
-    def _writer_of(self, sink: Sink) -> Callable[[str], None]:
+    def _writer_of(self, sink: Sink) -> Callable[[Value], None]:
         """Return a function that takes a value; nothing is read from IVS before the sink's client is open."""
         if sink.store is Store.FILE:
-            return lambda value: write_value_file(Path(sink.name), value)
+            return lambda value: write_value_file(Path(sink.name), value.text)
         if self._sandbox is not None and not (
             os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")
         ):
             stand_in = self._sandbox
-            return lambda value: write_sandbox_store(stand_in, sink, value)
+            return lambda value: write_sandbox_store(stand_in, sink, value.text)
         client = self._client(sink)
         put = self._put_secret if sink.store is Store.SECRETS_MANAGER else self._put_parameter
         return lambda value: put(client, sink, value)
@@ -190,7 +223,7 @@ class SecretPublisher:
                     ) from None
             return self._clients[service]
 
-    def _put_secret(self, client: Any, sink: Sink, value: str) -> None:
+    def _put_secret(self, client: Any, sink: Sink, value: Value) -> None:
         """Put a new version of the secret; create a missing secret that is given by name.
 
         For a missing secret, AWS may answer AccessDenied to a caller whose permission is limited by ARN (observed), so that one is created too.
@@ -203,7 +236,7 @@ class SecretPublisher:
                     sink,
                     "PutSecretValue",
                     value,
-                    lambda: client.put_secret_value(SecretId=sink.name, SecretString=value),
+                    lambda: client.put_secret_value(SecretId=sink.name, SecretString=value.text),
                 )
             except AwsError as error:
                 denied = error.code in DENIED_CODES
@@ -213,7 +246,9 @@ class SecretPublisher:
             else:
                 return
             try:
-                self._send(sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value, **attributes))
+                self._send(
+                    sink, "CreateSecret", value, lambda: client.create_secret(SecretString=value.text, **attributes)
+                )
             except AwsError as error:
                 if denied and error.code in DENIED_CODES:
                     # Without permission to read, it is unknown whether it exists: name both permissions.
@@ -228,16 +263,16 @@ class SecretPublisher:
             code=_NOT_THERE,
         )
 
-    def _put_parameter(self, client: Any, sink: Sink, value: str) -> None:
+    def _put_parameter(self, client: Any, sink: Sink, value: Value) -> None:
         key = {"KeyId": sink.kms_key} if sink.kms_key else {}
         self._send(
             sink,
             "PutParameter",
             value,
-            lambda: client.put_parameter(Name=sink.name, Value=value, Type="SecureString", Overwrite=True, **key),
+            lambda: client.put_parameter(Name=sink.name, Value=value.text, Type="SecureString", Overwrite=True, **key),
         )
 
-    def _send(self, sink: Sink, operation: str, value: str, send: Callable[[], Any]) -> None:
+    def _send(self, sink: Sink, operation: str, value: Value, send: Callable[[], Any]) -> None:
         """Send with retries: writing a value twice has the same result. Raises ``AwsError`` without the value, also if the answer names no version."""
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
@@ -258,7 +293,7 @@ class SecretPublisher:
                     code="UnreadableAnswer",
                 )
             if not may_repeat(failure, Repeat.SAME, calls):
-                raise _refused(sink, operation, failure, value) from None
+                raise _refused(sink, operation, failure, value.secret) from None
             self._sleep(backoff_seconds(calls, self._draw()))
 
 

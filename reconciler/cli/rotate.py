@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers, add_approval, add_format, begin, spec_of
+from reconciler.model.target import SinkValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to-file", metavar="PATH", help="also write the value of one key to this new file (mode 0600)"
+    )
+    parser.add_argument(
+        "--value",
+        choices=[value.value for value in SinkValue],
+        help="what --to-file writes: the value (key), or an object with the ingest URL and the value (json) (default: key)",
     )
     parser.add_argument(
         "--even-live",
@@ -76,7 +82,9 @@ def _rotate(args: argparse.Namespace) -> int:
     if args.to_file is not None:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
-        file = _file(context.directory / args.to_file)
+        file = _file(context.directory / args.to_file, SinkValue(args.value or SinkValue.KEY))
+    elif args.value is not None:
+        raise UsageError("--value needs --to-file PATH; for a store, set value in its sink in the spec")
     approval.check_can_prompt(args)
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:
@@ -158,7 +166,7 @@ def _with_hint(action: Action) -> Action:
     )
 
 
-def _file(path: Path) -> Sink:
+def _file(path: Path, value: SinkValue) -> Sink:
     """Return the sink for ``--to-file``. Raises ``UsageError`` before any key is changed."""
     from reconciler.errors import UsageError
     from reconciler.git.clone import is_ignored, work_tree_of
@@ -174,4 +182,4 @@ def _file(path: Path) -> Sink:
         raise UsageError(
             f"{path}: is in the git work tree {tree} and not ignored, so it could be committed; choose a file outside"
         )
-    return Sink(Store.FILE, str(path))
+    return Sink(Store.FILE, str(path), value=value)

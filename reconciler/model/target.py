@@ -216,6 +216,15 @@ class Store(StrEnum):
     """Only by option of ``rotate``, never in a spec."""
 
 
+class SinkValue(StrEnum):
+    """What a sink holds."""
+
+    KEY = "key"
+    """The value of the stream key."""
+    JSON = "json"
+    """An object with the ingest URL and the value: ``{"url": "rtmps://…", "key": "sk_…"}``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sink:
     """A secret, parameter or file. ``name`` may be the ARN of a secret; an empty ``kms_key`` means the AWS managed key."""
@@ -223,14 +232,22 @@ class Sink:
     store: Store
     name: str
     kms_key: str = ""
+    value: SinkValue = SinkValue.KEY
 
     def __str__(self) -> str:
-        return f"{_TITLES[self.store]} {self.name}"
+        form = " as JSON" if self.value is SinkValue.JSON else ""
+        return f"{_TITLES[self.store]} {self.name}{form}"
+
+    @property
+    def place(self) -> str:
+        """The store and the name, whatever is kept there."""
+        return f"{self.store.value}:{self.name}"
 
     @property
     def mark(self) -> str:
-        """The tag value that records the publication."""
-        return f"{self.store.value}:{self.name}"
+        """The tag value that records the publication; another form of the value is another publication."""
+        form = ".json" if self.value is SinkValue.JSON else ""
+        return f"{self.store.value}{form}:{self.name}"
 
 
 _TITLES: Mapping[Store, str] = {

@@ -33,7 +33,7 @@ from reconciler.json_format import (
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.target import Guardrails, OnLive, Sink, Store
+from reconciler.model.target import Guardrails, OnLive, Sink, SinkValue, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
     Action,
@@ -117,7 +117,13 @@ _CHANGE = form.record(
 _UNTIL = form.record(
     Until, member=TEXT, equals=TEXT, fails_on=form.or_null(TEXT), absent=form.omitted(TRUE), seconds=form.omitted(COUNT)
 )
-_SINK = form.record(Sink, store=form.choice(Store), name=TEXT, kms_key=form.omitted(form.called("kmsKeyId", TEXT)))
+_SINK = form.record(
+    Sink,
+    store=form.choice(Store),
+    name=TEXT,
+    kms_key=form.omitted(form.called("kmsKeyId", TEXT)),
+    value=form.omitted(described(form.choice(SinkValue), "json: an object with url and key. Default: key.")),
+)
 _STEP = form.record(
     Step,
     id=described(TEXT, pattern="#[0-9]+$"),

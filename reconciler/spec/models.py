@@ -300,6 +300,11 @@ class ParameterSink(Strict):
 class Sink(Strict):
     """Store that a stream key value is published to: exactly one of `secretsManager` and `parameterStore`."""
 
+    value: Literal["key", "json"] | None = Field(
+        None,
+        description='What is stored: the value (key), or an object {"url": "rtmps://…", "key": "…"} with the ingest URL of the channel (json). Default: key.',
+    )
+
     secretsManager: SecretSink | None = Field(None, description="AWS Secrets Manager secret.")
     parameterStore: ParameterSink | None = Field(None, description="Parameter Store parameter.")
 

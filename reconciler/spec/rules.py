@@ -384,7 +384,7 @@ def check_across_resources(
     sinks: dict[str, Address] = {}
     for address in _of(resources, KindName.STREAM_KEY):
         sink = resources[address].sink
-        if sink is not None and (other := sinks.setdefault(sink.mark, address)) != address:
+        if sink is not None and (other := sinks.setdefault(sink.place, address)) != address:
             what, hint = (
                 f"{sink} is also the sink of {other}",
                 "use one sink per key, such as a name that contains {id}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC
 from reconciler.model.resource import DesiredResource, digest_of
-from reconciler.model.target import Sink, Store, seconds_of
+from reconciler.model.target import Sink, SinkValue, Store, seconds_of
 from reconciler.spec.problems import Fault, Problems, quote
 from reconciler.spec.resources import Entry
 from reconciler.spec.rules import count_fault
@@ -46,14 +46,16 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
         ]
     field = "name" if arn is None else "arn"
     text, unknown = fill(str(body[field]), names)
-    found = [unknown] if unknown else _name_faults(store, text, names, is_arn=arn is not None)
-    faults = [fault.below((store.value, field)) for fault in found]
-    return Sink(store, text, str(body.get("kmsKeyId") or "")), faults
+    sink = Sink(store, text, str(body.get("kmsKeyId") or ""), SinkValue(raw.get("value") or SinkValue.KEY))
+    found = [unknown] if unknown else _name_faults(sink, names, is_arn=arn is not None)
+    return sink, [fault.below((store.value, field)) for fault in found]
 
 
-def _name_faults(store: Store, name: str, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
-    if len(name) > _LONGEST:
-        yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {_LONGEST}", "shorten it")
+def _name_faults(sink: Sink, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
+    store, name = sink.store, sink.name
+    longest = _LONGEST - len(".json") if sink.value is SinkValue.JSON else _LONGEST
+    if len(name) > longest:
+        yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {longest}", "shorten it")
     elif is_arn:
         found = _SECRET_ARN.fullmatch(name)
         if found is None:

@@ -21,7 +21,9 @@ from reconciler.plan.plan import Action, ApplyResult, Outcome, PlanOptions, Resu
 from reconciler.plan.selection import included
 from reconciler.workflow.survey import Survey
 
-_STORED = re.compile(rf"({Store.SECRETS_MANAGER.value}|{Store.PARAMETER_STORE.value}):([A-Za-z0-9/_+=.@:-]+)")
+_STORED = re.compile(
+    rf"({Store.SECRETS_MANAGER.value}|{Store.PARAMETER_STORE.value})(?:\.json)?:([A-Za-z0-9/_+=.@:-]+)"
+)
 """The tag value that records a publication; anything else was not written by an apply."""
 
 

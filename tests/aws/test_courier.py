@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from reconciler.aws.client import Answer, IvsGateway
 from reconciler.aws.secret_stores import SecretPublisher, write_sandbox_store
 from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError
-from reconciler.model.target import Sink, Store, Target
+from reconciler.model.kinds import Service
+from reconciler.model.target import Sink, SinkValue, Store, Target
 from reconciler.sandbox import Sandbox
 from tests.aws.stores import Stores
 
@@ -52,7 +53,11 @@ class One:
 
     def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
         take(VALUE)
-        return Answer({})
+        return Answer({"streamKey": {"arn": arn, "channelArn": "arn:channel"}})
+
+    def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
+        assert (operation, parameters) == ("BatchGetChannel", {"arns": ["arn:channel"]})
+        return Answer({"channels": [{"arn": "arn:channel", "ingestEndpoint": "a1.global-contribute.live-video.net"}]})
 
 
 def courier(sandbox: Path | None = None) -> SecretPublisher:
@@ -106,6 +111,29 @@ def test_a_parameter_is_a_secure_string_and_written_over(redirected: str) -> Non
     found = client("ssm", redirected).get_parameter(Name=sink.name, WithDecryption=True)["Parameter"]
     assert (found["Value"], found["Type"]) == (VALUE, "SecureString")
     assert client("ssm", redirected).get_parameter(Name=sink.name)["Parameter"]["Value"] != VALUE
+
+
+def test_a_sink_for_json_gets_the_ingest_url_and_the_value(redirected: str, tmp_path: Path) -> None:
+    text = json.dumps({"url": "rtmps://a1.global-contribute.live-video.net:443/app/", "key": VALUE})
+    secret, parameter, file = (
+        Sink(store, name, value=SinkValue.JSON)
+        for store, name in (
+            (Store.SECRETS_MANAGER, "acme/prod/json"),
+            (Store.PARAMETER_STORE, "/ivs/acme/json"),
+            (Store.FILE, str(tmp_path / "key.json")),
+        )
+    )
+    for sink in (secret, parameter, file):
+        assert courier().deliver("arn", sink).calls == 2
+    assert client("secretsmanager", redirected).get_secret_value(SecretId=secret.name)["SecretString"] == text
+    ssm = client("ssm", redirected)
+    assert ssm.get_parameter(Name=parameter.name, WithDecryption=True)["Parameter"]["Value"] == text
+    assert Path(file.name).read_text(encoding="utf-8") == text + "\n"
+    stores = Stores()
+    stores.add_fault("error", operation="PutParameter", code="ValidationException", message=f"bad value {text}")
+    with pytest.raises(AwsError, match=r"cannot write the parameter .* as JSON: PutParameter: .*a1\.global") as caught:
+        SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", parameter)
+    assert "Canary" not in str(caught.value)
 
 
 def test_the_key_to_encrypt_with_is_passed_on(redirected: str) -> None:

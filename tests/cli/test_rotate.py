@@ -61,6 +61,44 @@ def test_a_changed_label_makes_a_new_key_and_its_value_arrives(tmp_path: Path) -
     assert run(folder, "drift").code == 0
 
 
+def test_a_sink_for_json_is_kept_up_to_date_and_the_form_can_be_changed(tmp_path: Path) -> None:
+    place = "parameterStore:/ivs/acme-live/dev/a"
+
+    def spec(**more: object) -> dict[str, Any]:
+        return {"channels": {"a": {"streamKey": {"sink": {**TO_PARAMETER, **more}}}}}
+
+    folder = stack(tmp_path / "repo", spec(value="json"))
+    said = [run(folder, "apply", "--auto-approve", "--format", "json")]
+    with outside(folder) as (ivs, _):
+        endpoint = ivs.get_channel(arn=arn_of(ivs, "a"))["channel"]["ingestEndpoint"]
+    url = f"rtmps://{endpoint}:443/app/"
+    values = [value_of(folder, "a")]
+    assert {name: json.loads(text) for name, text in held(folder).items()} == {place: {"url": url, "key": values[0]}}
+    said.append(run(folder, "outputs", "--format", "json"))
+    assert '"storedIn": "arn:aws:ssm:us-west-2:123456789012:parameter/ivs/acme-live/dev/a"' in said[-1].out
+    said.append(run(folder, "rotate", "stream-key", "channel/a", "--auto-approve", "-v"))
+    values.append(value_of(folder, "a"))
+    assert values[1] != values[0]
+    assert json.loads(held(folder)[place]) == {"url": url, "key": values[1]}
+    # The same key in another form, and in a file of its own.
+    rewrite(folder, spec())
+    said.append(run(folder, "plan"))
+    assert "its value is published to the parameter /ivs/acme-live/dev/a" in said[-1].out
+    said.append(run(folder, "apply", "--auto-approve", "-v"))
+    assert value_of(folder, "a") == values[1] == held(folder)[place]
+    file = tmp_path / "key.json"
+    words = ("rotate", "stream-key", "channel/a", "--auto-approve", "--to-file", str(file), "--value", "json")
+    said.append(run(folder, *words))
+    values.append(value_of(folder, "a"))
+    assert json.loads(file.read_text(encoding="utf-8")) == {"url": url, "key": values[2]}
+    assert held(folder)[place] == values[2]
+    said.append(run(folder, "plan", "--detailed-exitcode"))
+    assert [ran.code for ran in said] == [0] * len(said), said
+    assert not any(value in ran.out + ran.err for value in values for ran in said)
+    refused = run(folder, "rotate", "stream-key", "channel/a", "--value", "json")
+    assert (refused.code, "--value needs --to-file PATH" in refused.err) == (1, True)
+
+
 def test_a_rotation_that_is_asked_for_touches_nothing_else(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": TO_PARAMETER}}, "b": {}}})
     run(folder, "apply", "--auto-approve")
@@ -201,6 +239,17 @@ def test_a_store_that_refuses_leaves_the_key_waiting_and_the_next_apply_delivers
             {"sink": {"secretsManager": {"name": "one"}}},
             "is also the sink of stream-key/a",
         ),
+        (
+            {
+                "a": {"streamKey": {"sink": {"secretsManager": {"name": "one"}}}},
+                "b": {"streamKey": {"sink": {"secretsManager": {"name": "one"}, "value": "json"}}},
+            },
+            {},
+            "is also the sink of stream-key/a",
+        ),
+        ({"a": {"streamKey": {"sink": {"secretsManager": {"name": "x" * 236}, "value": "json"}}}}, {}, "limit of 235"),
+        ({"a": {"streamKey": {"sink": {"value": "json"}}}}, {}, "exactly one of secretsManager and parameterStore"),
+        ({"a": {"streamKey": {"sink": {**TO_PARAMETER, "value": "yaml"}}}}, {}, "streamKey.sink.value"),
         ({}, {"sink": {"parameterStore": {"name": "/aws/x"}}}, "ivs-reconciler.yaml:"),
         ({"a": {"streamKey": {"rotatoin": "7"}}}, {}, 'did you mean "rotation"'),
     ],
