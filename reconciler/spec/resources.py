@@ -158,7 +158,7 @@ def _section(
                     # "streamKey:" without a value asks for a stream key with the defaults; in an override it removes the key.
                     kept = "" if entry.body.get(OVERRIDE) is True else "streamKey"
                     entry.body = {
-                        key: {} if key == kept else value
+                        key: {} if key == kept and value is None else value
                         for key, value in entry.body.items()
                         if value is not None or key == kept
                     }
