@@ -16,6 +16,7 @@ from reconciler.cli import (
     comment,
     diff,
     drift,
+    export,
     iam_policy,
     outputs,
     plan,
@@ -35,7 +36,7 @@ _EPILOG = """\
 exit codes:
   0  done, in sync, or a plan was made
   1  an error: bad spec, no credentials, AWS refused
-  2  differences: drift found drift; plan --detailed-exitcode found changes
+  2  differences: drift found drift; plan --detailed-exitcode found changes; export could not write everything
   3  refused, nothing was changed: stale plan, guardrail, lock held, live channel
   4  an apply partially failed; the report lists what is done, failed, skipped, blocked
   5  drift: no drift, but changes are pending; outputs: a resource of the spec does not exist
@@ -60,6 +61,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         plan,
         apply,
         show,
+        export,
         outputs,
         status,
         drift,

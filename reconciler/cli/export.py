@@ -1,0 +1,189 @@
+"""``export``: writes spec files and an adopt file from the live account. Read-only in AWS."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler.cli.options import Subparsers, begin, project_of
+from reconciler.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.cli.options import Context
+    from reconciler.export.exporter import Filters
+    from reconciler.model.target import Project, Target
+    from reconciler.workflow.export import Exported
+
+
+def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "export",
+        parents=[common],
+        help="write spec files and an adopt file from the live account; read-only in AWS",
+        description="Write spec files from the live account, and a file with the ARNs to adopt: unmanaged resources, and those of this stack "
+        "that no other spec file defines. Resources of other stacks are left out. AWS is only read. "
+        "Exit code 2: something could not be written whole; it is listed on stderr.",
+    )
+    place = parser.add_argument_group("output")
+    place.add_argument("--out", metavar="DIR", help="folder of the spec files (default: that of the project's specs)")
+    place.add_argument(
+        "--adopt-out", metavar="FILE", help="file for the ARNs to adopt (default: adopt.yaml beside the project file)"
+    )
+    place.add_argument(
+        "--split",
+        metavar="HOW",
+        type=_split,
+        default="kind",
+        help="files by kind, by the value of a tag (tag:KEY), or none for one file (default: kind)",
+    )
+    place.add_argument("--force", action="store_true", help="overwrite existing files")
+    place.add_argument("--keys", metavar="DIR", help="look for the PEM files of playback key pairs in DIR")
+    place.add_argument(
+        "--stream-keys", action="store_true", help="manage the stream keys of channels too; one call for each channel"
+    )
+    chosen = parser.add_argument_group("filters; all that are given must match")
+    chosen.add_argument(
+        "--kind", metavar="KIND", action="append", default=[], type=_kind, help="only this kind; repeatable"
+    )
+    chosen.add_argument(
+        "--tag", metavar="KEY[=VALUE]", action="append", default=[], help="only resources with this tag; repeatable"
+    )
+    chosen.add_argument(
+        "--name", metavar="GLOB", action="append", default=[], help="only resources whose name matches; repeatable"
+    )
+    chosen.add_argument("--arn", metavar="ARN", action="append", default=[], help="only this resource; repeatable")
+    without = parser.add_argument_group("without a project file")
+    without.add_argument("--region", metavar="REGION", help="region to export")
+    without.add_argument("--account-id", metavar="ID", help="refuse credentials of another account")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code: 0, or 2 if something could not be written whole."""
+    from reconciler.cli.progress import reading
+    from reconciler.terminal import write_fitted
+    from reconciler.workflow.export import Wanted, export_targets, write_files
+
+    context = begin(args)
+    project, targets = _project(args, context)
+    wanted = Wanted(
+        directory=context.directory,
+        filters=_filters(args),
+        split=args.split,
+        out=args.out or "",
+        adopt_out=args.adopt_out or "",
+        keys=args.keys or "",
+        stream_keys=args.stream_keys,
+        force=args.force,
+    )
+    with reading(sys.stderr) as progress:
+        exported = export_targets(project, targets, wanted, progress=progress)
+    write_files(exported.files, force=args.force)
+    write_fitted("".join(f"{line}\n" for line in _summary(exported, project, context)), sys.stdout)
+    gaps = [f"{one.target.name}: {gap}" for one in exported.exports for gap in one.gaps]
+    if gaps:
+        sys.stdout.flush()
+        write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *gaps)), sys.stderr)
+    return ExitCode.DIFFERENT if gaps else ExitCode.OK
+
+
+def _project(args: argparse.Namespace, context: Context) -> tuple[Project, tuple[Target, ...]]:
+    """Return the project and targets; without a project file, those of ``--region``."""
+    from reconciler.spec.project import DEFAULT_NAME
+
+    path = context.directory / (context.config or DEFAULT_NAME)
+    if os.path.lexists(path):
+        if args.region or args.account_id:
+            raise UsageError(f"{path} states the region and account of each target; remove --region and --account-id")
+        return project_of(context)
+    if not args.region:
+        raise UsageError(
+            f"{path}: no project file; create one, pass its directory with -C, or name the region to export with --region"
+        )
+    from reconciler.workflow.export import project_without_file
+
+    project = project_without_file(path, args.region, args.account_id)
+    return project, tuple(project.targets.values())
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    from reconciler.export.exporter import Filters
+    from reconciler.model.kinds import LISTED
+
+    tags = [tag.partition("=") for tag in args.tag]
+    return Filters(
+        kinds=frozenset(args.kind) or frozenset(LISTED),
+        tags=tuple((key, value if equals else None) for key, equals, value in tags),
+        names=tuple(args.name),
+        arns=frozenset(args.arn),
+    )
+
+
+def _summary(exported: Exported, project: Project, context: Context) -> Iterator[str]:
+    from reconciler.workflow.export import found_kinds, shown
+
+    for one in exported.exports:
+        yield f"{one.target.name}: {found_kinds(one.entries) or 'nothing to export'}"
+        yield from (f"  {note}" for note in one.notes)
+    if not exported.files:
+        return
+    yield ""
+    yield from (f"  {shown(path)}" for path in sorted(exported.files))
+    yield ""
+    yield from _next(exported, project, context)
+
+
+def _next(exported: Exported, project: Project, context: Context) -> Iterator[str]:
+    """Yield what to do next."""
+    from pathlib import Path
+
+    from reconciler.workflow.export import shown
+
+    (first, *_), names = exported.exports, [one.target.name for one in exported.exports]
+    if not os.path.lexists(project.path):
+        yield f"Create {shown(Path(project.path))}, with the name of your stack:"
+        yield ""
+        yield "  stack: NAME"
+        yield f'  targets: {{{first.target.name}: {{region: {first.target.region}, accountId: "{first.account_id}"}}}}'
+        yield ""
+        yield "Then:"
+    else:
+        yield "Next:"
+    words = ["ivs-reconciler"]
+    if context.start != ".":
+        words += ["-C", context.start]
+    if context.config:
+        words += ["--config", context.config]
+    if len(names) < len(project.targets):
+        words += [part for name in names for part in ("-t", name)]
+    adopt = ["--adopt-file", os.path.relpath(exported.adopt_file, context.directory)] if exported.adopt_file else []
+    for verb in ("plan", "apply"):
+        yield f"  {shlex.join([*words, verb, *adopt])}"
+
+
+def _split(text: str) -> object:
+    from reconciler.export.files import Split
+
+    try:
+        return Split.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _kind(text: str) -> object:
+    from reconciler.model.address import KindName
+    from reconciler.model.kinds import LISTED
+
+    try:
+        kind = KindName(text)
+    except ValueError:
+        kind = None
+    if kind not in LISTED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a kind; the kinds are {', '.join(LISTED)}")
+    return kind

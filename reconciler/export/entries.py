@@ -1,0 +1,204 @@
+"""Writes the entry of one live resource: the fields of its spec, without what has no effect there.
+
+Left out are the service's defaults, what the project's ``defaults`` already say, ``aws:`` tags and our own. A default of the project that the
+resource does not have is taken off with ``null``, or with the service's default. Every entry is checked by the models and rules of ``spec``:
+a value that a spec cannot hold is left out, named in ``ignoreChanges`` so that it stays as it is, and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.model.address import DELIVERED, PREFIX, PROTECT, ROTATION, Address, KindName, comparable_tags
+from reconciler.model.kinds import FIELDS, KINDS, Field, Shape
+from reconciler.model.normalise import canonical
+from reconciler.model.resource import LiveResource
+from reconciler.model.target import Project, Store, Target
+from reconciler.model.values import Value, thaw
+from reconciler.spec.desired import Defaults
+from reconciler.spec.model_errors import faults_of
+from reconciler.spec.models import MODELS
+from reconciler.spec.problems import Fault, Problems
+from reconciler.spec.resources import Entry
+from reconciler.spec.rules import (
+    REFERENCES,
+    SIBLINGS,
+    WITH_DEFAULTS,
+    TargetLocation,
+    count_fault,
+    faults_in,
+    tag_faults,
+)
+from reconciler.spec.templates import placeholder_values
+from reconciler.spec.yaml import Source
+
+KeyMaterial = str | Mapping[str, str]
+"""A public key as a spec writes it: PEM text, or ``{file: path}``."""
+
+_NOT_MERGED = frozenset({"protect", "ignoreChanges"})
+"""Fields of ``defaults.channel`` that are not properties."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The entry of one resource; ``body`` is ``None`` if no spec can hold it. ``gaps`` say what could not be written."""
+
+    address: Address
+    resource: LiveResource
+    body: dict[str, Any] | None
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes entries for one target of a project.
+
+    ``addresses`` are those of the resources that a reference may name, by ARN; other references are written as ARNs.
+    ``public_keys`` are known public keys by fingerprint.
+    """
+
+    project: Project
+    target: Target
+    account_id: str
+    addresses: dict[str, Address]
+    public_keys: Mapping[str, KeyMaterial] = field(default_factory=dict)
+    _defaults: Defaults = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = placeholder_values(self.project.stack, self.target)
+        self._defaults = Defaults(self.project, {"accountId": self.account_id, **names}, Problems())
+
+    def entry(self, address: Address, resource: LiveResource, stream_key: LiveResource | None = None) -> Written:
+        """Return the entry of a resource, with its stream key if it is given."""
+        blank = _entry(address, {})
+        body: dict[str, Any] = {}
+        if resource.name != self._defaults.name_of(blank, Problems()):
+            body["name"] = resource.name
+        body |= self._fields(address.kind, resource.properties, blank)
+        tags = self._tags(resource.tags, self._defaults.tags_of(blank, of_channel=address.kind is WITH_DEFAULTS))
+        if tags:
+            body["tags"] = tags
+        if resource.tags.get(PROTECT):
+            body["protect"] = True
+        if stream_key is not None:
+            body["streamKey"] = self._stream_key(stream_key, blank)
+        return self._checked(address, resource, body)
+
+    def _fields(self, kind: KindName, properties: Mapping[str, Value], blank: Entry) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for row in KINDS[kind].fields:
+            if row.name != "name" and row.name in properties:
+                name, value = self._field(row, properties[row.name])
+                fields[name] = value
+        if kind is not WITH_DEFAULTS:
+            return fields
+        for name, default in self._defaults.merge_fields(blank).items():
+            if name in _NOT_MERGED or SIBLINGS.get(name) in fields:
+                continue
+            row = FIELDS[kind][REFERENCES[name][0] if name in REFERENCES else name]
+            if name not in fields and row.name not in properties:
+                if name in REFERENCES or canonical(kind, {row.name: default}):
+                    fields[name] = _service_default(row)
+            elif name in fields and _same(kind, row, default, fields[name], properties):
+                del fields[name]
+        return fields
+
+    def _field(self, row: Field, value: Value) -> tuple[str, Any]:
+        """Return the name and value of a property in a spec."""
+        if row.references is not None and isinstance(value, str):
+            known = self.addresses.get(value)
+            return (row.spec_name, known.id) if known is not None and row.spec_name else (row.name, value)
+        if row.spec_name and row.references is None:
+            material = self.public_keys.get(str(value))
+            return (row.name, value) if material is None else (row.spec_name, material)
+        return row.name, thaw(value)
+
+    def _tags(self, tags: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str | None]:
+        own = {
+            key: value
+            for key, value in comparable_tags(tags, self.project.ignore_tags).items()
+            if not key.lower().startswith((PREFIX, "aws:"))
+        }
+        found: dict[str, str | None] = {key: value for key, value in sorted(own.items()) if defaults.get(key) != value}
+        return found | {key: None for key in sorted(defaults) if key not in own}
+
+    def _stream_key(self, key: LiveResource, blank: Entry) -> dict[str, Any]:
+        body: dict[str, Any] = {}
+        if tags := self._tags(key.tags, self._defaults.tags_of(blank, of_channel=False)):
+            body["tags"] = tags
+        if label := key.tags.get(ROTATION):
+            body["rotation"] = label
+        store, colon, name = key.tags.get(DELIVERED, "").partition(":")
+        if colon and store in (Store.SECRETS_MANAGER.value, Store.PARAMETER_STORE.value):
+            member = "arn" if name.startswith("arn:") else "name"
+            body["sink"] = {store: {member: name}}
+        return body
+
+    def _checked(self, address: Address, resource: LiveResource, body: dict[str, Any]) -> Written:
+        """Leave out what the spec cannot hold, as often as something else is found, and report it."""
+        gaps: list[str] = []
+        ignored: list[str] = []
+        while fault := next(self._faults(address, body), None):
+            gaps.append(f"{address}: {fault.what}")
+            path = fault.path
+            if path[:1] == ("streamKey",):
+                del body["streamKey"]
+            elif path[:1] == ("tags",) and len(path) > 1 and path[1] in body.get("tags", {}):
+                del body["tags"][path[1]]
+                ignored.append(f"tags/{path[1]}")
+            elif path and path[0] in body and path[0] != "tags" and not _is_required(address.kind, str(path[0])):
+                del body[str(path[0])]
+                ignored.append(str(path[0]))
+            else:
+                return Written(address, resource, None, (*gaps[:-1], f"{gaps[-1]}; it is left out"))
+            if ignored:
+                body["ignoreChanges"] = ignored
+        return Written(address, resource, body, tuple(gaps))
+
+    def _faults(self, address: Address, body: Mapping[str, Any]) -> Iterator[Fault]:
+        nulls = tuple(name for name, value in body.items() if value is None)
+        given = {name: value for name, value in body.items() if value is not None}
+        # What looks like a placeholder is refused too: no name, tag, bucket or ARN may contain a brace.
+        yield from faults_of(MODELS[address.kind], given)
+        entry = _entry(address, given, nulls)
+        merged = self._defaults.merge_fields(entry) if address.kind is WITH_DEFAULTS else given
+        yield from faults_in(address.kind, merged, TargetLocation(self.target.region, self.account_id))
+        tags = given.get("tags") or {}
+        yield from (fault.below(("tags",)) for fault in tag_faults(tags))
+        defaults = self._defaults.tags_of(entry, of_channel=address.kind is WITH_DEFAULTS)
+        complete = {key for key, value in {**defaults, **tags}.items() if value is not None}
+        if too_many := count_fault(len(complete)):
+            yield too_many
+        key_tags = (given.get("streamKey") or {}).get("tags") or {}
+        yield from (fault.below(("streamKey", "tags")) for fault in tag_faults(key_tags))
+
+
+def _entry(address: Address, body: dict[str, Any], nulls: tuple[str, ...] = ()) -> Entry:
+    return Entry(address, body, Source("", b""), 0, "", nulls)
+
+
+def _is_required(kind: KindName, name: str) -> bool:
+    fields = MODELS[kind].model_fields
+    return name in fields and fields[name].is_required()
+
+
+def _same(kind: KindName, row: Field, default: Any, written: Any, properties: Mapping[str, Value]) -> bool:
+    if row.references is not None:
+        return bool(default == written)
+    return canonical(kind, {row.name: default}).get(row.name) == properties.get(row.name)
+
+
+def _service_default(row: Field) -> Any:
+    """Return what takes a default of the project off a field: the service's default where a person would write it, else ``null``."""
+    plain = row.default_from is None and row.shape is Shape.PLAIN and row.default not in ("", None)
+    return row.default if plain else None
+
+
+def stream_keys_by_channel(keys: Iterable[LiveResource]) -> dict[str, LiveResource]:
+    """Return one stream key by ARN of its channel: of several, the first ARN."""
+    found: dict[str, LiveResource] = {}
+    for key in sorted(keys, key=lambda one: one.arn):
+        found.setdefault(str(key.properties.get("channelArn", "")), key)
+    return found

@@ -1,0 +1,260 @@
+"""Exports live accounts to spec files and an adopt file: reads, lets ``export`` decide, and writes everything or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.aws.client import ReadCalls
+from reconciler.aws.connection import Connection, connect
+from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys
+from reconciler.errors import AwsError, UsageError, os_reason
+from reconciler.export.entries import KeyMaterial, Written, stream_keys_by_channel
+from reconciler.export.exporter import Export, Filters, Known, Selection, export, select
+from reconciler.export.files import Split, adopt_text, schema_path, spec_files
+from reconciler.files import replace_file
+from reconciler.model.address import Address
+from reconciler.model.kinds import KINDS, LISTED, child_kind_of
+from reconciler.model.resource import LiveResource
+from reconciler.model.target import Guardrails, Project, Target
+from reconciler.spec.desired import Defaults
+from reconciler.spec.files import DEFAULT_SPECS, Missing, may_match, read_specs
+from reconciler.spec.keys import BadKey, read_public_key
+from reconciler.spec.problems import Problems
+from reconciler.spec.resources import read_entries
+from reconciler.spec.templates import placeholder_values
+from reconciler.workflow.progress import ForecastCalls
+from reconciler.workflow.survey import Connect, Progress, combine_failures, map_targets
+
+ADOPT_FILE = "adopt.yaml"
+_MOST_KEY_BYTES = 65_536
+_WORKERS = 4
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to export and where to: ``out`` and ``adopt_out`` are paths relative to ``directory``, or empty for the project's own places."""
+
+    directory: Path
+    filters: Filters = field(default_factory=Filters)
+    split: Split = field(default_factory=Split)
+    out: str = ""
+    adopt_out: str = ""
+    keys: str = ""
+    stream_keys: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The exports of all targets, and the text of each file. ``adopt_file`` is ``None`` if there is nothing to adopt."""
+
+    exports: tuple[Export, ...]
+    files: Mapping[Path, str]
+    adopt_file: Path | None
+
+
+def export_targets(
+    project: Project,
+    targets: tuple[Target, ...],
+    wanted: Wanted,
+    *,
+    progress: Progress | None = None,
+    open_target: Connect = connect,
+) -> Exported:
+    """Read the targets and return the files to write; nothing is written. Raises ``AwsError`` and ``UsageError``."""
+    folders = _folders(project, targets, wanted)
+    adopt_file = _adopt_file(project, wanted)
+    public_keys = _public_keys(project, wanted)
+
+    def one(target: Target) -> Export | AwsError:
+        try:
+            with open_target(target) as connection:
+                return _export(project, target, wanted, connection, folders[target.name], public_keys, progress)
+        except AwsError as error:
+            return error
+
+    found = map_targets(targets, one)
+    if failed := combine_failures(targets, found):
+        raise failed
+    exports = tuple(item for item in found if isinstance(item, Export))
+    files: dict[Path, str] = {}
+    for item in exports:
+        folder = folders[item.target.name]
+        schema = schema_path(str(folder), str(Path(project.root) / "schemas"))
+        files |= {folder / name: text for name, text in spec_files(item.entries, wanted.split, schema).items()}
+    arns = {item.target.name: item.adopt for item in exports if item.adopt}
+    if arns:
+        files[adopt_file] = adopt_text(arns, by_target=len(targets) > 1)
+    return Exported(exports, files, adopt_file if arns else None)
+
+
+def project_without_file(path: Path, region: str, account_id: str | None = None) -> Project:
+    """Return a project with one target, as a project file at ``path`` with nothing else would."""
+    target = Target("prod", region, account_id)
+    return Project(
+        path=str(path),
+        root=str(path.parent),
+        stack="",
+        specs=DEFAULT_SPECS,
+        default_tags={},
+        default_channel={},
+        ignore_tags=(),
+        targets={target.name: target},
+        guardrails=Guardrails(),
+    )
+
+
+def write_files(files: Mapping[Path, str], *, force: bool) -> None:
+    """Write all files, or none if one exists and ``force`` is not set. Raises ``UsageError``."""
+    existing = [path for path in files if os.path.lexists(path)]
+    if existing and not force:
+        lines = [f"{shown(path)}: already exists" for path in sorted(existing)]
+        raise UsageError("\n".join([*lines, "Nothing was written; use --out DIR, or --force to overwrite"]))
+    if folders := [path for path in existing if path.is_dir()]:
+        raise UsageError("\n".join(f"{shown(path)}: is a directory; nothing was written" for path in folders))
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text, mode=None)
+        except OSError as error:
+            raise UsageError(
+                f"{shown(path)}: cannot be written ({os_reason(error)}); choose another folder with --out"
+            ) from None
+
+
+def shown(path: Path) -> str:
+    """Return a path as messages show it: relative to the current directory if it is below that."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _folders(project: Project, targets: tuple[Target, ...], wanted: Wanted) -> dict[str, Path]:
+    """Return the folder for the spec files of each target. Raises ``UsageError`` if several targets would read each other's."""
+    if wanted.out:
+        base = wanted.directory / wanted.out
+        return {target.name: base / target.name if len(targets) > 1 else base for target in targets}
+    root = Path(project.root)
+    shared = [target.name for target in targets if not target.specs]
+    if len(targets) > 1 and shared:
+        raise UsageError(
+            f"targets {', '.join(shared)} read the same spec files; give each its own with specs in the target, "
+            "export one at a time with --target, or use --out DIR for a folder each"
+        )
+    return {target.name: root / _base((*target.specs, *project.specs)) for target in targets}
+
+
+def _base(patterns: Sequence[str]) -> str:
+    """Return the folder that the first pattern begins with."""
+    parts = patterns[0].split("/")[:-1] if patterns else ["specs"]
+    wild = next((index for index, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    return "/".join(parts[:wild])
+
+
+def _adopt_file(project: Project, wanted: Wanted) -> Path:
+    path = wanted.directory / wanted.adopt_out if wanted.adopt_out else Path(project.root) / ADOPT_FILE
+    if any(_is_spec(project, target, path) for target in project.targets.values()):
+        raise UsageError(
+            f"{shown(path)}: specs of the project matches this file, and it is no spec file; use --adopt-out FILE"
+        )
+    return path
+
+
+def _export(
+    project: Project,
+    target: Target,
+    wanted: Wanted,
+    connection: Connection,
+    folder: Path,
+    public_keys: Mapping[str, KeyMaterial],
+    progress: Progress | None,
+) -> Export:
+    calls: ReadCalls = connection.gateway
+    if progress is not None:
+        calls = ForecastCalls(
+            calls, Counter(), connection.gateway.pace, lambda made, left: progress(target.name, made, left)
+        )
+    request = ReadRequest(stack=project.stack, everything=True, kinds=wanted.filters.kinds)
+    live = read_live(calls, request, account_id=connection.account_id, region=connection.region)
+    everything = [resource for kind in LISTED for resource in live.of(kind)]
+    if unmatched := wanted.filters.unmatched(everything):
+        raise UsageError("\n".join(f"{target.name}: {line}" for line in unmatched))
+    selection = select(live, project.stack, wanted.filters)
+    known = Known(
+        taken=_taken(project, target, folder, wanted, selection),
+        public_keys=public_keys,
+        stream_keys=_stream_keys(calls, selection) if wanted.stream_keys else {},
+    )
+    return export(selection, project, target, connection.account_id, known)
+
+
+def _stream_keys(calls: ReadCalls, selection: Selection) -> dict[str, LiveResource]:
+    channels = [one.arn for one in selection.resources if child_kind_of(one.kind)]
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="keys") as pool:
+        found = list(pool.map(lambda arn: read_stream_keys(calls, arn), channels))
+    return stream_keys_by_channel(key for keys in found for key in keys)
+
+
+def _taken(project: Project, target: Target, folder: Path, wanted: Wanted, selection: Selection) -> dict[Address, str]:
+    """Return the addresses that the target's spec files define, with their names in AWS, without the files that this export overwrites.
+
+    A folder that the spec does not include has no such files: what is exported there is a spec of its own.
+    """
+    if not _is_spec(project, target, folder / "x.yaml"):
+        return {}
+    replaced = {folder / wanted.split.file_of(resource) for resource in selection.resources} if wanted.force else set()
+    own = {os.path.relpath(path, project.root) for path in replaced}
+    sources, _ = read_specs(project, target, Problems())
+    others = [source for source in sources if source.name.removeprefix(project.prefix) not in own]
+    names, problems = placeholder_values(project.stack, target), Problems()
+    defaults = Defaults(project, names, problems)
+    return {
+        address: defaults.name_of(entry, problems) for address, entry in read_entries(others, names, problems).items()
+    }
+
+
+def _is_spec(project: Project, target: Target, path: Path) -> bool:
+    """Return whether the target reads this path as a spec file."""
+    name = os.path.relpath(path, project.root)
+    return any(may_match(pattern, Missing(name, "", "")) for pattern in (*project.specs, *target.specs))
+
+
+def _public_keys(project: Project, wanted: Wanted) -> dict[str, KeyMaterial]:
+    """Return the public keys in the files of the keys folder by fingerprint; other files are passed over. Raises ``UsageError``."""
+    if not wanted.keys:
+        return {}
+    folder = wanted.directory / wanted.keys
+    found: dict[str, KeyMaterial] = {}
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        for path in paths:
+            if path.stat().st_size > _MOST_KEY_BYTES:
+                continue
+            try:
+                key = read_public_key(path.read_text(encoding="utf-8-sig"))
+            except (BadKey, UnicodeDecodeError):
+                continue
+            name = os.path.relpath(path, project.root)
+            found.setdefault(key.fingerprint, key.pem if name.startswith("..") else {"file": name})
+    except OSError as error:
+        raise UsageError(
+            f"{shown(folder)}: the keys cannot be read ({os_reason(error)}); name a folder of PEM files"
+        ) from None
+    return found
+
+
+def found_kinds(entries: Iterable[Written]) -> str:
+    """Return how many resources of each kind were exported, such as ``4 channels and 1 playback key pair``."""
+    counts = Counter(one.address.kind for one in entries)
+    parts = [
+        f"{count:,} {KINDS[kind].title if count == 1 else KINDS[kind].titles}"
+        for kind in LISTED
+        if (count := counts[kind])
+    ]
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)

@@ -1,0 +1,267 @@
+"""``export``: an account that was made by other means becomes spec files and an adopt file, through the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, REGION, Ran, client, run
+from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY
+
+ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
+STACK, ID = "ivs-reconciler:stack", "ivs-reconciler:id"
+
+
+class Account:
+    """A served sandbox with resources of no stack, of another one, and two of one name."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        ivs = self.ivs = client(sandbox.endpoint_url)
+        self.archive = ivs.create_recording_configuration(
+            name="archive",
+            destinationConfiguration={"s3": {"bucketName": "acme-vod"}},
+            renditionConfiguration={"renditionSelection": "ALL"},
+            tags={"team": "video"},
+        )["recordingConfiguration"]["arn"]
+        self.pair = ivs.import_playback_key_pair(name="web", publicKeyMaterial=PUBLIC_KEY)["keyPair"]["arn"]
+        self.policy = ivs.create_playback_restriction_policy(
+            name="eu", allowedCountries=["NO", "DE"], allowedOrigins=[]
+        )["playbackRestrictionPolicy"]["arn"]
+        self.main = self._channel(
+            "main", recordingConfigurationArn=self.archive, tags={"team": "video", "event": "день"}
+        )
+        self.twins = [
+            self._channel("dup", latencyMode="NORMAL"),
+            self._channel("dup", playbackRestrictionPolicyArn=self.policy),
+        ]
+        self.unnamed = self._channel("", type="BASIC", tags={"team": "ops"})
+        self.theirs = self._channel("theirs", tags={STACK: "other", ID: "theirs"})
+
+    def _channel(self, name: str, **fields: Any) -> str:
+        return str(self.ivs.create_channel(name=name, **fields)["channel"]["arn"])
+
+    def project(self, folder: Path, **more: object) -> Path:
+        target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": self.sandbox.endpoint_url}
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"stack": "acme", "targets": {"dev": target}, **more}
+        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        (folder / "keys").mkdir(exist_ok=True)
+        (folder / "keys" / "web.pem").write_text(PUBLIC_KEY, encoding="utf-8")
+        return folder
+
+    def calls(self) -> list[str]:
+        return sorted(call["operation"] for call in self.sandbox.control.calls(limit=1000))
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    """One account for tests that change nothing in it."""
+    with Sandbox(settle_seconds=0) as sandbox:
+        yield Account(sandbox)
+
+
+def export(folder: Path, *words: str, **env: str) -> Ran:
+    return run(folder, "export", *words, env={**ENV, **env})
+
+
+def read(folder: Path, name: str) -> Any:
+    return yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+
+
+def last(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def test_the_spec_is_what_a_person_would_have_written_and_validates(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path)
+    account.sandbox.control.clear_calls()
+    ran = export(folder, "--keys", "keys", "--stream-keys")
+    assert (ran.code, ran.err) == (0, "")
+    assert not [call for call in account.calls() if not call.startswith(("List", "Get", "BatchGet"))]
+    first, second = sorted(map(last, account.twins))
+    text = (folder / "specs" / "channels.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=../schemas/spec.schema.json\n")
+    nights = {
+        last(account.twins[0]): {"latencyMode": "NORMAL"},
+        last(account.twins[1]): {"playbackRestrictionPolicy": "eu"},
+    }
+    assert read(folder, "specs/channels.yaml") == {
+        "channels": {
+            f"channel-{last(account.unnamed)}": {"name": "", "type": "BASIC", "tags": {"team": "ops"}, "streamKey": {}},
+            f"dup-{first}": {"name": "dup", **nights[first], "streamKey": {}},
+            f"dup-{second}": {"name": "dup", **nights[second], "streamKey": {}},
+            "main": {"recordingConfiguration": "archive", "tags": {"event": "день", "team": "video"}, "streamKey": {}},
+        }
+    }
+    assert (folder / "specs" / "recording-configurations.yaml").read_text(encoding="utf-8").splitlines()[1:] == [
+        "recordingConfigurations:",
+        "  archive:",
+        "    destinationConfiguration:",
+        "      s3: {bucketName: acme-vod}",
+        "    tags: {team: video}",
+    ]
+    assert read(folder, "specs/playback-key-pairs.yaml") == {
+        "playbackKeyPairs": {"web": {"publicKeyMaterial": {"file": "keys/web.pem"}}}
+    }
+    assert read(folder, "specs/playback-restriction-policies.yaml") == {
+        "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE", "NO"]}}
+    }
+    adopt = read(folder, "adopt.yaml")
+    assert adopt["channel/main"] == account.main
+    assert adopt["playback-key-pair/web"] == account.pair
+    assert account.theirs not in adopt.values()
+    assert len(adopt) == 7
+    assert "1 resource of stack other left out" in ran.out
+    assert ran.out.endswith(
+        "Next:\n  ivs-reconciler plan --adopt-file adopt.yaml\n  ivs-reconciler apply --adopt-file adopt.yaml\n"
+    )
+    assert run(folder, "validate").code == 0
+    everything = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
+    key = account.ivs.list_stream_keys(channelArn=account.main)["streamKeys"][0]["arn"]
+    assert account.ivs.get_stream_key(arn=key)["streamKey"]["value"] not in everything + ran.out
+    assert account.ivs.get_channel(arn=account.main)["channel"]["srt"]["passphrase"] not in everything + ran.out
+
+
+def test_its_calls_are_those_of_a_plan_of_everything(account: Account, tmp_path: Path) -> None:
+    account.sandbox.control.clear_calls()
+    assert export(account.project(tmp_path), "--keys", "keys").code == 0
+    assert account.calls() == sorted(
+        [
+            "BatchGetChannel",
+            "GetCallerIdentity",
+            "GetPlaybackKeyPair",
+            "GetRecordingConfiguration",
+            "ListAdConfigurations",
+            "ListChannels",
+            "ListFailoverSlateConfigurations",
+            "ListPlaybackKeyPairs",
+            "ListPlaybackRestrictionPolicies",
+            "ListRecordingConfigurations",
+        ]
+    )
+
+
+def test_filters_and_split(account: Account, tmp_path: Path) -> None:
+    def ids(*words: str) -> set[str]:
+        ran = export(folder, "--force", "--out", "out", "--split", "none", *words)
+        assert ran.code == 0, ran.err
+        return {
+            f"{section}/{identifier}"
+            for section, entries in read(folder, "out/live.yaml").items()
+            for identifier in entries
+        }
+
+    folder = account.project(tmp_path)
+    assert ids("--kind", "recording-configuration") == {"recordingConfigurations/archive"}
+    assert ids("--tag", "team=video") == {"recordingConfigurations/archive", "channels/main"}
+    assert ids("--tag", "team", "--kind", "channel") == {"channels/main", f"channels/channel-{last(account.unnamed)}"}
+    assert ids("--name", "ma*", "--name", "eu") == {"channels/main", "playbackRestrictionPolicies/eu"}
+    assert ids("--arn", account.main) == {"channels/main"}
+    # What a filter leaves out is referred to by its ARN.
+    assert read(folder, "out/live.yaml")["channels"]["main"]["recordingConfigurationArn"] == account.archive
+    assert export(folder, "--out", "by-tag", "--split", "tag:team", "--keys", "keys", "--force").code == 0
+    assert sorted(path.name for path in (folder / "by-tag").iterdir()) == ["ops.yaml", "untagged.yaml", "video.yaml"]
+    assert [*read(folder, "by-tag/video.yaml")] == ["recordingConfigurations", "channels"]
+    for words, message in (
+        (("--name", "nope*"), "dev: --name nope*: no resource has such a name"),
+        (("--arn", account.main[:-1] + "0"), "not found"),
+        (("--kind", "stream-key"), "'stream-key' is not a kind"),
+        (("--split", "tag:"), "'tag:' is not kind, none or tag:KEY"),
+    ):
+        refused = export(folder, "--out", "none", *words)
+        assert refused.code == 1
+        assert message in refused.err
+    assert not (folder / "none").exists()
+
+
+def test_nothing_is_overwritten_without_force(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path)
+    assert export(folder, "--keys", "keys").code == 0
+    before = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml")}
+    (folder / "specs" / "recording-configurations.yaml").unlink()
+    refused = export(folder, "--keys", "keys")
+    assert refused.code == 1
+    assert refused.err.splitlines() == [
+        "adopt.yaml: already exists",
+        "Nothing was written; use --out DIR, or --force to overwrite",
+    ]
+    assert not (folder / "specs" / "recording-configurations.yaml").exists()
+    assert export(folder, "--keys", "keys", "--force").code == 0
+    assert {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml")} == before
+
+
+def test_what_other_spec_files_define_is_not_written_twice(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path)
+    (folder / "specs").mkdir()
+    (folder / "specs" / "mine.yaml").write_text("channels:\n  stage: {name: main}\n", encoding="utf-8")
+    ran = export(folder, "--keys", "keys")
+    assert ran.code == 0
+    assert f"{account.main} left out: other spec files have a resource of the same kind and name" in ran.out
+    assert len(read(folder, "specs/channels.yaml")["channels"]) == 3
+    assert run(folder, "validate").code == 0
+
+
+def test_without_a_project_file_a_region_is_enough(account: Account, tmp_path: Path) -> None:
+    refused = export(tmp_path)
+    assert refused.code == 1
+    assert (
+        "no project file; create one, pass its directory with -C, or name the region to export with --region"
+        in refused.err
+    )
+    (tmp_path / "web.pem").write_text(PUBLIC_KEY, encoding="utf-8")
+    words = ("--region", REGION, "--account-id", ACCOUNT, "--keys", ".")
+    ran = export(tmp_path, *words, AWS_ENDPOINT_URL=account.sandbox.endpoint_url)
+    assert ran.code == 0, ran.err
+    assert f'  targets: {{prod: {{region: {REGION}, accountId: "{ACCOUNT}"}}}}\n' in ran.out
+    assert (tmp_path / "specs" / "channels.yaml").exists()
+    assert not (tmp_path / "ivs-reconciler.yaml").exists()
+    folder = account.project(tmp_path / "with")
+    assert "remove --region and --account-id" in export(folder, "--region", REGION).err
+
+
+def test_several_targets_have_a_folder_each(account: Account, tmp_path: Path) -> None:
+    target = {"region": REGION, "endpointUrl": account.sandbox.endpoint_url}
+    other = {**target, "region": "us-east-1"}
+    folder = account.project(tmp_path, targets={"west": target, "east": other})
+    refused = export(folder)
+    assert refused.code == 1
+    assert "targets east, west read the same spec files" in refused.err
+    ran = export(folder, "--out", "out", "--keys", "keys")
+    assert ran.code == 0, ran.err
+    assert "east: nothing to export" in ran.out
+    assert [*read(folder, "adopt.yaml")["targets"]] == ["west"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["west"]
+    assert export(folder, "-t", "east").out == "east: nothing to export\n"
+
+
+def test_an_adopt_file_among_the_specs_is_refused(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path, specs=["*.yaml"])
+    refused = export(folder)
+    assert refused.code == 1
+    assert "adopt.yaml: specs of the project matches this file" in refused.err
+    assert export(folder, "--adopt-out", "out/adopt.yaml", "--keys", "keys").code == 0
+    assert (folder / "channels.yaml").exists()
+
+
+def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        ivs = client(sandbox.endpoint_url)
+        ivs.create_channel(name="many", tags={f"k{number}": "v" for number in range(48)})
+        ivs.create_channel(name="fine", tags={"key": "value"})
+        target = {"region": REGION, "endpointUrl": sandbox.endpoint_url}
+        (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
+        ran = export(tmp_path)
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        "Could not be written whole:",
+        "dev: channel/many: 48 tags, default tags included; the limit is 46 (AWS allows 50, 4 are reserved for ownership); it is left out",
+    ]
+    assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == ["fine"]
+    assert [*read(tmp_path, "adopt.yaml")] == ["channel/fine"]
+    assert FINGERPRINT not in ran.out
