@@ -66,6 +66,14 @@ class UsageError(ReconcilerError):
     """The command line is wrong: the caller corrects it."""
 
 
+class AdoptionError(UsageError):
+    """Live resources that cannot be adopted as asked. ``where`` of each problem is the target, or empty."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
 class SpecError(ReconcilerError):
     """The user edits a file. Holds every problem found, in file order."""
 

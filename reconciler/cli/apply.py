@@ -12,6 +12,7 @@ from reconciler.cli.options import (
     add_format,
     add_live,
     add_scope,
+    adoptions_of,
     begin,
     desired_of,
     plan_options_of,
@@ -88,9 +89,12 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     project, targets, desired = spec_of(context)
     check_can_prompt(args)
     with contextlib.ExitStack() as stack:
+        adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
         with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(survey_targets(project, targets, options, desired=desired, progress=progress))
+            surveys = stack.enter_context(
+                survey_targets(project, targets, options, desired=desired, adopt=adopt, progress=progress)
+            )
         check_globs(options, desired, surveys)
         warn(warning for state in desired.values() for warning in state.warnings)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
@@ -105,7 +109,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.progress import reading
-    from reconciler.errors import StalePlan, UsageError
+    from reconciler.errors import AdoptionError, StalePlan, UsageError
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
@@ -124,6 +128,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         for flag, value in (
             ("--prune", args.prune),
             ("--adopt", args.adopt),
+            ("--adopt-file", args.adopt_file),
             ("--adopt-with-changes", args.adopt_with_changes),
             ("--only", args.only),
             ("--exclude", args.exclude),
@@ -160,10 +165,14 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         require_committed(project, desired)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
-        with reading(sys.stderr) as progress:
-            surveys = stack.enter_context(
-                survey_targets(project, targets, plan.options, desired=desired, progress=progress)
-            )
+        adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
+        try:
+            with reading(sys.stderr) as progress:
+                surveys = stack.enter_context(
+                    survey_targets(project, targets, plan.options, desired=desired, adopt=adopt, progress=progress)
+                )
+        except AdoptionError as error:
+            raise StalePlan.because(map(str, error.problems)) from None
         moved = stale_reasons(plan, surveys)
         if moved:
             raise StalePlan.because(moved)

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
@@ -18,6 +18,7 @@ from reconciler.errors import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import PlanOptions
@@ -284,6 +285,31 @@ def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, Desir
     return load_desired_states(project, targets, missing_files(Path(project.root)))
 
 
+@contextlib.contextmanager
+def adoptions_of(
+    args: argparse.Namespace,
+    context: Context,
+    project: Project,
+    targets: tuple[Target, ...],
+    desired: Mapping[str, DesiredState],
+) -> Iterator[Mapping[str, Mapping[Address, str]]]:
+    """Yield the ARNs of ``--adopt-file`` by target and address; none without it.
+
+    Raises ``SpecError`` with the lines of all problems: of the file, and of what live state shows inside the context.
+    """
+    if not args.adopt_file:
+        yield {}
+        return
+    from reconciler.errors import AdoptionError
+    from reconciler.spec.adopt_file import read_adopt_file
+
+    file = read_adopt_file(context.directory / args.adopt_file, args.adopt_file, project, targets, desired)
+    try:
+        yield file.adopt
+    except AdoptionError as error:
+        raise file.located(error) from None
+
+
 def plan_options_of(args: argparse.Namespace) -> PlanOptions:
     """Return the plan options of parsed arguments."""
     from reconciler.plan.plan import PlanOptions
@@ -349,6 +375,11 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
             "--adopt",
             action="store_true",
             help="adopt an unowned live resource with the kind and name of a missing one",
+        )
+        group.add_argument(
+            "--adopt-file",
+            metavar="FILE",
+            help="adopt the live resources that FILE names by ARN: lines of YAML or JSON, such as channel/main: arn:aws:ivs:…",
         )
         group.add_argument(
             "--adopt-with-changes",

@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     add_format,
     add_live,
     add_scope,
+    adoptions_of,
     begin,
     plan_options_of,
     spec_of,
@@ -137,8 +138,11 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         project = guarded(project, base)
     failures: list[AwsError] = []
     with (
+        adoptions_of(args, context, project, targets, desired) as adopt,
         reading(sys.stderr) as progress,
-        survey_targets(project, targets, options, desired=desired, progress=progress, failures=failures) as surveys,
+        survey_targets(
+            project, targets, options, desired=desired, adopt=adopt, progress=progress, failures=failures
+        ) as surveys,
     ):
         check_globs(options, desired, surveys)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))

@@ -37,6 +37,7 @@ from reconciler.model.target import Guardrails, OnLive, Sink, SinkValue, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
     Action,
+    Adoption,
     Base,
     Blocked,
     Duplicate,
@@ -221,6 +222,12 @@ _TARGET = form.record(
     ),
     not_read=described(
         list_of(form.choice(KindName)), "Kinds that were not read, since neither the spec nor the last apply has any."
+    ),
+    adopt=form.omitted(
+        described(
+            list_of(form.record(Adoption, address=ADDRESS, arn=ARN)),
+            "The live resources that were given by ARN to be adopted, also those that are adopted already.",
+        )
     ),
 )
 _OPTIONS = form.record(

@@ -40,7 +40,7 @@ from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, 
 from reconciler.plan.namesakes import explain, has_same_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import choose_resources, classify, has_failed
-from reconciler.plan.plan import Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import removals
 from reconciler.plan.replacement import held_material, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
@@ -66,7 +66,7 @@ def build_plan(
     ``limits`` are the applied quotas, ``rotate`` the stream keys that this run was asked to rotate, ``now`` the current time.
     ``adopt`` has explicit consents: the ARN of the unowned resource to adopt for an address.
     ``recorded`` has the ARNs that addresses had after the last apply.
-    Raises ``UsageError`` for a consent that cannot apply to anything.
+    Raises ``AdoptionError`` for consents that cannot apply to anything.
     """
     owned = classify(desired, live, options, adopt, recorded)
     kept, choices = choose_resources(desired, owned, live.last_streams)
@@ -114,6 +114,7 @@ def build_plan(
             for resource in owned.unmanaged
         ),
         not_read=tuple(kind for kind in KINDS if kind in live.not_read),
+        adopt=tuple(Adoption(address, arn) for address, arn in sorted(adopt.items())),
     )
 
 

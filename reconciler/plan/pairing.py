@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from reconciler.errors import UsageError
+from reconciler.errors import AdoptionError, Problem
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName, is_valid_id
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, references_in
 from reconciler.model.normalise import effective_properties
@@ -55,7 +55,7 @@ def classify(
     adopt: Mapping[Address, str],
     recorded: Mapping[Address, str] = _NO_RECORD,
 ) -> Ownership:
-    """Return the live resources by owner. ``recorded`` has the ARNs of the last apply. Raises ``UsageError`` for an adoption that is not possible."""
+    """Return the live resources by owner. ``recorded`` has the ARNs of the last apply. Raises ``AdoptionError`` with every adoption that is not possible."""
     claims: dict[Address, list[LiveResource]] = {}
     unmanaged: list[LiveResource] = []
     notes: list[str] = []
@@ -130,9 +130,7 @@ def _consents(
 
     Certain are the resource of the last apply, one with the same public key, and one whose name no other resource and no other address has.
     """
-    consents = {
-        address: _resource_to_adopt(address, arn, desired, live, claims) for address, arn in sorted(adopt.items())
-    }
+    consents = _given_by_arn(desired, live, adopt, claims) if adopt else {}
     if not options.adopt:
         return consents
     taken = {resource.arn for resource in consents.values()}
@@ -162,37 +160,75 @@ def _consents(
     return consents
 
 
-def _resource_to_adopt(
-    address: Address,
-    arn: str,
+def _given_by_arn(
     desired: DesiredState,
     live: LiveState,
+    adopt: Mapping[Address, str],
     claims: Mapping[Address, tuple[LiveResource, ...]],
-) -> LiveResource:
+) -> dict[Address, LiveResource]:
+    """Return the live resources of these ARNs by address. Raises ``AdoptionError``. A kind that could not be read is left out."""
+    by_arn = {one.arn: one for kind in {address.kind for address in adopt} for one in live.of(kind)}
+    found: dict[Address, LiveResource] = {}
+    problems: list[Problem] = []
+    first: dict[str, Address] = {}
+    for address, arn in sorted(adopt.items()):
+        if address.kind in live.unreadable:
+            continue
+        resource = by_arn.get(arn)
+        problem = _why_not_adopted(address, arn, resource, desired, live, claims.get(address, ()))
+        if other := first.get(arn):
+            problem = Problem("", str(address), f"{arn} is given for {other} too", "adopt it for one of them")
+        first.setdefault(arn, address)
+        if problem is not None:
+            problems.append(problem)
+        elif resource is not None:
+            found[address] = resource
+    if problems:
+        raise AdoptionError(tuple(problems))
+    return found
+
+
+def _why_not_adopted(
+    address: Address,
+    arn: str,
+    resource: LiveResource | None,
+    desired: DesiredState,
+    live: LiveState,
+    claims: tuple[LiveResource, ...],
+) -> Problem | None:
     title = KINDS[address.kind].title
     if address.kind in CHILD_KINDS:
-        raise UsageError(
-            f"{address}: a stream key is adopted with its channel; adopt the channel, with streamKey in its spec"
+        return Problem(
+            "",
+            str(address),
+            "a stream key is adopted with its channel",
+            "adopt the channel, with streamKey in its spec",
         )
     if address not in desired.resources:
-        raise UsageError(f"{address}: not in the spec; add the {title} to the spec, then adopt {arn}")
-    others = [resource.arn for resource in claims.get(address, ()) if resource.arn != arn]
-    if others:
-        raise UsageError(
-            f"{address}: this stack manages {others[0]} under this address; use another id for the {title} {arn}"
+        return Problem("", str(address), "not in the spec", f"add the {title} to the spec, then adopt {arn}")
+    if others := [one.arn for one in claims if one.arn != arn]:
+        return Problem(
+            "",
+            str(address),
+            f"this stack manages {others[0]} under this address",
+            f"use another id for the {title} {arn}",
         )
-    for resource in live.of(address.kind):
-        if resource.arn != arn:
-            continue
-        identifier = resource.tags.get(ID, "")
-        if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and identifier != address.id:
-            raise UsageError(
-                f"{address}: this stack manages {arn} as {address.kind}/{identifier}; keep that, or rename that id in the spec"
-            )
-        return resource
-    raise UsageError(
-        f"{address}: {title} {arn} does not exist in account {live.account_id}, {live.region}; check the ARN"
-    )
+    if resource is None or resource.kind is not address.kind:
+        return Problem(
+            "",
+            str(address),
+            f"{title} {arn} does not exist in account {live.account_id}, {live.region}",
+            "check the ARN",
+        )
+    identifier = resource.tags.get(ID, "")
+    if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and identifier != address.id:
+        return Problem(
+            "",
+            str(address),
+            f"this stack manages {arn} as {address.kind}/{identifier}",
+            "keep that, or rename that id in the spec",
+        )
+    return None
 
 
 def _invalid_id_note(resource: LiveResource, identifier: str) -> str:

@@ -155,6 +155,14 @@ MOST_USERS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """The live resource that was given by ARN to be adopted for an address."""
+
+    address: Address
+    arn: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A managed resource that was replaced and is kept, because only resources of other owners still use it.
 
@@ -275,6 +283,7 @@ class TargetPlan:
     ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages refer to it.
     ``unmanaged`` are the resources without an owner, or of another stack.
     ``not_read`` are the kinds that the plan did not need to read; it says nothing about them.
+    ``adopt`` are the resources that were given by ARN to be adopted.
     ``wait_live`` is how many seconds an apply waits for a channel that goes live after the plan was made.
     """
 
@@ -295,6 +304,7 @@ class TargetPlan:
     not_read: tuple[KindName, ...] = ()
     unmanaged: tuple[UnmanagedResource, ...] = ()
     kept: tuple[Kept, ...] = ()
+    adopt: tuple[Adoption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

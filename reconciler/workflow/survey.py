@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
@@ -23,7 +24,7 @@ from reconciler.aws.connection import Connection, connect
 from reconciler.aws.denials import missing_permission
 from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
-from reconciler.errors import AwsError, UsageError
+from reconciler.errors import AdoptionError, AwsError, UsageError
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, LISTED, Service
 from reconciler.model.observed import Overview
@@ -42,6 +43,8 @@ from reconciler.workflow.history import applied_specs, live_addresses, recorded_
 from reconciler.workflow.journal import last_run
 
 _PARALLEL_TARGETS = 8
+
+_NO_ADOPTIONS: Mapping[str, Mapping[Address, str]] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -71,7 +74,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     options: PlanOptions,
     *,
     desired: Mapping[str, DesiredState],
-    adopt: Mapping[Address, str] | None = None,
+    adopt: Mapping[str, Mapping[Address, str]] = _NO_ADOPTIONS,
     progress: Progress | None = None,
     failures: list[AwsError] | None = None,
     missed: dict[str, AwsError] | None = None,
@@ -81,19 +84,22 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
-    Raises ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
+    ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses.
+    Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
     and the other targets are yielded; ``missed`` receives each failed target's own error, by name.
     ``every_kind`` also reads the kinds that a plan does not need, for what is unmanaged or orphaned.
     """
     with contextlib.ExitStack() as stack:
+        unadoptable: dict[str, AdoptionError] = {}
 
-        def survey(target: Target) -> Survey | AwsError:
+        def survey(target: Target) -> Survey | AwsError | None:
             try:
                 connection = stack.enter_context(open_target(target))
                 spec = desired[target.name]
                 kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, spec, options)
                 began = time.monotonic()
-                arns = frozenset((adopt or {}).values())
+                given = adopt.get(target.name, {})
+                arns = frozenset(given.values())
                 if options.adopt:
                     here = LiveState(connection.account_id, connection.region, {})
                     arns |= frozenset(_recorded_arns(project, target, here).values())
@@ -105,12 +111,25 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                     progress and (lambda calls, left: progress(target.name, calls, left)),
                     kinds,
                 )
-                plan = plan_target(project, target, spec, live, options, connection, adopt or {}, rotate=rotate)
+                plan = plan_target(project, target, spec, live, options, connection, given, rotate=rotate)
                 return Survey(target, spec, live, plan, connection, began)
             except AwsError as error:
                 return error
+            except AdoptionError as error:
+                unadoptable[target.name] = error
+                return None
 
-        found = _refuse_same_location(project, targets, map_targets(targets, survey))
+        results = map_targets(targets, survey)
+        if unadoptable:
+            raise AdoptionError(
+                tuple(
+                    one._replace(where=target.name)
+                    for target in targets
+                    if target.name in unadoptable
+                    for one in unadoptable[target.name].problems
+                )
+            )
+        found = _refuse_same_location(project, targets, [one for one in results if one is not None])
         failed = combine_failures(targets, found)
         if failed is not None:
             if failures is None:

@@ -1,0 +1,274 @@
+"""Adoption by ARN: ``--adopt-file``, and the verb ``adopt``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, run, stack
+
+KEYS = Path(__file__).parent.parent / "scenarios" / "keys"
+NAMES = ("", "-", "dup", "main_stage", "0")
+TYPES: tuple[dict[str, object], ...] = (
+    {},
+    {"type": "STANDARD", "latencyMode": "LOW"},
+    {"type": "BASIC", "latencyMode": "NORMAL", "authorized": True},
+    {"type": "ADVANCED_SD"},
+    {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY", "insecureIngest": True},
+    {"type": "STANDARD", "containerFormat": "FRAGMENTED_MP4"},
+)
+
+
+def odd_account(ivs: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Make 310 unowned resources of all kinds; return their spec and the adopt file."""
+    spec: dict[str, Any] = {}
+    adopt: dict[str, str] = {}
+
+    def made(section: str, kind: str, name: str, fields: dict[str, Any], answer: dict[str, Any], **written: Any) -> str:
+        identifier = f"r{len(adopt)}"
+        tags = {"Команда": "Видео", "n": str(len(adopt))}
+        entry = {"name": name, "tags": tags, **fields, **written}
+        spec.setdefault(section, {})[identifier] = entry
+        adopt[f"{kind}/{identifier}"] = str(
+            next(value for name, value in answer.items() if name != "ResponseMetadata")["arn"]
+        )
+        return identifier
+
+    def tags() -> dict[str, str]:
+        return {"Команда": "Видео", "n": str(len(adopt))}
+
+    for number in range(15):
+        fields: dict[str, Any] = {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}
+        if number % 3:
+            fields["recordingReconnectWindowSeconds"] = number
+        if number % 3 == 2:
+            fields["thumbnailConfiguration"] = {"recordingMode": "DISABLED"}
+        name = NAMES[number % 5]
+        answer = ivs.create_recording_configuration(name=name, tags=tags(), **fields)
+        made("recordingConfigurations", "recording-configuration", name, fields, answer)
+    for name, file in (("", "one.pem"), ("dup", "two.pem"), ("dup", "three.pem")):
+        text = (KEYS / file).read_text(encoding="utf-8")
+        answer = ivs.import_playback_key_pair(name=name, publicKeyMaterial=text, tags=tags())
+        made("playbackKeyPairs", "playback-key-pair", name, {"publicKeyMaterial": text}, answer)
+    for name in ("", "dup", "dup"):
+        fields = {"allowedCountries": ["FR", "DE"]} if name else {}
+        answer = ivs.create_playback_restriction_policy(name=name, tags=tags(), **fields)
+        made("playbackRestrictionPolicies", "playback-restriction-policy", name, fields, answer)
+    for number in range(5):
+        arn = f"arn:aws:mediatailor:{REGION}:{ACCOUNT}:playbackConfiguration/main"
+        fields = {"mediaTailorPlaybackConfigurations": [{"playbackConfigurationArn": arn}]}
+        answer = ivs.create_ad_configuration(name=NAMES[number], tags=tags(), **fields)
+        made("adConfigurations", "ad-configuration", NAMES[number], fields, answer)
+        fields = {"activationThresholdSeconds": 4} if number % 2 else {}
+        answer = ivs.create_failover_slate_configuration(name=NAMES[number], tags=tags(), **fields)
+        made("failoverSlateConfigurations", "failover-slate-configuration", NAMES[number], fields, answer)
+    for number in range(310 - len(adopt)):
+        fields = {**TYPES[number % len(TYPES)]}
+        written: dict[str, Any] = {"streamKey": {}} if number % 9 == 0 else {}
+        if number % 4 == 0:
+            written["recordingConfiguration"] = "r0"
+            reference = {"recordingConfigurationArn": adopt["recording-configuration/r0"]}
+        else:
+            reference = {}
+        answer = ivs.create_channel(name=NAMES[number % 5], tags=tags(), **fields, **reference)
+        made("channels", "channel", NAMES[number % 5], fields, {"channel": answer["channel"]}, **written)
+    return spec, adopt
+
+
+def test_310_odd_resources_are_adopted_by_arn_without_a_difference(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {}})
+    with Sandbox(db=folder / ".sandbox" / "dev.db", settle_seconds=0) as sandbox:
+        spec, adopt = odd_account(client(sandbox.endpoint_url))
+    assert len(adopt) == 310
+    stack(tmp_path, spec)
+    keys = sum("streamKey" in channel for channel in spec["channels"].values())
+    (folder / "adopt.yaml").write_text(yaml.safe_dump(adopt), encoding="utf-8")
+    (folder / "adopt.json").write_text(json.dumps({"targets": {"dev": adopt}}), encoding="utf-8")
+    plan = run(folder, "plan", "--adopt-file", "adopt.json", "--out", "p.json", "--format", "json")
+    assert plan.code == 0, plan.err
+    (target,) = plan.json["targets"]
+    assert {name: count for name, count in target["summary"].items() if count and name != "defaults"} == {
+        "adopt": 310 + keys,
+        "unmanaged": 310,
+    }
+    assert len(target["adopt"]) == 310
+    changed = {change["path"] for action in target["actions"] for change in action["changes"]}
+    assert changed == {f"/tags/ivs-reconciler:{name}" for name in ("stack", "id", "spec")}
+    # The same from YAML; nothing was changed yet.
+    again = run(folder, "plan", "--adopt-file", "adopt.yaml", "--format", "json")
+    assert again.json["targets"] == plan.json["targets"]
+    applied = run(folder, "apply", "p.json", "--auto-approve")
+    assert applied.code == 0, applied.err + applied.out[-2000:]
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+    # The file may stay in use: what is adopted is in sync.
+    assert run(folder, "plan", "--adopt-file", "adopt.yaml", "--detailed-exitcode").code == 0
+
+
+def test_a_saved_plan_of_adoptions_is_stale_once_one_is_gone_or_changed(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"a": {}, "b": {"containerFormat": "FRAGMENTED_MP4"}}})
+    with outside(folder) as (ivs, _):
+        arns = [
+            ivs.create_channel(name=name, **fields)["channel"]["arn"]
+            for name, fields in (("a", {}), ("b", {"containerFormat": "FRAGMENTED_MP4"}))
+        ]
+    lines = "".join(f"channel/{name}: {arn}\n" for name, arn in zip("ab", arns, strict=True))
+    (folder / "adopt.yaml").write_text(lines, encoding="utf-8")
+    assert run(folder, "plan", "--adopt-file", "adopt.yaml", "--out", "p.json").code == 0
+    refused = run(folder, "apply", "p.json", "--adopt-file", "adopt.yaml", "--auto-approve")
+    assert (refused.code, "--adopt-file cannot change a saved plan" in refused.err) == (1, True), refused.err
+    with outside(folder) as (ivs, _):
+        ivs.update_channel(arn=arns[1], containerFormat="TS")
+    stale = run(folder, "apply", "p.json", "--auto-approve")
+    assert (stale.code, "/containerFormat was" in stale.err) == (3, True), stale.err
+    with outside(folder) as (ivs, _):
+        ivs.delete_channel(arn=arns[1])
+    stale = run(folder, "apply", "p.json", "--auto-approve")
+    assert stale.code == 3
+    assert f"dev: channel/b: channel {arns[1]} does not exist" in stale.err
+    assert "Run plan again" in stale.err
+    gone = run(folder, "plan", "--adopt-file", "adopt.yaml")
+    assert gone.code == 1
+    assert f"adopt.yaml:2:12: channel/b: channel {arns[1]} does not exist" in gone.err
+
+
+def test_all_problems_of_an_adopt_file_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
+    folder = stack(
+        tmp_path,
+        {
+            "channels": {"a": {}, "b": {}, "c": {}, "c2": {}, "d": {}, "e": {"streamKey": {}}},
+            "recordingConfigurations": {"vod": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+        },
+    )
+    here = f"arn:aws:ivs:{REGION}:{ACCOUNT}"
+    (folder / "adopt.yaml").write_text(
+        f"""\
+channel/a: {here}:channel/one
+channel/b: {here}:channel/one
+channel/c: {here}:recording-configuration/one
+channel/c2: arn:aws:ivs:eu-west-1:999999999999:channel/two
+channel/ee: {here}:channel/three
+stream-key/e: {here}:stream-key/four
+channel/e: not-an-arn
+recording-configuration/vod: [{here}:recording-configuration/five]
+stage/x: {here}:stage/six
+nothing: {here}:channel/seven
+nothing: {here}:channel/eight
+""",
+        encoding="utf-8",
+    )
+    refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
+    assert refused.code == 1
+    assert refused.out == ""
+    expected = {
+        2: ("12", "is given for channel/a too"),
+        3: ("12", '"ivs:recording-configuration" in the ARN is not a channel'),
+        4: ("13", "the ARN is in region"),
+        5: ("1", "channel/ee: not in the spec of target dev; did you mean channel/e?"),
+        6: ("1", "a stream key is adopted with its channel"),
+        7: ("12", '"not-an-arn" is not an ARN; write arn:aws:ivs:us-west-2:123456789012:channel/'),
+        8: ("1", "a list is not an ARN"),
+        9: ("1", "'stage' is not a kind"),
+        11: ("1", 'duplicate key "nothing"'),
+    }
+    for line, (column, text) in expected.items():
+        assert any(
+            one.startswith(f"adopt.yaml:{line}:{column}: ") and text in one for one in refused.err.splitlines()
+        ), (line, refused.err)
+    assert "adopt.yaml:4:13: channel/c2: the ARN is in account" in refused.err
+    # What only live state shows has lines as well; apply says the same.
+    with outside(folder) as (ivs, _):
+        arns = [ivs.create_channel(name=name)["channel"]["arn"] for name in ("x", "y")]
+    content = {"channel/a": arns[0], "channel/b": arns[1], "channel/c": f"{here}:channel/nowhere"}
+    (folder / "adopt.yaml").write_text(yaml.safe_dump({**content, "channel/b": f"{here}:channel/no"}), encoding="utf-8")
+    for verb in (("plan",), ("apply", "--auto-approve")):
+        refused = run(folder, *verb, "--adopt-file", "adopt.yaml")
+        assert refused.code == 1
+        assert [line.partition(": ")[0] for line in refused.err.splitlines() if ": channel " in line] == [
+            "adopt.yaml:2:12",
+            "adopt.yaml:3:12",
+        ]
+    only = {"channel/a": arns[0]}
+    (folder / "adopt.yaml").write_text(yaml.safe_dump(only), encoding="utf-8")
+    assert (
+        run(
+            folder,
+            "apply",
+            "--adopt-file",
+            "adopt.yaml",
+            "--adopt-with-changes",
+            "--only",
+            "channel/a",
+            "--auto-approve",
+        ).code
+        == 0
+    )
+    (folder / "adopt.yaml").write_text(
+        yaml.safe_dump({"channel/a": arns[1], "channel/b": arns[0], "channel/c": arns[1]}), encoding="utf-8"
+    )
+    refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
+    assert f"adopt.yaml:3:12: channel/c: {arns[1]} is given for channel/a too" in refused.err
+    (folder / "adopt.yaml").write_text(yaml.safe_dump({"channel/a": arns[1], "channel/b": arns[0]}), encoding="utf-8")
+    refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
+    assert f"adopt.yaml:1:12: channel/a: this stack manages {arns[0]} under this address" in refused.err
+    assert f"adopt.yaml:2:12: channel/b: this stack manages {arns[0]} as channel/a" in refused.err
+
+
+def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path) -> None:
+    folder = stack(
+        tmp_path,
+        {"channels": {"a": {}}},
+        targets={
+            name: {"region": REGION, "accountId": account, "sandbox": f".sandbox/{name}.db"}
+            for name, account in (("dev", ACCOUNT), ("prod", "999999999999"))
+        },
+    )
+    arn = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/one"
+    for content, text in {
+        b"\xff\xfe": "adopt.yaml: is UTF-16",
+        b"- a\n": "adopt.yaml:1:1: is a list",
+        b"text": "adopt.yaml:1:1: is a string",
+        b"a: [": "not valid YAML",
+        b"a: 1\n---\nb: 2\n": "a second document",
+        b"5: x": "key 5 is not a string",
+        b"targets: []": "targets is a list",
+        b"targets: {prd: {}}": 'no target "prd" in the project file; did you mean "prod"?',
+        b"targets: {dev: 5}": "is a number",
+        b"targets: {dev: }\nchannel/a: x": "addresses stand beside targets",
+        f"channel/a: {arn}".encode(): "does not say for which target: 2 are selected (dev, prod)",
+        b"targets: {dev: {channel/a: -----BEGIN PRIVATE KEY-----}}": "(hidden: it looks like a secret) is not an ARN",
+    }.items():
+        (folder / "adopt.yaml").write_bytes(content)
+        refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
+        assert (refused.code, text in refused.err) == (1, True), (content, refused.err)
+    refused = run(folder, "plan", "--adopt-file", "nowhere.yaml")
+    assert (refused.code, "nowhere.yaml: cannot be read: no such file or directory" in refused.err) == (1, True)
+
+
+def test_an_adopt_file_of_several_targets_and_the_record_of_an_adopted_one(tmp_path: Path) -> None:
+    folder = stack(
+        tmp_path,
+        {"channels": {"a": {"latencyMode": "NORMAL"}}},
+        targets={
+            name: {"region": REGION, "accountId": ACCOUNT, "sandbox": f".sandbox/{name}.db"} for name in ("dev", "prod")
+        },
+    )
+    adopt = {}
+    for name in ("dev", "prod"):
+        with outside(folder, f".sandbox/{name}.db") as (ivs, _):
+            adopt[name] = {"channel/a": ivs.create_channel(name=f"old-{name}", latencyMode="NORMAL")["channel"]["arn"]}
+    (folder / "adopt.yaml").write_text(yaml.safe_dump({"targets": adopt}), encoding="utf-8")
+    # Their names differ from the spec.
+    plan = run(folder, "plan", "--adopt-file", "adopt.yaml")
+    assert plan.out.count("differs in name") == 2, plan.out
+    saved = run(folder, "plan", "--adopt-file", "adopt.yaml", "--adopt-with-changes", "--out", "p.json")
+    assert saved.code == 0
+    assert run(folder, "apply", "p.json", "-t", "prod", "--auto-approve").code == 0
+    with outside(folder, ".sandbox/prod.db") as (ivs, _):
+        assert arn_of(ivs, "a") == adopt["prod"]["channel/a"]
+    with outside(folder, ".sandbox/dev.db") as (ivs, _):
+        assert arn_of(ivs, "old-dev") == adopt["dev"]["channel/a"]
+    assert run(folder, "plan", "-t", "prod", "--detailed-exitcode").code == 0
