@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     place.add_argument("--force", action="store_true", help="overwrite existing files")
     place.add_argument("--keys", metavar="DIR", help="look for the PEM files of playback key pairs in DIR")
     place.add_argument(
+        "--names-from",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="output of terraform show -json or aws cloudformation describe-stack-resources: export what it lists, under its names, "
+        "and write how that tool lets go of it; repeatable",
+    )
+    place.add_argument(
         "--stream-keys", action="store_true", help="manage the stream keys of channels too; one call for each channel"
     )
     chosen = parser.add_argument_group("filters; all that are given must match")
@@ -79,18 +86,28 @@ def run(args: argparse.Namespace) -> int:
         out=args.out or "",
         adopt_out=args.adopt_out or "",
         keys=args.keys or "",
+        names_from=tuple(args.names_from),
+        command=_command(context),
         stream_keys=args.stream_keys,
         force=args.force,
     )
     with reading(sys.stderr) as progress:
         exported = export_targets(project, targets, wanted, progress=progress)
     write_files(exported.files, force=args.force)
-    write_fitted("".join(f"{line}\n" for line in _summary(exported, project, context)), sys.stdout)
-    gaps = [f"{one.target.name}: {gap}" for one in exported.exports for gap in one.gaps]
-    if gaps:
+    write_fitted("".join(f"{line}\n" for line in _summary(exported, project)), sys.stdout)
+    if exported.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *gaps)), sys.stderr)
-    return ExitCode.DIFFERENT if gaps else ExitCode.OK
+        write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr)
+    return ExitCode.DIFFERENT if exported.gaps else ExitCode.OK
+
+
+def _command(context: Context) -> tuple[str, ...]:
+    words = ["ivs-reconciler"]
+    if context.start != ".":
+        words += ["-C", context.start]
+    if context.config:
+        words += ["--config", context.config]
+    return tuple(words)
 
 
 def _project(args: argparse.Namespace, context: Context) -> tuple[Project, tuple[Target, ...]]:
@@ -121,11 +138,11 @@ def _filters(args: argparse.Namespace) -> Filters:
         kinds=frozenset(args.kind) or frozenset(LISTED),
         tags=tuple((key, value if equals else None) for key, equals, value in tags),
         names=tuple(args.name),
-        arns=frozenset(args.arn),
+        arns=frozenset(args.arn) or None,
     )
 
 
-def _summary(exported: Exported, project: Project, context: Context) -> Iterator[str]:
+def _summary(exported: Exported, project: Project) -> Iterator[str]:
     from reconciler.workflow.export import found_kinds, shown
 
     for one in exported.exports:
@@ -136,16 +153,17 @@ def _summary(exported: Exported, project: Project, context: Context) -> Iterator
     yield ""
     yield from (f"  {shown(path)}" for path in sorted(exported.files))
     yield ""
-    yield from _next(exported, project, context)
+    yield from _next(exported, project)
 
 
-def _next(exported: Exported, project: Project, context: Context) -> Iterator[str]:
+def _next(exported: Exported, project: Project) -> Iterator[str]:
     """Yield what to do next."""
     from pathlib import Path
 
+    from reconciler.export.handover import PAGE
     from reconciler.workflow.export import shown
 
-    (first, *_), names = exported.exports, [one.target.name for one in exported.exports]
+    first = exported.exports[0]
     if not os.path.lexists(project.path):
         yield f"Create {shown(Path(project.path))}, with the name of your stack:"
         yield ""
@@ -153,18 +171,11 @@ def _next(exported: Exported, project: Project, context: Context) -> Iterator[st
         yield f'  targets: {{{first.target.name}: {{region: {first.target.region}, accountId: "{first.account_id}"}}}}'
         yield ""
         yield "Then:"
+    elif pages := [path for path in exported.files if path.name == PAGE]:
+        yield f"Next, {shown(pages[0])}: the other tool lets go of the resources first. Then:"
     else:
         yield "Next:"
-    words = ["ivs-reconciler"]
-    if context.start != ".":
-        words += ["-C", context.start]
-    if context.config:
-        words += ["--config", context.config]
-    if len(names) < len(project.targets):
-        words += [part for name in names for part in ("-t", name)]
-    adopt = ["--adopt-file", os.path.relpath(exported.adopt_file, context.directory)] if exported.adopt_file else []
-    for verb in ("plan", "apply"):
-        yield f"  {shlex.join([*words, verb, *adopt])}"
+    yield from (f"  {command}" for command in exported.commands)
 
 
 def _split(text: str) -> object:

@@ -25,13 +25,13 @@ _SHOWN = 5
 class Filters:
     """Which resources to export; every filter that is set must match. Of ``names``, which are globs, and ``arns`` one has to; of ``tags`` all.
 
-    A tag with the value ``None`` matches any value.
+    A tag with the value ``None`` matches any value. ``arns`` ``None`` matches any ARN.
     """
 
     kinds: frozenset[KindName] = frozenset(LISTED)
     tags: tuple[tuple[str, str | None], ...] = ()
     names: tuple[str, ...] = ()
-    arns: frozenset[str] = frozenset()
+    arns: frozenset[str] | None = None
 
     def match(self, resource: LiveResource) -> bool:
         """Return whether a resource is to be exported."""
@@ -39,12 +39,15 @@ class Filters:
             resource.kind in self.kinds
             and all(key in resource.tags and (value is None or resource.tags[key] == value) for key, value in self.tags)
             and (not self.names or any(fnmatchcase(resource.name, glob) for glob in self.names))
-            and (not self.arns or resource.arn in self.arns)
+            and (self.arns is None or resource.arn in self.arns)
         )
 
     def unmatched(self, resources: Sequence[LiveResource]) -> list[str]:
         """Return a line for each ARN and name that no resource has."""
-        lines = [f"--arn {arn}: not found" for arn in sorted(self.arns - {resource.arn for resource in resources})]
+        lines = [
+            f"--arn {arn}: not found"
+            for arn in sorted((self.arns or frozenset()) - {resource.arn for resource in resources})
+        ]
         names = {resource.name for resource in resources}
         return lines + [
             f"--name {glob}: no resource has such a name"

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys
 from reconciler.errors import AwsError, UsageError, os_reason
+from reconciler.export import handover
 from reconciler.export.entries import KeyMaterial, Written, stream_keys_by_channel
 from reconciler.export.exporter import Export, Filters, Known, Selection, export, select
 from reconciler.export.files import Split, adopt_text, schema_path, spec_files
-from reconciler.files import replace_file
-from reconciler.model.address import Address
-from reconciler.model.kinds import KINDS, LISTED, child_kind_of
+from reconciler.export.sources import BadSource, Origin, Source, read_source
+from reconciler.files import read_report, replace_file
+from reconciler.model.address import Address, KindName
+from reconciler.model.kinds import KINDS, LISTED, child_kind_of, kind_of
 from reconciler.model.resource import LiveResource
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.spec.desired import Defaults
@@ -39,7 +43,11 @@ _WILD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to export and where to: ``out`` and ``adopt_out`` are paths relative to ``directory``, or empty for the project's own places."""
+    """What to export and where to.
+
+    ``out``, ``adopt_out``, ``keys`` and ``names_from`` are paths relative to ``directory``; empty ones mean the project's own places.
+    ``command`` is how the caller starts the program, for the commands that come next.
+    """
 
     directory: Path
     filters: Filters = field(default_factory=Filters)
@@ -47,17 +55,20 @@ class Wanted:
     out: str = ""
     adopt_out: str = ""
     keys: str = ""
+    names_from: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("ivs-reconciler",)
     stream_keys: bool = False
     force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The exports of all targets, and the text of each file. ``adopt_file`` is ``None`` if there is nothing to adopt."""
+    """The exports of all targets, the text of each file, and the commands that come next. ``gaps`` could not be written whole."""
 
     exports: tuple[Export, ...]
     files: Mapping[Path, str]
-    adopt_file: Path | None
+    commands: tuple[str, ...]
+    gaps: tuple[str, ...]
 
 
 def export_targets(
@@ -71,12 +82,13 @@ def export_targets(
     """Read the targets and return the files to write; nothing is written. Raises ``AwsError`` and ``UsageError``."""
     folders = _folders(project, targets, wanted)
     adopt_file = _adopt_file(project, wanted)
-    public_keys = _public_keys(project, wanted)
+    source = _source(wanted)
+    public_keys = _public_keys(project, wanted, source)
 
     def one(target: Target) -> Export | AwsError:
         try:
             with open_target(target) as connection:
-                return _export(project, target, wanted, connection, folders[target.name], public_keys, progress)
+                return _export(project, target, wanted, connection, folders[target.name], source, public_keys, progress)
         except AwsError as error:
             return error
 
@@ -89,10 +101,29 @@ def export_targets(
         folder = folders[item.target.name]
         schema = schema_path(str(folder), str(Path(project.root) / "schemas"))
         files |= {folder / name: text for name, text in spec_files(item.entries, wanted.split, schema).items()}
+    gaps = [f"{item.target.name}: {gap}" for item in exports for gap in item.gaps]
     arns = {item.target.name: item.adopt for item in exports if item.adopt}
+    commands = _commands(project, targets, wanted, adopt_file if arns else None)
     if arns:
         files[adopt_file] = adopt_text(arns, by_target=len(targets) > 1)
-    return Exported(exports, files, adopt_file if arns else None)
+    if source is not None:
+        written = {one.resource.arn for item in exports for one in item.entries}
+        gaps += handover.not_exported(source.origins, written)
+        own = [one for one in source.origins if one.arn in written]
+        pages = {handover.PAGE: handover.page(own, commands), handover.BLOCKS: handover.removed_blocks(own)}
+        files |= {adopt_file.parent / name: text for name, text in pages.items() if own and text}
+    return Exported(exports, files, commands, tuple(gaps))
+
+
+def _commands(
+    project: Project, targets: tuple[Target, ...], wanted: Wanted, adopt_file: Path | None
+) -> tuple[str, ...]:
+    """Return the commands that plan and apply what was exported."""
+    words = [*wanted.command]
+    if len(targets) < len(project.targets):
+        words += [part for target in targets for part in ("-t", target.name)]
+    adopt = ["--adopt-file", os.path.relpath(adopt_file, wanted.directory)] if adopt_file else []
+    return tuple(shlex.join([*words, verb, *adopt]) for verb in ("plan", "apply"))
 
 
 def project_without_file(path: Path, region: str, account_id: str | None = None) -> Project:
@@ -172,6 +203,7 @@ def _export(
     wanted: Wanted,
     connection: Connection,
     folder: Path,
+    source: Source | None,
     public_keys: Mapping[str, KeyMaterial],
     progress: Progress | None,
 ) -> Export:
@@ -180,25 +212,46 @@ def _export(
         calls = ForecastCalls(
             calls, Counter(), connection.gateway.pace, lambda made, left: progress(target.name, made, left)
         )
-    request = ReadRequest(stack=project.stack, everything=True, kinds=wanted.filters.kinds)
+    filters = wanted.filters
+    origins: dict[str, Origin] = {}
+    if source is not None:
+        here = (connection.region, connection.account_id)
+        origins = {one.arn: one for one in source.origins if one.location == here}
+        arns = frozenset(origins)
+        filters = replace(filters, arns=arns if filters.arns is None else arns & filters.arns)
+    request = ReadRequest(
+        stack=project.stack, everything=filters.arns is None, full_arns=filters.arns or frozenset(), kinds=filters.kinds
+    )
     live = read_live(calls, request, account_id=connection.account_id, region=connection.region)
     everything = [resource for kind in LISTED for resource in live.of(kind)]
     if unmatched := wanted.filters.unmatched(everything):
         raise UsageError("\n".join(f"{target.name}: {line}" for line in unmatched))
-    selection = select(live, project.stack, wanted.filters)
+    selection = select(live, project.stack, filters)
+    declared = frozenset(arn for arn in origins if (kind := kind_of(arn)) and kind.name is KindName.STREAM_KEY)
     known = Known(
         taken=_taken(project, target, folder, wanted, selection),
+        names={arn: origin.names for arn, origin in origins.items()},
         public_keys=public_keys,
-        stream_keys=_stream_keys(calls, selection) if wanted.stream_keys else {},
+        stream_keys=_stream_keys(calls, selection, None if wanted.stream_keys else declared),
     )
-    return export(selection, project, target, connection.account_id, known)
+    exported = export(selection, project, target, connection.account_id, known)
+    there = {resource.arn for resource in everything} | declared
+    lost = [
+        f"{one.address} ({one.arn}) is in {one.tool.value} and not in the account"
+        for one in origins.values()
+        if one.arn not in there and (kind := kind_of(one.arn)) and kind.name in filters.kinds
+    ]
+    return replace(exported, gaps=(*exported.gaps, *lost))
 
 
-def _stream_keys(calls: ReadCalls, selection: Selection) -> dict[str, LiveResource]:
+def _stream_keys(calls: ReadCalls, selection: Selection, declared: Collection[str] | None) -> dict[str, LiveResource]:
+    """Return the stream keys of the selected channels by ARN of the channel: the ``declared`` ones, or all of them for ``None``."""
+    if declared is not None and not declared:
+        return {}
     channels = [one.arn for one in selection.resources if child_kind_of(one.kind)]
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="keys") as pool:
         found = list(pool.map(lambda arn: read_stream_keys(calls, arn), channels))
-    return stream_keys_by_channel(key for keys in found for key in keys)
+    return stream_keys_by_channel(key for keys in found for key in keys if declared is None or key.arn in declared)
 
 
 def _taken(project: Project, target: Target, folder: Path, wanted: Wanted, selection: Selection) -> dict[Address, str]:
@@ -225,12 +278,36 @@ def _is_spec(project: Project, target: Target, path: Path) -> bool:
     return any(may_match(pattern, Missing(name, "", "")) for pattern in (*project.specs, *target.specs))
 
 
-def _public_keys(project: Project, wanted: Wanted) -> dict[str, KeyMaterial]:
-    """Return the public keys in the files of the keys folder by fingerprint; other files are passed over. Raises ``UsageError``."""
-    if not wanted.keys:
-        return {}
-    folder = wanted.directory / wanted.keys
+def _source(wanted: Wanted) -> Source | None:
+    """Return what another tool knows of the resources, from all files; ``None`` without a file. Raises ``UsageError``."""
+    found: list[Source] = []
+    for name in wanted.names_from:
+        path = wanted.directory / name
+        try:
+            found.append(read_source(read_report(path)))
+        except BadSource as error:
+            raise UsageError(f"{shown(path)} {error}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{shown(path)} is not UTF-8; write it with a shell that does") from None
+        except OSError as error:
+            raise UsageError(f"{shown(path)}: cannot be read ({os_reason(error)})") from None
+    origins = {one.arn: one for source in found for one in source.origins}
+    return Source((*origins.values(),), tuple(pem for source in found for pem in source.pems)) if found else None
+
+
+def _public_keys(project: Project, wanted: Wanted, source: Source | None) -> dict[str, KeyMaterial]:
+    """Return the known public keys by fingerprint: those in files of the keys folder, and those that another tool keeps.
+
+    Other files are passed over. Raises ``UsageError``.
+    """
     found: dict[str, KeyMaterial] = {}
+    for pem in source.pems if source else ():
+        with contextlib.suppress(BadKey):
+            key = read_public_key(pem)
+            found[key.fingerprint] = key.pem
+    if not wanted.keys:
+        return found
+    folder = wanted.directory / wanted.keys
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
         for path in paths:
@@ -241,7 +318,7 @@ def _public_keys(project: Project, wanted: Wanted) -> dict[str, KeyMaterial]:
             except (BadKey, UnicodeDecodeError):
                 continue
             name = os.path.relpath(path, project.root)
-            found.setdefault(key.fingerprint, key.pem if name.startswith("..") else {"file": name})
+            found[key.fingerprint] = key.pem if name.startswith("..") else {"file": name}
     except OSError as error:
         raise UsageError(
             f"{shown(folder)}: the keys cannot be read ({os_reason(error)}); name a folder of PEM files"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import boto3
 import yaml
 
+from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
 
 ACCOUNT = "123456789012"
@@ -73,7 +75,7 @@ def rewrite(folder: Path, spec: Mapping[str, object], name: str = "live.yaml") -
     (specs / name).write_text(yaml.safe_dump(dict(spec), sort_keys=False), encoding="utf-8")
 
 
-@contextmanager
+@contextlib.contextmanager
 def outside(folder: Path, db: str = ".sandbox/dev.db") -> Iterator[tuple[Any, Sandbox]]:
     """Give a boto3 client and the server of a stack's sandbox target, for changes made outside."""
     with Sandbox(db=folder / db) as sandbox:
@@ -91,3 +93,14 @@ def arn_of(ivs: Any, name: str) -> str:
     """Return the ARN of the one channel with this name."""
     (found,) = ivs.list_channels(filterByName=name)["channels"]
     return str(found["arn"])
+
+
+def here(folder: Path, *words: str) -> Ran:
+    """Run ``ivs-reconciler`` in this process, as if started in a folder: a tenth of the time of a process of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(words)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Ran(code, out.getvalue(), err.getvalue())

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, Ran, client, run
+from tests.cli.support import ACCOUNT, REGION, Ran, client, here
 from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -66,8 +66,14 @@ def account() -> Iterator[Account]:
         yield Account(sandbox)
 
 
-def export(folder: Path, *words: str, **env: str) -> Ran:
-    return run(folder, "export", *words, env={**ENV, **env})
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+
+
+def export(folder: Path, *words: str) -> Ran:
+    return here(folder, "export", *words)
 
 
 def read(folder: Path, name: str) -> Any:
@@ -121,7 +127,7 @@ def test_the_spec_is_what_a_person_would_have_written_and_validates(account: Acc
     assert ran.out.endswith(
         "Next:\n  ivs-reconciler plan --adopt-file adopt.yaml\n  ivs-reconciler apply --adopt-file adopt.yaml\n"
     )
-    assert run(folder, "validate").code == 0
+    assert here(folder, "validate").code == 0
     everything = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
     key = account.ivs.list_stream_keys(channelArn=account.main)["streamKeys"][0]["arn"]
     assert account.ivs.get_stream_key(arn=key)["streamKey"]["value"] not in everything + ran.out
@@ -170,7 +176,7 @@ def test_filters_and_split(account: Account, tmp_path: Path) -> None:
     assert [*read(folder, "by-tag/video.yaml")] == ["recordingConfigurations", "channels"]
     for words, message in (
         (("--name", "nope*"), "dev: --name nope*: no resource has such a name"),
-        (("--arn", account.main[:-1] + "0"), "not found"),
+        (("--arn", account.main[:-4] + "0000"), "not found"),
         (("--kind", "stream-key"), "'stream-key' is not a kind"),
         (("--split", "tag:"), "'tag:' is not kind, none or tag:KEY"),
     ):
@@ -204,10 +210,12 @@ def test_what_other_spec_files_define_is_not_written_twice(account: Account, tmp
     assert ran.code == 0
     assert f"{account.main} left out: other spec files have a resource of the same kind and name" in ran.out
     assert len(read(folder, "specs/channels.yaml")["channels"]) == 3
-    assert run(folder, "validate").code == 0
+    assert here(folder, "validate").code == 0
 
 
-def test_without_a_project_file_a_region_is_enough(account: Account, tmp_path: Path) -> None:
+def test_without_a_project_file_a_region_is_enough(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = export(tmp_path)
     assert refused.code == 1
     assert (
@@ -216,7 +224,8 @@ def test_without_a_project_file_a_region_is_enough(account: Account, tmp_path: P
     )
     (tmp_path / "web.pem").write_text(PUBLIC_KEY, encoding="utf-8")
     words = ("--region", REGION, "--account-id", ACCOUNT, "--keys", ".")
-    ran = export(tmp_path, *words, AWS_ENDPOINT_URL=account.sandbox.endpoint_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", account.sandbox.endpoint_url)
+    ran = export(tmp_path, *words)
     assert ran.code == 0, ran.err
     assert f'  targets: {{prod: {{region: {REGION}, accountId: "{ACCOUNT}"}}}}\n' in ran.out
     assert (tmp_path / "specs" / "channels.yaml").exists()
@@ -265,3 +274,31 @@ def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> 
     assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == ["fine"]
     assert [*read(tmp_path, "adopt.yaml")] == ["channel/fine"]
     assert FINGERPRINT not in ran.out
+
+
+def test_exported_adopted_and_planned_to_empty(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        account = Account(sandbox)
+        folder = account.project(
+            tmp_path,
+            defaults={"tags": {"team": "video"}, "channel": {"latencyMode": "NORMAL", "name": "{target}-{id}"}},
+        )
+        assert export(folder, "--keys", "keys", "--stream-keys").code == 0
+        before = account.ivs.batch_get_channel(arns=[account.main, *account.twins, account.unnamed])["channels"]
+        adopted = here(folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve")
+        assert adopted.code == 0, adopted.out + adopted.err
+        assert "11 to adopt" in adopted.out
+        planned = here(folder, "plan", "--detailed-exitcode")
+        assert planned.code == 0, planned.out
+        after = account.ivs.batch_get_channel(arns=[account.main, *account.twins, account.unnamed])["channels"]
+        assert [{**one, "tags": {}} for one in after] == [{**one, "tags": {}} for one in before]
+        # Managed now, and in the spec: a second export finds nothing new.
+        again = export(folder, "--keys", "keys", "--stream-keys")
+        assert (again.code, again.err) == (0, "")
+        assert again.out.startswith("dev: nothing to export\n")
+        assert "Next:" not in again.out
+        # Without the files, it is written under the same ids, and the plan stays empty.
+        texts = {path.name: path.read_text(encoding="utf-8") for path in (folder / "specs").iterdir()}
+        assert export(folder, "--keys", "keys", "--stream-keys", "--force").code == 0
+        assert {path.name: path.read_text(encoding="utf-8") for path in (folder / "specs").iterdir()} == texts
+        assert here(folder, "plan", "--detailed-exitcode").code == 0
