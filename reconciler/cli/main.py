@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from reconciler import __version__
 from reconciler.cli import (
+    adopt,
     apply,
     comment,
     diff,
@@ -61,6 +62,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         plan,
         apply,
         show,
+        adopt,
         export,
         outputs,
         status,

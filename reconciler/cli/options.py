@@ -381,12 +381,17 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
             metavar="FILE",
             help="adopt the live resources that FILE names by ARN: lines of YAML or JSON, such as channel/main: arn:aws:ivs:…",
         )
-        group.add_argument(
-            "--adopt-with-changes",
-            action="store_true",
-            help="adopt, and change the fields that differ from the spec as well",
-        )
+        add_adopting(group)
     add_globs(group, needs=", and what they depend on")
+
+
+def add_adopting(group: argparse._ActionsContainer) -> None:  # argparse has no public name for a parser or group
+    """Add the options for what an adoption may do."""
+    group.add_argument(
+        "--adopt-with-changes",
+        action="store_true",
+        help="adopt, and change the fields that differ from the spec as well",
+    )
 
 
 def add_globs(group: argparse._ArgumentGroup, *, needs: str = "") -> None:  # argparse has no public name for a group

@@ -296,7 +296,10 @@ def _adopt(
     if inputs.owned.untagged.get(resource.address) is live:
         reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
     if resource.address not in inputs.owned.consents:
-        blocked, fields = Blocked("unmanaged", "to restore its owner tags, use --adopt"), ()
+        blocked, fields = (
+            Blocked("unmanaged", f"to restore its owner tags, run adopt {resource.address} {live.arn}, or use --adopt"),
+            (),
+        )
     elif (live.tags.get(STACK) or inputs.desired.stack) != inputs.desired.stack:
         blocked = Blocked(
             "unmanaged",

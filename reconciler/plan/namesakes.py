@@ -97,12 +97,13 @@ def explain(
     if has_same_key(spec, group[0]):
         return f"a {kind.title} with this public key exists", Blocked("unmanaged", _same_key(spec, group[0], stack))
     beside = f"use --create-beside {spec.address}"
-    ways = f"to adopt it, use --adopt; to create another one beside it, {beside}"
+    adopt = f"adopt {spec.address} {group[0].arn}"
+    ways = f"to adopt it, run {adopt}, or use --adopt; to create another one beside it, {beside}"
     if len(group) > 1:
         listed = [_with_facts(one, group, stack) for one in group[:_LISTED]]
         if len(group) > _LISTED:
             listed.append(f"and {len(group) - _LISTED:,} more")
-        adopt = "to adopt one, give the others another name, then use --adopt; "
+        adopt = f"to adopt one, run adopt {spec.address} ARN; "
         ways = f"{adopt if any(is_unowned(one, stack) for one in group) else ''}to create another one beside them, {beside}"
         head = f"{len(group):,} unmanaged {kind.titles} have this name"
         return head, Blocked("unmanaged", f"{'; '.join(listed)}; {ways}")
@@ -116,8 +117,8 @@ def explain(
         )
     if rivals:
         ways = (
-            f"{' and '.join(map(str, rivals))} {'has' if len(rivals) == 1 else 'have'} this name too, so give each its own, then use --adopt; "
-            f"to create another one beside it, {beside}"
+            f"{' and '.join(map(str, rivals))} {'has' if len(rivals) == 1 else 'have'} this name too; "
+            f"to adopt it for this one, run {adopt}; to create another one beside it, {beside}"
         )
     return f"an unmanaged {kind.title} has this name", Blocked(
         "unmanaged", f"{one.arn} has the same kind and name and no owner; {ways}"
@@ -129,8 +130,8 @@ def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     if not is_unowned(pair, stack):
         return f"{head}, and is owned by stack {pair.tags[STACK]}; use another key pair, or delete that one first"
     if pair.name != name_of(spec):
-        return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then use --adopt"
-    return f"{head}; to adopt it, use --adopt"
+        return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then run adopt {spec.address} {pair.arn}, or use --adopt"
+    return f"{head}; to adopt it, run adopt {spec.address} {pair.arn}, or use --adopt"
 
 
 def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: str) -> str:

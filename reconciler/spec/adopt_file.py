@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.errors import AdoptionError, SpecError, os_reason
 from reconciler.model.address import Address
@@ -161,9 +161,9 @@ class _Reading:
                 )
                 continue
             known: Iterable[Address] = desired.resources if len(self._problems) < _MOST_SUGGESTIONS else ()
-            faults = [*_address_faults(address, target, desired, known), *_arn_faults(address, arn, target)]
+            faults = [*faults_of(address, arn, target, desired, known)]
             if faults:
-                for at_key, what, hint in faults:
+                for what, hint, at_key in faults:
                     self._add(path, what, hint, address=key, at_key=at_key)
             elif other := first.get(arn):
                 self._add(path, f"{arn} is given for {other} too", "adopt it for one of them", address=key)
@@ -177,32 +177,37 @@ class _Reading:
         self._problems.add(self._source.name, mark, what, hint, address=address)
 
 
-def _address_faults(
-    address: Address, target: Target, desired: DesiredState, known: Iterable[Address]
-) -> Iterator[tuple[bool, str, str]]:
+class AdoptFault(NamedTuple):
+    """A problem of one address or, unless ``of_address``, of its ARN."""
+
+    what: str
+    hint: str
+    of_address: bool = False
+
+
+def faults_of(
+    address: Address, arn: object, target: Target, desired: DesiredState, known: Iterable[Address]
+) -> Iterator[AdoptFault]:
+    """Yield what is wrong, in this target, with an address and an ARN. ``known`` are the addresses to suggest."""
     kind = KINDS[address.kind]
     if address.kind in CHILD_KINDS:
-        hint = "remove this line, and adopt the channel, with streamKey in its spec"
-        yield True, "a stream key is adopted with its channel", hint
+        hint = "adopt its channel instead, with streamKey in the spec"
+        yield AdoptFault("a stream key is adopted with its channel", hint, of_address=True)
     elif address not in desired.resources:
         near = nearest(str(address), [str(one) for one in known if one.kind is address.kind])
-        hint = f"did you mean {near}?" if near else f"add the {kind.title} to the spec, or remove this line"
-        yield True, f"not in the spec of target {target.name}", hint
-
-
-def _arn_faults(address: Address, arn: object, target: Target) -> Iterator[tuple[bool, str, str]]:
-    kind = KINDS[address.kind]
+        hint = f"did you mean {near}?" if near else f"add the {kind.title} to the spec first"
+        yield AdoptFault(f"not in the spec of target {target.name}", hint, of_address=True)
     parts = arn.split(":", _ARN_PARTS - 1) if isinstance(arn, str) else []
     example = f"arn:aws:{kind.service.prefix}:{target.region}:{target.account_id or '123456789012'}:{kind.arn_type}/…"
     if len(parts) != _ARN_PARTS or parts[0] != "arn" or not parts[5].partition("/")[2]:
-        yield False, f"{quote(arn)} is not an ARN", f"write {example}"
+        yield AdoptFault(f"{quote(arn)} is not an ARN", f"write {example}")
         return
     if kind_of(str(arn)) is not kind:
         found = f"{parts[2]}:{parts[5].partition('/')[0]}"
-        yield False, f"{quote(found)} in the ARN is not a {kind.title}", f"write {example}"
+        yield AdoptFault(f"{quote(found)} in the ARN is not a {kind.title}", f"write {example}")
     if parts[3] != target.region:
         what = f"the ARN is in region {quote(parts[3])}, and target {target.name} is in {target.region}"
-        yield False, what, "use one in the same region"
+        yield AdoptFault(what, "use one in the same region")
     if target.account_id and parts[4] != target.account_id:
         what = f"the ARN is in account {quote(parts[4])}, and target {target.name} is in account {target.account_id}"
-        yield False, what, "use one in the same account"
+        yield AdoptFault(what, "use one in the same account")

@@ -82,10 +82,10 @@ def outside(folder: Path, db: str = ".sandbox/dev.db") -> Iterator[tuple[Any, Sa
         yield client(sandbox.endpoint_url), sandbox
 
 
-def client(endpoint_url: str, service: str = "ivs", account: str = ACCOUNT) -> Any:
+def client(endpoint_url: str, service: str = "ivs", account: str = ACCOUNT, region: str = REGION) -> Any:
     """Return a boto3 client that talks to an embedded server."""
     return boto3.client(
-        service, endpoint_url=endpoint_url, region_name=REGION, aws_access_key_id=account, aws_secret_access_key="any"
+        service, endpoint_url=endpoint_url, region_name=region, aws_access_key_id=account, aws_secret_access_key="any"
     )
 
 

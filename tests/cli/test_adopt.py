@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, run, stack
+from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, rewrite, run, stack
 
 KEYS = Path(__file__).parent.parent / "scenarios" / "keys"
 NAMES = ("", "-", "dup", "main_stage", "0")
@@ -272,3 +272,93 @@ def test_an_adopt_file_of_several_targets_and_the_record_of_an_adopted_one(tmp_p
     with outside(folder, ".sandbox/dev.db") as (ivs, _):
         assert arn_of(ivs, "old-dev") == adopt["dev"]["channel/a"]
     assert run(folder, "plan", "-t", "prod", "--detailed-exitcode").code == 0
+
+
+def test_the_verb_adopts_these_resources_and_changes_nothing_else(tmp_path: Path) -> None:
+    spec = {
+        "channels": {
+            "a": {"streamKey": {}, "tags": {"team": "video"}},
+            "b": {},
+            "twin": {"name": "dup", "recordingConfiguration": "vod"},
+            "late": {},
+        },
+        "recordingConfigurations": {"vod": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+    }
+    folder = stack(tmp_path, {"channels": {"b": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    with outside(folder) as (ivs, _):
+        arn = ivs.create_channel(name="a", tags={"team": "video"})["channel"]["arn"]
+        twins = [ivs.create_channel(name="dup")["channel"]["arn"] for _ in range(2)]
+        managed = arn_of(ivs, "b")
+    stack(tmp_path, spec)
+    rewrite(folder, {**spec, "channels": {**spec["channels"], "b": {"latencyMode": "NORMAL"}}})
+    # Each message of the guard is a command that works.
+    for verb in (("plan",), ("drift",), ("comment", "--dry-run"), ("plan", "--format", "html")):
+        assert f"adopt channel/a {arn}" in run(folder, *verb).out, verb
+    assert "run adopt channel/twin ARN" in run(folder, "plan").out
+    question = run(folder, "adopt", "channel/a", arn)
+    assert question.code == 3
+    assert "cannot prompt for approval: no terminal. Use --auto-approve" in question.err
+    done = run(folder, "adopt", "channel/a", arn, "--auto-approve")
+    assert done.code == 0, done.err
+    assert "2 to adopt" in done.out
+    assert "4 other actions are due; run plan for them" in done.out
+    again = run(folder, "adopt", "channel/a", arn, "--auto-approve")
+    assert (again.code, again.out) == (0, "channel/a is managed by this stack already.\n")
+    with outside(folder) as (ivs, _):
+        assert ivs.get_channel(arn=managed)["channel"]["latencyMode"] == "LOW"
+        assert len(ivs.list_channels()["channels"]) == 4
+        (key,) = ivs.list_stream_keys(channelArn=arn)["streamKeys"]
+        assert key["tags"]["ivs-reconciler:id"] == "a"
+    # What an adoption would change is refused; so is what is in use as another address, gone, or of another kind.
+    for words, code, text in (
+        (("channel/twin", twins[0]), 3, f"{twins[0]} differs in recordingConfigurationArn"),
+        (("channel/late", twins[1]), 3, f"{twins[1]} differs in name"),
+        (("channel/late", managed), 1, f"dev: channel/late: this stack manages {managed} as channel/b"),
+        (("channel/b", twins[0]), 1, f"dev: channel/b: this stack manages {managed} under this address"),
+        (("channel/late", arn + "x"), 1, "does not exist in account"),
+        (("channel/late", arn, "channel/x", arn), 1, "dev: channel/x: not in the spec of target dev"),
+        (("channel/late", twins[0], "channel/twin", twins[0]), 1, f"{twins[0]} is given for channel/late too"),
+        (("channel/late",), 1, "channel/late has no ARN; write pairs"),
+        (("late", arn), 1, "'late' is not an address"),
+        (("stream-key/a", arn), 1, "a stream key is adopted with its channel"),
+        (("recording-configuration/vod", arn), 1, '"ivs:channel" in the ARN is not a recording configuration'),
+    ):
+        refused = run(folder, "adopt", *words, "--auto-approve")
+        assert (refused.code, text in refused.out + refused.err) == (code, True), (words, refused.out, refused.err)
+    # With changes, but not before the recording configuration that it needs exists.
+    blocked = run(folder, "adopt", "channel/twin", twins[0], "--adopt-with-changes", "--auto-approve")
+    assert blocked.code == 3
+    assert "depends on recording-configuration/vod, which is not part of this adoption: apply it first" in blocked.out
+    assert run(folder, "apply", "--only", "recording-configuration/*", "--auto-approve").code == 0
+    changed = run(
+        folder, "adopt", "channel/twin", twins[0], "--adopt-with-changes", "--auto-approve", "--format", "json"
+    )
+    assert changed.code == 0, changed.out
+    events = [json.loads(line) for line in changed.out.splitlines()]
+    assert [action["address"] for action in events[1]["plan"]["targets"][0]["actions"]] == ["channel/twin"]
+    assert run(folder, "apply", "--adopt-with-changes", "--auto-approve").code == 0
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_verb_finds_the_target_of_an_arn(tmp_path: Path) -> None:
+    folder = stack(
+        tmp_path,
+        {"channels": {"a": {}}},
+        targets={
+            name: {"region": region, "accountId": ACCOUNT, "sandbox": f".sandbox/{name}.db"}
+            for name, region in (("dev", REGION), ("stage", REGION), ("prod", "eu-west-1"))
+        },
+    )
+    arns = {}
+    for name, region in (("dev", REGION), ("prod", "eu-west-1")):
+        with Sandbox(db=folder / ".sandbox" / f"{name}.db") as sandbox:
+            ivs = client(sandbox.endpoint_url, region=region)
+            arns[name] = ivs.create_channel(name="a")["channel"]["arn"]
+    assert run(folder, "adopt", "channel/a", arns["prod"], "--auto-approve").code == 0
+    several = run(folder, "adopt", "channel/a", arns["dev"], "--auto-approve")
+    assert (several.code, "(dev, stage); select one with -t" in several.err) == (1, True), several.err
+    wrong = run(folder, "adopt", "-t", "prod", "channel/a", arns["dev"], "--auto-approve")
+    assert (wrong.code, "prod: channel/a: the ARN is in region" in wrong.err) == (1, True), wrong.err
+    assert run(folder, "adopt", "-t", "dev", "channel/a", arns["dev"], "--auto-approve").code == 0
+    assert run(folder, "plan", "-t", "dev", "-t", "prod", "--detailed-exitcode").code == 0
