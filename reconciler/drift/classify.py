@@ -227,9 +227,12 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
 
 
 def _namesake_words(action: Action) -> str:
-    """Return why a create is blocked, if an unmanaged resource is in its place."""
-    is_namesake = action.verb is Verb.CREATE and action.blocked is not None and action.blocked.code == "unmanaged"
-    return f"; {action.explanation}: {action.blocked.message}" if is_namesake and action.blocked else ""
+    """Return why a create is blocked: by an unmanaged resource in its place, or without a public key."""
+    if action.verb is not Verb.CREATE or action.blocked is None:
+        return ""
+    if action.blocked.code not in ("unmanaged", "no-public-key"):
+        return ""
+    return f"; {action.explanation}: {action.blocked.message}"
 
 
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:

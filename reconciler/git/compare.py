@@ -27,7 +27,7 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decide import build_plan
-from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, SettingChange, TargetPlan
+from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, Reason, SettingChange, TargetPlan, Verb
 from reconciler.plan.selection import unmatched_globs
 from reconciler.plan.settings import changed_settings
 from reconciler.spec.desired import load_desired_states
@@ -44,9 +44,11 @@ def plan_between(
     """Return the plan of one target if ``base`` were live and ``head`` were applied; ``notes`` come first among the plan's."""
     allowed = replace(options, prune=options.prune or target.prune)
     plan = build_plan(head, _as_live(base, head, target), allowed, target_name=target.name)
+    actions = tuple(_without_account(action) for action in plan.actions)
     return replace(
         plan,
-        actions=tuple(_without_account(action) for action in plan.actions),
+        actions=actions,
+        summary=plan.summary.counting(actions),
         unmanaged=(),  # of another stack by the base's name for it, and in no account
         orphans=tuple(Orphan(orphan.address, "", orphan.protected) for orphan in plan.orphans),
         notes=(*notes, *_kept_stream_keys(base, head), *plan.notes),
@@ -87,6 +89,15 @@ def _kept_stream_keys(base: DesiredState, head: DesiredState) -> Iterator[str]:
 
 def _without_account(action: Action) -> Action:
     """Return the action without anything that belongs to an account."""
+    if action.verb is Verb.CREATE and action.blocked is not None and action.blocked.code == "no-public-key":
+        # It is in the account, or the plan of the account will say that it is not.
+        action = replace(
+            action,
+            verb=Verb.ADOPT,
+            reason=Reason.CONSENTED,
+            explanation="adopted by its fingerprint, with --adopt",
+            blocked=None,
+        )
     return replace(
         action, arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes)
     )

@@ -24,7 +24,7 @@ class DesiredResource:
     ``tags`` are complete: the spec's, the project's defaults, and our own.
     ``ignore`` holds API field names, ``tags`` for all tags, or ``tags/<key>`` for one, that are not compared.
     ``digest`` is the digest of the spec of the resource, also the value of its spec tag.
-    ``public_key`` is the PEM of a key pair.
+    ``public_key`` is the PEM of a key pair; without it, the spec has its fingerprint alone, and it cannot be created.
     ``sink`` is the store for the value of a stream key. ``overlap`` is how many seconds a replaced key pair is kept.
     """
 

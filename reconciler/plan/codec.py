@@ -139,7 +139,9 @@ _STEP = form.record(
         described(_SINK, "Where the stream key's value, read by this step, is published; it goes nowhere else.")
     ),
 )
-_BLOCKED_CODE = described(TEXT, enum=["protected", "live", "unmanaged", "unreadable", "incomplete-spec", "depends"])
+_BLOCKED_CODE = described(
+    TEXT, enum=["protected", "live", "unmanaged", "unreadable", "incomplete-spec", "no-public-key", "depends"]
+)
 UNMANAGED = form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
 _ACTION = form.record(
     Action,

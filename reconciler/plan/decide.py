@@ -37,7 +37,7 @@ from reconciler.plan.decision import (
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
-from reconciler.plan.namesakes import explain, has_same_key
+from reconciler.plan.namesakes import explain, has_same_key, without_public_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import choose_resources, classify, has_failed
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
@@ -263,7 +263,10 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
     blocked = _missing(resource.address.kind, wanted, bindings)
     explanation = ""  # the verb says it
     namesakes = inputs.owned.namesakes.get(resource.address, ())
-    if namesakes and (has_same_key(resource, namesakes[0]) or not is_beside(inputs.options, resource.address)):
+    same_key = bool(namesakes) and has_same_key(resource, namesakes[0])
+    if kind.unique and resource.public_key is None and not same_key:
+        explanation, blocked = without_public_key(resource, namesakes)
+    elif namesakes and (same_key or not is_beside(inputs.options, resource.address)):
         rivals = inputs.owned.rivals.get(resource.address, ())
         explanation, blocked = explain(resource, namesakes, rivals, inputs.desired.stack)
     if kind.name in inputs.live.unreadable:
@@ -349,6 +352,12 @@ def _replace(
         blocked = Blocked(
             "protected",
             f"{resource.address} is protected and would be replaced; set protect: false, apply, then change it",
+        )
+    elif KINDS[live.kind].unique and resource.public_key is None:
+        names = names_of(tuple(change for change in changes if change.field in FIELDS[live.kind]))
+        blocked = Blocked(
+            "no-public-key",
+            f"its public key is not in the spec, so it cannot be imported; write publicKeyMaterial, or restore the live {names}",
         )
     elif why := unseen_users(inputs, live.kind):
         blocked = Blocked("unreadable", why)

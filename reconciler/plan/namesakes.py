@@ -125,6 +125,18 @@ def explain(
     )
 
 
+def without_public_key(spec: DesiredResource, group: tuple[LiveResource, ...]) -> tuple[str, Blocked]:
+    """Return why a key pair of which the spec has the fingerprint alone is not created, in short and with the ways out."""
+    listed = [
+        f"; {one.arn} has this name and fingerprint {key}" for one in group[:_LISTED] if (key := _public_key(one))
+    ]
+    return "its public key is not in the spec", Blocked(
+        "no-public-key",
+        f"no {KINDS[spec.address.kind].title} in the account has fingerprint {_public_key(spec)}{''.join(listed)}; "
+        "correct the fingerprint, or write publicKeyMaterial to import the key",
+    )
+
+
 def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     head = f"{pair.arn} has the same public key, which cannot be imported twice"
     if not is_unowned(pair, stack):

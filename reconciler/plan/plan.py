@@ -104,7 +104,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable``, ``incomplete-spec`` or ``depends``."""
+    """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable``, ``incomplete-spec``, ``no-public-key`` or ``depends``."""
 
     code: str
     message: str

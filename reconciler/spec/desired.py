@@ -282,6 +282,8 @@ def _properties(
 
             if key := read_key_pair(project.root, entry, problems):
                 properties["fingerprint"], public_key = key.fingerprint, key.pem
+        elif name == "fingerprint":
+            properties[name] = value.lower()
         else:
             properties[name] = value
     return properties, public_key

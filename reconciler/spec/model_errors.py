@@ -31,6 +31,10 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
         'use lower-case letters, digits, "-" and "."; start and end with a letter or digit',
     ),
     models.LABEL_PATTERN: ("is not a valid label", "use up to 128 letters, digits, spaces and _ . : / = + @ -"),
+    models.FINGERPRINT_PATTERN: (
+        "is not the fingerprint of a key pair",
+        'write its 16 octets in quotes, as aws ivs get-playback-key-pair shows them, such as "53:fd:…"',
+    ),
     models.OVERLAP_PATTERN: ("is not a duration", "write days or hours, such as 7d or 36h"),
     project_models.STACK_PATTERN: ("is not a valid stack name", 'use up to 128 letters, digits, ".", "_" and "-"'),
     project_models.TARGET_PATTERN: (

@@ -48,6 +48,7 @@ def arn_pattern(kind: KindName) -> str:
     return rf"^$|^arn:aws:{row.service.prefix}:[a-z0-9-]+:[0-9]+:{row.arn_type}/[a-zA-Z0-9-]+$"
 
 
+FINGERPRINT_PATTERN = r"^([0-9A-Fa-f]{2}:){15}[0-9A-Fa-f]{2}$"
 LABEL_PATTERN = r"^[A-Za-z0-9 _.:/=+@-]{1,128}$"
 OVERLAP_PATTERN = r"^[1-9][0-9]{0,3}[hd]$"
 RESOLUTIONS = Literal["SD", "HD", "FULL_HD", "LOWEST_RESOLUTION"]
@@ -193,8 +194,29 @@ class KeyPairRotation(Strict):
 class PlaybackKeyPair(Resource):
     """Playback key pair: the public key that verifies playback tokens. IVS has no update operation for it, so a change replaces it."""
 
-    publicKeyMaterial: KeyMaterial = Field(
-        description="ECDSA P-384 public key: PEM text, or `{file: path}` relative to the project file. Never a private key."
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [name]} for name in ("publicKeyMaterial", "fingerprint", "override")],
+            "not": {"required": ["publicKeyMaterial", "fingerprint"]},
+        }
+    )
+
+    publicKeyMaterial: KeyMaterial | None = Field(
+        None,
+        description="ECDSA P-384 public key: PEM text, or `{file: path}` relative to the project file. Never a private key.",
+    )
+    fingerprint: (
+        Annotated[
+            str,
+            Field(
+                pattern=FINGERPRINT_PATTERN,
+                json_schema_extra={"pattern": rf"{FINGERPRINT_PATTERN}|^\{{each(\.[^{{}}]*)?\}}$"},
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        description='Fingerprint of a key pair that is in the account, such as "53:fd:…", in place of `publicKeyMaterial`: it can be adopted, tagged and protected, and is never created.',
     )
     rotation: KeyPairRotation | None = Field(
         None, description="Rotation when publicKeyMaterial changes. Default: delete the old key pair at once."

@@ -198,7 +198,9 @@ def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, E
         problems.skip(entry.source.name, skipped[0])
         _remove_broken(entry, frozenset(entry.body if isinstance(entry.body, dict) else ()))
     elif faults:
-        _remove_broken(entry, frozenset(str(fault.path[0]) for fault in faults if fault.path))
+        named = {str(fault.path[0]) for fault in faults if fault.path}
+        # Nothing is known about the fields of what is no mapping.
+        _remove_broken(entry, frozenset(named or MODELS[entry.address.kind].model_fields))
 
 
 def _merge(override: Entry, base: Entry | None, problems: Problems) -> None:

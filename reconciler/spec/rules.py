@@ -72,7 +72,9 @@ def faults_in(
             return _restriction_policy(fields)
         case KindName.AD_CONFIGURATION:
             return _ad_configuration(fields)
-        case KindName.PLAYBACK_KEY_PAIR | KindName.FAILOVER_SLATE_CONFIGURATION | KindName.STREAM_KEY:
+        case KindName.PLAYBACK_KEY_PAIR:
+            return _key_pair(fields, broken)
+        case KindName.FAILOVER_SLATE_CONFIGURATION | KindName.STREAM_KEY:
             return iter(())
         case _:
             assert_never(kind)
@@ -252,6 +254,19 @@ def _ad_configuration(fields: Fields) -> Iterator[Fault]:
         seen.add(arn)
 
 
+_MATERIAL, _FINGERPRINT = "publicKeyMaterial", "fingerprint"
+
+
+def _key_pair(fields: Fields, broken: frozenset[str]) -> Iterator[Fault]:
+    if _MATERIAL in fields and _FINGERPRINT in fields:
+        yield Fault(
+            (_FINGERPRINT,), f"{_MATERIAL} and {_FINGERPRINT} cannot be combined", "remove one of the two", at_key=True
+        )
+    elif not (fields.keys() | broken) & {_MATERIAL, _FINGERPRINT}:
+        what = f"{_MATERIAL} is missing"
+        yield Fault((), what, f"add it, or {_FINGERPRINT} for a key pair that is in the account")
+
+
 def _repeated(path: KeyPath, values: Sequence[str] | None) -> Iterator[Fault]:
     seen: set[str] = set()
     for index, value in enumerate(values or ()):
@@ -400,7 +415,7 @@ def check_across_resources(
             entries[address].note(
                 problems,
                 Fault(
-                    ("publicKeyMaterial",),
+                    (_MATERIAL if _MATERIAL in entries[address].body else _FINGERPRINT,),
                     f"duplicate public key (first used by {other} at {entries[other].where})",
                     "remove one of the two; AWS accepts a key only once",
                 ),

@@ -40,7 +40,7 @@ def inputs(kind: KindName) -> dict[str, Any]:
     return members
 
 
-_ALONE = {KindName.CHANNEL: {"streamKey"}, KindName.PLAYBACK_KEY_PAIR: {"rotation"}}
+_ALONE = {KindName.CHANNEL: {"streamKey"}, KindName.PLAYBACK_KEY_PAIR: {"rotation", "fingerprint"}}
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=str)
