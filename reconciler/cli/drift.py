@@ -42,6 +42,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     add_globs(parser.add_argument_group("scope"))
     parser.add_argument(
+        "--accept",
+        metavar="ADDRESS[:PATH]",
+        action="append",
+        default=[],
+        help="write the live values of this drift into the spec files instead, such as channel/main-stage:/latencyMode; repeatable",
+    )
+    parser.add_argument(
         "--prometheus", metavar="FILE", help="write metrics to FILE for the node exporter's textfile collector"
     )
     group = parser.add_argument_group("blame")
@@ -79,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
     context = begin(args)
     ignores = tuple(map(Ignore.parse, args.ignore))
     days = _blame_days(args)
+    if args.accept:
+        others = ("ignore", "only", "exclude", "prometheus", "blame", "notify")
+        if given := [f"--{name}" for name in others if getattr(args, name)]:
+            raise UsageError(f"--accept cannot be combined with {', '.join(given)}; run drift twice")
+        return accept(args, args.accept)
     scope = PlanOptions(only=tuple(args.only), exclude=tuple(args.exclude))
     _refuse_partial(args)
     project, targets = project_of(context)
@@ -128,6 +140,33 @@ def run(args: argparse.Namespace) -> int:
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
+
+
+def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
+    """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
+    from reconciler.cli.progress import reading
+    from reconciler.plan.plan import PlanOptions
+    from reconciler.terminal import write_fitted
+    from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
+    from reconciler.workflow.drift import drift_report
+    from reconciler.workflow.survey import survey_targets
+
+    context = begin(args)
+    chosen = None if choices is None else tuple(map(Chosen.parse, choices))
+    project, targets = project_of(context)
+    desired = desired_of(project, targets)
+    with (
+        reading(sys.stderr) as progress,
+        survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
+    ):
+        accepted = accept_drift(project, [(survey, drift_report(project, survey)) for survey in surveys], chosen)
+    write_accepted(accepted)
+    lines = [f"accepted {line}" if ": " in line else line for line in accepted.lines] or ["No drift to accept."]
+    write_fitted("".join(f"{line}\n" for line in lines), sys.stdout)
+    if accepted.gaps:
+        sys.stdout.flush()
+        write_fitted("".join(f"{line}\n" for line in ("Could not be written:", *accepted.gaps)), sys.stderr)
+    return ExitCode.DIFFERENT if accepted.gaps else ExitCode.OK
 
 
 def _refuse_partial(args: argparse.Namespace) -> None:

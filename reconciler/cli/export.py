@@ -41,6 +41,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         default="kind",
         help="files by kind, by the value of a tag (tag:KEY), or none for one file (default: kind)",
     )
+    place.add_argument(
+        "--update",
+        action="store_true",
+        help="write drift into the existing spec files instead, keeping comments and order; drift --accept does so for one resource",
+    )
     place.add_argument("--force", action="store_true", help="overwrite existing files")
     place.add_argument("--keys", metavar="DIR", help="look for the PEM files of playback key pairs in DIR")
     place.add_argument(
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.workflow.export import Wanted, export_targets, write_files
 
     context = begin(args)
+    if args.update:
+        return _update(args)
     project, targets = _project(args, context)
     wanted = Wanted(
         directory=context.directory,
@@ -99,6 +106,31 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr)
     return ExitCode.DIFFERENT if exported.gaps else ExitCode.OK
+
+
+def _update(args: argparse.Namespace) -> int:
+    from reconciler.cli.drift import accept
+
+    others = (
+        "out",
+        "adopt_out",
+        "force",
+        "keys",
+        "names_from",
+        "stream_keys",
+        "kind",
+        "tag",
+        "name",
+        "arn",
+        "region",
+        "account_id",
+    )
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
+    if given:
+        raise UsageError(
+            f"--update cannot be combined with {', '.join(given)}: it writes drift into the existing spec files"
+        )
+    return accept(args, None)
 
 
 def _command(context: Context) -> tuple[str, ...]:

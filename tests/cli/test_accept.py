@@ -1,0 +1,186 @@
+"""``drift --accept`` and ``export --update``: live values go into the spec files, and everything else in them stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.export.merge import REMOVED, Edit, merged
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, REGION, arn_of, client, here
+
+SPEC = """\
+# yaml-language-server: $schema=../schemas/spec.schema.json
+# Studio channels, by floor.
+x-quiet: &quiet  # shared
+  latencyMode: NORMAL
+
+channels:
+    # The main stage.
+    main:
+        latencyMode: NORMAL   # because of the chat
+        tags: { event: "keynote",  floor: '1' }
+        type:      'BASIC'
+        streamKey: {tags: {encoder: a}}
+    side: {latencyMode: NORMAL, authorized: true} # flow
+    quiet-a: *quiet
+    quiet-b: {<<: *quiet, name: b}
+    bare:
+    loop:
+        forEach: [a, b]
+        latencyMode: NORMAL
+    placed: {tags: {where: "{target}"}}
+    kept: {name: kept-name}   # not touched
+
+playbackRestrictionPolicies:
+    eu:
+        allowedCountries:
+            - NO   # Norway
+            - DE   # Germany
+"""
+
+
+class World:
+    """A served sandbox, and a stack applied to it."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.ivs: Any = client(sandbox.endpoint_url)
+        target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
+        (folder / "specs").mkdir()
+        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
+        self.spec = folder / "specs" / "live.yaml"
+        self.spec.write_text(SPEC, encoding="utf-8")
+        assert here(folder, "apply", "--auto-approve").code == 0
+
+    def update(self, which: str, /, **fields: object) -> str:
+        arn = arn_of(self.ivs, which)
+        if fields:
+            self.ivs.update_channel(arn=arn, **fields)
+        return arn
+
+    def changed(self) -> list[str]:
+        """The lines of the spec that are not as written, before and after."""
+        old, new = SPEC.splitlines(), self.spec.read_text(encoding="utf-8").splitlines()
+        return [f"- {line}" for line in old if line not in new] + [f"+ {line}" for line in new if line not in old]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    with Sandbox(settle_seconds=0) as sandbox:
+        yield World(tmp_path, sandbox)
+
+
+def test_live_values_are_merged_and_every_other_line_stays(world: World) -> None:
+    main = world.update("main", latencyMode="LOW", authorized=True)
+    world.ivs.tag_resource(resourceArn=main, tags={"floor": "2", "guest": "Ж"})
+    world.ivs.untag_resource(resourceArn=main, tagKeys=["event"])
+    (key,) = world.ivs.list_stream_keys(channelArn=main)["streamKeys"]
+    world.ivs.tag_resource(resourceArn=key["arn"], tags={"encoder": "b"})
+    world.update("side", latencyMode="LOW", name="wing")
+    world.update("bare", insecureIngest=True)
+    (policy,) = world.ivs.list_playback_restriction_policies()["playbackRestrictionPolicies"]
+    world.ivs.update_playback_restriction_policy(arn=policy["arn"], allowedCountries=["FR", "NO"])
+    # A change of the spec that is not applied is pending, and stays.
+    text = world.spec.read_text(encoding="utf-8")
+    world.spec.write_text(text.replace("name: kept-name", "name: new-name"), encoding="utf-8")
+    ran = here(world.folder, "export", "--update")
+    assert (ran.code, ran.err) == (0, "")
+    assert world.changed() == [
+        "-         latencyMode: NORMAL   # because of the chat",
+        "-         tags: { event: \"keynote\",  floor: '1' }",
+        "-         streamKey: {tags: {encoder: a}}",
+        "-     side: {latencyMode: NORMAL, authorized: true} # flow",
+        "-     kept: {name: kept-name}   # not touched",
+        "-             - DE   # Germany",
+        "+         tags: {floor: '2', guest: Ж}",
+        "+         streamKey: {tags: {encoder: b}}",
+        "+         authorized: true",
+        "+     side: {authorized: true, name: wing}            # flow",
+        "+         insecureIngest: true",
+        "+     kept: {name: new-name}   # not touched",
+        "+             - FR",
+    ]
+    assert 'accepted channel/main:/tags/floor in specs/live.yaml:8: "2"' in ran.out
+    assert "accepted channel/side:/latencyMode in specs/live.yaml:13: removed" in ran.out
+    assert here(world.folder, "drift").code == 5
+    assert here(world.folder, "apply", "--auto-approve").code == 0
+    assert here(world.folder, "plan", "--detailed-exitcode").code == 0
+    assert world.ivs.get_channel(arn=main)["channel"]["latencyMode"] == "LOW"
+    assert here(world.folder, "export", "--update").out == "No drift to accept.\n"
+
+
+def test_one_difference_is_accepted(world: World) -> None:
+    main = world.update("main", latencyMode="LOW", authorized=True)
+    world.ivs.tag_resource(resourceArn=main, tags={"floor": "2"})
+    ran = here(world.folder, "drift", "--accept", "channel/main:/tags/floor", "--accept", "channel/main:authorized")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "accepted channel/main:/authorized in specs/live.yaml:8: true",
+        'accepted channel/main:/tags/floor in specs/live.yaml:8: "2"',
+    ]
+    assert world.changed() == [
+        "-         tags: { event: \"keynote\",  floor: '1' }",
+        "+         tags: {event: \"keynote\", floor: '2'}",
+        "+         authorized: true",
+    ]
+    for choice, message in (
+        ("channel/main:/type", "channel/main:/type: no drift to accept"),
+        ("channel/none", "channel/none: no drift to accept"),
+        ("nonsense", "'nonsense' is not an address"),
+    ):
+        refused = here(world.folder, "drift", "--accept", choice)
+        assert refused.code == 1
+        assert message in refused.err
+    assert (
+        "--accept cannot be combined with --only"
+        in here(world.folder, "drift", "--accept", "channel/main", "--only", "x").err
+    )
+    assert "--update cannot be combined with --out" in here(world.folder, "export", "--update", "--out", "x").err
+
+
+def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
+    world.update("quiet-a", latencyMode="LOW")
+    world.update("loop-a", latencyMode="LOW")
+    placed = world.update("placed")
+    world.ivs.tag_resource(resourceArn=placed, tags={"where": "here"})
+    ran = here(world.folder, "export", "--update")
+    assert ran.code == 2
+    assert ran.out == "No drift to accept.\n"
+    assert ran.err.splitlines() == [
+        "Could not be written:",
+        "channel/loop-a:/latencyMode: the entry at specs/live.yaml:17:5 is a loop; write it by hand",
+        "channel/placed:/tags/where: the value at specs/live.yaml:20:5 has placeholders; write it by hand",
+        "channel/quiet-a:/latencyMode: specs/live.yaml: this place cannot be edited (KeyError); write it by hand",
+    ]
+    assert world.spec.read_text(encoding="utf-8") == SPEC
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "expected"),
+    [
+        (
+            "channels:\n  a:\n",
+            Edit(0, "channels", "a", ("tags", "k"), "NO"),
+            "channels:\n  a:\n    tags:\n      k: NO\n",
+        ),
+        (
+            "---\nchannels: {a: {}}\n",
+            Edit(0, "channels", "a", ("type",), "BASIC"),
+            "---\nchannels: {a: {type: BASIC}}\n",
+        ),
+        (
+            "channels: {a: {}}\n---\nchannels:\n- b\n---\nchannels: {c: {tags: {x: y}}}\n",
+            Edit(2, "channels", "c", ("tags", "x"), REMOVED),
+            "channels: {a: {}}\n---\nchannels:\n- b\n---\nchannels: {c: {}}\n",
+        ),
+    ],
+)
+def test_texts_of_other_shapes(text: str, edit: Edit, expected: str) -> None:
+    assert merged(text, [edit]) == expected
