@@ -173,7 +173,7 @@ def exported(
     live: LiveState, project: Project, *, stream_keys: bool = False, taken: dict[Address, str] | None = None
 ) -> Export:
     keys = {str(key.properties["channelArn"]): key for key in live.of(KindName.STREAM_KEY)} if stream_keys else {}
-    known = Known(taken=taken or {}, public_keys=KEYS, stream_keys=keys)
+    known = Known(taken=taken or {}, public_keys=dict([*KEYS.items()][:1]), stream_keys=keys)
     return export(select(live, project.stack, Filters()), project, project.targets["dev"], ACCOUNT, known)
 
 
