@@ -27,6 +27,7 @@ from reconciler.model.target import HOME_REGIONS, Sink, Target
 if TYPE_CHECKING:
     from reconciler.aws.client import IvsGateway, OnRequest
     from reconciler.aws.limiter import Pacers
+    from reconciler.aws.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Connection:
     """An open connection to one account and region, and the caller's identity.
 
     ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time; neither raises ``AwsError``.
-    ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``.
+    ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``. ``parameters`` hold published outputs.
     """
 
     gateway: IvsGateway
@@ -44,6 +45,7 @@ class Connection:
     quotas: Callable[[], AppliedQuotas] = AppliedQuotas
     deliver: Callable[[str, Sink], Answer] | None = None
     trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
+    parameters: Parameters | None = None
 
 
 @contextmanager
@@ -64,6 +66,7 @@ def connect(
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.limiter import PROCESS_PACERS
     from reconciler.aws.overview import read_quotas
+    from reconciler.aws.parameters import open_parameters
     from reconciler.aws.secret_stores import SecretPublisher
     from reconciler.aws.session import open_client, open_session
 
@@ -138,11 +141,20 @@ def connect(
 
         gateway = gateway_of(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
-        courier = SecretPublisher(
-            gateway, lambda service: open_client(session, service, target, None, 1), sandbox=stand_in, sleep=sleep
+        courier = stack.enter_context(
+            closing(
+                SecretPublisher(
+                    gateway,
+                    lambda service: open_client(session, service, target, None, 1),
+                    sandbox=stand_in,
+                    sleep=sleep,
+                )
+            )
         )
-        stack.callback(courier.close)
-        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail)
+        parameters = stack.enter_context(
+            closing(open_parameters(lambda: open_client(session, "ssm", target, None, 1), target.sandbox, sleep))
+        )
+        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail, parameters)
 
 
 def _caller_identity(sts: IvsGateway) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler import __version__
@@ -17,20 +17,22 @@ from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import Screen
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
-from reconciler.model.observed import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
-from reconciler.plan.plan import ApplyResult, Plan
+from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
 from reconciler.report.outputs import outputs_json
+from reconciler.report.words import join_words, nonzero
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.drift import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, survey_after
 from reconciler.workflow.progress import interruptible
+from reconciler.workflow.publication import publish
 from reconciler.workflow.run import ApplyObserver, apply_plans
 from reconciler.workflow.survey import Survey
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
+_MOST_NAMES = 3
 _STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
 
 
@@ -103,30 +105,31 @@ def approve_and_run(
     watch: ApplyObserver = events or Screen(context.paint(sys.stdout))
     if all(not target.actions for target in plan.targets):
         apply_plans(surveys, project, watch, stop=threading.Event())
+        handed_on = _hand_on(surveys, (), project, plan.options, as_json=args.format == "json")
         if args.format == "json":
-            found = _outputs_after(surveys, ())
-            _line({"type": "result", "complete": True, "targets": [], **_outputs_member(project, found)})
-        return ExitCode.OK
+            _line({"type": "result", "complete": True, "targets": [], **handed_on.members})
+        return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
     if not any(action.blocked is None for target in plan.targets for action in target.actions):
         raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
     if not args.auto_approve and not _agreed(plan):
         raise PlanRefused(f"{args.command} not approved. Nothing was changed")
     if before_first_call:
         before_first_call()
-    found = []
+    handed_on = _HandedOn()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             try:
                 results = apply_plans(
                     surveys, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text])
                 )
-                found = [] if not events or stop.is_set() else _outputs_after(surveys, results)
+                if not stop.is_set():
+                    handed_on = _hand_on(surveys, results, project, plan.options, as_json=events is not None)
             finally:
                 if events:
-                    events.end(_outputs_member(project, found))
+                    events.end(handed_on.members)
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
-    complete = all(result.complete for result in results)
+    complete = handed_on.complete and all(result.complete for result in results)
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
@@ -175,21 +178,44 @@ class _JsonLines:
             self._last = None
 
 
-def _outputs_after(surveys: Sequence[Survey], results: Sequence[ApplyResult]) -> list[TargetOutputs]:
-    """Return the outputs of all targets after their apply; none, and a note, if one cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _HandedOn:
+    """What an apply handed on: members of the last line of JSON, and whether all of it could be published."""
+
+    members: Mapping[str, object] = field(default_factory=dict)
+    complete: bool = True
+
+
+def _hand_on(
+    surveys: Sequence[Survey], results: Sequence[ApplyResult], project: Project, options: PlanOptions, *, as_json: bool
+) -> _HandedOn:
+    """Publish the outputs of all targets where the project file says, after their apply, and report it."""
+    if not (project.outputs or as_json):
+        return _HandedOn()
     by_name = {result.name: result for result in results}
     try:
-        return [
-            outputs_of(survey_after(survey, by_name[survey.target.name]) if survey.target.name in by_name else survey)
+        after = [
+            survey_after(survey, by_name[survey.target.name]) if survey.target.name in by_name else survey
             for survey in surveys
         ]
+        found = [(survey, outputs_of(survey)) for survey in after]
     except AwsError as error:
         _warn(f"the outputs could not be read ({error}); run outputs to print them")
-        return []
-
-
-def _outputs_member(project: Project, found: Sequence[TargetOutputs]) -> dict[str, object]:
-    return {"outputs": outputs_json(project.stack, found)} if found else {}
+        return _HandedOn(complete=not project.outputs)
+    outputs = outputs_json(project.stack, [one for _, one in found])
+    if not project.outputs:
+        return _HandedOn({"outputs": outputs})
+    done = publish(project, found, options)
+    for line in (*done.skipped, *done.failures):
+        _warn(f"outputs: {line}")
+    if done.failures:
+        _warn("Correct that, then run apply again to publish the rest.")
+    if not as_json and (done.written or done.deleted):
+        counts = nonzero({"written": len(done.written), "deleted": len(done.deleted)})
+        names = join_words([*done.written[:_MOST_NAMES], *(["more"] if len(done.written) > _MOST_NAMES else [])])
+        write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({names})' if names else ''}.") + "\n", sys.stdout)
+        sys.stdout.flush()
+    return _HandedOn({"outputs": outputs, "published": asdict(done)}, not done.failures)
 
 
 def _expected_end(event: Event) -> dict[str, object]:

@@ -122,6 +122,15 @@ def run(args: argparse.Namespace) -> int:
         reports = _without(
             [drift_report(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
         )
+        if project.outputs:
+            from dataclasses import replace
+
+            from reconciler.workflow.publication import stale_notes
+
+            reports = tuple(
+                replace(report, notes=(*report.notes, *stale_notes(project, survey)))
+                for survey, report in zip(surveys, reports, strict=True)
+            )
         if days:
             from reconciler.workflow.drift import attribute_drift
 

@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
 
+    from reconciler.model.target import OutputPlace
     from reconciler.plan.iam import PolicyOptions, PolicyTarget, apply_policy, plan_policy
 
     context = begin(args)
-    _, targets, desired = spec_of(context)
+    project, targets, desired = spec_of(context)
     places = [PolicyTarget(target, desired[target.name]) for target in targets]
-    options = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame)
+    parameters = tuple(one.name for one in project.outputs if one.place is OutputPlace.PARAMETER_STORE)
+    options = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame, parameters=parameters)
     policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):

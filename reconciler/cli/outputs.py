@@ -84,11 +84,10 @@ def _rendered(found: Sequence[TargetOutputs], stack: str, view: str, paint: Pain
 
 def _write(path: Path, text: str) -> None:
     """Replace a file as a whole, and only if its content differs. Raises ``UsageError`` if it cannot be written."""
-    from reconciler.files import replace_file
+    from reconciler.workflow.publication import write_if_different
 
     try:
-        if not (path.is_file() and path.read_bytes() == text.encode("utf-8", "backslashreplace")):
-            replace_file(path, text, mode=None)
+        write_if_different(path, text)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot write the outputs ({os_reason(error)}); choose a file in a writable folder"

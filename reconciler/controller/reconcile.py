@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,6 +40,8 @@ from reconciler.workflow.drift import drift_report, expected_addresses
 from reconciler.workflow.history import applied_specs
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
+from reconciler.workflow.outputs import outputs_of, survey_after
+from reconciler.workflow.publication import publish
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, combine_plans, plan_target, read_target, survey_targets
 
@@ -142,16 +144,21 @@ def _reconcile(
         if run.mode is Mode.PLAN or run.status in (RunStatus.REFUSED, RunStatus.BLOCKED):
             return run
         try:
-            result = _apply(revision, run, survey, due, deps)
+            result, unpublished = _apply(revision, run, survey, due, deps)
         except PlanRefused as error:
             return replace(run, status=RunStatus.REFUSED, message=str(error))
         except ReconcilerError as error:
             # The findings are valid. The next reconciliation finds what was applied.
             return replace(run, status=RunStatus.FAILED, message=str(error))
         if result:
-            return _with_result(run, revision, survey, result, deps)
-        # What waits for a person is kept for review, as in the mode plan.
-        return _with_plan(run, revision, survey) if run.mode is Mode.HEAL else run
+            run = _with_result(run, revision, survey, result, deps)
+        elif run.mode is Mode.HEAL:
+            # What waits for a person is kept for review, as in the mode plan.
+            run = _with_plan(run, revision, survey)
+        if unpublished:
+            message = "\n".join(filter(None, (run.message, _shortened([f"outputs: {text}" for text in unpublished]))))
+            run = replace(run, status=RunStatus.INCOMPLETE, message=message)
+        return run
 
 
 def _due(revision: CheckedRevision, mode: Mode, survey: Survey) -> Survey:
@@ -215,8 +222,10 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
     return run
 
 
-def _apply(revision: CheckedRevision, run: Run, survey: Survey, due: Survey, deps: Dependencies) -> ApplyResult | None:
-    """Apply the plan that is due with the target locked, and return the result. Raises ``PlanRefused`` if the target changed meanwhile."""
+def _apply(
+    revision: CheckedRevision, run: Run, survey: Survey, due: Survey, deps: Dependencies
+) -> tuple[ApplyResult | None, list[str]]:
+    """Apply the plan that is due with the target locked; return the result, and which outputs could not be published. Raises ``PlanRefused`` if the target changed meanwhile."""
     # An empty plan needs no lock: applying it only records the resources.
     locked = () if not due.plan.actions else (due.target,)
     # The record keeps what is in the spec and was not touched.
@@ -239,7 +248,27 @@ def _apply(revision: CheckedRevision, run: Run, survey: Survey, due: Survey, dep
             clock=deps.monotonic,
             note=lambda text: _LOG.warning("not recorded", reason=text),
         )
-    return results[0] if results else None
+        published = _publish(revision, due, results, deps)
+    return (results[0] if results else None), published
+
+
+def _publish(
+    revision: CheckedRevision, survey: Survey, results: Sequence[ApplyResult], deps: Dependencies
+) -> list[str]:
+    """Publish the outputs after an apply, and return what could not be published."""
+    if not revision.project.outputs or deps.stop.is_set():
+        return []
+    try:
+        for result in results:
+            survey = survey_after(survey, result)
+        done = publish(revision.project, [(survey, outputs_of(survey))], _OPTIONS, {})
+    except AwsError as error:
+        return [f"the outputs could not be read: {error}"]
+    if done.written or done.deleted:
+        _LOG.info("outputs published", target=survey.target.name, written=len(done.written), deleted=len(done.deleted))
+    for text in done.skipped:
+        _LOG.warning("outputs skipped", target=survey.target.name, reason=text)
+    return done.failures
 
 
 def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: ApplyResult, deps: Dependencies) -> Run:

@@ -180,6 +180,30 @@ LIMITS: Mapping[str, str] = {
 NO_LIMITS = Guardrails(max_deletes=None, max_delete_percent=None)
 
 
+class OutputPlace(StrEnum):
+    """Where outputs are published to."""
+
+    PARAMETER_STORE = "parameterStore"
+    FILE = "file"
+    JOB = "job"
+    """The outputs of the CI job that runs: GitHub's step outputs, or a dotenv file for GitLab."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A place that outputs are published to after an apply.
+
+    ``name`` is the name of a parameter, the path of a file, or the path of a job's dotenv file, with placeholders.
+    ``only`` are address globs, empty for all resources; ``values`` are names of outputs, empty for all.
+    """
+
+    place: OutputPlace
+    name: str
+    format: str = "json"
+    only: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """A validated project file.
@@ -200,6 +224,7 @@ class Project:
     receivers: tuple[Receiver, ...] = ()
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
     prefix: str = ""
+    outputs: tuple[Publication, ...] = ()
 
     def guardrails_of(self, name: str) -> Guardrails:
         """Return the guardrails of a target: the stricter of the project's and its own."""

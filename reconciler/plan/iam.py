@@ -9,6 +9,7 @@ A customer managed key needs permissions of its own; a secret's ARN ends with si
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -102,11 +103,16 @@ _OWNING = f"aws:RequestTag/{STACK}"
 
 @dataclass(frozen=True, slots=True)
 class PolicyOptions:
-    """What the policy allows in addition. ``prune``: deleting kinds that the spec does not use; ``stop_live``: ending streams; ``blame``: reading CloudTrail."""
+    """What the policy allows in addition.
+
+    ``prune``: deleting kinds that the spec does not use; ``stop_live``: ending streams; ``blame``: reading CloudTrail;
+    ``parameters``: names of parameters for outputs, with placeholders.
+    """
 
     prune: bool = False
     stop_live: bool = False
     blame: bool = False
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,8 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     if _has(places, STREAM_KEY.name):
         reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
     yield _allow("Read", reads, "*", regions)
+    if arns := _output_arns(places, options):
+        yield _allow("ReadOutputs", ["ssm:GetParameters"], arns)
     others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if options.blame else [])]
     yield {"Sid": "ReadAccount", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
@@ -212,6 +220,12 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
             yield _allow(sid, operations, arns, condition)
     yield from _recording(places, kinds)
     yield from _publishing(places)
+    if arns := _output_arns(places, options):
+        written = ("AddTagsToResource", "GetParameters", "ListTagsForResource", "PutParameter")
+        yield _allow("PublishOutputs", [f"ssm:{operation}" for operation in written], arns)
+        if options.prune or any(place.target.prune for place in places):
+            deletes = ["ssm:DeleteParameters", "ssm:GetParametersByPath"]
+            yield _allow("DeleteOutputs", deletes, sorted({folder for arn in arns for folder in _below(arn)}))
     yield from _locks(places)
 
 
@@ -246,6 +260,29 @@ def _publishing(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
         reads = _actions([STREAM_KEY], lambda kind: (kind.get,))
         yield _allow("ReadStreamKeyValues", reads, _arns(places, STREAM_KEY.name))
         yield from sink_statements(found)
+
+
+def _output_arns(places: Sequence[PolicyTarget], options: PolicyOptions) -> list[str]:
+    """Return the ARN patterns of the parameters for outputs; what differs by resource is a wildcard."""
+    found = set()
+    for place in places:
+        known = {
+            "stack": place.desired.stack,
+            "target": place.target.name,
+            "region": place.target.region,
+            "accountId": place.target.account_id or "*",
+        }
+        for name in options.parameters:
+            filled = re.sub(r"\{([A-Za-z]+)\}", lambda word, known=known: known.get(word[1], "*"), name)  # type: ignore[misc]
+            found.add(f"arn:aws:ssm:{place.target.region}:{place.target.account_id or '*'}:parameter{filled}")
+    return sorted(found)
+
+
+def _below(arn: str) -> tuple[str, str]:
+    """Return the level of a pattern that all its parameters have, and everything below it."""
+    level = arn.partition(":parameter")
+    folder = level[2].partition("*")[0].rpartition("/")[0]
+    return f"{level[0]}:parameter{folder}", f"{level[0]}:parameter{folder}/*"
 
 
 def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:

@@ -81,7 +81,7 @@ def _widens(
     match path:
         case ("stack",):
             return True
-        case ("ignoreTags",):
+        case ("ignoreTags",) | ("outputs",):
             return bool(set(map(str, after or ())) - set(map(str, before or ())))
         case ("targets", target, "guardrails", *_) if target not in known:
             return False

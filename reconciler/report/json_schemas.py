@@ -97,6 +97,12 @@ _EVENTS: dict[str, tuple[str, Form]] = {
                     type="object",
                 )
             ),
+            published=form.omitted(
+                described(
+                    object_of(written=form.TEXTS, deleted=form.TEXTS, skipped=form.TEXTS, failures=form.TEXTS),
+                    "In the last line, if the project file has outputs: names of parameters and paths of files.",
+                )
+            ),
         ),
     ),
     "refused": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic_core import core_schema as core
@@ -73,15 +73,18 @@ def outputs_json(stack: str, targets: Sequence[TargetOutputs]) -> dict[str, Any]
     )
 
 
-def outputs_env(targets: Sequence[TargetOutputs]) -> str:
-    """Return a line ``NAME=value`` for each output, such as ``IVS_CHANNEL_MAIN_PLAYBACK_URL``; with several targets, theirs come after ``IVS_``.
+def outputs_env(
+    targets: Sequence[TargetOutputs], *, with_target: bool | None = None, quote: Callable[[str], str] = shlex.quote
+) -> str:
+    """Return a line ``NAME=value`` for each output, such as ``IVS_CHANNEL_MAIN_PLAYBACK_URL``.
 
+    ``with_target`` puts the target's name after ``IVS_``; by default with several targets. ``quote`` is for a shell by default.
     Raises ``UsageError`` if two outputs have the same name.
     """
     lines: list[str] = []
     owners: dict[str, str] = {}
     for target in targets:
-        place = (target.name,) if len(targets) > 1 else ()
+        place = (target.name,) if (len(targets) > 1 if with_target is None else with_target) else ()
         for address, values in target.resources.items():
             owner = ": ".join((*place, str(address)))
             for output, value in values.items():
@@ -91,7 +94,7 @@ def outputs_env(targets: Sequence[TargetOutputs]) -> str:
                     raise UsageError(
                         f"{other} and {owner}: both have the variable {name}; rename one of them, or use --format json"
                     )
-                lines.append(f"{name}={shlex.quote(sanitize(value))}\n")
+                lines.append(f"{name}={quote(sanitize(value))}\n")
     return "".join(lines)
 
 

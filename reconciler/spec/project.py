@@ -31,6 +31,7 @@ from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, r
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote
 from reconciler.spec.project_models import ProjectFile
+from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
 from reconciler.spec.stream_key_options import sink_of
 from reconciler.spec.templates import SAMPLE, fill_fields
@@ -176,6 +177,8 @@ def _faults(raw: object) -> Iterator[Fault]:
     bad = {path[1] for path in faulty if path[:1] == ("receivers",) and len(path) > 1}
     receivers = {name: receiver for name, receiver in _mapping(given, "receivers").items() if name not in bad}
     yield from receiver_faults(receivers, _mapping(given, "targets"))
+    if not any(path[:1] == ("outputs",) for path in faulty):
+        yield from publication_faults(given.get("outputs"), _mapping(given, "targets"), given.get("stack"))
     yield from _guardrail_faults(given, faulty)
     if not any(path[:1] == ("defaults",) for path in faulty):
         yield from _default_faults(_mapping(given, "defaults"))
@@ -249,11 +252,18 @@ def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -
             real = os.path.realpath(root / value) if "\0" not in value else ""
             if not any(os.path.commonpath([real or "/", place]) == place for place in places):
                 full = ("targets", name, *path)
-                yield Fault(
-                    full,
-                    f"{format_path(full)} {quote(value)} is outside the project",
-                    "use a path below the directory of the project file, or allow its directory with --allow-path DIR",
-                )
+                yield _outside(full, value)
+    for output, text in paths_in(raw.get("outputs")):
+        if leaves(root, text, places):
+            yield _outside(output, text)
+
+
+def _outside(path: KeyPath, value: str) -> Fault:
+    return Fault(
+        path,
+        f"{format_path(path)} {quote(value)} is outside the project",
+        "use a path below the directory of the project file, or allow its directory with --allow-path DIR",
+    )
 
 
 def _target_faults(path: tuple[str, ...], raw: Mapping[str, Any]) -> Iterator[Fault]:
@@ -380,6 +390,7 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
         },
         receivers=receivers_of(raw.get("receivers") or {}),
         prefix=prefix,
+        outputs=publications_of(raw.get("outputs")),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from reconciler.model.kinds import OUTPUT_NAMES
 from reconciler.model.target import HOME_REGIONS, Topic
 from reconciler.spec.models import ChannelDefaults, DefaultTags, Spec, StreamKeyDefaults, Strict
 
@@ -176,6 +177,47 @@ class Defaults(Strict):
     )
 
 
+class ParameterOutput(Strict):
+    """String parameters in Systems Manager Parameter Store, one for each output."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1011)] = Field(
+        description="Name of a parameter, such as /ivs/{stack}/{target}/{kind}/{id}/{output}. Placeholders: {stack}, {target}, {region}, {accountId}, {kind}, {id}, {output}."
+    )
+
+
+class FileOutput(Strict):
+    """File that is replaced as a whole if its content changes."""
+
+    path: Pattern = Field(
+        description="Path relative to the project file. Placeholders: {stack}, {target}, {region}, {accountId}."
+    )
+    format: Literal["json", "env"] | None = Field(
+        None, description="The format, as of `outputs --format`. Default: json."
+    )
+
+
+class JobOutput(Strict):
+    """Outputs of the CI job that applies: step outputs in GitHub Actions (GITHUB_OUTPUT), a dotenv file in GitLab CI."""
+
+    dotenv: Pattern | None = Field(
+        None, description="Path of the dotenv file for GitLab, relative to the project file. Default: ivs-outputs.env."
+    )
+
+
+class OutputSettings(Strict):
+    """A place that outputs are published to after an apply: exactly one of `parameterStore`, `file` and `job`."""
+
+    parameterStore: ParameterOutput | None = Field(None, description="Parameters in Parameter Store.")
+    file: FileOutput | None = Field(None, description="A file.")
+    job: JobOutput | None = Field(None, description="The outputs of the CI job; elsewhere it does nothing.")
+    only: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = Field(
+        None, description="Globs of addresses, such as channel/*. Default: all resources."
+    )
+    values: Annotated[list[Annotated[str, _enum(*OUTPUT_NAMES)]], Field(min_length=1)] | None = Field(
+        None, description="Names of outputs. Default: all."
+    )
+
+
 class ProjectFile(Strict):
     """Project file `ivs-reconciler.yaml`: a stack, its targets and its settings."""
 
@@ -197,6 +239,10 @@ class ProjectFile(Strict):
     receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(
         None,
         description="Receivers of notifications, by name. `drift --notify` and the controller notify them of new and resolved drift.",
+    )
+    outputs: list[OutputSettings] | None = Field(
+        None,
+        description="Places that ARNs, URLs and other outputs are published to by `apply` and the controller, if they differ.",
     )
 
 

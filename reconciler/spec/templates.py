@@ -64,7 +64,7 @@ def _unknown(text: str, name: str, names: Mapping[str, str]) -> Fault:
         return Fault(
             (), f"{quote(text)} contains {{accountId}}, which the target does not state", "add accountId to the target"
         )
-    known = [f"{{{one}}}" for one in SAMPLE if one in names]
+    known = [f"{{{one}}}" for one in names]
     return Fault((), what, suggestion(f"{{{name}}}", known, otherwise=f"the placeholders are {', '.join(known)}"))
 
 

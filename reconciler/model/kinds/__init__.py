@@ -59,6 +59,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 """By client and operation name, the operations of the services with kinds."""
 
+OUTPUT_NAMES: tuple[str, ...] = tuple(
+    dict.fromkeys(("arn", "name", *(name for kind in KINDS.values() for name in kind.outputs), "storedIn"))
+)
+"""The names of outputs, in the order in which they are shown; ``storedIn`` is where a stream key's value is kept."""
+
 _CHILDREN: Mapping[KindName | None, Kind] = {kind.created_with: kind for kind in CHILD_KINDS.values()}
 _BY_ARN: Mapping[tuple[str, str], Kind] = {(kind.service.prefix, kind.arn_type): kind for kind in KINDS.values()}
 
