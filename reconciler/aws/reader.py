@@ -172,6 +172,7 @@ class ReadRequest:
 
     ``stream_key_channels`` are ids of channels whose spec has a stream key.
     Managed resources are read in full, and so are unowned ones with one of the ``adopt_names`` of their kind, the ``full_arns``, and with ``everything`` all.
+    ``take_over`` are other stacks, whose resources with one of these names, or one of the ``adopt_ids`` of their kind, may be adopted too.
     ``needed`` are the kinds in the spec: a failure to read one ends the read unless a permission is missing.
     ``kinds`` are the kinds to read. Stream keys are read with their channels.
     """
@@ -183,6 +184,8 @@ class ReadRequest:
     needed: frozenset[KindName] = frozenset()
     full_arns: frozenset[str] = frozenset()
     everything: bool = False
+    take_over: frozenset[str] = frozenset()
+    adopt_ids: Mapping[KindName, frozenset[str]] = field(default_factory=dict)
     kinds: frozenset[KindName] = frozenset(LISTED)
 
 
@@ -195,12 +198,11 @@ def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Return whether the unmanaged resource may be adopted."""
     if item["arn"] in request.full_arns:
         return True
-    names = request.adopt_names.get(kind)
     tags = item.get("tags") or {}
-    is_unowned = not tags.get(address.STACK) or (
-        is_managed(item, request) and not address.is_valid_id(tags.get(ID, ""))
-    )
-    return names is not None and (item.get("name") or "") in names and is_unowned
+    has_name = (item.get("name") or "") in request.adopt_names.get(kind, ())
+    if (owner := tags.get(address.STACK)) and owner in request.take_over:
+        return has_name or tags.get(ID) in request.adopt_ids.get(kind, ())
+    return has_name and (not owner or (owner == request.stack and not address.is_valid_id(tags.get(ID, ""))))
 
 
 def needs_full_read(kind: KindName, item: Item, request: ReadRequest) -> bool:

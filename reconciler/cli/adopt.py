@@ -65,7 +65,7 @@ def _adopt(args: argparse.Namespace) -> int:
     adopt = _pairs(args.pairs)
     target = _target_of(adopt, targets, desired)
     approval.check_can_prompt(args)
-    options = PlanOptions(adopt_with_changes=args.adopt_with_changes)
+    options = PlanOptions(adopt_with_changes=args.adopt_with_changes, take_over=tuple(args.take_over))
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(approval.hold_locks(args, (target,), "adopt"))
         with reading(sys.stderr) as progress:

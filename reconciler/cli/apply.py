@@ -130,6 +130,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             ("--adopt", args.adopt),
             ("--adopt-file", args.adopt_file),
             ("--adopt-with-changes", args.adopt_with_changes),
+            ("--take-over", args.take_over),
             ("--only", args.only),
             ("--exclude", args.exclude),
             ("--wait-live", args.wait_live),

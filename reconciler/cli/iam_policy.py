@@ -28,6 +28,13 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop-live", action="store_true", help="allow what apply --stop-live needs")
     parser.add_argument("--blame", action="store_true", help="allow what drift --blame needs")
+    parser.add_argument(
+        "--take-over",
+        metavar="STACK",
+        action="append",
+        default=[],
+        help="allow what apply --take-over STACK needs; repeatable",
+    )
     parser.set_defaults(run=run)
 
 
@@ -42,7 +49,13 @@ def run(args: argparse.Namespace) -> int:
     project, targets, desired = spec_of(context)
     places = [PolicyTarget(target, desired[target.name]) for target in targets]
     parameters = tuple(one.name for one in project.outputs if one.place is OutputPlace.PARAMETER_STORE)
-    options = PolicyOptions(prune=args.prune, stop_live=args.stop_live, blame=args.blame, parameters=parameters)
+    options = PolicyOptions(
+        prune=args.prune,
+        stop_live=args.stop_live,
+        blame=args.blame,
+        parameters=parameters,
+        take_over=tuple(args.take_over),
+    )
     policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):

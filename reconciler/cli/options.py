@@ -327,6 +327,7 @@ def plan_options_of(args: argparse.Namespace) -> PlanOptions:
         allow_empty=getattr(args, "allow_empty", False),
         allow_missing=getattr(args, "allow_missing", False),
         create_beside=tuple(getattr(args, "create_beside", ())),
+        take_over=tuple(getattr(args, "take_over", ())),
     )
 
 
@@ -391,6 +392,13 @@ def add_adopting(group: argparse._ActionsContainer) -> None:  # argparse has no 
         "--adopt-with-changes",
         action="store_true",
         help="adopt, and change the fields that differ from the spec as well",
+    )
+    group.add_argument(
+        "--take-over",
+        metavar="STACK",
+        action="append",
+        default=[],
+        help="adopt resources of this other stack too, which have an address or a name of the spec, or are given by ARN; repeatable",
     )
 
 

@@ -254,6 +254,7 @@ _OPTIONS = form.record(
         described(TEXTS, "Addresses that are created although an unmanaged resource has the same kind and name.")
     ),
     adopt_with_changes=form.omitted(described(TRUE, "An adoption may change fields as well.")),
+    take_over=form.omitted(described(TEXTS, "Stacks whose resources may be adopted.")),
 )
 _SETTING = form.record(
     SettingChange,

@@ -10,7 +10,7 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -32,6 +32,8 @@ from reconciler.plan.decision import (
     PlanInputs,
     Rotate,
     is_protected,
+    may_take,
+    of_owner,
     unseen_users,
     why_tags_differ,
 )
@@ -39,7 +41,7 @@ from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.namesakes import explain, has_same_key, without_public_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
-from reconciler.plan.pairing import choose_resources, classify, has_failed
+from reconciler.plan.pairing import Ownership, choose_resources, classify, has_failed
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import removals
 from reconciler.plan.replacement import held_material, treatments
@@ -108,7 +110,13 @@ def build_plan(
         orphans=tuple(sorted(orphans, key=lambda orphan: (str(orphan.address), orphan.arn))),
         duplicates=tuple(sorted(duplicates, key=lambda duplicate: str(duplicate.address))),
         kept=tuple(one for one in removed.kept if is_selected(options, one.address)),
-        notes=(*sorted(owned.notes), *sorted(removed.notes), *sorted(stream_keys.waiting_notes(inputs)), *left_out),
+        notes=(
+            *sorted(owned.notes),
+            *sorted(removed.notes),
+            *sorted(stream_keys.waiting_notes(inputs)),
+            *_owning_nothing(options, owned),
+            *left_out,
+        ),
         unmanaged=tuple(
             UnmanagedResource(resource.kind, resource.arn, resource.name, resource.tags.get(STACK, ""))
             for resource in owned.unmanaged
@@ -116,6 +124,14 @@ def build_plan(
         not_read=tuple(kind for kind in KINDS if kind in live.not_read),
         adopt=tuple(Adoption(address, arn) for address, arn in sorted(adopt.items())),
     )
+
+
+def _owning_nothing(options: PlanOptions, owned: Ownership) -> Iterator[str]:
+    """Yield a note for each stack to take over that owns nothing: it may be misspelt."""
+    owners = {resource.tags.get(STACK) for resource in owned.unmanaged} if options.take_over else ()
+    for stack in dict.fromkeys(options.take_over):
+        if stack not in owners:
+            yield f"--take-over {stack}: stack {stack} owns no resource of the kinds that were read"
 
 
 def managed_resources(desired: DesiredState, live: LiveState) -> dict[Address, LiveResource]:
@@ -295,7 +311,7 @@ def _adopt(
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(resource.address.kind, wanted, bindings)
     tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
-    reason, explanation = Reason.CONSENTED, f"adopts {live.arn}"
+    reason, explanation = Reason.CONSENTED, f"adopts {live.arn}{of_owner(live, inputs)}"
     if inputs.owned.untagged.get(resource.address) is live:
         reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
     if resource.address not in inputs.owned.consents:
@@ -303,10 +319,11 @@ def _adopt(
             Blocked("unmanaged", f"to restore its owner tags, run adopt {resource.address} {live.arn}, or use --adopt"),
             (),
         )
-    elif (live.tags.get(STACK) or inputs.desired.stack) != inputs.desired.stack:
+    elif not may_take(live.tags.get(STACK, ""), inputs):
+        owner = live.tags[STACK]
         blocked = Blocked(
             "unmanaged",
-            f"{live.arn} is owned by another stack (tag {STACK}={live.tags[STACK]}); make that stack forget it, or remove the tag, then adopt it",
+            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or use --take-over {owner}",
         )
     elif not live.complete:
         blocked = Blocked("unreadable", f"{live.arn} was not read in full, so it cannot be adopted")

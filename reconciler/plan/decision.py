@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from reconciler.diff import FieldChange, escape, unescape
-from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, WAITING, Address, KindName
+from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import USERS, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -147,6 +147,17 @@ def why_tags_differ(tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
         return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
     keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
     return Reason.TAGS_DIFFER, f"tags differ: {', '.join(keys)}"
+
+
+def may_take(owner: str, inputs: PlanInputs) -> bool:
+    """Return whether a resource of this owner, empty for none, may be adopted."""
+    return owner in ("", inputs.desired.stack, *inputs.options.take_over)
+
+
+def of_owner(live: LiveResource, inputs: PlanInputs) -> str:
+    """Return the owner that a resource is taken over from, as a phrase; empty if there is no other."""
+    owner = live.tags.get(STACK, "")
+    return f" of stack {owner}" if owner not in ("", inputs.desired.stack) else ""
 
 
 def is_protected(live: LiveResource) -> bool:

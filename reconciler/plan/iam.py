@@ -106,13 +106,15 @@ class PolicyOptions:
     """What the policy allows in addition.
 
     ``prune``: deleting kinds that the spec does not use; ``stop_live``: ending streams; ``blame``: reading CloudTrail;
-    ``parameters``: names of parameters for outputs, with placeholders.
+    ``parameters``: names of parameters for outputs, with placeholders;
+    ``take_over``: tagging resources of these stacks.
     """
 
     prune: bool = False
     stop_live: bool = False
     blame: bool = False
     parameters: tuple[str, ...] = ()
+    take_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,12 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
         ("TagOnCreate", _actions(kinds, lambda _: (TAG,)), made, {**owning, "Null": {_OWNED: "true"}}),
         ("Update", _actions(named, lambda kind: (kind.update,)), named, owned),
         ("UpdateWithoutResource", _actions(unnamed, lambda kind: (kind.update,)), None, regions),
+        (
+            "TakeOver",
+            _actions(kinds if options.take_over else [], lambda _: (TAG, UNTAG)),
+            kinds,
+            {"StringEquals": {_OWNED: sorted(set(options.take_over))}},
+        ),
         ("Tag", _actions(touched, lambda _: (TAG, UNTAG)), touched, owned),
         ("Delete", _actions(deleted, lambda kind: (kind.delete,)), deleted, owned),
         # Deleting a channel deletes its key, tagged or not.

@@ -30,9 +30,9 @@ def is_unowned(resource: LiveResource, stack: str) -> bool:
 
 
 def namesakes_in(
-    desired: DesiredState, live: LiveState, missing: Iterable[Address]
+    desired: DesiredState, live: LiveState, missing: Iterable[Address], take_over: Iterable[str] = ()
 ) -> dict[Address, tuple[LiveResource, ...]]:
-    """Return by missing address its namesakes in ARN order, those with its public key first."""
+    """Return by missing address its namesakes in ARN order, those with its public key first, then those with its address in a stack to take over."""
     by_name: dict[tuple[KindName, str], list[LiveResource]] = {}
     by_key: dict[tuple[KindName, Value], list[LiveResource]] = {}
     stack = desired.stack
@@ -43,13 +43,26 @@ def namesakes_in(
             by_name.setdefault((kind, resource.name), []).append(resource)
             if key := _public_key(resource):
                 by_key.setdefault((kind, key), []).append(resource)
+    by_address = of_stacks(take_over, live)
     found: dict[Address, tuple[LiveResource, ...]] = {}
     for address in missing if by_name else ():
         spec = desired.resources[address]
         same_key = by_key.get((address.kind, _public_key(spec)), ())
         same_name = by_name.get((address.kind, name_of(spec)), ())
-        if group := {one.arn: one for one in (*sorted(same_key, key=_arn), *sorted(same_name, key=_arn))}:
+        same_address = by_address.get(address, ())
+        same = (*sorted(same_key, key=_arn), *sorted(same_address, key=_arn), *sorted(same_name, key=_arn))
+        if group := {one.arn: one for one in same}:
             found[address] = tuple(group.values())
+    return found
+
+
+def of_stacks(stacks: Iterable[str], live: LiveState) -> dict[Address, tuple[LiveResource, ...]]:
+    """Return the resources of other stacks by the address that they have there."""
+    found: dict[Address, tuple[LiveResource, ...]] = {}
+    for stack in dict.fromkeys(stacks):
+        for address, resource in live.claims(stack):
+            if address.kind in LISTED:
+                found[address] = (*found.get(address, ()), resource)
     return found
 
 
@@ -103,9 +116,10 @@ def explain(
         listed = [_with_facts(one, group, stack) for one in group[:_LISTED]]
         if len(group) > _LISTED:
             listed.append(f"and {len(group) - _LISTED:,} more")
-        adopt = f"to adopt one, run adopt {spec.address} ARN; "
-        ways = f"{adopt if any(is_unowned(one, stack) for one in group) else ''}to create another one beside them, {beside}"
-        head = f"{len(group):,} unmanaged {kind.titles} have this name"
+        of_stack = "" if any(is_unowned(one, stack) for one in group) else " --take-over STACK"
+        ways = f"to adopt one, run adopt {spec.address} ARN{of_stack}; to create another one beside them, {beside}"
+        shared = "name" if all(one.name == name_of(spec) for one in group) else "name or address"
+        head = f"{len(group):,} unmanaged {kind.titles} have this {shared}"
         return head, Blocked("unmanaged", f"{'; '.join(listed)}; {ways}")
     (one,) = group
     if not is_unowned(one, stack):
@@ -113,7 +127,7 @@ def explain(
         return f"stack {owner} has a {kind.title} of this name", Blocked(
             "unmanaged",
             f"{one.arn} of stack {owner} has the same kind and name; if this stack was renamed, restore its name; "
-            f"to create another one beside it, {beside}",
+            f"to adopt it, use --take-over {owner}; to create another one beside it, {beside}",
         )
     if rivals:
         ways = (
@@ -140,7 +154,7 @@ def without_public_key(spec: DesiredResource, group: tuple[LiveResource, ...]) -
 def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     head = f"{pair.arn} has the same public key, which cannot be imported twice"
     if not is_unowned(pair, stack):
-        return f"{head}, and is owned by stack {pair.tags[STACK]}; use another key pair, or delete that one first"
+        return f"{head}, and is owned by stack {pair.tags[STACK]}; use another key pair, or adopt that one with --take-over {pair.tags[STACK]}"
     if pair.name != name_of(spec):
         return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then run adopt {spec.address} {pair.arn}, or use --adopt"
     return f"{head}; to adopt it, run adopt {spec.address} {pair.arn}, or use --adopt"

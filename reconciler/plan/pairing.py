@@ -7,7 +7,7 @@ Several resources claim one address after a lost create, an interrupted replacem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, refer
 from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
-from reconciler.plan.namesakes import has_same_key, is_unowned, name_of, namesakes_in, rivals_in, untagged_in
+from reconciler.plan.namesakes import has_same_key, is_unowned, name_of, namesakes_in, of_stacks, rivals_in, untagged_in
 from reconciler.plan.plan import PlanOptions, Reason
 
 _NO_RECORD: Mapping[Address, str] = MappingProxyType({})
@@ -78,7 +78,7 @@ def classify(
     settled = {address: tuple(group) for address, group in claims.items()}
     missing = [address for address in desired.resources if address not in settled and address.kind not in CHILD_KINDS]
     untagged = untagged_in(desired, live, missing, recorded) if missing else {}
-    namesakes = namesakes_in(desired, live, missing) if missing else {}
+    namesakes = namesakes_in(desired, live, missing, options.take_over) if missing else {}
     consents = _consents(desired, live, options, adopt, settled, untagged, namesakes)
     adopted = {resource.arn for resource in consents.values()}
     return Ownership(
@@ -126,12 +126,13 @@ def _consents(
     untagged: Mapping[Address, LiveResource],
     namesakes: Mapping[Address, tuple[LiveResource, ...]],
 ) -> dict[Address, LiveResource]:
-    """Return which resource may be adopted for which address: the one given by ARN, else with ``--adopt`` the one certain match, if any.
+    """Return which resource may be adopted for which address: the one given by ARN, else with ``--adopt`` or ``--take-over`` the one certain match, if any.
 
-    Certain are the resource of the last apply, one with the same public key, and one whose name no other resource and no other address has.
+    Certain are the resource of the last apply, the one that has this address in a stack to take over, one with the same public key,
+    and one whose name no other resource and no other address has.
     """
     consents = _given_by_arn(desired, live, adopt, claims) if adopt else {}
-    if not options.adopt:
+    if not options.adopt and not options.take_over:
         return consents
     taken = {resource.arn for resource in consents.values()}
 
@@ -140,24 +141,42 @@ def _consents(
             consents[address] = resource
             taken.add(resource.arn)
 
-    for address, resource in untagged.items():
+    def is_free(resource: LiveResource) -> bool:
+        if resource.arn in taken:
+            return False
+        owner = resource.tags.get(STACK)
+        return owner in options.take_over or (options.adopt and is_unowned(resource, desired.stack))
+
+    for address, resource in untagged.items() if options.adopt else ():
         consent(address, resource)
-    for address, group in namesakes.items():
-        if is_unowned(group[0], desired.stack) and has_same_key(desired.resources[address], group[0]):
+    for address, group in of_stacks(options.take_over, live).items():
+        if address in desired.resources and address not in claims and len(group) == 1:
             consent(address, group[0])
+    for address, group in namesakes.items():
+        if has_same_key(desired.resources[address], group[0]) and is_free(group[0]):
+            consent(address, group[0])
+    for address, resource in _by_unique_name(desired, consents, namesakes, is_free):
+        consent(address, resource)
+    return consents
+
+
+def _by_unique_name(
+    desired: DesiredState,
+    consents: Mapping[Address, LiveResource],
+    namesakes: Mapping[Address, tuple[LiveResource, ...]],
+    is_free: Callable[[LiveResource], bool],
+) -> list[tuple[Address, LiveResource]]:
+    """Return the other addresses whose name one free resource has, and no other one of them."""
     by_name: dict[tuple[KindName, str], list[Address]] = {}
     for address in namesakes:
         if address not in consents:
             by_name.setdefault((address.kind, name_of(desired.resources[address])), []).append(address)
+    found = []
     for (_, name), addresses in by_name.items():
-        free = [
-            one
-            for one in namesakes[addresses[0]]
-            if one.name == name and is_unowned(one, desired.stack) and one.arn not in taken
-        ]
+        free = [one for one in namesakes[addresses[0]] if one.name == name and is_free(one)]
         if len(free) * len(addresses) == 1:
-            consent(addresses[0], free[0])
-    return consents
+            found.append((addresses[0], free[0]))
+    return found
 
 
 def _given_by_arn(

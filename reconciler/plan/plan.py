@@ -229,6 +229,7 @@ class PlanOptions:
 
     ``stop_live`` names the channels whose stream may be ended; ``wait_live`` is how many seconds to wait for streams to end,
     ``None`` for the project's setting. ``adopt_with_changes`` lets an adoption change fields as well.
+    ``take_over`` names the stacks whose resources may be adopted: those of an address or name of the spec, or given by ARN.
 
     The others lift guardrails for one run: that many deletes and updates of any one kind, a spec without resources, lists
     that lack resources recorded at the last apply, creates beside unmanaged resources with the same kind and name.
@@ -246,6 +247,7 @@ class PlanOptions:
     allow_missing: bool = False
     create_beside: tuple[str, ...] = ()
     adopt_with_changes: bool = False
+    take_over: tuple[str, ...] = ()
 
     @property
     def allowances(self) -> tuple[str, ...]:
@@ -256,6 +258,7 @@ class PlanOptions:
             "--allow-empty": self.allow_empty,
             "--allow-missing": self.allow_missing,
             **{f"--create-beside {glob}": True for glob in self.create_beside},
+            **{f"--take-over {stack}": True for stack in self.take_over},
         }
         return tuple(option for option, given in found.items() if given)
 

@@ -21,6 +21,7 @@ from reconciler.plan.decision import (
     PlanInputs,
     channel_of,
     delivery_due,
+    may_take,
     rotation_due,
     sinks_of,
     waits,
@@ -86,19 +87,22 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
         return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == inputs.desired.stack:
         return _updated(resource, live, wanted, changes, deliver)
-    blocked = None
-    if owner:
+    blocked, explanation = None, "the channel is managed, its stream key is not"
+    if not may_take(owner, inputs):
         blocked = Blocked(
             "unmanaged",
-            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or remove the tag, then run plan again",
+            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or use --take-over {owner}",
+        )
+    else:
+        whose = f"belongs to stack {owner}" if owner else "has no owner"
+        explanation = (
+            f"the channel is managed and its stream key {whose}; will be adopted and tagged{_and_published(deliver)}"
         )
     return Decision(
         resource.address,
         Verb.ADOPT,
         Reason.BORN_WITH_CHANNEL,
-        "the channel is managed, its stream key is not"
-        if owner
-        else f"the channel is managed and its stream key has no owner; will be adopted and tagged{_and_published(deliver)}",
+        explanation,
         live=live,
         desired=resource,
         wanted=wanted,

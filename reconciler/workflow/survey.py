@@ -238,10 +238,11 @@ def read_target(
     ``full_arns`` are unowned resources that may be adopted.
     """
     names: dict[KindName, set[str]] = {}
-    if options.adopt:
-        for address, resource in desired.resources.items():
-            if address.kind not in CHILD_KINDS:
-                names.setdefault(address.kind, set()).add(name_of(resource))
+    ids: dict[KindName, set[str]] = {}
+    for address, resource in desired.resources.items() if options.adopt or options.take_over else ():
+        if address.kind not in CHILD_KINDS:
+            names.setdefault(address.kind, set()).add(name_of(resource))
+            ids.setdefault(address.kind, set()).add(address.id)
     request = ReadRequest(
         stack=desired.stack,
         stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in CHILD_KINDS),
@@ -249,6 +250,8 @@ def read_target(
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
         full_arns=full_arns,
+        take_over=frozenset(options.take_over),
+        adopt_ids={kind: frozenset(found) for kind, found in ids.items()},
         kinds=kinds,
     )
     calls: ReadCalls = connection.gateway

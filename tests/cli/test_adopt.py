@@ -275,7 +275,7 @@ def test_an_adopt_file_of_several_targets_and_the_record_of_an_adopted_one(tmp_p
 
 
 def test_the_verb_adopts_these_resources_and_changes_nothing_else(tmp_path: Path) -> None:
-    spec = {
+    spec: dict[str, Any] = {
         "channels": {
             "a": {"streamKey": {}, "tags": {"team": "video"}},
             "b": {},
@@ -362,3 +362,46 @@ def test_the_verb_finds_the_target_of_an_arn(tmp_path: Path) -> None:
     assert (wrong.code, "prod: channel/a: the ARN is in region" in wrong.err) == (1, True), wrong.err
     assert run(folder, "adopt", "-t", "dev", "channel/a", arns["dev"], "--auto-approve").code == 0
     assert run(folder, "plan", "-t", "dev", "-t", "prod", "--detailed-exitcode").code == 0
+
+
+def test_another_stacks_resources_are_taken_over_by_name_of_the_stack_only(tmp_path: Path) -> None:
+    spec: dict[str, Any] = {
+        "channels": {"a": {"streamKey": {}, "recordingConfiguration": "vod"}, "b": {"protect": True}, "c": {}},
+        "recordingConfigurations": {"vod": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+    }
+    folder = stack(tmp_path, spec, stack="old")
+    assert run(folder, "apply", "--auto-approve").code == 0
+    with outside(folder) as (ivs, _):
+        before = {one["name"]: one["arn"] for one in ivs.list_channels()["channels"]}
+        # One was renamed outside; another stack has a channel of its own.
+        ivs.update_channel(arn=before["c"], name="renamed")
+        ivs.create_channel(name="d", tags={"ivs-reconciler:stack": "third", "ivs-reconciler:id": "d"})
+    stack(tmp_path, {**spec, "channels": {**spec["channels"], "d": {}}}, stack="new")
+    blocked = run(folder, "plan")
+    assert "to adopt it, use --take-over old" in blocked.out
+    refused = run(folder, "adopt", "channel/a", before["a"], "--auto-approve")
+    assert refused.code == 3
+    assert f"{before['a']} is owned by another stack (tag ivs-reconciler:stack=old)" in refused.out
+    wrong = run(folder, "adopt", "channel/a", before["a"], "--take-over", "third", "--auto-approve")
+    assert wrong.code == 3
+    # One by the verb, the rest by a saved plan.
+    assert run(folder, "adopt", "channel/b", before["b"], "--take-over", "old", "--auto-approve").code == 0
+    plan = run(folder, "plan", "--take-over", "old", "--out", "p.json")
+    assert plan.code == 0
+    assert "4 to adopt" not in plan.out
+    assert f"{before['c']} differs in name" in plan.out
+    assert "--take-over old" in run(folder, "show", "p.json").out
+    rejected = run(folder, "apply", "p.json", "--take-over", "third", "--auto-approve")
+    assert (rejected.code, "cannot change a saved plan" in rejected.err) == (1, True)
+    assert run(folder, "plan", "--take-over", "old", "--adopt-with-changes", "--out", "p.json").code == 0
+    applied = run(folder, "apply", "p.json", "--auto-approve")
+    assert applied.code == 4, applied.out  # channel/d is the third stack's
+    with outside(folder) as (ivs, _):
+        channels = {one["name"]: one for one in ivs.list_channels()["channels"]}
+        assert {name: channels[name]["arn"] for name in "abc"} == before
+        assert {channels[name]["tags"]["ivs-reconciler:stack"] for name in "abc"} == {"new"}
+        assert channels["d"]["tags"]["ivs-reconciler:stack"] == "third"
+    stack(tmp_path, spec, stack="new")
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+    mistyped = run(folder, "plan", "--take-over", "odl")
+    assert "--take-over odl: stack odl owns no resource" in mistyped.out

@@ -47,6 +47,7 @@ class Case:
             stop_live=tuple(options.get("stopLive", ())),
             wait_live=options.get("waitLive"),
             create_beside=tuple(options.get("createBeside", ())),
+            take_over=tuple(options.get("takeOver", ())),
         )
         self.desired = self._desired(content)
         self.live = self._live(content)

@@ -229,6 +229,16 @@ def test_a_create_without_our_tag_is_not_allowed() -> None:
     assert not allowed(policy, "ivs:CreateChannel", resource, {})
 
 
+def test_tagging_resources_of_another_stack_is_allowed_only_to_take_them_over() -> None:
+    places = [PolicyTarget(TARGET, everything())]
+    resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/theirs"
+    theirs = {f"aws:ResourceTag/{STACK}": "old", f"aws:RequestTag/{STACK}": THIS_STACK}
+    assert not allowed(apply_policy(places, PolicyOptions()), "ivs:TagResource", resource, theirs)
+    taking = apply_policy(places, PolicyOptions(take_over=("old",)))
+    assert allowed(taking, "ivs:TagResource", resource, theirs)
+    assert not allowed(taking, "ivs:TagResource", resource, {**theirs, f"aws:ResourceTag/{STACK}": "third"})
+
+
 def test_planning_may_only_look(world: World) -> None:
     policy = plan_policy([PolicyTarget(TARGET, everything())], PolicyOptions(blame=True))
     actions = [action for statement in _statements(policy) for action in statement["Action"]]
