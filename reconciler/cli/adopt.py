@@ -53,11 +53,11 @@ def _adopt(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.cli import approval
-    from reconciler.cli.progress import reading
     from reconciler.errors import ExitCode
     from reconciler.git.clone import head_commit
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import combine_plans, survey_targets
 
     context = begin(args)

@@ -81,8 +81,8 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
-    from reconciler.cli.progress import reading
     from reconciler.git.clone import head_commit
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
@@ -108,11 +108,11 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.cli.progress import reading
     from reconciler.errors import AdoptionError, StalePlan, UsageError
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.saved_plans import (
         check_project,
         load_plan,

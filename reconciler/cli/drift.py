@@ -75,12 +75,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from reconciler.cli.progress import reading
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
     from reconciler.plan.plan import PlanOptions
     from reconciler.workflow.drift import drift_report
     from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, survey_targets
 
     context = begin(args)
@@ -153,11 +153,11 @@ def run(args: argparse.Namespace) -> int:
 
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
-    from reconciler.cli.progress import reading
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
     from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
     from reconciler.workflow.drift import drift_report
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import survey_targets
 
     context = begin(args)

@@ -78,9 +78,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 2 if something could not be written whole."""
-    from reconciler.cli.progress import reading
     from reconciler.terminal import write_fitted
     from reconciler.workflow.export import Wanted, export_targets, write_files
+    from reconciler.workflow.progress import reading
 
     context = begin(args)
     if args.update:

@@ -38,12 +38,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 5 if a resource of the spec does not exist."""
-    from reconciler.cli.progress import reading
     from reconciler.plan.plan import PlanOptions
     from reconciler.plan.selection import unmatched_globs
     from reconciler.report.text import plain
     from reconciler.terminal import fitted
     from reconciler.workflow.outputs import outputs_of
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import survey_targets
 
     context = begin(args)

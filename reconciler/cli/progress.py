@@ -1,10 +1,9 @@
-"""Progress while targets are read (a line on a terminal) and while an apply runs (a line an action, and a bar on a terminal)."""
+"""Progress of an apply: a line an action, and a bar on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,66 +12,11 @@ from typing import TYPE_CHECKING, TextIO, cast
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.plan import ApplyResult, Outcome, Result
 from reconciler.report.text import Paint, plain, render_result
-from reconciler.report.words import duration_words, plural
+from reconciler.report.words import duration_words
 from reconciler.terminal import fitted, sanitize, write_fitted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from reconciler.plan.steps import Expected
-
-_MIN_REMAINING_SECONDS = 5.0
-
-
-@contextlib.contextmanager
-def reading(stream: TextIO) -> Iterator[Meter | None]:
-    """Show one line that counts the calls of each target while live state is read, and erase it at the end."""
-    if not stream.isatty():
-        yield None
-        return
-    line = Meter(stream)
-    try:
-        yield line
-    finally:
-        line.clear()
-
-
-class Meter:
-    """A line on a terminal that is overwritten at each update. Thread-safe."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self._texts: dict[str, str] = {}
-        self._shown = 0
-
-    def __call__(self, target: str, calls: int, left: Expected | None) -> None:
-        """Show a target's number of calls, and the remaining time if it is known and long enough."""
-        from reconciler.terminal import screen, width_of  # most runs show no progress
-
-        with self._lock, screen() as free:
-            self._texts[target] = f"{target}: {plural(calls, 'call')}" + (
-                f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
-                if left is not None and left.seconds >= _MIN_REMAINING_SECONDS
-                else ""
-            )
-            if not free:
-                return
-            # One column stays free: a full line would move the cursor to the next one on some terminals.
-            width = (width_of(self._stream) or 80) - 1
-            text = "reading " + ", ".join(self._texts.values())
-            text = text if len(text) <= width else text[: width - 1] + "…"
-            self._stream.write(f"\r{text:<{self._shown}}")
-            self._stream.flush()
-            self._shown = len(text)
-
-    def clear(self) -> None:
-        """Erase the line."""
-        with self._lock:
-            if self._texts:
-                self._stream.write("\r" + " " * self._shown + "\r")
-                self._stream.flush()
-
 
 _MARKS = {
     Result.DONE: ("done", "good"),

@@ -65,11 +65,11 @@ def _rotate(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from reconciler.cli import approval
-    from reconciler.cli.progress import reading
     from reconciler.errors import UsageError
     from reconciler.git.clone import head_commit
     from reconciler.plan.decision import Rotate
     from reconciler.plan.plan import PlanOptions
+    from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import combine_plans, survey_targets
 
     context = begin(args)

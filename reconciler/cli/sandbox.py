@@ -16,7 +16,7 @@ from reconciler.cli.options import Parser, Subparsers, global_options
 
 if TYPE_CHECKING:
     from reconciler.sandbox import AccessKey, Sandbox
-    from reconciler.sandbox.control_http import RemoteControl
+    from reconciler.sandbox.http.control import RemoteControl
 
 DEFAULT_PORT = 4599
 _HIGHEST_PORT = 65_535
@@ -176,7 +176,7 @@ def _run_remote(args: argparse.Namespace, run: Run) -> int:
     import json
 
     from reconciler.sandbox import Control
-    from reconciler.sandbox.control_http import RemoteControl
+    from reconciler.sandbox.http.control import RemoteControl
 
     try:
         remote = RemoteControl(args.endpoint, _control_token(args) or "")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(NamedTuple):
     """How a forge authenticates its webhooks.
 
     ``credential`` is the forge's word for the shared secret. ``header`` contains it, or with ``signed`` the HMAC-SHA256 of the body.

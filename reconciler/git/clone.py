@@ -12,9 +12,12 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.errors import StalePlan
-from reconciler.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from reconciler.plan.plan import Plan
 
 _TIMEOUT_SECONDS = 60
 _MAX_OUTPUT = 64 << 20

@@ -17,7 +17,7 @@ from typing import Any
 
 from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
-from reconciler.git.base import settings_of
+from reconciler.git.base import changed_settings, settings_of
 from reconciler.git.clone import tree_of
 from reconciler.git.revision import Revision, checked_out, inside_repository, parse_range
 from reconciler.git.work_tree import missing_files
@@ -29,7 +29,6 @@ from reconciler.model.values import Ref, Value
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, Reason, SettingChange, TargetPlan, Verb
 from reconciler.plan.selection import unmatched_globs
-from reconciler.plan.settings import changed_settings
 from reconciler.spec.desired import load_desired_states
 from reconciler.spec.files import Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of

@@ -1,6 +1,6 @@
 """Control operations, for what AWS clients cannot do: start streams, add faults, advance the clock, read the call log.
 
-`control_http` serves every public method of `Control` as `POST /_sandbox/<name>` with its arguments as a JSON object,
+`http.control` serves every public method of `Control` as `POST /_sandbox/<name>` with its arguments as a JSON object,
 with the same defaults, errors and results; queries answer GET too.
 """
 
@@ -15,21 +15,21 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.sandbox import events, journal
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
-from reconciler.sandbox.inventory import MAX_OFFSET, Search, describe
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
 from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
-from reconciler.sandbox.store import FORMAT
+from reconciler.sandbox.state import events, journal
+from reconciler.sandbox.state.inventory import MAX_OFFSET, Search, describe
+from reconciler.sandbox.state.store import FORMAT
+from reconciler.sandbox.state.world import Lag, Row, World
 from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.validation import unknown_members
 from reconciler.sandbox.wire import Request, is_number, json_bytes
-from reconciler.sandbox.world import Lag, Row, World
 
 _MAX_LIMIT = 1000
 # Increased when an operation is removed or changes its meaning, not when one or an argument is added.

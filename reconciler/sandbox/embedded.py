@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from reconciler.sandbox import control_http, events, inproc, model, origins, page
+from reconciler.sandbox import model
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, AccessKey, access_keys
 from reconciler.sandbox.control import Control
 from reconciler.sandbox.engine import Engine, Parts
 from reconciler.sandbox.faults import FaultRules
-from reconciler.sandbox.journal import Journal
+from reconciler.sandbox.http import control as control_http
+from reconciler.sandbox.http import inproc, origins, page
+from reconciler.sandbox.http.server import SandboxHTTPServer, serve
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.registry import SERVICES
-from reconciler.sandbox.server import SandboxHTTPServer, serve
 from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state import events
+from reconciler.sandbox.state.journal import Journal
+from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.wire import Request, Response, is_number
 
 log = logging.getLogger("reconciler.sandbox")

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from reconciler.sandbox import validation
 from reconciler.sandbox.auth import AccessKey, Caller, identifier, refuse_expired, verify
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, error_of, injected_error, subject_of
-from reconciler.sandbox.journal import CallRecord, Journal
 from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.routing import Router, input_of
 from reconciler.sandbox.service import Call, is_write, refuse
 from reconciler.sandbox.settings import Assumptions, Clock, Settings
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state.journal import CallRecord, Journal
+from reconciler.sandbox.state.store import Store
+from reconciler.sandbox.state.world import Lag, World
 from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.supporting.calls import SupportingCall
 from reconciler.sandbox.wire import (
@@ -38,7 +39,6 @@ from reconciler.sandbox.wire import (
     json_bytes,
     new_request_id,
 )
-from reconciler.sandbox.world import Lag, World
 
 log = logging.getLogger("reconciler.sandbox")
 

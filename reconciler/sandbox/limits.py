@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from reconciler.sandbox.registry import HANDLERS, SERVICES
 from reconciler.sandbox.settings import Assumptions, Clock, ControlError
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.wire import ApiError, is_number
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.settings import Assumptions, ResourceQuota, Settings, applied_quota
+from reconciler.sandbox.state.world import Row, World, new_salt
 from reconciler.sandbox.validation import violation_text
 from reconciler.sandbox.wire import ApiError
-from reconciler.sandbox.world import Row, World, new_salt
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 # Maps each byte to a letter or digit: thirty times faster than choosing each, and ids need no even distribution.

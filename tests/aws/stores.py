@@ -19,7 +19,7 @@ from werkzeug.test import Client
 from reconciler.aws.session import open_client, open_session
 from reconciler.model.target import Sink, Store, Target
 from reconciler.sandbox.faults import Fault, FaultRules, Subject
-from reconciler.sandbox.inproc import Transport
+from reconciler.sandbox.http.inproc import Transport
 from reconciler.sandbox.wire import Disruption, Request, Response
 from tests.builders import ACCOUNT, REGION
 

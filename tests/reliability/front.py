@@ -23,7 +23,7 @@ from typing import Any
 
 from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
-from reconciler.sandbox.server import SandboxHTTPServer, serve
+from reconciler.sandbox.http.server import SandboxHTTPServer, serve
 from reconciler.sandbox.wire import Disruption, Request, Response
 from tests.aws.stores import Stores, is_for_a_store
 from tests.cli.support import ACCOUNT, Ran, client

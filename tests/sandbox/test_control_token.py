@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox
-from reconciler.sandbox.control_http import CHANGES, QUERIES, RemoteControl
+from reconciler.sandbox.http.control import CHANGES, QUERIES, RemoteControl
 from reconciler.sandbox.settings import ControlError
 
 KEYS = {"AKID": AccessKey("123456789012", secret="s")}

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.sandbox.control_http import RemoteControl
+from reconciler.sandbox.http.control import RemoteControl
 from reconciler.sandbox.settings import ControlError
 from tests.sandbox.helpers import refusal
 

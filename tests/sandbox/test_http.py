@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.sandbox import Sandbox
-from reconciler.sandbox.server import MAX_HEADERS, MAX_RECEIVED, SandboxHTTPServer, serve
+from reconciler.sandbox.http.server import MAX_HEADERS, MAX_RECEIVED, SandboxHTTPServer, serve
 from reconciler.sandbox.wire import Request, Response, json_bytes
 from tests.sandbox.helpers import refusal
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state.store import Store
 from tests.sandbox.test_store import serve
 
 CLIENTS = 16

@@ -15,8 +15,8 @@ import boto3
 import pytest
 
 from reconciler.sandbox import Sandbox
-from reconciler.sandbox.store import Store
-from reconciler.sandbox.world import World
+from reconciler.sandbox.state.store import Store
+from reconciler.sandbox.state.world import World
 from tests.browser import FAINT, UNNAMED, Tab, a_browser, needs_browser
 from tests.sandbox.conftest import ACCOUNT, REGION
 

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from reconciler.sandbox import Sandbox, VirtualClock
-from reconciler.sandbox.store import FORMAT, Store
+from reconciler.sandbox.state.store import FORMAT, Store
 from tests.sandbox.helpers import refusal
 from tests.sandbox.test_store import post, serve
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import Sandbox, StoreError
-from reconciler.sandbox.store import FORMAT, Store
+from reconciler.sandbox.state.store import FORMAT, Store
 from reconciler.sandbox.wire import Request
 
 ROOT = Path(__file__).parents[2]

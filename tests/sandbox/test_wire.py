@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.sandbox import Sandbox
-from reconciler.sandbox.store import FORMAT
+from reconciler.sandbox.state.store import FORMAT
 from reconciler.sandbox.wire import Request
 
 CREDENTIAL = (

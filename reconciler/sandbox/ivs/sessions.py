@@ -10,13 +10,13 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from reconciler.sandbox import events
 from reconciler.sandbox.ivs.kinds import CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import new_id, settled
 from reconciler.sandbox.settings import ControlError, applied_quota
+from reconciler.sandbox.state import events
+from reconciler.sandbox.state.world import Row, World, decode_token, encode_token, order_of, position_in
 from reconciler.sandbox.wire import is_number
-from reconciler.sandbox.world import Row, World, decode_token, encode_token, order_of, position_in
 
 # ruff: noqa: S608 - statements are composed of constants; values are bound
 

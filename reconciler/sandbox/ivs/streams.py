@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reconciler.sandbox import events
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.channels import batch_code
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import Call, conflict, new_id, not_found, salt, validation
+from reconciler.sandbox.state import events
 from reconciler.sandbox.wire import ApiError
 
 PAGE = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.sandbox.ivs.rules import too_many_tags
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import Call, not_found, refuse, validation
-from reconciler.sandbox.world import Row
+from reconciler.sandbox.state.world import Row
 
 
 def tag_resource(call: Call, request: JsonDict) -> JsonDict:

@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.sandbox import journal
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import SERVICES, kind_of
+from reconciler.sandbox.state import journal
 from reconciler.sandbox.validation import MASK, iso8601
 from reconciler.sandbox.wire import ApiError, is_number, parse_position
 

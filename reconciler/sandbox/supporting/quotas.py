@@ -11,8 +11,8 @@ from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.service import Service
 from reconciler.sandbox.settings import ResourceQuota, applied_quota
+from reconciler.sandbox.state.world import decode_token, encode_token
 from reconciler.sandbox.wire import ApiError
-from reconciler.sandbox.world import decode_token, encode_token
 
 Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
 

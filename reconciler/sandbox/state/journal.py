@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state.store import Store
 
 MAX_RECORDS = 20_000
 _TRIM_EVERY = 500

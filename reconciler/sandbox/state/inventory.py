@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.model import JsonDict, ServiceModel
 from reconciler.sandbox.service import Kind, settled
+from reconciler.sandbox.state.world import Row, World
 from reconciler.sandbox.validation import project
-from reconciler.sandbox.world import Row, World
 
 _COLUMNS = "kind, name, arn, document"
 _MATCHES = (

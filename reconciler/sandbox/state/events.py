@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.settings import Clock
-from reconciler.sandbox.store import Store
+from reconciler.sandbox.state.store import Store
+from reconciler.sandbox.state.world import World
 from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.wire import Request, Response, parse_position
-from reconciler.sandbox.world import World
 
 STATE = "IVS Stream State Change"
 HEALTH = "IVS Stream Health Change"
