@@ -34,6 +34,7 @@ from reconciler.sandbox.wire import Request, is_number, json_bytes
 _MAX_LIMIT = 1000
 # Increased when an operation is removed or changes its meaning, not when one or an argument is added.
 _CONTROL_VERSION = 1
+_INTEGER_BITS = 63  # and a sign: what SQLite stores
 _OPERATIONS = (*HANDLERS, *supporting.OPERATIONS)
 
 
@@ -55,6 +56,8 @@ def check_types(function: Callable[..., object], arguments: JsonDict) -> None:
         wanted = _TYPES.get(annotation)
         if wanted is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
             raise TypeError(f"{name} must be of type {'object' if dict in wanted else annotation}")
+        if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+            raise TypeError(f"{name} must be an integer of {_INTEGER_BITS + 1} bits")
 
 
 def _capped(limit: int, most: int) -> int:

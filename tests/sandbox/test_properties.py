@@ -266,6 +266,28 @@ def test_no_control_request_makes_the_server_fail(fuzzed: Sandbox, data: st.Data
     fuzzed.control.reset()
 
 
+INTEGERS = [
+    (name, parameter.name)
+    for name in CONTROL
+    for parameter in inspect.signature(getattr(Control, name)).parameters.values()
+    if str(parameter.annotation).startswith("int")
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), INTEGERS)
+def test_an_integer_that_no_database_stores_is_refused(fuzzed: Sandbox, name: str, argument: str) -> None:
+    required = {
+        parameter.name: "x"
+        for parameter in inspect.signature(getattr(Control, name)).parameters.values()
+        if parameter.default is parameter.empty and parameter.name not in {"self", argument}
+    }
+    for value in (10**30, -(10**30), 2**63, -(2**63) - 1):
+        body = json.dumps({**required, argument: value}).encode()
+        answer = fuzzed.handle(Request("POST", f"/_sandbox/{name}", "", {"content-type": "application/json"}, body))
+        assert answer.status == 400, answer.body
+        assert b"64 bits" in answer.body, answer.body
+
+
 SUPPORTING = [
     f"{target}.{operation}"
     for target, service in supporting._TARGETS.items()
