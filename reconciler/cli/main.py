@@ -7,7 +7,8 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from reconciler import __version__
@@ -45,6 +46,16 @@ exit codes:
 """
 
 
+VERBS: Mapping[str, tuple[ModuleType, ...]] = {
+    "start": (validate, sandbox, schema),
+    "plan and apply": (plan, apply, show, status, outputs),
+    "existing resources": (export, adopt),
+    "drift and review": (drift, diff, comment),
+    "operate": (run, rotate, unlock, iam_policy),
+}
+"""The verbs by the heading that ``--help`` lists them under, in the order in which they are met."""
+
+
 def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParser:
     """Return the parser of the whole command line, or with the options of only those verbs that ``asked`` names."""
     common = global_options()
@@ -55,28 +66,13 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"ivs-reconciler {__version__}")
-    subparsers: Any = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    parser._action_groups.insert(0, parser._action_groups.pop())  # noqa: SLF001 - help begins with the commands
     subparsers.asked = asked
-    for verb in (
-        validate,
-        plan,
-        apply,
-        show,
-        adopt,
-        export,
-        outputs,
-        status,
-        drift,
-        diff,
-        comment,
-        run,
-        rotate,
-        unlock,
-        iam_policy,
-        schema,
-        sandbox,
-    ):
-        verb.add_parser(subparsers, common)
+    for heading, verbs in VERBS.items():
+        subparsers.heading = heading
+        for verb in verbs:
+            verb.add_parser(subparsers, common)
     return parser
 
 

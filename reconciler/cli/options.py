@@ -48,6 +48,17 @@ class Help(argparse.HelpFormatter):
             lines += [indent + margin + first, *(indent + " " * hang + other for other in others)]
         return "\n".join(lines) + "\n"
 
+    def _format_action(self, action: argparse.Action) -> str:
+        if not (isinstance(action, Verbs) and action.headings):
+            return super()._format_action(action)
+        parts: list[str] = []
+        for heading, verbs in action.by_heading().items():
+            parts.append(f"{' ' * self._current_indent}{heading}:\n")
+            self._indent()
+            parts += [super(Help, self)._format_action(verb) for verb in verbs]
+            self._dedent()
+        return "".join(parts)
+
     def start_section(self, heading: str | None) -> None:
         """Begin a group of options, with its heading wrapped."""
         super().start_section(heading and "\n".join(_wrap(heading, self._width - 1)))
@@ -111,14 +122,14 @@ class Parser(argparse.ArgumentParser):
                 takes_value = False
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
-        near = _did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+        near = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
         self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is no verb or choice, and name the nearest one."""
         if action.choices is None or value in action.choices:
             return
-        near = _did_you_mean(str(value), action.choices)
+        near = did_you_mean(str(value), action.choices)
         if isinstance(action, Verbs):
             self.error(f"unknown command {value!r}{near}")
         raise argparse.ArgumentError(
@@ -133,7 +144,7 @@ def _operand(action: argparse.Action) -> str:
     return {"?": f"[{name}]", "+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), name)
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint at the nearest known word or, for the beginning of words, at those; empty if none is near."""
     from difflib import get_close_matches
 
@@ -151,8 +162,24 @@ class Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF0
     asked: Collection[str] | None = None
     """The words of the call; ``None`` builds every verb."""
 
+    heading = ""
+    """What ``--help`` lists the verbs under that are added from now on; empty for one list."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.headings: dict[str, str] = {}
+
+    def by_heading(self) -> Mapping[str, list[argparse.Action]]:
+        """Return the verbs as help shows them, by their heading."""
+        found: dict[str, list[argparse.Action]] = {}
+        for action in self._choices_actions:
+            found.setdefault(self.headings.get(action.dest, ""), []).append(action)
+        return found
+
     def add_parser(self, name: str, **options: Any) -> Any:
         """Add a verb and return its parser, or a placeholder."""
+        if self.heading:
+            self.headings[name] = self.heading
         if self.asked is None or name in self.asked:
             return super().add_parser(name, **options)
         self._choices_actions.append(self._ChoicesPseudoAction(name, (), options.get("help")))
@@ -349,7 +376,7 @@ def global_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--pin",
         metavar="FILE",
-        help="refuse a project file whose regions, accounts, roles, endpoints, locks or receivers are not as in this one",
+        help="refuse a project file whose regions, accounts, roles, endpoints, locks, receivers or outputs are not as in this one",
     )
     group.add_argument(
         "--log-format",

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_approval, add_format, begin, spec_of
+from reconciler.cli.options import Subparsers, add_approval, add_format, begin, did_you_mean, spec_of
 from reconciler.model.target import SinkValue
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
         if address not in known and channel in known:
             return f"{address}: {channel} has no streamKey in the spec; add streamKey: {{}} and apply first"
         if address not in known:
-            return f"{address}: the spec has no {channel}; use the id of a channel in the spec"
+            near = did_you_mean(str(channel), sorted(str(one) for one in known if one.kind is KindName.CHANNEL))
+            return f"{address}: the spec has no {channel}{near or '; use the id of a channel in the spec'}"
     return f"no target has all of {', '.join(map(str, addresses))}; give the keys of one target, and the target with -t"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.errors import PlanRefused, Problem, UsageError
 from reconciler.model.target import FileLock, Project, S3Lock, Target
-from reconciler.spec.problems import format_path, quote
+from reconciler.spec.problems import format_path, quote, suggestion
 from reconciler.spec.project import load_project, prefix_of
 from reconciler.terminal import mask_urls
 
@@ -117,9 +117,9 @@ def load_targets(
     )
     unknown = [name for name in names if name not in project.targets]
     if unknown:
-        raise UsageError(
-            f"{project.path}: no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}"
-        )
+        known = f"the targets are {', '.join(project.targets)}"
+        hint = suggestion(unknown[0], project.targets, otherwise=known)
+        raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; {hint}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
     if pin is not None:
         _check_pin(project, targets, load_pin(pin))

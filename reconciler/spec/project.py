@@ -29,7 +29,7 @@ from reconciler.model.target import (
 )
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.model_errors import faults_of
-from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote
+from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
@@ -59,14 +59,16 @@ def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Itera
                 yield Fault(
                     (*path, "targets", index),
                     f"{format_path(path)}: unknown target {quote(target)}",
-                    f"the targets are {', '.join(map(str, targets))}",
+                    suggestion(
+                        str(target), map(str, targets), otherwise=f"the targets are {', '.join(map(str, targets))}"
+                    ),
                 )
         for index, topic in enumerate(receiver.get("about") or ()):
             if topic not in set(Topic):
                 yield Fault(
                     (*path, "about", index),
                     f"{format_path(path)}: unknown topic {quote(topic)}",
-                    f"the topics are {', '.join(Topic)}",
+                    suggestion(str(topic), Topic, otherwise=f"the topics are {', '.join(Topic)}"),
                 )
 
 

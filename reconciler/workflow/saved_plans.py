@@ -20,6 +20,7 @@ from reconciler.plan.live_channels import IS_LIVE, STOP
 from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Plan, Step, TargetPlan
 from reconciler.plan.stale import changes_since_plan
+from reconciler.spec.problems import suggestion
 from reconciler.workflow.survey import Survey
 
 
@@ -86,7 +87,8 @@ def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
     known = [target.name for target in plan.targets]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; its targets are {', '.join(known)}")
+        hint = suggestion(unknown[0], known, otherwise=f"its targets are {', '.join(known)}")
+        raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; {hint}")
     return replace(plan, targets=tuple(target for target in plan.targets if not names or target.name in names))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.main import build_parser
+from reconciler.cli.main import VERBS, build_parser
 from tests.cli.support import run, stack
 
 
@@ -216,6 +216,30 @@ def test_a_bare_call_lists_the_verbs(tmp_path: Path, words: tuple[str, ...]) -> 
     assert ran.out == run(tmp_path, *words, "--help").out
     parser = verbs(WHOLE["sandbox"]) if words else WHOLE
     assert all(f"    {name} " in ran.out for name in parser)
+
+
+def test_help_lists_each_verb_once_under_a_heading(tmp_path: Path) -> None:
+    listed = run(tmp_path, "--help").out.partition("commands:\n")[2].partition("\n\n")[0].splitlines()
+    headings = [line.strip(" :") for line in listed if line.endswith(":") and not line.startswith("    ")]
+    assert headings == list(VERBS)
+    names = [line.split()[0] for line in listed if line.startswith("    ") and not line.startswith("     ")]
+    assert sorted(names) == sorted(WHOLE)
+    assert names == list(WHOLE)
+
+
+def test_an_unknown_target_or_address_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    stack(tmp_path, {"channels": {"main": {"streamKey": {}}}})
+    assert run(tmp_path, "plan", "--out", "p.json").code == 0
+    for words, hint in (
+        (("plan", "-t", "dve"), "no target 'dve'; did you mean \"dev\"?"),
+        (("plan", "-t", "production"), "no target 'production'; the targets are dev"),
+        (("apply", "p.json", "-t", "dve", "--auto-approve"), "the plan has no target 'dve'; did you mean \"dev\"?"),
+        (("rotate", "stream-key", "channel/mian", "--auto-approve"), "has no channel/mian; did you mean channel/main?"),
+        (("outputs", "channel/mian"), "did you mean channel/main?"),
+        (("plan", "--only", "chanel/*"), "there is no kind chanel; did you mean channel?"),
+    ):
+        ran = run(tmp_path, *words)
+        assert (ran.code, hint in ran.err) == (1, True), ran.err
 
 
 def test_a_call_with_options_and_no_verb_is_an_error(tmp_path: Path) -> None:
