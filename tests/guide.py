@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
     "get-started",
+    "coming-in",
     "write-specs",
     "plan-and-apply",
     "preview",
@@ -110,6 +111,10 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8")
     program.chmod(0o755)
+    # The AWS command line of the tests, which need not be on the path.
+    aws = folder / "bin" / "aws"
+    aws.write_text(f'#!/bin/sh\nexec {sys.executable} -m awscli "$@"\n', encoding="utf-8")
+    aws.chmod(0o755)
     for package in hidden:
         (folder / "hidden").mkdir(exist_ok=True)
         (folder / "hidden" / f"{package}.py").write_text(

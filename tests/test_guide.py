@@ -13,6 +13,7 @@ from tests.guide import PAGES, commands, masked, page, run_page
 NEEDED = {"controller": ("curl", "ssh-keygen"), "write-specs": ("openssl",)}
 FEWEST = {
     "get-started": 10,
+    "coming-in": 20,
     "write-specs": 7,
     "plan-and-apply": 8,
     "preview": 12,

@@ -276,6 +276,22 @@ def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> 
     assert FINGERPRINT not in ran.out
 
 
+def test_the_lines_of_the_readme_begin_with_an_existing_account(tmp_path: Path, repository_root: Path) -> None:
+    section = (
+        (repository_root / "README.md").read_text(encoding="utf-8").partition("## Begin with an existing account")[2]
+    )
+    lines = [line.split()[2:] for line in section.partition("\n## ")[0].splitlines() if line.startswith("$ ")]
+    assert len(lines) == 5
+    with Sandbox(settle_seconds=0) as sandbox:
+        account = Account(sandbox)
+        target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
+        folder = account.project(tmp_path, targets={"prod": target})
+        for line in lines:
+            ran = here(folder, *line, *(["--auto-approve"] if line[0] == "apply" else []))
+            assert ran.code == 0, ran.out + ran.err
+    assert "No changes." in ran.out
+
+
 def test_exported_adopted_and_planned_to_empty(tmp_path: Path) -> None:
     with Sandbox(settle_seconds=0) as sandbox:
         account = Account(sandbox)
