@@ -28,6 +28,7 @@ from reconciler.sandbox.state.inventory import MAX_OFFSET, Search, describe
 from reconciler.sandbox.state.store import FORMAT
 from reconciler.sandbox.state.world import Lag, Row, World
 from reconciler.sandbox.supporting import calls as supporting
+from reconciler.sandbox.supporting import cloudformation
 from reconciler.sandbox.validation import unknown_members
 from reconciler.sandbox.wire import Request, is_number, json_bytes
 
@@ -177,6 +178,44 @@ class Control:
         if "tags" in changes:
             self._act(caller, f"/tags/{quote(arn, safe='')}", {"tags": changes["tags"]})
         return {"arn": arn, "changed": sorted(changes)}
+
+    def add_to_stack(self, arn: str, stack: str, logical_id: str = "Resource") -> JsonDict:
+        """Put a resource into a CloudFormation stack: it gets the system tags, and DescribeStackResources finds it."""
+        with self._writing() as connection:
+            world, row = self._resource(connection, arn)
+            tags = cloudformation.join(connection, arn, stack, logical_id, world.now)
+            world.replace(row, {**row.document, "tags": {**row.document.get("tags", {}), **tags}})
+        return {"arn": arn, "tags": tags}
+
+    def remove_from_stack(self, arn: str) -> JsonDict:
+        """Let a resource leave its CloudFormation stack, as with DeletionPolicy Retain; it stays, with or without the system tags (assumption)."""
+        with self._writing() as connection:
+            world, row = self._resource(connection, arn)
+            if not cloudformation.leave(connection, arn, world.now):
+                raise ControlError(f"{arn} is in no CloudFormation stack")
+            tags = row.document.get("tags", {})
+            if self._parts.settings.assume["retained-tags"] == "removed":
+                tags = {key: value for key, value in tags.items() if not key.startswith(cloudformation.PREFIX)}
+                world.replace(row, {**row.document, "tags": tags})
+        return {"arn": arn, "tags": {key: value for key, value in tags.items() if key.startswith("aws:")}}
+
+    def set_system_tags(self, arn: str, tags: JsonDict) -> JsonDict:
+        """Set tags that AWS services set and that users cannot; their keys begin with aws: and stay until a reset."""
+        if wrong := [key for key, value in tags.items() if not key.startswith("aws:") or not isinstance(value, str)]:
+            raise ControlError(f"{', '.join(wrong)}: keys of system tags begin with aws:, and values are strings")
+        with self._writing() as connection:
+            world, row = self._resource(connection, arn)
+            world.replace(row, {**row.document, "tags": {**row.document.get("tags", {}), **tags}})
+        return {"arn": arn, "tags": tags}
+
+    def _resource(self, connection: sqlite3.Connection, arn: str) -> tuple[World, Row]:
+        """Return a resource of any kind, and its world. Raises ControlError."""
+        parts = arn.split(":")
+        if kind_of(arn) is not None:
+            world = World(connection, parts[4], parts[3], self._parts.clock.now())
+            if row := world.find(arn):
+                return world, row
+        raise ControlError(f"resource {arn} does not exist")
 
     def _refuse_unknown_members(self, service: str, operation: str, kind: str, members: JsonDict) -> None:
         """Refuse members that the service would ignore, such as misspelt ones."""
@@ -387,10 +426,8 @@ class Control:
         parts, kind = arn.split(":"), kind_of(arn)
         if kind is not None:
             with self._parts.store.transaction(write=False) as connection:
-                world = World(connection, parts[4], parts[3], self._parts.clock.now())
-                row = world.find(arn)
-                if row is not None:
-                    return describe(world, row, kind, self._parts.models[parts[2]])
+                world, row = self._resource(connection, arn)
+                return describe(world, row, kind, self._parts.models[parts[2]])
         raise ControlError(f"resource {arn} does not exist")
 
     def reset(self) -> JsonDict:

@@ -159,7 +159,7 @@ class Engine:
         if call.service == "cloudtrail":
             parts.journal.flush(parts.store)
         with parts.store.transaction(write=False) as connection:
-            answer = call.answer(connection, attempt.request, attempt.caller, attempt.request_id)
+            answer = call.answer(connection, attempt.request, attempt.caller, attempt.request_id, parts.settings.assume)
         parts.journal.defer(self._record(attempt, 200))
         return answer
 

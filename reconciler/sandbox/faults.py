@@ -48,12 +48,19 @@ _CODES: Mapping[str, str] = {
 # The codes of the supporting services that differ.
 _SUPPORTING_CODES: Mapping[tuple[str, str], str] = {
     ("servicequotas", "ThrottlingException"): "TooManyRequestsException",
-    ("sts", "ExpiredTokenException"): "ExpiredToken",
-    ("sts", "IncompleteSignatureException"): "IncompleteSignature",
-    ("sts", "InvalidSignatureException"): "SignatureDoesNotMatch",
-    ("sts", "MissingAuthenticationTokenException"): "MissingAuthenticationToken",
-    ("sts", "ThrottlingException"): "Throttling",
-    ("sts", "UnrecognizedClientException"): "InvalidClientTokenId",
+    ("cloudformation", "AccessDeniedException"): "AccessDenied",
+    **{
+        (service, code): query_code
+        for service in ("sts", "cloudformation")
+        for code, query_code in (
+            ("ExpiredTokenException", "ExpiredToken"),
+            ("IncompleteSignatureException", "IncompleteSignature"),
+            ("InvalidSignatureException", "SignatureDoesNotMatch"),
+            ("MissingAuthenticationTokenException", "MissingAuthenticationToken"),
+            ("ThrottlingException", "Throttling"),
+            ("UnrecognizedClientException", "InvalidClientTokenId"),
+        )
+    },
 }
 _ANYTHING = "*"
 # Tags in these calls require TagResource as well (Service Authorization Reference).

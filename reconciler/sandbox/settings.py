@@ -54,6 +54,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "rate-counting": Assumption(
         "how calls are counted (seconds: the bucket is filled at each whole second)", ("refill", "seconds")
     ),
+    "retained-tags": Assumption(
+        "system tags of a resource that has left its CloudFormation stack (DeletionPolicy Retain)", ("kept", "removed")
+    ),
+    "retained-resource": Assumption(
+        "DescribeStackResources for a resource that has left its stack (skipped: found as DELETE_SKIPPED)",
+        ("unknown", "skipped"),
+    ),
     "retry-after": Assumption("Retry-After header of a 429", ("absent", "present")),
 }
 

@@ -53,7 +53,7 @@ def wait_for(port: int) -> None:
 
 def test_each_block_with_aws_commands_names_endpoint_region_and_keys() -> None:
     blocks = [block for block in SHELL if re.search(r"\baws [a-z]", block)]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert {block.splitlines()[0] for block in blocks} == {
         f"export {Sandbox(serve=False).client_settings('http://127.0.0.1:4599')}"
     }

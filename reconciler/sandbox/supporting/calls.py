@@ -1,6 +1,6 @@
 """Calls to supporting services: found by target header or form body on POST /, and answered.
 
-STS has one operation, GetCallerIdentity, in the XML of the query protocol; the others speak JSON 1.1.
+STS (GetCallerIdentity) and CloudFormation (DescribeStackResources) speak the XML of the query protocol, the others JSON 1.1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from urllib.parse import parse_qs
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.routing import parse_body
-from reconciler.sandbox.supporting import cloudtrail, quotas
+from reconciler.sandbox.settings import Assumptions
+from reconciler.sandbox.supporting import cloudformation, cloudtrail, quotas
 from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes
 
 _JSON_11 = "application/x-amz-json-1.1"
@@ -29,7 +30,9 @@ _HANDLERS: Mapping[tuple[str, str], quotas.Handler] = {
     ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
 }
 _CALLER_IDENTITY = ("sts", "GetCallerIdentity")
-OPERATIONS = (_CALLER_IDENTITY, *_HANDLERS)
+_STACK_RESOURCES = ("cloudformation", "DescribeStackResources")
+OPERATIONS = (_CALLER_IDENTITY, _STACK_RESOURCES, *_HANDLERS)
+_NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": cloudformation.NAMESPACE}
 
 _TARGETS: Mapping[str, str] = {
     "ServiceQuotasV20190624": "servicequotas",
@@ -45,10 +48,18 @@ class SupportingCall:
     service: str
     operation: str
 
-    def answer(self, connection: sqlite3.Connection, request: Request, caller: Caller, request_id: str) -> Response:
+    def answer(
+        self, connection: sqlite3.Connection, request: Request, caller: Caller, request_id: str, assume: Assumptions
+    ) -> Response:
         """Return the answer. Raises ApiError."""
         if (self.service, self.operation) == _CALLER_IDENTITY:
             return _caller_identity(caller, request_id)
+        if (self.service, self.operation) == _STACK_RESOURCES:
+            form = {name: values[0] for name, values in _form_of(request).items()}
+            with_skipped = assume["retained-resource"] == "skipped"
+            members = cloudformation.describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
+            result = f"<StackResources>{members}</StackResources>"
+            return _xml(200, _query_answer(self.service, self.operation, result, request_id), request_id)
         handler = _HANDLERS.get((self.service, self.operation))
         if handler is None:
             raise ApiError(
@@ -65,32 +76,41 @@ def find(request: Request) -> SupportingCall | None:
     target, _, operation = request.headers.get("x-amz-target", "").rpartition(".")
     if target in _TARGETS:
         return SupportingCall(_TARGETS[target], operation)
-    form = parse_qs(request.body.decode("utf-8", "replace") or request.query)
-    return SupportingCall("sts", form.get("Action", [""])[0])
+    form = _form_of(request)
+    service = "cloudformation" if form.get("Version") == [cloudformation.VERSION] else "sts"
+    return SupportingCall(service, form.get("Action", [""])[0])
+
+
+def _form_of(request: Request) -> dict[str, list[str]]:
+    return parse_qs(request.body.decode("utf-8", "replace") or request.query)
 
 
 def failure(service: str, error: ApiError, status: int, request_id: str) -> Response:
     """Return an error in the protocol of the service."""
-    if service == "sts":
-        return _sts_failure(error, status, request_id)
+    if service in _NAMESPACES:
+        return _query_failure(service, error, status, request_id)
     return _json(status, {"__type": error.code, "message": error.message, "Message": error.message}, request_id)
 
 
 def _caller_identity(caller: Caller, request_id: str) -> Response:
-    body = (
-        f'<GetCallerIdentityResponse xmlns="{_STS_NAMESPACE}"><GetCallerIdentityResult>'
+    result = (
         f"<Arn>{escape(caller.arn)}</Arn><UserId>{escape(caller.access_key or 'ANONYMOUS')}"
-        f"</UserId><Account>{caller.account}</Account></GetCallerIdentityResult>"
-        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
-        "</GetCallerIdentityResponse>"
+        f"</UserId><Account>{caller.account}</Account>"
     )
-    return _xml(200, body, request_id)
+    return _xml(200, _query_answer("sts", "GetCallerIdentity", result, request_id), request_id)
 
 
-def _sts_failure(error: ApiError, status: int, request_id: str) -> Response:
+def _query_answer(service: str, operation: str, result: str, request_id: str) -> str:
+    return (
+        f'<{operation}Response xmlns="{_NAMESPACES[service]}"><{operation}Result>{result}</{operation}Result>'
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
+    )
+
+
+def _query_failure(service: str, error: ApiError, status: int, request_id: str) -> Response:
     kind = "Sender" if status < 500 else "Receiver"
     body = (
-        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error><Type>{kind}</Type>'
+        f'<ErrorResponse xmlns="{_NAMESPACES[service]}"><Error><Type>{kind}</Type>'
         f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
         f"<RequestId>{request_id}</RequestId></ErrorResponse>"
     )
