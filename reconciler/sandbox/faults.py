@@ -276,7 +276,7 @@ def error_of(service: str, code: str, message: str) -> ApiError:
     if service in SERVICES:
         return ApiError(code, message)
     # Services that speak JSON 1.1 answer with 400.
-    status = 403 if service == "sts" and code != "ThrottlingException" else 400
+    status = 403 if service in ("sts", "cloudformation") and code != "ThrottlingException" else 400
     return ApiError(_SUPPORTING_CODES.get((service, code), code), message, status=status)
 
 

@@ -45,7 +45,6 @@ FRONT_HEADERS: tuple[tuple[str, str], ...] = (
 
 # Errors that all services answer, and models do not list (IVS API reference: common errors).
 COMMON_ERRORS: Mapping[str, int] = {
-    "AccessDenied": 403,
     "AccessDeniedException": 403,
     "ExpiredTokenException": 403,
     "IncompleteSignatureException": 403,
