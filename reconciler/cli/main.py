@@ -16,6 +16,7 @@ from reconciler.cli import (
     adopt,
     apply,
     comment,
+    completion,
     diff,
     drift,
     export,
@@ -51,7 +52,7 @@ VERBS: Mapping[str, tuple[ModuleType, ...]] = {
     "plan and apply": (plan, apply, show, status, outputs),
     "existing resources": (export, adopt),
     "drift and review": (drift, diff, comment),
-    "operate": (run, rotate, unlock, iam_policy),
+    "operate": (run, rotate, unlock, iam_policy, completion),
 }
 """The verbs by the heading that ``--help`` lists them under, in the order in which they are met."""
 
@@ -113,6 +114,8 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
 
         bypass_proxies_for_loopback(os.environ)
     words = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:
+        completion.complete(build_parser())
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)

@@ -80,6 +80,9 @@ class Parser(argparse.ArgumentParser):
     is an unset variable of a script: ``apply "$PLAN"`` and ``--base "$BASE"`` would apply without the plan or the base.
     """
 
+    helps_bare_calls = True
+    """Whether a call without a verb prints the help; not while a shell completes it."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": Help, **options})
         self.register("action", "parsers", Verbs)
@@ -98,7 +101,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Report an unknown option here, so that it is reported for the verb it was given to; list the verbs of a bare call."""
         args = sys.argv[1:] if args is None else args
-        if not args and any(isinstance(action, Verbs) for action in self._actions):
+        if self.helps_bare_calls and not args and any(isinstance(action, Verbs) for action in self._actions):
             self.print_help()
             self.exit(ExitCode.OK)
         self._check_options_before_verb(args)
