@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
     from reconciler.plan.plan import PlanOptions
-    from reconciler.terminal import write_fitted
+    from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
     from reconciler.workflow.drift import drift_report
     from reconciler.workflow.progress import reading
@@ -171,10 +171,10 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
         accepted = accept_drift(project, [(survey, drift_report(project, survey)) for survey in surveys], chosen)
     write_accepted(accepted)
     lines = [f"accepted {line}" if ": " in line else line for line in accepted.lines] or ["No drift to accept."]
-    write_fitted("".join(f"{line}\n" for line in lines), sys.stdout)
+    write_fitted("".join(f"{sanitize(line)}\n" for line in lines), sys.stdout)
     if accepted.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{line}\n" for line in ("Could not be written:", *accepted.gaps)), sys.stderr)
+        write_fitted("".join(f"{sanitize(line)}\n" for line in ("Could not be written:", *accepted.gaps)), sys.stderr)
     return ExitCode.DIFFERENT if accepted.gaps else ExitCode.OK
 
 

@@ -78,7 +78,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 2 if something could not be written whole."""
-    from reconciler.terminal import write_fitted
+    from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.export import Wanted, export_targets, write_files
     from reconciler.workflow.progress import reading
 
@@ -101,10 +101,12 @@ def run(args: argparse.Namespace) -> int:
     with reading(sys.stderr) as progress:
         exported = export_targets(project, targets, wanted, progress=progress)
     write_files(exported.files, force=args.force)
-    write_fitted("".join(f"{line}\n" for line in _summary(exported, project)), sys.stdout)
+    write_fitted("".join(f"{sanitize(line)}\n" for line in _summary(exported, project)), sys.stdout)
     if exported.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr)
+        write_fitted(
+            "".join(f"{sanitize(line)}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr
+        )
     return ExitCode.DIFFERENT if exported.gaps else ExitCode.OK
 
 

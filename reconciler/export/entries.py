@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.model.address import DELIVERED, PREFIX, PROTECT, ROTATION, Address, KindName, comparable_tags
+from reconciler.model.address import DELIVERED, PREFIX, PROTECT, ROTATION, STACK, Address, KindName, comparable_tags
 from reconciler.model.kinds import FIELDS, KINDS, Field, Shape
 from reconciler.model.normalise import canonical
 from reconciler.model.resource import LiveResource
@@ -134,6 +134,9 @@ class Writer:
         if colon and store in (Store.SECRETS_MANAGER.value, Store.PARAMETER_STORE.value):
             member = "arn" if name.startswith("arn:") else "name"
             body["sink"] = {store: {member: name}}
+        if key.tags.get(STACK) == self.project.stack:
+            # A default label that the managed key does not have would rotate it. One that is adopted takes the label as it is.
+            body |= {option: None for option in self.project.default_stream_key if option not in body}
         return body
 
     def _checked(self, address: Address, resource: LiveResource, body: dict[str, Any]) -> Written:

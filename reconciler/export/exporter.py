@@ -140,7 +140,9 @@ def export(selection: Selection, project: Project, target: Target, account_id: s
     waiting = [one for one in selection.resources if (one.kind, one.name) in unmade and not is_managed(one, stack)]
     skipped = {one.arn for one in waiting}
     resources = [one for one in selection.resources if one.arn not in skipped]
-    addresses = assign_ids(resources, stack, known.names, known.taken)
+    own = {selection.managed[one.arn] for one in resources if one.arn in selection.managed}
+    others = {address for address in selection.managed.values() if address not in own}
+    addresses = assign_ids(resources, stack, known.names, {*known.taken, *others})
     writer = Writer(project, target, account_id, {**defined, **addresses}, known.public_keys)
     entries: list[Written] = []
     gaps = list(selection.gaps)

@@ -52,7 +52,8 @@ class Split:
             case By.KIND:
                 return LISTED[resource.kind].titles.replace(" ", "-") + ".yaml"
             case By.TAG:
-                return (to_id(resource.tags.get(self.key, "")) or "untagged") + ".yaml"
+                # Some file systems take names that differ in case for one.
+                return (to_id(resource.tags.get(self.key, "")).lower() or "untagged") + ".yaml"
             case By.NONE:
                 return "live.yaml"
 

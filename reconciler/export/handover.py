@@ -5,7 +5,6 @@ The other tool lets go first. As long as it manages a resource, it removes our t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from reconciler.export.sources import Origin, Tool
@@ -13,17 +12,10 @@ from reconciler.export.sources import Origin, Tool
 PAGE = "handover.md"
 BLOCKS = "removed.tf"
 
-_INDEX = re.compile(r'\[(?:"(?:[^"\\]|\\.)*"|\d+)\]')
-
-
-def removed_address(address: str) -> str:
-    """Return a Terraform address without keys and numbers, as ``removed`` requires: it means all instances."""
-    return _INDEX.sub("", address)
-
 
 def removed_blocks(origins: Iterable[Origin]) -> str:
     """Return the ``removed`` blocks of Terraform resources; empty without any."""
-    addresses = sorted({removed_address(one.address) for one in origins if one.tool is Tool.TERRAFORM})
+    addresses = sorted({one.block for one in origins if one.tool is Tool.TERRAFORM})
     if not addresses:
         return ""
     blocks = [
@@ -36,9 +28,9 @@ def removed_blocks(origins: Iterable[Origin]) -> str:
 def not_exported(origins: Iterable[Origin], exported: Collection[str]) -> Iterator[str]:
     """Yield a line for each resource that a ``removed`` block covers and that is not exported: nobody would manage it."""
     own = [one for one in origins if one.tool is Tool.TERRAFORM]
-    covered = {removed_address(one.address) for one in own if one.arn in exported}
+    covered = {one.block for one in own if one.arn in exported}
     for one in own:
-        if one.arn not in exported and removed_address(one.address) in covered:
+        if one.arn not in exported and one.block in covered:
             yield f"{one.address} is not exported, but {BLOCKS} covers it; remove its block, or export it too"
 
 
@@ -61,7 +53,7 @@ def _shell(commands: Iterable[str]) -> str:
 
 
 def _terraform(origins: Sequence[Origin], commands: Sequence[str]) -> str:
-    blocks = sorted({removed_address(one.address) for one in origins})
+    blocks = sorted({one.block for one in origins})
     return (
         "## From Terraform\n\n"
         "Terraform lets go first: as long as it manages a resource, it removes the owner tags, and replaces key pairs and recording configurations to do so.\n\n"

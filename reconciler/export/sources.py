@@ -35,6 +35,11 @@ class Origin:
     stack: str = ""
 
     @property
+    def block(self) -> str:
+        """The address without keys and numbers, as Terraform's ``removed`` requires: it means all instances."""
+        return _KEY.sub("", self.address)
+
+    @property
     def location(self) -> tuple[str, str]:
         """The region and account of the resource."""
         _, _, _, region, account, _ = self.arn.split(":", 5)
@@ -81,6 +86,9 @@ def read_source(text: str) -> Source:
 
 
 _MODULE = re.compile(r'module\.([^.\[]+)(?:\[(?:"((?:[^"\\]|\\.)*)"|(\d+))\])?\.?')
+_KEY = re.compile(r'\[(?:"(?:[^"\\]|\\.)*"|\d+)\]')
+_ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9-]*")
 _SAYS_NOTHING = frozenset({"this", "main", "default", "self", "channel", "ivs", "ivs_channel"})
 """Names of resources in a module that only the module tells apart."""
 
@@ -96,7 +104,7 @@ def _of_terraform(data: Mapping[str, Any]) -> Source:
         address = resource.get("address")
         if resource.get("mode") != "managed" or not isinstance(arn, str) or not isinstance(address, str):
             continue
-        if kind_of(arn) is None:
+        if kind_of(arn) is None or not _ADDRESS.fullmatch(_KEY.sub("", address)):
             continue
         origins.append(Origin(Tool.TERRAFORM, arn, address, _terraform_names(resource, address)))
         pem = known.get("public_key") or known.get("public_key_material")
@@ -146,6 +154,9 @@ def _of_cloudformation(resources: list[Any]) -> Iterator[Origin]:
         if not isinstance(resource, dict) or str(resource.get("ResourceStatus", "")).startswith("DELETE"):
             continue
         arn, logical = resource.get("PhysicalResourceId"), resource.get("LogicalResourceId")
-        if isinstance(arn, str) and isinstance(logical, str) and kind_of(arn) is not None:
+        stack = str(resource.get("StackName") or "")
+        if not isinstance(arn, str) or not isinstance(logical, str) or kind_of(arn) is None:
+            continue
+        if _NAME.fullmatch(logical) and _NAME.fullmatch(stack):
             names = tuple(dict.fromkeys((_CDK_HASH.sub("", logical), logical)))
-            yield Origin(Tool.CLOUDFORMATION, arn, logical, names, str(resource.get("StackName") or ""))
+            yield Origin(Tool.CLOUDFORMATION, arn, logical, names, stack)

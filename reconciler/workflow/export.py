@@ -102,6 +102,8 @@ def export_targets(
         schema = schema_path(str(folder), str(Path(project.root) / "schemas"))
         files |= {folder / name: text for name, text in spec_files(item.entries, wanted.split, schema).items()}
     gaps = [f"{item.target.name}: {gap}" for item in exports for gap in item.gaps]
+    if clash := sorted(path for path in files if path in (adopt_file, Path(project.path).resolve())):
+        raise UsageError(f"{shown(clash[0])} would be a spec file too; use --out DIR, or another --split")
     arns = {item.target.name: item.adopt for item in exports if item.adopt}
     commands = _commands(project, targets, wanted, adopt_file if arns else None)
     if arns:
@@ -122,7 +124,7 @@ def _commands(
     words = [*wanted.command]
     if len(targets) < len(project.targets):
         words += [part for target in targets for part in ("-t", target.name)]
-    adopt = ["--adopt-file", os.path.relpath(adopt_file, wanted.directory)] if adopt_file else []
+    adopt = ["--adopt-file", os.path.relpath(adopt_file, wanted.directory.resolve())] if adopt_file else []
     return tuple(shlex.join([*words, verb, *adopt]) for verb in ("plan", "apply"))
 
 
@@ -169,9 +171,9 @@ def shown(path: Path) -> str:
 def _folders(project: Project, targets: tuple[Target, ...], wanted: Wanted) -> dict[str, Path]:
     """Return the folder for the spec files of each target. Raises ``UsageError`` if several targets would read each other's."""
     if wanted.out:
-        base = wanted.directory / wanted.out
+        base = (wanted.directory / wanted.out).resolve()
         return {target.name: base / target.name if len(targets) > 1 else base for target in targets}
-    root = Path(project.root)
+    root = Path(project.root).resolve()
     shared = [target.name for target in targets if not target.specs]
     if len(targets) > 1 and shared:
         raise UsageError(
@@ -189,7 +191,7 @@ def _base(patterns: Sequence[str]) -> str:
 
 
 def _adopt_file(project: Project, wanted: Wanted) -> Path:
-    path = wanted.directory / wanted.adopt_out if wanted.adopt_out else Path(project.root) / ADOPT_FILE
+    path = (wanted.directory / wanted.adopt_out if wanted.adopt_out else Path(project.root) / ADOPT_FILE).resolve()
     if any(_is_spec(project, target, path) for target in project.targets.values()):
         raise UsageError(
             f"{shown(path)}: specs of the project matches this file, and it is no spec file; use --adopt-out FILE"
@@ -228,13 +230,23 @@ def _export(
         raise UsageError("\n".join(f"{target.name}: {line}" for line in unmatched))
     selection = select(live, project.stack, filters)
     declared = frozenset(arn for arn in origins if (kind := kind_of(arn)) and kind.name is KindName.STREAM_KEY)
+    taken, overwritten = _defined(project, target, folder, wanted, selection)
     known = Known(
-        taken=_taken(project, target, folder, wanted, selection),
+        taken=taken,
         names={arn: origin.names for arn, origin in origins.items()},
         public_keys=public_keys,
         stream_keys=_stream_keys(calls, selection, None if wanted.stream_keys else declared),
     )
     exported = export(selection, project, target, connection.account_id, known)
+    written = {one.address for one in exported.entries}
+    if lost := [
+        f"{name}: defines {address}, which this export leaves out"
+        for address, name in overwritten.items()
+        if address not in written
+    ]:
+        raise UsageError(
+            "\n".join([*sorted(lost), "Nothing was written: the spec would lose them. Use other filters, or --out DIR"])
+        )
     there = {resource.arn for resource in everything} | declared
     lost = [
         f"{one.address} ({one.arn}) is in {one.tool.value} and not in the account"
@@ -254,27 +266,37 @@ def _stream_keys(calls: ReadCalls, selection: Selection, declared: Collection[st
     return stream_keys_by_channel(key for keys in found for key in keys if declared is None or key.arn in declared)
 
 
-def _taken(project: Project, target: Target, folder: Path, wanted: Wanted, selection: Selection) -> dict[Address, str]:
-    """Return the addresses that the target's spec files define, with their names in AWS, without the files that this export overwrites.
+def _defined(
+    project: Project, target: Target, folder: Path, wanted: Wanted, selection: Selection
+) -> tuple[dict[Address, str], dict[Address, str]]:
+    """Return the addresses that the target's spec files define, with their names in AWS, and those in files that this export overwrites, with the file.
 
     A folder that the spec does not include has no such files: what is exported there is a spec of its own.
+    Raises ``SpecError``: of a spec with problems, only a part is known.
     """
     if not _is_spec(project, target, folder / "x.yaml"):
-        return {}
+        return {}, {}
     replaced = {folder / wanted.split.file_of(resource) for resource in selection.resources} if wanted.force else set()
-    own = {os.path.relpath(path, project.root) for path in replaced}
-    sources, _ = read_specs(project, target, Problems())
-    others = [source for source in sources if source.name.removeprefix(project.prefix) not in own]
+    own = {os.path.relpath(path, Path(project.root).resolve()) for path in replaced}
     names, problems = placeholder_values(project.stack, target), Problems()
     defaults = Defaults(project, names, problems)
-    return {
-        address: defaults.name_of(entry, problems) for address, entry in read_entries(others, names, problems).items()
-    }
+    taken: dict[Address, str] = {}
+    lost: dict[Address, str] = {}
+    sources, _ = read_specs(project, target, problems)
+    entries = read_entries(sources, names, problems)
+    if sources:  # without any, the pattern that matches none is no problem yet
+        problems.raise_any()
+    for address, entry in entries.items():
+        if entry.source.name.removeprefix(project.prefix) in own:
+            lost[address] = entry.source.name
+        else:
+            taken[address] = defaults.name_of(entry, problems)
+    return taken, lost
 
 
 def _is_spec(project: Project, target: Target, path: Path) -> bool:
     """Return whether the target reads this path as a spec file."""
-    name = os.path.relpath(path, project.root)
+    name = os.path.relpath(path, Path(project.root).resolve())
     return any(may_match(pattern, Missing(name, "", "")) for pattern in (*project.specs, *target.specs))
 
 
@@ -317,8 +339,8 @@ def _public_keys(project: Project, wanted: Wanted, source: Source | None) -> dic
                 key = read_public_key(path.read_text(encoding="utf-8-sig"))
             except (BadKey, UnicodeDecodeError):
                 continue
-            name = os.path.relpath(path, project.root)
-            found[key.fingerprint] = key.pem if name.startswith("..") else {"file": name}
+            name = os.path.relpath(path.resolve(), Path(project.root).resolve())
+            found[key.fingerprint] = key.pem if name.startswith("../") else {"file": name}
     except OSError as error:
         raise UsageError(
             f"{shown(folder)}: the keys cannot be read ({os_reason(error)}); name a folder of PEM files"

@@ -213,6 +213,63 @@ def test_what_other_spec_files_define_is_not_written_twice(account: Account, tmp
     assert here(folder, "validate").code == 0
 
 
+def test_an_overwritten_file_loses_nothing_that_it_defines(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path)
+    assert export(folder, "--keys", "keys").code == 0
+    before = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml")}
+    for words in (("--name", "main"), ("--kind", "channel", "--tag", "event")):
+        refused = export(folder, "--force", *words)
+        assert refused.code == 1
+        assert (
+            f"specs/channels.yaml: defines channel/channel-{last(account.unnamed)}, which this export leaves out"
+            in refused.err
+        )
+        assert "Nothing was written: the spec would lose them" in refused.err
+    (folder / "specs" / "broken.yaml").write_text("channels: [\n", encoding="utf-8")
+    assert "specs/broken.yaml:2:1: not valid YAML" in export(folder, "--force", "--keys", "keys").err
+    (folder / "specs" / "broken.yaml").unlink()
+    assert {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml")} == before
+
+
+def test_names_of_files_come_from_tags_and_lead_nowhere_else(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        ivs = client(sandbox.endpoint_url)
+        for number, team in enumerate(("Ops", "ops", "../../up", "adopt", "")):
+            ivs.create_channel(name=f"c{number}", tags={"team": team})
+        target = {"region": REGION, "endpointUrl": sandbox.endpoint_url}
+        (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
+        clash = export(tmp_path, "--split", "tag:team", "--out", ".")
+        assert clash.code == 1
+        assert clash.err == "adopt.yaml would be a spec file too; use --out DIR, or another --split\n"
+        ran = export(tmp_path, "--split", "tag:team")
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "specs").iterdir()) == [
+        "adopt.yaml",
+        "ops.yaml",
+        "untagged.yaml",
+        "up.yaml",
+    ]
+    assert [*read(tmp_path, "specs/ops.yaml")["channels"]] == ["c0", "c1"]
+
+
+def test_an_id_that_the_stack_uses_is_not_given_twice(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        ivs = client(sandbox.endpoint_url)
+        owned = {STACK: "acme", ID: "main"}
+        ivs.create_channel(name="stage", tags=owned)
+        arn = ivs.create_channel(name="main", tags={"new": "yes"})["channel"]["arn"]
+        twin = ivs.create_channel(name="stage", tags=owned)["channel"]["arn"]
+        target = {"region": REGION, "endpointUrl": sandbox.endpoint_url}
+        (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
+        assert export(tmp_path, "--name", "main").code == 0
+        assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == [f"main-{last(arn)}"]
+        doubled = export(tmp_path, "--out", "all", "--adopt-out", "all/adopt.yaml")
+        assert doubled.code == 2
+        assert "is a second resource of this address; it is left out" in doubled.err
+        assert {*read(tmp_path, "all/channels.yaml")["channels"]} == {"main", f"main-{last(arn)}"}
+        assert twin not in str(read(tmp_path, "all/adopt.yaml"))
+
+
 def test_without_a_project_file_a_region_is_enough(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

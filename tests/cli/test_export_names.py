@@ -123,7 +123,7 @@ def test_terraform_gives_ids_the_list_and_public_keys_and_no_stream_key(sandbox:
     assert "ivs-reconciler apply --adopt-file adopt.yaml" in written["handover.md"]
     assert here(folder, "validate").code == 0
     # A block covers all instances: one that is not exported is named.
-    partly = export(folder, source, "--force", "--arn", arns[0])
+    partly = export(folder, source, "--out", "part", "--adopt-out", "part/adopt.yaml", "--arn", arns[0])
     assert partly.code == 2
     assert 'aws_ivs_channel.ch["prd.b"] is not exported, but removed.tf covers it' in partly.err
 
