@@ -102,4 +102,4 @@ def test_asking_for_help_imports_no_heavy_package() -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
         ).stdout.split()
     )
-    assert not loaded & {"boto3", "botocore", "pydantic", "yaml", "deepdiff", "structlog", "rich"}
+    assert not loaded & {"boto3", "botocore", "pydantic", "yaml", "deepdiff", "structlog", "rich", "dataclasses"}

@@ -23,7 +23,7 @@ from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
 from reconciler.report.outputs import outputs_json
 from reconciler.report.words import join_words, nonzero
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
-from reconciler.workflow.drift import last_applies
+from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, survey_after
 from reconciler.workflow.progress import interruptible

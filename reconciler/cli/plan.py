@@ -124,7 +124,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import head_commit, tree_of
-    from reconciler.workflow.drift import last_applies
+    from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 

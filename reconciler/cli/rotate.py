@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers, add_approval, add_format, begin, did_you_mean, spec_of
-from reconciler.model.target import SinkValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
-    from reconciler.model.target import Sink
+    from reconciler.model.target import Sink, SinkValue
     from reconciler.plan.plan import Action, TargetPlan
 
 
@@ -38,7 +37,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--value",
-        choices=[value.value for value in SinkValue],
+        choices=["key", "json"],
         help="what --to-file writes: the value (key), or an object with the ingest URL and the value (json) (default: key)",
     )
     parser.add_argument(
@@ -82,6 +81,8 @@ def _rotate(args: argparse.Namespace) -> int:
     if args.to_file is not None:
         if len(addresses) > 1 or len(targets) > 1:
             raise UsageError("--to-file takes one key: give one ADDRESS, and one target with -t")
+        from reconciler.model.target import SinkValue
+
         file = _file(context.directory / args.to_file, SinkValue(args.value or SinkValue.KEY))
     elif args.value is not None:
         raise UsageError("--value needs --to-file PATH; for a store, set value in its sink in the spec")

@@ -36,8 +36,9 @@ from reconciler.plan.guardrails import check
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
-from reconciler.workflow.drift import drift_report, expected_addresses
+from reconciler.workflow.drift import drift_report
 from reconciler.workflow.history import applied_specs
+from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
 from reconciler.workflow.outputs import outputs_of, survey_after
