@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -37,10 +38,16 @@ def merged(text: str, edits: Iterable[Edit]) -> str:
         spaces = _indents(text)
         after = _rewritten(text, edits, spaces)
         kept = _with_own_lines(text, _rewritten(text, (), spaces), after)
-        # Where one file has several indentations, the lines of both do not fit.
-        return kept if load("", kept.encode()).documents == load("", after.encode()).documents else after
     except (YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CannotMerge(f"this place cannot be edited ({type(error).__name__})") from None
+    # Where one file has several indentations, the lines of both may not fit.
+    result = kept if load("", kept.encode()).documents == load("", after.encode()).documents else after
+    remarks = Counter(line.strip() for line in text.splitlines() if _is_remark(line) and line.strip())
+    if remarks - Counter(line.strip() for line in result.splitlines()):
+        raise CannotMerge("a comment would be lost")
+    if load("", result.encode()).problems:
+        raise CannotMerge("the result would not be valid YAML")
+    return result
 
 
 def _rewritten(text: str, edits: Iterable[Edit], spaces: tuple[int, int]) -> str:
@@ -77,10 +84,21 @@ def _with_own_lines(text: str, before: str, after: str) -> str:
     for i1, i2, j1, j2 in _blocks(old, new, equal=False):
         if i1 not in place or i2 not in place:
             return after
-        result += lines[position : place[i1]]
-        result += [_indented(line, i1, old, lines, place) for line in new[j1:j2]]
-        position = place[i2]
+        start, end = place[i1], place[i2]
+        # ruamel keeps a comment with what is above it, so that it goes with a removed line, and comes before an added one.
+        while i1 == i2 and start > position and _is_remark(lines[start - 1]):
+            start = end = start - 1
+        added = [_indented(line, i1, old, lines, place) for line in new[j1:j2]]
+        there = {line.strip() for line in added}
+        left = [line for line in lines[start:end] if _is_remark(line) and line.strip() not in there]
+        result += [*lines[position:start], *added, *left]
+        position = end
     return "".join([*result, *lines[position:]])
+
+
+def _is_remark(line: str) -> bool:
+    """Return whether a line is empty or holds only a comment."""
+    return line.strip()[:1] in ("", "#")
 
 
 def _without_spaces(line: str) -> str:
@@ -160,6 +178,8 @@ def _apply(document: MutableMapping[str, Any], edit: Edit) -> None:
         for name in edit.path[:-2]:
             outer = outer[name]
         del outer[edit.path[-2]]
+    if not section[edit.id]:
+        section[edit.id] = None  # the line of the id stays as it is
 
 
 def _put(here: MutableMapping[str, Any], name: str, value: Any) -> None:

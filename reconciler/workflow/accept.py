@@ -231,6 +231,8 @@ def _check(before: Source, after: Source, group: list[_Place]) -> None:
         raise CannotMerge("the result would not be valid YAML")
     for number, (old, new) in enumerate(zip(before.documents, after.documents, strict=True)):
         expected = _edited(old, [place.edit for place in group if place.edit.document == number])
+        for edit in (place.edit for place in group if place.edit.document == number):
+            new[edit.section][edit.id] = new[edit.section][edit.id] or {}
         if _in_order(expected) != _in_order(new):
             raise CannotMerge("other values would change with it, such as those of an anchor")
 
