@@ -178,7 +178,8 @@ def _apply(document: MutableMapping[str, Any], edit: Edit) -> None:
         for name in edit.path[:-2]:
             outer = outer[name]
         del outer[edit.path[-2]]
-    if not section[edit.id]:
+    body = section[edit.id]
+    if not body and not getattr(body, "fa", section.fa).flow_style() and not section.fa.flow_style():
         section[edit.id] = None  # the line of the id stays as it is
 
 

@@ -128,7 +128,7 @@ def without_empty(document: Any) -> Any:
     return {name: body or {} for name, body in document["channels"].items()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases())
 def test_an_edit_changes_its_own_lines(case: tuple[Written, list[Edit]]) -> None:
     file, edits = case

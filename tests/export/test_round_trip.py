@@ -195,7 +195,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("round-trip")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(accounts(), st.sampled_from(DEFAULTS), st.booleans(), st.sampled_from(["kind", "none", "tag:team"]))
 def test_an_export_is_adopted_without_a_change_and_planned_to_empty(
     folder: Path, live: LiveState, defaults: dict[str, Any], stream_keys: bool, split: str
