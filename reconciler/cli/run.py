@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from reconciler.controller.config import Options
     from reconciler.controller.controller import Snapshot
+    from reconciler.controller.store import Store
 
 _OPTIONS = {
     "repo": ("url", "URL", "repository: an https or ssh URL, or a directory"),
@@ -120,9 +121,16 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         ("suspend", "suspend a target until it is resumed"),
         ("resume", "resume a suspended target"),
         ("now", "reconcile a target now"),
-        ("accept", "let the mode hold for a target that is new, or was moved to another account, region or role"),
+        (
+            "accept",
+            "let the mode hold for a target that is new, or was moved to another account, region or role; with the CHECK that the controller reported, only if it is still there",
+        ),
     ):
-        acts.add_argument(f"--{name}", metavar="TARGET", help=f"{text} (controller of --state)")
+        acts.add_argument(
+            f"--{name}",
+            metavar="TARGET[@CHECK]" if name == "accept" else "TARGET",
+            help=f"{text} (controller of --state)",
+        )
     parser.set_defaults(run=run)
 
 
@@ -188,25 +196,38 @@ def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
     if not (folder / "controller.db").exists():
         raise UsageError(f"{folder} is not the state directory of a controller; use --state")
     store = open_store(folder, options)
-    name = args.suspend or args.resume or args.now or args.accept
-    if name not in store.flags():
+    try:
+        name, done = _decide(args, folder, store)
+    finally:
         store.close()
-        raise UsageError(f"the controller in {folder} knows no target {name!r}; check the name")
-    if args.now:
-        store.request(name)
-        done = "reconciliation scheduled"
-    elif args.accept:
-        place = store.accept(name)
-        if place is None:
-            store.close()
-            raise UsageError(f"the controller in {folder} has not seen target {name!r} in a commit yet; start it first")
-        done = f"accepted ({place})"
-    else:
-        store.suspend(name, suspended=bool(args.suspend))
-        done = "suspended" if args.suspend else "resumed"
-    store.close()
     sys.stdout.write(f"{name}: {done}\n")
     return ExitCode.OK
+
+
+def _decide(args: argparse.Namespace, folder: Path, store: Store) -> tuple[str, str]:
+    """Save what the operator decided about a target, and return its name and what was done."""
+    import json
+
+    from reconciler.controller.controller import TARGETS
+
+    name, _, check = (args.suspend or args.resume or args.now or args.accept).partition("@" if args.accept else "\0")
+    if name not in store.flags():
+        raise UsageError(f"the controller in {folder} knows no target {name!r}; check the name")
+    followed = json.loads(store.note(TARGETS) or "null")
+    if followed is not None and name not in followed and not args.resume:  # its place may be resumed
+        raise UsageError(
+            f"the commit that the controller in {folder} follows has no target {name!r}; its targets: {', '.join(followed)}"
+        )
+    if args.now:
+        store.request(name)
+        return name, "reconciliation scheduled"
+    if args.accept:
+        place = store.accept(name, check)
+        if place is None:
+            raise UsageError(f"the controller in {folder} has not seen target {name!r} in a commit yet; start it first")
+        return name, f"accepted ({place})"
+    store.suspend(name, suspended=bool(args.suspend))
+    return name, "suspended" if args.suspend else "resumed"
 
 
 def _once(context: Context, folder: Path, options: Options) -> int:

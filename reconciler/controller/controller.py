@@ -9,6 +9,7 @@ to the interval or an hour, whichever is longer. A new commit, or a request, mak
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -39,6 +40,9 @@ SPREAD_SECONDS = 5.0
 TARGETS_AT_ONCE = 4
 _STACK = "stack"
 """The note that has the stack that is followed."""
+
+TARGETS = "targets"
+"""The note with the names of the targets of the followed commit, as JSON."""
 
 _LOG = logs.get("controller")
 
@@ -344,6 +348,7 @@ class Controller:
         def save() -> None:
             self._store.move(places, accept=places if is_first_use else pinned)
             self._store.write_note(_STACK, revision.project.stack)
+            self._store.write_note(TARGETS, json.dumps(names))
             self._unsaved = None
 
         self._unsaved = save

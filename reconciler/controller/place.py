@@ -6,6 +6,7 @@ The repository decides both, so a commit could otherwise give the mode of one ac
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -57,6 +58,15 @@ class Place:
         }
         return ", ".join([self.region, *(f"{name} {value}" for name, value in parts.items() if value)])
 
+    @property
+    def check(self) -> str:
+        """Eight hexadecimal digits of this place, for ``run --accept NAME@CHECK``: what is accepted is then what was seen."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
+
+    def is_seen_as(self, check: str) -> bool:
+        """Return whether a check is of this place, as it is or before its account was known."""
+        return check in (self.check, replace(self, account="").check)
+
     def admits(self, other: Place) -> bool:
         """Return whether another place is this one, as far as is known: accounts are compared if both are."""
         is_same_account = not (self.account and other.account) or self.account == other.account
@@ -79,4 +89,9 @@ class Place:
 def unaccepted(name: str, accepted: Place | None, place: Place | None) -> str:
     """Return why a target is only observed: it is new, or it was moved."""
     what = f"was moved from {accepted} to {place}" if accepted else f"is new ({place})"
-    return f"the target {what} and is only observed; to give it its mode: ivs-reconciler run --accept {name}"
+    return f"the target {what} and is only observed; {accept_hint(name, place)}"
+
+
+def accept_hint(name: str, place: Place | None) -> str:
+    """Return the command that gives a target its mode where it is now."""
+    return f"to give it its mode: ivs-reconciler run --accept {name}{f'@{place.check}' if place else ''}"

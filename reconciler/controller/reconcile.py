@@ -22,6 +22,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
+from reconciler.controller.place import Place, accept_hint
 from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Run, RunStatus
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
@@ -135,7 +136,8 @@ def _reconcile(
         run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)
         if account_id not in ("", run.account_id):
             reason = f"the credentials are for account {run.account_id}, and the mode holds for account {account_id}"
-            hint = f"the target is only observed; to give it its mode: ivs-reconciler run --accept {run.target}"
+            place = replace(Place.of(target, revision.project), account=run.account_id)
+            hint = f"the target is only observed; {accept_hint(run.target, place)}"
             return replace(run, mode=Mode.OBSERVE, message="\n".join(filter(None, (f"{reason}; {hint}", run.message))))
         if run.mode is Mode.OBSERVE:
             return run

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reconciler.controller.place import Place
+from reconciler.controller.place import Place, accept_hint
 from reconciler.controller.state import (
     Inventory,
     Mode,
@@ -60,6 +60,9 @@ CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _INVENTORIES = "CREATE TABLE IF NOT EXISTS inventories (target TEXT PRIMARY KEY, body BLOB NOT NULL)"
 """Beside the schema, because files of version 3 without it are used too. Read for one page at a time, not kept in memory."""
+
+_SUSPENSIONS = "CREATE TABLE IF NOT EXISTS suspensions (place TEXT PRIMARY KEY)"
+"""Where suspended targets are or were. A target that a commit puts there is suspended too, until a target there is resumed."""
 
 _KEPT = 50
 """Plans, and full results of applies, to keep for each target: they may be large, and only the newest are read."""
@@ -130,6 +133,7 @@ class Store:
             with contextlib.suppress(sqlite3.OperationalError):  # another process created it at the same time
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
         self._db.execute(_INVENTORIES)
+        self._db.execute(_SUSPENSIONS)
 
     def close(self) -> None:
         """Write everything to the file and close it."""
@@ -177,26 +181,37 @@ class Store:
     def move(self, places: Mapping[str, Place], *, accept: Collection[str] = ()) -> None:
         """Record where a commit puts its targets; for those to ``accept``, the operator's modes hold there.
 
-        A suspension stays with the name and with the account and region: a commit cannot lift it by renaming targets.
+        A suspension stays with the name and with the account and region: a commit cannot lift it by renaming or moving targets.
         """
         with self._writing() as db:
             rows = db.execute("SELECT name, place, accepted, suspended FROM targets").fetchall()
             known = {row["name"]: _place(row["place"]) for row in rows}
             accepted = {row["name"]: _place(row["accepted"]) for row in rows}
-            suspended = {row["name"]: known[row["name"]] for row in rows if row["suspended"]}
+            suspended = {row["name"] for row in rows if row["suspended"]}
+            held = [*_suspended_places(db), *filter(None, (known[name] for name in suspended))]
             for name, place in places.items():
                 _set(db, name, "place", _with_account(place, known.get(name)).to_json())
                 if name in accept:
                     _set(db, name, "accepted", _with_account(place, accepted.get(name)).to_json())
-                if name not in suspended and any(old and old.is_location_of(place) for old in suspended.values()):
+                if name in suspended or any(old.is_location_of(place) for old in held):
                     _set(db, name, "suspended", True)
+                    held.append(_with_account(place, known.get(name)))
+            for place in held:
+                _suspend_place(db, place)
 
-    def accept(self, name: str) -> Place | None:
-        """Let the operator's mode hold where a target is, request a reconciliation, and return the place; ``None`` if it is unknown."""
+    def accept(self, name: str, check: str = "") -> Place | None:
+        """Let the operator's mode hold where a target is, request a reconciliation, and return the place; ``None`` if it is unknown.
+
+        Raises ``UsageError`` if a ``check`` is not of that place: it was moved since the operator saw it.
+        """
         with self._writing() as db:
             row = db.execute("SELECT place FROM targets WHERE name = ?", (name,)).fetchone()
             place = _place(row["place"]) if row else None
             if place is not None:
+                if check and not place.is_seen_as(check):
+                    raise UsageError(
+                        f"{name} is no longer where {name}@{check} was: it is in {place}; {accept_hint(name, place)}"
+                    )
                 _set(db, name, "accepted", place.to_json())
                 _set(db, name, "requested", True)
         return place
@@ -205,9 +220,13 @@ class Store:
         """Suspend a target, or resume it and request a reconciliation."""
         with self._writing() as db:
             _set(db, name, "suspended", suspended)
+            row = db.execute("SELECT place FROM targets WHERE name = ?", (name,)).fetchone()
+            place = _place(row["place"])
+            if suspended and place:
+                _suspend_place(db, place)
             if not suspended:
                 _set(db, name, "requested", True)
-                _resume_former_names(db, name)
+                _resume_place(db, name, place)
 
     def request(self, name: str, *, requested: bool = True) -> None:
         """Request a reconciliation as soon as possible, or clear the request once it started."""
@@ -353,14 +372,25 @@ def _set(db: sqlite3.Connection, name: str, column: str, value: object) -> None:
     db.execute(upsert, (name, value))
 
 
-def _resume_former_names(db: sqlite3.Connection, name: str) -> None:
-    """Resume the names that a target had before commits renamed it: each would suspend it again."""
-    rows = db.execute("SELECT name, place FROM targets WHERE suspended OR name = ?", (name,)).fetchall()
-    places = {row["name"]: _place(row["place"]) for row in rows}
-    own = places.pop(name)
-    for former, place in places.items():
-        if own and place and place.is_location_of(own):
-            _set(db, former, "suspended", False)
+def _suspended_places(db: sqlite3.Connection) -> list[Place]:
+    return [place for row in db.execute("SELECT place FROM suspensions") if (place := _place(row["place"]))]
+
+
+def _suspend_place(db: sqlite3.Connection, place: Place) -> None:
+    db.execute("INSERT OR IGNORE INTO suspensions (place) VALUES (?)", (place.to_json(),))
+
+
+def _resume_place(db: sqlite3.Connection, name: str, place: Place | None) -> None:
+    """Forget that the place of a resumed target was suspended, under this name and under those that commits gave it before."""
+    if place is None:
+        return
+    for held in _suspended_places(db):
+        if held.is_location_of(place):
+            db.execute("DELETE FROM suspensions WHERE place = ?", (held.to_json(),))
+    for row in db.execute("SELECT name, place FROM targets WHERE suspended AND name <> ?", (name,)).fetchall():
+        former = _place(row["place"])
+        if former and former.is_location_of(place):
+            _set(db, row["name"], "suspended", False)
 
 
 def _add_account(db: sqlite3.Connection, run: Run, place: Place) -> None:
@@ -371,6 +401,9 @@ def _add_account(db: sqlite3.Connection, run: Run, place: Place) -> None:
         is_unknown = known and not (known.account and (column == "accepted" or place.account))
         if known and is_unknown and replace(known, account="").admits(place):
             _set(db, run.target, column, replace(known, account=run.account_id).to_json())
+    for held in _suspended_places(db):
+        if not held.account and held.admits(place):
+            _suspend_place(db, replace(held, account=run.account_id))
 
 
 def _state(row: sqlite3.Row, runs: Mapping[int, Run]) -> TargetState:

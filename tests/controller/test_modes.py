@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from reconciler.controller.controller import Schedule
 from reconciler.controller.state import Mode, RunStatus
+from reconciler.errors import UsageError
 from reconciler.git.source import ProjectRules
 from reconciler.model.target import Guardrails
 from reconciler.spec.pin import load_pin
@@ -181,6 +183,59 @@ def test_a_suspension_stays_with_the_account_and_the_name(tmp_path: Path) -> Non
         world.store.suspend("dev", suspended=False)
         world.settle()
         assert suspended() == {"prod"}
+
+
+def test_a_place_that_a_suspended_target_left_stays_suspended(tmp_path: Path) -> None:
+    with World(
+        tmp_path, "dev", "prod", schedule=Schedule(interval=100, modes={"dev": Mode.APPLY, "prod": Mode.APPLY})
+    ) as world:
+        world.settle()
+        targets = targets_of(world)
+        dev, prod = targets["dev"], targets["prod"]
+
+        def suspended() -> set[str]:
+            return {name for name, state in world.controller.snapshot().states.items() if state.suspended}
+
+        world.store.suspend("prod", suspended=True)
+        put(world, {"dev": dev, "prod": {**prod, "region": "eu-west-1"}})  # away from its place,
+        assert suspended() == {"prod"}
+        world.restart()
+        world.sandboxes["prod"].control.clear_calls()
+        world.repo.write({"specs/prod.yaml": {"channels": {"other": {}}}})
+        put(world, {"dev": prod})  # and another accepted name to it
+        world.pass_time(200)
+        assert suspended() == {"dev"}
+        assert world.sandboxes["prod"].control.calls() == []
+        put(world, {"dev": dev, "prod": prod})
+        world.store.suspend("prod", suspended=False)
+        world.settle()
+        assert suspended() == {"dev"}, "its name was suspended where it was put"
+        world.store.suspend("dev", suspended=False)
+        world.settle()
+        assert suspended() == set()
+        put(world, {"dev": prod, "prod": dev})
+        assert suspended() == set(), "both places were resumed"
+        put(world, {"dev": {**prod, "region": "eu-west-1"}, "prod": dev})
+        assert suspended() == {"dev"}, "nobody resumed a target there"
+
+
+def test_what_is_accepted_is_what_was_seen(tmp_path: Path) -> None:
+    with World(tmp_path, "dev", "prod", schedule=Schedule(interval=100, modes={"dev": Mode.APPLY})) as world:
+        world.settle()
+        targets = targets_of(world)
+        put(world, {**targets, "dev": {**targets["dev"], "region": "eu-west-1"}})
+        world.pass_time(200)
+        (check,) = re.findall(r"--accept dev@([0-9a-f]{8})", world.last("dev").message)
+        put(world, {**targets, "dev": {**targets["dev"], "region": "eu-central-1"}})
+        world.pass_time(200)
+        with pytest.raises(
+            UsageError, match=r"dev is no longer where dev@[0-9a-f]{8} was: it is in eu-central-1.*--accept dev@"
+        ):
+            world.store.accept("dev", check)
+        (check,) = re.findall(r"--accept dev@([0-9a-f]{8})", world.last("dev").message)
+        assert world.store.accept("dev", check) == world.store.accept("dev")
+        world.pass_time(200)
+        assert world.last("dev").mode is Mode.APPLY
 
 
 def test_a_suspension_stays_with_the_account_that_was_read_after_further_commits(tmp_path: Path) -> None:

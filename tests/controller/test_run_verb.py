@@ -396,6 +396,8 @@ def test_a_new_target_is_accepted_beside_the_controller(tmp_path: Path, repo: Re
     assert "new: pending (observe;" in ran.out
     assert f"the target is new (eu-west-1, account {ACCOUNT}, endpoint {sandbox.endpoint_url})" in ran.out
     assert run(tmp_path, "run", "--accept", "nowhere", env=CREDENTIALS).code == 1
+    moved = run(tmp_path, "run", "--accept", "new@01234567", env=CREDENTIALS)
+    assert (moved.code, "new is no longer where new@01234567 was: it is in eu-west-1" in moved.err) == (1, True)
     accepted = run(tmp_path, "run", "--accept", "new", env=CREDENTIALS)
     assert accepted.out == f"new: accepted (eu-west-1, account {ACCOUNT}, endpoint {sandbox.endpoint_url})\n"
     ran = run(tmp_path, *words, env=CREDENTIALS)
@@ -404,3 +406,9 @@ def test_a_new_target_is_accepted_beside_the_controller(tmp_path: Path, repo: Re
     ran = run(tmp_path, *words, env=CREDENTIALS)
     assert (ran.code, "renames the stack from acme-live to acme-2" in ran.err) == (1, True)
     assert run(tmp_path, *words, "--allow-new-stack", env=CREDENTIALS).code == 3
+    repo.commit({"ivs-reconciler.yaml": {"stack": "acme-2", "targets": {"dev": dev}}})
+    run(tmp_path, *words, env=CREDENTIALS)
+    for flag in ("--accept", "--suspend", "--now"):
+        gone = run(tmp_path, "run", flag, "new", env=CREDENTIALS)
+        assert (gone.code, "follows has no target 'new'; its targets: dev" in gone.err) == (1, True)
+    assert run(tmp_path, "run", "--resume", "new", env=CREDENTIALS).out == "new: resumed\n"
