@@ -10,7 +10,7 @@ import pytest
 from tests.cli.test_extras import PACKAGES
 from tests.guide import PAGES, commands, masked, page, run_page
 
-NEEDED = {"controller": ("curl", "ssh-keygen"), "write-specs": ("openssl",)}
+NEEDED = {"controller": ("curl", "ssh-keygen"), "coming-in": ("curl",), "write-specs": ("openssl",)}
 FEWEST = {
     "get-started": 10,
     "coming-in": 20,

@@ -151,7 +151,11 @@ _CDK_HASH = re.compile(r"(?<=.)[0-9A-F]{8}$")
 
 def _of_cloudformation(resources: list[Any]) -> Iterator[Origin]:
     for resource in resources:
-        if not isinstance(resource, dict) or str(resource.get("ResourceStatus", "")).startswith("DELETE"):
+        # DELETE_SKIPPED has left the stack and exists.
+        if not isinstance(resource, dict) or resource.get("ResourceStatus") in (
+            "DELETE_COMPLETE",
+            "DELETE_IN_PROGRESS",
+        ):
             continue
         arn, logical = resource.get("PhysicalResourceId"), resource.get("LogicalResourceId")
         stack = str(resource.get("StackName") or "")

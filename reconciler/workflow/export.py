@@ -95,7 +95,7 @@ def export_targets(
     found = map_targets(targets, one)
     if failed := combine_failures(targets, found):
         raise failed
-    exports = tuple(item for item in found if isinstance(item, Export))
+    exports = tuple(_with_readers(item, project, folders) for item in found if isinstance(item, Export))
     files: dict[Path, str] = {}
     for item in exports:
         folder = folders[item.target.name]
@@ -115,6 +115,18 @@ def export_targets(
         pages = {handover.PAGE: handover.page(own, commands), handover.BLOCKS: handover.removed_blocks(own)}
         files |= {adopt_file.parent / name: text for name, text in pages.items() if own and text}
     return Exported(exports, files, commands, tuple(gaps))
+
+
+def _with_readers(item: Export, project: Project, folders: Mapping[str, Path]) -> Export:
+    """Add a note if other targets read the files too."""
+    path = folders[item.target.name] / "x.yaml"
+    others = [one.name for one in project.targets.values() if one != item.target and _is_spec(project, one, path)]
+    if not others or not item.entries:
+        return item
+    note = (
+        f"read by {', '.join(others)} too: an apply there would create these resources; give each target its own specs"
+    )
+    return replace(item, notes=(*item.notes, note))
 
 
 def _commands(

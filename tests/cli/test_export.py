@@ -304,6 +304,11 @@ def test_several_targets_have_a_folder_each(account: Account, tmp_path: Path) ->
     assert [*read(folder, "adopt.yaml")["targets"]] == ["west"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["west"]
     assert export(folder, "-t", "east").out == "east: nothing to export\n"
+    one = export(folder, "-t", "west", "--keys", "keys", "--adopt-out", "west.yaml")
+    assert (
+        "  read by east too: an apply there would create these resources; give each target its own specs\n" in one.out
+    )
+    assert one.out.endswith("  ivs-reconciler -t west apply --adopt-file west.yaml\n")
 
 
 def test_an_adopt_file_among_the_specs_is_refused(account: Account, tmp_path: Path) -> None:
