@@ -479,7 +479,7 @@ def add_allowances(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="GLOB",
         action="append",
         default=[],
-        help="create these addresses although an unmanaged resource has the same kind and name; repeatable",
+        help="create these addresses although an unmanaged or orphaned resource has the same kind and name; repeatable",
     )
     return group
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange
+from reconciler.diff import FieldChange, escape
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
-from reconciler.model.address import SPEC, STACK, Address
+from reconciler.model.address import ID, SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, UnmanagedResource
 from reconciler.model.values import Ref
@@ -26,6 +26,7 @@ from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.selection import is_selected
 from reconciler.plan.stale import AppliedSpec, changed_outside
 
+_ID_PATH = "/tags/" + escape(ID)
 _UNKNOWN: Mapping[Address, AppliedSpec] = MappingProxyType({})
 
 
@@ -141,8 +142,9 @@ class _Classification:
         self.leftovers |= {one.arn for one in plan.kept}
         self.arns = {
             address: resource.arn
-            for address, resource in live.claims(desired.stack)
+            for claimed, resource in live.claims(desired.stack)
             if resource.arn not in self.leftovers
+            for address in dict.fromkeys((claimed, desired.moved.get(claimed, claimed)))
         }
         self.owned = frozenset(self.arns.values())
         self.made: dict[Address, str] = {}
@@ -227,29 +229,35 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
 
 
 def _namesake_words(action: Action) -> str:
-    """Return why a create is blocked: by an unmanaged resource in its place, or without a public key."""
+    """Return why a create is blocked: by an existing resource in its place, or without a public key."""
     if action.verb is not Verb.CREATE or action.blocked is None:
         return ""
-    if action.blocked.code not in ("unmanaged", "no-public-key"):
+    if action.blocked.code not in ("unmanaged", "no-public-key", "renamed"):
         return ""
     return f"; {action.explanation}: {action.blocked.message}"
 
 
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
     spec = state.desired.resources[action.address]
+    if action.blocked is not None and action.blocked.code == "moved" and not action.changes:
+        return (Finding(action.address, DriftStatus.PENDING, action.blocked.message, action.arn),)
     recorded = action.observed.tags.get(SPEC) if action.observed else None
     # A change that follows a replacement is no drift: it is pending with the replacement.
-    following = [change for change in action.changes if state.follows(change)]
+    following = [change for change in action.changes if state.follows(change) or _is_rename(action, change)]
     own = [change for change in action.changes if change not in following]
     if recorded is not None and recorded != spec.digest:
-        outside = changed_outside(action, spec, state.records.get(action.address), state.arns)
+        former = Address(action.address.kind, action.observed.tags.get(ID, "")) if action.observed else action.address
+        record = state.records.get(action.address) or (state.records.get(former) if _is_move(action) else None)
+        outside = changed_outside(action, spec, record, state.arns)
+        if outside is None and _is_move(action):
+            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn, action.changes),)
         if outside is None:
             explanation = "the spec changed since the last apply; unknown whether it was also modified outside"
             return (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, action.changes),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
-        explanation = "the spec changed since the last apply"
-        if all(change.path in RECORDS for change in rest):
+        explanation = action.explanation if _is_move(action) else "the spec changed since the last apply"
+        if not _is_move(action) and all(change.path in RECORDS for change in rest):
             explanation += "; live values already match"
         pending = (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
@@ -282,12 +290,21 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
             Finding(
                 action.address,
                 DriftStatus.PENDING,
-                "left over from a replacement that is not finished",
+                action.explanation if _is_move(action) else "left over from a replacement that is not finished",
                 action.arn,
                 tuple(following),
             )
         )
     return tuple(found)
+
+
+def _is_move(action: Action) -> bool:
+    return action.reason is Reason.MOVED
+
+
+def _is_rename(action: Action, change: FieldChange) -> bool:
+    """Return whether a change is the rewritten id of a renamed address."""
+    return _is_move(action) and change.path == _ID_PATH
 
 
 def _arn(resource: LiveResource) -> str:

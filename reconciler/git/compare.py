@@ -61,9 +61,11 @@ def _as_live(base: DesiredState, head: DesiredState, target: Target) -> LiveStat
             resources[address.kind].append(_live(resource))
     # As in a plan: only stream keys in the spec are compared, and every channel was created with one.
     for address in base.resources:
-        key = child_of(address)
-        if key is not None and key in head.resources:
-            known = base.resources.get(key)
+        former, key = child_of(address), child_of(head.moved.get(address, address))
+        if key is None or former is None:
+            continue
+        known = base.resources.get(former)
+        if key in head.resources or (known and not head.forget.isdisjoint((address, former))):
             resources[key.kind].append(
                 _live(known) if known else LiveResource(key.kind, str(key), {"channelArn": str(address)}, {})
             )
@@ -82,7 +84,9 @@ def _live(resource: DesiredResource) -> LiveResource:
 
 def _kept_stream_keys(base: DesiredState, head: DesiredState) -> Iterator[str]:
     for address in sorted(base.resources):
-        if address.kind in CHILD_KINDS and address not in head.resources and parent_of(address) in head.resources:
+        if address in head.resources or address in head.forget:
+            continue
+        if address.kind in CHILD_KINDS and parent_of(address) in head.resources:
             yield f"{address}: streamKey was removed from the spec; the key is kept until its channel is deleted"
 
 

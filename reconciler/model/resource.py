@@ -46,6 +46,7 @@ class DesiredState:
 
     ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are not compared.
     ``missing`` says for each spec file that git tracks and the work tree lacks what to do; with one, nothing is deleted.
+    ``moved`` has the present address of each renamed one; ``forget`` are addresses that are no longer managed. None of both is in ``resources``.
     """
 
     stack: str
@@ -54,6 +55,8 @@ class DesiredState:
     ignore_tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    moved: Mapping[Address, Address] = field(default_factory=dict)
+    forget: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

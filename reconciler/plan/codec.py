@@ -140,7 +140,18 @@ _STEP = form.record(
     ),
 )
 _BLOCKED_CODE = described(
-    TEXT, enum=["protected", "live", "unmanaged", "unreadable", "incomplete-spec", "no-public-key", "depends"]
+    TEXT,
+    enum=[
+        "protected",
+        "live",
+        "unmanaged",
+        "unreadable",
+        "incomplete-spec",
+        "no-public-key",
+        "moved",
+        "renamed",
+        "depends",
+    ],
 )
 UNMANAGED = form.record(UnmanagedResource, kind=form.choice(KindName), arn=ARN, name=TEXT, owner=TEXT_OR_NULL)
 _ACTION = form.record(
@@ -251,7 +262,9 @@ _OPTIONS = form.record(
         described(TRUE, "AWS may list none, or few, of the resources recorded at the last apply.")
     ),
     create_beside=form.omitted(
-        described(TEXTS, "Addresses that are created although an unmanaged resource has the same kind and name.")
+        described(
+            TEXTS, "Addresses that are created although an unmanaged or orphaned resource has the same kind and name."
+        )
     ),
     adopt_with_changes=form.omitted(described(TRUE, "An adoption may change fields as well.")),
     take_over=form.omitted(described(TEXTS, "Stacks whose resources may be adopted.")),

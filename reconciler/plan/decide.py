@@ -10,18 +10,19 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
-from reconciler.model.address import PROTECT, STACK, Address, KindName
+from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, UnmanagedResource
-from reconciler.model.values import Ref, Value, resolve
+from reconciler.model.values import Ref, Value, resolve, thaw
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
     BEGINNING,
@@ -33,13 +34,14 @@ from reconciler.plan.decision import (
     Rotate,
     is_protected,
     may_take,
+    moved_from,
     of_owner,
     unseen_users,
     why_tags_differ,
 )
 from reconciler.plan.guardrails import quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
-from reconciler.plan.namesakes import explain, has_same_key, without_public_key
+from reconciler.plan.namesakes import explain, explain_renamed, has_same_key, without_public_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import Ownership, choose_resources, classify, has_failed
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
@@ -75,7 +77,7 @@ def build_plan(
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
     decisions, defaults = decide(inputs), _defaults(inputs)
     removed = removals(inputs, decisions)
-    drafts = (*decisions, *removed.deletes)
+    drafts = (*decisions, *removed.forgotten, *removed.deletes)
     free = {kind: limit - len(live.of(kind)) for kind, limit in limits.items()}
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
@@ -92,7 +94,7 @@ def build_plan(
     duplicates = [duplicate for duplicate in removed.duplicates if is_selected(options, duplicate.address)]
     # With a selection, the update of a replaced key pair counts for its address as well.
     due = candidates if options.only or options.exclude else decisions
-    changed = {one.address for one in due if one.verb is not Verb.DELETE}
+    changed = {one.address for one in due if one.verb not in (Verb.DELETE, Verb.FORGET)}
     return TargetPlan(
         name=target_name,
         account_id=live.account_id,
@@ -215,6 +217,8 @@ def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
 def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -> Decision | None:
     live = inputs.kept.get(resource.address)
     wanted = _resolved(resource.properties, bindings)
+    if resource.address in inputs.owned.contested:
+        return _contested(inputs, resource, live, wanted)
     if live is None:
         consent = inputs.owned.consents.get(resource.address) or inputs.owned.untagged.get(resource.address)
         return (
@@ -251,11 +255,10 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
     if not fields and not tags:
         return None
     names = names_of(fields)
-    reason, explanation = (
-        (Reason.PROPERTIES_DIFFER, f"{names} {'differ' if ', ' in names else 'differs'} from the spec")
-        if fields
-        else why_tags_differ(tags)
-    )
+    differ = f"{names} {'differ' if ', ' in names else 'differs'} from the spec"
+    reason, explanation = (Reason.PROPERTIES_DIFFER, differ) if fields else why_tags_differ(tags)
+    if former := moved_from(inputs, resource.address, live):
+        reason, explanation = Reason.MOVED, f"moved from {former}{f'; {differ}' if fields else ''}"
     return Decision(
         resource.address,
         Verb.UPDATE,
@@ -274,17 +277,46 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
     )
 
 
+def _contested(
+    inputs: PlanInputs, resource: DesiredResource, live: LiveResource | None, wanted: Mapping[str, Value]
+) -> Decision:
+    """Return the blocked rename of an address to one that has a resource of its own, or of several addresses to one."""
+    others = inputs.owned.contested[resource.address]
+    named = " and ".join(f"{Address(one.kind, one.tags[ID])} ({one.arn})" for one in others)
+    if live is not None:
+        why = f"{resource.address} exists ({live.arn}), and so does what is moved to it: {named}"
+    else:
+        why = f"several resources are moved to it: {named}"
+    return Decision(
+        resource.address,
+        Verb.UPDATE,
+        Reason.MOVED,
+        "which resource is meant is unknown",
+        live=live or others[0],
+        desired=resource,
+        wanted=wanted,
+        blocked=Blocked("moved", f"{why}; remove the line from moved for the one that is not meant"),
+    )
+
+
 def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Decision:
     kind = KINDS[resource.address.kind]
     blocked = _missing(resource.address.kind, wanted, bindings)
     explanation = ""  # the verb says it
     namesakes = inputs.owned.namesakes.get(resource.address, ())
+    warnings: tuple[str, ...] = ()
     same_key = bool(namesakes) and has_same_key(resource, namesakes[0])
     if kind.unique and resource.public_key is None and not same_key:
         explanation, blocked = without_public_key(resource, namesakes)
     elif namesakes and (same_key or not is_beside(inputs.options, resource.address)):
         rivals = inputs.owned.rivals.get(resource.address, ())
         explanation, blocked = explain(resource, namesakes, rivals, inputs.desired.stack)
+    elif (renamed := inputs.owned.renamed.get(resource.address)) and not is_beside(inputs.options, resource.address):
+        explanation, blocked = explain_renamed(resource, renamed)
+    elif former := inputs.owned.lookalikes.get(resource.address):
+        keeps = "its ARN, its playback URL and its stream key" if kind.live else "its ARN"
+        hint = f"if it is {former} under another id, write moved: {{{former}: {resource.address}}} into the spec: it keeps {keeps}"
+        warnings = (hint,)
     if kind.name in inputs.live.unreadable:
         explanation = "unknown whether it exists; references to its kind are not changed"
         blocked = Blocked(
@@ -300,6 +332,7 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
         wanted=wanted,
         changes=additions(kind.name, wanted, resource.tags),
         blocked=blocked,
+        warnings=warnings,
     )
 
 
@@ -370,6 +403,16 @@ def _replace(
             "protected",
             f"{resource.address} is protected and would be replaced; set protect: false, apply, then change it",
         )
+    elif former := moved_from(inputs, resource.address, live):
+        lines = "; ".join(
+            f"{change.field}: {json.dumps(thaw(change.before), ensure_ascii=False)}"
+            for change in changes
+            if change.field in FIELDS[live.kind]
+        )
+        blocked = Blocked(
+            "moved",
+            f"moved from {former}, and would be replaced; write what is live into the spec ({lines}), apply, then change it",
+        )
     elif KINDS[live.kind].unique and resource.public_key is None:
         names = names_of(tuple(change for change in changes if change.field in FIELDS[live.kind]))
         blocked = Blocked(
@@ -400,6 +443,12 @@ def _binding(decision: Decision) -> str | Ref | None:
             return Ref(decision.address)
         case Verb.REPLACE if decision.reason is Reason.CREATE_FAILED:
             return None
+        case Verb.UPDATE if (
+            decision.blocked is not None
+            and decision.blocked.code == "moved"
+            and (decision.live is None or decision.live.tags.get(ID) != decision.address.id)
+        ):
+            return None  # several are moved to it
         case Verb.ADOPT if decision.blocked is not None and decision.reason is not Reason.OWNER_TAGS_LOST:
             return None
         case _:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from reconciler.diff import FieldChange, escape, unescape
-from reconciler.model.address import DELIVERED, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
+from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import USERS, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -124,6 +124,13 @@ class Planned(NamedTuple):
     decision: Decision
     treatment: Treatment
     steps: tuple[Step, ...]
+
+
+def moved_from(inputs: PlanInputs, address: Address, live: LiveResource) -> Address | None:
+    """Return the former address of a resource that the spec renamed, if its tags still have it."""
+    former = Address(live.kind, live.tags.get(ID, ""))
+    owner = inputs.desired.moved.get(parent_of(former))
+    return former if owner is not None and owner == parent_of(address) and former != address else None
 
 
 def channel_of(key: DesiredResource) -> Address:

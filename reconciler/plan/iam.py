@@ -170,7 +170,7 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
     if CHANNEL in kinds:
         reads += [f"{IVS.prefix}:{operation}" for operation in ("ListStreams", "ListStreamSessions")]
-    if _has(places, STREAM_KEY.name):
+    if _has(places, STREAM_KEY.name) or _forgets(places, STREAM_KEY):
         reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
     yield _allow("Read", reads, "*", regions)
     if arns := _output_arns(places, options):
@@ -179,11 +179,17 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     yield {"Sid": "ReadAccount", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
 
+def _forgets(places: Sequence[PolicyTarget], kind: Kind) -> bool:
+    """Return whether a spec forgets a resource of this kind; a stream key is forgotten with its channel."""
+    kinds = {address.kind for place in places for address in place.desired.forget}
+    return kind.name in kinds or (kind.created_with is not None and kind.created_with in kinds)
+
+
 def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
     """Yield the statements for each kind of change; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
     going = list(KINDS.values()) if options.prune or any(place.target.prune for place in places) else kinds
-    touched = [kind for kind in KINDS.values() if kind in going]
+    touched = [kind for kind in KINDS.values() if kind in going or _forgets(places, kind)]
     # IVS creates a channel together with its key, whether or not the spec has the key.
     made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
     named = [kind for kind in kinds if kind.update_is_scoped]

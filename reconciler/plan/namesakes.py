@@ -8,7 +8,7 @@ A public key exists once in an account and region, so a create beside its key pa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.model.address import ID, STACK, Address, KindName, is_valid_id
 from reconciler.model.kinds import FIELDS, KINDS, LISTED
@@ -64,6 +64,48 @@ def of_stacks(stacks: Iterable[str], live: LiveState) -> dict[Address, tuple[Liv
             if address.kind in LISTED:
                 found[address] = (*found.get(address, ()), resource)
     return found
+
+
+def renamed_in(
+    desired: DesiredState, claims: Mapping[Address, tuple[LiveResource, ...]], missing: Iterable[Address]
+) -> dict[Address, tuple[LiveResource, ...]]:
+    """Return by missing address the managed resources that the spec no longer has and that have its name or public key, in ARN order."""
+    leaving: dict[tuple[KindName, Value], list[LiveResource]] = {}
+    for address, group in claims.items():
+        if address not in desired.resources:
+            for resource in group:
+                leaving.setdefault((resource.kind, resource.name), []).append(resource)
+                if key := _public_key(resource):
+                    leaving.setdefault((resource.kind, (key,)), []).append(resource)
+    found: dict[Address, tuple[LiveResource, ...]] = {}
+    for address in missing if leaving else ():
+        spec = desired.resources[address]
+        same = (*leaving.get((address.kind, name_of(spec)), ()), *leaving.get((address.kind, (_public_key(spec),)), ()))
+        if same:
+            found[address] = tuple(sorted({one.arn: one for one in same}.values(), key=_arn))
+    return found
+
+
+def lookalikes_in(
+    desired: DesiredState, claims: Mapping[Address, tuple[LiveResource, ...]], missing: Collection[Address]
+) -> dict[Address, Address]:
+    """Return by missing address the one that it probably had: the only one of its kind to leave the spec, alike but for a name that is the id."""
+    leaving = [address for address in claims if address not in desired.resources and address not in desired.forget]
+    found: dict[Address, Address] = {}
+    for kind in {address.kind for address in leaving}:
+        old = [address for address in leaving if address.kind is kind]
+        new = [address for address in missing if address.kind is kind]
+        if len(old) == len(new) == 1 and _is_alike(desired.resources[new[0]], old[0], claims[old[0]][0]):
+            found[new[0]] = old[0]
+    return found
+
+
+def _is_alike(spec: DesiredResource, former: Address, live: LiveResource) -> bool:
+    """Return whether a new resource is like one under its former id. References may follow a rename, and are not compared."""
+    compared = [name for name, field in FIELDS[live.kind].items() if name != "name" and not field.references]
+    return (name_of(spec), live.name) == (spec.address.id, former.id) and all(
+        spec.properties.get(name) == live.properties.get(name) for name in compared
+    )
 
 
 def untagged_in(
@@ -136,6 +178,21 @@ def explain(
         )
     return f"an unmanaged {kind.title} has this name", Blocked(
         "unmanaged", f"{one.arn} has the same kind and name and no owner; {ways}"
+    )
+
+
+def explain_renamed(spec: DesiredResource, group: tuple[LiveResource, ...]) -> tuple[str, Blocked]:
+    """Return why a create is blocked by resources that were removed from the spec, in short and with the ways out."""
+    address, kind = spec.address, KINDS[spec.address.kind]
+    same_key = any(has_same_key(spec, one) for one in group)
+    what = "public key" if same_key else "name"
+    lines = [f"moved: {{{Address(one.kind, one.tags[ID])}: {address}}}" for one in group[:_LISTED]]
+    former = " and ".join(f"{Address(one.kind, one.tags[ID])} ({one.arn})" for one in group[:_LISTED])
+    beside = "" if same_key else f"; to create another one, use --create-beside {address}"
+    return f"a {kind.title} of this stack that was removed from the spec has this {what}", Blocked(
+        "renamed",
+        f"{former} {'has' if len(group) == 1 else 'have'} the same {what if same_key else 'kind and name'}; "
+        f"to rename it, write {' or '.join(lines)} into the spec{beside}",
     )
 
 

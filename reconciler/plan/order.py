@@ -49,6 +49,7 @@ def actions_of(
     _after_bindings(planned, edges)
     _after_users(planned, users, edges)
     _after_material(planned, held, edges)
+    _after_forgotten_keys(planned, edges)
     warnings: dict[str, str] = {}
     for kind, places in free.items():
         quota = f"the quota is {limits[kind]:,} {KINDS[kind].titles} and is used up"
@@ -254,6 +255,19 @@ def _after_material(planned: Sequence[Planned], held: Mapping[str, str], edges: 
         for step in steps:
             if step.binds:
                 edges.setdefault(step.id, set()).add(freed[holder])
+
+
+def _after_forgotten_keys(planned: Sequence[Planned], edges: Edges) -> None:
+    """Let a channel be forgotten after its stream keys: they are found by their channel only."""
+    keys: dict[str, set[str]] = {}
+    for decision, _, steps in planned:
+        if decision.verb is Verb.FORGET and decision.live is not None:
+            channel = str(decision.live.properties.get("channelArn", ""))
+            keys.setdefault(channel, set()).update(step.id for step in steps)
+    for decision, _, steps in planned:
+        if decision.verb is Verb.FORGET and decision.live is not None and decision.live.arn in keys:
+            for step in steps[:1]:
+                edges.setdefault(step.id, set()).update(keys[decision.live.arn])
 
 
 def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges: Edges) -> dict[str, str]:

@@ -17,7 +17,17 @@ from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, refer
 from reconciler.model.normalise import effective_properties
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
 from reconciler.model.values import Ref, Value
-from reconciler.plan.namesakes import has_same_key, is_unowned, name_of, namesakes_in, of_stacks, rivals_in, untagged_in
+from reconciler.plan.namesakes import (
+    has_same_key,
+    is_unowned,
+    lookalikes_in,
+    name_of,
+    namesakes_in,
+    of_stacks,
+    renamed_in,
+    rivals_in,
+    untagged_in,
+)
 from reconciler.plan.plan import PlanOptions, Reason
 
 _NO_RECORD: Mapping[Address, str] = MappingProxyType({})
@@ -34,6 +44,9 @@ class Ownership:
     ``namesakes`` maps an address without a resource to the ones that a create would duplicate.
     ``rivals`` maps one of these to others with the same name in the spec.
     ``untagged`` maps one to the resource that it had after the last apply and that has lost its owner tags.
+    ``renamed`` maps one to managed resources that the spec no longer has, with its name or public key: probably it, under its former id.
+    ``lookalikes`` maps one to an address that the spec no longer has, and that is probably its former one.
+    ``contested`` maps an address to the resources that were to be renamed to it, and cannot: it has one of its own, or they are several.
     """
 
     claims: Mapping[Address, tuple[LiveResource, ...]]
@@ -44,6 +57,9 @@ class Ownership:
     namesakes: Mapping[Address, tuple[LiveResource, ...]]
     rivals: Mapping[Address, tuple[Address, ...]]
     untagged: Mapping[Address, LiveResource]
+    renamed: Mapping[Address, tuple[LiveResource, ...]]
+    lookalikes: Mapping[Address, Address]
+    contested: Mapping[Address, tuple[LiveResource, ...]]
     managed: Mapping[KindName, int]
     notes: tuple[str, ...]
 
@@ -75,8 +91,14 @@ def classify(
         managed[kind] = count
     keys = _by_channel(live)
     managed |= {kind: sum(one.tags.get(STACK) == desired.stack for one in live.of(kind)) for kind in CHILD_KINDS}
+    contested = _rename(claims, desired)
     settled = {address: tuple(group) for address, group in claims.items()}
-    missing = [address for address in desired.resources if address not in settled and address.kind not in CHILD_KINDS]
+    missing = [
+        address
+        for address in desired.resources
+        if address not in settled and address.kind not in CHILD_KINDS and address not in contested
+    ]
+    recorded = {**{desired.moved.get(address, address): arn for address, arn in recorded.items()}, **recorded}
     untagged = untagged_in(desired, live, missing, recorded) if missing else {}
     namesakes = namesakes_in(desired, live, missing, options.take_over) if missing else {}
     consents = _consents(desired, live, options, adopt, settled, untagged, namesakes)
@@ -94,9 +116,33 @@ def classify(
         },
         rivals=rivals_in({address: name_of(desired.resources[address]) for address in namesakes}),
         untagged=untagged,
+        renamed=renamed_in(desired, settled, missing),
+        lookalikes=lookalikes_in(desired, settled, missing),
+        contested=contested,
         managed=managed,
         notes=tuple(notes),
     )
+
+
+def _rename(
+    claims: dict[Address, list[LiveResource]], desired: DesiredState
+) -> dict[Address, tuple[LiveResource, ...]]:
+    """Let the resources of renamed addresses claim the present ones. Return those that cannot, by present address; they claim nothing.
+
+    Which of two resources is meant is unknown, and the other would be a duplicate, so neither is renamed.
+    """
+    sources: dict[Address, list[Address]] = {}
+    for old, new in desired.moved.items():
+        if old in claims and new in desired.resources and old not in desired.resources:
+            sources.setdefault(new, []).append(old)
+    contested: dict[Address, tuple[LiveResource, ...]] = {}
+    for new, olds in sources.items():
+        found = [resource for old in olds for resource in claims.pop(old)]
+        if new in claims or len(olds) > 1:
+            contested[new] = tuple(sorted(found, key=_arn))
+        else:
+            claims[new] = found
+    return contested
 
 
 def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:

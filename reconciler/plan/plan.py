@@ -50,6 +50,10 @@ class Reason(StrEnum):
     RETIRING = "retiring"
     """A key pair was replaced, and is kept for a while together with the new one."""
     RETIRED = "retired"
+    MOVED = "moved"
+    """The spec renamed its address; its tags are rewritten."""
+    FORGOTTEN = "forgotten"
+    """Its owner tags are removed, and it is kept."""
 
 
 class ReplaceOrder(StrEnum):
@@ -104,7 +108,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable``, ``incomplete-spec``, ``no-public-key`` or ``depends``."""
+    """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable``, ``incomplete-spec``, ``no-public-key``, ``moved``, ``renamed`` or ``depends``."""
 
     code: str
     message: str

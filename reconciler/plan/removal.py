@@ -9,11 +9,11 @@ One that was replaced and that only channels of other owners use is neither dele
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from reconciler.diff import compare, names_of
-from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.diff import FieldChange, compare, escape, names_of
+from reconciler.model.address import ID, OWN, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource, UnmanagedResource
 from reconciler.model.values import Value
@@ -27,10 +27,11 @@ from reconciler.plan.replacement import is_leftover, leftover
 class Removals:
     """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use.
 
-    ``kept`` are the replaced resources that only other owners use.
+    ``forgotten`` is no longer managed, and stays. ``kept`` are the replaced resources that only other owners use.
     """
 
     deletes: tuple[Decision, ...]
+    forgotten: tuple[Decision, ...]
     in_use: Mapping[str, InUse]
     orphans: tuple[Orphan, ...]
     duplicates: tuple[Duplicate, ...]
@@ -46,9 +47,13 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
     deletes: list[Decision] = []
     orphans: list[Orphan] = []
     notes: list[str] = []
+    forgotten = tuple(_forgotten(inputs))
+    let_go = {decision.live.arn for decision in forgotten if decision.live}
+    renamed = _probably_renamed(inputs, decisions)
     for address, group in inputs.owned.claims.items():
         if address not in inputs.desired.resources:
-            _removed_from_spec(inputs, address, group, deletes, orphans)
+            staying = tuple(live for live in group if live.arn not in let_go)
+            _removed_from_spec(inputs, address, staying, deletes, orphans, renamed)
         elif address in inputs.choices:
             for other, reason in inputs.choices[address].others:
                 # The kept duplicate is replaced, because none matched the spec, so the others are leftovers of a replacement.
@@ -62,7 +67,8 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
         if any(other.arn not in deleted for other, _ in choice.others)
     }
     for address, key in _keys_without_spec(inputs, doubled):
-        _removed_from_spec(inputs, address, (key,), deletes, orphans)
+        if key.arn not in let_go:
+            _removed_from_spec(inputs, address, (key,), deletes, orphans, renamed)
     in_use = _in_use(inputs, (*decisions, *deletes))
     kept = tuple(filter(None, (_kept(inputs, decision, in_use) for decision in deletes)))
     explained = {one.arn for one in kept}
@@ -70,9 +76,59 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
     duplicates = tuple(
         Duplicate(address, choice.kept.arn, others)
         for address, choice in inputs.choices.items()
-        if (others := _unexplained(choice, due, explained))
+        if address not in inputs.desired.forget and (others := _unexplained(choice, due, explained))
     )
-    return Removals(due, in_use, tuple(orphans), duplicates, kept, tuple(notes))
+    return Removals(due, forgotten, in_use, tuple(orphans), duplicates, kept, tuple(notes))
+
+
+def _forgotten(inputs: PlanInputs) -> Iterator[Decision]:
+    """Yield what is no longer to be managed: each resource of these addresses, and a channel's stream keys before the channel."""
+    spec, unreadable = inputs.desired, inputs.live.unreadable
+    for address, group in inputs.owned.claims.items():
+        key_address = child_of(address)
+        whole = address in spec.forget and address not in spec.resources
+        keys = key_address is not None and key_address not in spec.resources and (whole or key_address in spec.forget)
+        for live in group:
+            if keys and key_address is not None:
+                for key in inputs.owned.keys.get(live.arn, ()):
+                    if key.tags.get(STACK) == spec.stack:
+                        yield _forget(key_address, key)
+            if whole:
+                blocked = None
+                if keys and key_address is not None and key_address.kind in unreadable:
+                    why = f"stream keys could not be read ({unreadable[key_address.kind]}), and are forgotten with their channel"
+                    blocked = Blocked("unreadable", f"{why}; correct that, then run plan again")
+                yield _forget(address, live, blocked)
+
+
+def _forget(address: Address, live: LiveResource, blocked: Blocked | None = None) -> Decision:
+    changes = tuple(
+        FieldChange("/tags/" + escape(key), value, None, absent_after=True)
+        for key, value in sorted(live.tags.items())
+        if key in OWN
+    )
+    warnings = ("it is protected: forgetting does not delete it, but nothing protects it afterwards",)
+    return Decision(
+        address,
+        Verb.FORGET,
+        Reason.FORGOTTEN,
+        "only its owner tags are removed",
+        live=live,
+        wanted=live.properties,
+        changes=changes,
+        blocked=blocked,
+        warnings=warnings if is_protected(live) else (),
+    )
+
+
+def _probably_renamed(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, Address]:
+    """Return by ARN what a blocked create would be made beside, with the address of the create: its delete would cost what the create cannot restore."""
+    return {
+        one.arn: decision.address
+        for decision in decisions
+        if decision.verb is Verb.CREATE and decision.blocked and decision.blocked.code == "renamed"
+        for one in inputs.owned.renamed[decision.address]
+    }
 
 
 def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -> Kept | None:
@@ -188,6 +244,7 @@ def _removed_from_spec(
     group: tuple[LiveResource, ...],
     deletes: list[Decision],
     orphans: list[Orphan],
+    renamed: Mapping[str, Address],
 ) -> None:
     for live in group:
         protected = is_protected(live)
@@ -196,7 +253,13 @@ def _removed_from_spec(
             continue
         inner = child_kind_of(address.kind)
         also = f"; deletes its {inner.title} as well" if inner else ""
-        deletes.append(_delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}"))
+        delete = _delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}")
+        if live.arn in renamed and delete.blocked is None:
+            new = renamed[live.arn]
+            delete = replace(
+                delete, blocked=Blocked("renamed", f"{new} has its kind and name, and is probably it; see there")
+            )
+        deletes.append(delete)
 
 
 def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Reason) -> tuple[Decision | None, str]:

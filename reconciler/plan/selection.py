@@ -35,7 +35,8 @@ def kinds_to_read(
     globs = [glob.partition("/") for glob in (*options.only, *options.exclude)]
     if options.prune or not desired.resources or any(kind not in KINDS for kind, _, _ in globs):
         return frozenset(LISTED)
-    named = {address.kind for address in desired.resources} | {KindName(kind) for kind, _, _ in globs} | recorded
+    named = {address.kind for address in (*desired.resources, *desired.forget)} | recorded
+    named |= {KindName(kind) for kind, _, _ in globs}
     found = {KINDS[kind].created_with or kind for kind in named}
     for kind, fields in REFERENCES.items():
         for field in fields:

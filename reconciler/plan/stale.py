@@ -211,7 +211,8 @@ def as_applied(desired: DesiredState, live: LiveState, applied: Mapping[Address,
     while incomplete := [address for address, one in resources.items() if not _has_all(one, resources)]:
         for address in incomplete:
             del resources[address]
-    return replace(desired, resources=resources)
+    # A rename, and what is to be forgotten, are pending as well.
+    return replace(desired, resources=resources, moved={}, forget=frozenset())
 
 
 def _is_enough(address: Address, *, is_there: bool) -> bool:

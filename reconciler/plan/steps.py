@@ -88,9 +88,10 @@ def _calls(
                 yield from _deleting(decision, kind)
         case Verb.DELETE:
             yield from _deleting(decision, kind)
-        case Verb.FORGET:
-            # Forgetting is planned by its own command, which knows which tags are ours to remove.
-            return
+        case Verb.FORGET if decision.live:
+            # One call, so that none of the tags is left without the others; removing a tag that does not exist is no error.
+            tags = [unescape(change.path.removeprefix(_TAGS)) for change in decision.changes]
+            yield Step("", UNTAG, {"resourceArn": decision.live.arn, "tagKeys": (*tags, ATTEMPT)})
 
 
 def _creating(

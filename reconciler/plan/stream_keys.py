@@ -22,6 +22,7 @@ from reconciler.plan.decision import (
     channel_of,
     delivery_due,
     may_take,
+    moved_from,
     rotation_due,
     sinks_of,
     waits,
@@ -86,7 +87,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     ):
         return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == inputs.desired.stack:
-        return _updated(resource, live, wanted, changes, deliver)
+        return _updated(inputs, resource, live, wanted, changes, deliver)
     blocked, explanation = None, "the channel is managed, its stream key is not"
     if not may_take(owner, inputs):
         blocked = Blocked(
@@ -137,6 +138,7 @@ def _rotated(
 
 
 def _updated(
+    inputs: PlanInputs,
     resource: DesiredResource,
     live: LiveResource,
     wanted: Mapping[str, Value],
@@ -164,6 +166,8 @@ def _updated(
     if not changes:
         return None
     reason, explanation = why_tags_differ(changes)
+    if former := moved_from(inputs, resource.address, live):
+        reason, explanation = Reason.MOVED, f"moved from {former} with its channel"
     return Decision(
         resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
     )

@@ -24,6 +24,7 @@ from reconciler.model.values import Ref, Value
 from reconciler.spec.files import Missing, missing_of, project_source, read_specs
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.models import ChannelDefaults
+from reconciler.spec.moves import read_moves
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path
 from reconciler.spec.resources import Entry, read_entries
 from reconciler.spec.rules import (
@@ -168,6 +169,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
+    moved, forget = read_moves(sources, problems).settle(resources.keys(), problems, complete=complete)
     problems.raise_any()
     return DesiredState(
         stack=project.stack,
@@ -176,6 +178,8 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
         ignore_tags=project.ignore_tags,
         warnings=(*map(str, own), *warnings),
         missing=tuple(map(str, own)),
+        moved=moved,
+        forget=forget,
     )
 
 

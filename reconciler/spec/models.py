@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from reconciler.model.address import KindName
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.problems import ID_PATTERN
 
 _CODES = """
@@ -440,6 +440,11 @@ class Channel(ChannelDefaults, Written):
     )
 
 
+_ADDRESS = rf"^({'|'.join(LISTED)})/[A-Za-z0-9][A-Za-z0-9_-]{{0,127}}$"
+ListedAddress = Annotated[str, Field(pattern=_ADDRESS)]
+AnyAddress = Annotated[str, Field(pattern=_ADDRESS.replace("|channel", "|channel|stream-key"))]
+
+
 class Spec(Strict):
     """Spec file. A section may be split over several files."""
 
@@ -457,6 +462,14 @@ class Spec(Strict):
         None, description="Failover slate configurations, by id."
     )
     channels: dict[Id, Channel | None] | None = Field(None, description="Channels, by id.")
+    moved: dict[ListedAddress, ListedAddress] | None = Field(
+        None,
+        description="Renamed addresses, such as `channel/old: channel/new`: the live resource keeps its ARN, and its tags are rewritten. A line may stay after it was applied.",
+    )
+    forget: list[AnyAddress] | None = Field(
+        None,
+        description="Addresses, such as `channel/old`, that are no longer managed: the live resource is kept, and its owner tags are removed. An entry may stay after it was applied.",
+    )
 
 
 MODELS: Mapping[KindName, type[Strict]] = {

@@ -14,6 +14,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
+from reconciler.spec.moves import FORGET, MOVED
 from reconciler.spec.problems import ID_PATTERN, Fault, Problems, format_path, nearest, quote, suggestion, type_name
 from reconciler.spec.templates import expand, fill_fields
 from reconciler.spec.yaml import Mark, Source
@@ -109,7 +110,7 @@ def _entries(sources: Iterable[Source], names: Mapping[str, str], problems: Prob
                 continue
             for section, bodies in document.items():
                 kind = SECTIONS.get(section)
-                if isinstance(section, str) and section.startswith(ANCHORS):
+                if isinstance(section, str) and (section.startswith(ANCHORS) or section in (MOVED, FORGET)):
                     continue
                 if kind is None:
                     problems.add(
@@ -251,7 +252,7 @@ def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
 
 
 def _section_hint(section: str) -> str:
-    near = nearest(section, SECTIONS)
+    near = nearest(section, (*SECTIONS, MOVED, FORGET))
     if not near and "stream" in section.lower():
         return "write a stream key in its channel, as streamKey"
-    return suggestion(section, SECTIONS, otherwise=f"the sections are {', '.join(SECTIONS)}")
+    return suggestion(section, (*SECTIONS, MOVED, FORGET), otherwise=f"the sections are {', '.join(SECTIONS)}")

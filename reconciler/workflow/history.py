@@ -18,6 +18,7 @@ from typing import Any
 from reconciler.errors import os_reason
 from reconciler.files import read_private, replace_file
 from reconciler.model.address import SPEC, Address, KindName
+from reconciler.model.kinds import child_of
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
@@ -25,6 +26,8 @@ from reconciler.plan.stale import AppliedSpec
 
 FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
+_ENDS = frozenset({Verb.DELETE, Verb.FORGET})
+"""Actions after which an address is not managed any more."""
 
 
 def record_apply(
@@ -43,11 +46,12 @@ def record_apply(
         recorded = recorded_addresses(root, stack, plan.name, live) or frozenset()
         addresses |= recorded & desired.resources.keys()
     for outcome in result.outcomes if result else ():
-        if outcome.verb is Verb.DELETE:
+        if outcome.verb in _ENDS:
             if outcome.result is Result.DONE:
                 addresses.discard(outcome.address)
         elif outcome.result is Result.DONE or outcome.arn is not None:
             addresses.add(outcome.address)
+    addresses -= _former_addresses(result, desired)
     # For kinds that were not or could not be read, the previous record is the best available.
     unknown = live.unreadable.keys() | live.not_read
     addresses |= {
@@ -68,6 +72,16 @@ def record_apply(
     except OSError as error:
         return write_error(path, error)
     return ""
+
+
+def _former_addresses(result: ApplyResult | None, desired: DesiredState | None) -> set[Address]:
+    """Return the addresses that this apply renamed."""
+    if result is None or desired is None or not desired.moved:
+        return set()
+    done = {outcome.address for outcome in result.outcomes if outcome.result is Result.DONE}
+    renamed = [*desired.moved.items()]
+    renamed += [(old_key, new_key) for old, new in renamed if (old_key := child_of(old)) and (new_key := child_of(new))]
+    return {old for old, new in renamed if new in done}
 
 
 def complete_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
@@ -134,7 +148,7 @@ def _applied(
     done = {
         outcome.address: outcome.arn or ""
         for outcome in (result.outcomes if result else ())
-        if outcome.result is Result.DONE and outcome.verb is not Verb.DELETE
+        if outcome.result is Result.DONE and outcome.verb not in _ENDS
     }
     found: dict[str, object] = {}
     for address, spec in desired.resources.items():

@@ -26,7 +26,7 @@ from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AdoptionError, AwsError, UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import CHILD_KINDS, LISTED, Service
+from reconciler.model.kinds import CHILD_KINDS, LISTED, Service, child_of
 from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
@@ -245,7 +245,7 @@ def read_target(
             ids.setdefault(address.kind, set()).add(address.id)
     request = ReadRequest(
         stack=desired.stack,
-        stream_key_channels=frozenset(address.id for address in desired.resources if address.kind in CHILD_KINDS),
+        stream_key_channels=_channels_with_keys(desired),
         adopt_names={kind: frozenset(found) for kind, found in names.items()},
         ignore_tags=desired.ignore_tags,
         needed=frozenset(address.kind for address in desired.resources),
@@ -260,6 +260,14 @@ def read_target(
 
         calls = ForecastCalls(connection.gateway, reads_of(desired), connection.gateway.pace, progress)
     return read_live(calls, request, account_id=connection.account_id, region=connection.region)
+
+
+def _channels_with_keys(desired: DesiredState) -> frozenset[str]:
+    """Return the ids of the channels whose stream keys a plan needs: those of the spec, under former ids too, and those to forget."""
+    found = {address.id for address in desired.resources if address.kind in CHILD_KINDS}
+    found |= {old.id for old, new in desired.moved.items() if child_of(new) in desired.resources}
+    found |= {address.id for address in desired.forget if address.kind in CHILD_KINDS or child_of(address)}
+    return frozenset(found)
 
 
 def plan_target(
@@ -284,7 +292,7 @@ def plan_target(
     # What is to be created, or adopted by its name, may exist without its owner tags. The record of 5,000 channels takes 30 ms to read.
     if without := {action.address for action in plan.actions if action.verb in (Verb.CREATE, Verb.ADOPT)}:
         recorded = _recorded_arns(project, target, live)
-        if not without.isdisjoint(recorded):
+        if any(desired.moved.get(address, address) in without for address in recorded):
             build = partial(build, recorded=recorded)
             plan = build()
     applied = AppliedQuotas()

@@ -36,7 +36,7 @@ def test_a_key_pair_is_adopted_by_its_fingerprint_and_never_created(tmp_path: Pa
     compared = run(folder, "diff", "base..head")
     assert compared.code == 0
     assert "1 to adopt" in compared.out
-    assert "to adopt it, use --adopt" in run(folder, "plan").out
+    assert f"adopt playback-key-pair/web {pair['arn']}" in run(folder, "plan").out.replace("\n", " ")
     assert run(folder, "plan", "--adopt", "--out", "p.json").code == 0
     assert run(folder, "apply", "p.json", "--auto-approve").code == 0
     for flags in ((), ("--adopt",)):

@@ -114,7 +114,11 @@ class Case:
         self.specs: dict[str, DesiredResource] = {}
         for address, given in (content.get("desired") or {}).items():
             self.specs[address] = _wanted(address, given or {})
-        return desired(*self.specs.values(), ignore_tags=tuple(content.get("ignoreTags", ())))
+        return replace(
+            desired(*self.specs.values(), ignore_tags=tuple(content.get("ignoreTags", ()))),
+            moved={Address.parse(old): Address.parse(new) for old, new in content.get("moved", {}).items()},
+            forget=frozenset(map(Address.parse, content.get("forget", ()))),
+        )
 
     def _live(self, content: dict[str, Any]) -> LiveState:
         resources = []

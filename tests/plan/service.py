@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.model.address import KindName
+from reconciler.model.address import ATTEMPT, KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.normalise import canonical
@@ -141,7 +141,10 @@ class Service:
             keys = parameters["tagKeys"]
             assert isinstance(keys, tuple)
             for key in keys:
-                del tags[str(key)]
+                if key == ATTEMPT:
+                    tags.pop(key, None)  # removed whether or not it exists
+                else:
+                    del tags[str(key)]
         self._put(resource, tags=tags)
 
     def _create(self, step: Step, kind: Kind, parameters: dict[str, Value]) -> None:

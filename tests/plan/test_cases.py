@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from reconciler.model.address import STACK
-from reconciler.model.resource import DesiredState
 from reconciler.plan.codec import dumps, fingerprint, from_json
 from reconciler.plan.guardrails import check
 from reconciler.plan.order import in_order
@@ -93,7 +92,7 @@ def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
         chance.shuffle(resources)
         groups = [(kind, chance.sample(group, len(group))) for kind, group in case.live.resources.items()]
         chance.shuffle(groups)
-        wanted = DesiredState(case.desired.stack, dict(resources), case.desired.digest, case.desired.ignore_tags)
+        wanted = replace(case.desired, resources=dict(resources))
         live = replace(case.live, resources={kind: tuple(group) for kind, group in groups})
         plan = case.plan(wanted, live)
         assert fingerprint(plan) == fingerprint(reference)

@@ -14,6 +14,7 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, KINDS, SERVICES
 from reconciler.spec.model_errors import _annotations
 from reconciler.spec.models import MODELS, Strict
+from reconciler.spec.moves import FORGET, MOVED
 from reconciler.spec.project_models import schemas
 from reconciler.spec.resources import SECTIONS
 from reconciler.spec.rules import NOT_PROPERTIES, REFERENCES
@@ -100,7 +101,7 @@ def vars_of(item: Any) -> dict[str, Any]:
 
 def test_every_kind_with_a_section_has_a_model() -> None:
     assert set(MODELS) == set(KindName) - {KindName.STREAM_KEY}
-    assert set(SECTIONS) == set(schemas()["spec.schema.json"]["properties"])
+    assert {*SECTIONS, MOVED, FORGET} == set(schemas()["spec.schema.json"]["properties"])
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=str)
@@ -148,7 +149,7 @@ def test_editors_offer_null_only_where_it_means_something() -> None:
     }
     owners = {owner for owner, _ in offered}
     assert owners == {"", "Channel", "StreamKey", "GuardrailSettings"}
-    assert {field for owner, field in offered if not owner} == set(SECTIONS), "an empty section"
+    assert {field for owner, field in offered if not owner} == {*SECTIONS, MOVED, FORGET}, "an empty section"
     limits = {"maxDeletes", "maxDeletePercent", "maxUpdates", "maxUpdatePercent"}
     assert {field for owner, field in offered if owner == "GuardrailSettings"} == limits
     assert {"latencyMode", "recordingConfiguration"} <= {field for owner, field in offered if owner == "Channel"}

@@ -1,0 +1,160 @@
+"""``moved`` and ``forget`` in a spec: plans, saved plans, drift, comparisons and applies, each followed by an empty plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from tests.cli.support import Ran, outside, rewrite, run, stack
+from tests.controller.git import commit, repository
+
+RECORDING = {"name": "vod", "destinationConfiguration": {"s3": {"bucketName": "vod"}}}
+BEFORE: dict[str, object] = {
+    "recordingConfigurations": {"vod": RECORDING},
+    "channels": {
+        "studio": {"name": "Main", "recordingConfiguration": "vod", "streamKey": {}, "protect": True},
+        "pool": {"forEach": ["a", "b"], "name": "pool_{each}"},
+        "left": {"streamKey": {}, "protect": True, "tags": {"event": "keynote"}},
+    },
+}
+AFTER: dict[str, object] = {
+    "moved": {
+        "channel/studio": "channel/main",
+        "recording-configuration/vod": "recording-configuration/archive",
+        "channel/pool-a": "channel/prd-a",
+        "channel/pool-b": "channel/prd-b",
+    },
+    "forget": ["channel/left"],
+    "recordingConfigurations": {"archive": RECORDING},
+    "channels": {
+        "main": {"name": "Main", "recordingConfiguration": "archive", "streamKey": {}, "protect": True},
+        "prd": {"forEach": ["a", "b"], "name": "pool_{each}"},
+    },
+}
+OURS = "ivs-reconciler:"
+
+
+def everything(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what is live, by ARN, with its tags."""
+    with outside(folder) as (ivs, _):
+        channels = ivs.list_channels()["channels"]
+        found = {one["arn"]: ivs.get_channel(arn=one["arn"])["channel"] for one in channels}
+        for one in channels:
+            for key in ivs.list_stream_keys(channelArn=one["arn"])["streamKeys"]:
+                found[key["arn"]] = key
+        recordings = ivs.list_recording_configurations()["recordingConfigurations"]
+        return found | {one["arn"]: one for one in recordings}
+
+
+def user_tags(one: dict[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in one.get("tags", {}).items() if not key.startswith(OURS)}
+
+
+def actions(ran: Ran) -> list[str]:
+    (target,) = ran.json["targets"]
+    return [f"{one['action']} {one['address']} {one['reason']}" for one in target["actions"]]
+
+
+def test_addresses_are_renamed_and_forgotten_by_their_tags_alone(tmp_path: Path, repository_root: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), BEFORE)
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n", encoding="utf-8")
+    commit(folder, tag="base")
+    assert run(folder, "apply", "--auto-approve").code == 0
+    before = everything(folder)
+    rewrite(folder, AFTER)
+    commit(folder, tag="head")
+    expected = [
+        "update recording-configuration/archive moved",
+        "forget channel/left forgotten",
+        "update channel/main moved",
+        "update channel/prd-a moved",
+        "update channel/prd-b moved",
+        "forget stream-key/left forgotten",
+        "update stream-key/main moved",
+    ]
+    assert sorted(actions(run(folder, "diff", "base..head", "--format", "json"))) == sorted(expected)
+    saved = run(folder, "plan", "--prune", "--out", "p.json", "--format", "json", "--detailed-exitcode")
+    assert (saved.code, sorted(actions(saved))) == (2, sorted(expected))
+    schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(saved.json, schema)
+    shown = run(folder, "show", "p.json").out
+    assert "moved from channel/studio" in shown
+    assert "will no longer be managed; the resource is kept" in shown
+    assert "it is protected: forgetting does not delete it" in shown
+    assert "2 to forget" in shown
+    comment = run(folder, "comment", "--dry-run", "--plan", "p.json")
+    assert comment.code == 0, comment.err
+    for words in ("moved from `channel/studio`", "channel/left", "2 to forget"):
+        assert words in comment.out, words
+    drift = run(folder, "drift", "--format", "json")
+    assert drift.code == 5
+    (found,) = drift.json["targets"]
+    assert {one["status"] for one in found["findings"]} == {"pending"}
+    # The URL of what is moved is known under the new address before the apply.
+    urls = {one["arn"]: one["playbackUrl"] for one in before.values() if "playbackUrl" in one}
+    outputs = run(folder, "outputs", "channel/main", "--format", "json").json["targets"][0]["resources"]
+    assert outputs["channel/main"]["playbackUrl"] == urls[outputs["channel/main"]["arn"]]
+    events = run(folder, "apply", "p.json", "--auto-approve", "--format", "json")
+    assert events.code == 0, events.err
+    lines = [json.loads(line) for line in events.out.splitlines()]
+    done = [one for one in lines if one["type"] == "action_finished" and one["action"] == "forget"]
+    assert [(one["address"], one["outcome"]) for one in done] == [("stream-key/left", "done"), ("channel/left", "done")]
+    after = everything(folder)
+    assert before.keys() == after.keys()
+    for arn, one in before.items():
+        assert {**one, "tags": user_tags(one)} == {**after[arn], "tags": user_tags(after[arn])}
+    left = {arn for arn, one in after.items() if not any(key.startswith(OURS) for key in one["tags"])}
+    channel = next(one["arn"] for one in before.values() if one.get("name") == "left")
+    keys = {arn for arn, one in before.items() if one.get("channelArn") == channel}
+    assert {arn for arn in left if before[arn]["tags"] != after[arn]["tags"]} == {channel, *keys}
+    # The lines stay, and nothing is left to do, with prune too; what was forgotten is unmanaged.
+    for flags in ((), ("--prune",)):
+        again = run(folder, "plan", "--detailed-exitcode", *flags)
+        assert again.code == 0, again.out
+        assert "1 unmanaged" in again.out
+    assert run(folder, "drift").code == 0
+    assert run(folder, "apply", "p.json", "--auto-approve").code == 3
+    # Without the lines as well.
+    rewrite(folder, {name: AFTER[name] for name in ("recordingConfigurations", "channels")})
+    assert run(folder, "plan", "--prune", "--detailed-exitcode").code == 0
+    # What is written again is not made a second time.
+    rewrite(folder, {**AFTER, "forget": [], "channels": {**AFTER["channels"], "left": {}}})  # type: ignore[dict-item]
+    assert "an unmanaged channel has this name" in run(folder, "plan").out
+
+
+def test_a_saved_plan_of_a_move_is_refused_once_its_line_is_gone(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"old": {"name": "x"}, "gone": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    spec: dict[str, object] = {"channels": {"new": {"name": "x"}}}
+    rewrite(folder, {"moved": {"channel/old": "channel/new"}, "forget": ["channel/gone"], **spec})
+    assert run(folder, "plan", "--out", "p.json").code == 0
+    rewrite(folder, spec)
+    refused = run(folder, "apply", "p.json", "--auto-approve")
+    assert refused.code == 3
+    assert "channel/new: update of" in refused.err
+    assert "channel/gone: forget of" in refused.err
+    # Without the line the new address is not made beside the old one, nor does prune delete that.
+    for flags in ((), ("--prune", "--allow-deletes", "9")):
+        for view in ("text", "markdown", "json"):
+            shown = run(folder, "plan", "--format", view, *flags)
+            assert "moved: {channel/old: channel/new}" in shown.out.replace("\\", "").replace("&#58;", ":"), view
+        assert "1 to create" not in shown.out
+    assert run(folder, "apply", "--auto-approve").code == 3
+    with outside(folder) as (ivs, _):
+        assert len(ivs.list_channels()["channels"]) == 2
+
+
+def test_both_addresses_live_is_blocked_until_the_line_is_removed(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"old": {}, "new": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    rewrite(folder, {"moved": {"channel/old": "channel/new"}, "channels": {"new": {}}})
+    plan = run(folder, "plan", "--prune")
+    assert "blocked (moved): channel/new exists" in plan.out
+    assert "to delete" not in plan.out
+    assert run(folder, "apply", "--auto-approve", "--prune").code == 3
+    assert run(folder, "drift").code == 5
+    rewrite(folder, {"channels": {"new": {}}})
+    assert "1 orphaned" in run(folder, "plan").out
