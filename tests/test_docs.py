@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import subprocess
 import tomllib
@@ -181,3 +182,27 @@ def test_the_project_names_no_path_of_a_machine_and_no_registry() -> None:
             if name.startswith("requirements/"):
                 found += [f"{name}: {line}" for line in text.splitlines() if "://" in line or line.startswith("-")]
     assert found == []
+
+
+@pytest.mark.parametrize("name", ["plan", "drift", "events", "outputs"])
+def test_every_member_of_what_programs_read_has_a_description(name: str) -> None:
+    bare: list[str] = []
+
+    def look(schema: object, place: str) -> None:
+        if isinstance(schema, list):
+            for item in schema:
+                look(item, place)
+        if isinstance(schema, dict):
+            members = schema.get("properties", {})
+            bare.extend(
+                f"{place}/{member}"
+                for member, each in members.items()
+                if isinstance(each, dict) and not {"description", "const"} & each.keys()
+            )
+            for key, each in (*members.items(), *schema.get("$defs", {}).items()):
+                look(each, key)
+            for key in ("items", "additionalProperties", "anyOf", "allOf", "then"):
+                look(schema.get(key), place)
+
+    look(json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8")), "")
+    assert bare == []

@@ -15,8 +15,149 @@ from reconciler.json_format import COUNT, SECONDS, TEXT, Form, Format, described
 from reconciler.plan.codec import ADDRESS, DIGEST, FORMAT_VERSION, PLAN
 from reconciler.report.outputs import OUTPUTS
 
+_MEMBERS = {
+    "accountId": "The AWS account, 12 digits.",
+    "action": "What is done with the resource.",
+    "actions": "What is to be done, in the order of addresses. Unchanged resources are counted only.",
+    "address": "Kind and id in the spec; a stream key has the id of its channel.",
+    "adopt": "Whether unmanaged resources with the name of one in the spec are adopted.",
+    "adjustable": "Whether AWS raises the quota on request.",
+    "after": "The value after the apply; absent if there is none.",
+    "arn": "ARN; empty or null while the resource does not exist.",
+    "at": "UTC, ISO 8601.",
+    "before": "The value before the apply; absent if there is none.",
+    "blame": "Who changed it, with drift --blame.",
+    "blocked": "Why the action is not carried out; null if it is.",
+    "by": "The calls, newest first.",
+    "calls": "API calls that were sent, retries included.",
+    "callsLeft": "The calls that are left, by operation.",
+    "callsPerSecond": "The rate at which the operation with the most time left is called.",
+    "changes": "The fields and tags that differ.",
+    "code": "The reason, for programs.",
+    "commit": "Commit id of the base.",
+    "count": "How many resources use it.",
+    "deleted": "What was removed.",
+    "duplicates": "Addresses with more than one live resource.",
+    "elapsed": "Seconds since the start of the apply.",
+    "equals": "The value that ends the wait.",
+    "eventId": "Id of the CloudTrail event.",
+    "exclude": "Globs of addresses that are left out.",
+    "exitCode": "The exit code of the run.",
+    "explanation": "The reason, for people.",
+    "failsOn": "The value that ends the wait with an error.",
+    "failures": "What could not be published, and why.",
+    "fields": "The values by field.",
+    "findings": "The resources that are out of sync.",
+    "formatVersion": "Version of this format: a reader of 1.0 can read 1.1.",
+    "gitCommit": "The checked-out commit; null outside of a git repository.",
+    "health": "Health of the stream, as AWS reports it.",
+    "interrupted": "Whether the apply was stopped by a signal.",
+    "kept": "The ARN of the one that stays.",
+    "kind": "Kind of the resource.",
+    "kmsKeyId": "The KMS key that encrypts it; empty for the default.",
+    "limit": "The quota.",
+    "liveDeadline": "Seconds that an apply waits for broadcasts to end.",
+    "managed": "How many live resources the stack owns.",
+    "maxDeletePercent": "Most deletes, in percent of the resources of a kind; null for no limit.",
+    "maxDeletes": "Most deletes of a kind; null for no limit.",
+    "maxUpdatePercent": "Most updates, in percent of the resources of a kind; null for no limit.",
+    "maxUpdates": "Most updates of a kind; null for no limit.",
+    "member": "JSON pointer to the member of the answer that is waited for.",
+    "message": "Why, and what to do next.",
+    "name": "The name.",
+    "notes": "What a reader should know besides, as sentences.",
+    "now": "How many exist.",
+    "observed": "What the account had when the plan was created; null for a create. Apply compares it.",
+    "onLive": "What is done with a change that would end or disturb a broadcast.",
+    "only": "Globs of addresses that are considered; empty for all.",
+    "operation": "The API operation.",
+    "options": "The options of the run.",
+    "orphans": "Resources of the stack that are not in the spec, and that are not deleted.",
+    "others": "The other ones.",
+    "outcome": "How it ended.",
+    "outcomes": "The outcome of each action.",
+    "owner": "The stack, or the CloudFormation stack, that owns it; null if none does.",
+    "parameters": "Parameters of the call.",
+    "path": "The setting, with dots.",
+    "peak": "The most that exist at one time during the apply.",
+    "pending": "Whether changes of the spec are not applied yet.",
+    "drifted": "Whether something was modified outside, is missing, or is a duplicate.",
+    "program": "The program.",
+    "properties": "Fields of the resource, without defaults.",
+    "protected": "Whether the spec protected it.",
+    "prune": "Whether resources that left the spec are deleted.",
+    "reason": "Why the action is there, for programs.",
+    "region": "The AWS region.",
+    "remark": "Why no call is named, or what is incomplete.",
+    "replacedBy": "ARN of the resource that replaced it.",
+    "requestId": "Id of the last request, for AWS support.",
+    "seconds": "Seconds.",
+    "secondsLeft": "Seconds until the end, at the call rates of the target.",
+    "settings": "Settings of the project file that the plan changes.",
+    "since": "When the broadcast began: UTC, ISO 8601.",
+    "skipped": "What another owner has, and was left alone.",
+    "source": "The address that the call came from.",
+    "specDigest": "Digest of the desired state.",
+    "stack": "The stack.",
+    "state": "Life-cycle state of the resource, if its kind has one.",
+    "status": "How the resource differs.",
+    "step": "Id of the step.",
+    "stopLive": "Globs of channels whose broadcast may be ended.",
+    "store": "Kind of the sink.",
+    "tags": "Its tags.",
+    "target": "Name of the target.",
+    "targets": "One entry a target, in the order of the project file.",
+    "type": "Type of the event.",
+    "unchanged": "How many resources need no change.",
+    "unmanaged": "Live resources that the stack does not own.",
+    "usage": "How many use it, and whose they are.",
+    "users": "The resources that use it.",
+    "version": "Version of the program.",
+    "viewers": "How many watch it.",
+    "waitLive": "Seconds that an apply waits for broadcasts to end; null if --wait-live is not given.",
+    "warnings": "What to check before the apply, as sentences.",
+    "who": "ARN of the caller.",
+    "why": "What it waits for.",
+    "written": "What was written.",
+    "step/id": "Id of the step: the address of its resource and a number.",
+    "summary/adopt": "Resources to adopt.",
+    "summary/blocked": "Actions that are blocked.",
+    "summary/create": "Resources to create.",
+    "summary/defaults": "Fields that the spec leaves out and the account has at the service's default.",
+    "summary/delete": "Resources to delete.",
+    "summary/forget": "Resources to stop managing.",
+    "summary/orphaned": "Orphans.",
+    "summary/replace": "Resources to replace.",
+    "summary/update": "Resources to update.",
+    "quotas/after": "How many exist after the apply.",
+    "quotas/code": "Code of the quota in Service Quotas.",
+    "quotas/others": "How many of them are not the stack's.",
+    "value/$ref": "The address whose ARN stands here at the apply.",
+}
+"""What a member is, by its name, or by the name of what it is in and its own; for members whose table says nothing else."""
+
+
+def _describe(schema: Any, place: str) -> None:
+    """Add the descriptions to a JSON Schema and everything in it."""
+    if isinstance(schema, list):
+        for item in schema:
+            _describe(item, place)
+    if not isinstance(schema, dict):
+        return
+    for name, member in schema.get("properties", {}).items():
+        if isinstance(member, dict):
+            text = _MEMBERS.get(f"{place}/{name}") or _MEMBERS.get(name)
+            if text and not {"description", "const"} & member.keys():
+                member["description"] = text
+            _describe(member, name)
+    for name, definition in schema.get("$defs", {}).items():
+        _describe(definition, name)
+    for name in ("items", "additionalProperties", "anyOf", "oneOf", "allOf", "then"):
+        _describe(schema.get(name), place)
+
 
 def _document(title: str, description: str, content: dict[str, Any]) -> dict[str, Any]:
+    _describe(content, "")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"ivs-reconciler {title}",
