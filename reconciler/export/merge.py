@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from reconciler.spec.yaml import load
+
+_COMMENT = re.compile(r"( +)(#.*\n?)$")
 
 REMOVED = object()
 """In an ``Edit``, the value of what is to be removed."""
@@ -89,6 +92,8 @@ def _with_own_lines(text: str, before: str, after: str) -> str:
         while i1 == i2 and start > position and _is_remark(lines[start - 1]):
             start = end = start - 1
         added = [_indented(line, i1, old, lines, place) for line in new[j1:j2]]
+        former = {line.partition(":")[0]: line for line in lines[start:end]}
+        added = [_as_spaced(line, former.get(line.partition(":")[0], "")) for line in added]
         there = {line.strip() for line in added}
         left = [line for line in lines[start:end] if _is_remark(line) and line.strip() not in there]
         result += [*lines[position:start], *added, *left]
@@ -116,6 +121,14 @@ def _indented(line: str, at: int, old: list[str], lines: list[str], place: Mappi
                 deeper = (spaces - depth) * own // depth if depth else spaces
                 return " " * (own + deeper) + line.lstrip(" ")
     return line
+
+
+def _as_spaced(line: str, before: str) -> str:
+    """Return a line with the spaces before its comment as they were: ruamel keeps the column instead."""
+    comment = _COMMENT.search(before)
+    if comment is None or not line.endswith(comment[2]):
+        return line
+    return line.removesuffix(comment[2]).rstrip(" ") + comment[1] + comment[2]
 
 
 def _spaces(line: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 
@@ -102,7 +103,7 @@ def test_live_values_are_merged_and_every_other_line_stays(world: World) -> None
         "+         tags: {floor: '2', guest: Ж}",
         "+         streamKey: {tags: {encoder: b}}",
         "+         authorized: true",
-        "+     side: {authorized: true, name: wing}            # flow",
+        "+     side: {authorized: true, name: wing} # flow",
         "+         insecureIngest: true",
         "+     kept: {name: new-name}   # not touched",
         "+             - FR",
@@ -184,3 +185,46 @@ def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
 )
 def test_texts_of_other_shapes(text: str, edit: Edit, expected: str) -> None:
     assert merged(text, [edit]) == expected
+
+
+def test_targets_that_share_a_file_have_to_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    spec = "channels:\n  main: {latencyMode: NORMAL, tags: {a: b}}\n"
+    own = "channels:\n  main: {override: true, tags: {floor: one}}  # east only\n"
+    with Sandbox(settle_seconds=0) as sandbox:
+        regions = {"west": REGION, "east": "us-east-1"}
+        targets: dict[str, dict[str, object]] = {
+            name: {"region": region, "endpointUrl": sandbox.endpoint_url} for name, region in regions.items()
+        }
+        targets["east"]["specs"] = ["east.yaml"]
+        (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}))
+        (tmp_path / "specs").mkdir()
+        (tmp_path / "specs" / "live.yaml").write_text(spec)
+        (tmp_path / "east.yaml").write_text(own)
+        assert here(tmp_path, "apply", "--auto-approve").code == 0
+        clients = {
+            name: boto3.client(
+                "ivs",
+                endpoint_url=sandbox.endpoint_url,
+                region_name=region,
+                aws_access_key_id=ACCOUNT,
+                aws_secret_access_key="any",
+            )
+            for name, region in regions.items()
+        }
+        arns = {name: arn_of(ivs, "main") for name, ivs in clients.items()}
+        clients["west"].tag_resource(resourceArn=arns["west"], tags={"a": "west"})
+        clients["east"].tag_resource(resourceArn=arns["east"], tags={"a": "east", "floor": "two"})
+        for name, ivs in clients.items():
+            ivs.update_channel(arn=arns[name], latencyMode="LOW", name=f"main-{name}")
+        ran = here(tmp_path, "export", "--update")
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        "Could not be written:",
+        "channel/main:/name differs in east and west, which both read specs/live.yaml; write it by hand",
+    ]
+    assert (tmp_path / "specs" / "live.yaml").read_text() == "channels:\n  main: {tags: {a: west}}\n"
+    # Tags of an override are merged one by one, so that is where the other target's belongs.
+    assert (tmp_path / "east.yaml").read_text() == own.replace("floor: one", "floor: two, a: east")
+    assert "specs/live.yaml is read by east, west\n" in ran.out
