@@ -21,6 +21,7 @@ from reconciler.cli import (
     drift,
     export,
     iam_policy,
+    init,
     outputs,
     plan,
     rotate,
@@ -48,7 +49,7 @@ exit codes:
 
 
 VERBS: Mapping[str, tuple[ModuleType, ...]] = {
-    "start": (validate, sandbox, schema),
+    "start": (init, validate, sandbox, schema),
     "plan and apply": (plan, apply, show, status, outputs),
     "existing resources": (export, adopt),
     "drift and review": (drift, diff, comment),

@@ -34,17 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from reconciler.report.json_schemas import drift_schema, events_schema, outputs_schema, plan_schema
-    from reconciler.spec.project_models import schemas
-
-    others = {
-        "plan.schema.json": plan_schema(),
-        "drift.schema.json": drift_schema(),
-        "events.schema.json": events_schema(),
-        "outputs.schema.json": outputs_schema(),
-    }
-    documents: dict[str, object] = {**schemas(), **others}
-    texts = {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
+    texts = schema_texts()
     if args.write:
         folder = Path(args.write)
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +51,26 @@ def run(args: argparse.Namespace) -> int:
     if args.name:
         sys.stdout.write(texts[f"{args.name}.schema.json"])
     else:
+        documents = {name: json.loads(text) for name, text in texts.items()}
         sys.stdout.write(json.dumps(documents, indent=2, ensure_ascii=False) + "\n")
     return ExitCode.OK
+
+
+def schema_texts() -> dict[str, str]:
+    """Return every schema by its file name."""
+    import json
+
+    from reconciler.report.json_schemas import drift_schema, events_schema, outputs_schema, plan_schema
+    from reconciler.spec.project_models import schemas
+
+    others = {
+        "plan.schema.json": plan_schema(),
+        "drift.schema.json": drift_schema(),
+        "events.schema.json": events_schema(),
+        "outputs.schema.json": outputs_schema(),
+    }
+    documents: dict[str, object] = {**schemas(), **others}
+    return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
 
 
 def _is(path: Path, text: str) -> bool:
