@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,14 +31,13 @@ FAILURES = {
 }
 
 
-def without(folder: Path, source: str, packages: list[str], *words: str) -> Ran:
+def without(folder: Path, source: str, packages: list[str], *words: str, env: Mapping[str, str] | None = None) -> Ran:
     """Run a verb in a process where these packages are this source."""
     for package in packages:
         (folder / "path" / package).mkdir(parents=True)
         (folder / "path" / package / "__init__.py").write_text(source, encoding="utf-8")
-    return run(
-        folder, *words, env={"PYTHONPATH": str(folder / "path"), "GITHUB_TOKEN": "t", "GITLAB_TOKEN": "t", "CI": ""}
-    )
+    own = {"PYTHONPATH": str(folder / "path"), "GITHUB_TOKEN": "t", "GITLAB_TOKEN": "t", "CI": ""}
+    return run(folder, *words, env={**own, **(env or {})})
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -75,3 +76,24 @@ def test_everything_else_works_without_any_extra(tmp_path: Path, words: tuple[st
     stack(tmp_path, {"channels": {"a": {}}})
     ran = without(tmp_path, FAILURES["absent"], PACKAGES, *words)
     assert ran.code == code, ran.err
+
+
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_allowing_by_label_names_its_extra(tmp_path: Path, forge: str) -> None:
+    stack(tmp_path, {"channels": {"a": {}}})
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words], cwd=tmp_path, check=True)
+    ci = {
+        "github": {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/video"},
+        "gitlab": {
+            "GITLAB_CI": "true",
+            "CI_PROJECT_ID": "7",
+            "CI_PROJECT_PATH": "acme/video",
+            "CI_API_V4_URL": "https://git.example.com/api/v4",
+        },
+    }[forge]
+    ran = without(tmp_path, FAILURES["absent"], [forge], "plan", "--allow-by-label", env=ci)
+    assert (ran.code, ran.out) == (1, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith(f"plan --allow-by-label with {forge} needs the package {forge}, which is not installed")
+    assert line.endswith(f'; install the extra: pip install "ivs-reconciler[{forge}]"')
