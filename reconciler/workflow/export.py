@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,12 +95,14 @@ def export_targets(
     found = map_targets(targets, one)
     if failed := combine_failures(targets, found):
         raise failed
-    exports = tuple(_with_readers(item, project, folders) for item in found if isinstance(item, Export))
     files: dict[Path, str] = {}
-    for item in exports:
+    exports: list[Export] = []
+    for item in (item for item in found if isinstance(item, Export)):
         folder = folders[item.target.name]
         schema = schema_path(str(folder), str(Path(project.root) / "schemas"))
-        files |= {folder / name: text for name, text in spec_files(item.entries, wanted.split, schema).items()}
+        own = {folder / name: text for name, text in spec_files(item.entries, wanted.split, schema).items()}
+        files |= own
+        exports.append(replace(item, notes=(*item.notes, *_reader_notes(project, item.target, own))))
     gaps = [f"{item.target.name}: {gap}" for item in exports for gap in item.gaps]
     if clash := sorted(path for path in files if path in (adopt_file, Path(project.path).resolve())):
         raise UsageError(f"{shown(clash[0])} would be a spec file too; use --out DIR, or another --split")
@@ -111,22 +113,24 @@ def export_targets(
     if source is not None:
         written = {one.resource.arn for item in exports for one in item.entries}
         gaps += handover.not_exported(source.origins, written)
-        own = [one for one in source.origins if one.arn in written]
-        pages = {handover.PAGE: handover.page(own, commands), handover.BLOCKS: handover.removed_blocks(own)}
-        files |= {adopt_file.parent / name: text for name, text in pages.items() if own and text}
-    return Exported(exports, files, commands, tuple(gaps))
+        theirs = [one for one in source.origins if one.arn in written]
+        pages = {handover.PAGE: handover.page(theirs, commands), handover.BLOCKS: handover.removed_blocks(theirs)}
+        files |= {adopt_file.parent / name: text for name, text in pages.items() if theirs and text}
+    return Exported(tuple(exports), files, commands, tuple(gaps))
 
 
-def _with_readers(item: Export, project: Project, folders: Mapping[str, Path]) -> Export:
-    """Add a note if other targets read the files too."""
-    path = folders[item.target.name] / "x.yaml"
-    others = [one.name for one in project.targets.values() if one != item.target and _is_spec(project, one, path)]
-    if not others or not item.entries:
-        return item
-    note = (
-        f"read by {', '.join(others)} too: an apply there would create these resources; give each target its own specs"
-    )
-    return replace(item, notes=(*item.notes, note))
+def _reader_notes(project: Project, target: Target, paths: Collection[Path]) -> Iterator[str]:
+    """Yield a note if the target does not read the files yet, and one if other targets read them too."""
+    unread = [path for path in paths if not _is_spec(project, target, path)]
+    if unread:
+        yield f"not read yet: no pattern of specs matches {', '.join(map(shown, unread))}; add one before the plan"
+    others = [
+        one.name
+        for one in project.targets.values()
+        if one != target and any(_is_spec(project, one, path) for path in paths)
+    ]
+    if others:
+        yield f"read by {', '.join(others)} too: an apply there would create these resources; give each target its own specs"
 
 
 def _commands(
@@ -192,7 +196,12 @@ def _folders(project: Project, targets: tuple[Target, ...], wanted: Wanted) -> d
             f"targets {', '.join(shared)} read the same spec files; give each its own with specs in the target, "
             "export one at a time with --target, or use --out DIR for a folder each"
         )
-    return {target.name: root / _base((*target.specs, *project.specs)) for target in targets}
+    folders = {target.name: root / _base((*target.specs, *project.specs)) for target in targets}
+    if len({*folders.values()}) < len(folders):
+        raise UsageError(
+            f"targets {', '.join(folders)} have spec files in one folder; export one at a time with --target, or use --out DIR for a folder each"
+        )
+    return folders
 
 
 def _base(patterns: Sequence[str]) -> str:

@@ -304,6 +304,11 @@ def test_several_targets_have_a_folder_each(account: Account, tmp_path: Path) ->
     assert [*read(folder, "adopt.yaml")["targets"]] == ["west"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["west"]
     assert export(folder, "-t", "east").out == "east: nothing to export\n"
+    assert "  not read yet: no pattern of specs matches out/west/channels.yaml, " in ran.out
+    mixed = {"west": {**target, "specs": ["specs/west.yaml"]}, "east": {**other, "specs": ["specs/east.yaml"]}}
+    account.project(folder, targets=mixed, specs=[])
+    assert "targets east, west have spec files in one folder" in export(folder).err
+    account.project(folder, targets={"west": target, "east": other})
     one = export(folder, "-t", "west", "--keys", "keys", "--adopt-out", "west.yaml")
     assert (
         "  read by east too: an apply there would create these resources; give each target its own specs\n" in one.out
