@@ -84,6 +84,8 @@ def _addresses_for(option: str) -> Any:
     only = {"stop_live": (KindName.CHANNEL,)}.get(option, tuple(KindName))
 
     def completer(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+        if parsed_args.command == "forget":
+            return []  # of addresses that the spec does not have
         kinds = (KindName.CHANNEL, KindName.STREAM_KEY) if parsed_args.command == "rotate" else only
         return sorted(str(address) for address in _known(parsed_args) if address.kind in kinds)
 

@@ -20,6 +20,7 @@ from reconciler.cli import (
     diff,
     drift,
     export,
+    forget,
     iam_policy,
     init,
     outputs,
@@ -51,7 +52,7 @@ exit codes:
 VERBS: Mapping[str, tuple[ModuleType, ...]] = {
     "start": (init, validate, sandbox, schema),
     "plan and apply": (plan, apply, show, status, outputs),
-    "existing resources": (export, adopt),
+    "existing resources": (export, adopt, forget),
     "drift and review": (drift, diff, comment),
     "operate": (run, rotate, unlock, iam_policy, completion),
 }

@@ -45,7 +45,8 @@ def check(
         ]
     )
     total = sum(plan.managed.values())
-    if plan.desired_count == 0 and total and not options.allow_empty:
+    forgets_only = plan.actions and all(action.verb is Verb.FORGET for action in plan.actions)
+    if plan.desired_count == 0 and total and not options.allow_empty and not forgets_only:
         refusals.append(
             f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')}; check the path of the specs, or pass --allow-empty"
         )

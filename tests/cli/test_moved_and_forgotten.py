@@ -158,3 +158,71 @@ def test_both_addresses_live_is_blocked_until_the_line_is_removed(tmp_path: Path
     assert run(folder, "drift").code == 5
     rewrite(folder, {"channels": {"new": {}}})
     assert "1 orphaned" in run(folder, "plan").out
+
+
+def test_the_verb_forgets_what_the_spec_no_longer_has_and_nothing_else(tmp_path: Path) -> None:
+    spec: dict[str, object] = {
+        "channels": {
+            "main": {},
+            "lobby": {"streamKey": {}, "protect": True},
+            "pool": {"count": 3},
+            "old": {"name": "x"},
+        },
+        "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}},
+    }
+    folder = stack(tmp_path, spec)
+    assert run(folder, "apply", "--auto-approve").code == 0
+    before = everything(folder)
+    # What the spec has is refused, and what nobody manages is named, with the nearest that is.
+    refused = run(folder, "forget", "channel/main", "--auto-approve")
+    assert refused.code == 3
+    assert "channel/main: is in the spec of target dev" in refused.err
+    rewrite(
+        folder,
+        {
+            "channels": {"main": {"latencyMode": "NORMAL"}, "new": {"name": "x"}},
+            "moved": {"channel/old": "channel/new"},
+        },
+    )
+    for word, said in (
+        ("channel/loby", "did you mean channel/lobby?"),
+        ("channel/stage-*", "no resource of this stack has this address"),
+        ("lobby", "kind/id"),
+        ("chanel/lobby", "is not a kind"),
+        ("playback-key-pair/*", "no resource of this stack has this address"),
+    ):
+        unknown = run(folder, "forget", word, "channel/lobby", "--auto-approve")
+        assert (unknown.code, said in unknown.err) == (1, True), (word, unknown.err)
+    assert run(folder, "forget", "channel/old", "--auto-approve").code == 3
+    assert run(folder, "forget", "channel/lobby").code == 3
+    assert everything(folder) == before
+    ran = run(folder, "forget", "channel/lobby", "--auto-approve")
+    assert ran.code == 0, ran.err
+    assert "it is protected: forgetting does not delete it" in ran.out
+    assert "2 to forget" in ran.out
+    assert "other actions are due; run plan for them" in ran.out
+    # Globs take what the spec does not have; events are as those of an apply.
+    ran = run(folder, "forget", "channel/*", "playback-restriction-policy/eu", "--auto-approve", "--format", "json")
+    assert ran.code == 0, ran.err
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    done = [f"{one['action']} {one['address']}" for one in lines if one["type"] == "action_finished"]
+    assert sorted(done) == [
+        *(f"forget channel/pool-{index}" for index in range(3)),
+        "forget playback-restriction-policy/eu",
+    ]
+    after = everything(folder)
+    assert before.keys() == after.keys()
+    for arn, one in before.items():
+        assert {**one, "tags": user_tags(one)} == {**after[arn], "tags": user_tags(after[arn])}
+    managed = {one["name"] for one in after.values() if f"{OURS}stack" in one["tags"] and "name" in one}
+    assert managed == {"main", "x"}
+    plan = run(folder, "plan", "--prune")
+    assert "2 to update, 5 unmanaged" in plan.out
+    assert run(folder, "apply", "--auto-approve").code == 0
+    assert run(folder, "plan", "--prune", "--detailed-exitcode").code == 0
+    again = run(folder, "forget", "channel/lobby", "--auto-approve")
+    assert (again.code, "no resource of this stack has this address" in again.err) == (1, True)
+    # The last one goes too, with an empty spec.
+    rewrite(folder, {"channels": {}})
+    assert run(folder, "forget", "channel/main", "channel/new", "--auto-approve").code == 0
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
