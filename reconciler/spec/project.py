@@ -256,7 +256,7 @@ def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -
                 full = ("targets", name, *path)
                 yield _outside(full, value)
     for output, text in paths_in(raw.get("outputs")):
-        if leaves(root, text, places):
+        if leaves(root, text, _mapping(raw, "targets"), raw.get("stack"), places):
             yield _outside(output, text)
 
 

@@ -161,12 +161,9 @@ def _file_faults(path: KeyPath, text: str, targets: Mapping[str, Any], stack: ob
             f"{quote(text)} could be a file of the project itself, and it would be overwritten",
             "write a path such as out/{target}.json",
         )
-    paths: dict[str, str] = {}
-    for name, target in targets.items():
-        given = target if isinstance(target, Mapping) else {}
-        names = {"target": str(name), "stack": str(stack), "region": str(given.get("region"))}
-        filled, _ = fill(text, {**names, "accountId": str(given.get("accountId") or name)})
-        other = paths.setdefault(os.path.normpath(filled), str(name))
+    first: dict[str, str] = {}
+    for name, filled in _filled_paths(text, targets, stack):
+        other = first.setdefault(os.path.normpath(filled), name)
         if other != name and path[-1] != "dotenv":
             yield Fault(
                 path, f"{quote(text)} is the same file for the targets {other} and {name}", "add {target} to the path"
@@ -174,8 +171,18 @@ def _file_faults(path: KeyPath, text: str, targets: Mapping[str, Any], stack: ob
             return
 
 
-def leaves(root: Path, text: str, places: list[str]) -> bool:
-    """Return whether a path, its placeholders replaced by samples, leads out of all of these directories."""
-    filled = fill(text, SAMPLE)[0]
-    real = os.path.realpath(root / filled) if "\0" not in filled else "/"
-    return not any(os.path.commonpath([real, place]) == place for place in places)
+def _filled_paths(text: str, targets: Mapping[str, Any], stack: object) -> Iterator[tuple[str, str]]:
+    """Yield the path of each target, by name; an account that is not stated is filled in by the target's name."""
+    for name, target in targets.items():
+        given = target if isinstance(target, Mapping) else {}
+        names = {"target": str(name), "stack": str(stack), "region": str(given.get("region"))}
+        yield str(name), fill(text, {**names, "accountId": str(given.get("accountId") or name)})[0]
+
+
+def leaves(root: Path, text: str, targets: Mapping[str, Any], stack: object, places: list[str]) -> bool:
+    """Return whether a path leads out of all of these directories in any target, also through a link."""
+    reals = [
+        os.path.realpath(root / filled) if "\0" not in filled else "/"
+        for _, filled in _filled_paths(text, targets, stack)
+    ]
+    return not all(any(os.path.commonpath([real, place]) == place for place in places) for real in reals)

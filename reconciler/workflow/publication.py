@@ -207,7 +207,11 @@ def _write_job_outputs(
 
 
 def _write_file(project: Project, name: str, text: str, result: Published) -> None:
-    path = Path(project.root, name)
+    root = os.path.realpath(project.root)
+    path = Path(os.path.normpath(Path(root, name)))
+    # What is outside is allowed by its name; a link made since then is not.
+    if path.is_relative_to(root) and not Path(os.path.realpath(path.parent)).is_relative_to(root):
+        raise UsageError(f"{project.prefix}{name}: leads out of the project through a link; remove the link")
     path.parent.mkdir(parents=True, exist_ok=True)
     if write_if_different(path, text):
         result.written.append(f"{project.prefix}{name}")

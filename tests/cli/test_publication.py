@@ -193,6 +193,21 @@ def test_a_job_gets_its_outputs_and_a_file_waits_for_what_is_missing(account: Ac
     assert (account.folder / "job.env").read_text(encoding="utf-8").splitlines() == lines
 
 
+def test_a_link_that_leads_out_of_the_project_is_not_followed(account: Account, tmp_path: Path) -> None:
+    account.write([{"file": {"path": "out/{accountId}/a.json"}}])
+    project = account.folder / "ivs-reconciler.yaml"
+    project.write_text(re.sub(r"(?m)^ *accountId:.*\n", "", project.read_text(encoding="utf-8")), encoding="utf-8")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (account.folder / "out").mkdir()
+    (account.folder / "out" / ACCOUNT).symlink_to(outside)
+    refused = account.apply(code=4)
+    assert f"out/{ACCOUNT}/a.json: leads out of the project through a link; remove the link" in refused.err
+    (account.folder / "out" / ACCOUNT).unlink()
+    account.apply()
+    assert (list(outside.iterdir()), (account.folder / "out" / ACCOUNT / "a.json").exists()) == ([], True)
+
+
 def test_the_policies_allow_what_publishing_needs(account: Account) -> None:
     def actions(purpose: str, *words: str) -> dict[str, Any]:
         found = account.run("iam-policy", purpose, *words).json["Statement"]
