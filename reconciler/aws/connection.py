@@ -10,17 +10,17 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reconciler.aws.client import Answer
+from reconciler.aws.client import Answer, ReadCalls
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.kinds.ivs import IVS
-from reconciler.model.observed import Trail
+from reconciler.model.observed import StackHold, Trail
 from reconciler.model.quotas import AppliedQuotas
 from reconciler.model.target import HOME_REGIONS, Sink, Target
 
@@ -30,11 +30,17 @@ if TYPE_CHECKING:
     from reconciler.aws.parameters import Parameters
 
 
+_STACK_RESOURCES = "DescribeStackResources"
+_IN_NO_STACK = "ValidationError"
+_LEFT = ("DELETE_COMPLETE", "DELETE_SKIPPED")
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """An open connection to one account and region, and the caller's identity.
 
-    ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time; neither raises ``AwsError``.
+    ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time, ``stacks`` the CloudFormation stacks
+    that hold resources, by ARN; none of them raises ``AwsError``.
     ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``. ``parameters`` hold published outputs.
     """
 
@@ -46,6 +52,7 @@ class Connection:
     deliver: Callable[[str, Sink], Answer] | None = None
     trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
     parameters: Parameters | None = None
+    stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = lambda _arns: {}
 
 
 @contextmanager
@@ -154,7 +161,50 @@ def connect(
         parameters = stack.enter_context(
             closing(open_parameters(lambda: open_client(session, "ssm", target, None, 1), target.sandbox, sleep))
         )
-        yield Connection(gateway, account_id, target.region, caller_arn, quotas, courier.deliver, trail, parameters)
+        yield Connection(
+            gateway,
+            account_id,
+            target.region,
+            caller_arn,
+            quotas,
+            courier.deliver,
+            trail,
+            parameters,
+            lambda arns: _read_holds(gateway_of("cloudformation"), arns),
+        )
+
+
+def _read_holds(calls: ReadCalls, arns: Sequence[str]) -> dict[str, StackHold]:
+    """Return by ARN which stack holds a resource, with one call for the resources of one stack.
+
+    CloudFormation finds the stack of a resource by its physical id, which for IVS is the ARN, and returns the resources of that stack,
+    at most 100; for a resource in no stack it answers ``ValidationError`` (API reference, ``DescribeStackResources``). One that left its
+    stack with ``DeletionPolicy: Retain`` has the status ``DELETE_SKIPPED``, or is not found.
+    A refusal is part of the result, because only an adoption depends on it; after one, nothing more is asked.
+    """
+    from reconciler.aws.denials import DENIED_CODES, describe
+
+    found: dict[str, StackHold] = {}
+    for arn in arns:
+        if arn in found:
+            continue
+        try:
+            data: Mapping[str, Any] = calls.call(_STACK_RESOURCES, {"PhysicalResourceId": arn}).data
+        except AwsError as error:
+            if error.code != _IN_NO_STACK:
+                denied = error.code in DENIED_CODES
+                why = f"missing permission cloudformation:{_STACK_RESOURCES}" if denied else describe(error)
+                return {**dict.fromkeys(arns, StackHold(unknown=why)), **found}
+            found[arn] = StackHold()
+            continue
+        members = data.get("StackResources")
+        rows = [one for one in members if isinstance(one, dict)] if isinstance(members, list) else []
+        for one in rows:
+            held = one.get("ResourceStatus") not in _LEFT
+            found[str(one.get("PhysicalResourceId"))] = StackHold(str(one.get("StackName") or "") if held else "")
+        # A stack was found, and of a large one not all resources are listed.
+        found.setdefault(arn, StackHold(str(rows[0].get("StackName")) if rows else "", "" if rows else "no answer"))
+    return found
 
 
 def _caller_identity(sts: IvsGateway) -> tuple[str, str]:

@@ -185,7 +185,14 @@ _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
 
 
-_OTHER_READS = frozenset({("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), ("cloudtrail", "LookupEvents")})
+_OTHER_READS = frozenset(
+    {
+        ("sts", "GetCallerIdentity"),
+        ("sts", "AssumeRole"),
+        ("cloudtrail", "LookupEvents"),
+        ("cloudformation", "DescribeStackResources"),
+    }
+)
 """Read operations of services without kinds."""
 
 

@@ -25,7 +25,7 @@ from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable_ta
 from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, child_kind_of
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.normalise import canonical
-from reconciler.model.resource import LastStream, LiveResource, LiveState, Stream
+from reconciler.model.resource import LastStream, LiveResource, LiveState, StackMember, Stream
 from reconciler.model.values import Value
 from reconciler.terminal import mask_stream_keys
 
@@ -277,6 +277,8 @@ def _intern_values(properties: dict[str, Value]) -> dict[str, Value]:
     return properties
 
 
+_STACK_NAME = "aws:cloudformation:stack-name"
+_LOGICAL_ID = "aws:cloudformation:logical-id"
 _NO_OUTPUTS: Mapping[str, str] = {}
 _WORKERS = 4
 _STREAMS = Pages("ListStreams", "streams", 100)
@@ -492,15 +494,16 @@ class _Reading:
             raise
 
     def _resource(self, kind: Kind, item: Item, *, complete: bool) -> LiveResource:
-        state = item.get("state")
+        state, tags = item.get("state"), item.get("tags") or {}
         return LiveResource(
             kind=kind.name,
             arn=str(item["arn"]),
             properties=self._shared.properties(kind.name, item),
-            tags=self._shared.tags(item.get("tags") or {}),
+            tags=self._shared.tags(tags),
             state=state if isinstance(state, str) else None,
             complete=complete,
             outputs=_outputs(kind, item) if complete and kind.outputs else _NO_OUTPUTS,
+            member_of=StackMember(tags[_STACK_NAME], tags.get(_LOGICAL_ID, "")) if _STACK_NAME in tags else None,
         )
 
 

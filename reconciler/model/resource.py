@@ -10,7 +10,7 @@ import hashlib
 import json.encoder
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.target import Sink
@@ -59,6 +59,13 @@ class DesiredState:
     forget: frozenset[Address] = frozenset()
 
 
+class StackMember(NamedTuple):
+    """The CloudFormation stack in the system tags of a resource, and its logical id there."""
+
+    stack: str
+    logical_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class LiveResource:
     """One resource as AWS reports it, secrets dropped.
@@ -66,6 +73,7 @@ class LiveResource:
     ``tags`` are without ``aws:`` tags. ``state`` is the life-cycle state of the kinds that have one.
     ``complete`` says that every property was read; an unmanaged resource is known from its list summary alone.
     ``outputs`` are the values of its kind's outputs, if it was read in full; they are shown and not compared.
+    ``member_of`` is from CloudFormation's system tags, which may stay after the resource has left its stack.
     """
 
     kind: KindName
@@ -75,6 +83,7 @@ class LiveResource:
     state: str | None = None
     complete: bool = True
     outputs: Mapping[str, str] = field(default_factory=dict, compare=False)
+    member_of: StackMember | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -20,10 +20,12 @@ from reconciler.diff import FieldChange, additions, compare, compare_tags, names
 from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
 from reconciler.model.normalise import effective_properties
+from reconciler.model.observed import StackHold
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, UnmanagedResource
 from reconciler.model.values import Ref, Value, resolve, thaw
 from reconciler.plan import stream_keys
+from reconciler.plan.cloudformation import PREFIX, hold_verdicts, members_to_adopt
 from reconciler.plan.decision import (
     BEGINNING,
     NOTHING,
@@ -51,6 +53,7 @@ from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 
 _NO_ARNS: Mapping[Address, str] = MappingProxyType({})
+_NO_HOLDS: Mapping[str, StackHold] = MappingProxyType({})
 
 
 def build_plan(
@@ -132,7 +135,7 @@ def _owning_nothing(options: PlanOptions, owned: Ownership) -> Iterator[str]:
     """Yield a note for each stack to take over that owns nothing: it may be misspelt."""
     owners = {resource.tags.get(STACK) for resource in owned.unmanaged} if options.take_over else ()
     for stack in dict.fromkeys(options.take_over):
-        if stack not in owners:
+        if stack not in owners and not stack.startswith(PREFIX):
             yield f"--take-over {stack}: stack {stack} owns no resource of the kinds that were read"
 
 
@@ -160,13 +163,17 @@ def complete(
     rules: LiveRules,
     broadcasts: Broadcasts | None,
     applied: AppliedQuotas | None = None,
+    holds: Mapping[str, StackHold] = _NO_HOLDS,
+    take_over: Sequence[str] = (),
 ) -> TargetPlan:
-    """Return a plan with the results of conditional reads: live channels and quotas.
+    """Return a plan with the results of conditional reads: live channels, quotas, and CloudFormation stacks that hold what is to be adopted.
 
     ``broadcasts`` is ``None`` if the plan changes no channel that may be live.
     ``applied`` is ``None`` for a saved plan: its recorded quotas are used, counted from live state.
     """
     actions, live_channels = plan.actions, plan.live_channels
+    if members := members_to_adopt(actions, live):
+        actions = with_verdicts(actions, hold_verdicts(actions, members, holds, take_over))
     notes = [*plan.notes, *(note for note in stop_live_notes(plan, rules) if note not in plan.notes)]
     if broadcasts is not None and not broadcasts.unseen:
         live_channels = touched_live_channels(actions, broadcasts.streams)

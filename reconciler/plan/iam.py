@@ -175,7 +175,12 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     yield _allow("Read", reads, "*", regions)
     if arns := _output_arns(places, options):
         yield _allow("ReadOutputs", ["ssm:GetParameters"], arns)
-    others = ["servicequotas:ListServiceQuotas", *(["cloudtrail:LookupEvents"] if options.blame else [])]
+    # Both are optional: without them, documented quotas are assumed, and CloudFormation's resources are not adopted.
+    others = [
+        "cloudformation:DescribeStackResources",
+        "servicequotas:ListServiceQuotas",
+        *(["cloudtrail:LookupEvents"] if options.blame else []),
+    ]
     yield {"Sid": "ReadAccount", "Effect": "Allow", "Action": others, "Resource": "*", "Condition": regions}
 
 

@@ -177,7 +177,7 @@ def explain(
             f"to adopt it for this one, run {adopt}; to create another one beside it, {beside}"
         )
     return f"an unmanaged {kind.title} has this name", Blocked(
-        "unmanaged", f"{one.arn} has the same kind and name and no owner; {ways}"
+        "unmanaged", f"{one.arn} has the same kind and name and {_owner_words(one)}; {ways}"
     )
 
 
@@ -217,11 +217,18 @@ def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     return f"{head}; to adopt it, run adopt {spec.address} {pair.arn}, or use --adopt"
 
 
+def _owner_words(resource: LiveResource) -> str:
+    member = resource.member_of
+    return "no owner" if member is None else f"the tags of CloudFormation stack {member.stack}"
+
+
 def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: str) -> str:
     """Return an ARN with what tells the resource from the others, as far as it was read."""
     facts = []
     if owner := resource.tags.get(STACK):
         facts.append("this stack, without an id" if owner == stack else f"stack {owner}")
+    if resource.member_of:
+        facts.append(f"CloudFormation stack {resource.member_of.stack}")
     if len({one.complete for one in group}) == 1:
         for name, field in FIELDS[resource.kind].items():
             if any(name in one.properties for one in group):

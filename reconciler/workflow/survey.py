@@ -31,6 +31,7 @@ from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
+from reconciler.plan.cloudformation import members_to_adopt
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import needs_applied_quotas
@@ -284,7 +285,8 @@ def plan_target(
 ) -> TargetPlan:
     """Return the plan of one target.
 
-    Active streams are listed only if the plan changes a channel, and applied quotas are read only if it creates something that counts.
+    Active streams are listed only if the plan changes a channel, applied quotas are read only if it creates something that counts,
+    and CloudFormation is asked only about resources to adopt that have its tags.
     """
     allowed, at = replace(options, prune=options.prune or target.prune), now()
     build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
@@ -305,7 +307,9 @@ def plan_target(
     if broadcasts is not None:
         to_end = to_stop(plan.actions, broadcasts.streams, rules)
         broadcasts = _read_keys(broadcasts, to_end, connection.gateway)
-    return complete(plan, live, rules, broadcasts, applied)
+    members = members_to_adopt(plan.actions, live)
+    holds = connection.stacks(sorted(members)) if members else {}
+    return complete(plan, live, rules, broadcasts, applied, holds, options.take_over)
 
 
 def _read_streams(calls: ReadCalls) -> Broadcasts:

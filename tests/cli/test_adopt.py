@@ -405,3 +405,82 @@ def test_another_stacks_resources_are_taken_over_by_name_of_the_stack_only(tmp_p
     assert run(folder, "plan", "--detailed-exitcode").code == 0
     mistyped = run(folder, "plan", "--take-over", "odl")
     assert "--take-over odl: stack odl owns no resource" in mistyped.out
+
+
+def test_what_a_cloudformation_stack_holds_is_adopted_once_it_has_left_the_stack(tmp_path: Path) -> None:
+    spec: dict[str, Any] = {
+        "channels": {"a": {"streamKey": {}, "recordingConfiguration": "vod"}, "b": {}},
+        "recordingConfigurations": {"vod": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
+    }
+    folder = stack(tmp_path, spec)
+    with Sandbox(db=folder / ".sandbox" / "dev.db", settle_seconds=0) as sandbox:
+        ivs = client(sandbox.endpoint_url)
+        vod = ivs.create_recording_configuration(name="vod", **spec["recordingConfigurations"]["vod"])
+        recording = vod["recordingConfiguration"]["arn"]
+        made = ivs.create_channel(name="a", recordingConfigurationArn=recording)
+        arn, key = made["channel"]["arn"], made["streamKey"]["arn"]
+        b = ivs.create_channel(name="b")["channel"]["arn"]
+        for number, member in enumerate((recording, arn, key)):
+            sandbox.control.add_to_stack(member, "video", f"Member{number}")
+    with Sandbox(db=folder / ".sandbox" / "dev.db") as sandbox:
+        content = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
+        (folder / "ivs-reconciler.yaml").write_text(
+            yaml.safe_dump({"stack": "acme-live", "targets": {"dev": content}}), encoding="utf-8"
+        )
+        env = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
+
+        def asked() -> int:
+            found = len(sandbox.control.calls(operation="DescribeStackResources"))
+            sandbox.control.clear_calls()
+            return found
+
+        guard = run(folder, "plan", env=env)
+        assert f"{arn} has the same kind and name and the tags of CloudFormation stack video" in guard.out
+        assert asked() == 0
+        held = run(folder, "plan", "--adopt", env=env)
+        assert held.code == 0
+        assert f"{arn} belongs to CloudFormation stack video" in held.out
+        assert "write DeletionPolicy: Retain and UpdateReplacePolicy: Retain beside Type of Member1" in held.out
+        assert "DELETE_SKIPPED" in held.out
+        assert "1 to adopt" in held.out  # channel/b is in no stack
+        assert asked() == 1  # one answer names all resources of the stack
+        # A consent by ARN and another stack's name do not help.
+        for words in ((), ("--take-over", "video"), ("--take-over", "aws:cloudformation:video")):
+            refused = run(folder, "adopt", "recording-configuration/vod", recording, *words, "--auto-approve", env=env)
+            assert refused.code == 3, words
+            assert f"{recording} belongs to CloudFormation stack video" in refused.out
+        # Where the call is denied, that is said, with ways to go on.
+        sandbox.control.deny("DescribeStackResources")
+        denied = run(folder, "plan", "--adopt", "--only", "channel/a", env=env)
+        assert "is unknown: missing permission cloudformation:DescribeStackResources" in denied.out
+        assert f"aws cloudformation describe-stack-resources --physical-resource-id {arn}" in denied.out
+        stated = run(folder, "plan", "--adopt", "--take-over", "aws:cloudformation:video", env=env)
+        assert "4 to adopt" in stated.out, stated.out
+        sandbox.control.clear_faults()
+        # One resource after the other leaves; the tags stay.
+        sandbox.control.remove_from_stack(arn)
+        left = run(folder, "apply", "--adopt", "--auto-approve", env=env)
+        assert left.code == 4
+        assert f"{recording} belongs to CloudFormation stack video" in left.out
+        for member in (recording, key):
+            sandbox.control.remove_from_stack(member)
+        saved = run(folder, "plan", "--adopt", "--out", "p.json", env=env)
+        assert saved.code == 0
+        sandbox.control.add_to_stack(recording, "video", "Member0")
+        refused = run(folder, "apply", "p.json", "--auto-approve", env=env)
+        assert refused.code in (3, 4)
+        assert "aws:cloudformation" not in str(ivs_tags(client(sandbox.endpoint_url), recording, ours=True))
+        sandbox.control.remove_from_stack(recording)
+        assert run(folder, "apply", "--adopt", "--auto-approve", env=env).code == 0
+        assert run(folder, "plan", "--detailed-exitcode", env=env).code == 0
+        # What is managed is not asked about again, and the tags stay.
+        asked()
+        assert run(folder, "drift", env=env).code == 0
+        assert asked() == 0
+        assert ivs_tags(client(sandbox.endpoint_url), b, ours=True)
+
+
+def ivs_tags(ivs: Any, arn: str, *, ours: bool) -> dict[str, str]:
+    """Return the tags of a resource that are ours, or the others."""
+    tags = ivs.list_tags_for_resource(resourceArn=arn)["tags"]
+    return {key: value for key, value in tags.items() if key.startswith("ivs-reconciler:") is ours}

@@ -242,7 +242,9 @@ def test_tagging_resources_of_another_stack_is_allowed_only_to_take_them_over() 
 def test_planning_may_only_look(world: World) -> None:
     policy = plan_policy([PolicyTarget(TARGET, everything())], PolicyOptions(blame=True))
     actions = [action for statement in _statements(policy) for action in statement["Action"]]
-    assert all(action.partition(":")[2].startswith(("List", "Get", "BatchGet", "Lookup")) for action in actions)
+    assert all(
+        action.partition(":")[2].startswith(("List", "Get", "BatchGet", "Lookup", "Describe")) for action in actions
+    )
     assert not any(action in actions for action in ("ivs:GetStreamKey", "ivs:BatchGetStreamKey"))
     world.apply(everything())
     judge = Judge(world, policy)
