@@ -286,12 +286,16 @@ def _why_not_adopted(
             "check the ARN",
         )
     identifier = resource.tags.get(ID, "")
-    if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and identifier != address.id:
+    if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and not claims:
+        before = Address(address.kind, identifier)
+        rename = f"write moved: {{{before}: {address}}} into a spec file"
+        if before in desired.resources:
+            rename = f"remove {before} from the spec, and {rename}"
         return Problem(
             "",
             str(address),
-            f"this stack manages {arn} as {address.kind}/{identifier}",
-            "keep that, or rename that id in the spec",
+            f"this stack manages {arn} as {before}",
+            f"to rename it to {address}, {rename}, then apply",
         )
     return None
 

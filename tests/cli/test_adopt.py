@@ -215,6 +215,7 @@ nothing: {here}:channel/eight
     refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
     assert f"adopt.yaml:1:12: channel/a: this stack manages {arns[0]} under this address" in refused.err
     assert f"adopt.yaml:2:12: channel/b: this stack manages {arns[0]} as channel/a" in refused.err
+    assert "remove channel/a from the spec, and write moved: {channel/a: channel/b} into a spec file" in refused.err
 
 
 def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path) -> None:
@@ -326,6 +327,21 @@ def test_the_verb_adopts_these_resources_and_changes_nothing_else(tmp_path: Path
     ):
         refused = run(folder, "adopt", *words, "--auto-approve")
         assert (refused.code, text in refused.out + refused.err) == (code, True), (words, refused.out, refused.err)
+    # The message about a resource with another id of this stack names the way, and it works.
+    gone = {**spec, "channels": {name: one for name, one in spec["channels"].items() if name != "a"}}
+    rewrite(folder, {**gone, "channels": {**gone["channels"], "studio": {**spec["channels"]["a"], "name": "a"}}})
+    ours = run(folder, "adopt", "channel/studio", arn, "--auto-approve")
+    line = "moved: {channel/a: channel/studio}"
+    assert (ours.code, f"write {line} into a spec file, then apply" in ours.err) == (1, True), ours.err
+    (folder / "specs" / "moved.yaml").write_text(line, encoding="utf-8")
+    renamed = run(folder, "plan", "--only", "*/studio")
+    assert "0 to" not in renamed.out
+    assert run(folder, "apply", "--only", "*/studio", "--auto-approve").code == 0
+    assert run(folder, "adopt", "channel/studio", arn, "--auto-approve").out == (
+        "channel/studio is managed by this stack already.\n"
+    )
+    with outside(folder) as (ivs, _):
+        assert arn_of(ivs, "a") == arn
     # With changes, but not before the recording configuration that it needs exists.
     blocked = run(folder, "adopt", "channel/twin", twins[0], "--adopt-with-changes", "--auto-approve")
     assert blocked.code == 3
