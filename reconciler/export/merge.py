@@ -6,13 +6,16 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from reconciler.spec.yaml import load
+from reconciler.spec.yaml import Source, load
 
 _COMMENT = re.compile(r"( +)(#.*\n?)$")
+
+_SHARED = re.compile(r"(?:^|[\s\[{,])(?:[&*]\S|<<)")
+"""What may be an anchor, an alias or a merge key."""
 
 REMOVED = object()
 """In an ``Edit``, the value of what is to be removed."""
@@ -34,7 +37,39 @@ class CannotMerge(Exception):
 
 
 def merged(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with these values. Raises ``CannotMerge``."""
+    """Return the text with these values. Raises ``CannotMerge``.
+
+    Where possible, only the lines of the edited entries are given to ruamel: it takes ten seconds for 5,000 channels.
+    """
+    source, lines = load("", text.encode()), text.splitlines(keepends=True)
+    entries: dict[tuple[int, int], list[Edit]] = {}
+    whole: list[Edit] = []
+    for edit in edits:
+        span = _lines_of(source, lines, edit)
+        (whole if span is None else entries.setdefault(span, [])).append(edit)
+    for (start, end), own in sorted(entries.items(), reverse=True):
+        head = f"{own[0].section}:\n"
+        part = _merged("".join([head, *lines[start:end]]), [replace(edit, document=0) for edit in own])
+        lines[start:end] = [part.removeprefix(head)]
+    result = "".join(lines)
+    return _merged(result, whole) if whole else result
+
+
+def _lines_of(source: Source, lines: list[str], edit: Edit) -> tuple[int, int] | None:
+    """Return the range of the lines of an entry, or ``None`` if it shares lines or anchors with others."""
+    line, column = source.mark((edit.section, edit.id), document=edit.document, at_key=True)
+    start, indent = line - 1, column - 1
+    if lines[start][:indent].strip():
+        return None
+    end = start + 1
+    while end < len(lines) and (_is_remark(lines[end]) or _spaces(lines[end]) > indent):
+        end += 1
+    while _is_remark(lines[end - 1]):
+        end -= 1
+    return None if any(map(_SHARED.search, lines[start:end])) else (start, end)
+
+
+def _merged(text: str, edits: list[Edit]) -> str:
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - few runs edit a file
 
     try:
