@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, Ran, client, here, run
+from tests.cli.support import ACCOUNT, REGION, Ran, client, here
 from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -376,18 +376,6 @@ def test_a_kind_that_may_not_be_read_is_named_and_referred_to_by_arn(tmp_path: P
         refused = export(folder, "--out", "x", "--kind", "channel")
         assert refused.code == 1
         assert not (folder / "x").exists()
-
-
-def test_debug_logs_of_an_export_hold_no_secret(account: Account, tmp_path: Path) -> None:
-    ran = run(account.project(tmp_path), "-vv", "export", "--stream-keys", "--keys", "keys")
-    assert ran.code == 0
-    secrets = []
-    for arn in (account.main, *account.twins):
-        secrets.append(account.ivs.get_channel(arn=arn)["channel"]["srt"]["passphrase"])
-        (key,) = account.ivs.list_stream_keys(channelArn=arn)["streamKeys"]
-        secrets.append(account.ivs.get_stream_key(arn=key["arn"])["streamKey"]["value"])
-    assert "BatchGetChannel" in ran.err
-    assert not [secret for secret in secrets if secret in ran.out + ran.err]
 
 
 def test_exported_adopted_and_planned_to_empty(tmp_path: Path) -> None:
