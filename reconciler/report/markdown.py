@@ -404,7 +404,7 @@ def _block(shown: ShownAction, times: int) -> Block:
         parts.append(code(members))
     elif action.explanation:
         parts.append(prose(action.explanation))
-    if action.arn and len(group) == 1:
+    if action.arn and len(group) == 1 and action.arn not in action.explanation:
         parts.append(code(action.arn))
     if action.blocked:
         parts.append(f"**Blocked** ({code(action.blocked.code)}): {prose(action.blocked.message)}")

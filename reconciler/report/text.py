@@ -167,7 +167,7 @@ def _action(shown: ShownAction, paint: Paint, *, calls: bool) -> Iterable[str]:
         yield f"        {_members(shown.actions, paint)}"
     elif action.explanation:
         yield f"        {paint(sanitize(action.explanation), 'dim')}"
-    if action.arn and not others:
+    if action.arn and not others and action.arn not in action.explanation:
         yield f"        {paint(sanitize(action.arn), 'dim')}"
     if action.blocked:
         yield f"        {paint('blocked', 'bad')} ({action.blocked.code}): {sanitize(action.blocked.message)}"
