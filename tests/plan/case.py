@@ -17,8 +17,17 @@ import yaml
 
 from reconciler.model.address import ID, PREFIX, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
+from reconciler.model.observed import StackHold
 from reconciler.model.quotas import QUOTAS, AppliedQuotas
-from reconciler.model.resource import DesiredResource, DesiredState, LastStream, LiveResource, LiveState, Stream
+from reconciler.model.resource import (
+    DesiredResource,
+    DesiredState,
+    LastStream,
+    LiveResource,
+    LiveState,
+    StackMember,
+    Stream,
+)
 from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Ref, Value, thaw
 from reconciler.plan.decide import build_plan, complete
@@ -68,6 +77,10 @@ class Case:
             max_update_percent=limits.get("maxUpdatePercent"),
             on_live=OnLive(limits.get("onLive", "block")),
         )
+        self.holds = {
+            _arns(arn): StackHold(**hold) if isinstance(hold, dict) else StackHold(hold or "")
+            for arn, hold in content.get("cloudformation", {}).items()
+        }
         self.allow: dict[str, Any] = content.get("allow", {})
         rotate = content.get("rotate", {})
         file = Sink(Store.FILE, rotate["file"]) if "file" in rotate else None
@@ -99,7 +112,8 @@ class Case:
         )
         streams = self.streams if streams is None else streams
         rules = LiveRules.of(self.guardrails, self.options, spec.resources, even_live=self.rotate.even_live)
-        return complete(plan, there, rules, self._broadcasts(there, streams), self.applied)
+        broadcasts = self._broadcasts(there, streams)
+        return complete(plan, there, rules, broadcasts, self.applied, self.holds, self.options.take_over)
 
     def _broadcasts(self, there: LiveState, streams: Mapping[str, Stream]) -> Broadcasts | None:
         if not streams:
@@ -130,7 +144,10 @@ class Case:
                     tags=_own(given.get("tags", {})),
                     complete=given.get("complete", True),
                 )
-                resources.append(_in_state(made, given.get("state")))
+                made = _in_state(made, given.get("state"))
+                if "memberOf" in given:
+                    made = replace(made, member_of=StackMember(*given["memberOf"].split("/")))
+                resources.append(made)
                 continue
             address = given["of"]
             spec = self.specs.get(address)
