@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -66,6 +67,11 @@ def why_unreachable(error: BaseException) -> str:
     return type(error).__name__
 
 
+def is_out_of_descriptors(error: BaseException) -> bool:
+    """Return whether a call failed because this process, or this machine, has too many open files and connections."""
+    return any(isinstance(one, OSError) and one.errno in (errno.EMFILE, errno.ENFILE) for one in _causes(error))
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what it was raised from; urllib3 and requests also keep the cause among their arguments."""
     pending, seen = [error], set[int]()
@@ -81,5 +87,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             *one.args,
             getattr(one, "reason", None),
             getattr(one, "original_error", None),
+            getattr(one, "cause", None),
         )
         pending += [item for item in inner if isinstance(item, BaseException)]

@@ -16,10 +16,16 @@ from botocore.parsers import ResponseParserError
 
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
-from reconciler.aws.session import CredentialRequest, CredentialsUnavailable, MalformedCredentials, NoMfaCode
+from reconciler.aws.session import (
+    CredentialRequest,
+    CredentialsUnavailable,
+    MalformedCredentials,
+    NoMfaCode,
+    TooManyOpenFiles,
+)
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
-from reconciler.network import proxy_refusal
+from reconciler.network import is_out_of_descriptors, proxy_refusal
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
@@ -66,11 +72,26 @@ def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str
 
     ``service`` is the IAM prefix of the service called.
     """
+    if isinstance(error, TooManyOpenFiles) or is_out_of_descriptors(error):
+        # Opening a socket or a file failed, so nothing was sent.
+        return AwsError(
+            f"{operation}: too many open files{_limit()}; raise the limit (ulimit -n), or work on fewer targets at once (--targets-at-once)",
+            operation=operation,
+            code="TooManyOpenFiles",
+        )
     if isinstance(error, CredentialsUnavailable):
         return _from_provider(error, operation)
     if isinstance(error, boto.ClientError):
         return _from_answer(error, operation, writes=writes, service=service)
     return _from_transport(error, operation, writes=writes, service=service)
+
+
+def _limit() -> str:
+    try:
+        import resource
+    except ImportError:
+        return ""
+    return f" (this process may open {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,})"
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:

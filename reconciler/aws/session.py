@@ -1,27 +1,37 @@
-"""Opens botocore sessions and clients: credentials, endpoints, timeouts.
+"""Opens botocore sessions and clients: credentials, endpoints, TLS, timeouts.
 
 botocore gets credentials while it signs a call; its providers run programs, read files and call services, and raise more than botocore's errors.
 Each session turns such a failure into ``CredentialsUnavailable``, which tells that the call was not sent.
 Targets that share a profile are read at the same time: an MFA code, which is valid once, is asked for once per profile,
 and one thread renews an SSO session, whose token is valid once too. Imports botocore, which takes a fifth of a plan of 5,000 channels.
+
+All clients share one TLS context for each CA bundle, and all sessions the parsed AWS configuration files: with many targets
+these were most of the CPU time (128 ms a target for the certificates; the files grow with the number of profiles).
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from botocore import configloader
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.httpsession import URLLib3Session, create_urllib3_context
 from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
+from urllib3.exceptions import SSLError
 
 from reconciler import terminal
 from reconciler.aws.parser import PlainParserFactory
@@ -81,6 +91,12 @@ class MalformedCredentials(boto.BotoCoreError):  # type: ignore[misc]  # botocor
     """Credentials have a character that no credentials have."""
 
     fmt = "{what}"
+
+
+class TooManyOpenFiles(boto.BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """An AWS configuration file could not be opened; botocore would read it as empty, and say that the profile is missing."""
+
+    fmt = "too many open files"
 
 
 class CredentialRequest(NamedTuple):
@@ -160,7 +176,7 @@ def _config(
 
 
 def _new_session(target: Target, session_vars: dict[str, object] | None = None, profile: str | None = None) -> Session:
-    session = Session(session_vars=session_vars, profile=profile)
+    session = _Session(session_vars=session_vars, profile=profile)
     # Some credential providers open clients, which use this region.
     session.set_config_variable("region", target.region)
     if target.sandbox is None and (bundle := ca_bundle()) and not session.get_config_variable("ca_bundle"):
@@ -168,6 +184,126 @@ def _new_session(target: Target, session_vars: dict[str, object] | None = None, 
     session.register_component("data_loader", _model_loader())
     session.register_component("response_parser_factory", PlainParserFactory())
     return session
+
+
+class _Session(Session):  # type: ignore[misc]  # botocore has no types
+    """botocore's session; its clients share a TLS context, and all sessions share the parsed files."""
+
+    _config: Any
+
+    @property
+    def full_config(self) -> Any:
+        """Return the parsed configuration, with the profiles of both files."""
+        if self._config is None:
+            self._config = _configuration(
+                self.get_config_variable("config_file"), self.get_config_variable("credentials_file")
+            )
+        return self._config
+
+    def create_client(self, *args: Any, **options: Any) -> Any:
+        """Return a client; also called by botocore's providers of credentials."""
+        client = super().create_client(*args, **options)
+        # botocore has no way to set the class of its HTTP session.
+        client._endpoint.http_session.__class__ = _SharedTls  # noqa: SLF001
+        return client
+
+
+class _SharedTls(URLLib3Session):  # type: ignore[misc]  # botocore has no types
+    """botocore's HTTP session; it uses the shared TLS context, where botocore reads the CA bundle for each connection."""
+
+    def _setup_ssl_cert(self, conn: Any, url: str, verify: Any) -> None:
+        super()._setup_ssl_cert(conn, url, verify)
+        # A proxy that is itself reached by TLS, and client certificates, need a context of their own.
+        if conn.ca_certs and self._cert_file is None and getattr(conn.proxy, "scheme", "http") == "http":
+            conn.conn_kw["ssl_context"] = _tls_context(conn.ca_certs)
+            conn.ca_certs = None
+
+
+def _tls_context(bundle: str) -> ssl.SSLContext:
+    """Return the TLS context that trusts the certificates of a file, built once for each version of the file."""
+    version = _version(bundle)
+    with _TLS_LOCK:
+        known, context = _TLS.get(bundle, (None, None))
+        if context is None or known != version:
+            context = create_urllib3_context()
+            try:
+                context.load_verify_locations(bundle)
+            except OSError as error:
+                raise SSLError(error) from error
+            context.set_alpn_protocols(["http/1.1"])
+            # urllib3 sets them for each connection, which would replace memory that another thread's connection copies.
+            context.set_alpn_protocols = lambda _: None
+            _TLS[bundle] = version, context
+        return context  # type: ignore[no-any-return]  # botocore has no types
+
+
+def _version(path: str) -> tuple[object, ...]:
+    """Return what changes when a file is written: a controller runs for months."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return (path,)
+    return path, found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _configuration(config_file: str | None, credentials_file: str | None) -> Any:
+    """Return the content of both AWS configuration files, as ``Session.full_config`` does."""
+    key = tuple(_version(_expanded(path)) if path else () for path in (config_file, credentials_file))
+    with _FILES_LOCK:
+        found = _FILES.get(key)
+    if found is None:
+        found = {"profiles": {}}
+        with contextlib.suppress(boto.ConfigNotFound):
+            found = _parse_profiles(config_file)
+        with contextlib.suppress(boto.ConfigNotFound):
+            for name, values in _parse(credentials_file).items():
+                found["profiles"].setdefault(name, {}).update(values)
+        _keep(key, found)
+    return found
+
+
+def _parse(path: str | None) -> Any:
+    """Return the sections of an AWS configuration file, parsed once for each version of the file; a profile's values must not be changed.
+
+    Raises botocore's errors.
+    """
+    if not path:
+        return configloader.raw_config_parse(path)
+    path = _expanded(path)
+    key = _version(path)
+    with _FILES_LOCK:
+        found = _FILES.get(key)
+    if found is None:
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise TooManyOpenFiles from error
+        found = configloader.raw_config_parse(path)
+        _keep(key, found)
+    return found
+
+
+def _parse_profiles(path: str | None) -> Any:
+    return configloader.build_profile_map(_parse(path))
+
+
+def _expanded(path: str) -> str:
+    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 - botocore's rule: an unknown user is no error
+
+
+def _keep(key: tuple[object, ...], parsed: object) -> None:
+    with _FILES_LOCK:
+        if len(_FILES) >= _MOST_FILES:
+            _FILES.clear()
+        _FILES[key] = parsed
+
+
+_TLS_LOCK = threading.Lock()
+_TLS: dict[str, tuple[object, Any]] = {}
+_FILES_LOCK = threading.Lock()
+_FILES: dict[tuple[object, ...], Any] = {}
+_MOST_FILES = 16
 
 
 @functools.cache
@@ -246,6 +382,9 @@ class _GuardedProviders:
         if requested.mfa:
             # botocore has no public way to set a prompt; ours waits for the progress display and has a time limit.
             self._chain.get_provider("assume-role")._prompter = _ask_for_code  # noqa: SLF001
+        # Nor one to set these, which parse the whole file for each target.
+        self._chain.get_provider("shared-credentials-file")._ini_parser = _parse  # noqa: SLF001
+        self._chain.get_provider("config-file")._config_parser = _parse_profiles  # noqa: SLF001
         credentials = _guard(self._chain.load_credentials, requested)
         if credentials is None:
             return None

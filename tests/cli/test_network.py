@@ -166,6 +166,30 @@ def test_every_client_trusts_the_same_certificates(
             monkeypatch.delenv(second)
 
 
+def test_aws_trusts_what_the_bundle_holds_now_and_only_the_name_of_the_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    authority, other = Authority(tmp_path), Authority(tmp_path / "other")
+    bundle = tmp_path / "bundle.pem"
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with listening(authority.answer) as port:
+        for trusted in (other, authority, other):
+            replacement = tmp_path / "new.pem"
+            replacement.write_bytes(trusted.bundle.read_bytes())
+            replacement.replace(bundle)
+            before = authority.requests
+            said = ask("aws", f"https://127.0.0.1:{port}", tmp_path)
+            assert ("certificate" in said.lower()) == (trusted is other)
+            assert (authority.requests > before) == (trusted is authority)
+        before = authority.requests
+        bundle.write_bytes(authority.bundle.read_bytes())
+        assert "localhost" in ask("aws", f"https://localhost:{port}", tmp_path)
+        bundle.write_bytes(b"no certificate")
+        assert "TLS failed" in ask("aws", f"https://127.0.0.1:{port}", tmp_path)
+        assert authority.requests == before
+
+
 @pytest.mark.parametrize("variable", CA_VARIABLES)
 def test_certificates_that_are_not_there_are_named_before_anything_is_sent(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
