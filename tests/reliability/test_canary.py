@@ -74,6 +74,7 @@ def test_the_debug_logs_of_every_library_hold_no_secret(tmp_path: Path, monkeypa
             assert main(["-C", str(folder), "-vv", "apply", "--auto-approve"]) in {0, 4}
             assert main(["-C", str(folder), "-vv", "apply", "--auto-approve"]) == 0
             assert main(["-C", str(folder), "-vv", "drift"]) == 0
+            assert main(["-C", str(folder), "-vv", "export", "--stream-keys", "--out", "exported"]) == 0
         secrets = secrets_of(client(sandbox.endpoint_url))
     assert len(secrets) == 4
     said = logged.getvalue() + printed.getvalue()
