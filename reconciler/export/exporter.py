@@ -109,11 +109,13 @@ def select(live: LiveState, stack: str, filters: Filters) -> Selection:
 class Known:
     """What is known from other places, and completes what AWS reports.
 
-    ``taken`` are the addresses that other spec files define, with their names in AWS. ``names`` are names in another tool by ARN, the shortest first.
+    ``taken`` are the addresses that other spec files define, with their names in AWS.
+    ``moved`` are addresses that they no longer have, with the present one, or ``None`` for a resource that they forget. ``names`` are names in another tool by ARN, the shortest first.
     ``public_keys`` are public keys by fingerprint. ``stream_keys`` are the stream keys to export, by ARN of their channel.
     """
 
     taken: Mapping[Address, str] = field(default_factory=dict)
+    moved: Mapping[Address, Address | None] = field(default_factory=dict)
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     public_keys: Mapping[str, KeyMaterial] = field(default_factory=dict)
     stream_keys: Mapping[str, LiveResource] = field(default_factory=dict)
@@ -135,14 +137,17 @@ def export(selection: Selection, project: Project, target: Target, account_id: s
     """Return the entries of the selected resources, in the order of creation."""
     stack = project.stack
     # What other spec files define is not written twice, but may be referred to by its id.
-    defined = {arn: address for arn, address in selection.managed.items() if address in known.taken}
-    unmade = {(address.kind, name) for address, name in known.taken.items() if address not in {*defined.values()}}
+    present = {arn: known.moved.get(address, address) for arn, address in selection.managed.items()}
+    defined = {arn: address for arn, address in present.items() if address is not None and address in known.taken}
+    forgotten = [one for one in selection.resources if present.get(one.arn, one) is None]
+    made = {*defined.values()}
+    unmade = {(address.kind, name) for address, name in known.taken.items() if address not in made}
     waiting = [one for one in selection.resources if (one.kind, one.name) in unmade and not is_managed(one, stack)]
-    skipped = {one.arn for one in waiting}
+    skipped = {one.arn for one in (*waiting, *forgotten)}
     resources = [one for one in selection.resources if one.arn not in skipped]
     own = {selection.managed[one.arn] for one in resources if one.arn in selection.managed}
     others = {address for address in selection.managed.values() if address not in own}
-    addresses = assign_ids(resources, stack, known.names, {*known.taken, *others})
+    addresses = assign_ids(resources, stack, known.names, {*known.taken, *known.moved, *others})
     writer = Writer(project, target, account_id, {**defined, **addresses}, known.public_keys)
     entries: list[Written] = []
     gaps = list(selection.gaps)
@@ -156,11 +161,18 @@ def export(selection: Selection, project: Project, target: Target, account_id: s
         else:
             entries.append(written)
     notes = list(selection.notes)
-    if present := sorted(str(defined[one.arn]) for one in resources if one.arn not in addresses):
-        notes.append(f"{_listed(present)} left out: already in other spec files")
+    if known_already := sorted(str(defined[one.arn]) for one in resources if one.arn not in addresses):
+        notes.append(f"{_listed(known_already)} left out: already in other spec files")
+    if forgotten:
+        notes.append(f"{_listed([str(selection.managed[one.arn]) for one in forgotten])} left out: the spec forgets it")
     if waiting:
         notes.append(
             f"{_listed([one.arn for one in waiting])} left out: other spec files have a resource of the same kind and name, which plan --adopt adopts"
+        )
+    unknown = [str(one.address) for one in entries if one.body and KINDS[one.address.kind].unique in one.body]
+    if unknown:
+        notes.append(
+            f"{_listed(unknown)} without a PEM: written by fingerprint, which can be adopted and never created; --keys DIR finds PEM files"
         )
     adopt = {one.address: one.resource.arn for one in entries if not is_managed(one.resource, stack)}
     return Export(target, account_id, tuple(entries), adopt, tuple(notes), tuple(gaps))

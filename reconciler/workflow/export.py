@@ -29,6 +29,7 @@ from reconciler.model.target import Guardrails, Project, Target
 from reconciler.spec.desired import Defaults
 from reconciler.spec.files import DEFAULT_SPECS, Missing, may_match, read_specs
 from reconciler.spec.keys import BadKey, read_public_key
+from reconciler.spec.moves import read_moves
 from reconciler.spec.problems import Problems
 from reconciler.spec.resources import read_entries
 from reconciler.spec.templates import placeholder_values
@@ -251,9 +252,10 @@ def _export(
         raise UsageError("\n".join(f"{target.name}: {line}" for line in unmatched))
     selection = select(live, project.stack, filters)
     declared = frozenset(arn for arn in origins if (kind := kind_of(arn)) and kind.name is KindName.STREAM_KEY)
-    taken, overwritten = _defined(project, target, folder, wanted, selection)
+    taken, moved, overwritten = _defined(project, target, folder, wanted, selection)
     known = Known(
         taken=taken,
+        moved=moved,
         names={arn: origin.names for arn, origin in origins.items()},
         public_keys=public_keys,
         stream_keys=_stream_keys(calls, selection, None if wanted.stream_keys else declared),
@@ -289,14 +291,14 @@ def _stream_keys(calls: ReadCalls, selection: Selection, declared: Collection[st
 
 def _defined(
     project: Project, target: Target, folder: Path, wanted: Wanted, selection: Selection
-) -> tuple[dict[Address, str], dict[Address, str]]:
-    """Return the addresses that the target's spec files define, with their names in AWS, and those in files that this export overwrites, with the file.
+) -> tuple[dict[Address, str], dict[Address, Address | None], dict[Address, str]]:
+    """Return what ``Known`` has of the target's spec files, and the addresses in files that this export overwrites, with the file.
 
     A folder that the spec does not include has no such files: what is exported there is a spec of its own.
     Raises ``SpecError``: of a spec with problems, only a part is known.
     """
     if not _is_spec(project, target, folder / "x.yaml"):
-        return {}, {}
+        return {}, {}, {}
     replaced = {folder / wanted.split.file_of(resource) for resource in selection.resources} if wanted.force else set()
     own = {os.path.relpath(path, Path(project.root).resolve()) for path in replaced}
     names, problems = placeholder_values(project.stack, target), Problems()
@@ -312,7 +314,10 @@ def _defined(
             lost[address] = entry.source.name
         else:
             taken[address] = defaults.name_of(entry, problems)
-    return taken, lost
+    moves = read_moves((source for source in sources if source.name.removeprefix(project.prefix) not in own), problems)
+    settled, forget = moves.settle(taken, Problems(), complete=False)
+    moved = {old: new for old, new in settled.items() if new in taken}
+    return taken, {**moved, **dict.fromkeys(forget)}, lost
 
 
 def _is_spec(project: Project, target: Target, path: Path) -> bool:

@@ -270,6 +270,37 @@ def test_an_id_that_the_stack_uses_is_not_given_twice(tmp_path: Path) -> None:
         assert twin not in str(read(tmp_path, "all/adopt.yaml"))
 
 
+def test_what_the_spec_moves_or_forgets_is_not_written_again(tmp_path: Path) -> None:
+    with Sandbox(settle_seconds=0) as sandbox:
+        ivs = client(sandbox.endpoint_url)
+        target = {"region": REGION, "endpointUrl": sandbox.endpoint_url}
+        (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
+        (tmp_path / "specs").mkdir()
+        spec = tmp_path / "specs" / "mine.yaml"
+        archive = {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}
+        before = {"channels": {"main": {}, "old": {}}, "recordingConfigurations": {"archive": archive}}
+        spec.write_text(yaml.safe_dump(before))
+        assert here(tmp_path, "apply", "--auto-approve").code == 0
+        (made,) = ivs.list_recording_configurations()["recordingConfigurations"]
+        ivs.create_channel(name="new", recordingConfigurationArn=made["arn"])
+        after = {
+            "channels": {"stage": {"name": "main"}},
+            "recordingConfigurations": {"vod": {"name": "archive", **archive}},
+            "moved": {
+                "channel/main": "channel/stage",
+                "recording-configuration/archive": "recording-configuration/vod",
+            },
+            "forget": ["channel/old"],
+        }
+        spec.write_text(yaml.safe_dump(after))
+        ran = export(tmp_path)
+        assert (ran.code, ran.err) == (0, "")
+        assert "  channel/stage and recording-configuration/vod left out: already in other spec files\n" in ran.out
+        assert "  channel/old left out: the spec forgets it\n" in ran.out
+        assert read(tmp_path, "specs/channels.yaml") == {"channels": {"new": {"recordingConfiguration": "vod"}}}
+        assert here(tmp_path, "validate").code == 0
+
+
 def test_without_a_project_file_a_region_is_enough(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +354,13 @@ def test_an_adopt_file_among_the_specs_is_refused(account: Account, tmp_path: Pa
     assert "adopt.yaml: specs of the project matches this file" in refused.err
     assert export(folder, "--adopt-out", "out/adopt.yaml", "--keys", "keys").code == 0
     assert (folder / "channels.yaml").exists()
+    (folder / "keys" / "web.pem").unlink()
+    bare = export(
+        folder, "--out", "bare", "--adopt-out", "bare/adopt.json", "--keys", "keys", "--kind", "playback-key-pair"
+    )
+    assert bare.code == 0
+    assert "playback-key-pair/web without a PEM: written by fingerprint" in bare.out
+    assert read(folder, "bare/playback-key-pairs.yaml") == {"playbackKeyPairs": {"web": {"fingerprint": FINGERPRINT}}}
 
 
 def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> None:
