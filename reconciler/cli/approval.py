@@ -205,7 +205,9 @@ def _hand_on(
     outputs = outputs_json(project.stack, [one for _, one in found])
     if not project.outputs:
         return _HandedOn({"outputs": outputs})
-    done = publish(project, found, options)
+    # An apply that lost its lock was stopped: another run may be publishing.
+    stopped = {result.name for result in results if result.interrupted}
+    done = publish(project, [one for one in found if one[1].name not in stopped], options)
     for line in (*done.skipped, *done.failures):
         _warn(f"outputs: {line}")
     if done.failures:

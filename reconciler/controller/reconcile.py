@@ -259,7 +259,7 @@ def _publish(
     revision: CheckedRevision, survey: Survey, results: Sequence[ApplyResult], deps: Dependencies
 ) -> list[str]:
     """Publish the outputs after an apply, and return what could not be published."""
-    if not revision.project.outputs or deps.stop.is_set():
+    if not revision.project.outputs or deps.stop.is_set() or any(result.interrupted for result in results):
         return []
     try:
         for result in results:
