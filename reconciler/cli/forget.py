@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.options import Subparsers, add_approval, add_format, begin, did_you_mean, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
@@ -140,14 +140,16 @@ def _check(
     found = {address for addresses in chosen.values() for address in addresses}
     refused, unknown = [], []
     for word in (*sorted(map(str, exact)), *globs):
-        if any(fnmatchcase(str(address), word) for address in found):
+        if _matches(word, found):
             continue
-        still = next(
-            (one for one in surveys if any(fnmatchcase(str(address), word) for address in _in_spec(one.desired))), None
-        )
+        still = next((one for one in surveys if _matches(word, _in_spec(one.desired))), None)
         if still is not None:
+            where = f"the spec of target {still.target.name}"
+            moved = _matches(word, still.desired.moved)
             refused.append(
-                f"{word}: is in the spec of target {still.target.name}, so the next plan would manage it again; remove it from the spec first"
+                f"{word}: is moved in {where}; remove that line first"
+                if moved
+                else f"{word}: is in {where}, so the next plan would manage it again; remove it from the spec first"
             )
         else:
             unknown.append(f"{word}: {_why_unknown(word, surveys)}")
@@ -155,6 +157,10 @@ def _check(
         raise UsageError("\n".join([*unknown, *refused]))
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
+
+
+def _matches(word: str, addresses: Iterable[Address]) -> bool:
+    return any(fnmatchcase(str(address), word) for address in addresses)
 
 
 def _why_unknown(word: str, surveys: tuple[Survey, ...]) -> str:

@@ -80,7 +80,7 @@ def build_plan(
     inputs = PlanInputs(desired, live, options, owned, kept, choices, limits, rotate, now)
     decisions, defaults = decide(inputs), _defaults(inputs)
     removed = removals(inputs, decisions)
-    drafts = (*decisions, *removed.forgotten, *removed.deletes)
+    drafts = (*decisions, *removed.retagged, *removed.deletes)
     free = {kind: limit - len(live.of(kind)) for kind, limit in limits.items()}
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}

@@ -17,7 +17,7 @@ from reconciler.model.kinds import KINDS, REFERENCES
 from reconciler.model.resource import LiveResource
 from reconciler.model.values import Ref, Value
 from reconciler.plan.decision import Decision, Planned
-from reconciler.plan.plan import Action, Blocked, Observed, ReplaceOrder, Step, Verb
+from reconciler.plan.plan import Action, Blocked, Observed, Reason, ReplaceOrder, Step, Verb
 
 Edges: TypeAlias = dict[str, set[str]]
 """By step, the steps of other actions that it waits for."""
@@ -50,6 +50,7 @@ def actions_of(
     _after_users(planned, users, edges)
     _after_material(planned, held, edges)
     _after_forgotten_keys(planned, edges)
+    _after_renames(planned, edges)
     warnings: dict[str, str] = {}
     for kind, places in free.items():
         quota = f"the quota is {limits[kind]:,} {KINDS[kind].titles} and is used up"
@@ -268,6 +269,14 @@ def _after_forgotten_keys(planned: Sequence[Planned], edges: Edges) -> None:
         if decision.verb is Verb.FORGET and decision.live is not None and decision.live.arn in keys:
             for step in steps[:1]:
                 edges.setdefault(step.id, set()).update(keys[decision.live.arn])
+
+
+def _after_renames(planned: Sequence[Planned], edges: Edges) -> None:
+    """Let the kept resource of a renamed address be renamed before what stays beside it: alone under the new address, the other would be taken for it."""
+    kept = {decision.address: steps[-1].id for decision, _, steps in planned if decision.desired is not None and steps}
+    for decision, _, steps in planned:
+        if decision.reason is Reason.MOVED and decision.desired is None and steps and decision.address in kept:
+            edges.setdefault(steps[0].id, set()).add(kept[decision.address])
 
 
 def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges: Edges) -> dict[str, str]:

@@ -17,21 +17,23 @@ from reconciler.model.address import ID, OWN, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource, UnmanagedResource
 from reconciler.model.values import Value
-from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, unseen_users
+from reconciler.plan.decision import Decision, InUse, PlanInputs, is_protected, moved_from, unseen_users
 from reconciler.plan.pairing import Choice
 from reconciler.plan.plan import MOST_USERS, Blocked, Duplicate, Kept, Orphan, Reason, Verb
 from reconciler.plan.replacement import is_leftover, leftover
+
+_ID_PATH = "/tags/" + escape(ID)
 
 
 @dataclass(frozen=True, slots=True)
 class Removals:
     """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use.
 
-    ``forgotten`` is no longer managed, and stays. ``kept`` are the replaced resources that only other owners use.
+    ``retagged`` stays, with other tags: what is forgotten, and what shares an address that was renamed. ``kept`` are the replaced resources that only other owners use.
     """
 
     deletes: tuple[Decision, ...]
-    forgotten: tuple[Decision, ...]
+    retagged: tuple[Decision, ...]
     in_use: Mapping[str, InUse]
     orphans: tuple[Orphan, ...]
     duplicates: tuple[Duplicate, ...]
@@ -78,7 +80,9 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
         for address, choice in inputs.choices.items()
         if address not in inputs.desired.forget and (others := _unexplained(choice, due, explained))
     )
-    return Removals(due, forgotten, in_use, tuple(orphans), duplicates, kept, tuple(notes))
+    moving = {decision.address for decision in decisions if decision.blocked is None}
+    renames = _renames_beside(inputs, moving, {decision.live.arn for decision in due if decision.live})
+    return Removals(due, (*forgotten, *renames), in_use, tuple(orphans), duplicates, kept, tuple(notes))
 
 
 def _forgotten(inputs: PlanInputs) -> Iterator[Decision]:
@@ -119,6 +123,23 @@ def _forget(address: Address, live: LiveResource, blocked: Blocked | None = None
         blocked=blocked,
         warnings=warnings if is_protected(live) else (),
     )
+
+
+def _renames_beside(inputs: PlanInputs, moving: Container[Address], due: Container[str]) -> Iterator[Decision]:
+    """Yield the rename of what stays beside the kept resource of a renamed address: replaced ones, and duplicates.
+
+    ``moving`` are the addresses whose kept resource is renamed; ``due`` are ARNs that are changed anyway.
+    """
+    for address, choice in inputs.choices.items():
+        if address not in moving:
+            continue
+        for other, _ in choice.others:
+            if other.arn not in due and (former := moved_from(inputs, address, other)):
+                change = FieldChange(_ID_PATH, former.id, address.id)
+                why = f"moved from {former}, beside {choice.kept.arn}"
+                yield Decision(
+                    address, Verb.UPDATE, Reason.MOVED, why, live=other, wanted=other.properties, changes=(change,)
+                )
 
 
 def _probably_renamed(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, Address]:

@@ -193,7 +193,8 @@ def test_the_verb_forgets_what_the_spec_no_longer_has_and_nothing_else(tmp_path:
     ):
         unknown = run(folder, "forget", word, "channel/lobby", "--auto-approve")
         assert (unknown.code, said in unknown.err) == (1, True), (word, unknown.err)
-    assert run(folder, "forget", "channel/old", "--auto-approve").code == 3
+    moved = run(folder, "forget", "channel/old", "--auto-approve")
+    assert (moved.code, "channel/old: is moved in the spec of target dev" in moved.err) == (3, True)
     assert run(folder, "forget", "channel/lobby").code == 3
     assert everything(folder) == before
     ran = run(folder, "forget", "channel/lobby", "--auto-approve")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.drift.classify import classify
-from reconciler.model.address import PROTECT, SPEC, STACK, Address, KindName
+from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
@@ -401,3 +402,63 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
         keys_after[str(key.properties["channelArn"])] = (key,)
     following = complete(plan_of(spec, after), after, rules, Broadcasts(left, keys_after), AppliedQuotas())
     assert [action for action in following.actions if action.blocked is None] == []
+
+
+def renamed(spec: DesiredState) -> DesiredState:
+    """Return a spec with other ids and the moves to them; names stay."""
+    new = {address: Address(address.kind, f"x-{address.id}") for address in spec.resources}
+    resources = {
+        new[address]: replace(
+            resource,
+            address=new[address],
+            tags={**resource.tags, ID: new[address].id},
+            properties={
+                name: Ref(new[value.address]) if isinstance(value, Ref) else value
+                for name, value in resource.properties.items()
+            },
+        )
+        for address, resource in spec.resources.items()
+    }
+    moved = {old: there for old, there in new.items() if old.kind is not KindName.STREAM_KEY}
+    return replace(spec, resources=resources, moved=moved)
+
+
+@TRIED
+@given(specs(), st.booleans())
+def test_a_rename_of_everything_rewrites_tags_alone_and_so_does_forgetting_everything(
+    spec: DesiredState, prune: bool
+) -> None:
+    now, options = agreeing(spec), PlanOptions(prune=prune)
+    forgetting = replace(spec, resources={}, forget=frozenset(spec.resources))
+    for state, operation in ((renamed(spec), "TagResource"), (forgetting, "UntagResource")):
+        plan = plan_of(state, now, options)
+        assert {step.operation for action in plan.actions for step in action.steps} <= {operation}
+        assert not any(action.blocked for action in plan.actions)
+        assert len(plan.actions) == len(spec.resources)
+        after = Service(now).run(plan)
+        assert plan_of(state, after, options).actions == ()
+        assert plan_of(replace(state, moved={}, forget=frozenset()), after, options).actions == ()
+        owners = {one.tags.get(STACK) for group in after.resources.values() for one in group}
+        assert owners == (set() if not spec.resources else {None} if state is forgetting else {THIS_STACK})
+
+
+@TRIED
+@given(situations(), EITHER)
+def test_a_rename_deletes_and_creates_nothing_that_the_same_plan_under_the_old_ids_would_not(
+    situation: tuple[DesiredState, LiveState], options: PlanOptions
+) -> None:
+    spec, now = situation
+    plan, moving = plan_of(spec, now, options), plan_of(renamed(spec), now, options)
+
+    def doing(target: TargetPlan, verb: Verb) -> list[str]:
+        found = [action for action in target.actions if action.verb is verb and action.blocked is None]
+        return sorted(action.arn or f"{action.kind}/{action.address.id.removeprefix('x-')}" for action in found)
+
+    stuck = any(action.blocked and action.blocked.code == "moved" for action in moving.actions)
+    for verb in (Verb.DELETE, Verb.CREATE):
+        assert set(doing(moving, verb)) <= set(doing(plan, verb))
+        assert stuck or doing(moving, verb) == doing(plan, verb)
+    if quota_refusals(quota_uses(moving.actions, moving.managed, now, AppliedQuotas())):
+        return
+    after = Service(now).run(moving)
+    assert [action for action in plan_of(renamed(spec), after, options).actions if action.blocked is None] == []
