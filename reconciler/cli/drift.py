@@ -153,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
 
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
+    from reconciler.errors import AwsError
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
@@ -168,7 +169,10 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
         reading(sys.stderr) as progress,
         survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
     ):
-        accepted = accept_drift(project, [(survey, drift_report(project, survey)) for survey in surveys], chosen)
+        found = [(survey, drift_report(project, survey)) for survey in surveys]
+        if unread := [f"{report.name}: {line}" for _, report in found for line in report.unread]:
+            raise AwsError("\n".join((*unread, "Nothing was accepted")))
+        accepted = accept_drift(project, found, chosen)
     write_accepted(accepted)
     lines = [f"accepted {line}" if ": " in line else line for line in accepted.lines] or ["No drift to accept."]
     write_fitted("".join(f"{sanitize(line)}\n" for line in lines), sys.stdout)

@@ -28,6 +28,13 @@ from reconciler.spec.yaml import Source, load
 from reconciler.workflow.survey import Survey
 
 _OWN = "/tags/ivs-reconciler:"
+_NO_VALUE = "no value of the spec can accept that"
+_OTHERWISE = {
+    DriftStatus.MISSING: "to accept that, remove it from the spec",
+    DriftStatus.UNTAGGED: _NO_VALUE,
+    DriftStatus.DUPLICATE: _NO_VALUE,
+}
+"""By status, what to do about drift that is no difference of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,11 @@ def _places(
     """Yield the edits of one target; differences that cannot be written are added to the gaps."""
     drifted: dict[Address, set[str]] = {}
     for finding in report.findings:
+        if finding.is_drift and finding.status is not DriftStatus.DRIFT:
+            meant = [one for one in chosen or () if one.address == finding.address and not one.path]
+            accepted.used.update(meant)
+            if chosen is None or meant:
+                accepted.gaps.append(f"{finding.address}: {finding.explanation}; {_OTHERWISE[finding.status]}")
         if finding.status is not DriftStatus.DRIFT:
             continue
         for change in finding.changes:

@@ -50,6 +50,7 @@ class World:
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder = folder
+        self.sandbox = sandbox
         self.ivs: Any = client(sandbox.endpoint_url)
         target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
         (folder / "specs").mkdir()
@@ -151,11 +152,13 @@ def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
     world.update("loop-a", latencyMode="LOW")
     placed = world.update("placed")
     world.ivs.tag_resource(resourceArn=placed, tags={"where": "here"})
+    world.ivs.delete_channel(arn=world.update("kept-name"))
     ran = here(world.folder, "export", "--update")
     assert ran.code == 2
     assert ran.out == "No drift to accept.\n"
     assert ran.err.splitlines() == [
         "Could not be written:",
+        "channel/kept: deleted outside ivs-reconciler since the last apply; to accept that, remove it from the spec",
         "channel/loop-a:/latencyMode: the entry at specs/live.yaml:17:5 is a loop; write it by hand",
         "channel/placed:/tags/where: the value at specs/live.yaml:20:5 has placeholders; write it by hand",
         "channel/quiet-a:/latencyMode: specs/live.yaml: this place cannot be edited (KeyError); write it by hand",
