@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from reconciler.diff import FieldChange, unescape
-from reconciler.model.address import ATTEMPT, DELIVERED, MAX_TAGS_WITH_ATTEMPT, RETIRES, WAITING, Address
+from reconciler.model.address import ATTEMPT, DELIVERED, ID, MAX_TAGS_WITH_ATTEMPT, RETIRES, STACK, WAITING, Address
 from reconciler.model.kinds import BATCH_SIZE, CHILD_KINDS, FIELDS, KINDS, TAG, UNTAG, Field, Kind
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.target import Sink, Store
@@ -23,6 +24,7 @@ from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
 _TAGS = "/tags/"
+_NO_TAGS: Mapping[str, Value] = MappingProxyType({})
 
 
 def plan_steps(inputs: PlanInputs, decisions: Sequence[Decision], treatments: Mapping[int, Treatment]) -> list[Planned]:
@@ -114,24 +116,41 @@ def _updating(decision: Decision, kind: Kind, unsettled: Mapping[str, LiveResour
     if decision.live is None:
         return
     parameters = update_parameters(kind, decision.wanted, decision.changes)
+    owner = _owner_first(decision, changes_fields=bool(parameters))
+    if owner:
+        yield Step("", TAG, {"resourceArn": decision.live.arn, "tags": owner})
     if parameters and kind.update:
         if is_unsettled(decision.live):
             yield _wait(kind, decision.live.arn)
         yield from _settling(parameters, unsettled)
         yield Step("", kind.update, {kind.identifier: decision.live.arn, **parameters})
     yield from publishing_steps(kind, decision.deliver, decision.live.arn)
-    yield from _tagging(decision, decision.live.arn)
+    yield from _tagging(decision, decision.live.arn, owner)
 
 
-def _tagging(decision: Decision, arn: Value) -> Iterator[Step]:
-    """Remove first and write last: what is written records that all of it was done."""
+def _owner_first(decision: Decision, *, changes_fields: bool) -> dict[str, Value]:
+    """Return the owner tags that an adoption writes first, because the policy of ``iam-policy`` allows the other changes to own resources only.
+
+    The digest of the spec is still written last. Near the limit of tags, others have to be removed first.
+    """
+    tags = [change for change in decision.changes if change.path.startswith(_TAGS)]
+    many = decision.live is not None and len(decision.live.tags) > MAX_TAGS_WITH_ATTEMPT
+    if decision.verb is not Verb.ADOPT or many or not (changes_fields or any(change.absent_after for change in tags)):
+        return {}
+    return {key: change.after for change in tags if (key := unescape(change.path.removeprefix(_TAGS))) in (STACK, ID)}
+
+
+def _tagging(decision: Decision, arn: Value, done: Mapping[str, Value] = _NO_TAGS) -> Iterator[Step]:
+    """Remove first and write last: what is written records that all of it was done. ``done`` is written already."""
     changed = [
         (unescape(change.path.removeprefix(_TAGS)), change)
         for change in decision.changes
         if change.path.startswith(_TAGS)
     ]
     removed = tuple(key for key, change in changed if change.absent_after)
-    written: dict[str, Value] = {key: change.after for key, change in changed if not change.absent_after}
+    written: dict[str, Value] = {
+        key: change.after for key, change in changed if not change.absent_after and key not in done
+    }
     if (
         decision.desired is not None
         and len(decision.desired.tags) >= MAX_TAGS_WITH_ATTEMPT

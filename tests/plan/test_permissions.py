@@ -229,6 +229,17 @@ def test_a_create_without_our_tag_is_not_allowed() -> None:
     assert not allowed(policy, "ivs:CreateChannel", resource, {})
 
 
+def test_adopting_with_changes_and_taking_over_are_allowed(world: World) -> None:
+    for name, owned_by in (("c", ""), ("d", "old")):
+        owner = {STACK: owned_by, ID: name} if owned_by else {}
+        world.client.create_channel(name=name, latencyMode="LOW", tags={"stray": "1", **owner})
+    spec = desired(*(wanted(f"channel/{name}", {"latencyMode": "NORMAL"}) for name in "cd"))
+    policy = apply_policy([PolicyTarget(TARGET, spec)], PolicyOptions(take_over=("old",)))
+    used = apply_under(world, spec, policy, PlanOptions(adopt=True, adopt_with_changes=True, take_over=("old",))).used
+    assert {"UpdateChannel", "UntagResource", "TagResource"} <= used
+    assert "CreateChannel" not in used
+
+
 def test_tagging_resources_of_another_stack_is_allowed_only_to_take_them_over() -> None:
     places = [PolicyTarget(TARGET, everything())]
     resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/theirs"
