@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
+from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, client, rewrite, run, stack
+from tests.cli.support import ACCOUNT, Ran, client, rewrite, stack
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
 BUCKET = {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}
@@ -23,16 +25,20 @@ def spec(**fields: object) -> dict[str, Any]:
 
 
 def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
-    tmp_path: Path, repository_root: Path
+    tmp_path: Path, repository_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
     with Sandbox() as sandbox:
         ivs = client(sandbox.endpoint_url)
         folder = stack(tmp_path / "repo", spec(), target={"endpointUrl": sandbox.endpoint_url, "sandbox": None})
 
+        first, second = (str(tmp_path / name) for name in ("first.json", "second.json"))
+
         def cli(*words: str, code: int = 0) -> Any:
-            ran = run(folder, *words, env=ENV)
-            assert ran.code == code, (ran.out, ran.err)
-            return ran
+            capsys.readouterr()
+            assert main(["-C", str(folder), *words]) == code, capsys.readouterr()
+            return Ran(code, *capsys.readouterr())
 
         cli("apply", "--auto-approve")
         (old,) = [one["arn"] for one in ivs.list_recording_configurations()["recordingConfigurations"]]
@@ -41,8 +47,8 @@ def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
             for number in range(12)
         ]
         rewrite(folder, spec(recordingReconnectWindowSeconds=60))
-        assert "is kept after its replacement" in cli("plan", "--out", "first.json").out
-        cli("apply", "first.json", "--auto-approve")
+        assert "is kept after its replacement" in cli("plan", "--out", first).out
+        cli("apply", first, "--auto-approve")
         new = next(
             one["arn"] for one in ivs.list_recording_configurations()["recordingConfigurations"] if one["arn"] != old
         )
@@ -80,10 +86,10 @@ def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
 
         # Who uses it may change while a plan is under review.
         rewrite(folder, {**spec(recordingReconnectWindowSeconds=60), "playbackRestrictionPolicies": {"eu": {}}})
-        cli("plan", "--out", "second.json")
-        assert usage in cli("show", "second.json").out
+        cli("plan", "--out", second)
+        assert usage in cli("show", second).out
         ivs.delete_channel(arn=events.pop())
-        cli("apply", "second.json", "--auto-approve")
+        cli("apply", second, "--auto-approve")
 
         # The next replacement leaves the first one and the second one where they are, if both are used.
         ivs.update_channel(arn=events[0], recordingConfigurationArn=new)

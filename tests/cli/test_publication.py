@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
 
+from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, REGION, Ran, arn_of, client, rewrite, run, stack
 from tests.controller.repos import Repo
@@ -63,9 +66,14 @@ class Account:
         stack(self.folder, SPEC, target=target, outputs=outputs, **more)
 
     def run(self, *words: str, code: int = 0, env: Mapping[str, str] | None = None) -> Ran:
-        ran = run(self.folder, *words, env={**self.env, **(env or {})})
-        assert ran.code == code, (ran.out, ran.err)
-        return ran
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as here, redirect_stdout(out), redirect_stderr(err):
+            here.chdir(self.folder)
+            for name, value in {**self.env, **(env or {})}.items():
+                here.setenv(name, value)
+            found = main(list(words))
+        assert found == code, (out.getvalue(), err.getvalue())
+        return Ran(found, out.getvalue(), err.getvalue())
 
     def apply(self, *words: str, code: int = 0, env: Mapping[str, str] | None = None) -> Ran:
         return self.run("apply", "--auto-approve", *words, code=code, env=env)
