@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import re
+import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def why_unreachable(error: BaseException) -> str:
 def is_out_of_descriptors(error: BaseException) -> bool:
     """Return whether a call failed because this process, or this machine, has too many open files and connections."""
     return any(isinstance(one, OSError) and one.errno in (errno.EMFILE, errno.ENFILE) for one in _causes(error))
+
+
+def descriptors() -> int:
+    """Return how many files and connections this process may have open."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return 8192
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def out_of_descriptors() -> str:
+    """Return the message for it."""
+    return f"too many open files (the limit is {descriptors():,}); raise it with ulimit -n, or lower --targets-at-once"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -10,12 +10,12 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.errors import AwsError, UsageError
@@ -42,6 +42,7 @@ class Connection:
     ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time, ``stacks`` the CloudFormation stacks
     that hold resources, by ARN; none of them raises ``AwsError``.
     ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``. ``parameters`` hold published outputs.
+    ``rest`` closes the sockets until the next call.
     """
 
     gateway: IvsGateway
@@ -53,10 +54,22 @@ class Connection:
     trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
     parameters: Parameters | None = None
     stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = lambda _arns: {}
+    rest: Callable[[], None] = lambda: None
+
+    def released(self) -> Connection:
+        """Return the identity without the connection, whose clients take a megabyte."""
+        return Connection(cast("IvsGateway", _Closed()), self.account_id, self.region, self.caller_arn)
+
+
+class _Closed:
+    """The gateway of a closed connection."""
+
+    def __getattr__(self, _: str) -> NoReturn:
+        raise RuntimeError("the connection of this target is closed")
 
 
 @contextmanager
-def connect(
+def connect(  # noqa: PLR0915 - opens each client where its settings are known
     target: Target,
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -89,19 +102,14 @@ def connect(
             session = open_session(target, endpoint)
             sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
             ivs = stack.enter_context(closing(open_client(session, IVS.client, target, endpoint, MAX_CONNECTIONS)))
-        except BOTO_ERRORS as error:
+        except (*BOTO_ERRORS, OSError) as error:
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
             raise UsageError(f"target {target.name}: {error}; write an endpoint as https://host:port") from None
         account_id, caller_arn = _caller_identity(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
-        if target.account_id is not None and account_id != target.account_id:
-            raise AwsError(
-                f"target {target.name} is for account {target.account_id}, but the credentials belong to account {account_id} ({caller_arn}); "
-                "use other credentials, or correct accountId. Nothing was read or changed",
-                operation="GetCallerIdentity",
-                code="AccountMismatch",
-            )
-        gateways: dict[str, IvsGateway] = {}
+        _check_account(target, account_id, caller_arn)
+        sts.close()
+        gateways, clients = dict[str, IvsGateway](), [ivs]
         opening = threading.RLock()
 
         def gateway_of(service: str) -> IvsGateway:
@@ -116,6 +124,7 @@ def connect(
                         client = stack.enter_context(
                             closing(open_client(session, service, target, asked, MAX_CONNECTIONS))
                         )
+                        clients.append(client)
                     url = client.meta.endpoint_url
                     pacer = (
                         (pacers or PROCESS_PACERS).of(account_id, target.region, url, service) if target.paced else None
@@ -127,9 +136,9 @@ def connect(
 
         def quotas() -> AppliedQuotas:
             asked = endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
-            return read_quotas(
-                open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
-            )
+            client = open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
+            with closing(client):
+                return read_quotas(client)
 
         def trail(operations: Sequence[str], since: datetime) -> Trail:
             from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
@@ -171,6 +180,7 @@ def connect(
             trail,
             parameters,
             lambda arns: _read_holds(gateway_of("cloudformation"), arns),
+            lambda: _close_sockets(clients),
         )
 
 
@@ -205,6 +215,23 @@ def _read_holds(calls: ReadCalls, arns: Sequence[str]) -> dict[str, StackHold]:
         # A stack was found, and of a large one not all resources are listed.
         found.setdefault(arn, StackHold(str(rows[0].get("StackName")) if rows else "", "" if rows else "no answer"))
     return found
+
+
+def _check_account(target: Target, account_id: str, caller_arn: str) -> None:
+    """Raise ``AwsError`` if the caller is in another account than the target's."""
+    if target.account_id is not None and account_id != target.account_id:
+        raise AwsError(
+            f"target {target.name} is for account {target.account_id}, but the credentials belong to account {account_id} ({caller_arn}); "
+            "use other credentials, or correct accountId. Nothing was read or changed",
+            operation="GetCallerIdentity",
+            code="AccountMismatch",
+        )
+
+
+def _close_sockets(clients: Iterable[Any]) -> None:
+    """Close the sockets of botocore clients; a client opens new ones for its next call."""
+    for client in tuple(clients):
+        client.close()
 
 
 def _caller_identity(sts: IvsGateway) -> tuple[str, str]:

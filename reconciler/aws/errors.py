@@ -25,7 +25,7 @@ from reconciler.aws.session import (
 )
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
-from reconciler.network import is_out_of_descriptors, proxy_refusal
+from reconciler.network import is_out_of_descriptors, out_of_descriptors, proxy_refusal
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
@@ -74,24 +74,12 @@ def to_aws_error(error: Exception, operation: str, *, writes: bool, service: str
     """
     if isinstance(error, TooManyOpenFiles) or is_out_of_descriptors(error):
         # Opening a socket or a file failed, so nothing was sent.
-        return AwsError(
-            f"{operation}: too many open files{_limit()}; raise the limit (ulimit -n), or work on fewer targets at once (--targets-at-once)",
-            operation=operation,
-            code="TooManyOpenFiles",
-        )
+        return AwsError(f"{operation}: {out_of_descriptors()}", operation=operation, code="TooManyOpenFiles")
     if isinstance(error, CredentialsUnavailable):
         return _from_provider(error, operation)
     if isinstance(error, boto.ClientError):
         return _from_answer(error, operation, writes=writes, service=service)
     return _from_transport(error, operation, writes=writes, service=service)
-
-
-def _limit() -> str:
-    try:
-        import resource
-    except ImportError:
-        return ""
-    return f" (this process may open {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,})"
 
 
 def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:

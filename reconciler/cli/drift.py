@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, add_globs, begin, desired_of, project_of
+from reconciler.cli.options import Subparsers, add_at_once, add_format, add_globs, begin, desired_of, project_of
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reconciler.errors import AwsError
     from reconciler.model.target import Project, Target
     from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.survey import Survey
 
 _DAYS, _MOST_DAYS = 7, 90
 """How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
@@ -33,6 +34,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Compare live state with the spec. Exit code 2: drift. 5: no drift, but changes are pending. 0: in sync.",
     )
     add_format(parser, "text", "json", "markdown", "html", "junit")
+    add_at_once(parser)
     parser.add_argument(
         "--ignore",
         metavar="ADDRESS:PATH",
@@ -73,14 +75,18 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the other
     """Run the verb."""
-    from reconciler.drift.report import Ignore
+    from dataclasses import replace
+
+    from reconciler.drift.report import Ignore, without
     from reconciler.errors import AwsError, SpecError
     from reconciler.plan.plan import PlanOptions
-    from reconciler.workflow.drift import drift_report
+    from reconciler.terminal import write_fitted
+    from reconciler.workflow.drift import attribute_drift, drift_report
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.progress import reading
+    from reconciler.workflow.publication import stale_notes
     from reconciler.workflow.survey import check_globs, survey_targets
 
     context = begin(args)
@@ -103,7 +109,17 @@ def run(args: argparse.Namespace) -> int:
         raise
     missed: dict[str, AwsError] = {}
     failures: list[AwsError] = []
-    reports: tuple[DriftReport, ...] = ()
+    found: dict[str, DriftReport] = {}
+    used: set[Ignore] = set()
+
+    def finish(survey: Survey) -> None:
+        report = drift_report(project, survey, expand=context.verbosity > 0, scope=scope)
+        report, matched = without(report, ignores)
+        used.update(matched)
+        if project.outputs:
+            report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))
+        found[survey.target.name] = attribute_drift(project, survey, report, days) if days else report
+
     with (
         reading(sys.stderr) as progress,
         survey_targets(
@@ -116,27 +132,15 @@ def run(args: argparse.Namespace) -> int:
             missed=missed,
             open_target=metrics.connect,
             every_kind=True,
+            at_once=args.targets_at_once,
+            finish=finish,
         ) as surveys,
     ):
         check_globs(scope, desired, surveys)
-        reports = _without(
-            [drift_report(project, survey, expand=context.verbosity > 0, scope=scope) for survey in surveys], ignores
-        )
-        if project.outputs:
-            from dataclasses import replace
-
-            from reconciler.workflow.publication import stale_notes
-
-            reports = tuple(
-                replace(report, notes=(*report.notes, *stale_notes(project, survey)))
-                for survey, report in zip(surveys, reports, strict=True)
-            )
-        if days:
-            from reconciler.workflow.drift import attribute_drift
-
-            reports = tuple(
-                attribute_drift(project, survey, report, days) for survey, report in zip(surveys, reports, strict=True)
-            )
+        reports = tuple(found[survey.target.name] for survey in surveys)
+    for ignore in ignores if reports else ():
+        if ignore not in used:
+            write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
     if reports or args.format in ("json", "junit"):
         _show(args, context, project, reports, {name: str(error) for name, error in missed.items()})
         sys.stdout.flush()
@@ -230,18 +234,6 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
             ) from None
     NotificationFile(path, project.stack)  # refuses a file of another kind now, not after minutes of reading
     return path
-
-
-def _without(reports: Sequence[DriftReport], ignores: tuple[Ignore, ...]) -> tuple[DriftReport, ...]:
-    """Return the reports without ignored differences, and print a note for each ``--ignore`` that matched nothing."""
-    from reconciler.drift.report import without
-    from reconciler.terminal import write_fitted
-
-    done = [without(report, ignores) for report in reports]
-    for ignore in ignores if reports else ():
-        if not any(ignore in met for _, met in done):
-            write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
-    return tuple(report for report, _ in done)
 
 
 def _notify(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reconciler.report.text import Paint
 
 _MOST_HINTS = 8
+_MOST_AT_ONCE = 1000
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
@@ -440,6 +441,22 @@ def add_globs(group: argparse._ArgumentGroup, *, needs: str = "") -> None:  # ar
     group.add_argument(
         "--exclude", metavar="GLOB", action="append", default=[], help="skip addresses that match; repeatable"
     )
+
+
+def add_at_once(parser: argparse.ArgumentParser) -> None:
+    """Add the option for how many targets are worked on at the same time."""
+    parser.add_argument(
+        "--targets-at-once",
+        metavar="N",
+        type=_at_least_one,
+        help="targets read at the same time (default: 8 for each processor, at most 32, fewer where ulimit -n is low)",
+    )
+
+
+def _at_least_one(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_AT_ONCE):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_AT_ONCE:,}")
+    return int(text)
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from reconciler.cli.options import (
     Context,
     Subparsers,
     add_allowances,
+    add_at_once,
     add_format,
     add_live,
     add_scope,
@@ -48,6 +49,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "--base", metavar="REV", help="the branch or commit to merge into; checked by apply --require-commit"
     )
     add_format(parser, "text", "json", "markdown", "html")
+    add_at_once(parser)
     add_scope(parser)
     add_live(parser)
     allowances = add_allowances(parser)
@@ -141,7 +143,15 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         adoptions_of(args, context, project, targets, desired) as adopt,
         reading(sys.stderr) as progress,
         survey_targets(
-            project, targets, options, desired=desired, adopt=adopt, progress=progress, failures=failures
+            project,
+            targets,
+            options,
+            desired=desired,
+            adopt=adopt,
+            progress=progress,
+            failures=failures,
+            at_once=getattr(args, "targets_at_once", None),
+            finish=lambda _survey: None,
         ) as surveys,
     ):
         check_globs(options, desired, surveys)

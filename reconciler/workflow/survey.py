@@ -31,6 +31,7 @@ from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
+from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.cloudformation import members_to_adopt
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
@@ -43,7 +44,11 @@ from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import applied_specs, live_addresses, recorded_kinds
 from reconciler.workflow.journal import last_run
 
-_PARALLEL_TARGETS = 8
+_AT_ONCE_PER_CPU, _MOST_AT_ONCE = 8, 32
+"""A target in sync takes a quarter of a second of waiting and 25 ms of CPU time."""
+
+_DESCRIPTORS, _OTHER_DESCRIPTORS = 8, 64
+"""The most that a target at work holds open, and what the process needs besides."""
 
 _NO_ADOPTIONS: Mapping[str, Mapping[Address, str]] = MappingProxyType({})
 
@@ -69,7 +74,7 @@ class Survey:
 
 
 @contextlib.contextmanager
-def survey_targets(  # noqa: PLR0913 - a caller names each
+def survey_targets(  # noqa: C901, PLR0913 - a caller names each
     project: Project,
     targets: tuple[Target, ...],
     options: PlanOptions,
@@ -82,9 +87,13 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     open_target: Connect = connect,
     rotate: Rotate = NOTHING,
     every_kind: bool = False,
+    at_once: int | None = None,
+    finish: Callable[[Survey], None] | None = None,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
+    ``at_once`` is how many targets are worked on at the same time; ``None`` is ``default_at_once``.
+    With ``finish``, a target's connection ends with its work: it is called with each survey, in threads, and what is yielded cannot call.
     ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses.
     Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
     and the other targets are yielded; ``missed`` receives each failed target's own error, by name.
@@ -92,35 +101,37 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     """
     with contextlib.ExitStack() as stack:
         unadoptable: dict[str, AdoptionError] = {}
+        many = len(targets) > (at_once or default_at_once())
 
         def survey(target: Target) -> Survey | AwsError | None:
             try:
-                connection = stack.enter_context(open_target(target))
-                spec = desired[target.name]
-                kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, spec, options)
-                began = time.monotonic()
-                given = adopt.get(target.name, {})
-                arns = frozenset(given.values())
-                if options.adopt:
-                    here = LiveState(connection.account_id, connection.region, {})
-                    arns |= frozenset(_recorded_arns(project, target, here).values())
-                live = read_target(
-                    connection,
-                    spec,
-                    options,
-                    arns,
-                    progress and (lambda calls, left: progress(target.name, calls, left)),
-                    kinds,
-                )
-                plan = plan_target(project, target, spec, live, options, connection, given, rotate=rotate)
-                return Survey(target, spec, live, plan, connection, began)
+                if finish is None:
+                    return read(target, stack.enter_context(open_target(target)))
+                with open_target(target) as connection:
+                    found = read(target, connection)
+                    finish(found)
+                return replace(found, connection=connection.released())
             except AwsError as error:
                 return error
             except AdoptionError as error:
                 unadoptable[target.name] = error
                 return None
+            except OSError as error:
+                if not is_out_of_descriptors(error):
+                    raise
+                return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
 
-        results = map_targets(targets, survey)
+        def read(target: Target, connection: Connection) -> Survey:
+            given = adopt.get(target.name, {})
+            told = progress and partial(progress, target.name)
+            spec = desired[target.name]
+            try:
+                return _survey(project, target, spec, connection, options, given, told, rotate, every_kind=every_kind)
+            finally:
+                if many:
+                    connection.rest()
+
+        results = map_targets(targets, survey, at_once)
         if unadoptable:
             raise AdoptionError(
                 tuple(
@@ -141,6 +152,30 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                 (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
             )
         yield tuple(item for item in found if isinstance(item, Survey))
+
+
+def _survey(
+    project: Project,
+    target: Target,
+    desired: DesiredState,
+    connection: Connection,
+    options: PlanOptions,
+    given: Mapping[Address, str],
+    progress: Callable[[int, Expected | None], None] | None,
+    rotate: Rotate,
+    *,
+    every_kind: bool,
+) -> Survey:
+    """Read and plan one target. Raises ``AwsError`` and ``AdoptionError``."""
+    kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, desired, options)
+    began = time.monotonic()
+    arns = frozenset(given.values())
+    if options.adopt:
+        here = LiveState(connection.account_id, connection.region, {})
+        arns |= frozenset(_recorded_arns(project, target, here).values())
+    live = read_target(connection, desired, options, arns, progress, kinds)
+    plan = plan_target(project, target, desired, live, options, connection, given, rotate=rotate)
+    return Survey(target, desired, live, plan, connection, began)
 
 
 def _refuse_same_location(
@@ -190,9 +225,22 @@ def _needed_kinds(project: Project, target: Target, desired: DesiredState, optio
     return kinds_to_read(desired, replace(options, prune=options.prune or target.prune), recorded)
 
 
-def map_targets(targets: tuple[Target, ...], read: Callable[[Target], T]) -> list[T]:
-    """Call ``read`` for all targets at the same time and return the results in their order. An interrupt does not wait for calls in flight."""
-    pool = ThreadPoolExecutor(max_workers=min(_PARALLEL_TARGETS, len(targets)), thread_name_prefix="target")
+def default_at_once() -> int:
+    """Return how many targets are worked on at the same time: as many as keep the processor busy, and as the file descriptors allow."""
+    return max(
+        1,
+        min(
+            _MOST_AT_ONCE,
+            _AT_ONCE_PER_CPU * (os.cpu_count() or 1),
+            (descriptors() - _OTHER_DESCRIPTORS) // _DESCRIPTORS,
+        ),
+    )
+
+
+def map_targets(targets: tuple[Target, ...], read: Callable[[Target], T], at_once: int | None = None) -> list[T]:
+    """Call ``read`` for targets at the same time and return the results in their order. An interrupt does not wait for calls in flight."""
+    workers = min(at_once or default_at_once(), len(targets))
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
     finished = False
     try:
         found = list(pool.map(read, targets))

@@ -1,0 +1,95 @@
+"""Many targets in one process: descriptors, targets at once, and a target that fails beside the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.sandbox import Sandbox
+from tests.cli.support import REGION, Ran
+
+COUNT = 40
+BROKEN = "t007"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project of 40 accounts on one server that takes its time; one target has no credentials."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with Sandbox() as sandbox:
+        sandbox.control.add_fault(effect="delay", operation="*", seconds=0.02, times=None)
+        targets = {
+            f"t{n:03}": {
+                "region": REGION,
+                "accountId": f"{200_000_000_000 + n}",
+                "profile": f"p{n}",
+                "endpointUrl": sandbox.endpoint_url,
+            }
+            for n in range(COUNT)
+        }
+        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
+        (folder / "specs").mkdir()
+        (folder / "specs" / "live.yaml").write_text("channels: {one: {}}\n", "utf-8")
+        keys = "\n".join(
+            f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
+            for n in range(COUNT)
+            if f"t{n:03}" != BROKEN
+        )
+        (folder / "credentials").write_text(keys, "utf-8")
+        yield folder
+
+
+def limited(folder: Path, descriptors: int, *words: str) -> Ran:
+    """Run ``ivs-reconciler`` with a limit of open files."""
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" -m reconciler "$@"', sys.executable, *words],
+        cwd=folder,
+        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": os.devnull},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_targets_need_few_descriptors_and_a_failed_one_hides_no_other(fleet: Path) -> None:
+    said = [limited(fleet, 100, "plan", *words) for words in ((), ("--targets-at-once", "1"))]
+    assert said[0].out == said[1].out, "the order and the blocks are the project's"
+    for ran in said:
+        assert ran.code == 1
+        assert BROKEN in ran.err
+        assert len(ran.err.splitlines()) == 1
+        names = [
+            line.partition(":")[0] for line in ran.out.splitlines() if line.startswith("t") and ": account" in line
+        ]
+        assert names == [f"t{n:03}" for n in range(COUNT) if f"t{n:03}" != BROKEN]
+
+
+def test_drift_reports_each_target_and_the_one_that_failed(fleet: Path) -> None:
+    ran = limited(fleet, 100, "drift", "--format", "json")
+    assert ran.code == 1
+    assert [one["name"] for one in ran.json["targets"]] == [f"t{n:03}" for n in range(COUNT) if f"t{n:03}" != BROKEN]
+    assert BROKEN in str(ran.json["failed"])
+
+
+def test_too_many_open_files_is_what_is_said(fleet: Path) -> None:
+    ran = limited(fleet, 24, "plan", "--targets-at-once", "30")
+    assert ran.code == 1
+    assert "too many open files (the limit is 24); raise it with ulimit -n, or lower --targets-at-once" in ran.err
+    assert ran.err.count("could not be found") <= 1, "only the profile that is really missing"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1001", "٣"])
+def test_a_number_of_targets_is_at_least_one(fleet: Path, value: str) -> None:
+    ran = limited(fleet, 256, "plan", f"--targets-at-once={value}")
+    assert ran.code == 1
+    assert "is not a number from 1 to 1,000" in ran.err
