@@ -129,7 +129,14 @@ def test_a_saved_plan_of_a_move_is_refused_once_its_line_is_gone(tmp_path: Path)
     folder = stack(tmp_path, {"channels": {"old": {"name": "x"}, "gone": {}}})
     assert run(folder, "apply", "--auto-approve").code == 0
     spec: dict[str, object] = {"channels": {"new": {"name": "x"}}}
-    rewrite(folder, {"moved": {"channel/old": "channel/new"}, "forget": ["channel/gone"], **spec})
+    forget = ["channel/gone", "recording-configuration/none"]
+    rewrite(folder, {"moved": {"channel/old": "channel/new"}, "forget": forget, **spec})
+    # What is forgotten is read and untagged, also of a kind that the spec has no more.
+    statements = {one["Sid"]: one for one in run(folder, "iam-policy", "apply").json["Statement"]}
+    assert {"ivs:ListRecordingConfigurations", "ivs:ListStreamKeys"} <= set(statements["Read"]["Action"])
+    assert "ivs:UntagResource" in statements["Tag"]["Action"]
+    assert any("recording-configuration/" in arn for arn in statements["Tag"]["Resource"])
+    assert not any("recording-configuration/" in arn for arn in statements["Create"]["Resource"])
     assert run(folder, "plan", "--out", "p.json").code == 0
     rewrite(folder, spec)
     refused = run(folder, "apply", "p.json", "--auto-approve")
