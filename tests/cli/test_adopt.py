@@ -392,6 +392,10 @@ def test_another_stacks_resources_are_taken_over_by_name_of_the_stack_only(tmp_p
         # One was renamed outside; another stack has a channel of its own.
         ivs.update_channel(arn=before["c"], name="renamed")
         ivs.create_channel(name="d", tags={"ivs-reconciler:stack": "third", "ivs-reconciler:id": "d"})
+    unprotected: dict[str, Any] = {**spec, "channels": {**spec["channels"], "b": {}}}
+    stack(tmp_path, unprotected, stack="new")
+    with_loss = run(folder, "adopt", "channel/b", before["b"], "--take-over", "old", "--auto-approve")
+    assert (with_loss.code, f"{before['b']} differs in protect" in with_loss.out) == (3, True), with_loss.out
     stack(tmp_path, {**spec, "channels": {**spec["channels"], "d": {}}}, stack="new")
     blocked = run(folder, "plan")
     assert "to adopt it, use --take-over old" in blocked.out
