@@ -302,11 +302,11 @@ def _show(
     elif view == "markdown":
         from reconciler.report.markdown_drift import render_drift as render_markdown
 
-        sys.stdout.write(render_markdown(*reports))
+        sys.stdout.write(render_markdown(*reports, failed=missed))
     elif view == "html":
         from reconciler.report import html
 
-        sys.stdout.write(html.render_drift(reports, stack=project.stack))
+        sys.stdout.write(html.render_drift(reports, stack=project.stack, failed=missed))
     elif view == "junit":
         from datetime import UTC, datetime
 
@@ -318,10 +318,9 @@ def _show(
             )
         )
     else:
-        from reconciler.report.text import render_drift
+        from reconciler.report.text import render_drifts
         from reconciler.terminal import write_fitted
 
         paint = context.paint(sys.stdout)
         verbose = context.verbosity > 0
-        text = "\n".join(render_drift(report, paint=paint, verbose=verbose) for report in reports)
-        write_fitted(text, sys.stdout)
+        write_fitted(render_drifts(reports, missed, paint=paint, verbose=verbose), sys.stdout)

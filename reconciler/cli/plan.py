@@ -126,6 +126,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
     from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import head_commit, tree_of
+    from reconciler.plan.plan import FailedTarget
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
@@ -139,6 +140,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     if base:
         project = guarded(project, base)
     failures: list[AwsError] = []
+    missed: dict[str, AwsError] = {}
     with (
         adoptions_of(args, context, project, targets, desired) as adopt,
         reading(sys.stderr) as progress,
@@ -150,12 +152,14 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
             adopt=adopt,
             progress=progress,
             failures=failures,
+            missed=missed,
             at_once=getattr(args, "targets_at_once", None),
             finish=lambda _survey: None,
         ) as surveys,
     ):
         check_globs(options, desired, surveys)
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in missed.items()))
         recorded, notes = last_applies(project, surveys)
     if failures and not plan.targets:
         raise failures[0]

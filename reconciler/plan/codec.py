@@ -41,6 +41,7 @@ from reconciler.plan.plan import (
     Base,
     Blocked,
     Duplicate,
+    FailedTarget,
     Kept,
     LiveChannel,
     Observed,
@@ -313,6 +314,9 @@ _PLAN = form.record(
     spec_digest=DIGEST,
     options=_OPTIONS,
     targets=list_of(form.defined("target", _TARGET)),
+    failed=form.omitted(
+        described(list_of(form.record(FailedTarget, name=TEXT, message=TEXT)), "Targets that could not be read.")
+    ),
 )
 PLAN, _TARGET_PLAN = Format(_PLAN), Format(_TARGET)
 _HEAD = Format(form.object_of(formatVersion=form.version(FORMAT_VERSION)))

@@ -338,11 +338,20 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTarget:
+    """A target that could not be read, and why."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What ``plan`` shows and ``apply`` runs.
 
     ``git_tree`` identifies the content of ``git_commit``, which is the same for a merge commit without other changes.
     ``of_revisions`` means that the spec of ``base`` was used as live state: such a plan is shown and never applied.
+    ``failed`` are the targets that could not be read; a plan with any is not saved.
     """
 
     stack: str
@@ -354,6 +363,7 @@ class Plan:
     git_tree: str | None = None
     base: Base | None = None
     of_revisions: bool = False
+    failed: tuple[FailedTarget, ...] = ()
 
 
 class Result(StrEnum):

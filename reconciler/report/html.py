@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -198,6 +199,8 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         origin={**origin, **(extra or {}), **options},
         targets=targets,
         totals=_totals(targets, (*_VERBS, BLOCKED)),
+        states=words.plan_states(plan),
+        overview_words=words.overview_words,
         count=len(listed),
         verbs=[(name, name, verbs[name]) for name in (*_VERBS, BLOCKED)],
         kinds=_kinds(action.address.kind for action in listed),
@@ -277,8 +280,14 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
     )
 
 
-def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[str, str] | None = None) -> str:
-    """Return the page of the drift reports of all targets; ``extra`` as for ``render_plan``."""
+def render_drift(
+    reports: Sequence[DriftReport],
+    *,
+    stack: str,
+    extra: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return the page of the drift reports of all targets; ``extra`` as for ``render_plan``. ``failed`` are targets that could not be read, and why."""
     findings = [finding for report in reports for finding in report.findings]
     statuses = Counter(finding.status for finding in findings)
     targets = [_drift(report, at) for at, report in enumerate(reports)]
@@ -288,6 +297,8 @@ def render_drift(reports: Sequence[DriftReport], *, stack: str, extra: Mapping[s
         extra=extra or {},
         targets=targets,
         totals=_totals(targets, words.TITLES),
+        states=words.drift_states(reports, failed),
+        overview_words=words.overview_words,
         count=len(findings),
         statuses=[(status.value, title.lower(), statuses[status]) for status, title in words.TITLES.items()],
         kinds=_kinds(finding.address.kind for finding in findings),

@@ -36,6 +36,7 @@ from reconciler.report.markdown_layout import (
     fenced,
     fit,
     not_listed,
+    overview_lines,
     prose,
     tag_code,
     targets_table,
@@ -53,6 +54,7 @@ from reconciler.report.words import (
     notable_changes,
     notice_of,
     origin_of,
+    plan_states,
     plural,
     settings_words,
     summary_words,
@@ -86,7 +88,9 @@ def render_plan(plan: Plan) -> str:
     """Return the whole plan, with where it comes from."""
     facts = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
-    return "\n\n".join((title, *settings_lines(plan), render_targets(*plan.targets, facts=facts)))
+    return "\n\n".join(
+        (title, *settings_lines(plan), *overview_lines(plan_states(plan)), render_targets(*plan.targets, facts=facts))
+    )
 
 
 def settings_lines(plan: Plan) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.report.actions import is_own_record, path_words, sides_of, unmanaged_words
@@ -19,6 +20,7 @@ from reconciler.report.markdown_layout import (
     facts_line,
     fenced,
     fit,
+    overview_lines,
     prose,
     tag_code,
     targets_table,
@@ -29,6 +31,7 @@ from reconciler.report.words import (
     blame_words,
     defaults_words,
     drift_counts,
+    drift_states,
     headline,
     ignored_words,
     in_time_order,
@@ -55,10 +58,11 @@ def render_drift(
     artefact_url: str | None = None,
     facts: Mapping[str, str] | None = None,
     reserve: int = 0,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the reports of targets; of several, a table first.
+    """Return the reports of targets; of several, a table first. ``failed`` are targets that could not be read, and why.
 
-    Arguments and errors as of ``markdown.render_targets``.
+    Other arguments and errors as of ``markdown.render_targets``.
     """
     if len(reports) == 1:
         sections = [_report(reports[0], facts or {})]
@@ -73,7 +77,9 @@ def render_drift(
         ]
     counts = f"{headline(*reports)}: {drift_counts(*reports)}"
     cut = cut_line("report", artefact_url)
-    return fit(sections, limit=limit, reserve=reserve, cut=cut, last=f"{counts}.\n\n{cut}")
+    head = "\n\n".join((*overview_lines(drift_states(reports, failed)), ""))
+    reserve += len(head.encode())
+    return head + fit(sections, limit=limit, reserve=reserve, cut=cut, last=f"{counts}.\n\n{cut}")
 
 
 def _overview(reports: Sequence[DriftReport], facts: Mapping[str, str]) -> Section:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from reconciler.report.actions import Sides
+from reconciler.report.words import OVERVIEW_FROM, TargetState, overview_words
 from reconciler.terminal import sanitize
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?|%\)?[,;:.]?""")
@@ -116,6 +117,14 @@ def facts_line(facts: Mapping[str, str]) -> list[str]:
 def count_cell(count: int) -> str:
     """Return a count in a table."""
     return f"{count:,}" if count else "·"
+
+
+def overview_lines(states: Sequence[TargetState]) -> list[str]:
+    """Return how many targets have each state, and why those failed that did; nothing for a few targets that were all read."""
+    failed = [f"- {code(one.name)}: {prose(one.details)}" for one in states if one.state == "failed"]
+    if len(states) < OVERVIEW_FROM and not failed:
+        return []
+    return [f"**{overview_words(states)}**", *(["Failed:\n\n" + "\n".join(failed)] if failed else [])]
 
 
 def targets_table(titles: Sequence[str], rows: Mapping[str, Sequence[str]], *, left: int = 0) -> str:

@@ -29,8 +29,10 @@ from reconciler.report.actions import (
 from reconciler.report.words import (
     HEADS,
     OVERRIDES,
+    OVERVIEW_FROM,
     SETTINGS,
     WIDENS,
+    TargetState,
     apply_state,
     blame_words,
     broadcast_words,
@@ -38,11 +40,14 @@ from reconciler.report.words import (
     defaults_heading,
     defaults_words,
     drift_counts,
+    drift_states,
     headline,
     ignored_heading,
     ignored_words,
     in_sync_words,
     live_channels_words,
+    overview_words,
+    plan_states,
     plural,
     resources_words,
     settings_words,
@@ -90,7 +95,31 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     if plan.options.allowances:
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
-    return "\n".join((*head, *_settings(plan, paint), *targets))
+    return "\n".join((*head, *_overview(plan_states(plan), paint), *_settings(plan, paint), *targets))
+
+
+def render_drifts(
+    reports: Sequence[DriftReport], failed: Mapping[str, str], *, paint: Paint = plain, verbose: bool = False
+) -> str:
+    """Return the drift reports of all targets. ``failed`` are those that could not be read, and why."""
+    each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
+    return "\n".join((*_overview(drift_states(reports, failed), paint), *each))
+
+
+_STATE_TONES = {"in sync": "good", "with changes": "change", "pending": "change", "with drift": "bad", "failed": "bad"}
+
+
+def _overview(states: Sequence[TargetState], paint: Paint) -> list[str]:
+    """Return all targets at a glance, a line each, if there are more than a few."""
+    if len(states) < OVERVIEW_FROM:
+        return []
+    widths = [max(len(one[column]) for one in states) for column in range(4)]
+    lines = [paint(f"{overview_words(states)}.", "bold"), ""]
+    for one in states:
+        name, account, region, state = (text.ljust(width) for text, width in zip(one[:4], widths, strict=True))
+        state = paint(state, _STATE_TONES[one.state])
+        lines.append(f"  {sanitize(name)}  {account}  {region}  {state}  {sanitize(one.details)}".rstrip())
+    return ["\n".join(lines) + "\n"]
 
 
 def _settings(plan: Plan, paint: Paint) -> list[str]:

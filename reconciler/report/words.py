@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
@@ -67,6 +68,53 @@ def summary_words(summary: Summary) -> str:
         "unmanaged": summary.unmanaged,
     }
     return nonzero(counts) or "nothing to do"
+
+
+OVERVIEW_FROM = 4
+"""From so many targets on, a report begins with all of them at a glance."""
+
+_STATES = ("in sync", "with changes", "pending", "with drift", "failed")
+
+
+class TargetState(NamedTuple):
+    """A target in an overview: where it is, what state it is in, and its counts or why it failed."""
+
+    name: str
+    account_id: str
+    region: str
+    state: str
+    details: str = ""
+
+
+def plan_states(plan: Plan) -> list[TargetState]:
+    """Return the states of all targets of a plan, those that failed at the end."""
+    return [
+        TargetState(one.name, one.account_id, one.region, "with changes", summary_words(one.summary))
+        if one.actions
+        else TargetState(one.name, one.account_id, one.region, "in sync")
+        for one in plan.targets
+    ] + failed_states({one.name: one.message for one in plan.failed})
+
+
+def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> list[TargetState]:
+    """Return the states of all targets of a drift report, those that failed at the end."""
+    return [
+        TargetState(one.name, one.account_id, one.region, "with drift" if one.drifted else "pending", drift_counts(one))
+        if one.drifted or one.pending
+        else TargetState(one.name, one.account_id, one.region, "in sync")
+        for one in reports
+    ] + failed_states(failed)
+
+
+def failed_states(failed: Mapping[str, str]) -> list[TargetState]:
+    """Return the states of targets that could not be read, with the first line of each error."""
+    return [TargetState(name, "", "", "failed", message.partition("\n")[0]) for name, message in failed.items()]
+
+
+def overview_words(states: Sequence[TargetState]) -> str:
+    """Return how many targets have each state: ``5 targets: 3 in sync, 1 with changes, 1 failed``."""
+    counts = Counter(one.state for one in states)
+    return f"{plural(len(states), 'target')}: {nonzero({state: counts[state] for state in _STATES})}"
 
 
 def in_sync_words(target: TargetPlan) -> str:

@@ -68,10 +68,28 @@ def test_targets_need_few_descriptors_and_a_failed_one_hides_no_other(fleet: Pat
         assert ran.code == 1
         assert BROKEN in ran.err
         assert len(ran.err.splitlines()) == 1
+        lines = ran.out.splitlines()
+        assert lines[0] == f"{COUNT} targets: {COUNT - 1} with changes, 1 failed."
+        assert lines[2].split() == ["t000", "200000000000", REGION, "with", "changes", "1", "to", "create"]
+        assert lines[COUNT + 1].split()[:2] == [BROKEN, "failed"]
         names = [
             line.partition(":")[0] for line in ran.out.splitlines() if line.startswith("t") and ": account" in line
         ]
         assert names == [f"t{n:03}" for n in range(COUNT) if f"t{n:03}" != BROKEN]
+
+
+@pytest.mark.parametrize("verb", ["plan", "drift"])
+@pytest.mark.parametrize("form", ["markdown", "html", "json", "text"])
+def test_every_format_counts_the_targets_and_names_the_one_that_failed(fleet: Path, verb: str, form: str) -> None:
+    ran = limited(fleet, 100, verb, "--format", form, "-t", "t000", "-t", "t001", "-t", BROKEN, "-t", "t002")
+    assert ran.code == 1
+    if form == "json":
+        assert [one["name"] for one in ran.json["failed"]] == [BROKEN]
+        assert "p7" in ran.json["failed"][0]["message"]
+        return
+    assert f"4 targets: 3 {'with changes' if verb == 'plan' else 'pending'}, 1 failed" in ran.out
+    assert ran.out.index(BROKEN) > 0
+    assert "p7" in ran.out
 
 
 def test_drift_reports_each_target_and_the_one_that_failed(fleet: Path) -> None:

@@ -170,7 +170,7 @@ def test_all_targets_come_first_then_each_whole() -> None:
     places = [text.index(part) for part in ('id="targets"', 'id="tools"', *(f'<section id="t{at}"' for at in range(4)))]
     assert places == sorted(places)
     overview = text[places[0] : places[1]]
-    assert ">4 targets</h2>" in overview
+    assert ">4 targets: 2 in sync, 2 with changes</h2>" in overview
     assert re.findall(r'<a href="#(t\d)">(.)</a>', overview) == [("t0", "a"), ("t1", "b"), ("t2", "c"), ("t3", "d")]
     assert re.findall(r'class="tag v-([a-z-]+)">([^<]+)<', overview) == [
         ("create", "1 to create"),
