@@ -24,7 +24,7 @@ from reconciler.plan.guardrails import quota_refusals, quota_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules
 from reconciler.plan.order import in_order
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
-from reconciler.plan.stale import changes_since_plan
+from reconciler.plan.stale import AppliedSpec, as_applied, changes_since_plan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
 from tests.plan.service import Service, any_order
 
@@ -462,3 +462,16 @@ def test_a_rename_deletes_and_creates_nothing_that_the_same_plan_under_the_old_i
         return
     after = Service(now).run(moving)
     assert [action for action in plan_of(renamed(spec), after, options).actions if action.blocked is None] == []
+
+
+@TRIED
+@given(specs(), st.booleans())
+def test_a_return_to_what_was_last_applied_neither_renames_nor_forgets(spec: DesiredState, is_recorded: bool) -> None:
+    now = agreeing(spec)
+    records = {
+        address: AppliedSpec(one.digest, one.properties, one.tags, "", one.ignore)
+        for address, one in spec.resources.items()
+        if is_recorded
+    }
+    for pending in (renamed(spec), replace(spec, resources={}, forget=frozenset(spec.resources))):
+        assert plan_of(as_applied(pending, now, records), now, PlanOptions()).actions == ()
