@@ -104,7 +104,7 @@ def _words(words: Sequence[str]) -> tuple[frozenset[Address], tuple[str, ...]]:
         try:
             exact.add(Address.parse(word))
         except ValueError as error:
-            problems.append(f"{error}; write kind/id, such as channel/main-stage, or a glob")
+            problems.append(f"{error}; or a glob, such as 'channel/pool-*'")
     if problems:
         raise UsageError("\n".join(problems))
     return frozenset(exact), tuple(globs)

@@ -71,7 +71,7 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
     for address, key in _keys_without_spec(inputs, doubled):
         if key.arn not in let_go:
             _removed_from_spec(inputs, address, (key,), deletes, orphans, renamed)
-    in_use = _in_use(inputs, (*decisions, *deletes))
+    in_use = _in_use(inputs, (*decisions, *deletes), let_go)
     kept = tuple(filter(None, (_kept(inputs, decision, in_use) for decision in deletes)))
     explained = {one.arn for one in kept}
     due = tuple(decision for decision in deletes if decision.live is None or decision.live.arn not in explained)
@@ -92,20 +92,30 @@ def _forgotten(inputs: PlanInputs) -> Iterator[Decision]:
         key_address = child_of(address)
         whole = address in spec.forget and address not in spec.resources
         keys = key_address is not None and key_address not in spec.resources and (whole or key_address in spec.forget)
+        incomplete = _incomplete_spec(inputs)
         for live in group:
             if keys and key_address is not None:
                 for key in inputs.owned.keys.get(live.arn, ()):
                     if key.tags.get(STACK) == spec.stack:
-                        yield _forget(key_address, key)
+                        yield _forget(key_address, key, incomplete)
             if whole:
-                blocked = None
+                blocked = incomplete
                 if keys and key_address is not None and key_address.kind in unreadable:
                     why = f"stream keys could not be read ({unreadable[key_address.kind]}), and are forgotten with their channel"
                     blocked = Blocked("unreadable", f"{why}; correct that, then run plan again")
                 yield _forget(address, live, blocked)
 
 
-def _forget(address: Address, live: LiveResource, blocked: Blocked | None = None) -> Decision:
+def _incomplete_spec(inputs: PlanInputs) -> Blocked | None:
+    """Return why nothing that the spec seems not to have may be deleted or forgotten, if a file of it was not read."""
+    missing = inputs.desired.missing
+    if not missing:
+        return None
+    more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+    return Blocked("incomplete-spec", f"its spec may be in a file that was not read: {missing[0]}{more}")
+
+
+def _forget(address: Address, live: LiveResource, blocked: Blocked | None) -> Decision:
     changes = tuple(
         FieldChange("/tags/" + escape(key), value, None, absent_after=True)
         for key, value in sorted(live.tags.items())
@@ -187,8 +197,8 @@ def _unexplained(choice: Choice, due: Iterable[Decision], kept: Container[str]) 
     )
 
 
-def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUse]:
-    """Return, by ARN, what is to be deleted or replaced but stays in use."""
+def _in_use(inputs: PlanInputs, decisions: Sequence[Decision], let_go: Container[str]) -> dict[str, InUse]:
+    """Return, by ARN, what is to be deleted or replaced but stays in use. ``let_go`` are the ARNs to be forgotten."""
     leaving = [
         live
         for decision in decisions
@@ -222,7 +232,7 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[str, InUs
             for user in inputs.owned.users.get(live.arn, ())
             if user.arn not in gone and live.arn in _refers_after(user, of_user.get(user.arn))
         ]
-        said = [_usage(inputs, user, names.get(user.arn), of_user.get(user.arn)) for user in holding]
+        said = [_usage(inputs, user, names.get(user.arn), of_user.get(user.arn), let_go) for user in holding]
         said = said or [f"{user} names its ARN" for user in will_use.get(live.arn, ())]
         if said:
             foreign = [user for user in holding if user.tags.get(STACK) != inputs.desired.stack]
@@ -240,8 +250,12 @@ def _refers_after(user: LiveResource, decision: Decision | None) -> frozenset[st
     return _arns_in(user.kind, user.properties if decision is None or decision.blocked else decision.wanted)
 
 
-def _usage(inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None) -> str:
+def _usage(
+    inputs: PlanInputs, user: LiveResource, address: Address | None, decision: Decision | None, let_go: Container[str]
+) -> str:
     """Return who uses a resource, and why it keeps using it."""
+    if user.arn in let_go:
+        return f"{address or user.arn} is to be forgotten, and keeps using it"
     if address is not None and address not in inputs.desired.resources:
         return f"{address} is orphaned and uses it"
     if decision is not None and decision.blocked:
@@ -316,9 +330,8 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
         blocked = Blocked(
             "protected", f"{named} is protected; restore it in the spec with protect: false, apply, then delete it"
         )
-    elif missing := inputs.desired.missing:
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        blocked = Blocked("incomplete-spec", f"its spec may be in a file that was not read: {missing[0]}{more}")
+    elif incomplete := _incomplete_spec(inputs):
+        blocked = incomplete
     elif why := unseen_users(inputs, live.kind):
         blocked = Blocked("unreadable", why)
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)

@@ -234,3 +234,18 @@ def test_the_verb_forgets_what_the_spec_no_longer_has_and_nothing_else(tmp_path:
     rewrite(folder, {"channels": {}})
     assert run(folder, "forget", "channel/main", "channel/new", "--auto-approve").code == 0
     assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_verb_forgets_nothing_while_git_misses_a_spec_file(tmp_path: Path) -> None:
+    folder = stack(tmp_path, {"channels": {"main": {}, "side": {}}})
+    rewrite(folder, {"channels": {"other": {}}}, "other.yaml")
+    assert run(folder, "apply", "--auto-approve").code == 0
+    repository(folder)
+    commit(folder, "specs")
+    before = everything(folder)
+    (folder / "specs" / "live.yaml").unlink()
+    refused = run(folder, "forget", "channel/*", "--auto-approve")
+    assert refused.code == 3
+    assert refused.out.count("blocked (incomplete-spec): its spec may be in a file that was not read") == 2, refused.out
+    assert "specs/live.yaml is tracked by git and missing" in refused.out
+    assert everything(folder) == before

@@ -132,6 +132,7 @@ class Case:
             desired(*self.specs.values(), ignore_tags=tuple(content.get("ignoreTags", ()))),
             moved={Address.parse(old): Address.parse(new) for old, new in content.get("moved", {}).items()},
             forget=frozenset(map(Address.parse, content.get("forget", ()))),
+            missing=tuple(content.get("missing", ())),
         )
 
     def _live(self, content: dict[str, Any]) -> LiveState:
