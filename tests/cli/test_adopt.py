@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, rewrite, run, stack
+from tests.cli.support import ACCOUNT, REGION, Ran, arn_of, client, outside, rewrite, run, stack
 
 KEYS = Path(__file__).parent.parent / "scenarios" / "keys"
 NAMES = ("", "-", "dup", "main_stage", "0")
@@ -21,6 +23,14 @@ TYPES: tuple[dict[str, object], ...] = (
     {"type": "ADVANCED_HD", "preset": "CONSTRAINED_BANDWIDTH_DELIVERY", "insecureIngest": True},
     {"type": "STANDARD", "containerFormat": "FRAGMENTED_MP4"},
 )
+
+
+def quick(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Ran:
+    """Run the command line in this process: for many refusals."""
+    capsys.readouterr()
+    code = main(["-C", str(folder), *words])
+    printed = capsys.readouterr()
+    return Ran(code, printed.out, printed.err)
 
 
 def odd_account(ivs: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -218,7 +228,7 @@ nothing: {here}:channel/eight
     assert "remove channel/a from the spec, and write moved: {channel/a: channel/b} into a spec file" in refused.err
 
 
-def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path) -> None:
+def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = stack(
         tmp_path,
         {"channels": {"a": {}}},
@@ -243,9 +253,9 @@ def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path) -> None
         b"targets: {dev: {channel/a: -----BEGIN PRIVATE KEY-----}}": "(hidden: it looks like a secret) is not an ARN",
     }.items():
         (folder / "adopt.yaml").write_bytes(content)
-        refused = run(folder, "plan", "--adopt-file", "adopt.yaml")
+        refused = quick(folder, capsys, "plan", "--adopt-file", "adopt.yaml")
         assert (refused.code, text in refused.err) == (1, True), (content, refused.err)
-    refused = run(folder, "plan", "--adopt-file", "nowhere.yaml")
+    refused = quick(folder, capsys, "plan", "--adopt-file", "nowhere.yaml")
     assert (refused.code, "nowhere.yaml: cannot be read: no such file or directory" in refused.err) == (1, True)
 
 
@@ -275,7 +285,9 @@ def test_an_adopt_file_of_several_targets_and_the_record_of_an_adopted_one(tmp_p
     assert run(folder, "plan", "-t", "prod", "--detailed-exitcode").code == 0
 
 
-def test_the_verb_adopts_these_resources_and_changes_nothing_else(tmp_path: Path) -> None:
+def test_the_verb_adopts_these_resources_and_changes_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec: dict[str, Any] = {
         "channels": {
             "a": {"streamKey": {}, "tags": {"team": "video"}},
@@ -325,7 +337,7 @@ def test_the_verb_adopts_these_resources_and_changes_nothing_else(tmp_path: Path
         (("stream-key/a", arn), 1, "a stream key is adopted with its channel"),
         (("recording-configuration/vod", arn), 1, '"ivs:channel" in the ARN is not a recording configuration'),
     ):
-        refused = run(folder, "adopt", *words, "--auto-approve")
+        refused = quick(folder, capsys, "adopt", *words, "--auto-approve")
         assert (refused.code, text in refused.out + refused.err) == (code, True), (words, refused.out, refused.err)
     # The message about a resource with another id of this stack names the way, and it works.
     gone = {**spec, "channels": {name: one for name, one in spec["channels"].items() if name != "a"}}
