@@ -23,7 +23,7 @@ _RESOURCE = ("kind", "id", "output")
 _SAMPLE = {**SAMPLE, "kind": "channel", "output": "arn"}
 _PARAMETER = re.compile(r"(/[A-Za-z0-9_.-]+){1,15}")
 _OURS = frozenset({".git", ".ivs-reconciler"})
-_SOURCES = (".yaml", ".yml", ".pem")
+_SOURCES = (".yaml", ".yml", ".pem", ".db")
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -154,13 +154,18 @@ def _file_faults(path: KeyPath, text: str, targets: Mapping[str, Any], stack: ob
             path
         )
         return
-    parts = PurePosixPath(text).parts
-    if PurePosixPath(text).suffix.lower() in _SOURCES or _OURS & set(parts):
+    paths = [
+        PurePosixPath(name.lower()) for name in (text, *(filled for _, filled in _filled_paths(text, targets, stack)))
+    ]
+    if any(one.suffix in _SOURCES or _OURS & set(one.parts) for one in paths):  # macOS takes .GIT for .git
         yield Fault(
             path,
             f"{quote(text)} could be a file of the project itself, and it would be overwritten",
             "write a path such as out/{target}.json",
         )
+    if os.path.normpath(text) == "." or text.endswith("/"):
+        yield Fault(path, f"{quote(text)} is a directory", "write the path of a file, such as out/{target}.json")
+        return
     first: dict[str, str] = {}
     for name, filled in _filled_paths(text, targets, stack):
         other = first.setdefault(os.path.normpath(filled), name)

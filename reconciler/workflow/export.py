@@ -198,6 +198,10 @@ def _folders(project: Project, targets: tuple[Target, ...], wanted: Wanted) -> d
             "export one at a time with --target, or use --out DIR for a folder each"
         )
     folders = {target.name: root / _base((*target.specs, *project.specs)) for target in targets}
+    if outside := sorted({one for one in folders.values() if not Path(os.path.realpath(one)).is_relative_to(root)}):
+        raise UsageError(
+            f"{shown(outside[0])}: leads out of the project, where no specs are read; remove the link, or use --out DIR"
+        )
     if len({*folders.values()}) < len(folders):
         raise UsageError(
             f"targets {', '.join(folders)} have spec files in one folder; export one at a time with --target, or use --out DIR for a folder each"

@@ -58,7 +58,9 @@ def publish(
         except UsageError as error:
             result.failures.append(str(error))
         except OSError as error:
-            result.failures.append(f"{error.filename}: the outputs cannot be written ({os_reason(error)})")
+            result.failures.append(
+                f"{error.filename or publication.name}: the outputs cannot be written ({os_reason(error)})"
+            )
     return result
 
 
@@ -199,8 +201,10 @@ def _write_job_outputs(
     project: Project, publication: Publication, text: str, environment: Mapping[str, str], result: Published
 ) -> None:
     if environment.get("GITHUB_ACTIONS") == "true" and (file := environment.get("GITHUB_OUTPUT")):
-        with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
+        try:
+            _append_lines(Path(file), text)
+        except OSError as error:
+            raise UsageError(f"{file}: the outputs cannot be written ({os_reason(error)})") from None
         result.written.append(file)
     elif environment.get("GITLAB_CI") == "true":
         _write_file(project, fill(publication.name, {"stack": project.stack})[0], text, result)
@@ -215,6 +219,15 @@ def _write_file(project: Project, name: str, text: str, result: Published) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     if write_if_different(path, text):
         result.written.append(f"{project.prefix}{name}")
+
+
+def _append_lines(path: Path, text: str) -> None:
+    """Append lines to a file, on a line of their own also after a step that left its last line open. Raises ``OSError``."""
+    with path.open("a+b") as stream:
+        if stream.seekable() and stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            text = text if stream.read(1) == b"\n" else f"\n{text}"
+        stream.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_if_different(path: Path, text: str) -> bool:

@@ -188,7 +188,7 @@ def test_a_job_gets_its_outputs_and_a_file_waits_for_what_is_missing(account: Ac
     assert not (account.folder / "out" / "dev.json").exists()
     assert not (account.folder / "job.env").exists()
     github = tmp_path / "github"
-    github.write_text("before=1\n", encoding="utf-8")
+    github.write_text("before=1", encoding="utf-8")  # an earlier step left its line open
     account.apply(env={"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(github)})
     urls = {
         identifier: account.ivs.get_channel(arn=arn_of(account.ivs, identifier))["channel"]["playbackUrl"]
