@@ -261,10 +261,13 @@ def _export(answers: _Answers, context: Context, project_file: Path) -> Exported
 def _files(folder: Path, answers: _Answers, exported: Exported | None) -> tuple[dict[Path, str], dict[Path, str]]:
     """Return the text of each file to write, and the files that exist, with what they lack. Raises ``UsageError``."""
     from reconciler.cli.schema import schema_texts
+    from reconciler.export.files import to_yaml
     from reconciler.workflow.export import shown
 
     has_specs = any((folder / "specs").rglob("*.y*ml"))
-    project = _PROJECT.format(stack=answers.stack, region=answers.region)
+    # A name such as 2026 is a number without quotes; NO is one of the words that other readers take for another type.
+    stack = to_yaml([answers.stack]).strip()[1:-1]
+    project = _PROJECT.format(stack=stack, region=answers.region)
     if answers.account:
         project += _ACCOUNT.format(region=answers.region, account=answers.account)
     texts = {

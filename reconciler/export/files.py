@@ -71,15 +71,21 @@ def spec_files(entries: Iterable[Written], split: Split, schema: str = "") -> di
 
 def adopt_text(arns: Mapping[str, Mapping[Address, str]], *, by_target: bool) -> str:
     """Return the adopt file: a line for each resource, below its target if there are several."""
-    lists = {name: {str(address): arn for address, arn in sorted(found.items())} for name, found in arns.items()}
+    lists = {
+        name: _Lines({str(address): arn for address, arn in sorted(found.items())}) for name, found in arns.items()
+    }
     return to_yaml(
-        {"targets": lists} if by_target else {key: arn for one in lists.values() for key, arn in one.items()}
+        {"targets": lists} if by_target else _Lines({key: arn for one in lists.values() for key, arn in one.items()})
     )
 
 
 def schema_path(folder: str, schemas: str) -> str:
     """Return the path of the schema of spec files, as a file in ``folder`` names it."""
     return os.path.relpath(os.path.join(schemas, "spec.schema.json"), folder)  # noqa: PTH118
+
+
+class _Lines(dict[str, str]):
+    """A mapping that is written with a line for each entry, however short it is."""
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # libyaml's is many times as fast
@@ -91,6 +97,12 @@ def _mapping(dumper: Any, value: Mapping[str, Any]) -> yaml.MappingNode:
     length = sum(len(str(key)) + len(str(item)) + 4 for key, item in value.items()) if flat else 0
     node: yaml.MappingNode = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
     node.flow_style = flat and length <= _WIDEST_FLOW
+    return node
+
+
+def _lines(dumper: Any, value: _Lines) -> yaml.MappingNode:
+    node: yaml.MappingNode = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
+    node.flow_style = False
     return node
 
 
@@ -109,6 +121,7 @@ def _text(dumper: Any, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(dict, _mapping)
+_Dumper.add_representer(_Lines, _lines)
 _Dumper.add_representer(list, _list)
 _Dumper.add_representer(str, _text)
 

@@ -169,6 +169,7 @@ def test_filters_and_split(account: Account, tmp_path: Path) -> None:
     assert ids("--tag", "team", "--kind", "channel") == {"channels/main", f"channels/channel-{last(account.unnamed)}"}
     assert ids("--name", "ma*", "--name", "eu") == {"channels/main", "playbackRestrictionPolicies/eu"}
     assert ids("--arn", account.main) == {"channels/main"}
+    assert (folder / "adopt.yaml").read_text(encoding="utf-8") == f"channel/main: {account.main}\n"
     # What a filter leaves out is referred to by its ARN.
     assert read(folder, "out/live.yaml")["channels"]["main"]["recordingConfigurationArn"] == account.archive
     assert export(folder, "--out", "by-tag", "--split", "tag:team", "--keys", "keys", "--force").code == 0
@@ -361,6 +362,17 @@ def test_an_adopt_file_among_the_specs_is_refused(account: Account, tmp_path: Pa
     assert bare.code == 0
     assert "playback-key-pair/web without a PEM: written by fingerprint" in bare.out
     assert read(folder, "bare/playback-key-pairs.yaml") == {"playbackKeyPairs": {"web": {"fingerprint": FINGERPRINT}}}
+
+
+def test_a_link_that_leads_out_of_the_project_is_not_followed(account: Account, tmp_path: Path) -> None:
+    folder = account.project(tmp_path / "project")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder / "specs").symlink_to(outside)
+    refused = export(folder, "--force")
+    assert (refused.code, "specs: leads out of the project, where no specs are read" in refused.err) == (1, True)
+    assert not list(outside.iterdir())
+    assert not (folder / "adopt.yaml").exists()
 
 
 def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> None:
