@@ -79,6 +79,7 @@ def survey_after(survey: Survey, result: ApplyResult) -> Survey:
         {kind: frozenset(some) for kind, some in touched.items()},
         sorted(channels),
     )
+    survey.connection.rest()
     resources = {}
     for kind in KINDS:
         old = (

@@ -93,6 +93,8 @@ def apply_plans(
         result = replace(result, calls=result.calls + lists.count)
         observer.finished(result)
         results.append(result)
+        if len(surveys) > 1:
+            survey.connection.rest()
         if journal.trouble and not not_opened:
             note(f"{plan.name}: the journal of this apply is incomplete ({journal.trouble})")
         not_recorded = record_apply(root, project.stack, plan, survey.live, result, survey.desired)

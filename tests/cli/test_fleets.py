@@ -111,3 +111,14 @@ def test_a_number_of_targets_is_at_least_one(fleet: Path, value: str) -> None:
     ran = limited(fleet, 256, "plan", f"--targets-at-once={value}")
     assert ran.code == 1
     assert "is not a number from 1 to 1,000" in ran.err
+
+
+def test_an_apply_needs_few_descriptors_and_leaves_every_target_in_sync(fleet: Path) -> None:
+    some = [word for n in range(10, 24) for word in ("-t", f"t{n:03}")]
+    applied = limited(fleet, 16, "apply", "--auto-approve", *some)
+    assert applied.code == 0, applied.err
+    assert applied.err == ""
+    assert applied.out.count("Apply complete") == 14
+    after = limited(fleet, 16, "drift", *some)
+    assert after.code == 0, after.out
+    assert after.out.startswith("14 targets: 14 in sync.\n")
