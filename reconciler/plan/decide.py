@@ -16,9 +16,8 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of, unescape
+from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
 from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
-from reconciler.model.address import PREFIX as OURS
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
 from reconciler.model.normalise import effective_properties
 from reconciler.model.observed import StackHold
@@ -36,6 +35,7 @@ from reconciler.plan.decision import (
     PlanInputs,
     Rotate,
     is_protected,
+    lost_in,
     may_take,
     moved_from,
     of_owner,
@@ -378,7 +378,7 @@ def _adopt(
             "unmanaged",
             f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; write the live values into the spec, adopt it, then change the spec",
         )
-    elif (lost := _lost(fields, tags)) and reason is Reason.CONSENTED and not inputs.options.adopt_with_changes:
+    elif (lost := lost_in(fields, tags)) and reason is Reason.CONSENTED and not inputs.options.adopt_with_changes:
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} differs in {lost}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",
@@ -394,18 +394,6 @@ def _adopt(
         changes=(*fields, *tags),
         blocked=blocked,
     )
-
-
-def _lost(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> str:
-    """Return the names of what an adoption would overwrite or remove; a tag that is only added, and our own, are no loss, but a protection is."""
-    names = [change.field for change in fields]
-    for change in tags:
-        key = unescape(change.path.removeprefix("/tags/"))
-        if key == PROTECT and change.absent_after:
-            names.append("protect")
-        elif not change.absent_before and not key.lower().startswith(OURS):
-            names.append(f"tags.{key}")
-    return ", ".join(dict.fromkeys(names))
 
 
 def _replace(

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from reconciler.diff import FieldChange, escape, unescape
-from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
+from reconciler.model.address import DELIVERED, ID, PREFIX, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import USERS, parent_of
 from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -159,6 +159,18 @@ def why_tags_differ(tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
 def may_take(owner: str, inputs: PlanInputs) -> bool:
     """Return whether a resource of this owner, empty for none, may be adopted."""
     return owner in ("", inputs.desired.stack, *inputs.options.take_over)
+
+
+def lost_in(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> str:
+    """Return the names of what an adoption would overwrite or remove: fields, tags but for our own, and the protection."""
+    names = [change.field for change in fields]
+    for change in tags:
+        key = unescape(change.path.removeprefix("/tags/"))
+        if key == PROTECT and change.absent_after:
+            names.append("protect")
+        elif not change.absent_before and not key.lower().startswith(PREFIX):
+            names.append(f"tags.{key}")
+    return ", ".join(dict.fromkeys(names))
 
 
 def of_owner(live: LiveResource, inputs: PlanInputs) -> str:

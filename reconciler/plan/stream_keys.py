@@ -21,6 +21,7 @@ from reconciler.plan.decision import (
     PlanInputs,
     channel_of,
     delivery_due,
+    lost_in,
     may_take,
     moved_from,
     rotation_due,
@@ -93,6 +94,11 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or use --take-over {owner}",
+        )
+    elif (lost := lost_in((), changes)) and not inputs.options.adopt_with_changes:
+        blocked = Blocked(
+            "unmanaged",
+            f"{live.arn} differs in {lost}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",
         )
     else:
         whose = f"belongs to stack {owner}" if owner else "has no owner"
