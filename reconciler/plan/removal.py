@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.diff import FieldChange, compare, escape, names_of
-from reconciler.model.address import ID, OWN, STACK, Address, KindName
+from reconciler.model.address import DELIVERED, ID, OWN, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource, UnmanagedResource
 from reconciler.model.values import Value
@@ -121,7 +121,11 @@ def _forget(address: Address, live: LiveResource, blocked: Blocked | None) -> De
         for key, value in sorted(live.tags.items())
         if key in OWN
     )
-    warnings = ("it is protected: forgetting does not delete it, but nothing protects it afterwards",)
+    warnings = []
+    if is_protected(live):
+        warnings.append("it is protected: forgetting does not delete it, but nothing protects it afterwards")
+    if (place := live.tags.get(DELIVERED, WAITING)) != WAITING:
+        warnings.append(f"its value stays where it was published: {place}")
     return Decision(
         address,
         Verb.FORGET,
@@ -131,7 +135,7 @@ def _forget(address: Address, live: LiveResource, blocked: Blocked | None) -> De
         wanted=live.properties,
         changes=changes,
         blocked=blocked,
-        warnings=warnings if is_protected(live) else (),
+        warnings=tuple(warnings),
     )
 
 
