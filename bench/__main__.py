@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("startup", "writes", "plan", "rate", "sandbox")
+NAMES = ("startup", "writes", "plan", "fleet", "rate", "sandbox")
 
 
 def main() -> None:
