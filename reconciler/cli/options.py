@@ -422,7 +422,7 @@ def add_adopting(group: argparse._ActionsContainer) -> None:  # argparse has no 
     group.add_argument(
         "--adopt-with-changes",
         action="store_true",
-        help="adopt, and change the fields that differ from the spec as well",
+        help="adopt, and change the fields and tags that differ from the spec as well",
     )
     group.add_argument(
         "--take-over",

@@ -293,6 +293,9 @@ def _removed_from_spec(
         inner = child_kind_of(address.kind)
         also = f"; deletes its {inner.title} as well" if inner else ""
         delete = _delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}")
+        if (key := child_of(address)) in inputs.desired.forget and delete.blocked is None:
+            why = f"{key} is to be forgotten and kept, and would be deleted with it; forget {address} instead, or remove {key} from forget"
+            delete = replace(delete, blocked=Blocked("depends", why))
         if live.arn in renamed and delete.blocked is None:
             new = renamed[live.arn]
             delete = replace(
