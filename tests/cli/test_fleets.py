@@ -19,30 +19,35 @@ BROKEN = "t007"
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project of 40 accounts on one server that takes its time; one target has no credentials."""
-    folder = tmp_path_factory.mktemp("fleet")
+def server() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         sandbox.control.add_fault(effect="delay", operation="*", seconds=0.02, times=None)
-        targets = {
-            f"t{n:03}": {
-                "region": REGION,
-                "accountId": f"{200_000_000_000 + n}",
-                "profile": f"p{n}",
-                "endpointUrl": sandbox.endpoint_url,
-            }
-            for n in range(COUNT)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Path:
+    """A project of 40 accounts on one server that takes its time; one target has no credentials."""
+    folder = tmp_path_factory.mktemp("fleet")
+    targets = {
+        f"t{n:03}": {
+            "region": REGION,
+            "accountId": f"{200_000_000_000 + n}",
+            "profile": f"p{n}",
+            "endpointUrl": server.endpoint_url,
         }
-        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
-        (folder / "specs").mkdir()
-        (folder / "specs" / "live.yaml").write_text("channels: {one: {}}\n", "utf-8")
-        keys = "\n".join(
-            f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
-            for n in range(COUNT)
-            if f"t{n:03}" != BROKEN
-        )
-        (folder / "credentials").write_text(keys, "utf-8")
-        yield folder
+        for n in range(COUNT)
+    }
+    (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
+    (folder / "specs").mkdir()
+    (folder / "specs" / "live.yaml").write_text("channels: {one: {}}\n", "utf-8")
+    keys = "\n".join(
+        f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
+        for n in range(COUNT)
+        if f"t{n:03}" != BROKEN
+    )
+    (folder / "credentials").write_text(keys, "utf-8")
+    return folder
 
 
 def limited(folder: Path, descriptors: int, *words: str) -> Ran:
@@ -99,10 +104,14 @@ def test_drift_reports_each_target_and_the_one_that_failed(fleet: Path) -> None:
     assert BROKEN in str(ran.json["failed"])
 
 
-def test_too_many_open_files_is_what_is_said(fleet: Path) -> None:
-    ran = limited(fleet, 24, "plan", "--targets-at-once", "30")
+def test_too_many_open_files_is_what_is_said(fleet: Path, server: Sandbox) -> None:
+    # So slow that all calls are in flight at once.
+    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=2.0, times=None)
+    ran = limited(fleet, 16, "plan", "--targets-at-once", "40")
+    server.control.clear_faults()
+    server.control.add_fault(effect="delay", operation="*", seconds=0.02, times=None)
     assert ran.code == 1
-    assert "too many open files (the limit is 24); raise it with ulimit -n, or lower --targets-at-once" in ran.err
+    assert "too many open files (the limit is 16); raise it with ulimit -n, or lower --targets-at-once" in ran.err
     assert ran.err.count("could not be found") <= 1, "only the profile that is really missing"
 
 
