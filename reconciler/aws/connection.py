@@ -20,19 +20,27 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.kinds.ivs import IVS
-from reconciler.model.observed import StackHold, Trail
 from reconciler.model.quotas import AppliedQuotas
+from reconciler.model.resource import StackHold
 from reconciler.model.target import HOME_REGIONS, Sink, Target
 
 if TYPE_CHECKING:
     from reconciler.aws.client import IvsGateway, OnRequest
     from reconciler.aws.limiter import Pacers
     from reconciler.aws.parameters import Parameters
+    from reconciler.model.observed import Trail
 
 
 _STACK_RESOURCES = "DescribeStackResources"
 _IN_NO_STACK = "ValidationError"
 _LEFT = ("DELETE_COMPLETE", "DELETE_SKIPPED")
+
+
+def _no_trail(operations: Sequence[str], since: datetime) -> Trail:
+    from reconciler.model.observed import Trail
+
+    del operations, since
+    return Trail()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Connection:
     caller_arn: str
     quotas: Callable[[], AppliedQuotas] = AppliedQuotas
     deliver: Callable[[str, Sink], Answer] | None = None
-    trail: Callable[[Sequence[str], datetime], Trail] = lambda _operations, _since: Trail()
+    trail: Callable[[Sequence[str], datetime], Trail] = _no_trail
     parameters: Parameters | None = None
     stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = lambda _arns: {}
     rest: Callable[[], None] = lambda: None

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers, add_format, begin, project_of
 from reconciler.errors import ExitCode
+
+if TYPE_CHECKING:
+    from reconciler.errors import AwsError
+    from reconciler.model.observed import Overview
+    from reconciler.model.target import Target
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -24,11 +30,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
-    from reconciler.workflow.survey import read_overviews
-
     context = begin(args)
     project, targets = project_of(context)
-    found, failure = read_overviews(project.stack, targets)
+    found, failure = _read(project.stack, targets)
     if failure is not None and not found:
         raise failure
     if args.format == "json":
@@ -47,3 +51,28 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         raise failure
     return ExitCode.OK
+
+
+def _read(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Overview, ...], AwsError | None]:
+    """Return the overviews that could be read, and the failures as one error with a line for each target."""
+    from reconciler.aws.connection import connect
+    from reconciler.aws.overview import read_overview
+    from reconciler.errors import AwsError
+    from reconciler.workflow.survey import combine_failures, map_targets
+
+    def read(target: Target) -> Overview | AwsError:
+        try:
+            with connect(target) as connection:
+                return read_overview(
+                    connection.gateway,
+                    connection.quotas,
+                    stack,
+                    name=target.name,
+                    account_id=connection.account_id,
+                    region=connection.region,
+                )
+        except AwsError as error:
+            return error
+
+    found = map_targets(targets, read)
+    return tuple(one for one in found if not isinstance(one, AwsError)), combine_failures(targets, found)

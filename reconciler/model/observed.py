@@ -99,11 +99,3 @@ class Trail:
     events: tuple[Event, ...] = ()
     truncated: tuple[str, ...] = ()
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StackHold:
-    """The CloudFormation stack that holds a resource, empty for none. ``unknown`` says why it could not be found out."""
-
-    stack: str = ""
-    unknown: str = ""

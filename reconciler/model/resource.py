@@ -172,6 +172,14 @@ class LiveState:
                     yield Address(kind, resource.tags[ID]), resource
 
 
+@dataclass(frozen=True, slots=True)
+class StackHold:
+    """The CloudFormation stack that holds a resource, empty for none. ``unknown`` says why it could not be found out."""
+
+    stack: str = ""
+    unknown: str = ""
+
+
 def digest_of(value: Mapping[str, Value]) -> str:
     """Return a short stable digest of JSON-like values: 32 hex digits of a SHA-256 over sorted, compact JSON."""
     return hashlib.sha256(_text(value).encode()).hexdigest()[:32]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.model.observed import StackHold
-from reconciler.model.resource import LiveState, StackMember
+from reconciler.model.resource import LiveState, StackHold, StackMember
 from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, Verb
 

@@ -20,9 +20,15 @@ from reconciler.diff import FieldChange, additions, compare, compare_tags, names
 from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
 from reconciler.model.normalise import effective_properties
-from reconciler.model.observed import StackHold
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, UnmanagedResource
+from reconciler.model.resource import (
+    DesiredResource,
+    DesiredState,
+    LiveResource,
+    LiveState,
+    StackHold,
+    UnmanagedResource,
+)
 from reconciler.model.values import Ref, Value, resolve, thaw
 from reconciler.plan import stream_keys
 from reconciler.plan.cloudformation import PREFIX, hold_verdicts, members_to_adopt

@@ -22,12 +22,10 @@ from typing import TypeVar
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.denials import missing_permission
-from reconciler.aws.overview import read_overview
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AdoptionError, AwsError, UsageError
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, LISTED, Service, child_of
-from reconciler.model.observed import Overview
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
@@ -412,29 +410,6 @@ def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surve
     unmatched = unmatched_globs(options.only, options.exclude, known)
     if unmatched:
         raise UsageError("\n".join(unmatched))
-
-
-def read_overviews(
-    stack: str, targets: tuple[Target, ...], *, open_target: Connect = connect
-) -> tuple[tuple[Overview, ...], AwsError | None]:
-    """Return the overviews that could be read, and the failures as one error with a line for each target."""
-
-    def read(target: Target) -> Overview | AwsError:
-        try:
-            with open_target(target) as connection:
-                return read_overview(
-                    connection.gateway,
-                    connection.quotas,
-                    stack,
-                    name=target.name,
-                    account_id=connection.account_id,
-                    region=connection.region,
-                )
-        except AwsError as error:
-            return error
-
-    found = map_targets(targets, read)
-    return tuple(one for one in found if isinstance(one, Overview)), combine_failures(targets, found)
 
 
 class CountedCalls:

@@ -17,7 +17,6 @@ import yaml
 
 from reconciler.model.address import ID, PREFIX, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.observed import StackHold
 from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import (
     DesiredResource,
@@ -25,6 +24,7 @@ from reconciler.model.resource import (
     LastStream,
     LiveResource,
     LiveState,
+    StackHold,
     StackMember,
     Stream,
 )
