@@ -96,10 +96,10 @@ class Account:
 def account(tmp_path: Path, moto: str) -> Iterator[Account]:
     with Sandbox() as sandbox:
         account = Account(tmp_path / "repo", sandbox, moto)
+        names = list(account.published())  # moto has one memory for all tests of a process
+        for at in range(0, len(names), 10):
+            account.ssm.delete_parameters(Names=names[at : at + 10])
         yield account
-        if names := list(account.published()):
-            for at in range(0, len(names), 10):
-                account.ssm.delete_parameters(Names=names[at : at + 10])
 
 
 def wanted(account: Account, *ids: str) -> dict[str, str]:
