@@ -147,7 +147,7 @@ def test_an_unowned_channel_is_adopted_only_with_consent(tmp_path: Path) -> None
         arn = ivs.create_channel(name="main-stage", tags={"by": "hand"})["channel"]["arn"]
     assert "1 blocked" in run(folder, "plan").out
     blocked = run(folder, "plan", "--adopt").out
-    assert "differs in latencyMode; write the live values into the spec" in blocked
+    assert "differs in latencyMode, tags.by; write the live values into the spec" in blocked
     assert "1 blocked" in blocked
     assert "1 to adopt" in run(folder, "plan", "--adopt-with-changes", "--out", "p.json").out
     assert run(folder, "apply", "p.json", "--adopt-with-changes", "--auto-approve").code == 1
