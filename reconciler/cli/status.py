@@ -60,19 +60,16 @@ def _read(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Overview, ...]
     from reconciler.errors import AwsError
     from reconciler.workflow.survey import combine_failures, map_targets
 
-    def read(target: Target) -> Overview | AwsError:
-        try:
-            with connect(target) as connection:
-                return read_overview(
-                    connection.gateway,
-                    connection.quotas,
-                    stack,
-                    name=target.name,
-                    account_id=connection.account_id,
-                    region=connection.region,
-                )
-        except AwsError as error:
-            return error
+    def read(target: Target) -> Overview:
+        with connect(target) as connection:
+            return read_overview(
+                connection.gateway,
+                connection.quotas,
+                stack,
+                name=target.name,
+                account_id=connection.account_id,
+                region=connection.region,
+            )
 
     found = map_targets(targets, read)
     return tuple(one for one in found if not isinstance(one, AwsError)), combine_failures(targets, found)

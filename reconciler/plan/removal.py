@@ -239,9 +239,9 @@ def _in_use(inputs: PlanInputs, decisions: Sequence[Decision], let_go: Container
         said = [_usage(inputs, user, names.get(user.arn), of_user.get(user.arn), let_go) for user in holding]
         said = said or [f"{user} names its ARN" for user in will_use.get(live.arn, ())]
         if said:
-            foreign = [user for user in holding if user.tags.get(STACK) != inputs.desired.stack]
+            of_others = [user for user in holding if user.tags.get(STACK) != inputs.desired.stack]
             found[live.arn] = InUse(
-                "; ".join(said), bool(foreign), tuple(foreign) if len(foreign) == len(holding) else ()
+                "; ".join(said), bool(of_others), tuple(of_others) if len(of_others) == len(holding) else ()
             )
     return found
 

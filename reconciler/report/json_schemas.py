@@ -85,7 +85,7 @@ _MEMBERS = {
     "program": "The program.",
     "properties": "Fields of the resource, without defaults.",
     "protected": "Whether the spec protected it.",
-    "prune": "Whether resources that left the spec are deleted.",
+    "prune": "Whether resources that the spec no longer has are deleted.",
     "reason": "Why the action is there, for programs.",
     "region": "The AWS region.",
     "remark": "Why no call is named, or what is incomplete.",
@@ -132,7 +132,7 @@ _MEMBERS = {
     "quotas/after": "How many exist after the apply.",
     "quotas/code": "Code of the quota in Service Quotas.",
     "quotas/others": "How many of them are not the stack's.",
-    "value/$ref": "The address whose ARN stands here at the apply.",
+    "value/$ref": "The address whose ARN is used here at the apply.",
 }
 """What a member is, by its name, or by the name of what it is in and its own; for members whose table says nothing else."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys
-from reconciler.errors import AwsError, UsageError, os_reason
+from reconciler.errors import UsageError, os_reason
 from reconciler.export import handover
 from reconciler.export.entries import KeyMaterial, Written, stream_keys_by_channel
 from reconciler.export.exporter import Export, Filters, Known, Selection, export, select
@@ -86,12 +86,9 @@ def export_targets(
     source = _source(wanted)
     public_keys = _public_keys(project, wanted, source)
 
-    def one(target: Target) -> Export | AwsError:
-        try:
-            with open_target(target) as connection:
-                return _export(project, target, wanted, connection, folders[target.name], source, public_keys, progress)
-        except AwsError as error:
-            return error
+    def one(target: Target) -> Export:
+        with open_target(target) as connection:
+            return _export(project, target, wanted, connection, folders[target.name], source, public_keys, progress)
 
     found = map_targets(targets, one)
     if failed := combine_failures(targets, found):

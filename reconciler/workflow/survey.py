@@ -72,7 +72,7 @@ class Survey:
 
 
 @contextlib.contextmanager
-def survey_targets(  # noqa: C901, PLR0913 - a caller names each
+def survey_targets(  # noqa: PLR0913 - a caller names each
     project: Project,
     targets: tuple[Target, ...],
     options: PlanOptions,
@@ -101,7 +101,7 @@ def survey_targets(  # noqa: C901, PLR0913 - a caller names each
         unadoptable: dict[str, AdoptionError] = {}
         many = len(targets) > (at_once or default_at_once())
 
-        def survey(target: Target) -> Survey | AwsError | None:
+        def survey(target: Target) -> Survey | None:
             try:
                 if finish is None:
                     return read(target, stack.enter_context(open_target(target)))
@@ -109,15 +109,9 @@ def survey_targets(  # noqa: C901, PLR0913 - a caller names each
                     found = read(target, connection)
                     finish(found)
                 return replace(found, connection=connection.released())
-            except AwsError as error:
-                return error
             except AdoptionError as error:
                 unadoptable[target.name] = error
                 return None
-            except OSError as error:
-                if not is_out_of_descriptors(error):
-                    raise
-                return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
 
         def read(target: Target, connection: Connection) -> Survey:
             given = adopt.get(target.name, {})
@@ -235,13 +229,29 @@ def default_at_once() -> int:
     )
 
 
-def map_targets(targets: tuple[Target, ...], read: Callable[[Target], T], at_once: int | None = None) -> list[T]:
-    """Call ``read`` for targets at the same time and return the results in their order. An interrupt does not wait for calls in flight."""
+def map_targets(
+    targets: tuple[Target, ...], read: Callable[[Target], T], at_once: int | None = None
+) -> list[T | AwsError]:
+    """Call ``read`` for targets at the same time and return the results in their order. An interrupt does not wait for calls in flight.
+
+    The ``AwsError`` of a target is its result, and so is running out of descriptors: the other targets go on.
+    """
+
+    def result(target: Target) -> T | AwsError:
+        try:
+            return read(target)
+        except AwsError as error:
+            return error
+        except OSError as error:
+            if not is_out_of_descriptors(error):
+                raise
+            return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
+
     workers = min(at_once or default_at_once(), len(targets))
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
     finished = False
     try:
-        found = list(pool.map(read, targets))
+        found = list(pool.map(result, targets))
         finished = True
     finally:
         pool.shutdown(wait=finished, cancel_futures=not finished)
