@@ -1,4 +1,4 @@
-"""Exceptions and exit codes.
+"""Exceptions, exit codes, and what to install when an optional package is missing or does not work.
 
 Errors are split by who must act: the user edits a file, an operator checks AWS, a reviewer decides, or the plan has to be run again.
 A failed action of an apply is not an exception; it is an outcome in the result.
@@ -6,7 +6,8 @@ A failed action of an apply is not an exception; it is an outcome in the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Self
 
@@ -161,3 +162,26 @@ class StalePlan(PlanRefused):
         """Return the error for a saved plan, with a line for each thing that changed."""
         lines = (f"  {line}" for line in changed)
         return cls("\n".join(["Saved plan is stale. Changed since it was created:", *lines, "Run plan again."]))
+
+
+@contextlib.contextmanager
+def imports_of(what: str, extra: str) -> Iterator[None]:
+    """Import modules that need an optional package; ``what`` needs it, such as ``run``.
+
+    Raises ``UsageError`` with the extra to install for any failure: a package that is missing, incomplete, too old or broken.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("reconciler"):
+            raise
+        raise UsageError(f"{what} needs the package {error.name}, which is not installed; {_install(extra)}") from None
+    except Exception as error:  # a package may fail in any way while it is imported
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(
+            f"{what} cannot load its packages ({type(error).__name__}: {reason}); {_install(extra)}"
+        ) from error
+
+
+def _install(extra: str) -> str:
+    return f'install the extra: pip install "ivs-reconciler[{extra}]"'

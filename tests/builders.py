@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, canonical, digest_of
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
 

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.errors import AwsError
-from reconciler.model.lock import LockHolder, from_json, to_json
-from reconciler.model.target import S3Lock, Target
+from reconciler.model.target import LockHolder, S3Lock, Target, from_json, to_json
 
 _TRIES = 4
 _MAX_BYTES = 64 * 1024

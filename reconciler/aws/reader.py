@@ -24,8 +24,7 @@ from reconciler.model import address
 from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable_tags
 from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, child_kind_of
 from reconciler.model.kinds.ivs import STREAM_KEY
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import LastStream, LiveResource, LiveState, StackMember, Stream
+from reconciler.model.resource import LastStream, LiveResource, LiveState, StackMember, Stream, canonical
 from reconciler.model.values import Value
 from reconciler.terminal import mask_stream_keys
 

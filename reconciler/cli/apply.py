@@ -109,9 +109,9 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.errors import AdoptionError, StalePlan, UsageError
-    from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
+    from reconciler.git.revision import guarded, read_base
     from reconciler.workflow.progress import reading
     from reconciler.workflow.saved_plans import (
         check_project,

@@ -25,9 +25,8 @@ from reconciler.report.words import join_words, nonzero
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
-from reconciler.workflow.outputs import outputs_of, survey_after
+from reconciler.workflow.outputs import outputs_of, publish, survey_after
 from reconciler.workflow.progress import interruptible
-from reconciler.workflow.publication import publish
 from reconciler.workflow.run import ApplyObserver, apply_plans
 from reconciler.workflow.survey import Survey
 

@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from functools import partial
 
     from reconciler.errors import ForgeRefused
-    from reconciler.forge.ci import detect_ci
-    from reconciler.forge.open import access_in, open_forge
+    from reconciler.forge.ci import access_in, detect_ci, open_forge
     from reconciler.git.clone import is_ancestor
     from reconciler.git.comments import SUMMARY_LIMIT, Destination, Origin, append_to_summary, comments_of, post_report
 
@@ -174,7 +173,7 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
 def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file."""
     from reconciler.cli.plan import refusals_of
-    from reconciler.git.base import guarded
+    from reconciler.git.revision import guarded
 
     project = _project(context)
     if project is None:

@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     from reconciler.terminal import write_fitted
     from reconciler.workflow.drift import attribute_drift, drift_report
     from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.outputs import stale_notes
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.publication import stale_notes
     from reconciler.workflow.survey import check_globs, survey_targets
 
     context = begin(args)

@@ -213,7 +213,7 @@ def _next(exported: Exported, project: Project) -> Iterator[str]:
 
 
 def _split(text: str) -> object:
-    from reconciler.export.files import Split
+    from reconciler.export.exporter import Split
 
     try:
         return Split.parse(text)

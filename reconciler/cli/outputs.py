@@ -84,7 +84,7 @@ def _rendered(found: Sequence[TargetOutputs], stack: str, view: str, paint: Pain
 
 def _write(path: Path, text: str) -> None:
     """Replace a file as a whole, and only if its content differs. Raises ``UsageError`` if it cannot be written."""
-    from reconciler.workflow.publication import write_if_different
+    from reconciler.workflow.outputs import write_if_different
 
     try:
         write_if_different(path, text)

@@ -124,8 +124,8 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from dataclasses import replace
     from pathlib import Path
 
-    from reconciler.git.base import guarded, read_base
     from reconciler.git.clone import head_commit, tree_of
+    from reconciler.git.revision import guarded, read_base
     from reconciler.plan.plan import FailedTarget
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
@@ -181,10 +181,9 @@ def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[s
     from functools import partial
 
     from reconciler.errors import UsageError
-    from reconciler.forge.ci import detect_ci
-    from reconciler.forge.open import access_in, open_forge
-    from reconciler.git.allowances import granted_by_labels
+    from reconciler.forge.ci import access_in, detect_ci, open_forge
     from reconciler.git.clone import head_commit, is_ancestor
+    from reconciler.git.comments import granted_by_labels
 
     ci = detect_ci(os.environ)
     if not ci.provider:

@@ -150,8 +150,15 @@ def run(args: argparse.Namespace) -> int:
 
 def options_of(args: argparse.Namespace, context: Context) -> Options:
     """Return the options of the settings file, overridden by those of the command line. Raises ``UsageError`` and ``SpecError``."""
-    from reconciler.controller.config import READERS, Options, parse_duration, parse_mode, read_options, with_values
-    from reconciler.controller.windows import parse_window
+    from reconciler.controller.config import (
+        READERS,
+        Options,
+        parse_duration,
+        parse_mode,
+        parse_window,
+        read_options,
+        with_values,
+    )
 
     options = read_options(context.directory / args.config_file) if args.config_file else Options()
     found: dict[str, Any] = {}
@@ -292,7 +299,7 @@ def _report(snapshot: Snapshot) -> int:
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
-    from reconciler.extras import imports_of
+    from reconciler.errors import imports_of
 
     with imports_of("run", "controller"):
         from reconciler.controller.app import App

@@ -10,7 +10,7 @@ from reconciler.cli.options import Subparsers, begin, confirmed, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
-    from reconciler.model.lock import LockHolder
+    from reconciler.model.target import LockHolder
     from reconciler.workflow.locks import LockBackend
 
 
@@ -48,7 +48,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     from dataclasses import replace
 
     from reconciler.errors import AwsError, UsageError
-    from reconciler.model.lock import format_time
+    from reconciler.model.target import format_time
     from reconciler.workflow.locks import is_gone, new_holder
 
     try:
@@ -75,7 +75,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
 
 
 def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
-    from reconciler.model.lock import format_time
+    from reconciler.model.target import format_time
 
     held = f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
     _write(held, sys.stderr)

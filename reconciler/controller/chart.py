@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler.controller.store import DAY, Store
-from reconciler.controller.times import duration, time_tag
+from reconciler.report.words import duration, time_tag
 
 
 class Span(NamedTuple):

@@ -21,12 +21,21 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from reconciler import logs
+from reconciler.controller.config import Window
 from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
-from reconciler.controller.place import Place, unaccepted
 from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
-from reconciler.controller.state import APPLYING, FAILURES, Mode, RepositoryState, Run, RunStatus, TargetState
+from reconciler.controller.state import (
+    APPLYING,
+    FAILURES,
+    Mode,
+    Place,
+    RepositoryState,
+    Run,
+    RunStatus,
+    TargetState,
+    unaccepted,
+)
 from reconciler.controller.store import Flags, Store, StoreError
-from reconciler.controller.windows import Window
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, ProjectRules, Source

@@ -20,14 +20,13 @@ from reconciler.controller import chart
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
-from reconciler.controller.times import duration, iso, seconds, time_tag
 from reconciler.drift.report import DriftStatus, Finding
 from reconciler.git.git import without_credentials
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
-from reconciler.report.words import TITLES
+from reconciler.report.words import TITLES, duration, iso, seconds, time_tag
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""

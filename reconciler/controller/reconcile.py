@@ -22,8 +22,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.place import Place, accept_hint
-from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Run, RunStatus
+from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Place, Run, RunStatus, accept_hint
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftReport
@@ -42,8 +41,7 @@ from reconciler.workflow.history import applied_specs
 from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
-from reconciler.workflow.outputs import outputs_of, survey_after
-from reconciler.workflow.publication import publish
+from reconciler.workflow.outputs import outputs_of, publish, survey_after
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, combine_plans, plan_target, read_target, survey_targets
 

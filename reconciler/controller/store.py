@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reconciler.controller.place import Place, accept_hint
 from reconciler.controller.state import (
     Inventory,
     Mode,
+    Place,
     Run,
     RunStatus,
     TargetState,
+    accept_hint,
     detail_json,
     inventory_json,
     read_detail,

@@ -1,7 +1,8 @@
-"""Resources of the desired state and of the live state.
+"""Resources of the desired state and of the live state, and the canonical form of their properties, for both sides of every comparison.
 
-Properties are in the canonical form of ``normalise``; in desired state a reference is a ``Ref`` until planning resolves it.
-Mappings are read-only by convention.
+The canonical form leaves out fields with the service's default and fields without effect, and sorts lists without order.
+So a default that is written, left out or filled in by the service makes no difference, and equal resources are equal dicts.
+In desired state a reference is a ``Ref`` until planning resolves it. Mappings are read-only by convention.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from reconciler.model.address import ID, STACK, Address, KindName
+from reconciler.model.kinds import FIELDS, KINDS, Field, Shape
 from reconciler.model.target import Sink
-from reconciler.model.values import Ref, Value, thaw
+from reconciler.model.values import Ref, Value, as_set, freeze, thaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +208,65 @@ def _text_of() -> Callable[[Mapping[str, Value]], str]:
 
 
 _text = _text_of()
+
+
+_DERIVED: Mapping[KindName, tuple[Field, ...]] = {
+    kind.name: tuple(field for field in kind.fields if field.default_from) for kind in KINDS.values()
+}
+"""By kind, the fields whose default depends on other properties."""
+
+
+def canonical(kind: KindName, properties: Mapping[str, object]) -> dict[str, Value]:
+    """Return the canonical form of API properties, without members that are not fields of the kind (``arn``, ``state``, secrets)."""
+    fields = FIELDS[kind]
+    result: dict[str, Value] = {}
+    for name, raw in properties.items():
+        definition = fields.get(name)
+        if definition is None or raw is None or raw == definition.default:
+            continue
+        shape = definition.shape
+        if shape is Shape.PLAIN:
+            result[name] = raw if isinstance(raw, str | bool | int) else freeze(raw)
+        elif shape is Shape.REFERENCE:
+            if raw not in ("", "none"):
+                result[name] = raw if isinstance(raw, Ref) else str(raw)
+        elif shape is Shape.SET:
+            members = as_set(raw)
+            if members:
+                result[name] = members
+        elif isinstance(raw, Mapping) and raw.get("enabled") is False:
+            continue  # a disabled object has no effect
+        else:
+            value = freeze(raw)
+            if isinstance(value, Mapping):
+                value = definition.normalise({key: item for key, item in value.items() if item is not None})
+            if value not in ((), {}, None):
+                result[name] = value
+    return _without_derived(kind, result) if _DERIVED[kind] else result
+
+
+def effective_properties(
+    kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value], ignore: frozenset[str]
+) -> Mapping[str, Value]:
+    """Return the desired properties, with the ignored fields as they are live."""
+    if not ignore:
+        return desired
+    result = {name: value for name, value in desired.items() if name not in ignore}
+    result.update((name, value) for name, value in live.items() if name in ignore)
+    for derived in _DERIVED[kind]:
+        # Beside the ignored live values the field may not be allowed, or have the desired value as default.
+        if (
+            derived.name in result
+            and derived.name not in ignore
+            and not (derived.applies(result) and result[derived.name] != derived.default_beside(result))
+        ):
+            del result[derived.name]
+    return result
+
+
+def _without_derived(kind: KindName, properties: dict[str, Value]) -> dict[str, Value]:
+    """Remove fields that equal a default that depends on other properties."""
+    for derived in _DERIVED[kind]:
+        if derived.name in properties and properties[derived.name] == derived.default_beside(properties):
+            del properties[derived.name]
+    return properties

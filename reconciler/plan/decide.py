@@ -19,7 +19,6 @@ from types import MappingProxyType
 from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
 from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
-from reconciler.model.normalise import effective_properties
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import (
     DesiredResource,
@@ -28,10 +27,10 @@ from reconciler.model.resource import (
     LiveState,
     StackHold,
     UnmanagedResource,
+    effective_properties,
 )
 from reconciler.model.values import Ref, Value, resolve, thaw
 from reconciler.plan import stream_keys
-from reconciler.plan.cloudformation import PREFIX, hold_verdicts, members_to_adopt
 from reconciler.plan.decision import (
     BEGINNING,
     NOTHING,
@@ -48,7 +47,7 @@ from reconciler.plan.decision import (
     unseen_users,
     why_tags_differ,
 )
-from reconciler.plan.guardrails import quota_uses, recounted_uses
+from reconciler.plan.guardrails import PREFIX, hold_verdicts, members_to_adopt, quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.namesakes import explain, explain_renamed, has_same_key, without_public_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts

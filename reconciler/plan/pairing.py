@@ -14,8 +14,7 @@ from types import MappingProxyType
 from reconciler.errors import AdoptionError, Problem
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName, is_valid_id
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, references_in
-from reconciler.model.normalise import effective_properties
-from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState
+from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState, effective_properties
 from reconciler.model.values import Ref, Value
 from reconciler.plan.namesakes import (
     has_same_key,

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import PROTECT, SPEC, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of, references_in
-from reconciler.model.normalise import effective_properties
-from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, effective_properties
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.pairing import users_of
 from reconciler.plan.plan import Action, Reason, TargetPlan, Verb

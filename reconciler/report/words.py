@@ -1,6 +1,7 @@
-"""How values, counts, actions and findings are worded, for every view alike.
+"""How values, counts, actions, findings, times and durations are worded, for every view alike.
 
 Takes values, returns text. Text that users or AWS wrote is sanitized for a terminal: control and direction characters are shown as escapes.
+Times are in UTC; the script of the status pages shows them in local time.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -407,3 +409,30 @@ def count_by_kind(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]
     for action in target.actions:
         counts[action.address.kind][None if action.blocked else action.verb] += 1
     return {kind: verbs for kind, verbs in counts.items() if verbs}
+
+
+def time_tag(at: float) -> str:
+    """Return a time, in seconds since the epoch, as ``2026-05-04 10:20:30 UTC``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at: float) -> str:
+    """Return a time as ``2026-05-04T10:20:30Z``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(text: str) -> float:
+    """Return the time that AWS wrote as seconds since the epoch, or 0 for what is no time."""
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest unit: ``3 hours``."""
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "min")):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} min" if unit == "min" else plural(number, unit)
+    return f"{int(max(0, seconds))} s"

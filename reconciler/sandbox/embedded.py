@@ -1,31 +1,112 @@
-"""`Sandbox`: the engine, the control operations and the HTTP server, started and stopped together."""
+"""`Sandbox`: the engine, the control operations, the HTTP server and the in-process transport, started and stopped together.
+
+Calls of boto3 clients are answered without sockets too: botocore uses the answer of a `before-send` handler instead of sending a request.
+Faults that break a connection raise the exception that a client gets from a real one, without delay.
+Only this module imports botocore, for the first call.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from reconciler.sandbox import model
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, AccessKey, access_keys
 from reconciler.sandbox.control import Control
-from reconciler.sandbox.engine import Engine, Parts
+from reconciler.sandbox.engine import Engine, Parts, RateLimiter
 from reconciler.sandbox.faults import FaultRules
 from reconciler.sandbox.http import control as control_http
-from reconciler.sandbox.http import inproc, origins, page
+from reconciler.sandbox.http import page, server
 from reconciler.sandbox.http.server import SandboxHTTPServer, serve
-from reconciler.sandbox.limits import RateLimiter
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
 from reconciler.sandbox.state import events
 from reconciler.sandbox.state.journal import Journal
 from reconciler.sandbox.state.store import Store
-from reconciler.sandbox.wire import Request, Response, is_number
+from reconciler.sandbox.wire import Disruption, Request, Response, is_number
+
+# Names of services in botocore.
+CLIENTS = (*SERVICES, "sts", "service-quotas", "cloudtrail")
+
+Handle = Callable[[Request], Response]
+
+
+class _Body(io.BytesIO):
+    """The body of an answer as botocore reads it."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+def attach(target: Any, handle: Handle) -> Callable[[], None]:
+    """Answer the calls of a boto3 client or session, and return a function that detaches."""
+    events = target.meta.events if hasattr(target, "meta") else target.events
+    transport = Transport(handle)
+    for service in CLIENTS:
+        events.register(f"before-send.{service}", transport)
+
+    def detach() -> None:
+        for service in CLIENTS:
+            events.unregister(f"before-send.{service}", transport)
+
+    return detach
+
+
+class Transport:
+    """A `before-send` handler."""
+
+    def __init__(self, handle: Handle) -> None:
+        """Take the function that maps requests to answers."""
+        self._handle = handle
+
+    def __call__(self, request: Any, **_: Any) -> Any:
+        """Return the answer to a request, or raise the exception of a broken connection."""
+        from botocore.awsrequest import AWSResponse
+        from botocore.compat import HTTPHeaders
+        from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+        answer = self._handle(_to_request(request))
+        body = answer.body
+        match answer.disruption:
+            case Disruption.TRUNCATE:
+                # Over HTTP botocore parses half an answer without an error.
+                body = body[: len(body) // 2]
+            case Disruption.HANG:
+                raise ReadTimeoutError(endpoint_url=request.url)
+            case Disruption.RESET:
+                raise ConnectionClosedError(endpoint_url=request.url)
+        return AWSResponse(request.url, answer.status, HTTPHeaders.from_pairs(answer.headers), _Body(body))
+
+
+def _to_request(prepared: Any) -> Request:
+    """Return a request of botocore as a request of the sandbox."""
+    url = urlsplit(prepared.url)
+    headers = {
+        name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        for name, value in prepared.headers.items()
+    }
+    headers.setdefault("host", url.netloc)
+    return Request(prepared.method, url.path or "/", url.query, headers, _to_bytes(prepared.body))
+
+
+def _to_bytes(body: Any) -> bytes:
+    """Return a body of botocore: a string, bytes or a file."""
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, bytes | bytearray):
+        return bytes(body)
+    return bytes(body.read())
+
 
 log = logging.getLogger("reconciler.sandbox")
 
@@ -89,11 +170,10 @@ class Sandbox:
         host = host.removeprefix("[").removesuffix("]")
         self._address = (host, port)
         if control_token is None:
-            control_token = os.urandom(24).hex() if auth == "strict" or not origins.is_local(host) else ""
+            control_token = os.urandom(24).hex() if auth == "strict" or not server.is_local(host) else ""
         self.control_token = control_token
-        self._access = origins.Access(
-            frozenset(map(origins.check_origin, allow_origins)),
-            frozenset(name.lower() for name in (host, *allow_hosts)),
+        self._access = server.Access(
+            frozenset(map(server.check_origin, allow_origins)), frozenset(name.lower() for name in (host, *allow_hosts))
         )
         self._serve = serve
         self._http: SandboxHTTPServer | None = None
@@ -179,12 +259,12 @@ class Sandbox:
 
         Returns a function that detaches.
         """
-        return inproc.attach(target, self.handle)
+        return attach(target, self.handle)
 
     def _handle_from_network(self, request: Request, source_ip: str) -> Response:
         """Return the answer to a request over HTTP, which may come from a browser page."""
-        refused = self._access.refusal(request) or origins.preflight(request)
-        return refused or origins.with_cors(self.handle(request, source_ip), request)
+        refused = self._access.refusal(request) or server.preflight(request)
+        return refused or server.with_cors(self.handle(request, source_ip), request)
 
     def handle(self, request: Request, source_ip: str = "127.0.0.1") -> Response:
         """Return the answer to one request of any transport; errors are answers too."""

@@ -26,8 +26,7 @@ from urllib.parse import unquote
 
 from reconciler.sandbox.auth import Caller, late_text
 from reconciler.sandbox.registry import SERVICES
-from reconciler.sandbox.routing import TAGS_PATH, tagged_arn
-from reconciler.sandbox.wire import ApiError, Request, is_number
+from reconciler.sandbox.wire import TAGS_PATH, ApiError, Request, is_number, tagged_arn
 
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 PERSISTENT = ("deny", "expire", "skew")

@@ -36,7 +36,7 @@ def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
 @pytest.fixture
 def ivs_sandbox_env(ivs_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Return the sandbox of the test, and set the environment so that AWS clients use it."""
-    from reconciler.sandbox.http.inproc import CLIENTS
+    from reconciler.sandbox.embedded import CLIENTS
 
     for service in CLIENTS:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service.replace('-', '_').upper()}", ivs_sandbox.endpoint_url)

@@ -17,16 +17,15 @@ from reconciler.errors import Problem, SpecError
 from reconciler.model import address as tag_names
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import DesiredResource, DesiredState, digest_of
+from reconciler.model.resource import DesiredResource, DesiredState, canonical, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.spec.files import Missing, missing_of, project_source, read_specs
+from reconciler.spec.keys import overlap_of, read_stream_key_options, with_options
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.models import ChannelDefaults
-from reconciler.spec.moves import read_moves
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path
-from reconciler.spec.resources import Entry, read_entries
+from reconciler.spec.resources import Entry, read_entries, read_moves
 from reconciler.spec.rules import (
     NOT_PROPERTIES,
     REFERENCES,
@@ -43,7 +42,6 @@ from reconciler.spec.rules import (
     tag_faults,
     warnings_of,
 )
-from reconciler.spec.stream_key_options import overlap_of, read_stream_key_options, with_options
 from reconciler.spec.templates import fill_fields, placeholder_values
 from reconciler.spec.yaml import Source
 

@@ -28,12 +28,12 @@ from reconciler.model.target import (
     seconds_of,
 )
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
+from reconciler.spec.keys import sink_of
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
-from reconciler.spec.stream_key_options import sink_of
 from reconciler.spec.templates import SAMPLE, fill_fields
 from reconciler.spec.yaml import load
 

@@ -18,9 +18,19 @@ from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys
 from reconciler.errors import UsageError, os_reason
 from reconciler.export import handover
 from reconciler.export.entries import KeyMaterial, Written, stream_keys_by_channel
-from reconciler.export.exporter import Export, Filters, Known, Selection, export, select
-from reconciler.export.files import Split, adopt_text, schema_path, spec_files
-from reconciler.export.sources import BadSource, Origin, Source, read_source
+from reconciler.export.exporter import (
+    Export,
+    Filters,
+    Known,
+    Selection,
+    Split,
+    adopt_text,
+    export,
+    schema_path,
+    select,
+    spec_files,
+)
+from reconciler.export.handover import BadSource, Origin, Source, read_source
 from reconciler.files import read_report, replace_file
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, child_kind_of, kind_of
@@ -29,9 +39,8 @@ from reconciler.model.target import Guardrails, Project, Target
 from reconciler.spec.desired import Defaults
 from reconciler.spec.files import DEFAULT_SPECS, Missing, may_match, read_specs
 from reconciler.spec.keys import BadKey, read_public_key
-from reconciler.spec.moves import read_moves
 from reconciler.spec.problems import Problems
-from reconciler.spec.resources import read_entries
+from reconciler.spec.resources import read_entries, read_moves
 from reconciler.spec.templates import placeholder_values
 from reconciler.workflow.progress import ForecastCalls
 from reconciler.workflow.survey import Connect, Progress, combine_failures, map_targets

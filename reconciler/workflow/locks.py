@@ -26,8 +26,7 @@ from reconciler import logs
 from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
 from reconciler.files import locked, open_private
-from reconciler.model.lock import LockHolder, format_time, from_json, to_json
-from reconciler.model.target import FileLock, S3Lock, Target
+from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, format_time, from_json, to_json
 
 LEASE_SECONDS = 120.0
 """How long a lock is valid without a renewal."""

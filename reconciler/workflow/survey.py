@@ -30,10 +30,9 @@ from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
 from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
-from reconciler.plan.cloudformation import members_to_adopt
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.guardrails import needs_applied_quotas
+from reconciler.plan.guardrails import members_to_adopt, needs_applied_quotas
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
 from reconciler.plan.namesakes import name_of
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb

@@ -18,8 +18,8 @@ from werkzeug.test import Client
 
 from reconciler.aws.session import open_client, open_session
 from reconciler.model.target import Sink, Store, Target
+from reconciler.sandbox.embedded import Transport
 from reconciler.sandbox.faults import Fault, FaultRules, Subject
-from reconciler.sandbox.http.inproc import Transport
 from reconciler.sandbox.wire import Disruption, Request, Response
 from tests.builders import ACCOUNT, REGION
 

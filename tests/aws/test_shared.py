@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.aws.reader import CanonicalCache
 from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, Shape
-from reconciler.model.normalise import canonical
+from reconciler.model.resource import canonical
 
 OBJECTS = st.one_of(
     st.none(),

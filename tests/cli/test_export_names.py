@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.export.handover import not_exported, removed_blocks
-from reconciler.export.sources import BadSource, read_source
+from reconciler.export.handover import BadSource, not_exported, read_source, removed_blocks
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, REGION, Ran, client, here
 from tests.sandbox.helpers import PUBLIC_KEY

@@ -23,8 +23,8 @@ from requests.utils import should_bypass_proxies
 
 from reconciler.aws.connection import connect
 from reconciler.errors import ReconcilerError
+from reconciler.forge.ci import open_forge
 from reconciler.forge.client import Access, RetryBudget
-from reconciler.forge.open import open_forge
 from reconciler.forge.webhook import post
 from reconciler.git.git import Remote, Secret
 from reconciler.git.source import Source

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlencode
 
-from reconciler.controller.sign_in import SESSION_SECONDS, WRONG_TOKENS, WRONG_TOKENS_IN, SignIn, TooManyWrongTokens
+from reconciler.controller.app import SESSION_SECONDS, WRONG_TOKENS, WRONG_TOKENS_IN, SignIn, TooManyWrongTokens
 from reconciler.git.git import Secret
 from tests.controller.process import Running, running, until
 from tests.controller.repos import Repo

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller.config import read_options
+from reconciler.controller.config import parse_window, read_options
 from reconciler.controller.controller import Schedule
 from reconciler.controller.state import Mode, RunStatus
-from reconciler.controller.windows import parse_window
 from reconciler.errors import SpecError
 from tests.cli.support import arn_of, run
 from tests.controller.test_controller import READS, _credentials  # noqa: F401 - a fixture that is always used

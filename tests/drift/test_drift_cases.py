@@ -12,8 +12,7 @@ import yaml
 from reconciler.drift.classify import classify
 from reconciler.drift.report import DriftReport, DriftStatus, Ignore, without
 from reconciler.model.address import PREFIX, Address
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.resource import DesiredState, LiveState, canonical
 from reconciler.plan.stale import AppliedSpec
 from tests.builders import THIS_STACK
 from tests.plan.case import Case, _arns, _values, short

@@ -12,12 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.export.exporter import Export, Filters, Known, export, select
-from reconciler.export.files import Split, adopt_text, spec_files
+from reconciler.export.exporter import Export, Filters, Known, Split, adopt_text, export, select, spec_files
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import LiveResource, LiveState
+from reconciler.model.resource import LiveResource, LiveState, canonical
 from reconciler.model.target import Project
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions, Verb

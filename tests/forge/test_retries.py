@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import ForgeError, ForgeRefused
+from reconciler.forge.ci import open_forge
 from reconciler.forge.client import MAX_WAIT_SECONDS, Access, RetryBudget, Upserted, marker, upsert
 from reconciler.forge.client import Forge as OpenForge
-from reconciler.forge.open import open_forge
 from tests.forge.forge import PROJECT, REPOSITORY, Fault, Forge
 
 MARK = marker("acme", "prod")

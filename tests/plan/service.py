@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from reconciler.model.address import ATTEMPT, KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
-from reconciler.model.normalise import canonical
 from reconciler.model.quotas import DEFAULTS
-from reconciler.model.resource import LiveResource, LiveState
+from reconciler.model.resource import LiveResource, LiveState, canonical
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.order import in_order
 from reconciler.plan.plan import Action, Step, TargetPlan

@@ -14,9 +14,8 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds import FIELDS, KINDS, SERVICES
 from reconciler.spec.model_errors import _annotations
 from reconciler.spec.models import MODELS, Strict
-from reconciler.spec.moves import FORGET, MOVED
 from reconciler.spec.project_models import schemas
-from reconciler.spec.resources import SECTIONS
+from reconciler.spec.resources import FORGET, MOVED, SECTIONS
 from reconciler.spec.rules import NOT_PROPERTIES, REFERENCES
 from tests.spec.support import KEYS
 

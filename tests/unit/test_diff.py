@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange, compare, compare_tags, escape, unescape
 from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
-from reconciler.model.normalise import canonical, effective_properties
+from reconciler.model.resource import canonical, effective_properties
 from reconciler.model.values import Ref, Value
 
 CHANNEL, RECORDING, POLICY, ADS = (

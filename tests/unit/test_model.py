@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.model.address import MAX_SPEC_TAGS, STACK, Address, KindName, comparable_tags
 from reconciler.model.kinds import FIELDS, KINDS
-from reconciler.model.normalise import canonical
-from reconciler.model.resource import LiveResource, LiveState, digest_of
+from reconciler.model.resource import LiveResource, LiveState, canonical, digest_of
 from reconciler.model.values import Ref, Value, as_set, freeze, thaw
 from tests.builders import with_defaults
 

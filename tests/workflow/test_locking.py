@@ -24,8 +24,7 @@ from moto.server import ThreadedMotoServer
 from reconciler.apply import ActionFinished, Event
 from reconciler.aws.lock import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError
-from reconciler.model.lock import LockHolder, from_json, to_json
-from reconciler.model.target import FileLock, S3Lock, Target
+from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, from_json, to_json
 from reconciler.plan.plan import Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.workflow.locks import (

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import LockHeld
-from reconciler.model.lock import LockHolder, from_json, to_json
-from reconciler.model.target import FileLock, Target
+from reconciler.model.target import FileLock, LockHolder, Target, from_json, to_json
 from reconciler.workflow.journal import Journal, last_run
 from reconciler.workflow.locks import (
     FileLockBackend,

@@ -1,10 +1,10 @@
-"""Amazon IVS as a service of the sandbox: the handler of each operation, and its row in the registry."""
+"""Amazon IVS as a service of the sandbox: the handler of each operation, those for tags of every kind, and its row in the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sandbox.ivs import channels, configurations, streams, tags
+from reconciler.sandbox.ivs import channels, configurations, streams
 from reconciler.sandbox.ivs.kinds import (
     AD,
     CHANNEL,
@@ -18,8 +18,44 @@ from reconciler.sandbox.ivs.kinds import (
     SLATE,
     STREAM_KEY,
 )
-from reconciler.sandbox.ivs.rules import RULES
-from reconciler.sandbox.service import Handler, Service, deleter, getter, lister
+from reconciler.sandbox.ivs.rules import RULES, too_many_tags
+from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.service import Call, Handler, Service, deleter, getter, lister, not_found, refuse, validation
+from reconciler.sandbox.state.world import Row
+
+
+def tag_resource(call: Call, request: JsonDict) -> JsonDict:
+    """Add or overwrite tags; the limit applies to the result (assumed)."""
+    row = _tagged(call, request["resourceArn"], call.world.find(request["resourceArn"]))
+    tags = {**row.document.get("tags", {}), **request["tags"]}
+    refuse(too_many_tags(tags))
+    call.world.replace(row, {**row.document, "tags": tags})
+    return {}
+
+
+def untag_resource(call: Call, request: JsonDict) -> JsonDict:
+    """Remove tags; keys that are not present are ignored (assumed)."""
+    row = _tagged(call, request["resourceArn"], call.world.find(request["resourceArn"]))
+    present = row.document.get("tags", {})
+    tags = {key: value for key, value in present.items() if key not in request["tagKeys"]}
+    call.world.replace(row, {**row.document, "tags": tags})
+    return {}
+
+
+def list_tags_for_resource(call: Call, request: JsonDict) -> JsonDict:
+    """Return all tags in one answer (document history: paging was removed)."""
+    row = _tagged(call, request["resourceArn"], call.world.visible(request["resourceArn"]))
+    return {"tags": row.document.get("tags", {})}
+
+
+def _tagged(call: Call, arn: str, row: Row | None) -> Row:
+    """Return the tagged resource; another account's is not found, as these operations do not model AccessDenied."""
+    if arn.split(":")[5].partition("/")[0] not in call.service.kinds:
+        raise validation(f"resourceArn: {arn} is not a taggable resource")
+    if row is None:
+        raise not_found(arn)
+    return row
+
 
 _HANDLERS: Mapping[str, Handler] = {
     "BatchGetChannel": channels.batch_getter(CHANNEL),
@@ -58,12 +94,12 @@ _HANDLERS: Mapping[str, Handler] = {
     "ListStreamKeys": channels.list_stream_keys,
     "ListStreamSessions": streams.list_stream_sessions,
     "ListStreams": streams.list_streams,
-    "ListTagsForResource": tags.list_tags_for_resource,
+    "ListTagsForResource": list_tags_for_resource,
     "PutMetadata": streams.put_metadata,
     "StartViewerSessionRevocation": streams.start_viewer_session_revocation,
     "StopStream": streams.stop_stream,
-    "TagResource": tags.tag_resource,
-    "UntagResource": tags.untag_resource,
+    "TagResource": tag_resource,
+    "UntagResource": untag_resource,
     "UpdateAdConfiguration": configurations.update_ad_configuration,
     "UpdateChannel": channels.update_channel,
     "UpdateFailoverSlateConfiguration": configurations.update_failover_slate_configuration,

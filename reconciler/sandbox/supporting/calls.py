@@ -1,38 +1,222 @@
 """Calls to supporting services: found by target header or form body on POST /, and answered.
 
 STS (GetCallerIdentity) and CloudFormation (DescribeStackResources) speak the XML of the query protocol, the others JSON 1.1.
+Service Quotas gives the applied and the default resource quotas of the emulated services.
+
+CloudFormation marks its resources with three system tags (user guide: resource tags). The API finds a resource's stack by its physical id,
+which for IVS is the ARN, and returns the resources of that stack, at most 100 (API reference: DescribeStackResources).
+What happens to tags and answers once a resource has left its stack with DeletionPolicy Retain is assumed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qs
 
 from reconciler.sandbox.auth import Caller
 from reconciler.sandbox.model import JsonDict
-from reconciler.sandbox.routing import parse_body
-from reconciler.sandbox.settings import Assumptions
-from reconciler.sandbox.supporting import cloudformation, cloudtrail, quotas
-from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes
+from reconciler.sandbox.registry import SERVICES, kind_of
+from reconciler.sandbox.service import Service
+from reconciler.sandbox.settings import Assumptions, ResourceQuota, applied_quota
+from reconciler.sandbox.state.world import decode_token, encode_token
+from reconciler.sandbox.supporting import cloudtrail
+from reconciler.sandbox.validation import iso8601
+from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes, json_text, parse_body
+
+Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
+
+_MAX_RESULTS = 100
+
+
+def list_services(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001 - one signature for all
+    """List the services that have quotas here."""
+    services = [{"ServiceCode": service.name, "ServiceName": service.title} for service in SERVICES.values()]
+    return _page("services", "Services", services, request)
+
+
+def lister(*, applied: bool) -> Handler:
+    """Return the handler that lists the quotas applied to the caller's account and region, or the defaults."""
+
+    def list_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
+        service = _service(request)
+        code = request.get("QuotaCode") if applied else None
+        entries = [
+            _entry(connection, caller, service, quota, applied=applied)
+            for quota in service.quotas
+            if code in (None, code_of(quota))
+        ]
+        return _page("applied" if applied else "default", "Quotas", entries, request)
+
+    return list_quotas
+
+
+def getter(*, applied: bool) -> Handler:
+    """Return the handler that answers one applied or default quota by its code."""
+
+    def get_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
+        service = _service(request)
+        for quota in service.quotas:
+            if code_of(quota) == request.get("QuotaCode"):
+                return {"Quota": _entry(connection, caller, service, quota, applied=applied)}
+        raise _no_such_resource()
+
+    return get_quota
+
+
+def code_of(quota: ResourceQuota) -> str:
+    """Return the published code (AWS General Reference), or an invented one if there is none."""
+    return quota.code or "L-" + hashlib.sha256(quota.name.encode()).hexdigest()[:8].upper()
+
+
+def _service(request: JsonDict) -> Service:
+    code = request.get("ServiceCode")
+    if not isinstance(code, str):
+        raise ApiError("IllegalArgumentException", "ServiceCode is required.")
+    if code not in SERVICES:
+        raise _no_such_resource()
+    return SERVICES[code]
+
+
+def _no_such_resource() -> ApiError:
+    return ApiError(
+        "NoSuchResourceException", "The request failed because the specified service or quota does not exist."
+    )
+
+
+def _page(listing: str, member: str, entries: list[JsonDict], request: JsonDict) -> JsonDict:
+    """Return one page of a listing, with the token of the next one."""
+    size = request.get("MaxResults", _MAX_RESULTS)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
+        raise ApiError("IllegalArgumentException", f"MaxResults is between 1 and {_MAX_RESULTS}.")
+    token = request.get("NextToken")
+    try:
+        start = 0 if token is None else decode_token(str(token), listing)[0]
+    except ApiError:
+        raise ApiError("InvalidPaginationTokenException", "The pagination token is invalid.") from None
+    answer: JsonDict = {member: entries[start : start + size]}
+    if start + size < len(entries):
+        answer["NextToken"] = encode_token(start + size, listing)
+    return answer
+
+
+def _entry(
+    connection: sqlite3.Connection, caller: Caller, service: Service, quota: ResourceQuota, *, applied: bool
+) -> JsonDict:
+    value = applied_quota(connection, quota, caller.account, caller.region) if applied else quota.default
+    code = code_of(quota)
+    return {
+        "ServiceCode": service.name,
+        "ServiceName": service.title,
+        "QuotaArn": f"arn:aws:servicequotas:{caller.region}:{caller.account}:{service.name}/{code}",
+        "QuotaCode": code,
+        "QuotaName": quota.title,
+        "Value": float(value),
+        "Unit": "None",
+        "Adjustable": quota.adjustable,
+        "GlobalQuota": False,
+        "QuotaAppliedAtLevel": "ACCOUNT",
+    }
+
+
+VERSION = "2010-05-15"
+NAMESPACE = f"http://cloudformation.amazonaws.com/doc/{VERSION}/"
+PREFIX = "aws:cloudformation:"
+_STORED = "cloudformation:"
+_MOST = 100
+_HELD = "CREATE_COMPLETE"
+_SKIPPED = "DELETE_SKIPPED"
+
+
+def join(connection: sqlite3.Connection, arn: str, stack: str, logical_id: str, now: float) -> dict[str, str]:
+    """Put a resource into a stack and return its system tags."""
+    _, _, _, region, account, _ = arn.split(":", 5)
+    identifier = uuid.uuid5(uuid.NAMESPACE_OID, f"{account}/{region}/{stack}")
+    kind = kind_of(arn)
+    member = {
+        "StackName": stack,
+        "StackId": f"arn:aws:cloudformation:{region}:{account}:stack/{stack}/{identifier}",
+        "LogicalResourceId": logical_id,
+        "PhysicalResourceId": arn,
+        "ResourceType": kind.cloudtrail_type if kind else "",
+        "Timestamp": iso8601(now),
+        "ResourceStatus": _HELD,
+    }
+    _store(connection, member)
+    return {f"{PREFIX}stack-name": stack, f"{PREFIX}stack-id": member["StackId"], f"{PREFIX}logical-id": logical_id}
+
+
+def leave(connection: sqlite3.Connection, arn: str, now: float) -> bool:
+    """Let a resource leave its stack, as with DeletionPolicy Retain; return whether it was in one."""
+    member = _members(connection).get(arn)
+    if member is None or member["ResourceStatus"] != _HELD:
+        return False
+    _store(connection, {**member, "ResourceStatus": _SKIPPED, "Timestamp": iso8601(now)})
+    return True
+
+
+def describe_stack_resources(
+    connection: sqlite3.Connection, caller: Caller, form: Mapping[str, str], *, with_skipped: bool
+) -> str:
+    """Return the result of the operation as XML. Raises ApiError. ``with_skipped``: resources that have left are still found."""
+    name, physical, logical = (form.get(what, "") for what in ("StackName", "PhysicalResourceId", "LogicalResourceId"))
+    if bool(name) == bool(physical):
+        raise ApiError("ValidationError", "You must specify either StackName or PhysicalResourceId, but not both.")
+    place = (caller.region, caller.account)
+    members = [
+        member
+        for arn, member in _members(connection).items()
+        if tuple(arn.split(":")[3:5]) == place and (with_skipped or member["ResourceStatus"] == _HELD)
+    ]
+    stacks = {
+        member["StackId"]
+        for member in members
+        if physical == member["PhysicalResourceId"] or (name and name in (member["StackName"], member["StackId"]))
+    }
+    if not stacks:
+        what = f"Stack for {physical}" if physical else f"Stack with id {name}"
+        raise ApiError("ValidationError", f"{what} does not exist")
+    found = [one for one in members if one["StackId"] in stacks and logical in ("", one["LogicalResourceId"])]
+    return "".join(
+        "<member>" + "".join(f"<{key}>{escape(value)}</{key}>" for key, value in member.items()) + "</member>"
+        for member in found[:_MOST]
+    )
+
+
+def _members(connection: sqlite3.Connection) -> dict[str, JsonDict]:
+    """Return the resources that are or were in stacks, by ARN."""
+    rows = connection.execute(
+        "SELECT name, value FROM settings WHERE name >= ? AND name < ? ORDER BY name", (_STORED, _STORED[:-1] + ";")
+    )
+    return {name.removeprefix(_STORED): json.loads(value) for name, value in rows}
+
+
+def _store(connection: sqlite3.Connection, member: JsonDict) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO settings VALUES (?, ?)", (_STORED + member["PhysicalResourceId"], json_text(member))
+    )
+
 
 _JSON_11 = "application/x-amz-json-1.1"
 _STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
-_HANDLERS: Mapping[tuple[str, str], quotas.Handler] = {
-    ("servicequotas", "ListServiceQuotas"): quotas.lister(applied=True),
-    ("servicequotas", "ListAWSDefaultServiceQuotas"): quotas.lister(applied=False),
-    ("servicequotas", "GetServiceQuota"): quotas.getter(applied=True),
-    ("servicequotas", "GetAWSDefaultServiceQuota"): quotas.getter(applied=False),
-    ("servicequotas", "ListServices"): quotas.list_services,
+_HANDLERS: Mapping[tuple[str, str], Handler] = {
+    ("servicequotas", "ListServiceQuotas"): lister(applied=True),
+    ("servicequotas", "ListAWSDefaultServiceQuotas"): lister(applied=False),
+    ("servicequotas", "GetServiceQuota"): getter(applied=True),
+    ("servicequotas", "GetAWSDefaultServiceQuota"): getter(applied=False),
+    ("servicequotas", "ListServices"): list_services,
     ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
 }
 _CALLER_IDENTITY = ("sts", "GetCallerIdentity")
 _STACK_RESOURCES = ("cloudformation", "DescribeStackResources")
 OPERATIONS = (_CALLER_IDENTITY, _STACK_RESOURCES, *_HANDLERS)
-_NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": cloudformation.NAMESPACE}
+_NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": NAMESPACE}
 
 _TARGETS: Mapping[str, str] = {
     "ServiceQuotasV20190624": "servicequotas",
@@ -57,7 +241,7 @@ class SupportingCall:
         if (self.service, self.operation) == _STACK_RESOURCES:
             form = {name: values[0] for name, values in _form_of(request).items()}
             with_skipped = assume["retained-resource"] == "skipped"
-            members = cloudformation.describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
+            members = describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
             result = f"<StackResources>{members}</StackResources>"
             return _xml(200, _query_answer(self.service, self.operation, result, request_id), request_id)
         handler = _HANDLERS.get((self.service, self.operation))
@@ -77,7 +261,7 @@ def find(request: Request) -> SupportingCall | None:
     if target in _TARGETS:
         return SupportingCall(_TARGETS[target], operation)
     form = _form_of(request)
-    service = "cloudformation" if form.get("Version") == [cloudformation.VERSION] else "sts"
+    service = "cloudformation" if form.get("Version") == [VERSION] else "sts"
     return SupportingCall(service, form.get("Action", [""])[0])
 
 
