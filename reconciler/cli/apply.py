@@ -12,12 +12,14 @@ from reconciler.cli.options import (
     add_format,
     add_live,
     add_scope,
+    add_shard,
     adoptions_of,
     begin,
     desired_of,
     plan_options_of,
     project_of,
     spec_of,
+    specs_elsewhere,
 )
 
 
@@ -47,6 +49,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     add_approval(parser)
     add_format(parser, "text", "json")
+    add_shard(parser)
     add_scope(parser)
     add_live(parser)
     add_allowances(parser)
@@ -95,9 +98,10 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
             surveys = stack.enter_context(
                 survey_targets(project, targets, options, desired=desired, adopt=adopt, progress=progress)
             )
-        check_globs(options, desired, surveys)
+        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
         warn(warning for state in desired.values() for warning in state.warnings)
-        plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        commit = head_commit(Path(project.root))
+        plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
         return approve_and_run(plan, surveys, project, args, context, lost=lost)
 
 

@@ -7,7 +7,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_at_once, add_format, add_globs, begin, desired_of, project_of
+from reconciler.cli.options import (
+    Subparsers,
+    add_at_once,
+    add_format,
+    add_globs,
+    add_shard,
+    begin,
+    desired_of,
+    project_of,
+    specs_elsewhere,
+)
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -17,6 +27,7 @@ if TYPE_CHECKING:
     from reconciler.cli.options import Context
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.errors import AwsError
+    from reconciler.model.shards import Shards
     from reconciler.model.target import Project, Target
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.survey import Survey
@@ -35,6 +46,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     add_format(parser, "text", "json", "markdown", "html", "junit")
     add_at_once(parser)
+    add_shard(parser)
     parser.add_argument(
         "--ignore",
         metavar="ADDRESS:PATH",
@@ -136,13 +148,15 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
             finish=finish,
         ) as surveys,
     ):
-        check_globs(scope, desired, surveys)
+        check_globs(scope, desired, surveys, specs_elsewhere(context, project, scope, desired))
         reports = tuple(found[survey.target.name] for survey in surveys)
     for ignore in ignores if reports else ():
         if ignore not in used:
             write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
-    if reports or args.format in ("json", "junit"):
-        _show(args, context, project, reports, {name: str(error) for name, error in missed.items()})
+    if reports or context.shard or args.format in ("json", "junit"):
+        _show(
+            args, context, project.stack, reports, {name: str(error) for name, error in missed.items()}, context.shard
+        )
         sys.stdout.flush()
     if state is not None:
         _notify(project, targets, reports, missed, state, args.link or "")
@@ -288,34 +302,36 @@ def _write_metrics(
 def _show(
     args: argparse.Namespace,
     context: Context,
-    project: Project,
+    stack: str,
     reports: tuple[DriftReport, ...],
     missed: Mapping[str, str],
+    shards: Shards | None,
 ) -> None:
+    from reconciler.report.words import SHARD, shards_words
+
     view = args.format
+    facts = {SHARD: shards_words(shards)} if shards else {}
     if view == "json":
         from reconciler.drift.codec import drift_json
         from reconciler.terminal import display_json
 
-        content = drift_json(project.stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude))
+        content = drift_json(stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude), shards=shards)
         sys.stdout.write(display_json(content, indent=2) + "\n")
     elif view == "markdown":
         from reconciler.report.markdown_drift import render_drift as render_markdown
 
-        sys.stdout.write(render_markdown(*reports, failed=missed))
+        sys.stdout.write(render_markdown(*reports, failed=missed, facts=facts))
     elif view == "html":
         from reconciler.report import html
 
-        sys.stdout.write(html.render_drift(reports, stack=project.stack, failed=missed))
+        sys.stdout.write(html.render_drift(reports, stack=stack, failed=missed, extra=facts))
     elif view == "junit":
         from datetime import UTC, datetime
 
         from reconciler.report import ci
 
         sys.stdout.write(
-            ci.render_drift(
-                reports, stack=project.stack, at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), failed=missed
-            )
+            ci.render_drift(reports, stack=stack, at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), failed=missed)
         )
     else:
         from reconciler.report.text import render_drifts
@@ -323,4 +339,4 @@ def _show(
 
         paint = context.paint(sys.stdout)
         verbose = context.verbosity > 0
-        write_fitted(render_drifts(reports, missed, paint=paint, verbose=verbose), sys.stdout)
+        write_fitted(render_drifts(reports, missed, shards=shards, paint=paint, verbose=verbose), sys.stdout)

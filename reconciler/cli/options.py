@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
+    from reconciler.model.shards import Shards
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
@@ -224,6 +225,7 @@ class Context(NamedTuple):
     no_color: bool
     allowed_paths: tuple[str, ...] = ()
     pin: str | None = None
+    shard: Shards | None = None
 
     @property
     def directory(self) -> Path:
@@ -274,6 +276,7 @@ def context_of(args: argparse.Namespace) -> Context:
         no_color=getattr(args, "no_color", False),
         allowed_paths=tuple(getattr(args, "allow_path", ())),
         pin=getattr(args, "pin", None),
+        shard=getattr(args, "shard", None),
     )
 
 
@@ -285,13 +288,33 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     """
     from reconciler.spec.pin import load_targets
 
-    return load_targets(
+    project, targets = load_targets(
         context.directory,
         context.config,
         context.targets,
         prefix=prefix,
         allowed_paths=context.allowed_paths,
         pin=context.directory / context.pin if context.pin else None,
+        shard=context.shard,
+    )
+    if context.shard:
+        _note_unknown_accounts(project, context.shard)
+    return project, targets
+
+
+def _note_unknown_accounts(project: Project, shard: Shards) -> None:
+    from reconciler.model.shards import of_unknown_account
+    from reconciler.report.words import join_words
+    from reconciler.terminal import sanitize, write_fitted
+
+    names = of_unknown_account(tuple(project.targets.values()), shard.total)
+    if not names:
+        return
+    some = names if len(names) <= _MOST_HINTS else (*names[: _MOST_HINTS - 1], f"{len(names) - _MOST_HINTS + 1:,} more")
+    write_fitted(
+        f"note: {join_words(map(sanitize, some))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard goes by the profile: "
+        "two targets of one account could be in different shards, and neither run would notice\n",
+        sys.stderr,
     )
 
 
@@ -301,6 +324,19 @@ def spec_of(
     """Return the project, the selected targets, and the desired state of each. See ``project_of``."""
     project, targets = project_of(context, prefix=prefix)
     return project, targets, desired_of(project, targets)
+
+
+def specs_elsewhere(
+    context: Context, project: Project, options: PlanOptions, desired: Mapping[str, DesiredState]
+) -> Mapping[str, DesiredState]:
+    """Return the desired states of targets in other shards, if there are globs to compare with them.
+
+    Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``.
+    """
+    if not (context.shard and (options.only or options.exclude)):
+        return {}
+    named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
+    return desired_of(project, tuple(target for target in named if target.name not in desired))
 
 
 def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:
@@ -451,6 +487,26 @@ def add_at_once(parser: argparse.ArgumentParser) -> None:
         type=_at_least_one,
         help="targets read at the same time (default: 8 for each processor, at most 32, fewer where ulimit -n is low)",
     )
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Add the option for one of several machines that run the same command."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        help="only the targets of shard I of N, from 1/N to N/N: a hash of account and region. "
+        "auto/N reads I from the environment: JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, CI_NODE_INDEX or IVS_RECONCILER_SHARD_INDEX; auto reads N too",
+    )
+
+
+def _shard(text: str) -> Shards:
+    from reconciler.model.shards import parse_shard
+
+    try:
+        return parse_shard(text, os.environ)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _at_least_one(text: str) -> int:

@@ -16,10 +16,12 @@ from reconciler.cli.options import (
     add_format,
     add_live,
     add_scope,
+    add_shard,
     adoptions_of,
     begin,
     plan_options_of,
     spec_of,
+    specs_elsewhere,
 )
 from reconciler.errors import ExitCode, os_reason
 
@@ -50,6 +52,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     )
     add_format(parser, "text", "json", "markdown", "html")
     add_at_once(parser)
+    add_shard(parser)
     add_scope(parser)
     add_live(parser)
     allowances = add_allowances(parser)
@@ -157,8 +160,9 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
             finish=lambda _survey: None,
         ) as surveys,
     ):
-        check_globs(options, desired, surveys)
-        plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
+        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
+        commit = head_commit(Path(project.root))
+        plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
         plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in missed.items()))
         recorded, notes = last_applies(project, surveys)
     if failures and not plan.targets:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, begin, project_of
+from reconciler.cli.options import Subparsers, add_format, add_shard, begin, project_of
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "Does not compare with the spec: use plan or drift.",
     )
     add_format(parser, "text", "json")
+    add_shard(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,8 +46,12 @@ def run(args: argparse.Namespace) -> int:
         from reconciler.terminal import width_of, write_fitted
 
         paint, width = context.paint(sys.stdout), width_of(sys.stdout)
-        text = "\n".join(render_status(overview, project.stack, paint=paint, width=width) for overview in found)
-        write_fitted(text, sys.stdout)
+        shown = [render_status(overview, project.stack, paint=paint, width=width) for overview in found]
+        if context.shard:
+            from reconciler.report.words import shards_line
+
+            shown.insert(0, shards_line(context.shard, len(targets)) + "\n")
+        write_fitted("\n".join(shown), sys.stdout)
     if failure is not None:
         sys.stdout.flush()
         raise failure

@@ -12,8 +12,9 @@ from reconciler import json_format as form
 from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
+from reconciler.model.shards import Shards
 from reconciler.model.values import Value, thaw
-from reconciler.plan.codec import ADDRESS, ARN, PATH, UNMANAGED, freeze_value
+from reconciler.plan.codec import ADDRESS, ARN, PATH, SHARDS, UNMANAGED, freeze_value
 
 EVENTS, DRIFT = "the events of an apply", "a drift report"
 
@@ -108,6 +109,7 @@ REPORT = Format(
         pending=form.lenient(described(FLAG, "Changes of the spec are not applied yet.")),
         targets=list_of(form.defined("target", _TARGET)),
         failed=form.lenient(described(_FAILED, "Targets that could not be read.")),
+        shards=form.omitted(SHARDS),
     )
 )
 
@@ -126,6 +128,7 @@ def drift_json(
     *,
     only: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
+    shards: Shards | None = None,
 ) -> dict[str, object]:
     """Return the reports of all targets as one JSON object. ``failed`` are the targets that could not be read, and why; ``only`` and ``exclude`` what was asked for."""
     return REPORT.write(
@@ -136,6 +139,7 @@ def drift_json(
             "drifted": any(report.drifted for report in reports),
             "pending": any(report.pending for report in reports),
             "targets": reports,
+            **({"shards": shards} if shards else {}),
             "failed": tuple({"name": name, "message": message} for name, message in (failed or {}).items()),
         }
     )

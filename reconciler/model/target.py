@@ -69,6 +69,9 @@ HOME_REGIONS = ("ap-northeast-1", "ap-northeast-2", "ap-south-1", "eu-central-1"
 DEFAULT_ACCOUNT = "123456789012"
 """The account of an embedded server when the target names none."""
 
+_ACCOUNT_PART = 4
+"""The part of an ARN that has the account, counted from 0."""
+
 
 _DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
 DAY = 86_400
@@ -142,6 +145,16 @@ class Target:
     lock: Lock | None = None
     guardrails: Guardrails | None = None
     """Its own limits, with those of the project where it sets none."""
+
+    @property
+    def stated_account(self) -> str | None:
+        """The account that the target states: its own or its role's, or the embedded server's; ``None`` if only its credentials know."""
+        if self.account_id:
+            return self.account_id
+        if self.sandbox:
+            return DEFAULT_ACCOUNT
+        parts = (self.role_arn or "").split(":")
+        return parts[_ACCOUNT_PART] if len(parts) > _ACCOUNT_PART else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from reconciler.json_format import (
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
+from reconciler.model.shards import Shards
 from reconciler.model.target import Guardrails, OnLive, Sink, SinkValue, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
@@ -286,6 +287,17 @@ _GUARDRAILS = form.record(
     on_live=form.choice(OnLive),
     live_deadline=COUNT,
 )
+SHARDS = described(
+    form.converted(
+        form.object_of(
+            included=described(list_of(COUNT), "Their numbers, from 1."),
+            total=described(COUNT, "How many shards the fleet has."),
+        ),
+        lambda content: Shards(**content),
+        lambda shards: {"included": shards.included, "total": shards.total},
+    ),
+    "With --shard: the shards whose targets are listed.",
+)
 _PLAN = form.record(
     Plan,
     stack=TEXT,
@@ -317,6 +329,7 @@ _PLAN = form.record(
     failed=form.omitted(
         described(list_of(form.record(FailedTarget, name=TEXT, message=TEXT)), "Targets that could not be read.")
     ),
+    shards=form.omitted(SHARDS),
 )
 PLAN, _TARGET_PLAN = Format(_PLAN), Format(_TARGET)
 _HEAD = Format(form.object_of(formatVersion=form.version(FORMAT_VERSION)))

@@ -11,6 +11,7 @@ from reconciler.diff import FieldChange  # re-exported: a plan is read through t
 from reconciler.model.address import Address, KindName
 from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
+from reconciler.model.shards import Shards
 from reconciler.model.target import Guardrails, Sink
 from reconciler.model.values import Value
 
@@ -352,6 +353,7 @@ class Plan:
     ``git_tree`` identifies the content of ``git_commit``, which is the same for a merge commit without other changes.
     ``of_revisions`` means that the spec of ``base`` was used as live state: such a plan is shown and never applied.
     ``failed`` are the targets that could not be read; a plan with any is not saved.
+    ``shards`` are those whose targets it has; ``None`` if it is not limited to some.
     """
 
     stack: str
@@ -364,6 +366,7 @@ class Plan:
     base: Base | None = None
     of_revisions: bool = False
     failed: tuple[FailedTarget, ...] = ()
+    shards: Shards | None = None
 
 
 class Result(StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from reconciler.drift.report import DriftReport, DriftStatus, Finding
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
+from reconciler.model.shards import Shards
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (
@@ -51,6 +52,7 @@ from reconciler.report.words import (
     plural,
     resources_words,
     settings_words,
+    shards_line,
     summary_words,
     until_words,
 )
@@ -95,15 +97,24 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     if plan.options.allowances:
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
+    if plan.shards:
+        head.append(shards_line(plan.shards, len(plan_states(plan))) + "\n")
     return "\n".join((*head, *_overview(plan_states(plan), paint), *_settings(plan, paint), *targets))
 
 
 def render_drifts(
-    reports: Sequence[DriftReport], failed: Mapping[str, str], *, paint: Paint = plain, verbose: bool = False
+    reports: Sequence[DriftReport],
+    failed: Mapping[str, str],
+    *,
+    shards: Shards | None = None,
+    paint: Paint = plain,
+    verbose: bool = False,
 ) -> str:
-    """Return the drift reports of all targets. ``failed`` are those that could not be read, and why."""
+    """Return the drift reports of all targets. ``failed`` are those that could not be read, and why; ``shards`` those that the targets are of."""
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
-    return "\n".join((*_overview(drift_states(reports, failed), paint), *each))
+    states = drift_states(reports, failed)
+    head = [shards_line(shards, len(states)) + "\n"] if shards else []
+    return "\n".join((*head, *_overview(states, paint), *each))
 
 
 _STATE_TONES = {"in sync": "good", "with changes": "change", "pending": "change", "with drift": "bad", "failed": "bad"}

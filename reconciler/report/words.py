@@ -17,6 +17,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
+from reconciler.model.shards import Shards
 from reconciler.plan.plan import (
     Action,
     ApplyResult,
@@ -138,6 +139,20 @@ def title_of(plan: Plan) -> str:
     return "Comparison" if plan.of_revisions else "Plan"
 
 
+def shards_words(shards: Shards) -> str:
+    """Return which shards a report is about: ``1 of 4``, ``1 and 3 of 4``."""
+    return f"{join_words(map(str, shards.included))} of {shards.total:,}"
+
+
+def shards_line(shards: Shards, targets: int) -> str:
+    """Return the line that a report of some shards begins with."""
+    which = f"Shard{'s' if len(shards.included) > 1 else ''} {shards_words(shards)}"
+    return f"{which}." if targets else f"{which} {'have' if len(shards.included) > 1 else 'has'} no targets."
+
+
+SHARD = "Shard"
+"""What the shards of a report are called among its facts."""
+
 OVERRIDES = "Guardrail overrides"
 """What a plan's options that lift guardrails are called in all views."""
 
@@ -155,6 +170,7 @@ def origin_of(plan: Plan) -> dict[str, str]:
     found = {
         "Commit": commit,
         "Compared with" if plan.of_revisions else "Base": base,
+        SHARD: shards_words(plan.shards) if plan.shards else "",
         OVERRIDES: ", ".join(plan.options.allowances),
     }
     return {name: value for name, value in found.items() if value}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.errors import PlanRefused, Problem, UsageError
+from reconciler.model.shards import Shards
 from reconciler.model.target import FileLock, Project, S3Lock, Target
 from reconciler.spec.problems import format_path, quote, suggestion
 from reconciler.spec.project import load_project, prefix_of
@@ -103,8 +104,9 @@ def load_targets(
     prefix: str | None = None,
     allowed_paths: tuple[str, ...] = (),
     pin: Path | None = None,
+    shard: Shards | None = None,
 ) -> tuple[Project, tuple[Target, ...]]:
-    """Return the project and the targets of these names; no name means all targets.
+    """Return the project and the targets of these names; no name means all targets. With ``shard``, those of them that are in it.
 
     Messages name files relative to the current directory, or below ``prefix``. ``allowed_paths`` are as in ``load_project``; ``pin`` is the file that the project is compared with.
     Raises ``SpecError``, ``UsageError`` for an unknown target, and ``PlanRefused`` for what differs from the pin.
@@ -121,6 +123,8 @@ def load_targets(
         hint = suggestion(unknown[0], project.targets, otherwise=known)
         raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; {hint}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
+    if shard is not None:
+        targets = shard.of(targets)
     if pin is not None:
         _check_pin(project, targets, load_pin(pin))
     return project, targets

@@ -28,6 +28,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, LISTED, Service, child_of
 from reconciler.model.quotas import DEFAULTS, AppliedQuotas
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
+from reconciler.model.shards import Shards
 from reconciler.model.target import Project, Target
 from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.decide import build_plan, complete
@@ -179,7 +180,7 @@ def _refuse_same_location(
     where: dict[tuple[str, str, str], list[str]] = {}
     read = {target.name: item for target, item in zip(targets, found, strict=True) if isinstance(item, Survey)}
     for target in project.targets.values():
-        account = read[target.name].connection.account_id if target.name in read else target.account_id
+        account = read[target.name].connection.account_id if target.name in read else target.stated_account
         if account is not None:
             where.setdefault((_server_of(target), account, target.region), []).append(target.name)
     twins = {name: names for names in where.values() if len(names) > 1 for name in names}
@@ -246,7 +247,7 @@ def map_targets(
                 raise
             return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
 
-    workers = min(at_once or default_at_once(), len(targets))
+    workers = max(1, min(at_once or default_at_once(), len(targets)))
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
     finished = False
     try:
@@ -394,6 +395,7 @@ def combine_plans(
     *,
     git_commit: str | None,
     now: datetime | None = None,
+    shards: Shards | None = None,
 ) -> Plan:
     """Return the targets' plans as the one plan that is shown, saved and applied."""
     return Plan(
@@ -403,18 +405,27 @@ def combine_plans(
         spec_digest="sha256:" + digest_of({survey.target.name: survey.desired.digest for survey in surveys}),
         options=options,
         targets=tuple(survey.plan for survey in surveys),
+        shards=shards,
     )
 
 
-def check_globs(options: PlanOptions, desired: Mapping[str, DesiredState], surveys: Sequence[Survey]) -> None:
-    """Raise ``UsageError`` for globs that match nothing in any target. If something could not be read, that is unknown and nothing is raised."""
+def check_globs(
+    options: PlanOptions,
+    desired: Mapping[str, DesiredState],
+    surveys: Sequence[Survey],
+    elsewhere: Mapping[str, DesiredState] = MappingProxyType({}),
+) -> None:
+    """Raise ``UsageError`` for globs that match nothing in any target. If something could not be read, that is unknown and nothing is raised.
+
+    ``elsewhere`` has the desired states of targets that are in other shards.
+    """
     if (
         not (options.only or options.exclude)
         or len(surveys) < len(desired)
         or any(survey.live.unreadable for survey in surveys)
     ):
         return
-    known = {address for state in desired.values() for address in state.resources}
+    known = {address for states in (desired, elsewhere) for state in states.values() for address in state.resources}
     known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
     unmatched = unmatched_globs(options.only, options.exclude, known)
     if unmatched:
