@@ -21,7 +21,7 @@ from reconciler.aws.denials import join_errors, missing_permission, why_unreadab
 from reconciler.aws.limiter import NOT_FOUND
 from reconciler.errors import AwsError
 from reconciler.model import address
-from reconciler.model.address import ATTEMPT, ID, STACK, KindName, comparable_tags
+from reconciler.model.address import COMMIT, ID, STACK, UNCOMPARED, KindName, comparable_tags
 from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, child_kind_of
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.resource import LastStream, LiveResource, LiveState, StackMember, Stream, canonical
@@ -262,7 +262,7 @@ class CanonicalCache:
         """Return the tags that take part in comparisons."""
         if self._ignore_tags:
             raw = comparable_tags(raw, self._ignore_tags)
-        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key != ATTEMPT}
+        return {intern(key): intern(value) for key, value in raw.items() if key[:4] != "aws:" and key not in UNCOMPARED}
 
 
 def _to_hashable(value: object) -> object:
@@ -503,6 +503,7 @@ class _Reading:
             complete=complete,
             outputs=_outputs(kind, item) if complete and kind.outputs else _NO_OUTPUTS,
             member_of=StackMember(tags[_STACK_NAME], tags.get(_LOGICAL_ID, "")) if _STACK_NAME in tags else None,
+            commit=tags.get(COMMIT, ""),
         )
 
 

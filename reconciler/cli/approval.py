@@ -17,6 +17,8 @@ from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import Screen
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
+from reconciler.git.applied import commit_to_record
+from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
@@ -114,6 +116,11 @@ def approve_and_run(
         raise PlanRefused(f"{args.command} not approved. Nothing was changed")
     if before_first_call:
         before_first_call()
+    surveys = (
+        [replace(survey, commit=commit) for survey in surveys]
+        if (commit := _commit_of(plan, surveys, project, args))
+        else surveys
+    )
     handed_on = _HandedOn()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
@@ -134,6 +141,15 @@ def approve_and_run(
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         _warn(f"{args.command} ended ({end}), but its report could not be written: {os_reason(failures[0])}")
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
+
+
+def _commit_of(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace) -> str:
+    """Return the commit that this run records as applied: unknown if it applies only a part, and empty if it changes no address."""
+    if args.command not in ("apply", "adopt"):
+        return ""
+    if args.command == "adopt" or plan.options.only or plan.options.exclude:
+        return UNKNOWN_COMMIT
+    return commit_to_record(project, {survey.target.name: survey.desired for survey in surveys})
 
 
 def _warn(text: str) -> None:

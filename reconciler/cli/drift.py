@@ -90,9 +90,11 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the other
     """Run the verb."""
     from dataclasses import replace
+    from functools import partial
 
     from reconciler.drift.report import Ignore, without
     from reconciler.errors import AwsError, SpecError
+    from reconciler.git.applied import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
     from reconciler.workflow.drift import attribute_drift, drift_report
@@ -124,8 +126,10 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     found: dict[str, DriftReport] = {}
     used: set[Ignore] = set()
 
+    find_applied = partial(addresses_applied, project)
+
     def finish(survey: Survey) -> None:
-        report = drift_report(project, survey, expand=context.verbosity > 0, scope=scope)
+        report = drift_report(project, survey, expand=context.verbosity > 0, scope=scope, find_applied=find_applied)
         report, matched = without(report, ignores)
         used.update(matched)
         if project.outputs:

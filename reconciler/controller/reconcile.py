@@ -240,7 +240,7 @@ def _apply(
         if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != run.plan_id:
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
-            [replace(due, desired=recorded)],
+            [replace(due, desired=recorded, commit=run.commit if run.mode is not Mode.HEAL else "")],
             revision.project,
             _NoProgress(),
             stop=deps.stop,

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.drift.report import AttributedCall, Blame, DriftReport, DriftStatus, Finding
-from reconciler.model.address import ID, STACK, Address
+from reconciler.model.address import COMMIT, ID, STACK, Address
 from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
 from reconciler.model.observed import Event, Trail
 
 _TAGGING = (TAG, UNTAG)
+_COMMIT_TAG = frozenset({f"tags/{COMMIT}"})
 _OWN_TAGS = frozenset({f"tags/{STACK}", f"tags/{ID}"})
 _MOST = 5
 
@@ -156,7 +157,7 @@ def _changes(finding: Finding, events: Sequence[Event]) -> tuple[list[Event], bo
         )
         if not path:
             relevant = list(events)
-        since = max((event.at for event in relevant if event.ours), default="")
+        since = max((event.at for event in relevant if event.ours and event.fields != _COMMIT_TAG), default="")
         others = [event for event in relevant if not event.ours and event.at >= since]
         name = path[1:].replace("~1", "/").replace("~0", "~") if tag else path[1:].partition("/")[0]
         # One field may follow another, as a preset does its type; then any later call may have done it.

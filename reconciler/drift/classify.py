@@ -5,14 +5,15 @@ While it equals the digest of the present spec, a difference was made outside: t
 Otherwise the spec has changed since, and differences are pending, unless a record of the last apply tells the two apart.
 A resource that does not exist has no tag.
 With a record of the last apply, it is missing if it is in the record, and pending if not.
-Without one it is missing, so that a deleted channel is never hidden, unless the stack has nothing in the target yet.
+Without one, the spec of the commit that was applied last decides, if that is known.
+Otherwise it is missing, so that a deleted channel is never hidden, unless the stack has nothing in the target yet.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, escape
@@ -30,6 +31,22 @@ _ID_PATH = "/tags/" + escape(ID)
 _UNKNOWN: Mapping[Address, AppliedSpec] = MappingProxyType({})
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedCommit:
+    """The commit of the last apply in short, and the addresses in its spec: ``None`` if they are unknown, and then why."""
+
+    commit: str
+    addresses: frozenset[Address] | None
+    unknown: str = ""
+
+
+def depends_on_record(plan: TargetPlan) -> bool:
+    """Return whether the last apply decides what an action of a plan is: whether a resource that does not exist was applied before."""
+    return any(plan.managed.values()) and any(
+        action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL for action in plan.actions
+    )
+
+
 def classify(
     plan: TargetPlan,
     desired: DesiredState,
@@ -37,12 +54,14 @@ def classify(
     *,
     applied: frozenset[Address] | None = None,
     records: Mapping[Address, AppliedSpec] = _UNKNOWN,
+    commit: AppliedCommit | None = None,
 ) -> DriftReport:
     """Sort the actions of a plan into drift and pending changes. Blocked actions count: whether a difference may be corrected is another question.
 
     ``applied`` are the addresses recorded at the last apply, if there is a record, and ``records`` their applied specs.
+    ``commit`` is used without a record.
     """
-    state = _Classification(plan, desired, live, applied, records)
+    state = _Classification(plan, desired, live, applied, records, commit if applied is None else None)
     findings: list[Finding] = []
     for action in filter(None, (_known(action, live) for action in plan.actions)):
         found = _findings(action, state)
@@ -77,7 +96,7 @@ def classify(
         unchanged=plan.summary.unchanged,
         drifted=False,
         pending=False,
-        notes=(*plan.notes, *unread),
+        notes=(*plan.notes, *_unknown_commit(commit), *unread),
         addresses=tuple(sorted(desired.resources)),
         defaults=plan.summary.defaults,
         deletes_due=any(action.verb is Verb.DELETE for action in plan.actions),
@@ -85,6 +104,11 @@ def classify(
     )
     ordered = sorted(findings, key=lambda finding: (str(finding.address), finding.status, finding.arn or ""))
     return report.with_findings(tuple(ordered), ())
+
+
+def _unknown_commit(commit: AppliedCommit | None) -> Iterable[str]:
+    if commit is not None and commit.unknown:
+        yield f"cannot tell a resource deleted outside from one that was never applied: there is no record of the last apply, and {commit.unknown}"
 
 
 def _known(action: Action, live: LiveState) -> Action | None:
@@ -133,9 +157,13 @@ class _Classification:
         live: LiveState,
         applied: frozenset[Address] | None,
         records: Mapping[Address, AppliedSpec],
+        commit: AppliedCommit | None,
     ) -> None:
         self.desired = desired
         self.applied = applied
+        self.commit = commit.commit if commit and commit.addresses is not None else ""
+        if commit and commit.addresses is not None:
+            self.applied = commit.addresses | {desired.moved.get(old, old) for old in commit.addresses}
         self.records = records
         self.fresh = not any(plan.managed.values())
         self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
@@ -156,6 +184,10 @@ class _Classification:
     def is_new(self, action: Action) -> bool:
         """Return whether the resource was never applied."""
         return self.fresh if self.applied is None else action.address not in self.applied
+
+    def words_of_commit(self, where: str) -> str:
+        """Return the commit that decided, as the end of an explanation; empty if a record did."""
+        return f" ({where} commit {self.commit}, the last applied)" if self.commit else ""
 
     def note(self, action: Action, status: DriftStatus) -> None:
         """Record what an action means for resources that refer to this one."""
@@ -196,13 +228,13 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
                 Finding(
                     action.address,
                     DriftStatus.PENDING,
-                    f"not applied yet{_namesake_words(action)}",
+                    f"not applied yet{state.words_of_commit('not in')}{_namesake_words(action)}",
                     action.arn,
                     action.changes,
                 ),
             )
         case Verb.CREATE:
-            gone = "deleted outside ivs-reconciler since the last apply"
+            gone = f"deleted outside ivs-reconciler since the last apply{state.words_of_commit('in')}"
             explanation = gone if state.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation

@@ -72,23 +72,29 @@ RETIRES = PREFIX + "retires"
 """On a replaced playback key pair: when it may be deleted."""
 ATTEMPT = PREFIX + "attempt"
 """On a new resource: the number of the attempt that created it, by which an apply finds it if the answer is lost. Never compared."""
+COMMIT = PREFIX + "commit"
+"""On one resource of a target: the git commit of the last apply, or ``UNKNOWN_COMMIT``. Never compared."""
+UNKNOWN_COMMIT = "unknown"
+"""The last apply ran with uncommitted changes, in part, or outside a git repository, or could not create all resources."""
 WAITING = "waiting"
 OWNERSHIP = frozenset({STACK, ID, SPEC, PROTECT})
 OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
+UNCOMPARED = frozenset({ATTEMPT, COMMIT})
+"""Our tags that no spec decides."""
 
 MAX_TAGS = 50
 """User tags that AWS allows on one resource."""
 
 MAX_TAGS_WITH_ATTEMPT = 40
-"""Most tags a resource may have to get ``ATTEMPT`` too, so that there is always room for tags of users."""
+"""Most tags a resource may have to get one of ``UNCOMPARED`` too, so that there is always room for tags of users."""
 
 MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 """User tags that a spec may set on one resource: the limit minus the ownership tags."""
 
 
 def comparable_tags(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:
-    """Return the tags that are compared: without ``aws:`` tags, ``ATTEMPT``, and those that match an ``ignore`` pattern."""
-    kept = {key: value for key, value in tags.items() if not key.startswith("aws:") and key != ATTEMPT}
+    """Return the tags that are compared: without ``aws:`` tags, ``UNCOMPARED``, and those that match an ``ignore`` pattern."""
+    kept = {key: value for key, value in tags.items() if not key.startswith("aws:") and key not in UNCOMPARED}
     patterns = tuple(ignore)
     if not patterns:
         return kept

@@ -72,10 +72,11 @@ class StackMember(NamedTuple):
 class LiveResource:
     """One resource as AWS reports it, secrets dropped.
 
-    ``tags`` are without ``aws:`` tags. ``state`` is the life-cycle state of the kinds that have one.
+    ``tags`` are without ``aws:`` tags and those that are never compared. ``state`` is the life-cycle state of the kinds that have one.
     ``complete`` says that every property was read; an unmanaged resource is known from its list summary alone.
     ``outputs`` are the values of its kind's outputs, if it was read in full; they are shown and not compared.
     ``member_of`` is from CloudFormation's system tags, which may stay after the resource has left its stack.
+    ``commit`` is the value of the tag that records the commit of the last apply; empty on nearly all resources.
     """
 
     kind: KindName
@@ -86,6 +87,7 @@ class LiveResource:
     complete: bool = True
     outputs: Mapping[str, str] = field(default_factory=dict, compare=False)
     member_of: StackMember | None = field(default=None, compare=False)
+    commit: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:

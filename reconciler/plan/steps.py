@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from reconciler.diff import FieldChange, unescape
-from reconciler.model.address import ATTEMPT, DELIVERED, ID, MAX_TAGS_WITH_ATTEMPT, RETIRES, STACK, WAITING, Address
+from reconciler.model.address import DELIVERED, ID, MAX_TAGS_WITH_ATTEMPT, RETIRES, STACK, UNCOMPARED, WAITING, Address
 from reconciler.model.kinds import BATCH_SIZE, CHILD_KINDS, FIELDS, KINDS, TAG, UNTAG, Field, Kind
 from reconciler.model.resource import DesiredState, LiveResource
 from reconciler.model.target import Sink, Store
@@ -93,7 +93,7 @@ def _calls(
         case Verb.FORGET if decision.live:
             # One call, so that none of the tags is left without the others; removing a tag that does not exist is no error.
             tags = [unescape(change.path.removeprefix(_TAGS)) for change in decision.changes]
-            yield Step("", UNTAG, {"resourceArn": decision.live.arn, "tagKeys": (*tags, ATTEMPT)})
+            yield Step("", UNTAG, {"resourceArn": decision.live.arn, "tagKeys": (*tags, *sorted(UNCOMPARED))})
 
 
 def _creating(
@@ -156,7 +156,7 @@ def _tagging(decision: Decision, arn: Value, done: Mapping[str, Value] = _NO_TAG
         and len(decision.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
         and any(change.absent_before for _, change in changed)
     ):
-        removed += (ATTEMPT,)  # to be replaced by another; removing a tag that does not exist is no error
+        removed += tuple(sorted(UNCOMPARED))  # to be replaced by others; removing a tag that does not exist is no error
     if removed:
         yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": removed})
     if written:

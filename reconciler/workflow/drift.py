@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconciler.drift.blame import blamed, operations_for
-from reconciler.drift.classify import classify, select_findings
+from reconciler.drift.classify import AppliedCommit, classify, depends_on_record, select_findings
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.model.address import Address
 from reconciler.model.target import Project
@@ -18,20 +19,31 @@ from reconciler.workflow.last_apply import expected_addresses, unfinished_apply_
 from reconciler.workflow.survey import Survey
 
 _EVERYTHING = PlanOptions()
+FindApplied = Callable[[str, Iterable[str]], AppliedCommit]
 
 
 def drift_report(
-    project: Project, survey: Survey, *, expand: bool = False, scope: PlanOptions = _EVERYTHING
+    project: Project,
+    survey: Survey,
+    *,
+    expand: bool = False,
+    scope: PlanOptions = _EVERYTHING,
+    find_applied: FindApplied | None = None,
 ) -> DriftReport:
     """Return the drift report of a target; with ``expand``, also the unset fields that use AWS defaults.
 
     ``scope`` restricts the report with ``only`` and ``exclude``.
+    ``find_applied`` is called with the target and the commits that its resources record, if there is no other record of the last apply.
     """
     partial = bool(scope.only or scope.exclude)
     root, name = Path(project.root), survey.target.name
     applied = complete_addresses(root, project.stack, name, survey.live)
     records = {} if not survey.plan.actions else applied_specs(root, project.stack, name, survey.live)
-    report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records)
+    commit = None
+    if applied is None and find_applied is not None and depends_on_record(survey.plan):
+        commits = {resource.commit for _, resource in survey.live.claims(project.stack) if resource.commit}
+        commit = find_applied(name, commits) if commits else None
+    report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records, commit=commit)
     doubts = (
         f"{found}: deleted outside, or no longer visible to the caller"
         for found in missing_from_lists(survey.plan, expected_addresses(project, survey))

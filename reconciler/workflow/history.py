@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import os_reason
+from reconciler.aws.client import ReadCalls
+from reconciler.errors import AwsError, os_reason
 from reconciler.files import read_private, replace_file
-from reconciler.model.address import SPEC, Address, KindName
-from reconciler.model.kinds import child_of
+from reconciler.model.address import COMMIT, MAX_TAGS_WITH_ATTEMPT, SPEC, UNKNOWN_COMMIT, Address, KindName
+from reconciler.model.kinds import KINDS, LISTED, TAG, child_of
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
@@ -26,6 +27,8 @@ from reconciler.plan.stale import AppliedSpec
 
 FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
+_LEAVING = frozenset({Verb.DELETE, Verb.FORGET, Verb.REPLACE})
+"""Actions after which a resource, as it is before, is not managed any more."""
 _ENDS = frozenset({Verb.DELETE, Verb.FORGET})
 """Actions after which an address is not managed any more."""
 
@@ -71,6 +74,54 @@ def record_apply(
         replace_file(path, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         return write_error(path, error)
+    return ""
+
+
+def record_commit(
+    calls: ReadCalls,
+    plan: TargetPlan,
+    live: LiveState,
+    desired: DesiredState,
+    commit: str,
+    result: ApplyResult | None = None,
+) -> str:
+    """Record the commit of an apply as a tag of a live resource; return an error message if it cannot be written, which fails no apply.
+
+    To be called before the first step, so that an apply that is killed is recorded, and again with the result: for a first
+    apply, which finds no resource, and for one that could not create everything, whose commit does not tell what exists.
+    """
+    leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
+    leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
+    there = sorted(
+        (address, one)
+        for address, one in live.claims(desired.stack)
+        if one.arn not in leaving and address.kind in LISTED and len(one.tags) < MAX_TAGS_WITH_ATTEMPT
+    )
+    with_commit = [(address, one) for address, one in there if one.commit]
+    if result is None:
+        holders = [(address, one.arn) for address, one in with_commit if one.commit != commit]
+        if not with_commit and commit != UNKNOWN_COMMIT:
+            holders = [(address, one.arn) for address, one in there[:1]]
+    else:
+        created = [outcome for outcome in result.outcomes if outcome.verb is Verb.CREATE]
+        if any(outcome.result is not Result.DONE for outcome in created):
+            commit = UNKNOWN_COMMIT
+            holders = [(address, one.arn) for address, one in with_commit or there[:1]]
+        elif there or commit == UNKNOWN_COMMIT:
+            holders = []
+        else:
+            holders = [
+                (outcome.address, outcome.arn)
+                for outcome in created
+                if outcome.arn
+                and outcome.address.kind in LISTED
+                and len(desired.resources[outcome.address].tags) < MAX_TAGS_WITH_ATTEMPT
+            ][:1]
+    for address, arn in holders:
+        try:
+            calls.call(TAG, {"resourceArn": arn, "tags": {COMMIT: commit}}, KINDS[address.kind].service)
+        except AwsError as error:
+            return f"{TAG} for {address}: {error}"
     return ""
 
 

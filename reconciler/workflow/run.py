@@ -19,12 +19,13 @@ from reconciler.aws.reader import list_kind
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult
 from reconciler.plan.steps import Call, call_of, calls_of, expected
-from reconciler.workflow.history import record_apply
+from reconciler.workflow.history import record_apply, record_commit
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import either
 from reconciler.workflow.survey import CountedCalls, Survey
 
 FORECAST_INTERVAL = 1.0
+_CONSEQUENCE = "drift cannot tell resources deleted outside from new ones"
 
 
 class ApplyObserver(Protocol):
@@ -76,6 +77,8 @@ def apply_plans(
             note(
                 f"{plan.name}: no journal is written ({not_opened}); if this apply dies, the next run cannot report where"
             )
+        if survey.commit and (unrecorded := record_commit(lists, plan, survey.live, survey.desired, survey.commit)):
+            note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
         coming = calls_of(plan)
         with journal, observer.observe(plan.name, len(plan.actions)) as on_event:
             result = execute(
@@ -90,6 +93,10 @@ def apply_plans(
                 draw=draw,
                 publish=survey.connection.deliver,
             )
+        if survey.commit and not result.interrupted:
+            unrecorded = record_commit(lists, plan, survey.live, survey.desired, survey.commit, result)
+            if unrecorded:
+                note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
         result = replace(result, calls=result.calls + lists.count)
         observer.finished(result)
         results.append(result)
@@ -99,10 +106,7 @@ def apply_plans(
             note(f"{plan.name}: the journal of this apply is incomplete ({journal.trouble})")
         not_recorded = record_apply(root, project.stack, plan, survey.live, result, survey.desired)
         if not_recorded:
-            note(
-                f"{plan.name}: the record of this apply was not written ({not_recorded}); "
-                "drift cannot tell resources deleted outside from new ones"
-            )
+            note(f"{plan.name}: the record of this apply was not written ({not_recorded}); {_CONSEQUENCE}")
     return tuple(results)
 
 

@@ -61,7 +61,10 @@ Connect = Callable[[Target], contextlib.AbstractContextManager[Connection]]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One target: its desired state, live state and plan. ``read_at`` is when the reading began, by the monotonic clock."""
+    """One target: its desired state, live state and plan. ``read_at`` is when the reading began, by the monotonic clock.
+
+    ``commit`` is the commit of the spec, which an apply records; empty records none.
+    """
 
     target: Target
     desired: DesiredState
@@ -69,6 +72,7 @@ class Survey:
     plan: TargetPlan
     connection: Connection
     read_at: float = field(default_factory=time.monotonic)
+    commit: str = ""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.model.address import ATTEMPT, KindName
+from reconciler.model.address import UNCOMPARED, KindName
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.quotas import DEFAULTS
@@ -140,7 +140,7 @@ class Service:
             keys = parameters["tagKeys"]
             assert isinstance(keys, tuple)
             for key in keys:
-                if key == ATTEMPT:
+                if key in UNCOMPARED:
                     tags.pop(key, None)  # removed whether or not it exists
                 else:
                     del tags[str(key)]

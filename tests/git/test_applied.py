@@ -1,0 +1,221 @@
+"""Drift in a fresh clone, which has no record of the last apply: git tells what was deleted outside from what was merged and never applied."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import ACCOUNT, arn_of, here, outside, rewrite, stack
+from tests.controller.git import commit, git, repository
+
+ONE: dict[str, object] = {"channels": {"one": {}, "two": {}}}
+NEW: dict[str, object] = {"channels": {"one": {}, "two": {}, "three": {}}}
+TAG = "ivs-reconciler:commit"
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A clone whose first commit, with two channels, is applied, and that has no record of it."""
+    folder = stack(repository(tmp_path / "repo"), ONE)
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n", encoding="utf-8")
+    commit(folder)
+    apply(folder)
+    return folder
+
+
+def apply(folder: Path, *words: str) -> None:
+    """Apply, check that the next plan is empty, and forget the record, as another machine does not have it."""
+    ran = here(folder, "apply", "--auto-approve", *words)
+    assert ran.code == 0, ran.err
+    assert here(folder, "plan", "--detailed-exitcode", *words).code == 0
+    forget_record(folder)
+
+
+def forget_record(folder: Path) -> None:
+    shutil.rmtree(folder / ".ivs-reconciler", ignore_errors=True)
+
+
+def delete(folder: Path, *names: str) -> None:
+    with outside(folder) as (ivs, _):
+        for name in names:
+            ivs.delete_channel(arn=arn_of(ivs, name))
+
+
+def tags(folder: Path) -> dict[str, str]:
+    """Return the recorded commit by the name of the channel that has it."""
+    with outside(folder) as (ivs, _):
+        found = ivs.list_channels()["channels"]
+    return {each["name"]: each["tags"][TAG] for each in found if TAG in each["tags"]}
+
+
+def drift(folder: Path, *words: str) -> tuple[int, dict[str, str], str]:
+    """Return the exit code of drift, the status of each channel, and the notes."""
+    ran = here(folder, "drift", "--format", "json", *words)
+    assert "Traceback" not in ran.err
+    (target, *_) = ran.json["targets"]
+    found = {each["address"]: each["status"] for each in target["findings"] if each["address"].startswith("channel/")}
+    return ran.code, found, "\n".join(target["notes"])
+
+
+def test_a_channel_that_was_merged_and_never_applied_is_pending(repo: Path) -> None:
+    rewrite(repo, NEW)
+    commit(repo)
+    assert drift(repo) == (5, {"channel/three": "pending"}, "")
+    first = git(repo, "rev-parse", "HEAD^")
+    assert f"not in commit {first[:10]}, the last applied" in here(repo, "drift").out
+    git(repo, "checkout", "-q", "--detach")
+    assert drift(repo)[:2] == (5, {"channel/three": "pending"})
+    # Not committed either: the work tree is what is compared.
+    rewrite(repo, {"channels": {"one": {}, "two": {}, "three": {}, "four": {}}})
+    assert drift(repo)[:2] == (5, {"channel/three": "pending", "channel/four": "pending"})
+
+
+def test_a_channel_that_was_applied_is_missing(repo: Path) -> None:
+    delete(repo, "two")
+    assert drift(repo) == (2, {"channel/two": "missing"}, "")
+    commit_one = git(repo, "rev-parse", "HEAD")
+    assert f"in commit {commit_one[:10]}, the last applied" in here(repo, "drift").out
+    rewrite(repo, NEW)
+    commit(repo)
+    assert drift(repo) == (2, {"channel/two": "missing", "channel/three": "pending"}, "")
+
+
+def test_the_only_channel_of_the_last_apply_is_missing_when_it_is_deleted(repo: Path) -> None:
+    """The commit is kept by a resource that was there before, not by the new one alone."""
+    rewrite(repo, NEW)
+    commit(repo)
+    apply(repo)
+    assert tags(repo) == {"one": git(repo, "rev-parse", "HEAD")}
+    delete(repo, "three")
+    assert drift(repo) == (2, {"channel/three": "missing"}, "")
+
+
+def test_the_resource_with_the_commit_is_deleted_too(repo: Path) -> None:
+    delete(repo, "one")
+    rewrite(repo, NEW)
+    commit(repo)
+    code, found, _ = drift(repo)
+    assert (code, found) == (2, {"channel/one": "missing", "channel/three": "missing"})
+    assert "deleted outside ivs-reconciler, or never applied" in here(repo, "drift").out
+
+
+def test_a_renamed_channel_is_missing_under_its_new_address(repo: Path) -> None:
+    delete(repo, "two")
+    rewrite(repo, {"channels": {"one": {}, "second": {"name": "two"}}, "moved": {"channel/two": "channel/second"}})
+    commit(repo)
+    assert drift(repo)[:2] == (2, {"channel/second": "missing"})
+    rewrite(repo, {"channels": {"one": {}, "second": {"name": "two"}, "two": {}}})
+    commit(repo)
+    assert drift(repo)[:2] == (2, {"channel/second": "pending", "channel/two": "missing"})
+
+
+def test_loops_and_placeholders_are_those_of_the_commit(repo: Path) -> None:
+    rewrite(
+        repo, {"channels": {"one": {}, "two": {}, "loop": {"forEach": ["a", "b"], "name": "{stack}-{target}-{each}"}}}
+    )
+    commit(repo)
+    apply(repo)
+    delete(repo, "acme-live-dev-b")
+    rewrite(
+        repo,
+        {"channels": {"one": {}, "two": {}, "loop": {"forEach": ["a", "b", "c"], "name": "{stack}-{target}-{each}"}}},
+    )
+    commit(repo)
+    assert drift(repo)[:2] == (2, {"channel/loop-b": "missing", "channel/loop-c": "pending"})
+
+
+def test_what_git_cannot_tell_is_said_and_exits_as_before(repo: Path, tmp_path: Path) -> None:
+    first = git(repo, "rev-parse", "HEAD")
+    rewrite(repo, NEW)
+    commit(repo)
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repo}", str(shallow))
+    shutil.copytree(repo / ".sandbox", shallow / ".sandbox")
+    code, found, notes = drift(shallow)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert f"commit {first[:10]} of the last apply is not in this shallow clone; fetch the history" in notes
+    assert not (shallow / ".git" / "FETCH_HEAD").exists()
+
+    gone = tmp_path / "gone"
+    git(repo, "checkout", "-q", "--orphan", "rewritten")
+    git(repo, "commit", "-q", "-m", "rewritten")
+    git(tmp_path, "clone", "-q", "--single-branch", "--branch", "rewritten", f"file://{repo}", str(gone))
+    shutil.copytree(repo / ".sandbox", gone / ".sandbox")
+    code, found, notes = drift(gone)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert f"commit {first[:10]} of the last apply is not in this clone" in notes
+
+    shutil.rmtree(gone / ".git")
+    code, found, notes = drift(gone)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert "is not in a git repository" in notes
+
+
+def test_an_apply_with_uncommitted_changes_records_no_commit(repo: Path) -> None:
+    rewrite(repo, NEW)
+    apply(repo)
+    assert tags(repo) == {"one": "unknown"}
+    delete(repo, "three")
+    code, found, notes = drift(repo)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert "the last apply ran with uncommitted changes" in notes
+    commit(repo)
+    apply(repo)
+    assert tags(repo) == {"one": git(repo, "rev-parse", "HEAD")}
+
+
+def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_believed(repo: Path) -> None:
+    shutil.rmtree(repo / ".git")
+    rewrite(repo, NEW)
+    apply(repo)
+    assert tags(repo) == {"one": "unknown"}
+    plain = stack(repo.parent / "plain", ONE)
+    apply(plain)
+    assert tags(plain) == {}
+
+
+def test_a_tag_of_anyone_is_no_argument_of_git(repo: Path) -> None:
+    with outside(repo) as (ivs, _):
+        ivs.tag_resource(resourceArn=arn_of(ivs, "one"), tags={TAG: "--output=x"})
+    assert here(repo, "plan", "--detailed-exitcode").code == 0
+    rewrite(repo, NEW)
+    assert drift(repo)[:2] == (2, {"channel/three": "missing"})
+
+
+def test_each_target_has_its_own_commit(tmp_path: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), ONE)
+    config = folder / "ivs-reconciler.yaml"
+    config.write_text(
+        f"stack: acme-live\ntargets:\n"
+        f"  dev: {{region: us-west-2, accountId: '{ACCOUNT}', sandbox: .sandbox/dev.db}}\n"
+        f"  prod: {{region: eu-west-1, accountId: '{ACCOUNT}', sandbox: .sandbox/prod.db}}\n",
+        encoding="utf-8",
+    )
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n", encoding="utf-8")
+    commit(folder)
+    apply(folder)
+    rewrite(folder, NEW)
+    commit(folder)
+    apply(folder, "-t", "dev")
+    delete(folder, "three")
+    assert drift(folder, "-t", "dev")[:2] == (2, {"channel/three": "missing"})
+    assert drift(folder, "-t", "prod")[:2] == (5, {"channel/three": "pending"})
+
+
+def test_a_forgotten_or_adopted_resource_keeps_no_commit_of_others(repo: Path) -> None:
+    rewrite(repo, {"channels": {"two": {}}, "forget": ["channel/one"]})
+    commit(repo)
+    apply(repo)
+    assert tags(repo) == {"two": git(repo, "rev-parse", "HEAD")}
+
+
+def test_a_resource_with_many_tags_gets_no_more(repo: Path) -> None:
+    many = {f"k{number:02}": "v" for number in range(45)}
+    rewrite(repo, {"channels": {"one": {"tags": many}, "two": {}}})
+    commit(repo)
+    apply(repo)
+    with outside(repo) as (ivs, _):
+        assert len(ivs.get_channel(arn=arn_of(ivs, "one"))["channel"]["tags"]) <= 50
+    assert drift(repo)[:2] == (0, {})
